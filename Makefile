@@ -1,0 +1,68 @@
+# Everything here works on a machine that has only Python 3.11+ (with pip) and make.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# Stamps: production is what the service needs, development adds what tests and checks need.
+PRODUCTION := $(VENV)/.production
+DEVELOPMENT := $(VENV)/.development
+# A data directory of its own, untouched by .env.
+ISOLATED := $(PY) -m scripts.isolated
+PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
+SHELL := /bin/sh
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-sqlite test-postgres check format bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+run: export PYTHONUNBUFFERED = 1
+run: $(PRODUCTION) ## Start the service on HOST:PORT (127.0.0.1:8000); the first start prepares everything
+	@exec $(PY) manage.py serve $(ARGS)
+
+test: $(DEVELOPMENT) ## Run the tests on SQLite, then on PostgreSQL 18 with pgvector; ARGS goes to pytest
+	@failed=; \
+	$(MAKE) --no-print-directory test-sqlite || failed="$$failed SQLite"; \
+	$(MAKE) --no-print-directory test-postgres || failed="$$failed PostgreSQL"; \
+	if [ -n "$$failed" ]; then echo "make test: failed on$$failed" >&2; exit 1; fi
+
+test-sqlite: $(DEVELOPMENT) ## Run the tests on SQLite only
+	@echo "== Tests on SQLite"
+	@$(ISOLATED) $(PY) -m pytest $(ARGS)
+
+test-postgres: $(DEVELOPMENT) ## Run the tests on PostgreSQL only
+	@echo "== Tests on PostgreSQL 18 with pgvector"
+	@$(ISOLATED) $(PY) scripts/postgres.py run -- $(PY) -m pytest $(ARGS)
+
+check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schemas
+	@echo "== ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@echo "== mypy" && $(PY) -m mypy $(PACKAGES) scripts conftest.py
+	@echo "== migrations" && $(ISOLATED) $(PY) -W error manage.py makemigrations --check --dry-run
+	@echo "== production settings" && ALLOWED_HOSTS=chat.example.org ANONYMOUS=off HTTPS=true \
+		$(ISOLATED) $(PY) -W error manage.py check --deploy --fail-level WARNING
+	@echo "== API schemas" && $(ISOLATED) $(PY) manage.py check_schemas
+
+format: $(DEVELOPMENT) ## Let ruff sort, mend and format the source
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+bench: $(DEVELOPMENT) ## Measure streaming against a plain relay (and LiteLLM when installed); takes minutes
+	@$(PY) -m chatservice.benchmarks.streaming $(ARGS)
+
+clean: ## Remove the environment and all caches; your data in var/ stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An interpreter that is gone (moved, upgraded away) makes every stamp out of date.
+$(PY):
+	@:
+
+$(PRODUCTION): requirements.txt $(PY)
+	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements.txt
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt requirements.txt $(PY)
+	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements-dev.txt
+	@touch $(PRODUCTION) $@

@@ -1,0 +1,76 @@
+"""What every test may rely on: a seed that can be repeated, and a Redis where one answers."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379"
+# Where every service is promised to be there, a missing one is a failure.
+CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=None, help="repeat a run's random choices (printed at its start)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.seed is None:
+        config.option.seed = random.SystemRandom().randrange(2**32)
+    if getattr(config.option, "hypothesis_seed", None) is None:
+        config.option.hypothesis_seed = str(config.option.seed)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    from django.db import connection
+
+    return [f"seed: {config.option.seed} (repeat with --seed)", f"database: {connection.vendor}"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    if exitstatus:
+        terminalreporter.write_line(f"repeat this run's random choices with --seed {config.option.seed}")
+
+
+@pytest.fixture(autouse=True)
+def seed(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Seed `random` for each test by itself, so that one test alone repeats what it did in the whole run."""
+    chosen: int = request.config.option.seed
+    random.seed(f"{chosen} {request.node.nodeid}")
+    yield chosen
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """URL of a Redis that answers; skips without one, and fails where CI=true.
+
+    A TestCase takes it by `@pytest.mark.usefixtures("redis_url")` and reads `self.redis_url`.
+    """
+    url = os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL
+    problem = redis_problem(url)
+    if problem and CI:
+        pytest.fail(f"needs Redis, and CI=true promises one: {problem}", pytrace=False)
+    if problem:
+        pytest.skip(f"needs Redis: {problem} (start one, or set REDIS_URL)")
+    if request.instance is not None:
+        request.instance.redis_url = url
+    return url
+
+
+def redis_problem(url: str) -> str:
+    """Why nothing usable answers at `url`; empty when it does. Never shows the password in the URL."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 6379
+    try:
+        with socket.create_connection((host, port), timeout=2) as link:
+            link.sendall(b"PING\r\n")
+            answer = link.recv(64)
+    except OSError as error:
+        return f"nothing answers at {host}:{port} ({error.strerror or error})"
+    # A Redis with a password answers -NOAUTH: it is one.
+    return "" if answer.startswith((b"+PONG", b"-NOAUTH")) else f"{host}:{port} is not a Redis"

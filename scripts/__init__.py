@@ -1,0 +1,1 @@
+"""Tools of the Makefile, run from the top directory; the service itself imports nothing from here."""
