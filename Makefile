@@ -39,7 +39,7 @@ test-postgres: $(DEVELOPMENT) ## Run the tests on PostgreSQL only
 
 check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schemas
 	@echo "== ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
-	@echo "== mypy" && $(PY) -m mypy $(PACKAGES) scripts conftest.py
+	@echo "== mypy" && $(PY) -m mypy $(PACKAGES) conftest.py
 	@echo "== migrations" && $(ISOLATED) $(PY) -W error manage.py makemigrations --check --dry-run
 	@echo "== production settings" && ALLOWED_HOSTS=chat.example.org ANONYMOUS=off HTTPS=true \
 		$(ISOLATED) $(PY) -W error manage.py check --deploy --fail-level WARNING
