@@ -1,0 +1,1 @@
+"""Who is calling: users, keys, the one reader of credentials, limits. Imports no other app."""

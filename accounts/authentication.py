@@ -1,0 +1,48 @@
+"""DRF's and Django's face of the principal resolver."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication
+
+from accounts.principal import Caller, NotAdmitted, Principal, TooManyFailures, resolve_principal
+
+
+def caller_of(request: HttpRequest) -> Caller:
+    """Return what `request` shows of its sender."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Caller(headers=headers, peer=request.META.get("REMOTE_ADDR", "") or "", secure=request.is_secure())
+
+
+class PrincipalAuthentication(BaseAuthentication):
+    """`request.user` is a Principal. Subclasses say who is admitted without a key, and how lax the header may be."""
+
+    allow_guest = True
+    sloppy = False
+
+    def authenticate(self, request) -> tuple[Principal, Principal]:
+        try:
+            principal = resolve_principal(
+                caller_of(request._request), allow_guest=self.allow_guest, sloppy=self.sloppy
+            )
+        except TooManyFailures as error:
+            raise exceptions.Throttled(wait=error.retry_after, detail=error.message) from error
+        except NotAdmitted as error:
+            raise exceptions.AuthenticationFailed(error.message) from error
+        return principal, principal
+
+    def authenticate_header(self, request) -> str:
+        return "Bearer"
+
+
+class KeyAuthentication(PrincipalAuthentication):
+    """No guests: seed 1 and the OpenAI surface need a key."""
+
+    allow_guest = False
+
+
+class SloppyKeyAuthentication(KeyAuthentication):
+    """The OpenAI surface: its document prints `beareryour_key`."""
+
+    sloppy = True

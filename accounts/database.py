@@ -1,0 +1,36 @@
+"""Running blocking database work beside the event loop, without leaking a connection per task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+T = TypeVar("T")
+
+_threads = ThreadPoolExecutor(8, thread_name_prefix="database")
+
+
+async def in_database_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Call `function` in a thread of a small pool and return its result."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_threads, _call, function, arguments)
+
+
+def _call(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    try:
+        return function(*arguments)
+    except (InterfaceError, OperationalError):
+        connection.close()
+        raise
+    finally:
+        release_connection()
+
+
+def release_connection() -> None:
+    """Give a pooled connection back; SQLite's stays open, because opening the file costs more than a query."""
+    if connection.vendor != "sqlite" and not connection.in_atomic_block:
+        connection.close()

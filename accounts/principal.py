@@ -1,0 +1,229 @@
+"""The one reader of credentials: REST, websocket, GraphQL and SSE all ask here who is calling.
+
+No credential is a guest, where guests are admitted. A credential makes you its user. A credential
+that is present but wrong is refused, and never becomes a guest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hmac
+import ipaddress
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import keys, throttling
+from accounts.models import ApiKey, User
+from accounts.services import guest_user
+from accounts.signals import api_key_revoked
+
+MAX_HEADER = 512
+STRICT = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
+# Seed 2 prints "beareryour_key": no space, any case. Only its own surface accepts that.
+SLOPPY = re.compile(r"(?:bearer)?[\s:]*(cb_\S+)\s*\Z", re.IGNORECASE)
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+LAST_USED_EVERY = dt.timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling. `user_id` owns what is stored; a guest's is the shared guest account's."""
+
+    user_id: uuid.UUID
+    username: str
+    is_guest: bool = False
+    is_staff: bool = False
+    key_id: uuid.UUID | None = None
+    address: str = ""
+
+    # What DRF and Django's views ask of a user.
+    is_authenticated = True
+    is_anonymous = False
+
+    @property
+    def pk(self) -> uuid.UUID:
+        return self.user_id
+
+
+class NotAdmitted(Exception):
+    """Nobody we know: 401. `message` says what to do about it and is safe to show."""
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class TooManyFailures(NotAdmitted):
+    """Too many wrong credentials from one address: 429."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a request shows of its sender, whatever it came in by. `headers` has lower-case names."""
+
+    headers: Mapping[str, str]
+    peer: str
+    secure: bool = False
+
+    @property
+    def address(self) -> str:
+        """The client's address: the socket peer, or the right-most hop that is not a proxy of ours."""
+        count = settings.TRUSTED_PROXIES
+        hops = [hop.strip() for hop in self.headers.get("x-forwarded-for", "").split(",") if hop.strip()]
+        if count and len(hops) >= count:
+            return hops[-count]
+        return self.peer
+
+
+_cache: dict[tuple[str, str], tuple[float, Principal]] = {}
+_guest: dict[str, tuple[float, uuid.UUID]] = {}
+CACHE_SIZE = 10_000
+
+
+def _forget_key(sender, key: ApiKey, **kwargs) -> None:
+    for entry in [entry for entry, (_, who) in list(_cache.items()) if who.key_id == key.id]:
+        _cache.pop(entry, None)
+
+
+api_key_revoked.connect(_forget_key)
+
+
+def clear_cache() -> None:
+    _cache.clear()
+    _guest.clear()
+
+
+def read_bearer(header: str, *, sloppy: bool = False) -> str:
+    """Return the token of an Authorization header; raises NotAdmitted when it is not a bearer token."""
+    match = None
+    if len(header) <= MAX_HEADER and header.isascii():
+        match = STRICT.match(header.strip()) or (SLOPPY.match(header.strip()) if sloppy else None)
+    if match is None:
+        raise NotAdmitted("Send the key as 'Authorization: Bearer <key>'.")
+    return match[1]
+
+
+def cached_principal(token: str, address: str) -> Principal | None:
+    """Return whom `token` belongs to when that was established a moment ago: no database, no thread."""
+    hit = _cache.get((token, address))
+    if hit and hit[0] > time.monotonic():
+        return hit[1]
+    return None
+
+
+def principal_of_key(token: str, address: str = "") -> Principal:
+    """Return whom an API key belongs to; raises NotAdmitted. Uses the database."""
+    if principal := cached_principal(token, address):
+        return principal
+    parsed = keys.parse(token)
+    row = None
+    if parsed is not None:
+        row = ApiKey.objects.usable().select_related("user").filter(kid=parsed.kid).first()
+        # Compared on a miss too, so that an unknown key takes as long as a wrong one.
+        expected = row.digest if row else "0" * 64
+        if not hmac.compare_digest(expected, keys.digest(parsed.secret)):
+            row = None
+    if row is None:
+        wait = throttling.hit(f"auth:{address}", limit=settings.LIMIT_AUTH_FAILURES_PER_MINUTE)
+        if wait:
+            raise TooManyFailures("Too many wrong keys from this address.", retry_after=wait)
+        raise NotAdmitted("This key is not valid.")
+    now = timezone.now()
+    if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
+        ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
+    principal = Principal(
+        user_id=row.user_id,
+        username=row.user.username,
+        is_staff=row.user.is_staff,
+        key_id=row.id,
+        address=address,
+    )
+    if len(_cache) >= CACHE_SIZE:
+        _cache.clear()
+    ttl = settings.KEY_CACHE_SECONDS
+    if row.expires_at is not None:
+        ttl = min(ttl, (row.expires_at - now).total_seconds())
+    _cache[(token, address)] = (time.monotonic() + ttl, principal)
+    return principal
+
+
+def guests_admitted(caller: Caller) -> bool:
+    """Tell whether a caller without credentials may be a guest here: `ANONYMOUS=auto|off|on`."""
+    if settings.ANONYMOUS == "on":
+        return True
+    if settings.ANONYMOUS != "auto":
+        return False
+    headers = caller.headers
+    if not _is_loopback(caller.peer) or any(name in headers for name in FORWARDED):
+        return False
+    host = _host_of(f"//{headers.get('host', '')}")
+    if not _is_local_name(host):
+        return False
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host", "")
+
+
+def guest_principal(caller: Caller) -> Principal:
+    """Return the guest; raises NotAdmitted, naming the setting, where guests are not admitted."""
+    if not guests_admitted(caller):
+        raise NotAdmitted(
+            "A key is needed: send 'Authorization: Bearer <key>'. "
+            f"(Callers without one are admitted by the setting ANONYMOUS, which is '{settings.ANONYMOUS}'.)"
+        )
+    known = _guest.get("guest")
+    if known is None or known[0] < time.monotonic():
+        known = (time.monotonic() + settings.KEY_CACHE_SECONDS, guest_user().pk)
+        _guest["guest"] = known
+    return Principal(user_id=known[1], username="guest", is_guest=True, address=caller.address)
+
+
+def resolve_principal(caller: Caller, *, allow_guest: bool = True, sloppy: bool = False) -> Principal:
+    """Say who is calling; raises NotAdmitted. Uses the database."""
+    header = caller.headers.get("authorization")
+    if header is not None:
+        return principal_of_key(read_bearer(header, sloppy=sloppy), caller.address)
+    if not allow_guest:
+        raise NotAdmitted("A key is needed: send 'Authorization: Bearer <key>'.")
+    return guest_principal(caller)
+
+
+def known_principal(caller: Caller, *, sloppy: bool = False) -> Principal | None:
+    """The same from memory alone, for the event loop: None means that the database must be asked."""
+    header = caller.headers.get("authorization")
+    if header is None:
+        return None
+    return cached_principal(read_bearer(header, sloppy=sloppy), caller.address)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_local_name(host: str) -> bool:
+    return host == "localhost" or host == "testserver" or _is_loopback(host)
+
+
+def user_of(principal: Principal) -> User:
+    return User.objects.get(pk=principal.user_id)

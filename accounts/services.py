@@ -1,0 +1,69 @@
+"""Every write to users and keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.contrib.auth.password_validation import validate_password
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import keys
+from accounts.models import ApiKey, User
+from accounts.signals import api_key_revoked
+
+MAX_PASSWORD = 4096  # argon2 over more is a way to keep a core busy
+
+GUEST_USERNAME = "guest"
+
+
+@transaction.atomic
+def register_user(
+    *, username: str, password: str | None = None, staff: bool = False, superuser: bool = False, guest_made: bool = False
+) -> User:
+    """Create an account; without a password it can only be used by key.
+
+    Raises django.core.exceptions.ValidationError for a bad or taken name or a weak password.
+    """
+    user = User(username=username, is_staff=staff or superuser, is_superuser=superuser, guest_made=guest_made)
+    if password is None:
+        user.set_unusable_password()
+    else:
+        validate_password(password, user)
+        user.set_password(password)
+    user.full_clean(exclude=["password"])
+    user.save(force_insert=True)
+    return user
+
+
+def guest_user() -> User:
+    """Return the account that owns what callers without credentials store, making it at first need."""
+    user = User.objects.filter(guest_made=True, username=GUEST_USERNAME).first()
+    if user is None:
+        user, _ = User.objects.get_or_create(
+            username=GUEST_USERNAME, defaults={"guest_made": True, "password": "!", "is_active": True}
+        )
+        if not user.guest_made:  # somebody is really called guest: stand beside, never inside
+            user, _ = User.objects.get_or_create(
+                username="guest (anonymous)", defaults={"guest_made": True, "password": "!"}
+            )
+    return user
+
+
+@transaction.atomic
+def issue_api_key(*, user: User, name: str = "", expires_at: dt.datetime | None = None) -> tuple[ApiKey, str]:
+    """Create a key and return it with its text, which is nowhere else and cannot be had again."""
+    key, text = keys.generate()
+    row = ApiKey.objects.create(
+        user=user, name=name, kid=key.kid, digest=keys.digest(key.secret), expires_at=expires_at
+    )
+    return row, text
+
+
+@transaction.atomic
+def revoke_api_key(*, key: ApiKey) -> None:
+    """Make a key useless: at once in this process, within KEY_CACHE_SECONDS in the others."""
+    if key.revoked_at is None:
+        key.revoked_at = timezone.now()
+        key.save(update_fields=["revoked_at"])
+    transaction.on_commit(lambda: api_key_revoked.send(sender=ApiKey, key=key))

@@ -1,0 +1,42 @@
+"""Limits per principal and address that hold across processes: counters in the database, one statement each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+
+from accounts.models import RateWindow
+
+WINDOW = 60  # seconds
+
+_TABLE = RateWindow._meta.db_table
+# A row is reused window after window, so the table stays as small as the number of callers.
+COUNT_SQL = (
+    f'INSERT INTO {_TABLE} ("key", "window", "count") VALUES (%s, %s, %s) '  # noqa: S608  no input in the text
+    f'ON CONFLICT ("key") DO UPDATE SET '
+    f'"count" = CASE WHEN {_TABLE}."window" = excluded."window" THEN {_TABLE}."count" + excluded."count" '
+    f'ELSE excluded."count" END, "window" = excluded."window" RETURNING "count"'
+)
+
+
+def count(cursor: Any, key: str, *, amount: int = 1, clock: Callable[[], float] = time.time) -> int:
+    """Add `amount` to the counter of `key` in the current minute and return its new value."""
+    cursor.execute(COUNT_SQL, [key[:100], int(clock()) // WINDOW, amount])
+    return cursor.fetchone()[0]
+
+
+def seconds_left(clock: Callable[[], float] = time.time) -> int:
+    """Seconds until the current window ends, at least 1: the Retry-After of a refusal."""
+    return WINDOW - int(clock()) % WINDOW
+
+
+def hit(key: str, *, limit: int) -> int:
+    """Count one event against `limit` a minute; returns 0, or the seconds to wait once it is exceeded."""
+    if limit <= 0:
+        return 0
+    with connection.cursor() as cursor:
+        used = count(cursor, key)
+    return seconds_left() if used > limit else 0

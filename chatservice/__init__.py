@@ -1,0 +1,1 @@
+"""Composition root: settings, urls, the ASGI application and the dialects. No models, no rules."""

@@ -1,0 +1,38 @@
+"""The ASGI application: http to Django, websockets to the consumer, start and stop of the process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
+
+import django  # noqa: E402
+
+django.setup()
+
+from asgiref.sync import ThreadSensitiveContext  # noqa: E402
+from channels.routing import URLRouter  # noqa: E402
+
+from accounts.websocket_auth import OriginCheck  # noqa: E402
+from chatservice import lifespan  # noqa: E402
+from chatservice.handler import ChatHandler, Receive, Send  # noqa: E402
+from completions.reaper import start_reaper  # noqa: E402
+from completions.routing import websocket_urlpatterns  # noqa: E402
+
+http = ChatHandler()
+websocket = OriginCheck(URLRouter(websocket_urlpatterns))
+
+# Here and not in the lifespan: not every server has one, and orphans must not wait for a request.
+start_reaper()
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await http(scope, receive, send)
+    elif scope["type"] == "websocket":
+        # Without a context of its own every socket of the process would share one database thread.
+        async with ThreadSensitiveContext():
+            await websocket(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await lifespan.run(receive, send)

@@ -1,0 +1,85 @@
+"""Reading a chat completion request: what is ours to understand, and what is the upstream's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from accounts.principal import Principal
+from chatservice.dialects.idempotency import fingerprint, idempotency_key
+from chatservice.dialects.problems import BadRequest
+from completions.acceptance import Ask
+from completions.services import upstream_for
+
+NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+INTEGERS = ("n", "max_tokens", "max_completion_tokens", "seed", "top_logprobs")
+BOOLEANS = ("stream", "store", "logprobs", "parallel_tool_calls")
+OBJECTS = ("metadata", "stream_options", "logit_bias")
+LISTS = ("tools", "functions")
+CHECKS: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
+    (NUMBERS, (int, float), "a number"),
+    (INTEGERS, (int,), "an integer"),
+    (BOOLEANS, (bool,), "a boolean"),
+    (OBJECTS, (dict,), "an object"),
+    (LISTS, (list,), "a list"),
+)
+OURS = ("model", "messages", "stream")
+
+
+def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str) -> Ask:
+    """Return the question in a request body; raises BadRequest naming the parameter."""
+    model = body.get("model", settings.DEFAULT_MODEL)
+    if not isinstance(model, str) or not model or len(model) > 200:
+        raise _invalid("model", "'model' must be the name of a model.")
+    if model == "default":
+        model = settings.DEFAULT_MODEL
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise _invalid("messages", "'messages' must be a list with at least one message.")
+    for index, message in enumerate(messages):
+        _check_message(index, message)
+    for names, types, wanted in CHECKS:
+        for name in names:
+            value = body.get(name)
+            if value is not None and (not isinstance(value, types) or (types != (bool,) and isinstance(value, bool))):
+                raise _invalid(name, f"'{name}' must be {wanted}.")
+    if body.get("n") is not None and not 1 <= body["n"] <= 128:
+        raise _invalid("n", "'n' must be between 1 and 128.")
+    metadata = body.get("metadata")
+    return Ask(
+        principal=principal,
+        model=model,
+        upstream=upstream_for(model),
+        messages=tuple(messages),
+        parameters={name: value for name, value in body.items() if name not in OURS},
+        stream=bool(body.get("stream")),
+        threaded=True,
+        exclusive=False,
+        store=body.get("store") is not False,
+        end_user=str(body.get("safety_identifier") or body.get("user") or "")[:200],
+        metadata=metadata if isinstance(metadata, dict) else {},
+        idempotency_key=idempotency_key(idempotency),
+        fingerprint=fingerprint("openai_v1", dict(body)) if idempotency else "",
+    )
+
+
+def _check_message(index: int, message: Any) -> None:
+    where = f"messages[{index}]"
+    if not isinstance(message, dict):
+        raise _invalid(where, f"'{where}' must be an object.")
+    role = message.get("role")
+    if not isinstance(role, str) or not role or len(role) > 64:
+        raise _invalid(f"{where}.role", f"'{where}.role' must be a role such as 'user'.")
+    content = message.get("content")
+    if content is None and role == "user":
+        raise _invalid(f"{where}.content", f"'{where}.content' is missing.")
+    if content is not None and not isinstance(content, (str, list)):
+        raise _invalid(f"{where}.content", f"'{where}.content' must be a text or a list of parts.")
+    if isinstance(content, list) and not all(isinstance(part, dict) for part in content):
+        raise _invalid(f"{where}.content", f"'{where}.content' must be a list of objects.")
+
+
+def _invalid(param: str, message: str) -> BadRequest:
+    return BadRequest(message, code="invalid_value", param=param)

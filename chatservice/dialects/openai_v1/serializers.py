@@ -1,0 +1,71 @@
+"""The shapes of this dialect, for its OpenAPI document. Requests are read in calls.py: unknown fields pass."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+
+class ErrorDetail(serializers.Serializer):
+    message = serializers.CharField()
+    type = serializers.CharField()
+    param = serializers.CharField(allow_null=True)
+    code = serializers.CharField(allow_null=True)
+
+
+class OpenAIError(serializers.Serializer):
+    error = ErrorDetail()
+
+
+class ChatMessage(serializers.Serializer):
+    role = serializers.CharField(max_length=64, help_text="developer, system, user, assistant, tool or function")
+    content = serializers.JSONField(allow_null=True, required=False, help_text="a text, or a list of content parts")
+
+
+class ChatCompletionRequest(serializers.Serializer):
+    """OpenAI's request; any field not listed here is passed to the model's server unchanged."""
+
+    model = serializers.CharField(max_length=200, required=False, help_text="'default' is the configured model")
+    messages = ChatMessage(many=True, min_length=1)
+    stream = serializers.BooleanField(required=False, allow_null=True)
+    stream_options = serializers.DictField(required=False, allow_null=True)
+    store = serializers.BooleanField(required=False, allow_null=True, help_text="false keeps nothing as history")
+    n = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=128)
+    max_tokens = serializers.IntegerField(required=False, allow_null=True)
+    max_completion_tokens = serializers.IntegerField(required=False, allow_null=True)
+    temperature = serializers.FloatField(required=False, allow_null=True)
+    top_p = serializers.FloatField(required=False, allow_null=True)
+    tools = serializers.ListField(required=False, allow_null=True)
+    metadata = serializers.DictField(required=False, allow_null=True)
+    user = serializers.CharField(required=False, allow_null=True)
+
+
+class AnswerMessage(serializers.Serializer):
+    role = serializers.CharField()
+    content = serializers.CharField(allow_null=True)
+
+
+class Choice(serializers.Serializer):
+    index = serializers.IntegerField()
+    message = AnswerMessage()
+    finish_reason = serializers.CharField(allow_null=True)
+
+
+class ChatCompletion(serializers.Serializer):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    created = serializers.IntegerField()
+    model = serializers.CharField()
+    choices = Choice(many=True)
+    usage = serializers.DictField(required=False, allow_null=True)
+
+
+class Model(serializers.Serializer):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    created = serializers.IntegerField()
+    owned_by = serializers.CharField()
+
+
+class ModelList(serializers.Serializer):
+    object = serializers.CharField()
+    data = Model(many=True)

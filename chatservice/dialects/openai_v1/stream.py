@@ -1,0 +1,105 @@
+"""Events as OpenAI's stream: `data:` lines of chunks, and `data: [DONE]`. Pure; never an `id:` (WIRE part 2)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from chatservice.dialects.base import encode_json
+from chatservice.dialects.openai_v1.errors import render
+from chatservice.dialects.problems import Problem
+from completions.types import Delta, Ended, Opened, ReaderEvent, Resync, Wire, plain_chunk
+
+DONE = b"data: [DONE]\n\n"
+
+
+def completion_id(run_id: uuid.UUID) -> str:
+    return f"chatcmpl-{run_id.hex}"
+
+
+class ChunkStream:
+    """One run on the wire. `include_usage` is the client's `stream_options.include_usage`."""
+
+    def __init__(self, *, run_id: uuid.UUID, created: int, model: str, include_usage: bool) -> None:
+        self._base: dict[str, Any] = {
+            "id": completion_id(run_id),
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
+        self._include_usage = include_usage
+        self._begun = False
+
+    def frame(self, event: ReaderEvent) -> bytes:
+        match event:
+            case Delta():
+                if not event.wire:
+                    return self._begin() + self._line(plain_chunk(event.text))
+                return self._begin() + b"".join([self._line(chunk) for chunk in event.wire])
+            case Opened():
+                self._base.update(event.envelope)
+                self._base["object"] = "chat.completion.chunk"
+                return b""
+            case Resync():
+                return self._begin() + self._line(plain_chunk(event.text))
+            case Ended(status="complete"):
+                return self._begin() + self._closing(event) + DONE
+            case Ended():
+                return self._error(event) + DONE
+        raise TypeError(event)
+
+    def _begin(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        delta = {"role": "assistant", "content": ""}
+        return self._line({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+
+    def _closing(self, ended: Ended) -> bytes:
+        lines = []
+        for chunk in ended.wire:
+            if chunk.get("choices"):
+                lines.append(self._line(chunk))
+            elif self._include_usage:
+                lines.append(self._line(chunk, usage=chunk.get("usage") or ended.usage))
+        if not any(chunk.get("choices") for chunk in ended.wire):
+            finish = {"index": 0, "delta": {}, "finish_reason": ended.finish_reason or "stop"}
+            lines.insert(0, self._line({"choices": [finish]}))
+        if self._include_usage and not any(not chunk.get("choices") for chunk in ended.wire) and ended.usage:
+            lines.append(self._line({"choices": []}, usage=ended.usage))
+        return b"".join(lines)
+
+    def _line(self, chunk: Wire, usage: Any = None) -> bytes:
+        """Return one chunk in the envelope; its own fields win over the envelope's."""
+        whole = {**self._base, **chunk}
+        if self._include_usage:
+            whole["usage"] = usage
+        elif chunk.get("choices"):
+            whole.pop("usage", None)
+        whole["choices"] = [_indexable(choice) for choice in chunk.get("choices") or ()]
+        return b"data: " + encode_json(whole) + b"\n\n"
+
+    def _error(self, ended: Ended) -> bytes:
+        return b"data: " + encode_json(render(problem_of_end(ended))) + b"\n\n"
+
+
+def problem_of_end(ended: Ended) -> Problem:
+    """Return why a run gave no whole answer."""
+    if ended.status == "cancelled":
+        return Problem(499, "cancelled", "The answer was stopped before it was complete.")
+    return Problem(
+        ended.http_status if ended.http_status >= 400 else 502,
+        ended.error_code or "interrupted",
+        ended.error_message or "The answer was interrupted.",
+        param=ended.param,
+        retry_after=ended.retry_after,
+    )
+
+
+def _indexable(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a delta without content and tool calls an empty content: the document's clients index it unguarded."""
+    delta = choice.get("delta")
+    if isinstance(delta, dict) and "content" not in delta and not delta.get("tool_calls"):
+        return {**choice, "delta": {**delta, "content": ""}}
+    return choice

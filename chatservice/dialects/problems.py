@@ -1,0 +1,117 @@
+"""What went wrong, in one shape that every dialect can put into its own words."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core import exceptions as django_exceptions
+from django.http import Http404
+from rest_framework import exceptions as drf
+
+from accounts.principal import NotAdmitted, TooManyFailures
+from completions.cursors import BadCursor
+from completions.exceptions import CompletionError, UpstreamRejected
+from conversations.services import Busy, LimitReached
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as a client may see it. `details` maps field names to lists of messages."""
+
+    status: int
+    code: str
+    message: str
+    details: Mapping[str, Any] | None = None
+    param: str | None = None
+    retry_after: int | None = None
+
+
+class BadRequest(Exception):
+    """The request is not one of this API. `status` is 400, 413, 415 or 422."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid_request",
+        status: int = 400,
+        param: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.problem = Problem(status, code, message, details=details, param=param)
+
+
+NOT_FOUND = Problem(404, "not_found", "Not found.")
+TOO_LARGE = Problem(413, "request_too_large", "The request body is too large.")
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what to tell the client about `error`; what is not ours is logged and told as a 500."""
+    match error:
+        case BadRequest():
+            return error.problem
+        case UpstreamRejected():
+            return Problem(error.status, error.upstream_code or error.code, error.message, param=error.param)
+        case CompletionError():
+            return Problem(
+                error.status, error.code, error.message, param=error.param, retry_after=error.retry_after
+            )
+        case TooManyFailures():
+            return Problem(429, "rate_limit_exceeded", error.message, retry_after=error.retry_after)
+        case NotAdmitted():
+            return Problem(401, "unauthorized", error.message)
+        case drf.ValidationError():
+            return validation_problem(error.detail)
+        case drf.Throttled():
+            wait = int(error.wait) if error.wait else None
+            return Problem(429, "rate_limit_exceeded", "Too many requests.", retry_after=wait)
+        case drf.AuthenticationFailed() | drf.NotAuthenticated():
+            return Problem(401, "unauthorized", str(error.detail))
+        case drf.APIException():
+            return Problem(error.status_code, error.get_codes() or "error", str(error.detail))
+        case Http404() | django_exceptions.ObjectDoesNotExist():
+            return NOT_FOUND
+        case django_exceptions.PermissionDenied():
+            return Problem(403, "forbidden", "Not allowed.")
+        case BadCursor():
+            return Problem(400, "bad_cursor", str(error))
+        case LimitReached():
+            return Problem(422, "limit_reached", str(error))
+        case Busy():
+            return Problem(409, "conversation_busy", str(error))
+        case django_exceptions.ValidationError():
+            return validation_problem(error.message_dict if hasattr(error, "error_dict") else error.messages)
+        case django_exceptions.RequestDataTooBig():
+            return TOO_LARGE
+    place = traceback.extract_tb(error.__traceback__)
+    where = f"{place[-1].filename}:{place[-1].lineno}" if place else "?"
+    # The type and the place only: the message may hold what was asked.
+    logger.error("unexpected %s at %s", type(error).__name__, where)
+    return Problem(500, "internal_error", "The service failed. It is not your fault.")
+
+
+def validation_problem(detail: Any) -> Problem:
+    """Return a 400 for field errors in DRF's or Django's nested form."""
+    if isinstance(detail, Mapping):
+        first = next(iter(detail), None)
+        return Problem(400, "validation_error", _first_message(detail) or "Invalid input.", detail, param=first)
+    return Problem(400, "validation_error", _first_message(detail) or "Invalid input.", {"non_field_errors": detail})
+
+
+def _first_message(detail: Any) -> str:
+    if isinstance(detail, Mapping):
+        for name, value in detail.items():
+            text = _first_message(value)
+            if text:
+                return text if name == "non_field_errors" else f"{name}: {text}"
+        return ""
+    if isinstance(detail, (list, tuple)):
+        return next((text for text in map(_first_message, detail) if text), "")
+    return str(detail)

@@ -1,0 +1,105 @@
+"""Django's ASGI handler without what a chat service pays for on every request.
+
+The stock handler hops to a new thread twice a request for its signals, spools bodies to disk
+however large they are, and starts two tasks to notice a disconnect. Here: bodies are bounded while
+they arrive, async views never see a thread, and only streams are watched for a disconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http import HttpResponseBase
+from django.urls import set_script_prefix
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class BodyTooLarge(Exception):
+    """The client sends more than LIMIT_BODY_BYTES."""
+
+
+class ChatHandler(ASGIHandler):
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        # Never from the client: Daphne takes it from a header, and it would reroute the request.
+        scope["root_path"] = ""
+        context = ThreadSensitiveContext()
+        async with context:
+            await self._respond(context, scope, receive, send)
+
+    async def _respond(
+        self, context: ThreadSensitiveContext, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        too_large = False
+        try:
+            body = await _read_bounded(scope, receive)
+        except RequestAborted:
+            return
+        except BodyTooLarge:
+            body, too_large = io.BytesIO(), True
+        set_script_prefix(get_script_prefix(scope))
+        request, error_response = self.create_request(scope, body)
+        if request is None:
+            await self.send_response(error_response, send)
+            return
+        request.too_large = too_large
+        response = await self.run_get_response(request)
+        try:
+            if response.streaming:
+                await self._stream(response, receive, send)
+            else:
+                await self.send_response(response, send)
+        finally:
+            body.close()
+            # A thread was only made if a synchronous view ran; its connection is closed there.
+            if context in SyncToAsync.context_to_thread_executor:
+                await sync_to_async(response.close, thread_sensitive=True)()
+            else:
+                response.close()
+
+    async def _stream(self, response: HttpResponseBase, receive: Receive, send: Send) -> None:
+        """Send a stream until it ends or its reader is gone, whichever comes first."""
+        sending = asyncio.create_task(self.send_response(response, send))
+        listening = asyncio.create_task(_until_disconnect(receive))
+        try:
+            await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (listening, sending):
+                task.cancel()
+            results = await asyncio.gather(sending, listening, return_exceptions=True)
+        if isinstance(results[0], Exception) and not isinstance(results[0], (OSError, RequestAborted)):
+            raise results[0]
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read_bounded(scope: dict[str, Any], receive: Receive) -> io.BytesIO:
+    limit = settings.LIMIT_BODY_BYTES
+    for name, value in scope["headers"]:
+        if name == b"content-length" and (not value.isdigit() or int(value) > limit):
+            raise BodyTooLarge
+    body = io.BytesIO()
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge
+        body.write(chunk)
+        if not message.get("more_body", False):
+            body.seek(0)
+            return body

@@ -1,0 +1,45 @@
+"""What happens when the server process starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from django.conf import settings
+
+from completions import providers, services
+from completions.journal import journal
+from completions.live import LIVE
+
+logger = logging.getLogger(__name__)
+
+
+async def run(receive: Any, send: Any) -> None:
+    """Answer the server's lifespan messages."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def stop() -> None:
+    """Let what is being written finish for DRAIN_SECONDS, mark the rest, then let go of everything."""
+    services.drain()
+    until = time.monotonic() + settings.DRAIN_SECONDS
+    while LIVE and time.monotonic() < until:
+        await asyncio.sleep(0.05)
+    left = list(LIVE.values())
+    for live in left:
+        if live.task is not None:
+            live.task.cancel()
+    await asyncio.gather(*(live.task for live in left if live.task is not None), return_exceptions=True)
+    if left:
+        logger.warning("%d answers were interrupted by the shutdown", len(left))
+    await journal().close()
+    await providers.close_all()

@@ -1,0 +1,23 @@
+"""`manage.py check_schemas`: every dialect's OpenAPI document is valid, and was made without a warning."""
+
+from __future__ import annotations
+
+from django.core.management.base import BaseCommand, CommandError
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.validation import validate_schema
+
+from chatservice.docs import documented_dialects, schema_of
+
+
+class Command(BaseCommand):
+    help = "Validate the OpenAPI schema of every dialect, warnings as errors."
+
+    def handle(self, *args, **options):
+        for dialect in documented_dialects():
+            schema = schema_of(dialect)
+            validate_schema(schema)
+            if GENERATOR_STATS:
+                GENERATOR_STATS.emit_summary()
+                raise CommandError(f"The schema of {dialect} was made with warnings.")
+            operations = sum(len(path) for path in schema["paths"].values())
+            self.stdout.write(f"{dialect}: {operations} operations, valid")

@@ -1,0 +1,65 @@
+"""`manage.py serve`: migrate, introduce itself, and serve: what `make run` does."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from accounts.models import User
+from accounts.services import issue_api_key, register_user
+
+
+class Command(BaseCommand):
+    help = "Bring the database up to date and serve on HOST:PORT. The first run makes a staff account and a key."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--no-migrate", action="store_true", help="leave the database as it is")
+
+    def handle(self, *args, no_migrate: bool, **options):
+        if not no_migrate:
+            call_command("migrate", verbosity=0, interactive=False)
+        host, port = settings.HOST, settings.PORT
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"  # noqa: S104
+        write = self.stdout.write
+        if not User.objects.exists():
+            self._introduce()
+        write(f"Docs:     {address}/docs")
+        write(f"Admin:    {address}/admin/")
+        write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")
+        if settings.DEFAULT_UPSTREAM == "echo":
+            write("Model:    echo, the built-in offline one. Set OPENAI_API_KEY or OPENAI_BASE_URL in .env for a real one.")
+        else:
+            write(f"Model:    {settings.DEFAULT_MODEL} at {settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]['base_url']}")
+        self.stdout.flush()
+        # The server takes this process's place: signals reach it, and nothing of the command stays in memory.
+        os.execv(sys.executable, [sys.executable, "-m", *server_command(host, port)])  # noqa: S606
+
+    def _introduce(self) -> None:
+        """Make the first account and key, and print what cannot be shown again."""
+        from django.utils.crypto import get_random_string
+
+        password = get_random_string(20)
+        user = register_user(username="admin", password=password, superuser=True)
+        _, key = issue_api_key(user=user, name="first key")
+        self.stdout.write("First run. These are shown once, keep them:")
+        self.stdout.write(f"Staff:    {user.username}")
+        self.stdout.write(f"Password: {password}")
+        self.stdout.write(f"API key:  {key}")
+
+
+def server_command(host: str, port: int) -> list[str]:
+    """Return the production server's module and arguments; chatservice/benchmarks/README.md says why this one."""
+    return [
+        "uvicorn",
+        "chatservice.asgi:application",
+        *("--host", host, "--port", str(port)),
+        *("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"),
+        *("--no-access-log", "--no-server-header", "--log-level", "warning"),
+        *("--timeout-graceful-shutdown", str(int(settings.DRAIN_SECONDS))),
+        *("--ws-max-size", str(settings.LIMIT_WS_FRAME_BYTES), "--ws-max-queue", "16"),
+    ]

@@ -1,0 +1,92 @@
+"""Request ids, error shapes and headers for everybody; sessions and forms only where a browser is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+import uuid_utils
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+BROWSER_PATHS = ("/admin", "/static/")
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
+
+
+class RequestMiddleware:
+    """Give every request an id, the client's own when it is a plain one, and answer with it."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        given = request.headers.get("x-request-id", "")
+        request.request_id = given if REQUEST_ID.match(given) else f"req_{uuid_utils.uuid7().hex}"
+        path = request.path_info
+        if len(path) > 1 and path.endswith("/") and not path.startswith(BROWSER_PATHS):
+            # Every documented route answers with and without the slash, without a redirect.
+            request.path_info = path.rstrip("/") or "/"
+        response = await self.get_response(request)
+        response.headers["X-Request-Id"] = request.request_id
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        return response
+
+
+class BrowserOnly:
+    """Skip a stock middleware, and the thread hop it costs, on the API's paths."""
+
+    def __call__(self, request: HttpRequest):
+        if request.path.startswith(BROWSER_PATHS):
+            return super().__call__(request)
+        return self.get_response(request)
+
+
+class BrowserSecurityMiddleware(SecurityMiddleware):
+    """Everywhere: the redirect to https must hold for the API too. Pure computation, so no thread."""
+
+    def __call__(self, request: HttpRequest):
+        return self.__acall__(request) if iscoroutinefunction(self) else super().__call__(request)
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.process_request(request) or await self.get_response(request)
+        return self.process_response(request, response)
+
+
+class BrowserStaticMiddleware(BrowserOnly, WhiteNoiseMiddleware):
+    pass
+
+
+class BrowserSessionMiddleware(BrowserOnly, SessionMiddleware):
+    pass
+
+
+class BrowserCsrfMiddleware(BrowserOnly, CsrfViewMiddleware):
+    async def process_view(self, request, callback, callback_args, callback_kwargs):
+        if not request.path.startswith(BROWSER_PATHS):
+            return None  # bearer keys are not sent by a browser on its own; cookies are checked in principal.py
+        check = sync_to_async(super().process_view, thread_sensitive=True)
+        return await check(request, callback, callback_args, callback_kwargs)
+
+
+class BrowserAuthenticationMiddleware(BrowserOnly, AuthenticationMiddleware):
+    pass
+
+
+class BrowserMessageMiddleware(BrowserOnly, MessageMiddleware):
+    pass
+
+
+class BrowserClickjackingMiddleware(BrowserOnly, XFrameOptionsMiddleware):
+    pass

@@ -1,0 +1,31 @@
+"""Where everything is mounted: health, documentation, admin, and each dialect at its own path."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+
+from chatservice import docs, views
+from chatservice.dialects import DIALECTS
+
+urlpatterns = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("admin/", admin.site.urls),
+    # The longest mount first: a dialect may stand inside another one's path.
+    *(
+        path(DIALECTS[name], include(f"chatservice.dialects.{name}.urls"))
+        for name in sorted(DIALECTS, key=lambda name: -len(DIALECTS[name]))
+    ),
+]
+if settings.DOCS:
+    urlpatterns += [
+        path("docs", docs.swagger, name="docs"),
+        path("schema/<str:dialect>", docs.schema, name="schema"),
+    ]
+
+handler404 = "chatservice.views.not_found"
+handler500 = "chatservice.views.server_error"
+handler400 = "chatservice.views.bad_request"
+handler403 = "chatservice.views.forbidden"

@@ -1,0 +1,427 @@
+"""Accepting questions: user message, placeholder of the answer, run and idempotency row, all or nothing.
+
+A batch of questions is accepted in one transaction by a handful of statements. What is refused is
+refused before anything of it is written, so one bad question never spoils the batch.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.models import User, uuid7
+from accounts.principal import Principal
+from completions.admission import Admission
+from completions.exceptions import (
+    ConversationBusy,
+    IdempotencyMismatch,
+    InvalidRequest,
+    Refused,
+    UnknownConversation,
+)
+from completions.models import IdempotencyKey, Run
+from completions.statements import Insert, Update, for_update, key, table
+from completions.types import Wire
+from completions.worker import database_clock
+from conversations import digests
+from conversations.models import Conversation, Message
+
+HEAD = uuid.UUID(int=0)
+"""As `Ask.parent_id`: after whatever the conversation shows."""
+
+INSERT_CONVERSATION = Insert(
+    Conversation,
+    *("id", "owner", "title", "end_user", "metadata", "head", "next_position"),
+    *("created_at", "updated_at", "archived_at"),
+)
+INSERT_MESSAGE = Insert(
+    Message,
+    *("id", "conversation", "parent", "position", "role", "content", "parts", "author", "model", "status"),
+    *("finish_reason", "usage", "digest", "created_at"),
+)
+INSERT_RUN = Insert(
+    Run,
+    *("id", "message", "conversation", "user", "address", "upstream", "model", "parameters", "state", "exclusive"),
+    *("epoch", "worker", "lease_until", "finish_reason", "error_code", "error_message", "http_status", "created_at"),
+)
+INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")
+MOVE_HEAD = Update(Conversation, "head", "next_position", "updated_at")
+TITLE_CHARS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question, before it is accepted.
+
+    With `conversation_id`, `messages` (one, or none to answer what stands there) go after
+    `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
+    history, found: the longest prefix of `messages` that is stored decides. `store=False` keeps
+    nothing but the fact that the run happened.
+    """
+
+    principal: Principal
+    model: str
+    upstream: str
+    messages: tuple[Wire, ...] = ()
+    parameters: Wire = field(default_factory=dict)
+    stream: bool = True
+    conversation_id: uuid.UUID | None = None
+    parent_id: uuid.UUID | None = HEAD
+    threaded: bool = False
+    store: bool = True
+    exclusive: bool = True
+    title: str = ""
+    end_user: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A stored question and the run that answers it. `attached`: it was asked before, under the same key."""
+
+    ask: Ask
+    run_id: uuid.UUID
+    created_at: dt.datetime
+    conversation_id: uuid.UUID | None = None
+    message_id: uuid.UUID | None = None
+    question_id: uuid.UUID | None = None
+    position: int = 0
+    digest_before: str = ""
+    new_conversation: bool = False
+    attached: bool = False
+    starts: int = 0
+    """How many runs the caller started in this minute, this one included."""
+
+
+@dataclass(slots=True)
+class _Rows:
+    conversations: list[dict] = field(default_factory=list)
+    messages: list[dict] = field(default_factory=list)
+    runs: list[dict] = field(default_factory=list)
+    keys: list[dict] = field(default_factory=list)
+    heads: list[tuple[uuid.UUID, dict]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where new messages go."""
+
+    conversation_id: uuid.UUID
+    parent_id: uuid.UUID | None
+    digest: str
+    next_position: int
+    is_new: bool
+
+
+def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | Refused]:
+    """Store `asks` inside the current transaction; returns, in order, what became of each."""
+    results: list[Accepted | Refused | None] = [None] * len(asks)
+    admission = Admission(cursor, asks)
+    now = timezone.now()
+    cursor.execute(f"SELECT {database_clock()}")  # noqa: S608
+    lease_until = float(cursor.fetchone()[0]) + settings.LEASE_SECONDS
+    rows = _Rows()
+    opened: dict[uuid.UUID, _Place] = {}
+    # In one order everywhere, so that two processes never wait for each other's conversations.
+    for index in sorted(range(len(asks)), key=lambda index: str(asks[index].conversation_id or "~")):
+        ask = asks[index]
+        try:
+            results[index] = _known_key(cursor, ask, rows) or _accept_one(
+                cursor, ask, admission, rows, opened, worker, lease_until, now
+            )
+        except Refused as refusal:
+            results[index] = refusal
+    _write(cursor, rows)
+    return results  # type: ignore[return-value]
+
+
+def _accept_one(
+    cursor: Any,
+    ask: Ask,
+    admission: Admission,
+    rows: _Rows,
+    opened: dict[uuid.UUID, _Place],
+    worker: str,
+    lease_until: float,
+    now: dt.datetime,
+) -> Accepted:
+    starts = admission.check(ask)
+    run_id = uuid7()
+    run = {
+        "id": run_id,
+        "user": ask.principal.user_id,
+        "address": ask.principal.address[:45],
+        "upstream": ask.upstream,
+        "model": ask.model[:200],
+        "parameters": dict(ask.parameters),
+        "exclusive": ask.exclusive,
+        "worker": worker,
+        "lease_until": lease_until,
+        "created_at": now,
+        "message": None,
+        "conversation": None,
+    }
+    if not ask.store:
+        admission.admitted(ask)
+        rows.runs.append(run)
+        _remember_key(ask, rows, run_id, now)
+        return Accepted(ask=ask, run_id=run_id, created_at=now, starts=starts)
+
+    place, messages = _find_place(cursor, ask, opened)
+    limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
+    if limit and place.next_position + len(messages) > limit:
+        raise InvalidRequest(f"A conversation holds at most {limit} messages.")
+    if ask.exclusive and not place.is_new:
+        _refuse_while_busy(cursor, ask, place, rows)
+
+    # From here on nothing is refused.
+    question_id = place.parent_id
+    parent_id = place.parent_id
+    digest = place.digest
+    for wire in messages:
+        digest = digests.follow(digest, wire) if digest else ""
+        question_id = uuid7()
+        rows.messages.append(_message_row(wire, question_id, place, parent_id, digest, now))
+        parent_id = question_id
+        place.next_position += 1
+    answer_id = uuid7()
+    position = place.next_position
+    rows.messages.append(
+        {
+            "id": answer_id,
+            "conversation": place.conversation_id,
+            "parent": parent_id,
+            "position": position,
+            "role": Message.Role.ASSISTANT,
+            "content": "",
+            "model": ask.model[:200],
+            "status": Message.Status.IN_PROGRESS,
+            "created_at": now,
+        }
+    )
+    place.next_position += 1
+    head = {"head": answer_id, "next_position": place.next_position, "updated_at": now}
+    if place.is_new and place.conversation_id not in opened:
+        rows.conversations.append(
+            {
+                "id": place.conversation_id,
+                "owner": ask.principal.user_id,
+                "title": ask.title or title_from(messages),
+                "end_user": ask.end_user[:200],
+                "metadata": dict(ask.metadata),
+                "created_at": now,
+                **head,
+            }
+        )
+    else:
+        rows.heads.append((place.conversation_id, head))
+    opened[place.conversation_id] = place
+    admission.admitted(ask)
+    rows.runs.append({**run, "message": answer_id, "conversation": place.conversation_id})
+    _remember_key(ask, rows, run_id, now)
+    return Accepted(
+        ask=ask,
+        run_id=run_id,
+        created_at=now,
+        conversation_id=place.conversation_id,
+        message_id=answer_id,
+        question_id=question_id,
+        position=position,
+        digest_before=digest,
+        new_conversation=place.is_new,
+        starts=starts,
+    )
+
+
+def title_from(messages: Sequence[Wire]) -> str:
+    """Return the first line the user said, as the title of an untitled conversation."""
+    for wire in messages:
+        content = wire.get("content")
+        if wire.get("role") == "user":
+            if isinstance(content, list):
+                content = next((part.get("text") for part in content if isinstance(part, dict)), "")
+            line = " ".join(str(content or "").split())
+            return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+    return ""
+
+
+def split_wire(wire: Wire) -> tuple[str, dict[str, Any] | None]:
+    """Return a wire message's plain text, and whatever it has beyond role, name and that text."""
+    content = wire.get("content")
+    parts = {name: value for name, value in wire.items() if name not in ("role", "content", "name")}
+    if isinstance(content, str):
+        return content, parts or None
+    if content is None:
+        return "", {**parts, "content": None} if parts else None
+    texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "\n".join(texts), {**parts, "content": content}
+
+
+def _message_row(
+    wire: Wire, pk: uuid.UUID, place: _Place, parent_id: uuid.UUID | None, digest: str, now: dt.datetime
+) -> dict[str, Any]:
+    content, parts = split_wire(wire)
+    role = wire["role"]
+    if role not in Message.Role.values:  # the upstream's business; as_wire() gives it back
+        role, parts = Message.Role.USER, {**(parts or {}), "role": wire["role"]}
+    return {
+        "id": pk,
+        "conversation": place.conversation_id,
+        "parent": parent_id,
+        "position": place.next_position,
+        "role": role,
+        "content": content,
+        "parts": parts,
+        "author": str(wire.get("name") or "")[:200],
+        "digest": digest,
+        "created_at": now,
+    }
+
+
+def _find_place(cursor: Any, ask: Ask, opened: dict[uuid.UUID, _Place]) -> tuple[_Place, Sequence[Wire]]:
+    """Return where the new messages go, and which of the messages are new there."""
+    if ask.conversation_id is not None:
+        return _place_in(cursor, ask, opened), ask.messages
+    start = digests.root(ask.principal.user_id)
+    if ask.threaded:
+        chain = digests.chain(ask.principal.user_id, ask.messages)
+        if found := _longest_stored_prefix(cursor, ask, chain, opened):
+            place, known = found
+            return place, ask.messages[known:]
+    new = _Place(uuid7(), parent_id=None, digest=start, next_position=1, is_new=True)
+    return new, ask.messages
+
+
+def _place_in(cursor: Any, ask: Ask, opened: dict[uuid.UUID, _Place]) -> _Place:
+    """Lock the named conversation; raises UnknownConversation for a foreign one just as for none."""
+    lock = for_update("NO KEY UPDATE OF c")
+    cursor.execute(
+        f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position FROM {table(Conversation)} c "  # noqa: S608
+        f"JOIN {table(User)} u ON u.id = c.owner_id WHERE c.id = %s{lock}",
+        [key(ask.conversation_id)],
+    )
+    row = cursor.fetchone()
+    who = ask.principal
+    if row is None or not (row[1] if who.is_guest else _uuid(row[0]) == who.user_id):
+        raise UnknownConversation
+    owner_id, _, head_id, next_position = row
+    if ask.conversation_id in opened:
+        next_position = opened[ask.conversation_id].next_position
+    parent_id = _uuid(head_id) if ask.parent_id == HEAD else ask.parent_id
+    digest = digests.root(_uuid(owner_id))
+    if parent_id is not None:
+        cursor.execute(
+            f"SELECT digest FROM {table(Message)} WHERE id = %s AND conversation_id = %s",  # noqa: S608
+            [key(parent_id), key(ask.conversation_id)],
+        )
+        found = cursor.fetchone()
+        if found is None:
+            raise UnknownConversation("Message not found.")
+        digest = found[0]
+    return _Place(ask.conversation_id, parent_id, digest, next_position, is_new=False)
+
+
+def _longest_stored_prefix(
+    cursor: Any, ask: Ask, chain: Sequence[str], opened: dict[uuid.UUID, _Place]
+) -> tuple[_Place, int] | None:
+    """Return where the resent history is already stored, and how many of its messages are.
+
+    System messages alone do not count: they are the same in conversations that have nothing to do
+    with each other.
+    """
+    first_user = next((i for i, wire in enumerate(ask.messages) if wire.get("role") == "user"), None)
+    if first_user is None:
+        return None
+    marks = ", ".join(["%s"] * (len(chain) - first_user))
+    cursor.execute(
+        f"SELECT m.digest, m.id, m.conversation_id FROM {table(Message)} m "  # noqa: S608
+        f"JOIN {table(Conversation)} c ON c.id = m.conversation_id "
+        f"WHERE m.digest IN ({marks}) AND c.owner_id = %s ORDER BY m.id",
+        [*chain[first_user:], key(ask.principal.user_id)],
+    )
+    stored = {digest: (_uuid(pk), _uuid(conversation)) for digest, pk, conversation in cursor.fetchall()}
+    for index in range(len(chain) - 1, first_user - 1, -1):
+        if chain[index] in stored:
+            parent_id, conversation_id = stored[chain[index]]
+            cursor.execute(
+                f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
+                [key(conversation_id)],
+            )
+            row = cursor.fetchone()
+            if row is None:
+                return None
+            next_position = opened[conversation_id].next_position if conversation_id in opened else row[0]
+            return _Place(conversation_id, parent_id, chain[index], next_position, is_new=False), index + 1
+    return None
+
+
+def _refuse_while_busy(cursor: Any, ask: Ask, place: _Place, rows: _Rows) -> None:
+    cursor.execute(
+        f"SELECT 1 FROM {table(Run)} WHERE conversation_id = %s AND state = 'running'",  # noqa: S608
+        [key(place.conversation_id)],
+    )
+    in_batch = any(run["conversation"] == place.conversation_id for run in rows.runs)
+    if in_batch or cursor.fetchone() is not None:
+        raise ConversationBusy
+
+
+def _known_key(cursor: Any, ask: Ask, rows: _Rows) -> Accepted | None:
+    """Return the run that this key already started; raises IdempotencyMismatch for another request."""
+    if not ask.idempotency_key:
+        return None
+    for row in rows.keys:
+        if row["user"] == ask.principal.user_id and row["key"] == ask.idempotency_key:
+            if row["fingerprint"] != ask.fingerprint:
+                raise IdempotencyMismatch
+            run = next(run for run in rows.runs if run["id"] == row["run"])
+            return Accepted(
+                ask, run["id"], row["created_at"], run["conversation"], run["message"], attached=True
+            )
+    cursor.execute(
+        f"SELECT k.fingerprint, r.id, r.conversation_id, r.message_id FROM {table(IdempotencyKey)} k "  # noqa: S608
+        f"JOIN {table(Run)} r ON r.id = k.run_id WHERE k.user_id = %s AND k.key = %s",
+        [key(ask.principal.user_id), ask.idempotency_key],
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    fingerprint, run_id, conversation_id, message_id = row
+    if fingerprint != ask.fingerprint:
+        raise IdempotencyMismatch
+    return Accepted(
+        ask, _uuid(run_id), timezone.now(), _uuid(conversation_id), _uuid(message_id), attached=True
+    )
+
+
+def _remember_key(ask: Ask, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) -> None:
+    if ask.idempotency_key:
+        rows.keys.append(
+            {
+                "user": ask.principal.user_id,
+                "key": ask.idempotency_key,
+                "fingerprint": ask.fingerprint,
+                "run": run_id,
+                "created_at": now,
+            }
+        )
+
+
+def _write(cursor: Any, rows: _Rows) -> None:
+    INSERT_CONVERSATION.execute(cursor, rows.conversations)
+    INSERT_MESSAGE.execute(cursor, rows.messages)
+    INSERT_RUN.execute(cursor, rows.runs)
+    INSERT_KEY.execute(cursor, rows.keys)
+    for conversation_id, head in rows.heads:
+        MOVE_HEAD.execute(cursor, conversation_id, head)
+
+
+def _uuid(value: Any) -> uuid.UUID | None:
+    return uuid.UUID(value) if isinstance(value, str) else value

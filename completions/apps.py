@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class CompletionsConfig(AppConfig):
+    name = "completions"
+
+    def ready(self) -> None:
+        from completions import checks  # noqa: F401  registers the system checks

@@ -1,0 +1,93 @@
+"""Putting the pieces of a structured answer together again: chunks of the wire -> messages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from completions.types import Wire
+
+# Said once, not piece by piece.
+_WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expires_at"})
+
+
+class Assembly:
+    """Collects wire chunks; `parts` and `siblings` are what they amount to."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def feed(self, chunks: Iterable[Wire]) -> None:
+        for chunk in chunks:
+            for choice in chunk.get("choices") or ():
+                index = choice.get("index")
+                known = self._choices.setdefault(index if isinstance(index, int) else 0, {})
+                delta = choice.get("delta")
+                if isinstance(delta, dict):
+                    _merge(known, delta)
+                if choice.get("finish_reason"):
+                    known["finish_reason"] = choice["finish_reason"]
+
+    def parts(self) -> dict[str, Any] | None:
+        """Return what the first choice has beyond role and text, or None."""
+        return _tidy(self._choices.get(0, {}), without=("role", "content", "finish_reason")) or None
+
+    def siblings(self) -> tuple[Wire, ...]:
+        """Return the further choices as whole messages, each with its `finish_reason`."""
+        return tuple(
+            {"role": "assistant", "content": "", **_tidy(choice, without=("role",))}
+            for index, choice in sorted(self._choices.items())
+            if index > 0
+        )
+
+
+def parts_of_message(message: Wire) -> dict[str, Any] | None:
+    """Return what a whole answer message has beyond role and text, empty fields left out."""
+    parts = {name: value for name, value in message.items() if name not in ("role", "content") and value}
+    return parts or None
+
+
+def _tidy(choice: dict[str, Any], *, without: tuple[str, ...]) -> dict[str, Any]:
+    tidy: dict[str, Any] = {}
+    for name, value in choice.items():
+        if name in without or value is None:
+            continue
+        if name == "tool_calls" and isinstance(value, list):
+            value = [{key: item for key, item in call.items() if key != "index"} for call in value]
+        tidy[name] = value
+    return tidy
+
+
+def _merge(into: dict[str, Any], delta: Wire) -> None:
+    for name, value in delta.items():
+        known = into.get(name)
+        if known is None or value is None:
+            into[name] = _copy(value) if value is not None else known
+        elif isinstance(known, str) and isinstance(value, str):
+            into[name] = (known or value) if name in _WHOLE else known + value
+        elif isinstance(known, dict) and isinstance(value, dict):
+            _merge(known, value)
+        elif isinstance(known, list) and isinstance(value, list):
+            _extend(known, value)
+        else:
+            into[name] = value
+
+
+def _extend(known: list[Any], more: list[Any]) -> None:
+    """Merge items that name the same `index`, append the others."""
+    for item in more:
+        twin = None
+        if isinstance(item, dict) and "index" in item:
+            twin = next((each for each in known if isinstance(each, dict) and each.get("index") == item["index"]), None)
+        if twin is None:
+            known.append(_copy(item))
+        else:
+            _merge(twin, item)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

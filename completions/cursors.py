@@ -1,0 +1,33 @@
+"""Where a reader stands in a run: `<run>.<seq>.<end>`. Strict, and checked before any header is sent."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+
+PATTERN = re.compile(r"([0-9a-f]{32})\.(\d{1,9})\.(\d{1,9})\Z")
+
+
+class BadCursor(ValueError):
+    """The text is not a cursor of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The reader has everything up to piece `seq`, which is `end` code points of text."""
+
+    run_id: uuid.UUID
+    seq: int = 0
+    end: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.run_id.hex}.{self.seq}.{self.end}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read a cursor; raises BadCursor."""
+        match = PATTERN.match(text)
+        if match is None:
+            raise BadCursor("This is not a cursor of this service.")
+        return cls(run_id=uuid.UUID(match[1]), seq=int(match[2]), end=int(match[3]))

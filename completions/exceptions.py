@@ -1,0 +1,154 @@
+"""Everything that can go wrong between a question and its answer.
+
+    CompletionError
+    ├── Refused                     the run was never accepted: nothing is stored
+    │   ├── InvalidRequest          400
+    │   ├── UnknownConversation     404, a foreign one included
+    │   ├── ConversationBusy        409, an answer is already on its way
+    │   ├── IdempotencyMismatch     422, same key with another request
+    │   ├── TooManyRuns             429, rate or concurrency
+    │   └── ShuttingDown            503
+    └── ProviderError               accepted, then the upstream let us down: the run ends `failed`
+        ├── UpstreamUnreachable     502  refused, DNS, TLS
+        ├── UpstreamTimeout         504  no first byte in time
+        ├── UpstreamStalled         504  content stopped arriving
+        ├── UpstreamTruncated       502  ended without a finish reason
+        ├── UpstreamInvalid         502  not the OpenAI wire
+        ├── UpstreamUnauthorized    502  our credentials, not the client's
+        ├── UpstreamRejected        4xx  the upstream's own verdict on the request
+        ├── UpstreamRateLimited     429
+        ├── UpstreamFailed          502  the upstream's 5xx, or an error inside the stream
+        ├── OutputLimit             502  longer than we are willing to store
+        └── DeadlineExceeded        504  the whole run took too long
+
+`code` is stable and public; `message` is safe to show: it never holds a key, a prompt or an answer.
+"""
+
+from __future__ import annotations
+
+
+class CompletionError(Exception):
+    code = "internal_error"
+    status = 500
+    default_message = "The service failed to answer."
+
+    def __init__(self, message: str = "", *, retry_after: int | None = None, param: str | None = None) -> None:
+        self.message = message or self.default_message
+        self.retry_after = retry_after
+        self.param = param
+        super().__init__(self.message)
+
+
+class Refused(CompletionError):
+    code = "refused"
+    status = 400
+    default_message = "The request was refused."
+
+
+class InvalidRequest(Refused):
+    code = "invalid_request"
+    default_message = "The request is not valid."
+
+
+class UnknownConversation(Refused):
+    code = "not_found"
+    status = 404
+    default_message = "Conversation not found."
+
+
+class ConversationBusy(Refused):
+    code = "conversation_busy"
+    status = 409
+    default_message = "An answer is already being written in this conversation."
+
+
+class IdempotencyMismatch(Refused):
+    code = "idempotency_mismatch"
+    status = 422
+    default_message = "This Idempotency-Key was used with a different request."
+
+
+class TooManyRuns(Refused):
+    code = "rate_limit_exceeded"
+    status = 429
+    default_message = "Too many answers at once."
+
+
+class ShuttingDown(Refused):
+    code = "shutting_down"
+    status = 503
+    default_message = "The service is restarting."
+
+
+class ProviderError(CompletionError):
+    code = "upstream_error"
+    status = 502
+    default_message = "The model's server failed."
+
+
+class UpstreamUnreachable(ProviderError):
+    code = "upstream_unreachable"
+    default_message = "The model's server cannot be reached."
+
+
+class UpstreamTimeout(ProviderError):
+    code = "upstream_timeout"
+    status = 504
+    default_message = "The model's server did not answer in time."
+
+
+class UpstreamStalled(ProviderError):
+    code = "upstream_stalled"
+    status = 504
+    default_message = "The model's server stopped sending."
+
+
+class UpstreamTruncated(ProviderError):
+    code = "upstream_truncated"
+    default_message = "The model's answer broke off."
+
+
+class UpstreamInvalid(ProviderError):
+    code = "upstream_invalid"
+    default_message = "The model's server sent something that is not an answer."
+
+
+class UpstreamUnauthorized(ProviderError):
+    code = "upstream_unauthorized"
+    default_message = "The model's server refused this service's credentials."
+
+
+class UpstreamRejected(ProviderError):
+    """The upstream's 4xx: its `code` and `message` are passed on when it sent any."""
+
+    code = "upstream_rejected"
+    status = 400
+    default_message = "The model's server rejected the request."
+
+    def __init__(
+        self, message: str = "", *, status: int = 400, upstream_code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+        self.upstream_code = upstream_code
+
+
+class UpstreamRateLimited(ProviderError):
+    code = "upstream_rate_limited"
+    status = 429
+    default_message = "The model's server is receiving too many requests."
+
+
+class UpstreamFailed(ProviderError):
+    code = "upstream_error"
+
+
+class OutputLimit(ProviderError):
+    code = "output_limit"
+    default_message = "The model's answer is longer than this service stores."
+
+
+class DeadlineExceeded(ProviderError):
+    code = "deadline_exceeded"
+    status = 504
+    default_message = "The answer took too long."

@@ -1,0 +1,299 @@
+"""Group commit: everything that the runs of this process store, in as few transactions as possible.
+
+Questions and outcomes are committed at once; text is committed at once when nothing was committed
+for a while, otherwise with the next commit, at most FLUSH_SECONDS later. While one commit is on its
+way to the disk, the next one gathers. Only after the commit is anything told to anyone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+
+from completions import outcomes
+from completions.acceptance import Accepted, Ask, accept
+from completions.exceptions import ConversationBusy, Refused
+from completions.live import LIVE, LiveRun
+from completions.models import Run
+from completions.outcomes import Outcome
+from completions.statements import table
+from completions.types import Delta
+from completions.worker import database_clock, worker_id
+
+logger = logging.getLogger(__name__)
+
+CANCEL_POLL_SECONDS = 0.4
+RETRIES = (0.05, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(slots=True)
+class _Batch:
+    asks: list[tuple[Ask, asyncio.Future, Callable[[Accepted], None]]] = field(default_factory=list)
+    pieces: list[tuple[LiveRun, Delta]] = field(default_factory=list)
+    outcomes: list[tuple[Outcome, asyncio.Future]] = field(default_factory=list)
+    heartbeat: bool = False
+    look: bool = False
+
+
+@dataclass(slots=True)
+class _Result:
+    asks: list[Accepted | Exception] = field(default_factory=list)
+    ours: set[uuid.UUID] = field(default_factory=set)
+    outcomes: list[bool | Exception] = field(default_factory=list)
+    running: dict[uuid.UUID, bool] | None = None
+
+
+class StorageUnavailable(Refused):
+    """The database does not answer: 503."""
+
+    code = "storage_unavailable"
+    status = 503
+    default_message = "The service cannot store anything right now."
+
+
+_journals: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Journal] = weakref.WeakKeyDictionary()
+
+
+def journal() -> Journal:
+    """Return the journal of the running event loop; a process has one of each."""
+    loop = asyncio.get_running_loop()
+    found = _journals.get(loop)
+    if found is None:
+        found = _journals[loop] = Journal(loop)
+    return found
+
+
+class Journal:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._batch = _Batch()
+        self._dirty: dict[uuid.UUID, LiveRun] = {}
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._text_at = 0.0
+        self._pace = settings.FLUSH_SECONDS
+        self._beat_at = self._look_at = 0.0
+        # A context of its own: the request that happens to come first must not lend its variables.
+        self._task = loop.create_task(self._work(), context=contextvars.Context())
+
+    # --- what the runners and the dialects call
+
+    async def accept(self, ask: Ask, started: Callable[[Accepted], None]) -> Accepted:
+        """Store a question; `started` is called after the commit even if the caller is gone by then.
+
+        Raises completions.exceptions.Refused.
+        """
+        future = self._loop.create_future()
+        self._batch.asks.append((ask, future, started))
+        self._urge()
+        return await future
+
+    def write(self, live: LiveRun) -> None:
+        """Note that `live` has text to store."""
+        self._dirty[live.run_id] = live
+        self._wake.set()
+
+    async def finish(self, outcome: Outcome) -> bool:
+        """Store an outcome, all text before it included; returns whether the run was still ours."""
+        future = self._loop.create_future()
+        self._batch.outcomes.append((outcome, future))
+        self._urge()
+        return await future
+
+    async def close(self) -> None:
+        """Commit what is waiting and stop."""
+        while self._dirty or self._batch.asks or self._batch.outcomes:
+            self._urge()
+            await asyncio.sleep(0.005)
+        self._task.cancel()
+        await self._loop.run_in_executor(self._thread, connection.close)
+        self._thread.shutdown(wait=False)
+        _journals.pop(self._loop, None)
+
+    # --- the loop
+
+    def _urge(self) -> None:
+        self._urgent.set()
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except Exception as error:  # the journal must outlive anything
+                logger.error("journal: %s", type(error).__name__, exc_info=settings.DEBUG)
+                await asyncio.sleep(0.1)
+
+    async def _turn(self) -> None:
+        await self._wait_for_work()
+        batch = self._take()
+        began = time.monotonic()
+        result = await self._loop.run_in_executor(self._thread, _commit, batch)
+        self._tell(batch, result)
+        if batch.pieces:
+            self._text_at = time.monotonic()
+            # Under load a commit may take longer than the pace: then fewer, larger pieces.
+            self._pace = min(0.2, max(settings.FLUSH_SECONDS, 3 * (self._text_at - began)))
+
+    async def _wait_for_work(self) -> None:
+        while not self._wake.is_set():
+            timeout = max(0.0, min(self._beat_at, self._look_at) - time.monotonic()) if LIVE else None
+            if timeout == 0.0:
+                return
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+        left = self._text_at + self._pace - time.monotonic()
+        if left > 0 and not self._urgent.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._urgent.wait()
+
+    def _take(self) -> _Batch:
+        batch, self._batch = self._batch, _Batch()
+        self._wake.clear()
+        self._urgent.clear()
+        dirty, self._dirty = self._dirty, {}
+        for live in dirty.values():
+            piece = None if live.lost else live.take()
+            if piece is not None:
+                batch.pieces.append((live, piece))
+        now = time.monotonic()
+        if LIVE and now >= self._beat_at:
+            batch.heartbeat = True
+            self._beat_at = now + settings.HEARTBEAT_SECONDS
+        if LIVE and now >= self._look_at:
+            batch.look = True
+            self._look_at = now + CANCEL_POLL_SECONDS
+        return batch
+
+    def _tell(self, batch: _Batch, result: _Result) -> None:
+        for (_, future, started), answer in zip(batch.asks, result.asks, strict=True):
+            if isinstance(answer, Exception):
+                if not future.done():
+                    future.set_exception(answer)
+                continue
+            if not answer.attached:
+                started(answer)
+            if not future.done():
+                future.set_result(answer)
+        for live, piece in batch.pieces:
+            if live.run_id in result.ours:
+                live.publish(piece)
+            else:
+                live.lose()
+        for (_, done), ended in zip(batch.outcomes, result.outcomes, strict=True):
+            if done.done():
+                continue
+            if isinstance(ended, Exception):
+                done.set_exception(ended)
+            else:
+                done.set_result(ended)
+        if result.running is not None:
+            self._obey(result.running)
+
+    def _obey(self, running: dict[uuid.UUID, bool]) -> None:
+        """Act on what the database says of our runs: cancelled from elsewhere, or no longer ours."""
+        for run_id, live in list(LIVE.items()):
+            if live.loop is not self._loop:
+                continue
+            if run_id in running:
+                if running[run_id]:
+                    live.cancel()
+                live.missed = False
+            elif live.missed:
+                live.lose()
+            else:
+                live.missed = True
+
+
+def _commit(batch: _Batch) -> _Result:
+    """Run in the journal's thread: one transaction for all, or, should it fail, one for each."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            return _apply(cursor, batch)
+    except Exception as error:
+        logger.warning("journal: a batch failed (%s), its parts are tried one by one", type(error).__name__)
+        connection.close_if_unusable_or_obsolete()
+        return _apply_one_by_one(batch)
+
+
+def _apply(cursor: Any, batch: _Batch) -> _Result:
+    result = _Result()
+    worker = worker_id()
+    if batch.asks:
+        result.asks = list(accept(cursor, [ask for ask, _, _ in batch.asks], worker=worker))
+    if batch.pieces:
+        stored = [(live.run_id, piece) for live, piece in batch.pieces if live.accepted.ask.store]
+        unstored = {live.run_id for live, _ in batch.pieces if not live.accepted.ask.store}
+        result.ours = outcomes.record(cursor, stored, worker=worker) | unstored if stored else unstored
+    for outcome, _ in batch.outcomes:
+        result.outcomes.append(outcomes.finish(cursor, outcome, worker=worker))
+    if batch.heartbeat:
+        cursor.execute(
+            f"UPDATE {table(Run)} SET lease_until = {database_clock()} + %s "  # noqa: S608
+            "WHERE worker = %s AND state = 'running'",
+            [settings.LEASE_SECONDS, worker],
+        )
+    if batch.look or batch.heartbeat:
+        cursor.execute(
+            f"SELECT id, cancel_requested_at FROM {table(Run)} WHERE worker = %s AND state = 'running'",  # noqa: S608
+            [worker],
+        )
+        result.running = {
+            uuid.UUID(pk) if isinstance(pk, str) else pk: asked is not None for pk, asked in cursor.fetchall()
+        }
+    return result
+
+
+def _apply_one_by_one(batch: _Batch) -> _Result:
+    result = _Result()
+    for entry in batch.asks:
+        part = _try(_Batch(asks=[entry]), retries=())
+        answer: Accepted | Exception
+        if isinstance(part, IntegrityError):
+            answer = ConversationBusy()
+        elif isinstance(part, Exception):
+            answer = StorageUnavailable(retry_after=5)
+        else:
+            answer = part.asks[0]
+        result.asks.append(answer)
+    for live, piece in batch.pieces:
+        part = _try(_Batch(pieces=[(live, piece)]), retries=RETRIES)
+        if not isinstance(part, Exception):
+            result.ours |= part.ours
+    for pair in batch.outcomes:
+        part = _try(_Batch(outcomes=[pair]), retries=RETRIES)
+        result.outcomes.append(part if isinstance(part, Exception) else part.outcomes[0])
+    return result
+
+
+def _try(batch: _Batch, *, retries: Iterable[float]) -> _Result | Exception:
+    error: Exception | None = None
+    for pause in (0.0, *retries):
+        time.sleep(pause)
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                return _apply(cursor, batch)
+        except (OperationalError, InterfaceError) as failed:
+            error = failed
+            connection.close_if_unusable_or_obsolete()
+        except Exception as failed:  # trying again would not change it
+            return failed
+    assert error is not None
+    return error

@@ -1,0 +1,127 @@
+"""The runs this process is producing: what they have said so far, and who is listening."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+
+from completions.types import Closed, Delta, Ended, Opened, merge
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from completions.acceptance import Accepted
+
+LIVE: dict[uuid.UUID, LiveRun] = {}
+
+
+class LiveRun:
+    """One run of this process. Only its event loop touches it.
+
+    Text waits in a buffer until the journal has committed it; only then is it published to readers.
+    """
+
+    def __init__(self, accepted: Accepted) -> None:
+        self.accepted = accepted
+        self.run_id = accepted.run_id
+        self.loop = asyncio.get_running_loop()
+        self.task: asyncio.Task | None = None
+        self.opened: Opened | None = None
+        self.closed: Closed | None = None
+        self.pieces: list[Delta] = []
+        self.ended: Ended | None = None
+        self.first_token_at: dt.datetime | None = None
+        self.length = 0
+        self.cancelled = False
+        self.lost = False
+        # Not among our runs when the database was last asked: it may just be ending.
+        self.missed = False
+        self._buffer: list[Delta] = []
+        self._in_flight: list[Delta] = []
+        self._seq = 0
+        self._taken = 0
+        self._waiters: set[asyncio.Future] = set()
+
+    # --- the runner's side
+
+    def buffer(self, delta: Delta) -> None:
+        if self.first_token_at is None:
+            self.first_token_at = timezone.now()
+        self.length += len(delta.text)
+        self._buffer.append(delta)
+
+    def take(self) -> Delta | None:
+        """Return all that is buffered as one numbered piece, to be stored."""
+        if not self._buffer:
+            return None
+        merged = merge(self._buffer)
+        self._buffer.clear()
+        self._seq += 1
+        self._taken += len(merged.text)
+        piece = Delta(merged.text, merged.wire, self._seq, self._taken)
+        self._in_flight.append(piece)
+        return piece
+
+    def pending_text(self) -> str:
+        """Return the text that is on its way to the database, and what is buffered after it."""
+        return "".join([delta.text for delta in (*self._in_flight, *self._buffer)])
+
+    def text(self) -> str:
+        return "".join([piece.text for piece in self.pieces])
+
+    # --- after the commit
+
+    def publish(self, piece: Delta) -> None:
+        self._in_flight.remove(piece)
+        self.pieces.append(piece)
+        self.wake()
+
+    def end(self, ended: Ended) -> None:
+        """Say the one terminal event; saying it again changes nothing."""
+        if self.ended is None:
+            self.ended = ended
+            LIVE.pop(self.run_id, None)
+            self.wake()
+
+    # --- stopping
+
+    def cancel(self) -> None:
+        """Stop at the client's wish; the text so far is kept."""
+        if self.ended is None and not self.cancelled:
+            self.cancelled = True
+            if self.task is not None:
+                self.task.cancel()
+
+    def lose(self) -> None:
+        """The run is no longer ours (its lease was taken, or it was deleted): stop and write nothing."""
+        if self.ended is None and not self.lost:
+            self.lost = True
+            if self.task is not None:
+                self.task.cancel()
+
+    # --- the readers' side
+
+    def wake(self) -> None:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(True)
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait for news; returns False when `timeout` seconds brought none."""
+        waiter = self.loop.create_future()
+        self._waiters.add(waiter)
+        timer = self.loop.call_later(timeout, _expire, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+
+def _expire(waiter: asyncio.Future) -> None:
+    if not waiter.done():
+        waiter.set_result(False)

@@ -1,0 +1,102 @@
+"""Runs, the pieces of text they stored, and the keys that make a repeated request the same request."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import User, uuid7
+from conversations.models import Conversation, Message
+
+
+class RunQuerySet(models.QuerySet):
+    def running(self) -> RunQuerySet:
+        return self.filter(state=Run.State.RUNNING)
+
+
+class Run(models.Model):
+    """One generation: who asked which model, who is producing it, and how it ended.
+
+    `worker` is the producing process, whose lease ends at `lease_until` (Unix seconds by the
+    database's clock); `epoch` fences a process that lost it. `message` and `conversation` are None
+    for a call that opted out of history. `exclusive` runs are alone in their conversation.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        COMPLETE = "complete"
+        CANCELLED = "cancelled"
+        INTERRUPTED = "interrupted"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    message = models.OneToOneField(Message, null=True, on_delete=models.CASCADE, related_name="run")
+    conversation = models.ForeignKey(Conversation, null=True, on_delete=models.CASCADE, related_name="runs")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="runs")
+    address = models.CharField(max_length=45, blank=True)
+    upstream = models.CharField(max_length=100)
+    model = models.CharField(max_length=200)
+    parameters = models.JSONField(default=dict)
+    state = models.CharField(max_length=12, choices=State, default=State.RUNNING)
+    exclusive = models.BooleanField(default=True)
+    epoch = models.PositiveIntegerField(default=1)
+    worker = models.CharField(max_length=120)
+    lease_until = models.FloatField()
+    cancel_requested_at = models.DateTimeField(null=True)
+    envelope = models.JSONField(null=True)
+    closing = models.JSONField(null=True)
+    usage = models.JSONField(null=True)
+    finish_reason = models.CharField(max_length=40, blank=True)
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.CharField(max_length=600, blank=True)
+    http_status = models.PositiveSmallIntegerField(default=200)
+    created_at = models.DateTimeField(default=timezone.now)
+    first_token_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["conversation"],
+                condition=Q(state="running", exclusive=True),
+                name="run_one_at_a_time",
+            ),
+        ]
+        indexes = [
+            # Concurrency limits count an owner's live runs inside the accept transaction.
+            models.Index(fields=["user"], condition=Q(state="running"), name="run_live_by_user"),
+            models.Index(fields=["address"], condition=Q(state="running"), name="run_live_by_address"),
+            # Heartbeats and the reaper.
+            models.Index(fields=["worker"], condition=Q(state="running"), name="run_live_by_worker"),
+            models.Index(fields=["finished_at"], name="run_finished"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.state}"
+
+
+class Chunk(models.Model):
+    """One stored piece of a run's answer; `end` is the text's length, in code points, after it."""
+
+    pk = models.CompositePrimaryKey("run_id", "seq")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    seq = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    text = models.TextField(blank=True)
+    wire = models.JSONField(null=True)
+
+
+class IdempotencyKey(models.Model):
+    """A client's name for a request: the same key and body is the same run, never a second bill."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_unique")]

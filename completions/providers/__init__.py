@@ -1,0 +1,176 @@
+"""Which provider answers which model: the registry, chosen by configuration.
+
+    UPSTREAMS         {"name": {"base_url", "api_key", "models": ["gpt-*"], "headers": {}, "usage_in_stream": true,
+                                "strip_prefix": false}}
+    DEFAULT_UPSTREAM  answers what no pattern matches; "echo" needs no entry
+    DEFAULT_MODEL     what "default", or no model at all, means
+
+The only module of this package that reads settings. The client library is imported on first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from completions.exceptions import ProviderError
+from completions.providers.base import Provider
+from completions.types import ModelInfo
+
+logger = logging.getLogger(__name__)
+
+ECHO: Final = "echo"
+LISTING_SECONDS: Final = 3.0
+LISTING_CACHE_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class _Pool:
+    """What belongs to one event loop: connections cannot be shared between loops."""
+
+    providers: dict[str, tuple[Mapping[str, Any], Provider]] = field(default_factory=dict)
+    replaced: list[Provider] = field(default_factory=list)
+    listing: asyncio.Task[list[ModelInfo]] | None = None
+    listed: tuple[float, object, list[ModelInfo]] | None = None
+
+
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
+_no_loop = _Pool()
+
+
+def provider_for(model: str | None) -> tuple[Provider, str]:
+    """The provider of this process and event loop for a client's model name, and the upstream's name for it."""
+    if not model or model == "default":
+        model = settings.DEFAULT_MODEL
+    upstream = _route(model)
+    return _provider(upstream), _upstream_model(upstream, model)
+
+
+async def list_models() -> list[ModelInfo]:
+    """Every model a client may ask for, at most 30 s old; an upstream that fails is left out."""
+    pool, configuration = _pool(), _configuration()
+    if pool.listed is not None:
+        until, made_for, models = pool.listed
+        if made_for == configuration and time.monotonic() < until:
+            return list(models)
+    if pool.listing is None or pool.listing.done():
+        pool.listing = asyncio.create_task(_list_all(pool, configuration))
+    # Shielded: one client hanging up must not fail the others that wait for the same list.
+    return list(await asyncio.shield(pool.listing))
+
+
+async def close_all() -> None:
+    """Release the connections of the running event loop."""
+    pool = _pools.pop(asyncio.get_running_loop(), None)
+    if pool is None:
+        return
+    if pool.listing is not None:
+        pool.listing.cancel()
+    providers = [provider for _, provider in pool.providers.values()]
+    await asyncio.gather(*(provider.close() for provider in providers + pool.replaced), return_exceptions=True)
+
+
+def _route(model: str) -> str:
+    """The name of the first upstream with a matching pattern, else of the default one."""
+    for name, config in settings.UPSTREAMS.items():
+        if any(fnmatchcase(model, pattern) for pattern in config.get("models") or ()):
+            return str(name)
+    return str(settings.DEFAULT_UPSTREAM)
+
+
+def _upstream_model(upstream: str, model: str) -> str:
+    if not settings.UPSTREAMS.get(upstream, {}).get("strip_prefix"):
+        return model
+    return model.partition("/")[2] or model
+
+
+def _public_model(upstream: str, model: str) -> str | None:
+    """The name a client reaches this upstream's model by; None when no name leads to it."""
+    config = settings.UPSTREAMS.get(upstream, {})
+    names = [model]
+    if config.get("strip_prefix"):
+        patterns = config.get("models") or ()
+        names = [f"{prefix}/{model}" for prefix, slash, _ in (p.partition("/") for p in patterns) if slash]
+    return next((name for name in names if _route(name) == upstream), None)
+
+
+def _pool() -> _Pool:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _no_loop  # routing may be asked anywhere; connections are opened only inside a loop
+    return _pools.setdefault(loop, _Pool())
+
+
+def _provider(upstream: str) -> Provider:
+    config = settings.UPSTREAMS.get(upstream, {})
+    pool = _pool()
+    found = pool.providers.get(upstream)
+    if found is not None:
+        if found[0] == config:
+            return found[1]
+        pool.replaced.append(found[1])
+    provider = _build(upstream, config)
+    pool.providers[upstream] = (config, provider)
+    return provider
+
+
+def _build(name: str, config: Mapping[str, Any]) -> Provider:
+    if name == ECHO and not config.get("base_url"):
+        from completions.providers.echo import Echo
+
+        return Echo(name, delay=getattr(settings, "ECHO_DELAY", 0.02))
+    base_url = str(config.get("base_url") or "")
+    if not base_url.startswith(("http://", "https://")):
+        raise ImproperlyConfigured(f"Upstream {name!r} needs a base_url that starts with http:// or https://.")
+    from completions.providers.openai_compatible import OpenAICompatible
+
+    return OpenAICompatible(
+        name,
+        base_url=base_url,
+        api_key=str(config.get("api_key") or ""),
+        headers=config.get("headers") or {},
+        app_title=getattr(settings, "APP_TITLE", ""),
+        app_url=getattr(settings, "APP_URL", ""),
+        usage_in_stream=bool(config.get("usage_in_stream", True)),
+        first_byte=getattr(settings, "FIRST_BYTE_SECONDS", 60.0),
+        idle=getattr(settings, "IDLE_SECONDS", 45.0),
+        answer=getattr(settings, "RUN_SECONDS", 600.0),
+        max_text=getattr(settings, "LIMIT_OUTPUT_CHARS", 0) or 1 << 18,
+    )
+
+
+def _configuration() -> object:
+    return {**settings.UPSTREAMS}, settings.DEFAULT_UPSTREAM
+
+
+async def _list_all(pool: _Pool, configuration: object) -> list[ModelInfo]:
+    names = list(dict.fromkeys([*settings.UPSTREAMS, settings.DEFAULT_UPSTREAM]))
+    listings = await asyncio.gather(*(_list_one(name) for name in names))
+    models: dict[str, ModelInfo] = {}
+    for name, listing in zip(names, listings, strict=True):
+        for model in listing or ():
+            public = _public_model(name, model.id)
+            if public is not None:
+                models.setdefault(public, ModelInfo(public, model.owned_by, model.created))
+    fresh = LISTING_CACHE_SECONDS if None not in listings else LISTING_SECONDS
+    pool.listed = (time.monotonic() + fresh, configuration, list(models.values()))
+    return pool.listed[2]
+
+
+async def _list_one(name: str) -> list[ModelInfo] | None:
+    try:
+        async with asyncio.timeout(LISTING_SECONDS):
+            return await _provider(name).list_models()
+    except (ProviderError, TimeoutError) as error:
+        logger.warning("upstream %s: no list of models (%s)", name, getattr(error, "code", "timeout"))
+        return None

@@ -1,0 +1,34 @@
+"""What a provider is: the one door to a model. It knows no database, no run and no dialect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent
+
+
+class Provider(Protocol):
+    """A source of answers, one object per upstream and process.
+
+    Every method raises `completions.exceptions.ProviderError`, and nothing else, when the upstream
+    lets it down. Cancelling the task that iterates `stream` closes the upstream connection at once.
+    """
+
+    name: str
+
+    def stream(self, request: CompletionRequest) -> AsyncIterator[ProviderEvent]:
+        """Yield one `Opened`, then a `Delta` for each read that brought content, then one `Closed`."""
+        ...
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer in one piece, the upstream's body unaltered."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Return the models this upstream offers."""
+        ...
+
+    async def close(self) -> None:
+        """Release the connections."""
+        ...

@@ -1,0 +1,70 @@
+"""The deadlines of one answer, at the price of one timer for the whole of it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class ContentClock:
+    """Cancels the read that waits when `limit` seconds pass without `touch`.
+
+    It only ever interrupts between `reading` and `paused`: while the consumer is at work nothing is
+    counted. What it interrupts ends in CancelledError; `expired` tells it from a real cancellation.
+    """
+
+    __slots__ = ("_cancelling", "_due", "_fired", "_handle", "_limit", "_loop", "_task")
+
+    def __init__(self, limit: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[object] | None = None
+        self._fired = False
+        self._cancelling = 0
+        self._handle: asyncio.TimerHandle | None = None
+        self.restart(limit)
+
+    def restart(self, limit: float) -> None:
+        """Count from now with a new limit."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._limit = limit
+        self._due = self._loop.time() + limit
+        self._handle = self._loop.call_at(self._due, self._check)
+
+    def touch(self) -> None:
+        """Content arrived: count from now."""
+        self._due = self._loop.time() + self._limit
+
+    def reading(self) -> None:
+        """The current task waits for the upstream from here on."""
+        self._task = asyncio.current_task()
+
+    def paused(self) -> None:
+        """The upstream is not to blame for the time that passes now."""
+        self._task = None
+
+    def expired(self) -> bool:
+        """Whether the CancelledError just caught was this clock's and nobody else's."""
+        task, self._task = self._task, None
+        return self._fired and task is not None and task.uncancel() <= self._cancelling
+
+    def _check(self) -> None:
+        if self._task is None:
+            self.touch()
+        if self._loop.time() < self._due:
+            self._handle = self._loop.call_at(self._due, self._check)
+            return
+        self._handle = None
+        if self._task is not None:
+            self._fired = True
+            self._cancelling = self._task.cancelling()
+            self._task.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._task = None
+        if self._handle is not None:
+            self._handle.cancel()

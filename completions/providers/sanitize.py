@@ -1,0 +1,95 @@
+"""Strings fit for a database and messages fit for a client.
+
+Databases refuse NUL and lone surrogates; error texts of strangers may hold keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import msgspec
+
+MESSAGE_CHARS: Final = 500
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_SECRETS = re.compile(
+    r"(?i:\bbearer\s+\S+)"
+    r"|(?i:(?<![a-z0-9])(?:sk|pk|rk|ak|gsk|xai|hf|ghp|nvapi|pplx|key|token|secret)[-_][\w\-*.+/=]{6,})"
+    r"|AIza[\w-]{20,}"
+    r"|eyJ[\w.-]{20,}"
+    r"|(?<!\w)(?=\w*\d)\w{32,}"
+)
+_decode = msgspec.json.Decoder().decode
+
+
+def clean_text(text: str) -> str:
+    """`text` without NUL, each lone surrogate replaced by U+FFFD."""
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def clean_tree(value: Any) -> Any:
+    """A copy of decoded JSON with every string, keys included, made clean."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(key): clean_tree(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean_tree(item) for item in value]
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if value - value != 0:  # infinite: no database takes it
+        raise ValueError("number out of range")
+    return value
+
+
+def decode_json(raw: bytes) -> Any:
+    """Decode JSON into database-safe values, forgiving broken UTF-8, surrogates and NUL. Raises ValueError."""
+    try:
+        value = _decode(raw)
+        return clean_tree(value) if b"\\u0000" in raw else value
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = raw.replace(b"\x00", b"").decode("utf-8", "replace")
+        try:
+            return clean_tree(json.loads(text, parse_constant=_refuse_constant, parse_float=_finite))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode a request body; lone surrogates a client sent become U+FFFD."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(clean_tree(value))
+
+
+def safe_message(text: object, *secrets: str, limit: int = MESSAGE_CHARS) -> str:
+    """One printable line of at most `limit` characters, keys redacted; empty when `text` is no string."""
+    if not isinstance(text, str):
+        return ""
+    text = text[: limit * 8]  # the patterns below must not run over a megabyte
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "[redacted]")
+    text = _SECRETS.sub("[redacted]", _CONTROLS.sub(" ", clean_text(text))).strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def safe_code(code: object, *secrets: str) -> str:
+    """An upstream's error code, string or number, as a short token; empty when there is none."""
+    if isinstance(code, bool) or not isinstance(code, str | int):
+        return ""
+    return re.sub(r"[^\w.\-/ ]", "", safe_message(str(code), *secrets, limit=64))

@@ -1,0 +1,232 @@
+"""From the bytes of an upstream's event stream to provider events: pure, synchronous, one decode a line.
+
+No socket, no clock, no Django. The same bytes give the same answer however they are split.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from completions.exceptions import OutputLimit, ProviderError, UpstreamInvalid, UpstreamTruncated
+from completions.providers.chunks import MAX_TEXT_CHARS, AnswerBuilder, chunks_of, stream_error
+from completions.providers.sanitize import decode_json
+from completions.types import ProviderEvent
+
+MAX_LINE_BYTES: Final = 1 << 20
+MAX_RAW_BYTES: Final = 8 << 20
+
+_BOM = b"\xef\xbb\xbf"
+_NEVER = b"\x00"  # no line of an event stream starts with it
+_PROBE = "\x02probe\x03"
+_TEMPLATE_TRIES = 8
+_decode_str = msgspec.json.Decoder(str).decode
+
+
+class AnswerParser:
+    """Feed it bytes, take its events; look at `error` and `done` after each call.
+
+    A failure never swallows what came before it: every method returns the events up to there and
+    sets `error`.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_line: int = MAX_LINE_BYTES,
+        max_raw: int = MAX_RAW_BYTES,
+        max_text: int = MAX_TEXT_CHARS,
+    ) -> None:
+        self.error: ProviderError | None = None
+        self._answer = AnswerBuilder(max_text)
+        self._max_line, self._max_raw = max_line, max_raw
+        self._raw = 0
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+        self._after_cr = self._error_event = False
+        self._first_line = True
+        self._partial: list[bytes] = []
+        # Lines of one answer differ only in one JSON string: what stands before and after it.
+        self._prefix, self._suffix = _NEVER, b""
+        self._misses = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether `Closed` has been returned: nothing more will be read."""
+        return self._answer.done
+
+    @property
+    def opened(self) -> bool:
+        """Whether a chunk of the answer has arrived."""
+        return self._answer.envelope is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has its finish reason: nothing of the answer is missing any more."""
+        return self._answer.finished
+
+    def feed(self, data: bytes) -> list[ProviderEvent]:
+        """Take one read of any size; text that arrived in it comes back as one `Delta`."""
+        events: list[ProviderEvent] = []
+        if self.error or self.done:
+            return events
+        room = self._max_raw - self._raw
+        self._raw += len(data)
+        try:
+            self._lines(data if len(data) <= room else data[:room], events)
+            if not self.done:
+                if len(data) > room:
+                    raise OutputLimit()
+                self._answer.flush(events)
+        except ProviderError as error:
+            self._fail(error, events)
+        return events
+
+    def end(self) -> list[ProviderEvent]:
+        """The connection ended: an unfinished line still counts, an unfinished answer is an error."""
+        events: list[ProviderEvent] = []
+        if self.error or self.done:
+            return events
+        complete = self.finished
+        try:
+            try:
+                if self._tail_bytes:
+                    self._line(b"".join(self._tail), events)
+                self._blank(events)
+            except UpstreamInvalid:
+                if not complete:
+                    raise UpstreamTruncated() from None
+            if not self.done:
+                self._answer.close(events)
+        except ProviderError as error:
+            self._fail(error, events)
+        return events
+
+    def whole(self, raw: bytes) -> list[ProviderEvent]:
+        """Take a `chat.completion` body that came instead of a stream."""
+        events: list[ProviderEvent] = []
+        try:
+            try:
+                body = decode_json(raw)
+            except ValueError:
+                raise UpstreamInvalid() from None
+            for chunk in chunks_of(body):
+                self._answer.take(chunk, events)
+            self._answer.close(events)
+        except ProviderError as error:
+            self._fail(error, events)
+        return events
+
+    def _fail(self, error: ProviderError, events: list[ProviderEvent]) -> None:
+        try:
+            self._answer.flush(events)
+        except OutputLimit as limit:
+            error = limit
+        self.error = error
+
+    # --- lines ---------------------------------------------------------------------------------
+
+    def _lines(self, data: bytes, events: list[ProviderEvent]) -> None:
+        if self._after_cr and data:
+            self._after_cr = False
+            if data.startswith(b"\n"):
+                data = data[1:]
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines and self._tail_bytes:
+            self._tail.append(lines[0])
+            lines[0] = b"".join(self._tail)
+            self._tail, self._tail_bytes = [], 0
+        texts, max_line = self._answer.texts, self._max_line
+        prefix, suffix = self._prefix, self._suffix
+        start, stop = len(prefix) - 1, 1 - len(suffix)
+        for line in lines:
+            if line.startswith(prefix) and line.endswith(suffix) and start + 1 - stop < len(line) <= max_line:
+                try:
+                    # The opening and closing quotes belong to the template: this is one JSON string.
+                    texts.append(_decode_str(line[start:stop]))
+                    self._misses = 0
+                    continue
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    pass
+            if line:
+                self._line(line, events)
+                if self.done:
+                    return
+                prefix, suffix = self._prefix, self._suffix
+                start, stop = len(prefix) - 1, 1 - len(suffix)
+            elif self._partial or self._error_event:
+                self._blank(events)
+        if rest:
+            self._tail.append(rest)
+            self._tail_bytes += len(rest)
+            if self._tail_bytes > max_line:
+                raise OutputLimit()
+
+    def _line(self, line: bytes, events: list[ProviderEvent]) -> None:
+        if len(line) > self._max_line:
+            raise OutputLimit()
+        if self._first_line:
+            self._first_line = False
+            if line.startswith(_BOM):
+                line = line[3:]
+        if line.startswith(b"data:"):
+            payload = line[5:].strip()
+            if self._partial:
+                self._partial.append(payload)
+            elif payload == b"[DONE]":
+                self._answer.close(events)
+            elif payload:
+                self._payload(payload, line, events)
+        elif line.startswith(b"event:"):
+            self._error_event = line[6:].strip() == b"error"
+            if self._error_event:
+                self._prefix = _NEVER
+        # Comments, ids, retry hints and fields nobody knows carry nothing of the answer.
+
+    def _blank(self, events: list[ProviderEvent]) -> None:
+        if self._partial:
+            payload, self._partial = b"\n".join(self._partial), []
+            try:
+                chunk = decode_json(payload)
+            except ValueError:
+                raise UpstreamInvalid() from None
+            self._take(chunk, events)
+        self._error_event = False
+
+    def _payload(self, payload: bytes, line: bytes, events: list[ProviderEvent]) -> None:
+        try:
+            chunk = decode_json(payload)
+        except ValueError:
+            # Either broken, or the first of several data lines: the blank line will tell.
+            self._partial = [payload]
+            self._prefix = _NEVER
+            return
+        text = self._take(chunk, events)
+        if text and self._misses < _TEMPLATE_TRIES:
+            self._learn(line, text)
+
+    def _take(self, chunk: Any, events: list[ProviderEvent]) -> str:
+        if self._error_event:
+            raise stream_error(chunk.get("error") or chunk if isinstance(chunk, dict) else None)
+        return self._answer.take(chunk, events)
+
+    def _learn(self, line: bytes, text: str) -> None:
+        """Make a plain line the template of the next ones, once a probe proves where its text stands."""
+        quoted = b'"' + text.encode() + b'"'
+        at = line.find(quoted)
+        if b"\\" in line or at < 0 or line.find(quoted, at + 1) >= 0:
+            return
+        self._misses += 1  # until it fits a line: where every line differs, learning is wasted
+        prefix, suffix = line[: at + 1], line[at + len(quoted) - 1 :]
+        try:
+            probe = decode_json(prefix[5:] + b"\\u0002probe\\u0003" + suffix)
+            found = probe["choices"][0]["delta"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            return
+        if found == _PROBE:
+            self._prefix, self._suffix = prefix, suffix

@@ -1,0 +1,171 @@
+"""Following a run, from any point, in any process: first what is stored, then what comes.
+
+A reader on the producing process is woken by it. Anywhere else, or after that process died, the
+database is asked; a lagging reader gets all it missed in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from accounts.database import in_database_thread
+from completions.cursors import Cursor
+from completions.live import LIVE, LiveRun
+from completions.models import Chunk, Run
+from completions.types import QUIET, Delta, Ended, Opened, Quiet, ReaderEvent, Resync, merge
+
+POLL_SECONDS = (0.1, 0.25, 0.5, 1.0)
+
+
+async def subscribe(
+    run_id: uuid.UUID, *, after: Cursor | None = None, idle: float = 15.0
+) -> AsyncIterator[ReaderEvent | Quiet]:
+    """Yield what happens in a run after the cursor, up to and including its one `Ended`.
+
+    `Quiet` comes whenever `idle` seconds brought nothing. Whether the caller may read this run is
+    the caller's business, and decided before.
+    """
+    live = LIVE.get(run_id)
+    if live is not None and live.loop is asyncio.get_running_loop():
+        events = _follow_live(live, after, idle)
+    else:
+        events = _follow_stored(run_id, after, idle)
+    async for event in events:
+        yield event
+
+
+async def _follow_live(live: LiveRun, after: Cursor | None, idle: float) -> AsyncIterator[ReaderEvent | Quiet]:
+    seen = 0
+    if after is not None and after.seq:
+        if after.seq > len(live.pieces) or live.pieces[after.seq - 1].end != after.end:
+            seen = len(live.pieces)
+            yield Resync(live.text(), seen)
+        else:
+            seen = after.seq
+    opened = False
+    while True:
+        if not opened and live.opened is not None:
+            opened = True
+            yield live.opened
+        if len(live.pieces) > seen:
+            news = live.pieces[seen:]
+            seen = len(live.pieces)
+            yield merge(news)
+        elif live.ended is not None:
+            yield live.ended
+            return
+        elif not await live.wait(idle):
+            yield QUIET
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the database holds of a run after one point, read in one go."""
+
+    pieces: list[Delta]
+    opened: Opened | None
+    ended: Ended | None
+    known: bool = True
+    resync: Resync | None = None
+
+
+async def _follow_stored(
+    run_id: uuid.UUID, after: Cursor | None, idle: float
+) -> AsyncIterator[ReaderEvent | Quiet]:
+    seq, end = (after.seq, after.end) if after else (0, 0)
+    opened = False
+    first = True
+    quiet = 0.0
+    naps = 0
+    while True:
+        stored = await in_database_thread(_read, run_id, seq, end, first)
+        first = False
+        if stored.resync is not None:
+            yield stored.resync
+            seq, end = stored.resync.seq, len(stored.resync.text)
+        if not opened and stored.opened is not None:
+            opened = True
+            yield stored.opened
+        if stored.pieces:
+            piece = merge(stored.pieces)
+            seq, end = piece.seq, piece.end
+            naps, quiet = 0, 0.0
+            yield piece
+        if stored.ended is not None:
+            yield stored.ended
+            return
+        nap = POLL_SECONDS[min(naps, len(POLL_SECONDS) - 1)]
+        naps += 1
+        await asyncio.sleep(nap)
+        quiet += nap
+        if quiet >= idle:
+            quiet = 0.0
+            yield QUIET
+
+
+def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
+    # The run before its chunks: once it is seen to have ended, every chunk of it is there to be seen.
+    run = Run.objects.select_related("message").filter(pk=run_id).first()
+    if run is None:
+        gone = Ended("cancelled", error_code="deleted", error_message="The conversation was deleted.")
+        return _Stored([], None, gone)
+    rows = Chunk.objects.filter(run_id=run_id, seq__gt=seq).order_by("seq")
+    pieces = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows]
+    over = run.state != Run.State.RUNNING
+    opened = Opened(run.envelope) if run.envelope is not None else (Opened() if over else None)
+    ended = ended_of(run) if over else None
+    resync = None
+    if first and seq and not _continues(run_id, seq, end):
+        resync, pieces = _from_text(run, seq, end)
+    elif over and not pieces and run.message is not None and len(run.message.content) > end:
+        # The pieces are compacted away; the text is forever.
+        pieces = [Delta(run.message.content[end:], (), seq + 1, len(run.message.content))]
+    return _Stored(pieces, opened, ended, resync=resync)
+
+
+def _continues(run_id: uuid.UUID, seq: int, end: int) -> bool:
+    return Chunk.objects.filter(run_id=run_id, seq=seq, end=end).exists()
+
+
+def _from_text(run: Run, seq: int, end: int) -> tuple[Resync | None, list[Delta]]:
+    """Continue a cursor that no piece answers to: from the final text, or all over again."""
+    rows = list(Chunk.objects.filter(run_id=run.pk).order_by("seq"))
+    if not rows and run.state != Run.State.RUNNING and run.message is not None:
+        content = run.message.content
+        if end == len(content):
+            return None, []
+        if end < len(content):
+            return None, [Delta(content[end:], (), seq + 1, len(content))]
+        return Resync(content, seq), []
+    return Resync("".join([row.text for row in rows]), rows[-1].seq if rows else 0), []
+
+
+def ended_of(run: Run) -> Ended:
+    """Return the terminal event of a run that is over."""
+    content = run.message.content if run.message is not None else ""
+    return Ended(
+        run.state,
+        finish_reason=run.finish_reason or None,
+        usage=run.usage,
+        error_code=run.error_code,
+        error_message=run.error_message,
+        http_status=run.http_status,
+        wire=tuple(run.closing or ()),
+        end=len(content),
+    )
+
+
+async def wait_for_end(run_id: uuid.UUID) -> Ended:
+    """Wait until a run is over, whoever produces it."""
+    live = LIVE.get(run_id)
+    if live is not None and live.loop is asyncio.get_running_loop():
+        while live.ended is None:
+            await live.wait(60.0)
+        return live.ended
+    async for event in subscribe(run_id):
+        if isinstance(event, Ended):
+            return event
+    raise AssertionError("a run always ends")

@@ -1,0 +1,203 @@
+"""One task per run: the provider's events into the journal, and in the end exactly one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import traceback
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.database import in_database_thread
+from completions import providers
+from completions.acceptance import Accepted
+from completions.assembly import Assembly, parts_of_message
+from completions.context import budget_for, fit
+from completions.exceptions import CompletionError, DeadlineExceeded, OutputLimit, ProviderError
+from completions.journal import journal
+from completions.live import LIVE, LiveRun
+from completions.outcomes import Outcome
+from completions.types import Closed, CompletionRequest, Delta, Ended, Opened, Wire
+from conversations.branches import branch
+from conversations.models import Message
+
+logger = logging.getLogger(__name__)
+
+
+def start(accepted: Accepted) -> LiveRun:
+    """Begin to answer. The task outlives the request, in a context of its own."""
+    live = LIVE[accepted.run_id] = LiveRun(accepted)
+    live.task = live.loop.create_task(_run(live), context=contextvars.Context())
+    return live
+
+
+async def _run(live: LiveRun) -> None:
+    assembly = Assembly()
+    response: Wire | None = None
+    error: CompletionError | None = None
+    try:
+        async with asyncio.timeout(settings.RUN_SECONDS):
+            request = await _request(live.accepted)
+            provider, model = providers.provider_for(live.accepted.ask.model)
+            request = CompletionRequest(model, request.messages, request.parameters, request.stream)
+            if request.stream:
+                await _stream(live, provider, request, assembly)
+            else:
+                response = (await provider.complete(request)).response
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+    except TimeoutError:
+        error = DeadlineExceeded()
+    except ProviderError as failed:
+        error = failed
+    except Exception as failed:
+        # Neither the message nor the values: they may hold what was asked.
+        place = traceback.extract_tb(failed.__traceback__)[-1]
+        logger.error("run %s: %s at %s:%s", live.run_id, type(failed).__name__, place.filename, place.lineno)
+        error = CompletionError()
+    await _settle(live, assembly, response, error)
+
+
+async def _stream(live: LiveRun, provider: Any, request: CompletionRequest, assembly: Assembly) -> None:
+    notes = journal()
+    limit = settings.LIMIT_OUTPUT_CHARS
+    async for event in provider.stream(request):
+        if type(event) is Delta:
+            if event.wire:
+                assembly.feed(event.wire)
+            live.buffer(event)
+            notes.write(live)
+            if limit and live.length > limit:
+                raise OutputLimit
+        elif type(event) is Opened:
+            live.opened = event
+        elif type(event) is Closed:
+            assembly.feed(event.wire)
+            live.closed = event
+
+
+async def _request(accepted: Accepted) -> CompletionRequest:
+    """Return what to send upstream: the call's own messages, or the conversation's newest turns."""
+    ask = accepted.ask
+    if ask.conversation_id is None or accepted.question_id is None:
+        return CompletionRequest(ask.model, ask.messages, ask.parameters, ask.stream)
+    messages = await in_database_thread(_history, ask.conversation_id, accepted.question_id)
+    tokens = budget_for(ask.model, settings.CONTEXT_TOKENS)
+    return CompletionRequest(ask.model, fit(messages, tokens=tokens), ask.parameters, ask.stream)
+
+
+def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID) -> list[Wire]:
+    """Return the branch that ends in the question, without answers that say nothing."""
+    return [
+        message.as_wire()
+        for message in branch(conversation_id, leaf_id)
+        if message.content or message.parts or message.role != Message.Role.ASSISTANT
+    ]
+
+
+async def _settle(
+    live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None
+) -> None:
+    """Store the outcome, then, and only then, say that it is over."""
+    accepted = live.accepted
+    if live.lost:
+        live.end(Ended("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0))
+        return
+    # The last text is stored before the outcome, in the same commit or an earlier one.
+    journal().write(live)
+    outcome, wire = _outcome(live, assembly, response, error)
+    try:
+        ours = await journal().finish(outcome)
+    except Exception as failed:
+        logger.error("run %s: its outcome could not be stored (%s)", live.run_id, type(failed).__name__)
+        ours = False
+    if error is not None:
+        logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, accepted.ask.upstream)
+    if not ours:
+        live.end(Ended("interrupted", error_code="interrupted", error_message="The answer was interrupted."))
+        return
+    live.end(
+        Ended(
+            outcome.status,
+            finish_reason=outcome.finish_reason or None,
+            usage=outcome.usage,
+            error_code=outcome.error_code,
+            error_message=outcome.error_message,
+            http_status=outcome.http_status,
+            retry_after=error.retry_after if error else None,
+            wire=wire,
+            response=response,
+            end=len(outcome.content),
+            param=error.param if error else None,
+        )
+    )
+
+
+def _outcome(
+    live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None
+) -> tuple[Outcome, tuple[Wire, ...]]:
+    accepted = live.accepted
+    # What the journal has not published yet is stored before, or together with, this outcome.
+    content = live.text() + live.pending_text()
+    parts, siblings = assembly.parts(), assembly.siblings()
+    finish_reason, usage, closing = "", None, ()
+    envelope: Wire | None = live.opened.envelope if live.opened else None
+    status = Message.Status.COMPLETE
+    if response is not None:
+        content, parts, siblings, finish_reason = _read_response(response)
+        usage = response.get("usage")
+        envelope = {name: value for name, value in response.items() if name not in ("choices", "usage")}
+    elif live.closed is not None:
+        finish_reason, usage, closing = live.closed.finish_reason, live.closed.usage, live.closed.wire
+    if error is not None:
+        status = Message.Status.FAILED
+    elif response is None and live.closed is None:
+        status = Message.Status.CANCELLED if live.cancelled else Message.Status.INTERRUPTED
+    interrupted = status == Message.Status.INTERRUPTED
+    return (
+        Outcome(
+            run_id=live.run_id,
+            message_id=accepted.message_id,
+            conversation_id=accepted.conversation_id,
+            status=status,
+            content=content,
+            parts=parts,
+            siblings=siblings,
+            finish_reason=finish_reason,
+            usage=usage,
+            model=str((envelope or {}).get("model") or accepted.ask.model),
+            envelope=envelope,
+            closing=closing,
+            error_code=error.code if error else ("interrupted" if interrupted else ""),
+            error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
+            http_status=error.status if error else 200,
+            digest_before=accepted.digest_before,
+            first_token_at=live.first_token_at or (timezone.now() if response is not None else None),
+        ),
+        closing,
+    )
+
+
+def _read_response(response: Wire) -> tuple[str, dict[str, Any] | None, tuple[Wire, ...], str]:
+    """Return content, parts, further choices and finish reason of a whole answer."""
+    choices = [choice for choice in response.get("choices") or () if isinstance(choice, dict)]
+    messages = []
+    for choice in choices:
+        message = choice.get("message")
+        messages.append((message if isinstance(message, dict) else {}, str(choice.get("finish_reason") or "")))
+    if not messages:
+        return "", None, (), ""
+    first, reason = messages[0]
+    siblings = tuple(
+        {"role": "assistant", "content": str(message.get("content") or ""), "finish_reason": why}
+        | (parts_of_message(message) or {})
+        for message, why in messages[1:]
+    )
+    content = first.get("content")
+    return content if isinstance(content, str) else "", parts_of_message(first), siblings, reason

@@ -1,0 +1,342 @@
+"""The parser gives the same answer however the bytes are split, keeps what text alone would lose, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+from unittest import TestCase
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from completions import exceptions as x
+from completions.providers.wire_parser import AnswerParser
+from completions.tests.upstream_wire import ENVELOPE, USAGE, chunk
+from completions.types import Closed, Delta, Opened, ProviderEvent
+
+PLAIN = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": None}
+TOOL = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{}"}}]}
+
+
+def sse(*chunks: Any, done: bool = True, ascii_only: bool = False) -> bytes:
+    lines = [item if isinstance(item, bytes) else _line(item, ascii_only) for item in chunks]
+    return b"".join(lines) + (b"data: [DONE]\n\n" if done else b"")
+
+
+def _line(item: Any, ascii_only: bool) -> bytes:
+    return b"data: " + json.dumps(item, ensure_ascii=ascii_only).encode() + b"\n\n"
+
+
+def parse(
+    data: bytes, cuts: tuple[int, ...] | list[int] = (), **limits: int
+) -> tuple[list[ProviderEvent], AnswerParser]:
+    parser = AnswerParser(**limits)
+    edges = [0, *sorted(cuts), len(data)]
+    events = [event for start, end in pairwise(edges) for event in parser.feed(data[start:end])]
+    return events + parser.end(), parser
+
+
+def told(events: list[ProviderEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def closed(events: list[ProviderEvent]) -> Closed | None:
+    assert sum(isinstance(event, Closed) for event in events) <= 1
+    return events[-1] if events and isinstance(events[-1], Closed) else None
+
+
+def wire_text(events: list[ProviderEvent]) -> str:
+    """The text a dialect would tell: the wire of a delta alone where it has one."""
+    pieces = []
+    for event in events:
+        if isinstance(event, Delta):
+            pieces.append(_text(event.wire) if event.wire else event.text)
+    return "".join(pieces)
+
+
+def _text(wire: tuple[Any, ...]) -> str:
+    choices = [choice for item in wire for choice in item["choices"] if not choice.get("index")]
+    return "".join((choice.get("delta") or {}).get("content") or "" for choice in choices)
+
+
+def rest_of_wire(events: list[ProviderEvent]) -> list[Any]:
+    """The wire chunks that are not merely text, in order: where the reads end must not change them."""
+    items = [item for event in events if isinstance(event, Delta) for item in event.wire]
+    return [
+        item
+        for item in items
+        if any(
+            {**choice, "delta": {"content": ""}} != PLAIN or set(choice["delta"]) != {"content"}
+            for choice in item["choices"]
+        )
+    ]
+
+
+RICH = sse(
+    b"\xef\xbb\xbf: OPENROUTER PROCESSING\r\n\r\n",
+    chunk({"role": "assistant", "content": ""}),
+    chunk({"content": "Hé"}),
+    chunk({"content": "llo 🙂"}),
+    b"event: message\r\nid: 7\rretry: 5\n",
+    chunk({"content": 'say "hi"\n'}),
+    chunk(TOOL),
+    b'data: {"id": "chatcmpl-1", "choices": [{"index": 0,\ndata: "delta": {"content": "two lines"}}]}\n\n',
+    chunk({"content": "x", "reasoning": "hm"}),
+    chunk({"content": "b"}, index=1),
+    chunk({"content": "end"}, "stop"),
+    chunk({}, "length", index=1),
+    {**ENVELOPE, "choices": [], "usage": USAGE},
+)
+BROKEN = sse(
+    chunk({"content": "ab"}), chunk({"content": "ü"}), b'data: {"choices": [\n\n', chunk({"content": "c"}, "stop")
+)
+FAILING = sse(chunk({"content": "ab"}), {"error": {"code": 502, "message": "sk-secret"}}, chunk({}, "stop"))
+
+
+class SplitTests(TestCase):
+    def same(self, data: bytes, cuts: list[int]) -> None:
+        expected, whole = parse(data)
+        events, parser = parse(data, cuts)
+        self.assertEqual(told(events), told(expected))
+        self.assertEqual(wire_text(events), wire_text(expected))
+        self.assertEqual(rest_of_wire(events), rest_of_wire(expected))
+        self.assertEqual(closed(events), closed(expected))
+        self.assertEqual([e for e in events if isinstance(e, Opened)], [e for e in expected if isinstance(e, Opened)])
+        self.assertEqual(type(parser.error), type(whole.error))
+
+    def test_every_split_in_two_and_every_byte_alone(self) -> None:
+        for data in (RICH, RICH.replace(b"\n", b"\r\n"), RICH.replace(b"\r\n", b"\n").replace(b"\n", b"\r"), BROKEN):
+            for cut in range(len(data)):
+                self.same(data, [cut])
+            self.same(data, list(range(len(data))))
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.data())
+    def test_random_splits(self, draw: st.DataObject) -> None:
+        data = draw.draw(st.sampled_from([RICH, BROKEN, FAILING, RICH[:-20], RICH[: len(RICH) // 2]]))
+        self.same(data, draw.draw(st.lists(st.integers(0, len(data)), max_size=40)))
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(st.text(max_size=12), st.sampled_from(["plain", "tool", "other", "obfuscated"])), max_size=30
+        ),
+        st.booleans(),
+        st.randoms(use_true_random=False),
+    )
+    def test_any_text_comes_back_whole(self, parts: list[tuple[str, str]], ascii_only: bool, random: Any) -> None:
+        make = {
+            "plain": lambda text: chunk({"content": text}),
+            "tool": lambda text: chunk({"content": text, **TOOL}),
+            "other": lambda text: chunk({"content": text}, created=9, service_tier="x"),
+            "obfuscated": lambda text: chunk({"content": text}, obfuscation="x" * len(text)),
+        }
+        data = sse(*(make[kind](text) for text, kind in parts), chunk({}, "stop"), ascii_only=ascii_only)
+        expected = "".join(text for text, _ in parts).replace("\x00", "")
+        events, parser = parse(data, [random.randrange(len(data)) for _ in range(10)])
+        self.assertIsNone(parser.error)
+        self.assertEqual((told(events), wire_text(events)), (expected, expected))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=300), st.booleans())
+    def test_no_bytes_break_anything_but_the_answer(self, junk: bytes, prefixed: bool) -> None:
+        _, parser = parse(sse(chunk({"content": "a"}), b"data: " + junk if prefixed else junk, chunk({}, "stop")))
+        self.assertTrue(parser.done or isinstance(parser.error, x.ProviderError))
+
+
+class MeaningTests(TestCase):
+    def ok(self, *chunks: Any, done: bool = True) -> list[ProviderEvent]:
+        events, parser = parse(sse(*chunks, done=done))
+        if parser.error:
+            raise parser.error
+        return events
+
+    def test_plain_text_is_one_delta_a_read_without_wire(self) -> None:
+        role, null = chunk({"role": "assistant", "content": ""}), {"reasoning": None, "tool_calls": [], "refusal": None}
+        usage = {**ENVELOPE, "choices": [], "usage": USAGE}
+        finish = chunk({}, "stop")
+        events = self.ok(role, *(chunk({"content": c, **null}, obfuscation="zz") for c in "abc"), finish, usage)
+        self.assertEqual(events, [Opened(ENVELOPE), Delta("abc"), Closed("stop", USAGE, (finish, usage))])
+
+    def test_a_role_alone_is_no_delta(self) -> None:
+        parser = AnswerParser()
+        self.assertEqual(parser.feed(sse(chunk({"role": "assistant", "content": ""}), done=False)), [Opened(ENVELOPE)])
+
+    def test_wire_keeps_every_chunk_of_its_delta_in_order(self) -> None:
+        tool = chunk(TOOL)
+        events = self.ok(
+            chunk({"content": "a"}), chunk({"content": "b"}), tool, chunk({"content": "c"}), chunk({}, "stop")
+        )
+        plain = [{**ENVELOPE, "choices": [{**PLAIN, "delta": {"content": text}}]} for text in ("ab", "c")]
+        self.assertEqual(events[1], Delta("abc", (plain[0], tool, plain[1])))
+
+    def test_what_informs_is_kept_verbatim(self) -> None:
+        for delta, extra in (
+            ({"reasoning": "hm"}, {}),
+            ({"reasoning_content": "hm"}, {}),
+            ({"refusal": "no"}, {}),
+            ({"audio": {"id": "1"}}, {}),
+            ({"annotations": [{"type": "url_citation"}]}, {}),
+            ({"function_call": {"name": "f"}}, {}),
+            ({"content": "t", "zero": 0}, {}),
+            ({"content": "t"}, {"logprobs": {"content": []}}),
+            ({"content": "t"}, {"service_tier": "flex"}),
+        ):
+            item = chunk(delta, **extra)
+            events = self.ok(chunk({"role": "assistant"}), item, chunk({}, "stop"))
+            self.assertEqual(events[1], Delta(delta.get("content", ""), (item,)), delta)
+
+    def test_a_dated_chunk_is_still_plain(self) -> None:
+        events = self.ok(chunk({"content": "a"}), chunk({"content": "b"}, created=5, id="z"), chunk({}, "stop"))
+        self.assertEqual(events[1], Delta("ab"))
+
+    def test_other_choices_are_wire_and_must_finish_too(self) -> None:
+        other = chunk({"content": "B"}, index=1)
+        finishes = chunk({}, "stop"), chunk({}, "length", index=1)
+        events = self.ok(chunk({"content": "a"}), other, *finishes)
+        self.assertEqual((told(events), events[-1]), ("a", Closed("stop", None, finishes)))
+        with self.assertRaises(x.UpstreamTruncated):
+            self.ok(chunk({"content": "a"}), other, chunk({}, "stop"))
+
+    def test_text_on_the_finishing_chunk_is_told_once(self) -> None:
+        finish = {**chunk({"content": "!", "role": "assistant"}, "stop"), "usage": USAGE}
+        events = self.ok(chunk({"content": "a"}), finish)
+        held = {**chunk({"content": "", "role": "assistant"}, "stop"), "usage": USAGE}
+        self.assertEqual(events[1:], [Delta("a!"), Closed("stop", USAGE, (held,))])
+
+    def test_the_end_needs_a_finish_reason_and_nothing_else(self) -> None:
+        self.assertEqual(
+            closed(self.ok(chunk({"content": "a"}, "stop"), done=False)), self.ok(chunk({"content": "a"}, "stop"))[-1]
+        )
+        for data in (b"", b"data: [DONE]\n\n", sse(chunk({"content": "a"})), sse(chunk({"content": "a"}), done=False)):
+            self.assertIsInstance(parse(data)[1].error, x.UpstreamTruncated, data)
+
+    def test_nothing_is_read_after_done(self) -> None:
+        events, parser = parse(
+            sse(chunk({"content": "a"}, "stop")) + sse(chunk({"content": "ghost"}), b"data: null\n\n")
+        )
+        self.assertEqual((told(events), parser.error), ("a", None))
+
+    def test_empty_chunks_are_tolerated(self) -> None:
+        empty = [{}, {"choices": []}, {"choices": None}, {"choices": [{"delta": None}]}, {"choices": [{}]}]
+        events = self.ok(chunk({"content": "a"}), *empty, chunk({"content": "b"}), chunk({}, "stop"))
+        self.assertEqual(events[1:], [Delta("ab"), Closed("stop", None, (chunk({}, "stop"),))])
+
+    def test_a_prologue_does_not_open_the_answer(self) -> None:
+        prologue = {"id": "", "model": "", "choices": [], "prompt_filter_results": [1]}
+        events = self.ok(prologue, chunk({"content": "a"}, "stop"))
+        self.assertEqual((events[0], events[-1].wire[0]), (Opened(ENVELOPE), prologue))  # type: ignore[union-attr]
+
+    def test_nonsense_is_invalid_and_keeps_what_came_before(self) -> None:
+        for bad in (
+            b"null",
+            b"[]",
+            b'"x"',
+            b"1",
+            b"{",
+            b"nonsense",
+            b"[" * 5000,
+            b'{"choices":5}',
+            b'{"choices":[1]}',
+            b'{"choices":[{"delta":7}]}',
+            b'{"choices":[{"delta":{"content":5}}]}',
+            b'{"choices":[{"delta":{"content":{}},"index":1}]}',
+            b'{"choices":[{"index":-1}]}',
+            b'{"choices":[{"finish_reason":{"a":1}}]}',
+            b'{"choices":[{"index":"0"}]}',
+            b'{"a":1e999}',
+        ):
+            events, parser = parse(sse(chunk({"content": "a"}), b"data: " + bad + b"\n\n", chunk({}, "stop")))
+            self.assertIsInstance(parser.error, x.UpstreamInvalid, bad)
+            self.assertEqual((told(events), closed(events)), ("a", None))
+
+    def test_errors_inside_the_stream_say_their_code_only(self) -> None:
+        for bad in (
+            {"error": {"code": "overloaded", "message": "sk-1 said hi"}},
+            {"error": "sk-1"},
+            {**chunk({"content": ""}, "error"), "error": {"code": 502, "message": "sk-1"}},
+            chunk({}, "error"),
+            {"choices": [{"error": {"message": "sk-1"}}]},
+            b'event: error\ndata: {"message": "sk-1"}\n\n',
+        ):
+            _, parser = parse(sse(chunk({"content": "a"}), bad, chunk({}, "stop")))
+            assert isinstance(parser.error, x.UpstreamFailed), bad
+            self.assertNotIn("sk-1", parser.error.message)
+        self.assertIn("code 502", parse(sse({"error": {"code": 502}}))[1].error.message)  # type: ignore[union-attr]
+
+    def test_strings_are_safe_for_a_database_everywhere(self) -> None:
+        nul, lone = b"\\u0000", b"\\ud83d"
+        line = (
+            b'data: {"choices":[{"delta":{"content":"a'
+            + nul
+            + b"b"
+            + lone
+            + b'c\xffd","k'
+            + nul
+            + b'":["'
+            + lone
+            + b'"]}}]}\n\n'
+        )
+        events, _ = parse(sse(chunk({"content": "_"}), line, chunk({}, "stop")))
+        self.assertEqual(told(events), "_ab\ufffdc\ufffdd")
+        self.assertEqual(events[1].wire[1]["choices"][0]["delta"]["k"], ["\ufffd"])  # type: ignore[union-attr]
+        plain = [chunk({"content": "x\x00y"}) for _ in range(4)]
+        self.assertEqual(told(self.ok(*plain, chunk({}, "stop"))), "xy" * 4)
+
+    def test_a_look_alike_never_becomes_the_template(self) -> None:
+        meta = {"meta": {"content": "Hi"}}
+        raw = json.dumps({**ENVELOPE, **meta, "choices": [{"index": 0, "delta": {"content": "Hi"}}]})
+        raw = raw.replace('"delta": {"content": "Hi"}', '"delta": {"content": "H\\u0069"}')
+        events, _ = parse(
+            sse(
+                b"data: " + raw.encode() + b"\n\n",
+                b"data: " + raw.replace('{"content": "Hi"}', '{"content": "Ho"}').encode() + b"\n\n",
+                chunk({}, "stop"),
+            )
+        )
+        self.assertEqual(told(events), "HiHi")
+
+    def test_a_body_instead_of_a_stream(self) -> None:
+        message = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []}
+        body = {
+            **ENVELOPE,
+            "object": "chat.completion",
+            "usage": USAGE,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        }
+        events = AnswerParser().whole(json.dumps(body).encode())
+        self.assertEqual(events[:2], [Opened(ENVELOPE), Delta("Hi")])
+        self.assertEqual((events[2].finish_reason, events[2].usage), ("stop", USAGE))  # type: ignore[union-attr]
+        for bad, kind in (
+            (b"{}", x.UpstreamInvalid),
+            (b"<", x.UpstreamInvalid),
+            (b'{"error":{}, "choices":[]}', x.UpstreamInvalid),
+            (b'{"error":"x"}', x.UpstreamFailed),
+            (b'{"choices":[{"message":{"content":"a"}}]}', x.UpstreamTruncated),
+        ):
+            parser = AnswerParser()
+            parser.whole(bad)
+            self.assertIsInstance(parser.error, kind, bad)
+
+
+class CapTests(TestCase):
+    def test_text_up_to_the_limit_and_not_one_character_more(self) -> None:
+        for size, kind in ((10, type(None)), (11, x.OutputLimit)):
+            data = sse(*(chunk({"content": c}) for c in "ü" * size), chunk({}, "stop"))
+            for cuts in ([], list(range(len(data)))):
+                events, parser = parse(data, cuts, max_text=10)
+                self.assertIsInstance(parser.error, kind)
+                self.assertEqual((told(events), closed(events) is None), ("ü" * 10, size > 10))
+
+    def test_lines_and_totals_are_capped(self) -> None:
+        good = sse(chunk({"content": "a"}))
+        for data in (good[:-14] + b":" + b"x" * 300, good[:-14] + b":" + b"x" * 300 + b"\n\n"):
+            events, parser = parse(data, max_line=200)
+            self.assertIsInstance(parser.error, x.OutputLimit)
+            self.assertEqual(told(events), "a")
+        data = sse(*(chunk({"content": "a"}) for _ in range(100)), chunk({}, "stop"))
+        self.assertIsNone(parse(data, max_raw=len(data))[1].error)
+        for cuts in ([], list(range(len(data)))):
+            _, parser = parse(data, cuts, max_raw=len(data) - 40)
+            self.assertIsInstance(parser.error, x.OutputLimit)

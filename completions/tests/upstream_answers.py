@@ -1,0 +1,193 @@
+"""The behaviours of a well-meaning upstream: every shape of a proper answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from completions.tests.upstream_wire import FOREVER, USAGE, WORDS, Connection, chunk, fault, seconds, whole
+
+
+@fault
+async def ok(c: Connection, count: str = "", size: str = "6") -> None:
+    """`ok`, or `ok:200:6`: so many tokens of so many characters, as fast as the socket takes them."""
+    words = [("tok" + "en" * int(size))[: int(size)]] * int(count) if count else WORDS
+    if not c.streaming:
+        return await c.json(200, whole("".join(words)))
+    await c.open()
+    await c.words(*words)
+    await c.close()
+
+
+@fault
+async def slow(c: Connection, pause: str = "20ms", count: str = "200") -> None:
+    count = count.removesuffix("tokens")
+    if not c.streaming:
+        await asyncio.sleep(seconds(pause) * int(count))
+        return await c.json(200, whole("token " * int(count)))
+    await c.open()
+    await c.words(*["token "] * int(count), pause=seconds(pause))
+    await c.close()
+
+
+@fault
+async def flood(c: Connection, count: str = "2000") -> None:
+    """Prepared beforehand and sent in one go: the upstream costs nothing. One HTTP chunk a token."""
+    line = b"data: " + json.dumps(chunk({"content": "token "}), separators=(",", ":")).encode() + b"\n\n"
+    framed = b"%x\r\n%b\r\n" % (len(line), line)
+    await c.open()
+    for at in range(0, int(count), 50):
+        await c.send(framed * min(50, int(count) - at))
+    await c.close()
+
+
+@fault
+async def echo_body(c: Connection) -> None:
+    """Answers with the JSON body it received."""
+    text = json.dumps(c.body, ensure_ascii=False)
+    if not c.streaming:
+        return await c.json(200, whole(text))
+    await c.open()
+    await c.words(text)
+    await c.close()
+
+
+@fault
+async def tools(c: Connection) -> None:
+    function = {"name": "weather", "arguments": ""}
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    if not c.streaming:
+        return await c.json(200, whole("", tool_calls=[{"id": "call_1", "type": "function", "function": function}]))
+    await c.open()
+    await c.chunk({"role": "assistant", "content": None, "tool_calls": [call]})
+    for part in ('{"city"', ': "Paris"}'):
+        await c.chunk({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+    await c.close(finish="tool_calls")
+
+
+@fault
+async def logprobs(c: Connection) -> None:
+    await c.open()
+    for word in WORDS:
+        scored = {"content": [{"token": word, "logprob": -0.1, "bytes": None, "top_logprobs": []}], "refusal": None}
+        await c.chunk({"content": word}, logprobs=scored)
+    await c.close()
+
+
+@fault
+async def n2(c: Connection) -> None:
+    await c.open()
+    for word in WORDS:
+        for index in (0, 1):
+            await c.chunk({"content": word}, index=index)
+    await c.chunk({}, "stop", index=1)
+    await c.close()
+
+
+@fault
+async def reasoning(c: Connection) -> None:
+    await c.open()
+    await c.chunk({"role": "assistant", "content": "", "reasoning": "Let me"})
+    details = [{"type": "reasoning.text", "text": "Let me think"}]
+    await c.chunk({"content": "", "reasoning": " think", "reasoning_details": details})
+    await c.words()
+    await c.close()
+
+
+@fault
+async def refusal(c: Connection) -> None:
+    await c.open()
+    await c.chunk({"role": "assistant", "content": None, "refusal": "I cannot."})
+    await c.close()
+
+
+@fault
+async def unknown_fields(c: Connection) -> None:
+    await c.open()
+    await c.chunk({"content": "Hi", "mood": "sunny"}, provider="Somebody", x_new={"a": [1]})
+    await c.words()
+    await c.close()
+
+
+@fault
+async def usage_missing(c: Connection) -> None:
+    await c.open()
+    await c.words()
+    await c.close(usage=False)
+
+
+@fault
+async def usage_on_finish(c: Connection) -> None:
+    await c.open()
+    await c.words()
+    await c.data({**chunk({"content": "?"}, "stop"), "usage": USAGE})
+    await c.close(usage=False, finish=None)
+
+
+@fault
+async def finish_no_done(c: Connection) -> None:
+    await c.open()
+    await c.words()
+    await c.close(done=False)
+
+
+@fault
+async def finish_then_open(c: Connection) -> None:
+    await c.open()
+    await c.words()
+    await c.chunk({}, "stop")
+    await asyncio.sleep(FOREVER)
+
+
+@fault
+async def done_then_open(c: Connection) -> None:
+    await c.open()
+    await c.words()
+    await c.chunk({}, "stop")
+    await c.raw(b"data: [DONE]\n\n")
+    await asyncio.sleep(FOREVER)
+
+
+@fault
+async def done_then_more(c: Connection) -> None:
+    await c.open()
+    await c.words()
+    await c.chunk({}, "stop")
+    await c.raw(b"data: [DONE]\n\ndata: [DONE]\n\n")
+    await c.chunk({"content": "ghost"})
+    await c.close()
+
+
+@fault
+async def crlf(c: Connection, end: str = "crlf") -> None:
+    """`crlf:cr` for carriage returns alone; starts with a byte order mark."""
+    mark = b"\r" if end == "cr" else b"\r\n"
+    lines = [b"\xef\xbb\xbf: hello", *(b"data: " + json.dumps(chunk({"content": word})).encode() for word in WORDS)]
+    lines += [b"data: " + json.dumps(chunk({}, "stop")).encode(), b"data: [DONE]"]
+    await c.open()
+    await c.raw(b"".join(line + mark * 2 for line in lines))
+    await c.send(b"0\r\n\r\n")
+
+
+@fault
+async def split(c: Connection) -> None:
+    """Every byte in a read of its own, multi-byte characters too."""
+    await c.open()
+    for word in WORDS[2:5]:
+        for byte in b"data: " + json.dumps(chunk({"content": word}), ensure_ascii=False).encode() + b"\n\n":
+            await c.raw(bytes([byte]))
+    await c.close()
+
+
+@fault
+async def json_200(c: Connection) -> None:
+    """Ignores `stream: true`."""
+    await c.json(200, whole())
+
+
+@fault
+async def sse_200(c: Connection) -> None:
+    """Ignores `stream: false`."""
+    await c.open()
+    await c.words()
+    await c.close()

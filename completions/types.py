@@ -1,0 +1,140 @@
+"""Plain values that travel between dialects, runner, providers and readers.
+
+No Django, no input or output: every class here is frozen and can be compared in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Wire = Mapping[str, Any]
+"""A JSON object of the OpenAI wire, kept exactly as it was received."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One question to a model, in OpenAI's vocabulary.
+
+    `messages` are wire messages (`role`, `content`, `tool_calls`, ...); `parameters` is the rest of
+    the request body (`temperature`, `tools`, `n`, unknown fields too), passed upstream unchanged.
+    """
+
+    model: str
+    messages: tuple[Wire, ...]
+    parameters: Wire = field(default_factory=dict)
+    stream: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The upstream began to answer. `envelope` is its first chunk without `choices` and `usage`."""
+
+    envelope: Wire = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer: all that arrived since the last piece.
+
+    `text` is the text of choice 0. `wire` holds the upstream's chunks, in order, whenever `text`
+    alone would lose something (tool calls, log probabilities, reasoning, further choices, unknown
+    fields); it is empty for plain text. `seq` counts the stored pieces of a run from 1 and `end` is
+    the length of the run's text, in code points, after this piece; both are 0 until it is stored.
+    """
+
+    text: str
+    wire: tuple[Wire, ...] = ()
+    seq: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The upstream finished properly.
+
+    `wire` holds its closing chunks as received (finish reasons, then usage), `usage` is the OpenAI
+    usage object of the last chunk that had one.
+    """
+
+    finish_reason: str
+    usage: Wire | None = None
+    wire: tuple[Wire, ...] = ()
+
+
+ProviderEvent = Opened | Delta | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer to a request that was not streamed: the upstream's JSON body, unaltered."""
+
+    response: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model a provider can answer with. `created` is in Unix seconds."""
+
+    id: str
+    owned_by: str
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """The reader's cursor could not be honoured: this is the whole text so far, start again from it."""
+
+    text: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The one terminal event of a run.
+
+    `status` is the message's: complete, cancelled, interrupted or failed. `wire` holds the
+    upstream's closing chunks, `response` its whole body when the answer was not streamed.
+    """
+
+    status: str
+    finish_reason: str | None = None
+    usage: Wire | None = None
+    error_code: str = ""
+    error_message: str = ""
+    http_status: int = 200
+    retry_after: int | None = None
+    wire: tuple[Wire, ...] = ()
+    response: Wire | None = None
+    param: str | None = None
+    end: int = 0
+
+
+ReaderEvent = Opened | Delta | Resync | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Nothing happened for a while: a reader's chance to show the line is alive."""
+
+
+QUIET = Quiet()
+
+
+def plain_chunk(text: str) -> Wire:
+    """Return the OpenAI chunk that says `text` and nothing else."""
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+
+
+def merge(deltas: Sequence[Delta]) -> Delta:
+    """Return the one piece that says what `deltas` say one after the other; it stands where the last one stood."""
+    last = deltas[-1]
+    if len(deltas) == 1:
+        return last
+    text = "".join([delta.text for delta in deltas])
+    wire: list[Wire] = []
+    if any(delta.wire for delta in deltas):
+        for delta in deltas:
+            wire.extend(delta.wire or ((plain_chunk(delta.text),) if delta.text else ()))
+    return Delta(text, tuple(wire), last.seq, last.end)

@@ -1,0 +1,61 @@
+"""The identity of this process, and the database's clock by which its leases run."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import uuid
+from pathlib import Path
+
+from django.db import connection
+
+DATABASE_CLOCK = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "postgresql": "extract(epoch from clock_timestamp())",
+}
+
+
+def database_clock() -> str:
+    """Return the SQL expression for now, in Unix seconds: leases never compare two machines' clocks."""
+    return DATABASE_CLOCK[connection.vendor]
+
+
+@functools.cache
+def host_id() -> str:
+    """Name this host, this boot and this process namespace: within it a process id means something."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        return f"{socket.gethostname()[:40]}-{boot.read_text().strip()[:8]}-{namespace}"
+    except OSError:
+        return socket.gethostname()[:60]
+
+
+_identity: tuple[int, str] | None = None
+
+
+def worker_id() -> str:
+    """Return `host:pid:nonce`, anew after a fork."""
+    global _identity
+    pid = os.getpid()
+    if _identity is None or _identity[0] != pid:
+        _identity = (pid, f"{host_id()}:{pid}:{uuid.uuid4().hex[:12]}")
+    return _identity[1]
+
+
+def is_certainly_dead(worker: str) -> bool:
+    """Tell whether `worker` ran on this host and is gone; False when that cannot be known from here."""
+    host, _, rest = worker.partition(":")
+    pid, _, _ = rest.partition(":")
+    if host != host_id() or not pid.isdigit() or worker == worker_id():
+        return False
+    if int(pid) == os.getpid():
+        return True  # an earlier life of our own process id
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,50 @@
+"""Chain digests: the identity of a message together with everything said before it. Pure."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+_SIGNIFICANT = ("tool_calls", "tool_call_id", "function_call", "name")
+
+
+def root(owner_id: uuid.UUID) -> str:
+    """The digest before the first message: it makes every chain its owner's alone."""
+    return _encode(b"root" + owner_id.bytes)
+
+
+def follow(parent: str, message: Mapping[str, Any]) -> str:
+    """Return the digest of wire message `message` said after the chain `parent`."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = _plain(content)
+    extra = {name: message[name] for name in _SIGNIFICANT if message.get(name)}
+    body = f"{parent}\n{message.get('role')}\n{len(content) if isinstance(content, str) else -1}\n{content or ''}"
+    if extra or (content is not None and not isinstance(content, str)):
+        body += "\n" + json.dumps([extra, content if not isinstance(content, str) else None], sort_keys=True)
+    return _encode(body.encode("utf-8", "surrogatepass"))
+
+
+def chain(owner_id: uuid.UUID, messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the digest after each of `messages`, oldest first."""
+    digests = []
+    current = root(owner_id)
+    for message in messages:
+        current = follow(current, message)
+        digests.append(current)
+    return digests
+
+
+def _plain(parts: list[Any]) -> Any:
+    """One text part is the same message as that text; anything richer stays itself."""
+    if len(parts) == 1 and isinstance(parts[0], dict) and set(parts[0]) == {"type", "text"}:
+        return parts[0]["text"]
+    return parts
+
+
+def _encode(data: bytes) -> str:
+    return urlsafe_b64encode(sha256(data).digest()).rstrip(b"=").decode()

@@ -1,0 +1,131 @@
+"""Conversations and their messages: a tree by parent, of which one branch is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.utils import timezone
+
+from accounts.models import User, uuid7
+
+if TYPE_CHECKING:
+    import uuid
+
+    from accounts.principal import Principal
+
+
+class ConversationQuerySet(models.QuerySet):
+    def owned_by(self, principal: Principal) -> ConversationQuerySet:
+        """Everything `principal` may use: its own; for guests whatever guests created."""
+        if principal.is_guest:
+            return self.filter(owner__guest_made=True)
+        return self.filter(owner_id=principal.user_id)
+
+    def newest_first(self) -> ConversationQuerySet:
+        return self.order_by("-updated_at", "-id")
+
+    def active(self) -> ConversationQuerySet:
+        return self.filter(archived_at=None)
+
+
+class Conversation(models.Model):
+    """One talk of one owner. `head` is the leaf of the branch that is shown; None before the first message."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=200, blank=True)
+    end_user = models.CharField(max_length=200, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    head = models.ForeignKey("Message", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    next_position = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # The list of one owner's conversations, newest first.
+            models.Index(fields=["owner", "-updated_at", "-id"], name="conversation_owner_recent"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or str(self.id)
+
+
+class MessageQuerySet(models.QuerySet):
+    def owned_by(self, principal: Principal) -> MessageQuerySet:
+        if principal.is_guest:
+            return self.filter(conversation__owner__guest_made=True)
+        return self.filter(conversation__owner_id=principal.user_id)
+
+    def of(self, conversation_id: uuid.UUID) -> MessageQuerySet:
+        return self.filter(conversation_id=conversation_id)
+
+    def oldest_first(self) -> MessageQuerySet:
+        return self.order_by("position")
+
+    def answers(self) -> MessageQuerySet:
+        return self.filter(role=Message.Role.ASSISTANT)
+
+
+class Message(models.Model):
+    """One thing that was said. Editing and regenerating add siblings; nothing is overwritten.
+
+    `parts` holds what a client sent or a model answered beyond plain text, as fields of the OpenAI
+    wire message (`content` as a list, `tool_calls`, `refusal`, `name`, ...). `usage` is OpenAI's
+    usage object. `digest` is the chain digest of everything up to and including this message.
+    """
+
+    class Role(models.TextChoices):
+        SYSTEM = "system"
+        DEVELOPER = "developer"
+        USER = "user"
+        ASSISTANT = "assistant"
+        TOOL = "tool"
+        FUNCTION = "function"
+
+    class Status(models.TextChoices):
+        COMPLETE = "complete"
+        IN_PROGRESS = "in_progress"
+        INTERRUPTED = "interrupted"
+        CANCELLED = "cancelled"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
+    position = models.PositiveIntegerField()
+    role = models.CharField(max_length=12, choices=Role)
+    content = models.TextField(blank=True)
+    parts = models.JSONField(null=True, blank=True)
+    author = models.CharField(max_length=200, blank=True)
+    model = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=12, choices=Status, default=Status.COMPLETE)
+    finish_reason = models.CharField(max_length=40, blank=True)
+    usage = models.JSONField(null=True, blank=True)
+    digest = models.CharField(max_length=43, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["conversation", "position"], name="message_position_unique"),
+        ]
+        indexes = [
+            # Where a stateless call that resends its history hangs.
+            models.Index(fields=["digest"], name="message_digest", condition=~models.Q(digest="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.position}"
+
+    def as_wire(self) -> dict:
+        """Return the message as the OpenAI wire shows it."""
+        wire = {"role": self.role, "content": self.content}
+        if self.author:
+            wire["name"] = self.author
+        return {**wire, **(self.parts or {})}

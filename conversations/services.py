@@ -1,0 +1,155 @@
+"""Every write to conversations and messages: keyword-only, in a transaction, news after the commit."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from conversations import digests
+from conversations.models import Conversation, Message
+from conversations.signals import conversation_deleted, messages_changed
+
+
+class LimitReached(Exception):
+    """The owner or the conversation already holds as much as the settings allow."""
+
+
+class Busy(Exception):
+    """The message is still being written."""
+
+
+@transaction.atomic
+def start_conversation(
+    *, owner_id: uuid.UUID, title: str = "", end_user: str = "", metadata: Mapping[str, Any] | None = None
+) -> Conversation:
+    """Create an empty conversation; raises LimitReached."""
+    limit = settings.LIMIT_CONVERSATIONS_PER_USER
+    if limit and Conversation.objects.filter(owner_id=owner_id).count() >= limit:
+        raise LimitReached(f"An account holds at most {limit} conversations.")
+    return Conversation.objects.create(owner_id=owner_id, title=title, end_user=end_user, metadata=dict(metadata or {}))
+
+
+@transaction.atomic
+def append_message(
+    *,
+    conversation: Conversation,
+    role: str,
+    content: str,
+    parent_id: uuid.UUID | None = None,
+    parts: Mapping[str, Any] | None = None,
+    author: str = "",
+    model: str = "",
+) -> Message:
+    """Add a message after the shown branch, or after `parent_id`, and show the branch it is on."""
+    locked = Conversation.objects.select_for_update().get(pk=conversation.pk)
+    return _add(
+        locked,
+        parent_id=parent_id or locked.head_id,
+        role=role,
+        content=content,
+        parts=dict(parts) if parts else None,
+        author=author,
+        model=model,
+    )
+
+
+@transaction.atomic
+def edit_message(*, message: Message, content: str) -> Message:
+    """Say something else in place of `message`: a sibling, which becomes the shown branch."""
+    locked = Conversation.objects.select_for_update().get(pk=message.conversation_id)
+    return _add(locked, parent_id=message.parent_id, role=message.role, content=content, author=message.author)
+
+
+@transaction.atomic
+def show_branch(*, conversation: Conversation, leaf: Message) -> None:
+    Conversation.objects.filter(pk=conversation.pk).update(head=leaf, updated_at=timezone.now())
+    conversation.head = leaf
+
+
+@transaction.atomic
+def update_conversation(*, conversation: Conversation, **changes: Any) -> Conversation:
+    """Change title, end_user, metadata or archived_at."""
+    for name in changes:
+        if name not in {"title", "end_user", "metadata", "archived_at"}:
+            raise TypeError(f"update_conversation() does not change {name}")
+    for name, value in changes.items():
+        setattr(conversation, name, value)
+    conversation.updated_at = timezone.now()
+    conversation.save(update_fields=[*changes, "updated_at"])
+    return conversation
+
+
+@transaction.atomic
+def delete_message(*, message: Message) -> None:
+    """Delete one message; its children move up to its parent. Raises Busy while it is being written."""
+    conversation = Conversation.objects.select_for_update().get(pk=message.conversation_id)
+    fresh = Message.objects.filter(pk=message.pk).first()
+    if fresh is None:
+        return
+    if fresh.status == Message.Status.IN_PROGRESS:
+        raise Busy("This message is still being written; stop it first.")
+    Message.objects.filter(parent=fresh).update(parent_id=fresh.parent_id)
+    if conversation.head_id == fresh.pk:
+        child = Message.objects.filter(conversation=conversation, parent_id=fresh.parent_id).exclude(pk=fresh.pk)
+        newest = child.order_by("-position").values_list("id", flat=True).first()
+        conversation.head_id = fresh.parent_id or newest
+    conversation.updated_at = timezone.now()
+    conversation.save(update_fields=["head", "updated_at"])
+    fresh.delete()
+    _announce(conversation.pk)
+
+
+@transaction.atomic
+def reset_conversation(*, conversation: Conversation) -> None:
+    """Delete all messages and keep the conversation. Answers being written are dropped with them."""
+    locked = Conversation.objects.select_for_update().get(pk=conversation.pk)
+    locked.head = None
+    locked.next_position = 1
+    locked.updated_at = timezone.now()
+    locked.save(update_fields=["head", "next_position", "updated_at"])
+    Message.objects.filter(conversation=locked).delete()
+    _announce(locked.pk)
+
+
+@transaction.atomic
+def delete_conversation(*, conversation: Conversation) -> None:
+    """Delete a conversation and everything in it."""
+    pk = conversation.pk
+    Conversation.objects.filter(pk=pk).update(head=None)
+    Conversation.objects.filter(pk=pk).delete()
+    transaction.on_commit(lambda: conversation_deleted.send(sender=Conversation, conversation_id=pk))
+
+
+def _add(conversation: Conversation, *, parent_id: uuid.UUID | None, role: str, content: str, **fields: Any) -> Message:
+    limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
+    if limit and conversation.next_position > limit:
+        raise LimitReached(f"A conversation holds at most {limit} messages.")
+    parent = Message.objects.filter(pk=parent_id).first() if parent_id else None
+    message = Message(
+        conversation=conversation,
+        parent=parent,
+        position=conversation.next_position,
+        role=role,
+        content=content,
+        **fields,
+    )
+    before = digests.root(conversation.owner_id) if parent is None else parent.digest
+    message.digest = digests.follow(before, message.as_wire()) if before else ""
+    message.save(force_insert=True)
+    Conversation.objects.filter(pk=conversation.pk).update(
+        head=message, next_position=F("next_position") + 1, updated_at=timezone.now()
+    )
+    conversation.head_id = message.pk
+    conversation.next_position += 1
+    _announce(conversation.pk)
+    return message
+
+
+def _announce(conversation_id: uuid.UUID) -> None:
+    transaction.on_commit(lambda: messages_changed.send(sender=Message, conversation_id=conversation_id))
