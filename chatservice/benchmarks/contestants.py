@@ -89,7 +89,11 @@ class Services:
         return self.prepared[kind]
 
     def _url(self, kind: str, home: Path, name: str) -> str:
-        return self._postgres()[0].rpartition("/")[0] + f"/{name}" if kind == "postgres" else f"sqlite:///{home}/chat.sqlite3"
+        return (
+            self._postgres()[0].rpartition("/")[0] + f"/{name}"
+            if kind == "postgres"
+            else f"sqlite:///{home}/chat.sqlite3"
+        )
 
     def _sql(self, statement: str) -> None:
         import psycopg  # only where PostgreSQL takes part

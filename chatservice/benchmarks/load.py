@@ -108,9 +108,7 @@ class Load:
         self.peak = 0
         self.stop_at = 0.0
         self.done = asyncio.Event()
-        self.clients = [
-            Connection(job.host, job.port, job.path, job.key, self._on_answer) for _ in range(job.clients)
-        ]
+        self.clients = [Connection(job.host, job.port, job.path, job.key, self._on_answer) for _ in range(job.clients)]
 
     async def run(self) -> dict[str, Any]:
         """Run the job to its end (bounded by its timeout) and return the result."""
@@ -197,7 +195,8 @@ class Load:
             return {}
         first_end = min(answer.ended for answer in self.answers)
         level = [one for one in samples if began + self.job.ramp <= one[0] <= first_end]
-        share = (level[-1][1] - level[0][1]) / (level[-1][0] - level[0][0]) if len(level) > 1 else None
+        known = len(level) > 1 and level[-1][2] > 0  # direct has no server of its own
+        share = (level[-1][1] - level[0][1]) / (level[-1][0] - level[0][0]) if known else None
         gaps = [gap for answer in self.answers for gap in answer.gaps]
         return {
             "gap_ms": percentiles(gaps),

@@ -1,4 +1,4 @@
-"""Starts and stops the processes of a run: loopback only, each on a free port, stopped by process id and by nothing else."""
+"""Starts and stops the processes of a run: loopback only, each on a free port, stopped by their ids alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The plain relay a competitor would write: FastAPI and AsyncOpenAI, chunks forwarded as they come, nothing stored.
 
-    OPENAI_BASE_URL=... OPENAI_API_KEY=... uvicorn chatservice.benchmarks.relay:app
+OPENAI_BASE_URL=... OPENAI_API_KEY=... uvicorn chatservice.benchmarks.relay:app
 """
 
 from __future__ import annotations

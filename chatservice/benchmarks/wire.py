@@ -12,10 +12,11 @@ PLACEHOLDER = b"@" * 10
 QUESTION = b"Question "
 MODELS = ("flood-200", "flood-20", "paced-5ms-4", "paced-20ms-400")
 # Newline, quotes, backslash and two- to four-byte characters: an answer that is altered on its way is noticed.
-WORDS = (
-    " the answer is made of ordinary words and some that are longer ,  so a token is about four letters . \n In \"quotes\" "
-    "a \\ back slash ,  an é ,  a 漢 ,  a 🙂 and  more plain words follow until it ends"
-).split(" ")
+SENTENCE = (
+    "the answer is made of ordinary words and some that are longer ,  so a token is about four letters . \n In "
+    '"quotes" a \\ back slash ,  an é ,  a 漢 ,  a 🙂 and  more plain words follow until it ends'
+)
+WORDS = SENTENCE.split(" ")
 
 _MODEL = re.compile(rb'"model"\s*:\s*"(flood|paced)-(?:(\d+)ms-)?(\d+)"')
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
@@ -137,7 +138,12 @@ def whole_stream(model: str, count: int, usage: bool) -> tuple[bytes, ...]:
 @functools.lru_cache
 def whole_answer(model: str, count: int) -> tuple[bytes, ...]:
     """Return the response to a request that is not streamed, cut at the placeholder."""
-    message = {"role": "assistant", "content": "".join(tokens_of(count)), "refusal": None, "annotations": []}
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": "".join(tokens_of(count)),
+        "refusal": None,
+        "annotations": [],
+    }
     body = _dumps(
         {
             "id": f"chatcmpl-bench{PLACEHOLDER.decode()}",

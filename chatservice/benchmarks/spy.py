@@ -1,0 +1,63 @@
+"""Looks into a contestant under load with py-spy (from .venv-bench): which functions the time goes to."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from chatservice.benchmarks import procfs
+from chatservice.benchmarks.arena import Arena
+from chatservice.benchmarks.contestants import Running
+from chatservice.benchmarks.processes import ROOT
+
+TOP = 45
+MEASURES = ("streams", "plain")
+
+
+def look_into(arena: Arena, names: list[str], *, seconds: float) -> None:
+    """Print where each contestant's time goes in floods and in requests that are not streamed."""
+    spy = ROOT / ".venv-bench" / "bin" / "py-spy"
+    if not spy.exists():
+        raise SystemExit("py-spy is not installed (--install-peers)")
+    for name in names:
+        target = arena.start(name)
+        arena.warm_up([target], seconds=1.0)
+        for what in MEASURES:
+            with tempfile.TemporaryDirectory() as directory:
+                raw = Path(directory) / "raw"
+                spying = subprocess.Popen(_command(spy, target, raw, seconds), stderr=subprocess.DEVNULL)
+                arena.measure(target, what, "flood-200", clients=64, seconds=seconds + 1.0)
+                spying.wait(30)
+                print(f"\n## {name}, {what}\n\n{_summary(raw.read_text())}", flush=True)
+        if target.process:
+            target.process.stop()
+
+
+def _command(spy: Path, target: Running, raw: Path, seconds: float) -> list[str]:
+    # Granian's worker is a child; the busiest of the family is the one to look into.
+    pid = max(procfs.tree(target.pid), key=lambda one: procfs.cpu_seconds([one]))
+    options = ["--format", "raw", "--rate", "200", "--threads", "--nonblocking"]
+    return [str(spy), "record", "--pid", str(pid), "--duration", str(int(seconds)), *options, "--output", str(raw)]
+
+
+def _summary(raw: str) -> str:
+    """Return self and cumulative shares by function of py-spy's raw stacks, idle threads left out."""
+    own: Counter[str] = Counter()
+    inside: Counter[str] = Counter()
+    total = 0
+    for line in raw.splitlines():
+        stack, _, samples = line.rpartition(" ")
+        # Line numbers are cut: a function is one row.
+        frames = [frame.rsplit(":", 1)[0] + ")" if ":" in frame else frame for frame in stack.split(";")]
+        total += int(samples)
+        own[frames[-1]] += int(samples)
+        for frame in set(frames):
+            inside[frame] += int(samples)
+    rows = ["| self | with callees | function |", "|---|---|---|"]
+    for frame, count in own.most_common(TOP):
+        rows.append(f"| {count / total:.1%} | {inside[frame] / total:.1%} | {frame} |")
+    rows += ["", "| with callees | function |", "|---|---|"]
+    rows += [f"| {count / total:.1%} | {frame} |" for frame, count in inside.most_common(TOP)]
+    return "\n".join(rows)
