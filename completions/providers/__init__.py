@@ -132,7 +132,9 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
     base_url = str(config.get("base_url") or "")
     if not base_url.startswith(("http://", "https://")):
         raise ImproperlyConfigured(f"Upstream {name!r} needs a base_url that starts with http:// or https://.")
+    from completions.providers.chunks import MAX_TEXT_CHARS
     from completions.providers.openai_compatible import OpenAICompatible
+    from completions.providers.wire_parser import MAX_RAW_BYTES
 
     return OpenAICompatible(
         name,
@@ -145,7 +147,8 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
         first_byte=getattr(settings, "FIRST_BYTE_SECONDS", 60.0),
         idle=getattr(settings, "IDLE_SECONDS", 45.0),
         answer=getattr(settings, "RUN_SECONDS", 600.0),
-        max_text=getattr(settings, "LIMIT_OUTPUT_CHARS", 0) or 1 << 18,
+        # Switched off by 0: the limit on raw bytes, which is larger, still holds.
+        max_text=getattr(settings, "LIMIT_OUTPUT_CHARS", MAX_TEXT_CHARS) or MAX_RAW_BYTES,
     )
 
 

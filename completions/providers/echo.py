@@ -44,7 +44,7 @@ class Echo:
             deltas = [{"index": at, "delta": {"content": word}, "finish_reason": None} for at in range(count)]
             yield Delta(word, () if count == 1 else ({**envelope, "choices": deltas},))
         usage = _usage(request, words, count)
-        finish = [{"index": at, "delta": {}, "logprobs": None, "finish_reason": reason} for at in range(count)]
+        finish: list[dict[str, Any]] = [{"index": at, "delta": {}, "finish_reason": reason} for at in range(count)]
         closing = ({**envelope, "choices": finish}, {**envelope, "choices": [], "usage": usage})
         yield Closed(reason, usage, closing)
 

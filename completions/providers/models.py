@@ -37,5 +37,6 @@ def _model(row: Any, owned_by: str) -> ModelInfo | None:
     if not isinstance(name, str):
         return None
     owner, created = row.get("owned_by"), row.get("created")
-    number = isinstance(created, int | float) and not isinstance(created, bool) and 0 <= created < 1 << 40
-    return ModelInfo(name, owner if isinstance(owner, str) and owner else owned_by, int(created) if number else 0)
+    if isinstance(created, bool) or not isinstance(created, int | float) or not 0 <= created < 1 << 40:
+        created = 0
+    return ModelInfo(name, owner if isinstance(owner, str) and owner else owned_by, int(created))

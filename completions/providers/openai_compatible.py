@@ -12,7 +12,7 @@ import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -96,7 +96,6 @@ class OpenAICompatible:
             http_client=http_client,
             default_headers={
                 "Accept-Encoding": "identity",
-                **({} if api_key else {"Authorization": Omit()}),
                 **_attribution(base_url, app_title, app_url),
                 **(headers or {}),
             },
@@ -117,7 +116,7 @@ class OpenAICompatible:
                         yield event
                 else:
                     async with (
-                        aclosing(aiter(response.stream)) as reads,  # type: ignore[type-var]
+                        aclosing(_reads(response)) as reads,
                         aclosing(self._events(parser, clock, reads)) as relayed,
                     ):
                         async for event in relayed:
@@ -245,6 +244,8 @@ class OpenAICompatible:
     async def _send_once(self, path: str, body: bytes | None) -> httpx2.Response:
         # A plain httpx2 response: the client then neither reads nor models what comes back.
         kwargs: dict[str, Any] = {"cast_to": httpx2.Response, "stream": True, "stream_cls": AsyncStream[Any]}
+        if not self._api_key:  # a local server needs none: the client must be told to send none
+            kwargs["options"] = {"headers": {"Authorization": Omit()}}
         if body is None:
             return await self._client.get(path, **kwargs)
         return await self._client.post(path, content=body, **kwargs)
@@ -256,7 +257,7 @@ class OpenAICompatible:
         body = b""
         if 400 <= response.status_code < 500 and "content-encoding" not in response.headers:
             try:
-                async with aclosing(aiter(response.stream)) as reads:  # type: ignore[type-var]
+                async with aclosing(_reads(response)) as reads:
                     async for data in reads:
                         body += data
                         if len(body) > _ERROR_BODY_BYTES:
@@ -271,7 +272,7 @@ class OpenAICompatible:
             raise UpstreamInvalid()
         parts, size = [], 0
         try:
-            async with aclosing(aiter(response.stream)) as reads:  # type: ignore[type-var]
+            async with aclosing(_reads(response)) as reads:
                 async for data in reads:
                     size += len(data)
                     if size > self._max_raw:
@@ -280,6 +281,11 @@ class OpenAICompatible:
         except _BROKEN:
             raise UpstreamTruncated() from None
         return b"".join(parts)
+
+
+def _reads(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """What each read of the socket brings; `Response.aiter_raw` would copy it through one more generator."""
+    return cast(AsyncGenerator[bytes, None], aiter(cast(httpx2.AsyncByteStream, response.stream)))
 
 
 async def _drain(reads: AsyncIterator[bytes]) -> None:

@@ -69,7 +69,8 @@ async def tools(c: Connection) -> None:
 async def logprobs(c: Connection) -> None:
     await c.open()
     for word in WORDS:
-        scored = {"content": [{"token": word, "logprob": -0.1, "bytes": None, "top_logprobs": []}], "refusal": None}
+        token = {"token": word, "logprob": -0.1, "bytes": None, "top_logprobs": []}
+        scored = {"content": [token], "refusal": None}
         await c.chunk({"content": word}, logprobs=scored)
     await c.close()
 

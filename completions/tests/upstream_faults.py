@@ -10,7 +10,17 @@ import struct
 from typing import Any
 
 from completions.tests.upstream_answers import ok
-from completions.tests.upstream_wire import FAULTS, FOREVER, KEY_IN_ERROR, WORDS, Connection, HangUp, chunk, fault, whole
+from completions.tests.upstream_wire import (
+    FAULTS,
+    FOREVER,
+    KEY_IN_ERROR,
+    WORDS,
+    Connection,
+    HangUp,
+    chunk,
+    fault,
+    whole,
+)
 
 
 async def answer(c: Connection, models: Any) -> None:

@@ -1,0 +1,299 @@
+"""The real thing for tests: the service in a process of its own, and people who use it.
+
+Every app's tests may import this, nothing else may.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from django.conf import settings
+from django.db import connection
+from django.test import TransactionTestCase
+
+from accounts.models import ApiKey, User
+from accounts.services import issue_api_key, register_user
+from completions.tests.upstream import FaultyUpstream
+
+ROOT = Path(settings.BASE_DIR)
+T = TypeVar("T")
+
+UNLIMITED = {
+    "LIMIT_RUNS_PER_USER": "0",
+    "LIMIT_RUNS_PER_GUEST": "0",
+    "LIMIT_RUNS_PER_IP": "0",
+    "LIMIT_RUNS_PER_PROCESS": "0",
+    "LIMIT_RUN_STARTS_PER_MINUTE": "0",
+    "LIMIT_GUEST_RUN_STARTS_PER_MINUTE": "0",
+    "LIMIT_READS_PER_MINUTE": "0",
+    "LIMIT_STREAMS_PER_USER": "0",
+    "LIMIT_STREAMS_PER_IP": "0",
+    "LIMIT_STREAMS_PER_PROCESS": "0",
+    "LIMIT_AUTH_FAILURES_PER_MINUTE": "0",
+    "LIMIT_WS_FRAMES_PER_SECOND": "0",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_database_url() -> str:
+    """Return the address of the database that this test run uses, for another process to use it too."""
+    config = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{config['NAME']}"
+    user = quote(config["USER"] or "postgres", safe="")
+    password = f":{quote(config['PASSWORD'], safe='')}" if config["PASSWORD"] else ""
+    host, port = config["HOST"] or "127.0.0.1", config["PORT"] or 5432
+    if host.startswith("/"):
+        return f"postgres://{user}{password}@{quote(host, safe='')}:{port}/{config['NAME']}"
+    return f"postgres://{user}{password}@{host}:{port}/{config['NAME']}"
+
+
+def wait_until(condition: Callable[[], T], *, timeout: float = 15.0, what: str = "the condition") -> T:
+    """Return the first true value of `condition`; fails when there is none within `timeout` seconds."""
+    until = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise AssertionError(f"{what} did not come true within {timeout} s")
+        time.sleep(0.02)
+
+
+@dataclass(slots=True)
+class Service:
+    """The service as an operator runs it, on a free port and the test run's database.
+
+    The model `fake/NAME` is answered by the fault-injecting upstream, as its behaviour NAME; any
+    other by `echo`, without a delay.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen | None = None
+    log_path: Path = field(default_factory=lambda: Path(tempfile.mkstemp(suffix=".log")[1]))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws/chat"
+
+    def start(self) -> Service:
+        environment = {
+            **os.environ,
+            **UNLIMITED,
+            "DATABASE_URL": test_database_url(),
+            "SECRET_KEY": settings.SECRET_KEY,
+            "KEY_PEPPER": settings.KEY_PEPPER,
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "ECHO_DELAY": "0",
+            "OPENAI_API_KEY": "",
+            "OPENAI_BASE_URL": "",
+            "UPSTREAMS": fake_upstreams(),
+            # What a test acknowledges must survive kill -9, not a power cut: saves a disk sync a commit.
+            "SQLITE_SYNCHRONOUS": "NORMAL",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **self.env,
+        }
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "serve", "--no-migrate"],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._is_ready, timeout=30, what=f"a service on port {self.port}")
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the service ended at once:\n{self.log()}")
+        try:
+            return httpx2.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End it as a power cut would, for this process at least: kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask it to end, and wait; returns the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> int:
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            code = self.process.wait(timeout=45)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.process = None
+        return code
+
+
+_upstream: FaultyUpstream | None = None
+_shared: Service | None = None
+
+
+def fake_upstream() -> FaultyUpstream:
+    """Return the fault-injecting upstream of this test run, started at first need."""
+    global _upstream
+    if _upstream is None:
+        _upstream = FaultyUpstream()
+        _upstream.__enter__()
+        atexit.register(_upstream.__exit__, None, None, None)
+    return _upstream
+
+
+def fake_upstreams() -> str:
+    return json.dumps(
+        {
+            "fake": {
+                "base_url": fake_upstream().base_url,
+                "api_key": "sk-upstream-secret-canary",
+                "models": ["fake/*"],
+                "strip_prefix": True,
+            }
+        }
+    )
+
+
+def shared_service() -> Service:
+    """Return the service that most tests share, started at first need."""
+    global _shared
+    if _shared is None:
+        _shared = Service().start()
+        atexit.register(_shared.stop)
+    return _shared
+
+
+@contextmanager
+def running_service(**env: str) -> Iterator[Service]:
+    """Run one more service for as long as the block lasts; `env` are its settings."""
+    service = Service(env=env).start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody with an account, a key, and a client that sends it."""
+
+    user: User
+    key: ApiKey
+    secret: str
+    http: httpx2.Client
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"}
+
+
+def make_person(name: str, *, url: str, staff: bool = False) -> Person:
+    """Register somebody whose username begins with `name`."""
+    user = register_user(username=f"{name}-{uuid.uuid4().hex[:12]}", superuser=staff)
+    key, secret = issue_api_key(user=user)
+    client = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=30, trust_env=False)
+    return Person(user=user, key=key, secret=secret, http=client)
+
+
+class ServiceTestCase(TransactionTestCase):
+    """Tests against the running service. Alice owns, Bob must not see, Carol is staff; `guest` has no key.
+
+    Nothing is rolled back: the service is another process. Every test makes its own people.
+    """
+
+    @classmethod
+    def _fixture_setup(cls) -> None:
+        """Leave the tables alone: the service is using them."""
+
+    def _fixture_teardown(self) -> None:
+        """The same."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.service = shared_service()
+        self.upstream = fake_upstream()
+        self._people: dict[str, Person] = {}
+        self.guest = httpx2.Client(base_url=self.service.url, timeout=30, trust_env=False)
+        self.addCleanup(self.guest.close)
+
+    def person(self, name: str, *, staff: bool = False) -> Person:
+        if name not in self._people:
+            person = make_person(name, url=self.service.url, staff=staff)
+            self._people[name] = person
+            self.addCleanup(person.http.close)
+        return self._people[name]
+
+    @property
+    def alice(self) -> Person:
+        return self.person("alice")
+
+    @property
+    def bob(self) -> Person:
+        return self.person("bob")
+
+    @property
+    def carol(self) -> Person:
+        return self.person("carol", staff=True)
+
+
+def sse_data(text: str) -> list[str]:
+    """Return the data of each event in a server-sent events body."""
+    events = []
+    for block in text.replace("\r\n", "\n").split("\n\n"):
+        lines = [line[5:].removeprefix(" ") for line in block.split("\n") if line.startswith("data:")]
+        if lines:
+            events.append("\n".join(lines))
+    return events
+
+
+def sse_events(text: str) -> list[dict[str, Any]]:
+    """Return each event of a body as its fields (`id`, `event`, `data`)."""
+    events = []
+    for block in text.replace("\r\n", "\n").split("\n\n"):
+        fields: dict[str, Any] = {}
+        for line in block.split("\n"):
+            name, _, value = line.partition(":")
+            if name:
+                value = value.removeprefix(" ")
+                fields[name] = f"{fields[name]}\n{value}" if name == "data" and name in fields else value
+        if "data" in fields:
+            events.append(fields)
+    return events

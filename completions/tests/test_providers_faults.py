@@ -1,0 +1,345 @@
+"""Every way an upstream can fail ends in the right exception, in time, with what it said before still told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+from unittest import IsolatedAsyncioTestCase
+
+from completions import exceptions as x
+from completions.providers.openai_compatible import OpenAICompatible
+from completions.tests.upstream import FaultyUpstream
+from completions.tests.upstream_wire import KEY_IN_ERROR, TEXT, USAGE
+from completions.types import Closed, CompletionRequest, Delta, Opened, ProviderEvent
+
+KEY = "sk-our-own-key-000111222"
+PROMPT = "the secret prompt"
+DEADLINE = 0.3
+
+
+def asking(model: str, stream: bool = True, **parameters: Any) -> CompletionRequest:
+    return CompletionRequest(model, ({"role": "user", "content": PROMPT},), parameters, stream)
+
+
+class ProviderCase(IsolatedAsyncioTestCase):
+    up: FaultyUpstream
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.up = cls.enterClassContext(FaultyUpstream())
+
+    def setUp(self) -> None:
+        self.up.requests.clear()
+
+    @asynccontextmanager
+    async def provider(self, **options: Any) -> AsyncIterator[OpenAICompatible]:
+        options = {"base_url": self.up.base_url, "api_key": KEY, "first_byte": 5, "idle": 5, "retries": 0, **options}
+        provider = OpenAICompatible("test", **options)
+        try:
+            yield provider
+        finally:
+            await provider.close()
+
+    async def listen(self, model: str, **options: Any) -> tuple[list[ProviderEvent], x.ProviderError | None]:
+        """All events, and what ended them if not `Closed`."""
+        parameters = options.pop("parameters", {})
+        events: list[ProviderEvent] = []
+        async with self.provider(**options) as provider:
+            try:
+                async for event in provider.stream(asking(model, **parameters)):
+                    events.append(event)
+            except x.ProviderError as error:
+                return events, error
+        return events, None
+
+
+def told(events: list[ProviderEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+class AnswerTests(ProviderCase):
+    async def test_proper_answers_in_every_shape(self) -> None:
+        for model, text in {
+            "ok": TEXT,
+            "finish-no-done": TEXT,
+            "done-then-more": TEXT,
+            "close-delimited": TEXT,
+            "crlf": TEXT,
+            "crlf:cr": TEXT,
+            "split": " wörld 🙂",
+            "json-200": TEXT,
+            "usage-missing": TEXT,
+            "usage-on-finish": TEXT + "?",
+            "logprobs": TEXT,
+            "n2": TEXT,
+            "reasoning": TEXT,
+            "refusal": "",
+            "unknown-fields": "Hi" + TEXT,
+            "bad-utf8": "Helloa\ufffdb\ufffdcd",
+            "data:{}": "Hello",
+            'data:{"choices"=[]}': "Hello",
+        }.items():
+            events, error = await self.listen(model)
+            self.assertIsNone(error, model)
+            self.assertIsInstance(events[0], Opened, model)
+            self.assertIsInstance(events[-1], Closed, model)
+            self.assertEqual(told(events), text, model)
+
+    async def test_usage_is_asked_for_and_reported(self) -> None:
+        events, _ = await self.listen("ok", parameters={"stream_options": {"include_obfuscation": False}})
+        assert isinstance(events[-1], Closed)
+        self.assertEqual(events[-1].usage, USAGE)
+        options = {"include_obfuscation": False, "include_usage": True}
+        self.assertEqual(self.up.requests[0].body["stream_options"], options)
+        events, _ = await self.listen("ok", usage_in_stream=False)
+        self.assertNotIn("stream_options", self.up.requests[1].body)
+
+    async def test_unknown_request_fields_pass_through_unchanged(self) -> None:
+        extra = {"x_new": {"deep": [1, None, "é"]}, "temperature": 0.5, "reasoning": {"effort": "low"}, "n": 1}
+        async with self.provider() as provider:
+            await provider.complete(asking("echo-body", stream=False, stream_options={"include_usage": True}, **extra))
+        await self.listen("echo-body", parameters=extra)
+        message = {"role": "user", "content": PROMPT}
+        sent = {**extra, "model": "echo-body", "messages": [message]}
+        self.assertEqual(self.up.requests[0].body, {**sent, "stream": False})
+        self.assertEqual(self.up.requests[1].body, {**sent, "stream": True, "stream_options": {"include_usage": True}})
+
+    async def test_a_lone_surrogate_in_the_question_is_sent_as_replacement(self) -> None:
+        await self.listen("ok", parameters={"user": "a\ud800b"})
+        self.assertEqual(self.up.requests[0].body["user"], "a\ufffdb")
+
+    async def test_headers(self) -> None:
+        await self.listen("ok", headers={"X-Team": "blue"}, app_title="T", app_url="https://a.example")
+        await self.listen("ok", api_key="")
+        first, second = (request.headers for request in self.up.requests)
+        self.assertEqual((first["authorization"], first["x-team"]), (f"Bearer {KEY}", "blue"))
+        self.assertNotIn("http-referer", first)
+        self.assertNotIn("authorization", second)
+
+    async def test_a_connection_is_used_again(self) -> None:
+        before = self.up.connections
+        async with self.provider() as provider:
+            for _ in range(5):
+                async for _ in provider.stream(asking("ok")):
+                    pass
+                await provider.complete(asking("ok", stream=False))
+        self.assertLessEqual(self.up.connections - before, 2)
+
+    async def test_complete_returns_the_body_unaltered(self) -> None:
+        async with self.provider() as provider:
+            body = (await provider.complete(asking("tools", stream=False))).response
+        self.assertEqual(body["choices"][0]["message"]["tool_calls"][0]["id"], "call_1")
+        self.assertEqual(body["usage"], USAGE)
+
+    async def test_models_of_every_shape(self) -> None:
+        shapes: list[Any] = [
+            {"data": [{"id": "a", "created": 5, "owned_by": "me"}, {"id": "a"}, {"no": 1}, 7]},
+            {"models": [{"name": "a", "created": "2024"}]},
+            [{"id": "a"}],
+            {"object": "list", "data": None, "models": [{"model": "a"}]},
+        ]
+        try:
+            for shape in shapes:
+                self.up.models = shape
+                async with self.provider() as provider:
+                    self.assertEqual([model.id for model in await provider.list_models()], ["a"])
+            self.up.models = {"data": "x"}
+            async with self.provider() as provider:
+                with self.assertRaises(x.UpstreamInvalid):
+                    await provider.list_models()
+        finally:
+            self.up.models = {"data": []}
+
+
+class FaultTests(ProviderCase):
+    async def test_each_fault_is_its_own_exception(self) -> None:
+        for model, kind, text in (
+            ("refuse", x.UpstreamUnreachable, ""),
+            ("reset", x.UpstreamUnreachable, ""),
+            ("reset:2", x.UpstreamTruncated, "Hello"),
+            ("truncated", x.UpstreamTruncated, "Hello"),
+            ("truncated:cut", x.UpstreamTruncated, None),
+            ("truncated:done", x.UpstreamTruncated, "Hello"),
+            ("close-delimited:none", x.UpstreamTruncated, TEXT),
+            ("chunk-overflow", x.ProviderError, None),
+            ("html-200", x.UpstreamInvalid, ""),
+            ("gzip-bomb", x.UpstreamInvalid, ""),
+            ("error-200", x.UpstreamFailed, ""),
+            ("malformed", x.UpstreamInvalid, "Hello"),
+            ("data:null", x.UpstreamInvalid, "Hello"),
+            ("data:[]", x.UpstreamInvalid, "Hello"),
+            ("number-content", x.UpstreamInvalid, "Hello"),
+            ("error-event", x.UpstreamFailed, "Hello"),
+            ("error-mid-stream", x.UpstreamFailed, "Hello"),
+            ("error-mid-stream:overloaded", x.UpstreamFailed, "Hello"),
+            ("finish-error", x.UpstreamFailed, "Hello"),
+            ("huge-line", x.OutputLimit, "Hello"),
+            ("redirect", x.UpstreamInvalid, ""),
+            ("redirect:301", x.UpstreamInvalid, ""),
+            ("redirect:308:elsewhere", x.UpstreamInvalid, ""),
+            ("html:502", x.UpstreamFailed, ""),
+            ("http-500", x.UpstreamFailed, ""),
+            ("http-529", x.UpstreamFailed, ""),
+            ("401", x.UpstreamUnauthorized, ""),
+            ("403", x.UpstreamUnauthorized, ""),
+            ("408", x.UpstreamTimeout, ""),
+        ):
+            started = time.monotonic()
+            events, error = await self.listen(model)
+            self.assertIsInstance(error, kind, model)
+            assert error is not None
+            self.assertNotIn(KEY_IN_ERROR, f"{error} {error.message}", model)
+            self.assertLess(time.monotonic() - started, 2, model)
+            self.assertFalse(any(isinstance(event, Closed) for event in events), model)
+            if text is not None:
+                self.assertEqual(told(events), text, model)
+        self.assertEqual(len({(r.path, r.body["model"]) for r in self.up.requests}), len(self.up.requests))
+
+    async def test_the_upstreams_verdict_is_passed_on_without_keys(self) -> None:
+        for status in (400, 404, 409, 413, 422):
+            _, error = await self.listen(f"http-{status}")
+            assert isinstance(error, x.UpstreamRejected), status
+            self.assertEqual((error.status, error.upstream_code, error.param), (status, "some_code", "messages"))
+            self.assertEqual(error.message, "Refused: key [redacted] is no good")
+        _, error = await self.listen("html:404")
+        assert isinstance(error, x.UpstreamRejected)
+        self.assertEqual((error.status, error.message), (404, x.UpstreamRejected.default_message))
+
+    async def test_deadlines(self) -> None:
+        for model, kind, text in (
+            ("no-first-byte", x.UpstreamTimeout, ""),
+            ("headers-then-hang", x.UpstreamTimeout, ""),
+            ("comments-forever:0", x.UpstreamTimeout, ""),
+            ("informational", x.UpstreamTimeout, ""),
+            ("stall", x.UpstreamStalled, "Hello"),
+            ("comments-forever", x.UpstreamStalled, "Hello"),
+        ):
+            started = time.monotonic()
+            events, error = await self.listen(model, first_byte=DEADLINE, idle=DEADLINE)
+            self.assertIsInstance(error, kind, model)
+            self.assertEqual(told(events), text, model)
+            self.assertTrue(DEADLINE <= time.monotonic() - started < DEADLINE + 0.5, model)
+        self.assertTrue(self.up.wait_for_hangup(6))
+
+    async def test_a_finished_answer_survives_an_upstream_that_never_hangs_up(self) -> None:
+        for model in ("finish-then-open", "done-then-open"):
+            events, error = await self.listen(model, idle=DEADLINE)
+            self.assertIsNone(error)
+            self.assertEqual((told(events), type(events[-1])), (TEXT, Closed))
+
+    async def test_a_slow_consumer_is_not_a_stalled_upstream(self) -> None:
+        async with self.provider(idle=0.15) as provider:
+            events = []
+            async for event in provider.stream(asking("slow:50ms:4")):
+                await asyncio.sleep(0.2)
+                events.append(event)
+        self.assertIsInstance(events[-1], Closed)
+
+    async def test_nobody_listens_at_the_address(self) -> None:
+        for base_url in ("http://127.0.0.1:1/v1", "http://nobody.invalid/v1", f"https://127.0.0.1:{self.up.port}/v1"):
+            _, error = await self.listen("ok", base_url=base_url, connect=0.5)
+            self.assertIsInstance(error, x.UpstreamUnreachable, base_url)
+
+    async def test_complete_fails_the_same_way(self) -> None:
+        async with self.provider(answer=DEADLINE) as provider:
+            for model, kind in (
+                ("refuse", x.UpstreamUnreachable),
+                ("no-first-byte", x.UpstreamTimeout),
+                ("html-200", x.UpstreamInvalid),
+                ("sse-200", x.UpstreamInvalid),
+                ("error-200", x.UpstreamFailed),
+                ("huge-body", x.OutputLimit),
+                ("huge-text", x.OutputLimit),
+                ("401", x.UpstreamUnauthorized),
+                ("429:700", x.UpstreamRateLimited),
+                ("context-length", x.UpstreamRejected),
+            ):
+                with self.assertRaises(kind, msg=model):
+                    await provider.complete(asking(model, stream=False))
+
+    async def test_text_is_capped(self) -> None:
+        events, error = await self.listen("huge-text", max_text=5000)
+        self.assertIsInstance(error, x.OutputLimit)
+        self.assertEqual(told(events), "x" * 5000)
+
+
+class RetryTests(ProviderCase):
+    async def test_only_what_cannot_have_been_billed_is_tried_again(self) -> None:
+        for model, tries in (
+            ("flaky:1:429:0", 2),
+            ("flaky:2:503:0", 3),
+            ("flaky:3:429:0", 3),
+            ("429", 1),
+            ("429:60", 1),
+            ("http-500", 1),
+            ("500:0", 1),
+            ("refuse", 1),
+            ("reset", 1),
+            ("truncated", 1),
+            ("html-200", 1),
+            ("404", 1),
+        ):
+            self.up.requests.clear()
+            _, error = await self.listen(model, retries=2, parameters={"user": f"{model} {time.monotonic()}"})
+            self.assertEqual(len(self.up.posts), tries, model)
+            self.assertLessEqual(len(self.up.billable_posts), 1, model)
+            self.assertEqual(error is None, model in ("flaky:1:429:0", "flaky:2:503:0"), model)
+
+    async def test_the_wait_is_reported_in_seconds_up_to_two_minutes(self) -> None:
+        waits = {"0": 0, "1": 1, "1.2": 2, "3600": 120, "soon": None, "-5": None, "nan": None, "": None}
+        for said, meant in waits.items():
+            _, error = await self.listen(f"429:{said}")
+            assert isinstance(error, x.UpstreamRateLimited)
+            self.assertEqual(error.retry_after, meant, said)
+
+    async def test_all_tries_together_take_no_longer_than_the_budget(self) -> None:
+        started = time.monotonic()
+        _, error = await self.listen("429:1", retries=2, first_byte=1.0)
+        self.assertIsInstance(error, x.UpstreamRateLimited)
+        self.assertLess(time.monotonic() - started, 1)
+
+
+class HangUpTests(ProviderCase):
+    async def test_closing_or_cancelling_closes_the_upstream_at_once(self) -> None:
+        async with self.provider() as provider:
+            async with aclosing(provider.stream(asking("slow:20ms:500"))) as events:  # type: ignore[type-var]
+                async for event in events:
+                    if isinstance(event, Delta):
+                        break
+            left = time.monotonic()
+            self.assertTrue(await asyncio.to_thread(self.up.wait_for_hangup, 1))
+
+            for count, model in enumerate(("slow:20ms:500", "stall", "no-first-byte"), start=2):
+                task = asyncio.create_task(self._drink(provider, model))
+                await asyncio.sleep(0.15)
+                left = time.monotonic()
+                task.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await task
+                self.assertTrue(await asyncio.to_thread(self.up.wait_for_hangup, count), model)
+                self.assertLess((self.up.hangups[-1].hung_up or 0) - left, 0.5)
+
+            task = asyncio.create_task(provider.complete(asking("slow:20ms:500", stream=False)))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            self.assertTrue(await asyncio.to_thread(self.up.wait_for_hangup, 5))
+
+    async def _drink(self, provider: OpenAICompatible, model: str) -> None:
+        async for _ in provider.stream(asking(model)):
+            pass
+
+
+class SilenceTests(ProviderCase):
+    async def test_no_log_line_holds_a_prompt_an_answer_or_a_key(self) -> None:
+        with self.assertLogs(level=logging.DEBUG) as logs:
+            logging.getLogger("completions").debug("at least one line")
+            for model in ("ok", "http-500", "401", "404", "flaky:1", "malformed", "error-mid-stream", "echo-body"):
+                await self.listen(model, retries=1)
+        ours = "\n".join(line for line in logs.output if ":completions." in line)
+        for secret in (PROMPT, KEY, KEY_IN_ERROR, TEXT, "wör"):
+            self.assertNotIn(secret, ours)
+            self.assertNotIn(secret, "\n".join(logs.output))
