@@ -23,9 +23,7 @@ class PrincipalAuthentication(BaseAuthentication):
 
     def authenticate(self, request) -> tuple[Principal, Principal]:
         try:
-            principal = resolve_principal(
-                caller_of(request._request), allow_guest=self.allow_guest, sloppy=self.sloppy
-            )
+            principal = resolve_principal(caller_of(request._request), allow_guest=self.allow_guest, sloppy=self.sloppy)
         except TooManyFailures as error:
             raise exceptions.Throttled(wait=error.retry_after, detail=error.message) from error
         except NotAdmitted as error:

@@ -19,7 +19,12 @@ GUEST_USERNAME = "guest"
 
 @transaction.atomic
 def register_user(
-    *, username: str, password: str | None = None, staff: bool = False, superuser: bool = False, guest_made: bool = False
+    *,
+    username: str,
+    password: str | None = None,
+    staff: bool = False,
+    superuser: bool = False,
+    guest_made: bool = False,
 ) -> User:
     """Create an account; without a password it can only be used by key.
 

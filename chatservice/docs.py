@@ -28,7 +28,9 @@ def schema_of(dialect: str) -> dict[str, Any]:
 
 def documented_dialects() -> list[str]:
     """Return the dialects that have a schema: GraphQL, say, documents itself."""
-    return [name for name in DIALECTS if getattr(importlib.import_module(f"chatservice.dialects.{name}"), "SCHEMA", True)]
+    return [
+        name for name in DIALECTS if getattr(importlib.import_module(f"chatservice.dialects.{name}"), "SCHEMA", True)
+    ]
 
 
 async def schema(request: HttpRequest, dialect: str) -> HttpResponse:

@@ -36,8 +36,7 @@ async def stop() -> None:
         await asyncio.sleep(0.05)
     left = list(LIVE.values())
     for live in left:
-        if live.task is not None:
-            live.task.cancel()
+        live.stop()
     await asyncio.gather(*(live.task for live in left if live.task is not None), return_exceptions=True)
     if left:
         logger.warning("%d answers were interrupted by the shutdown", len(left))

@@ -126,7 +126,7 @@ def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | 
     results: list[Accepted | Refused | None] = [None] * len(asks)
     admission = Admission(cursor, asks)
     now = timezone.now()
-    cursor.execute(f"SELECT {database_clock()}")  # noqa: S608
+    cursor.execute(f"SELECT {database_clock()}")
     lease_until = float(cursor.fetchone()[0]) + settings.LEASE_SECONDS
     rows = _Rows()
     opened: dict[uuid.UUID, _Place] = {}
@@ -382,9 +382,7 @@ def _known_key(cursor: Any, ask: Ask, rows: _Rows) -> Accepted | None:
             if row["fingerprint"] != ask.fingerprint:
                 raise IdempotencyMismatch
             run = next(run for run in rows.runs if run["id"] == row["run"])
-            return Accepted(
-                ask, run["id"], row["created_at"], run["conversation"], run["message"], attached=True
-            )
+            return Accepted(ask, run["id"], row["created_at"], run["conversation"], run["message"], attached=True)
     cursor.execute(
         f"SELECT k.fingerprint, r.id, r.conversation_id, r.message_id FROM {table(IdempotencyKey)} k "  # noqa: S608
         f"JOIN {table(Run)} r ON r.id = k.run_id WHERE k.user_id = %s AND k.key = %s",
@@ -396,9 +394,7 @@ def _known_key(cursor: Any, ask: Ask, rows: _Rows) -> Accepted | None:
     fingerprint, run_id, conversation_id, message_id = row
     if fingerprint != ask.fingerprint:
         raise IdempotencyMismatch
-    return Accepted(
-        ask, _uuid(run_id), timezone.now(), _uuid(conversation_id), _uuid(message_id), attached=True
-    )
+    return Accepted(ask, _uuid(run_id), timezone.now(), _uuid(conversation_id), _uuid(message_id), attached=True)
 
 
 def _remember_key(ask: Ask, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) -> None:

@@ -43,9 +43,7 @@ class Admission:
         guest = who.is_guest
         rate = settings.LIMIT_GUEST_RUN_STARTS_PER_MINUTE if guest else settings.LIMIT_RUN_STARTS_PER_MINUTE
         if rate and place > rate:
-            raise TooManyRuns(
-                f"At most {rate} answers a minute can be started.", retry_after=throttling.seconds_left()
-            )
+            raise TooManyRuns(f"At most {rate} answers a minute can be started.", retry_after=throttling.seconds_left())
         limit = settings.LIMIT_RUNS_PER_GUEST if guest else settings.LIMIT_RUNS_PER_USER
         if limit and self._running("user_id", key(who.user_id)) >= limit:
             raise TooManyRuns(f"At most {limit} answers can be written at once.", retry_after=1)
@@ -72,5 +70,3 @@ class Admission:
 
 def _rate_key(ask: Ask) -> str:
     return f"runs:{ask.principal.user_id.hex}"
-
-

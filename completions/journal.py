@@ -28,7 +28,7 @@ from completions.exceptions import ConversationBusy, Refused
 from completions.live import LIVE, LiveRun
 from completions.models import Run
 from completions.outcomes import Outcome
-from completions.statements import table
+from completions.statements import key, table
 from completions.types import Delta
 from completions.worker import database_clock, worker_id
 
@@ -43,7 +43,7 @@ class _Batch:
     asks: list[tuple[Ask, asyncio.Future, Callable[[Accepted], None]]] = field(default_factory=list)
     pieces: list[tuple[LiveRun, Delta]] = field(default_factory=list)
     outcomes: list[tuple[Outcome, asyncio.Future]] = field(default_factory=list)
-    heartbeat: bool = False
+    heartbeat: list[uuid.UUID] = field(default_factory=list)
     look: bool = False
 
 
@@ -175,7 +175,7 @@ class Journal:
                 batch.pieces.append((live, piece))
         now = time.monotonic()
         if LIVE and now >= self._beat_at:
-            batch.heartbeat = True
+            batch.heartbeat = [live.run_id for live in LIVE.values() if live.loop is self._loop]
             self._beat_at = now + settings.HEARTBEAT_SECONDS
         if LIVE and now >= self._look_at:
             batch.look = True
@@ -245,10 +245,12 @@ def _apply(cursor: Any, batch: _Batch) -> _Result:
     for outcome, _ in batch.outcomes:
         result.outcomes.append(outcomes.finish(cursor, outcome, worker=worker))
     if batch.heartbeat:
+        # By id: a run of ours that nobody here produces any more must run out of its lease.
+        marks = ", ".join(["%s"] * len(batch.heartbeat))
         cursor.execute(
             f"UPDATE {table(Run)} SET lease_until = {database_clock()} + %s "  # noqa: S608
-            "WHERE worker = %s AND state = 'running'",
-            [settings.LEASE_SECONDS, worker],
+            f"WHERE worker = %s AND state = 'running' AND id IN ({marks})",
+            [settings.LEASE_SECONDS, worker, *map(key, batch.heartbeat)],
         )
     if batch.look or batch.heartbeat:
         cursor.execute(

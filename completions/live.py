@@ -37,6 +37,9 @@ class LiveRun:
         self.length = 0
         self.cancelled = False
         self.lost = False
+        # A task that is cancelled before its first step never takes one: until then flags must do.
+        self.producing = False
+        self._stopped = False
         # Not among our runs when the database was last asked: it may just be ending.
         self.missed = False
         self._buffer: list[Delta] = []
@@ -90,17 +93,19 @@ class LiveRun:
 
     def cancel(self) -> None:
         """Stop at the client's wish; the text so far is kept."""
-        if self.ended is None and not self.cancelled:
-            self.cancelled = True
-            if self.task is not None:
-                self.task.cancel()
+        self.cancelled = True
+        self.stop()
 
     def lose(self) -> None:
         """The run is no longer ours (its lease was taken, or it was deleted): stop and write nothing."""
-        if self.ended is None and not self.lost:
-            self.lost = True
-            if self.task is not None:
-                self.task.cancel()
+        self.lost = True
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop producing. Once only, and not while the outcome is being stored: that must not be torn apart."""
+        if self.producing and not self._stopped and self.task is not None:
+            self._stopped = True
+            self.task.cancel()
 
     # --- the readers' side
 

@@ -72,9 +72,7 @@ class _Stored:
     resync: Resync | None = None
 
 
-async def _follow_stored(
-    run_id: uuid.UUID, after: Cursor | None, idle: float
-) -> AsyncIterator[ReaderEvent | Quiet]:
+async def _follow_stored(run_id: uuid.UUID, after: Cursor | None, idle: float) -> AsyncIterator[ReaderEvent | Quiet]:
     seq, end = (after.seq, after.end) if after else (0, 0)
     opened = False
     first = True

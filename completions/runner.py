@@ -39,7 +39,10 @@ async def _run(live: LiveRun) -> None:
     assembly = Assembly()
     response: Wire | None = None
     error: CompletionError | None = None
+    live.producing = True
     try:
+        if live.cancelled or live.lost:
+            raise asyncio.CancelledError
         async with asyncio.timeout(settings.RUN_SECONDS):
             request = await _request(live.accepted)
             provider, model = providers.provider_for(live.accepted.ask.model)
@@ -49,9 +52,7 @@ async def _run(live: LiveRun) -> None:
             else:
                 response = (await provider.complete(request)).response
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
+        live.task.uncancel()
     except TimeoutError:
         error = DeadlineExceeded()
     except ProviderError as failed:
@@ -61,6 +62,7 @@ async def _run(live: LiveRun) -> None:
         place = traceback.extract_tb(failed.__traceback__)[-1]
         logger.error("run %s: %s at %s:%s", live.run_id, type(failed).__name__, place.filename, place.lineno)
         error = CompletionError()
+    live.producing = False
     await _settle(live, assembly, response, error)
 
 
@@ -101,9 +103,7 @@ def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID) -> list[Wire]:
     ]
 
 
-async def _settle(
-    live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None
-) -> None:
+async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
     """Store the outcome, then, and only then, say that it is over."""
     accepted = live.accepted
     if live.lost:

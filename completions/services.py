@@ -19,7 +19,7 @@ from completions.journal import journal
 from completions.live import LIVE
 from completions.models import Chunk, Run
 from completions.statements import table
-from completions.worker import database_clock, is_certainly_dead, worker_id
+from completions.worker import database_clock, is_certainly_dead
 from conversations import digests
 from conversations.models import Message
 
@@ -96,9 +96,7 @@ def reap() -> int:
 def _orphans() -> list[uuid.UUID]:
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, worker, lease_until < {database_clock()} FROM {table(Run)} "  # noqa: S608
-            "WHERE state = 'running' AND worker <> %s",
-            [worker_id()],
+            f"SELECT id, worker, lease_until < {database_clock()} FROM {table(Run)} WHERE state = 'running'"  # noqa: S608
         )
         rows = cursor.fetchall()
     return [
@@ -111,7 +109,7 @@ def _orphans() -> list[uuid.UUID]:
 def _is_orphan(run: Run) -> bool:
     """Ask again under the lock: a lease may have been renewed while we waited for it."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {database_clock()}")  # noqa: S608
+        cursor.execute(f"SELECT {database_clock()}")
         return run.lease_until < float(cursor.fetchone()[0]) or is_certainly_dead(run.worker)
 
 

@@ -17,9 +17,7 @@ def idempotency_key(value: str | None) -> str:
     if not value:
         return ""
     if PATTERN.match(value) is None:
-        raise BadRequest(
-            "An Idempotency-Key is 1 to 255 visible ASCII characters.", code="invalid_idempotency_key"
-        )
+        raise BadRequest("An Idempotency-Key is 1 to 255 visible ASCII characters.", code="invalid_idempotency_key")
     return value
 
 

@@ -60,9 +60,7 @@ def problem_of(error: Exception) -> Problem:
         case UpstreamRejected():
             return Problem(error.status, error.upstream_code or error.code, error.message, param=error.param)
         case CompletionError():
-            return Problem(
-                error.status, error.code, error.message, param=error.param, retry_after=error.retry_after
-            )
+            return Problem(error.status, error.code, error.message, param=error.param, retry_after=error.retry_after)
         case TooManyFailures():
             return Problem(429, "rate_limit_exceeded", error.message, retry_after=error.retry_after)
         case NotAdmitted():

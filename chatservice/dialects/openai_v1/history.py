@@ -22,8 +22,6 @@ def stored_response(run_id: uuid.UUID) -> Wire:
         "model": run.model,
         **(run.envelope or {}),
         "object": "chat.completion",
-        "choices": [
-            {"index": 0, "message": message, "finish_reason": run.finish_reason or "stop", "logprobs": None}
-        ],
+        "choices": [{"index": 0, "message": message, "finish_reason": run.finish_reason or "stop", "logprobs": None}],
         **({"usage": run.usage} if run.usage else {}),
     }

@@ -32,7 +32,9 @@ class Command(BaseCommand):
         write(f"Admin:    {address}/admin/")
         write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")
         if settings.DEFAULT_UPSTREAM == "echo":
-            write("Model:    echo, the built-in offline one. Set OPENAI_API_KEY or OPENAI_BASE_URL in .env for a real one.")
+            write(
+                "Model:    echo, the built-in offline one. Set OPENAI_API_KEY or OPENAI_BASE_URL in .env for a real one."
+            )
         else:
             write(f"Model:    {settings.DEFAULT_MODEL} at {settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]['base_url']}")
         self.stdout.flush()
