@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import uuid_utils
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 BROWSER_PATHS = ("/admin", "/static/")
@@ -44,7 +46,7 @@ class RequestMiddleware:
         return response
 
 
-class BrowserOnly:
+class BrowserOnly(MiddlewareMixin):
     """Skip a stock middleware, and the thread hop it costs, on the API's paths."""
 
     def __call__(self, request: HttpRequest):
@@ -64,8 +66,30 @@ class BrowserSecurityMiddleware(SecurityMiddleware):
         return self.process_response(request, response)
 
 
-class BrowserStaticMiddleware(BrowserOnly, WhiteNoiseMiddleware):
-    pass
+class StaticFilesMiddleware(WhiteNoiseMiddleware):
+    """Serve static files. The stock class is synchronous: it would send every request through a thread."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]) -> None:
+        super().__init__(get_response)
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        static_file = self.files.get(request.path_info)
+        if static_file is None:
+            return await self.get_response(request)
+        return await sync_to_async(self._read, thread_sensitive=False)(static_file, request)
+
+    def _read(self, static_file: Any, request: HttpRequest) -> HttpResponse:
+        found = self.serve(static_file, request)
+        body = b"".join(found.streaming_content) if found.streaming else found.content
+        response = HttpResponse(body, status=found.status_code)
+        for name, value in found.items():
+            response.headers[name] = value
+        found.close()
+        return response
 
 
 class BrowserSessionMiddleware(BrowserOnly, SessionMiddleware):

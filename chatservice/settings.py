@@ -5,6 +5,7 @@ Runs with no `.env` at all: secrets are made on the first run, the database is o
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -64,8 +65,8 @@ _database["CONN_MAX_AGE"] = 0
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     if _database["NAME"] != ":memory:":
         _database["NAME"] = str((BASE_DIR / _database["NAME"]).resolve())
-        # A file of its own: the in-memory database of Django's test runner knows no second thread.
-        _database["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
+        # A file, and its own for each run: an in-memory database is not there for a second process.
+        _database["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
     # WAL alone makes locking worse; together with IMMEDIATE and a timeout writers queue up and never fail.
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -120,7 +121,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "chatservice.middleware.RequestMiddleware",
     "chatservice.middleware.BrowserSecurityMiddleware",
-    "chatservice.middleware.BrowserStaticMiddleware",
+    "chatservice.middleware.StaticFilesMiddleware",
     "chatservice.middleware.BrowserSessionMiddleware",
     "chatservice.middleware.BrowserCsrfMiddleware",
     "chatservice.middleware.BrowserAuthenticationMiddleware",
@@ -146,7 +147,6 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR_DIR / "static"
 # Straight from the packages that ship them: nothing to collect, nothing to forget on an upgrade.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False

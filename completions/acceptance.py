@@ -289,7 +289,7 @@ def _message_row(
 def _find_place(cursor: Any, ask: Ask, opened: dict[uuid.UUID, _Place]) -> tuple[_Place, Sequence[Wire]]:
     """Return where the new messages go, and which of the messages are new there."""
     if ask.conversation_id is not None:
-        return _place_in(cursor, ask, opened), ask.messages
+        return _place_in(cursor, ask, ask.conversation_id, opened), ask.messages
     start = digests.root(ask.principal.user_id)
     if ask.threaded:
         chain = digests.chain(ask.principal.user_id, ask.messages)
@@ -300,33 +300,33 @@ def _find_place(cursor: Any, ask: Ask, opened: dict[uuid.UUID, _Place]) -> tuple
     return new, ask.messages
 
 
-def _place_in(cursor: Any, ask: Ask, opened: dict[uuid.UUID, _Place]) -> _Place:
+def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uuid.UUID, _Place]) -> _Place:
     """Lock the named conversation; raises UnknownConversation for a foreign one just as for none."""
     lock = for_update("NO KEY UPDATE OF c")
     cursor.execute(
         f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position FROM {table(Conversation)} c "  # noqa: S608
         f"JOIN {table(User)} u ON u.id = c.owner_id WHERE c.id = %s{lock}",
-        [key(ask.conversation_id)],
+        [key(conversation_id)],
     )
     row = cursor.fetchone()
     who = ask.principal
     if row is None or not (row[1] if who.is_guest else _uuid(row[0]) == who.user_id):
         raise UnknownConversation
     owner_id, _, head_id, next_position = row
-    if ask.conversation_id in opened:
-        next_position = opened[ask.conversation_id].next_position
-    parent_id = _uuid(head_id) if ask.parent_id == HEAD else ask.parent_id
+    if conversation_id in opened:
+        next_position = opened[conversation_id].next_position
+    parent_id = _uuid_or_none(head_id) if ask.parent_id == HEAD else ask.parent_id
     digest = digests.root(_uuid(owner_id))
     if parent_id is not None:
         cursor.execute(
             f"SELECT digest FROM {table(Message)} WHERE id = %s AND conversation_id = %s",  # noqa: S608
-            [key(parent_id), key(ask.conversation_id)],
+            [key(parent_id), key(conversation_id)],
         )
         found = cursor.fetchone()
         if found is None:
             raise UnknownConversation("Message not found.")
         digest = found[0]
-    return _Place(ask.conversation_id, parent_id, digest, next_position, is_new=False)
+    return _Place(conversation_id, parent_id, digest, next_position, is_new=False)
 
 
 def _longest_stored_prefix(
@@ -394,7 +394,9 @@ def _known_key(cursor: Any, ask: Ask, rows: _Rows) -> Accepted | None:
     fingerprint, run_id, conversation_id, message_id = row
     if fingerprint != ask.fingerprint:
         raise IdempotencyMismatch
-    return Accepted(ask, _uuid(run_id), timezone.now(), _uuid(conversation_id), _uuid(message_id), attached=True)
+    return Accepted(
+        ask, _uuid(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id), attached=True
+    )
 
 
 def _remember_key(ask: Ask, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) -> None:
@@ -419,5 +421,10 @@ def _write(cursor: Any, rows: _Rows) -> None:
         MOVE_HEAD.execute(cursor, conversation_id, head)
 
 
-def _uuid(value: Any) -> uuid.UUID | None:
+def _uuid(value: Any) -> uuid.UUID:
+    """Return a UUID as the database gave it: SQLite has none of its own."""
     return uuid.UUID(value) if isinstance(value, str) else value
+
+
+def _uuid_or_none(value: Any) -> uuid.UUID | None:
+    return None if value is None else _uuid(value)

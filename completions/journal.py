@@ -40,7 +40,7 @@ RETRIES = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 @dataclass(slots=True)
 class _Batch:
-    asks: list[tuple[Ask, asyncio.Future, Callable[[Accepted], None]]] = field(default_factory=list)
+    asks: list[tuple[Ask, asyncio.Future, Callable[[Accepted], object]]] = field(default_factory=list)
     pieces: list[tuple[LiveRun, Delta]] = field(default_factory=list)
     outcomes: list[tuple[Outcome, asyncio.Future]] = field(default_factory=list)
     heartbeat: list[uuid.UUID] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Journal:
 
     # --- what the runners and the dialects call
 
-    async def accept(self, ask: Ask, started: Callable[[Accepted], None]) -> Accepted:
+    async def accept(self, ask: Ask, started: Callable[[Accepted], object]) -> Accepted:
         """Store a question; `started` is called after the commit even if the caller is gone by then.
 
         Raises completions.exceptions.Refused.

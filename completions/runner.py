@@ -52,7 +52,8 @@ async def _run(live: LiveRun) -> None:
             else:
                 response = (await provider.complete(request)).response
     except asyncio.CancelledError:
-        live.task.uncancel()
+        if live.task is not None:
+            live.task.uncancel()
     except TimeoutError:
         error = DeadlineExceeded()
     except ProviderError as failed:
@@ -146,7 +147,9 @@ def _outcome(
     # What the journal has not published yet is stored before, or together with, this outcome.
     content = live.text() + live.pending_text()
     parts, siblings = assembly.parts(), assembly.siblings()
-    finish_reason, usage, closing = "", None, ()
+    finish_reason = ""
+    usage: Wire | None = None
+    closing: tuple[Wire, ...] = ()
     envelope: Wire | None = live.opened.envelope if live.opened else None
     status = Message.Status.COMPLETE
     if response is not None:

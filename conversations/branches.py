@@ -15,7 +15,7 @@ def branch_ids(conversation_id: uuid.UUID, leaf_id: uuid.UUID | None) -> list[uu
     parents = dict(Message.objects.of(conversation_id).values_list("id", "parent_id"))
     path: list[uuid.UUID] = []
     current: uuid.UUID | None = leaf_id
-    while current in parents and len(path) <= len(parents):
+    while current is not None and current in parents and len(path) <= len(parents):
         path.append(current)
         current = parents[current]
     return path[::-1]

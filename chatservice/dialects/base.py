@@ -54,7 +54,7 @@ class DialectMixin:
     def initial(self, request, *args, **kwargs):
         if getattr(request._request, "too_large", False):
             raise BadRequest(TOO_LARGE.message, code=TOO_LARGE.code, status=TOO_LARGE.status)
-        super().initial(request, *args, **kwargs)
+        super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView's, which every user has
         if wait := throttling.hit(f"reads:{request.user.user_id.hex}", limit=settings.LIMIT_READS_PER_MINUTE):
             raise Throttled(wait=wait)
 
@@ -68,7 +68,6 @@ class AsyncAPIView(DialectMixin, APIView):
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.request = request
         self.args, self.kwargs = args, kwargs
-        self.headers = {}
         handler = getattr(self, request.method.lower(), None) if request.method in self.allowed_methods else None
         try:
             if handler is None:
@@ -87,8 +86,9 @@ class AsyncAPIView(DialectMixin, APIView):
         """Say who is calling; raises NotAdmitted."""
         caller = caller_of(request)
         how = self.authentication
-        known = known_principal(caller, sloppy=how.sloppy)
-        return known or await in_database_thread(_resolve, caller, how.allow_guest, how.sloppy)
+        if known := known_principal(caller, sloppy=how.sloppy):
+            return known
+        return await in_database_thread(_resolve, caller, how.allow_guest, how.sloppy)
 
 
 def _resolve(caller: Caller, allow_guest: bool, sloppy: bool) -> Principal:
