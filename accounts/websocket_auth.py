@@ -46,10 +46,8 @@ class OriginCheck:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
-        origin = headers.get(b"origin")
-        if origin is not None and not self._at_home(
-            origin.decode("latin1"), headers.get(b"host", b"").decode("latin1")
-        ):
+        origin, host = headers.get(b"origin"), headers.get(b"host", b"")
+        if origin is not None and not self._at_home(origin.decode("latin1"), host.decode("latin1")):
             await receive()
             await send({"type": "websocket.close", "code": 4403})
             return

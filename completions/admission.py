@@ -47,9 +47,9 @@ class Admission:
         limit = settings.LIMIT_RUNS_PER_GUEST if guest else settings.LIMIT_RUNS_PER_USER
         if limit and self._running("user_id", key(who.user_id)) >= limit:
             raise TooManyRuns(f"At most {limit} answers can be written at once.", retry_after=1)
-        if settings.LIMIT_RUNS_PER_IP and who.address:
-            if self._running("address", who.address[:45]) >= settings.LIMIT_RUNS_PER_IP:
-                raise TooManyRuns("Too many answers at once for this address.", retry_after=1)
+        limit = settings.LIMIT_RUNS_PER_IP
+        if limit and who.address and self._running("address", who.address[:45]) >= limit:
+            raise TooManyRuns("Too many answers at once for this address.", retry_after=1)
         return place
 
     def admitted(self, ask: Ask) -> None:

@@ -11,7 +11,7 @@ def leases_outlast_heartbeats(app_configs, **kwargs):
     if settings.LEASE_SECONDS < 3 * settings.HEARTBEAT_SECONDS:
         return [
             Warning(
-                "LEASE_SECONDS should be at least three times HEARTBEAT_SECONDS: one late heartbeat would end live runs.",
+                "LEASE_SECONDS should be at least three times HEARTBEAT_SECONDS: one late one would end live runs.",
                 id="completions.W001",
             )
         ]

@@ -108,7 +108,6 @@ async def _streamed(request: HttpRequest, accepted: Accepted, release: Any, incl
     events = subscribe(accepted.run_id, idle=sse.idle_seconds())
     first = await anext(events)
     if isinstance(first, Ended) and first.status != "complete":
-        await events.aclose()
         return _failure(first)
     wire = ChunkStream(
         run_id=accepted.run_id,

@@ -8,6 +8,7 @@ import sys
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.utils.crypto import get_random_string
 
 from accounts.models import User
 from accounts.services import issue_api_key, register_user
@@ -32,9 +33,7 @@ class Command(BaseCommand):
         write(f"Admin:    {address}/admin/")
         write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")
         if settings.DEFAULT_UPSTREAM == "echo":
-            write(
-                "Model:    echo, the built-in offline one. Set OPENAI_API_KEY or OPENAI_BASE_URL in .env for a real one."
-            )
+            write("Model:    echo, the built-in offline one. set OPENAI_API_KEY or OPENAI_BASE_URL in .env for more.")
         else:
             write(f"Model:    {settings.DEFAULT_MODEL} at {settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]['base_url']}")
         self.stdout.flush()
@@ -43,8 +42,6 @@ class Command(BaseCommand):
 
     def _introduce(self) -> None:
         """Make the first account and key, and print what cannot be shown again."""
-        from django.utils.crypto import get_random_string
-
         password = get_random_string(20)
         user = register_user(username="admin", password=password, superuser=True)
         _, key = issue_api_key(user=user, name="first key")

@@ -19,7 +19,7 @@ class ChatCompletionTest(ServiceTestCase):
         with client.chat.completions.create(
             model="default", messages=[{"role": "user", "content": "Tell me a joke"}], stream=True
         ) as stream:
-            text = "".join(chunk.choices[0].delta.content for chunk in stream)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
         conversation = Conversation.objects.get(owner=self.alice.user)
         question, answer = Message.objects.of(conversation.pk).oldest_first()
         self.assertEqual(question.content, "Tell me a joke")
