@@ -19,7 +19,6 @@ MAX_RAW_BYTES: Final = 8 << 20
 
 _BOM = b"\xef\xbb\xbf"
 _NEVER = b"\x00"  # no line of an event stream starts with it
-_PROBE = "\x02probe\x03"
 _TEMPLATE_TRIES = 8
 _decode_str = msgspec.json.Decoder(str).decode
 
@@ -216,17 +215,13 @@ class AnswerParser:
         return self._answer.take(chunk, events)
 
     def _learn(self, line: bytes, text: str) -> None:
-        """Make a plain line the template of the next ones, once a probe proves where its text stands."""
+        """Make a plain line the template of the next ones.
+
+        Without an escape in it the text stands there literally; where it stands only once, that is the place.
+        """
         quoted = b'"' + text.encode() + b'"'
         at = line.find(quoted)
         if b"\\" in line or at < 0 or line.find(quoted, at + 1) >= 0:
             return
         self._misses += 1  # until it fits a line: where every line differs, learning is wasted
-        prefix, suffix = line[: at + 1], line[at + len(quoted) - 1 :]
-        try:
-            probe = decode_json(prefix[5:] + b"\\u0002probe\\u0003" + suffix)
-            found = probe["choices"][0]["delta"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError):
-            return
-        if found == _PROBE:
-            self._prefix, self._suffix = prefix, suffix
+        self._prefix, self._suffix = line[: at + 1], line[at + len(quoted) - 1 :]

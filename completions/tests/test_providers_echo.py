@@ -35,7 +35,8 @@ class EchoTests(IsolatedAsyncioTestCase):
         self.assertLess(len((await self.tell(asking("x" * 9000)))[0]), 1000 + QUOTE_CHARS)
         parts = [{"type": "text", "text": "a\x00b"}, {"type": "image_url", "image_url": {}}, 7]
         self.assertTrue((await self.tell(asking(parts)))[0].endswith("\n\nab"))
-        for odd in (None, "", 5, []):
+        odds: list[Any] = [None, "", 5, []]
+        for odd in odds:
             self.assertIn("offline", (await self.tell(asking(odd)))[0])
 
     async def test_limits(self) -> None:

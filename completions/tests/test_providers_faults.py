@@ -323,9 +323,9 @@ class HangUpTests(ProviderCase):
                 self.assertTrue(await asyncio.to_thread(self.up.wait_for_hangup, count), model)
                 self.assertLess((self.up.hangups[-1].hung_up or 0) - left, 0.5)
 
-            task = asyncio.create_task(provider.complete(asking("slow:20ms:500", stream=False)))
+            waiting = asyncio.create_task(provider.complete(asking("slow:20ms:500", stream=False)))
             await asyncio.sleep(0.1)
-            task.cancel()
+            waiting.cancel()
             self.assertTrue(await asyncio.to_thread(self.up.wait_for_hangup, 5))
 
     async def _drink(self, provider: OpenAICompatible, model: str) -> None:

@@ -153,7 +153,8 @@ class MeaningTests(TestCase):
         return events
 
     def test_plain_text_is_one_delta_a_read_without_wire(self) -> None:
-        role, null = chunk({"role": "assistant", "content": ""}), {"reasoning": None, "tool_calls": [], "refusal": None}
+        role = chunk({"role": "assistant", "content": ""})
+        null: dict[str, Any] = {"reasoning": None, "tool_calls": [], "refusal": None}
         usage = {**ENVELOPE, "choices": [], "usage": USAGE}
         finish = chunk({}, "stop")
         events = self.ok(role, *(chunk({"content": c, **null}, obfuscation="zz") for c in "abc"), finish, usage)
@@ -172,7 +173,7 @@ class MeaningTests(TestCase):
         self.assertEqual(events[1], Delta("abc", (plain[0], tool, plain[1])))
 
     def test_what_informs_is_kept_verbatim(self) -> None:
-        for delta, extra in (
+        cases: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
             ({"reasoning": "hm"}, {}),
             ({"reasoning_content": "hm"}, {}),
             ({"refusal": "no"}, {}),
@@ -182,7 +183,8 @@ class MeaningTests(TestCase):
             ({"content": "t", "zero": 0}, {}),
             ({"content": "t"}, {"logprobs": {"content": []}}),
             ({"content": "t"}, {"service_tier": "flex"}),
-        ):
+        )
+        for delta, extra in cases:
             item = chunk(delta, **extra)
             events = self.ok(chunk({"role": "assistant"}), item, chunk({}, "stop"))
             self.assertEqual(events[1], Delta(delta.get("content", ""), (item,)), delta)
@@ -284,6 +286,12 @@ class MeaningTests(TestCase):
         plain = [chunk({"content": "x\x00y"}) for _ in range(4)]
         self.assertEqual(told(self.ok(*plain, chunk({}, "stop"))), "xy" * 4)
 
+    def test_text_that_looks_like_the_wire(self) -> None:
+        for text in ("content", "assistant", ",", ":", "}", '"', "faulty", "stop", "\\", "data: [DONE]", ""):
+            pieces = [text, "plain", text, "plain", text]
+            events = self.ok(*(chunk({"role": "assistant", "content": c}) for c in pieces), chunk({}, "stop"))
+            self.assertEqual(events[1], Delta("".join(pieces)), text)
+
     def test_a_look_alike_never_becomes_the_template(self) -> None:
         meta = {"meta": {"content": "Hi"}}
         raw = json.dumps({**ENVELOPE, **meta, "choices": [{"index": 0, "delta": {"content": "Hi"}}]})
@@ -298,7 +306,7 @@ class MeaningTests(TestCase):
         self.assertEqual(told(events), "HiHi")
 
     def test_a_body_instead_of_a_stream(self) -> None:
-        message = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []}
+        message: dict[str, Any] = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []}
         body = {
             **ENVELOPE,
             "object": "chat.completion",
@@ -328,6 +336,11 @@ class CapTests(TestCase):
                 events, parser = parse(data, cuts, max_text=10)
                 self.assertIsInstance(parser.error, kind)
                 self.assertEqual((told(events), closed(events) is None), ("ü" * 10, size > 10))
+
+    def test_the_limit_comes_before_what_is_wrong_after_it(self) -> None:
+        data = sse(*(chunk({"content": c}) for c in "x" * 11), b"data: null\n\n")
+        for cuts in ([], [len(data) // 2], list(range(len(data)))):
+            self.assertIsInstance(parse(data, cuts, max_text=10)[1].error, x.OutputLimit)
 
     def test_lines_and_totals_are_capped(self) -> None:
         good = sse(chunk({"content": "a"}))
