@@ -53,6 +53,7 @@ INSERT_RUN = Insert(
 INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")
 MOVE_HEAD = Update(Conversation, "head", "next_position", "updated_at")
 TITLE_CHARS = 80
+ROLES = frozenset(Message.Role.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,9 @@ class Ask:
 
     With `conversation_id`, `messages` (one, or none to answer what stands there) go after
     `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
-    history, found: the longest prefix of `messages` that is stored decides. `store=False` keeps
-    nothing but the fact that the run happened.
+    history, found: the longest prefix of `messages` that is stored decides. A new conversation
+    belongs to `owner_id`, or else to the caller. `store=False` keeps nothing but the fact that the
+    run happened.
     """
 
     principal: Principal
@@ -77,6 +79,7 @@ class Ask:
     store: bool = True
     exclusive: bool = True
     title: str = ""
+    owner_id: uuid.UUID | None = None
     end_user: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     idempotency_key: str = ""
@@ -213,7 +216,7 @@ def _accept_one(
         rows.conversations.append(
             {
                 "id": place.conversation_id,
-                "owner": ask.principal.user_id,
+                "owner": ask.owner_id or ask.principal.user_id,
                 "title": ask.title or title_from(messages),
                 "end_user": ask.end_user[:200],
                 "metadata": dict(ask.metadata),
@@ -270,7 +273,7 @@ def _message_row(
 ) -> dict[str, Any]:
     content, parts = split_wire(wire)
     role = wire["role"]
-    if role not in Message.Role.values:  # the upstream's business; as_wire() gives it back
+    if role not in ROLES:  # the upstream's business; as_wire() gives it back
         role, parts = Message.Role.USER, {**(parts or {}), "role": wire["role"]}
     return {
         "id": pk,
@@ -290,7 +293,7 @@ def _find_place(cursor: Any, ask: Ask, opened: dict[uuid.UUID, _Place]) -> tuple
     """Return where the new messages go, and which of the messages are new there."""
     if ask.conversation_id is not None:
         return _place_in(cursor, ask, ask.conversation_id, opened), ask.messages
-    start = digests.root(ask.principal.user_id)
+    start = digests.root(ask.owner_id or ask.principal.user_id)
     if ask.threaded:
         chain = digests.chain(ask.principal.user_id, ask.messages)
         if found := _longest_stored_prefix(cursor, ask, chain, opened):

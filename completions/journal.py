@@ -102,9 +102,12 @@ class Journal:
         return await future
 
     def write(self, live: LiveRun) -> None:
-        """Note that `live` has text to store."""
+        """Note that `live` has text to store; its first words do not wait for company."""
         self._dirty[live.run_id] = live
         self._wake.set()
+        if not live.begun:
+            live.begun = True
+            self._urgent.set()
 
     async def finish(self, outcome: Outcome) -> bool:
         """Store an outcome, all text before it included; returns whether the run was still ours."""

@@ -34,6 +34,7 @@ class LiveRun:
         self.pieces: list[Delta] = []
         self.ended: Ended | None = None
         self.first_token_at: dt.datetime | None = None
+        self.begun = False
         self.length = 0
         self.cancelled = False
         self.lost = False

@@ -6,21 +6,52 @@ journal run for every request and every 25 ms. Everything else uses the ORM.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from django.db import connection
-from django.db.models import Field, Model
+from django.db.models import (
+    BooleanField,
+    CharField,
+    Field,
+    FloatField,
+    ForeignKey,
+    IntegerField,
+    JSONField,
+    Model,
+    TextField,
+    UUIDField,
+)
 
 
 def table(model: type[Model]) -> str:
     return connection.ops.quote_name(model._meta.db_table)
 
 
-def prepared(field: Field, value: Any) -> Any:
-    """Return `value` as this database's driver wants it for `field`."""
-    return field.get_db_prep_save(value, connection)
+def preparer(field: Field) -> Callable[[Any], Any]:
+    """Return what makes a value ready for `field` in this database: Django's own, less what costs time for nothing.
+
+    Plain texts, numbers and truth values are what the driver takes; ids, times and JSON are not.
+    """
+    if isinstance(field, (ForeignKey, UUIDField)):
+        return _id_preparer(field)
+    if isinstance(field, (CharField, TextField, IntegerField, FloatField, BooleanField)):
+        return _as_it_is
+    if isinstance(field, JSONField):
+        adapt = connection.ops.adapt_json_value
+        return lambda value: None if value is None else adapt(value, None)
+    return lambda value: None if value is None else field.get_db_prep_save(value, connection)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _id_preparer(field: Field) -> Callable[[Any], Any]:
+    target = field.target_field if isinstance(field, ForeignKey) else field
+    return key if isinstance(target, UUIDField) else _as_it_is
 
 
 class Insert:
@@ -41,6 +72,10 @@ class Insert:
         return f"INSERT INTO {table(self.model)} ({columns}) VALUES ({marks})"  # noqa: S608
 
     @cached_property
+    def _preparers(self) -> list[Callable[[Any], Any]]:
+        return [preparer(field) for field in self.fields]
+
+    @cached_property
     def _defaults(self) -> dict[str, Any]:
         return {field.name: field.get_default() for field in self.fields}
 
@@ -48,8 +83,8 @@ class Insert:
         """Return the parameters of one row; a name that is not in `values` takes its default."""
         defaults = self._defaults
         return [
-            prepared(field, values[name] if name in values else defaults[name])
-            for name, field in zip(self.names, self.fields, strict=True)
+            prepare(values[name] if name in values else defaults[name])
+            for name, prepare in zip(self.names, self._preparers, strict=True)
         ]
 
     def execute(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -77,16 +112,25 @@ class Update:
         condition = f" AND {self.condition}" if self.condition else ""
         return f'UPDATE {table(self.model)} SET {settings} WHERE "id" = %s{condition}'  # noqa: S608
 
+    @cached_property
+    def _preparers(self) -> list[Callable[[Any], Any]]:
+        return [preparer(field) for field in self.fields]
+
     def execute(self, cursor: Any, pk: Any, values: Mapping[str, Any], *extra: Any) -> bool:
         """Return whether a row was there to change; `extra` are the condition's parameters."""
-        parameters = [prepared(field, values[name]) for name, field in zip(self.names, self.fields, strict=True)]
+        parameters = [prepare(values[name]) for name, prepare in zip(self.names, self._preparers, strict=True)]
         cursor.execute(self.sql, [*parameters, key(pk), *extra])
         return cursor.rowcount == 1
 
 
 def key(value: Any) -> Any:
     """Return a UUID as this database's driver wants it."""
-    return value if connection.features.has_native_uuid_field or value is None else value.hex
+    return value if value is None or _has_native_ids() else value.hex
+
+
+@functools.cache
+def _has_native_ids() -> bool:
+    return connection.features.has_native_uuid_field
 
 
 def for_update(strength: str = "UPDATE") -> str:

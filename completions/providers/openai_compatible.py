@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit, OpenAIError
+from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from completions.exceptions import (
     OutputLimit,
@@ -89,6 +89,8 @@ class OpenAICompatible:
             limits=httpx2.Limits(max_connections=4096, keepalive_expiry=4.0),
             event_hooks={"response": [self._check_status]},
         )
+        self._http = http_client
+        self._timeout = http_client.timeout.as_dict()
         self._client = AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",
@@ -242,13 +244,24 @@ class OpenAICompatible:
         raise AssertionError("unreachable")
 
     async def _send_once(self, path: str, body: bytes | None) -> httpx2.Response:
-        # A plain httpx2 response: the client then neither reads nor models what comes back.
-        kwargs: dict[str, Any] = {"cast_to": httpx2.Response, "stream": True, "stream_cls": AsyncStream[Any]}
-        if not self._api_key:  # a local server needs none: the client must be told to send none
-            kwargs["options"] = {"headers": {"Authorization": Omit()}}
-        if body is None:
-            return await self._client.get(path, **kwargs)
-        return await self._client.post(path, content=body, **kwargs)
+        # The client's headers, connections and TLS, without the models it would build around each request.
+        headers = self._headers.copy()
+        if body is not None:
+            headers["Content-Length"] = str(len(body))
+        request = httpx2.Request("GET" if body is None else "POST", self._url(path), headers=headers, content=body)
+        request.extensions["timeout"] = self._timeout
+        return await self._http.send(request, stream=True)
+
+    @functools.cached_property
+    def _headers(self) -> httpx2.Headers:
+        headers = {name: value for name, value in self._client.default_headers.items() if isinstance(value, str)}
+        if self._api_key:  # a local server needs none
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        return httpx2.Headers({**headers, "Host": self._client.base_url.netloc.decode("ascii")})
+
+    @functools.cache  # noqa: B019  two paths, for as long as the provider
+    def _url(self, path: str) -> httpx2.URL:
+        return self._client.base_url.join(path.removeprefix("/"))
 
     async def _check_status(self, response: httpx2.Response) -> None:
         """Before the client sees the response: its own handling reads error bodies whole and quotes them."""
