@@ -28,7 +28,7 @@ MAX_HEADER = 512
 STRICT = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
 # Seed 2 prints "beareryour_key": no space, any case. Only its own surface accepts that.
 SLOPPY = re.compile(r"(?:bearer)?[\s:]*(cb_\S+)\s*\Z", re.IGNORECASE)
-FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 LAST_USED_EVERY = dt.timedelta(minutes=1)
 
 
@@ -162,7 +162,7 @@ def guests_admitted(caller: Caller) -> bool:
     if settings.ANONYMOUS != "auto":
         return False
     headers = caller.headers
-    if not _is_loopback(caller.peer) or any(name in headers for name in FORWARDED):
+    if not _is_loopback(caller.peer) or any(name.startswith(FORWARDED) for name in headers):
         return False
     host = _host_of(f"//{headers.get('host', '')}")
     if not _is_local_name(host):
@@ -170,7 +170,7 @@ def guests_admitted(caller: Caller) -> bool:
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host", "")
+    return origin is None or _netloc_of(origin) == headers.get("host", "")
 
 
 def guest_principal(caller: Caller) -> Principal:
@@ -217,6 +217,13 @@ def _is_loopback(address: str) -> bool:
 def _host_of(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
     except ValueError:
         return ""
 
