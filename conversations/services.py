@@ -46,7 +46,10 @@ def append_message(
     author: str = "",
     model: str = "",
 ) -> Message:
-    """Add a message after the shown branch, or after `parent_id`, and show the branch it is on."""
+    """Add a message after the shown branch, or after `parent_id`, and show the branch it is on.
+
+    Raises LimitReached, and Message.DoesNotExist for a parent that is not in this conversation.
+    """
     locked = Conversation.objects.select_for_update().get(pk=conversation.pk)
     return _add(
         locked,
@@ -130,7 +133,8 @@ def _add(conversation: Conversation, *, parent_id: uuid.UUID | None, role: str, 
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and conversation.next_position > limit:
         raise LimitReached(f"A conversation holds at most {limit} messages.")
-    parent = Message.objects.filter(pk=parent_id).first() if parent_id else None
+    # Of this conversation only: a message never follows somebody else's.
+    parent = Message.objects.of(conversation.pk).get(pk=parent_id) if parent_id else None
     message = Message(
         conversation=conversation,
         parent=parent,
