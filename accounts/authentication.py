@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 
@@ -44,3 +45,14 @@ class SloppyKeyAuthentication(KeyAuthentication):
     """The OpenAI surface: its document prints `beareryour_key`."""
 
     sloppy = True
+
+
+class BearerKeyScheme(OpenApiAuthenticationExtension):
+    """How OpenAPI documents say it."""
+
+    target_class = PrincipalAuthentication
+    match_subclasses = True
+    name = "key"
+
+    def get_security_definition(self, auto_schema) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
