@@ -7,7 +7,7 @@ gone; README.md beside this file has the recipe for adding one.
 from __future__ import annotations
 
 DIALECTS = {
-    #    "chat_v1": "v1/chat/",
+    "chat_v1": "v1/chat/",
     "openai_v1": "v1/",
 }
 

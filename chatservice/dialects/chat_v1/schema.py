@@ -1,0 +1,92 @@
+"""The parts of this dialect's OpenAPI document: envelopes, errors, streams, examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from chatservice.dialects.chat_v1.pagination import MAX_LIMIT
+from chatservice.dialects.chat_v1.serializers import (
+    ConversationDetailSerializer,
+    ConversationSerializer,
+    MessageSerializer,
+)
+
+
+def _enveloped(name: str, data: Any) -> Any:
+    fields = {"success": serializers.BooleanField(), "data": data, "message": serializers.CharField(required=False)}
+    return inline_serializer(name, fields)
+
+
+def _meta() -> Any:
+    names = ("total", "page", "limit", "totalPages")
+    return inline_serializer("PageMeta", {name: serializers.IntegerField() for name in names})
+
+
+CONVERSATION = _enveloped("ConversationEnvelope", ConversationSerializer())
+CONVERSATION_DETAIL = _enveloped("ConversationDetailEnvelope", ConversationDetailSerializer())
+MESSAGE = _enveloped("MessageEnvelope", MessageSerializer())
+MESSAGES = _enveloped("MessagesEnvelope", MessageSerializer(many=True))
+MESSAGE_PAGE = inline_serializer(
+    "MessagePage", {"success": serializers.BooleanField(), "data": MessageSerializer(many=True), "meta": _meta()}
+)
+DELETED = _enveloped("DeletedEnvelope", serializers.JSONField(allow_null=True, default=None))
+ERROR = inline_serializer(
+    "ErrorEnvelope",
+    {
+        "success": serializers.BooleanField(default=False),
+        "message": serializers.CharField(),
+        "error": inline_serializer("Error", {"code": serializers.CharField(), "details": serializers.DictField()}),
+    },
+)
+DESCRIPTIONS = {
+    400: "The request is not valid",
+    401: "No valid key",
+    404: "There is no such thing, or it is somebody else's",
+    409: "An answer is being written right now",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "A limit is reached, or the Idempotency-Key belongs to another request",
+    429: "Too many requests or answers",
+    502: "The model's server failed; what it said is stored",
+    503: "The service is restarting",
+    504: "The model's server did not answer in time",
+}
+ARCHIVED = OpenApiParameter("archived", str, enum=["false", "true", "all"], default="false")
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and request is the same answer"
+)
+ON_DISCONNECT = OpenApiParameter(
+    "X-On-Disconnect", str, OpenApiParameter.HEADER, enum=["cancel"], description="Stop when this client leaves"
+)
+LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID", str, OpenApiParameter.HEADER, description="The `id` of the last event that was seen"
+)
+AFTER = OpenApiParameter("after", str, description="The same, where headers cannot be set")
+PAGE = [
+    OpenApiParameter("page", int, default=1),
+    OpenApiParameter("limit", int, default=MAX_LIMIT, description=f"1 to {MAX_LIMIT}"),
+]
+STREAM_EXAMPLE = (
+    'data: {"type": "user_message", "data": {"id": "…", "role": "user", "content": "Hello"}}\n\n'
+    'data: {"type": "ai_chunk", "data": "Hi"}\n\n'
+    'data: {"type": "ai_complete", "data": {"id": "…", "role": "assistant", "content": "Hi"}}\n\n'
+    "data: [DONE]\n\n"
+)
+
+
+def errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    return {status: OpenApiResponse(ERROR, description=DESCRIPTIONS[status]) for status in statuses}
+
+
+def example(name: str, body: Any) -> OpenApiExample:
+    return OpenApiExample(name, body, request_only=True)
+
+
+def event_stream(description: str) -> dict[Any, Any]:
+    shown = OpenApiExample("a stream", STREAM_EXAMPLE, response_only=True, media_type="text/event-stream")
+    response = OpenApiResponse(OpenApiTypes.STR, description=description, examples=[shown])
+    return {(200, "text/event-stream"): response}

@@ -1,0 +1,123 @@
+"""What this dialect takes and shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from chatservice.dialects.chat_v1.fields import Boolean, Integer, Number, Object, Text
+from conversations.models import Conversation, Message
+
+ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
+
+
+class ConversationSerializer(serializers.ModelSerializer):
+    """A conversation as the document prints it."""
+
+    title = Text(required=False, allow_blank=True, limit="LIMIT_TITLE_CHARS", max_length=200)
+    user_id = serializers.UUIDField(source="owner_id", read_only=True)
+
+    class Meta:
+        model = Conversation
+        fields = ("id", "title", "user_id", "created_at", "updated_at")
+
+
+class ConversationDetailSerializer(ConversationSerializer):
+    """The same, with what can be changed besides the title."""
+
+    archived = Boolean(required=False, source="archived_at")
+    metadata = Object(required=False)
+
+    class Meta(ConversationSerializer.Meta):
+        fields = (*ConversationSerializer.Meta.fields, "archived", "metadata")  # type: ignore[assignment]
+
+    def to_representation(self, instance: Conversation) -> dict[str, Any]:
+        return {**super().to_representation(instance), "archived": instance.archived_at is not None}
+
+    def validate_archived(self, archived: bool) -> Any:
+        if not archived:
+            return None
+        return (self.instance.archived_at if self.instance else None) or timezone.now()
+
+
+class NewConversation(serializers.Serializer):
+    title = Text(
+        required=False, allow_blank=True, allow_null=True, default="", limit="LIMIT_TITLE_CHARS", max_length=200
+    )
+    metadata = Object(required=False)
+
+    def validate_title(self, title: str | None) -> str:
+        return title or ""
+
+    def to_representation(self, instance: Conversation) -> dict[str, Any]:
+        return ConversationSerializer(instance).data
+
+
+class MessageSerializer(serializers.ModelSerializer):
+    """A message. `status` is complete, in_progress, interrupted, cancelled or failed."""
+
+    conversation_id = serializers.UUIDField(read_only=True)
+    parent_id = serializers.UUIDField(read_only=True, allow_null=True)
+    model = serializers.SerializerMethodField()
+    finish_reason = serializers.SerializerMethodField()
+    usage = serializers.DictField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = Message
+        fields = (
+            *("id", "conversation_id", "parent_id", "role", "content", "model"),
+            *("status", "finish_reason", "usage", "created_at"),
+        )
+        read_only_fields = fields
+
+    def get_model(self, message: Message) -> str | None:
+        return message.model or None
+
+    def get_finish_reason(self, message: Message) -> str | None:
+        return message.finish_reason or None
+
+
+class GenerationSerializer(serializers.Serializer):
+    """How to answer: every field is optional, and passed to the model's server when given."""
+
+    model = Text(required=False, max_length=200, help_text="'default' is the configured model")
+    temperature = Number(required=False, allow_null=True, min_value=0, max_value=2)
+    top_p = Number(required=False, allow_null=True, min_value=0, max_value=1)
+    frequency_penalty = Number(required=False, allow_null=True, min_value=-2, max_value=2)
+    presence_penalty = Number(required=False, allow_null=True, min_value=-2, max_value=2)
+    max_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
+    max_completion_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
+    seed = Integer(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1)
+    stop = serializers.JSONField(required=False, allow_null=True, help_text="a text, or up to four of them")
+
+    def validate_stop(self, stop: Any) -> Any:
+        texts = [stop] if isinstance(stop, str) else stop
+        if texts is not None and not (
+            isinstance(texts, list) and len(texts) <= 4 and all(isinstance(text, str) for text in texts)
+        ):
+            raise serializers.ValidationError("A text, or a list of up to four texts.")
+        return stop
+
+
+class NewMessage(GenerationSerializer):
+    content = Text(limit="LIMIT_MESSAGE_CHARS")
+    role = serializers.ChoiceField(choices=[str(role) for role in ROLES], default=str(Message.Role.USER))
+    parent_id = serializers.UUIDField(
+        required=False, allow_null=True, help_text="the message to follow; null begins anew; absent: what is shown"
+    )
+
+
+class NewStreamedMessage(NewMessage):
+    """The same; a stream is an answer, so only a user's message can begin one."""
+
+    role = serializers.ChoiceField(choices=[str(Message.Role.USER)], default=str(Message.Role.USER))
+
+
+class StartedConversation(GenerationSerializer):
+    title = Text(
+        required=False, allow_blank=True, allow_null=True, default="", limit="LIMIT_TITLE_CHARS", max_length=200
+    )
+    content = Text(limit="LIMIT_MESSAGE_CHARS")
+    metadata = Object(required=False)

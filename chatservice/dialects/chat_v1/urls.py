@@ -1,0 +1,33 @@
+"""Where the chat API answers, below `/v1/chat/`."""
+
+from django.urls import path
+
+from chatservice.dialects.chat_v1 import views, viewsets
+
+app_name = "chat_v1"
+
+CONVERSATIONS = viewsets.ConversationViewSet.as_view({"get": "list", "post": "create"})
+CONVERSATION = viewsets.ConversationViewSet.as_view(
+    {"get": "retrieve", "patch": "partial_update", "delete": "destroy"},
+)
+MESSAGE = viewsets.MessageViewSet.as_view({"get": "retrieve", "delete": "destroy"})
+MESSAGES = "conversations/<str:conversation_id>/messages"
+
+urlpatterns = [
+    path("conversations", CONVERSATIONS, name="conversation-list"),
+    # Before the ids: "stream" is none.
+    path("conversations/stream", views.ConversationStreamView.as_view(), name="conversation-stream"),
+    path("conversations/<str:pk>", CONVERSATION, name="conversation-detail"),
+    path(MESSAGES, views.MessagesView.as_view(), name="conversation-messages"),
+    path(f"{MESSAGES}/stream", views.MessageStreamView.as_view(), name="conversation-messages-stream"),
+    path("messages/<str:pk>", MESSAGE, name="message-detail"),
+    path("messages/<str:message_id>/cancel", views.CancelMessageView.as_view(), name="message-cancel"),
+    path("messages/<str:message_id>/regenerate", views.RegenerateView.as_view(), name="message-regenerate"),
+    path(
+        "messages/<str:message_id>/regenerate/stream",
+        views.RegenerateStreamView.as_view(),
+        name="message-regenerate-stream",
+    ),
+    path("runs/<str:run_id>/cancel", views.CancelRunView.as_view(), name="run-cancel"),
+    path("runs/<str:run_id>/stream", views.RunStreamView.as_view(), name="run-stream"),
+]

@@ -1,0 +1,230 @@
+"""Asking and following: the endpoints that wait for a model."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import Throttled
+
+from accounts import throttling
+from accounts.authentication import KeyAuthentication
+from accounts.database import in_database_thread
+from accounts.principal import Principal
+from chatservice.dialects.base import AsyncAPIView, json_response
+from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1.answers import represent, resumed, streamed, whole
+from chatservice.dialects.chat_v1.calls import ask_again, ask_anew, ask_in, identifier, validated
+from chatservice.dialects.chat_v1.envelope import envelope
+from chatservice.dialects.chat_v1.errors import render
+from chatservice.dialects.chat_v1.pagination import MAX_LIMIT, PageRequest
+from chatservice.dialects.chat_v1.serializers import (
+    GenerationSerializer,
+    NewMessage,
+    NewStreamedMessage,
+    StartedConversation,
+)
+from chatservice.dialects.problems import BadRequest
+from completions import services
+from completions.cursors import BadCursor, Cursor
+from completions.models import Run
+from completions.readers import wait_for_end
+from conversations.branches import branch_ids, in_bulk
+from conversations.models import Conversation, Message
+from conversations.services import append_message
+
+ASKING = (400, 401, 404, 409, 413, 415, 422, 429, 503)
+STOP_SECONDS = 2.0
+EXAMPLE = {"content": "Hello, how are you?", "role": "user", "model": "openai/gpt-3.5-turbo", "temperature": 0.7}
+
+
+class ChatView(AsyncAPIView):
+    render = staticmethod(render)
+    authentication = KeyAuthentication
+
+
+class MessagesView(ChatView):
+    @extend_schema(
+        operation_id="list_messages",
+        summary="The messages of a conversation, oldest first",
+        parameters=schema.PAGE,
+        responses={200: schema.MESSAGE_PAGE, **schema.errors(400, 401, 404, 429)},
+    )
+    async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
+        asked = PageRequest.read(request.GET, default_limit=MAX_LIMIT)
+        return json_response(await in_database_thread(_page, principal, identifier(conversation_id), asked))
+
+    @extend_schema(
+        operation_id="create_message",
+        summary="Send a message and wait for the whole answer",
+        description="A message with the role assistant or system is stored, and not answered.",
+        request=NewMessage,
+        parameters=[schema.IDEMPOTENCY_KEY],
+        responses={201: schema.MESSAGES, **schema.errors(*ASKING, 502, 504)},
+        examples=[schema.example("A question", EXAMPLE)],
+    )
+    async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
+        pk = identifier(conversation_id)
+        given = validated(request, NewMessage)
+        if given["role"] == Message.Role.USER:
+            return await whole(ask_in(pk, given, request, principal), shown=slice(None))
+        stored = await in_database_thread(_store, principal, pk, given)
+        return json_response(envelope([stored], message="Message created successfully"), 201)
+
+
+class MessageStreamView(ChatView):
+    @extend_schema(
+        operation_id="create_message_stream",
+        summary="Send a message and receive the answer as it is written",
+        request=NewStreamedMessage,
+        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        responses={
+            **schema.event_stream("user_message, ai_chunk…, then ai_complete or error, then [DONE]"),
+            **schema.errors(*ASKING),
+        },
+        examples=[schema.example("A question", EXAMPLE)],
+    )
+    async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponseBase:
+        pk = identifier(conversation_id)
+        question = ask_in(pk, validated(request, NewStreamedMessage), request, principal)
+        return await streamed(request, principal, question, opening="user_message")
+
+
+class ConversationStreamView(ChatView):
+    @extend_schema(
+        operation_id="start_conversation_stream",
+        summary="Create a conversation and receive its first answer as it is written",
+        request=StartedConversation,
+        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        responses={
+            **schema.event_stream("conversation_created, ai_chunk…, then ai_complete or error, then [DONE]"),
+            **schema.errors(*ASKING),
+        },
+        examples=[schema.example("A beginning", {"title": "Optional Title", "content": "First message content"})],
+    )
+    async def post(self, request: HttpRequest, principal: Principal) -> HttpResponseBase:
+        question = ask_anew(validated(request, StartedConversation), request, principal)
+        return await streamed(request, principal, question, opening="conversation_created")
+
+
+class RegenerateView(ChatView):
+    @extend_schema(
+        operation_id="regenerate_message",
+        summary="Answer again, beside an answer; the new one is shown",
+        request=GenerationSerializer,
+        parameters=[schema.IDEMPOTENCY_KEY],
+        responses={201: schema.MESSAGE, **schema.errors(*ASKING, 502, 504)},
+    )
+    async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
+        answer = await in_database_thread(_answer, principal, identifier(message_id))
+        return await whole(ask_again(answer, validated(request, GenerationSerializer), request, principal), shown=-1)
+
+
+class RegenerateStreamView(ChatView):
+    @extend_schema(
+        operation_id="regenerate_message_stream",
+        summary="The same, as it is written",
+        request=GenerationSerializer,
+        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        responses={
+            **schema.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
+            **schema.errors(*ASKING),
+        },
+    )
+    async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponseBase:
+        answer = await in_database_thread(_answer, principal, identifier(message_id))
+        question = ask_again(answer, validated(request, GenerationSerializer), request, principal)
+        return await streamed(request, principal, question)
+
+
+class RunStreamView(ChatView):
+    @extend_schema(
+        operation_id="resume_stream",
+        summary="Continue a stream: during the answer or after it, on any process",
+        parameters=[schema.LAST_EVENT_ID, schema.AFTER, schema.ON_DISCONNECT],
+        responses={
+            **schema.event_stream("What followed the cursor; `resync` carries the whole text so far"),
+            **schema.errors(400, 401, 404, 429),
+        },
+    )
+    async def get(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponseBase:
+        pk = await in_database_thread(_run_of, principal, "id", identifier(run_id))
+        text = request.headers.get("last-event-id") or request.GET.get("after")
+        after = Cursor.parse(text) if text else None
+        if after is not None and after.run_id != pk:
+            raise BadCursor("This is a cursor of another run.")
+        return await resumed(request, principal, pk, after)
+
+
+class CancelMessageView(ChatView):
+    @extend_schema(
+        operation_id="cancel_message",
+        summary="Stop an answer; what it said so far is kept",
+        request=None,
+        responses={200: schema.MESSAGE, 202: schema.MESSAGE, **schema.errors(401, 404)},
+    )
+    async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
+        return await _cancelled(await in_database_thread(_run_of, principal, "message_id", identifier(message_id)))
+
+
+class CancelRunView(ChatView):
+    @extend_schema(
+        operation_id="cancel_run",
+        summary="The same, by the run's id",
+        request=None,
+        responses={200: schema.MESSAGE, 202: schema.MESSAGE, **schema.errors(401, 404)},
+    )
+    async def post(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
+        return await _cancelled(await in_database_thread(_run_of, principal, "id", identifier(run_id)))
+
+
+async def _cancelled(run_id: uuid.UUID) -> HttpResponse:
+    await services.cancel(run_id)
+    status = 200
+    try:
+        await asyncio.wait_for(wait_for_end(run_id), STOP_SECONDS)
+    except TimeoutError:
+        status = 202  # another process writes it, which looks several times a second
+    return json_response(envelope(await in_database_thread(_message_of, run_id)), status)
+
+
+def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) -> dict[str, Any]:
+    if wait := throttling.hit(f"reads:{principal.user_id.hex}", limit=settings.LIMIT_READS_PER_MINUTE):
+        raise Throttled(wait=wait)
+    conversation = Conversation.objects.owned_by(principal).get(pk=conversation_id)
+    ids = branch_ids(conversation.pk, conversation.head_id)
+    shown = ids[asked.cut(len(ids))]
+    rows = in_bulk(shown)
+    return envelope([represent(rows[pk]) for pk in shown if pk in rows], meta=asked.meta(len(ids)))
+
+
+def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, Any]) -> dict[str, Any]:
+    conversation = Conversation.objects.owned_by(principal).get(pk=conversation_id)
+    message = append_message(
+        conversation=conversation,
+        role=given["role"],
+        content=given["content"],
+        parent_id=given.get("parent_id"),
+        model=given.get("model", ""),
+    )
+    return represent(message)
+
+
+def _answer(principal: Principal, message_id: uuid.UUID) -> Message:
+    message = Message.objects.owned_by(principal).get(pk=message_id)
+    if message.role != Message.Role.ASSISTANT or message.parent_id is None:
+        raise BadRequest("Only an answer to something can be given again.", code="not_an_answer")
+    return message
+
+
+def _run_of(principal: Principal, name: str, value: uuid.UUID) -> uuid.UUID:
+    return services.runs_of(principal).values_list("id", flat=True).get(**{name: value})
+
+
+def _message_of(run_id: uuid.UUID) -> dict[str, Any] | None:
+    message = Run.objects.select_related("message").get(pk=run_id).message
+    return represent(message) if message is not None else None

@@ -1,0 +1,97 @@
+"""Conversations and messages that are there: list, read, change, delete."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.serializers import BaseSerializer
+
+from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1.envelope import EnvelopeMixin
+from chatservice.dialects.chat_v1.pagination import PagePagination
+from chatservice.dialects.chat_v1.serializers import (
+    ConversationDetailSerializer,
+    ConversationSerializer,
+    MessageSerializer,
+    NewConversation,
+)
+from chatservice.dialects.problems import BadRequest
+from conversations.models import ConversationQuerySet
+from conversations.viewsets import OwnedConversationViewSet, OwnedMessageViewSet
+
+
+@extend_schema_view(
+    list=extend_schema(
+        operation_id="list_conversations",
+        summary="The caller's conversations, the last used first",
+        parameters=[schema.ARCHIVED],
+        responses={200: ConversationSerializer(many=True), **schema.errors(400, 401, 429)},
+    ),
+    create=extend_schema(
+        operation_id="create_conversation",
+        summary="Create a conversation",
+        request=NewConversation,
+        responses={201: schema.CONVERSATION, **schema.errors(400, 401, 413, 415, 422, 429)},
+        examples=[schema.example("My New Chat", {"title": "My New Chat"})],
+    ),
+    retrieve=extend_schema(
+        operation_id="get_conversation",
+        summary="One conversation",
+        responses={200: schema.CONVERSATION_DETAIL, **schema.errors(401, 404, 429)},
+    ),
+    partial_update=extend_schema(
+        operation_id="update_conversation",
+        summary="Change title, archived or metadata",
+        request=ConversationDetailSerializer,
+        responses={200: schema.CONVERSATION_DETAIL, **schema.errors(400, 401, 404, 413, 415, 429)},
+        examples=[schema.example("Rename", {"title": "A better title"})],
+    ),
+    destroy=extend_schema(
+        operation_id="delete_conversation",
+        summary="Delete a conversation and all its messages",
+        responses={200: schema.DELETED, **schema.errors(401, 404, 429)},
+    ),
+)
+class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
+    pagination_class = PagePagination
+    messages = {
+        "create": "Conversation created successfully",
+        "partial_update": "Conversation updated successfully",
+        "destroy": "Conversation deleted successfully",
+    }
+
+    def get_serializer_class(self) -> type[BaseSerializer]:
+        if self.action == "create":
+            return NewConversation
+        return ConversationSerializer if self.action == "list" else ConversationDetailSerializer
+
+    def get_queryset(self) -> ConversationQuerySet:
+        """List what is not archived, unless asked for: `?archived=true`, or `all`."""
+        conversations = super().get_queryset()
+        if self.action != "list" or getattr(self, "swagger_fake_view", False):
+            return conversations
+        match self.request.query_params.get("archived", "false"):
+            case "false":
+                return conversations.active()
+            case "true":
+                return conversations.exclude(archived_at=None)
+            case "all":
+                return conversations
+        wanted = ["'true', 'false' or 'all'."]
+        raise BadRequest("archived: 'true', 'false' or 'all'.", code="validation_error", details={"archived": wanted})
+
+
+@extend_schema_view(
+    retrieve=extend_schema(
+        operation_id="get_message",
+        summary="One message",
+        responses={200: schema.MESSAGE, **schema.errors(401, 404, 429)},
+    ),
+    destroy=extend_schema(
+        operation_id="delete_message",
+        summary="Delete one message; what follows it moves up",
+        responses={200: schema.DELETED, **schema.errors(401, 404, 409, 429)},
+    ),
+)
+class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
+    serializer_class = MessageSerializer
+    messages = {"destroy": "Message deleted successfully"}

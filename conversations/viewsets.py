@@ -1,0 +1,61 @@
+"""Wire-agnostic bases of every dialect's CRUD: whose rows they are, and which service writes them.
+
+A dialect adds serializer, pagination, error shape, and routes to the actions that its API has. No shape
+of any API belongs here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet, ModelViewSet
+
+from conversations import services
+from conversations.models import Conversation, ConversationQuerySet, Message, MessageQuerySet
+
+if TYPE_CHECKING:
+    from accounts.principal import Principal
+
+
+def caller(view: GenericViewSet) -> Principal:
+    return view.request.user
+
+
+class OwnedConversationViewSet(ModelViewSet):
+    """The caller's conversations, newest first; anybody else's are not there."""
+
+    queryset = Conversation.objects.none()  # for the schema: it has no caller
+
+    def get_queryset(self) -> ConversationQuerySet:
+        if getattr(self, "swagger_fake_view", False):
+            return Conversation.objects.none()
+        return Conversation.objects.owned_by(caller(self)).newest_first()
+
+    def perform_create(self, serializer: BaseSerializer) -> None:
+        """Create from validated title, end_user and metadata."""
+        serializer.instance = services.start_conversation(owner_id=caller(self).user_id, **serializer.validated_data)
+
+    def perform_update(self, serializer: BaseSerializer) -> None:
+        """Change validated title, end_user, metadata or archived_at."""
+        serializer.instance = services.update_conversation(
+            conversation=serializer.instance, **serializer.validated_data
+        )
+
+    def perform_destroy(self, instance: Conversation) -> None:
+        services.delete_conversation(conversation=instance)
+
+
+class OwnedMessageViewSet(ModelViewSet):
+    """The messages of the caller's conversations; anybody else's are not there."""
+
+    queryset = Message.objects.none()
+
+    def get_queryset(self) -> MessageQuerySet:
+        if getattr(self, "swagger_fake_view", False):
+            return Message.objects.none()
+        return Message.objects.owned_by(caller(self)).oldest_first()
+
+    def perform_destroy(self, instance: Message) -> None:
+        """Delete one message; raises services.Busy while it is being written."""
+        services.delete_message(message=instance)
