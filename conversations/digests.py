@@ -23,9 +23,11 @@ def follow(parent: str, message: Mapping[str, Any]) -> str:
     if isinstance(content, list):
         content = _plain(content)
     extra = {name: message[name] for name in _SIGNIFICANT if message.get(name)}
-    body = f"{parent}\n{message.get('role')}\n{len(content) if isinstance(content, str) else -1}\n{content or ''}"
-    if extra or (content is not None and not isinstance(content, str)):
-        body += "\n" + json.dumps([extra, content if not isinstance(content, str) else None], sort_keys=True)
+    text, rich = (content, None) if isinstance(content, str) else ("", content)
+    body = f"{parent}\n{message.get('role')}\n{len(text) if rich is None and content is not None else -1}\n{text}"
+    if extra or rich is not None:
+        # Sorted: PostgreSQL gives JSON back with its keys in another order.
+        body += "\n" + json.dumps([extra, rich], sort_keys=True)
     return _encode(body.encode("utf-8", "surrogatepass"))
 
 

@@ -1,0 +1,75 @@
+"""Chain digests: the same history is the same digest, anything else is not."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.test import SimpleTestCase
+
+from conversations import digests
+
+ALICE, BOB = uuid.UUID(int=1), uuid.UUID(int=2)
+HI = {"role": "user", "content": "Hi"}
+HELLO = {"role": "assistant", "content": "Hello!"}
+
+
+class DigestTest(SimpleTestCase):
+    def test_a_longer_history_begins_with_the_digests_of_the_shorter_one(self):
+        short, long = digests.chain(ALICE, [HI]), digests.chain(ALICE, [HI, HELLO])
+        self.assertEqual(long[:1], short)
+        self.assertEqual(long[1], digests.follow(short[0], HELLO))
+        self.assertEqual(digests.chain(ALICE, []), [])
+
+    def test_a_digest_fits_its_column(self):
+        self.assertEqual({len(each) for each in digests.chain(ALICE, [HI, HELLO])}, {43})
+
+    def test_every_owner_has_chains_of_its_own(self):
+        self.assertNotEqual(digests.chain(ALICE, [HI]), digests.chain(BOB, [HI]))
+
+    def test_whatever_was_said_differently_is_another_digest(self):
+        root = digests.root(ALICE)
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        different: list[dict[str, Any]] = [
+            HI,
+            {"role": "user", "content": "Hi "},
+            {"role": "user", "content": "hi"},
+            {"role": "system", "content": "Hi"},
+            {"role": "user", "content": "Hi", "name": "alice"},
+            {"role": "user", "content": ""},
+            {"role": "user", "content": None},
+            {"role": "user", "content": "2\nHi"},
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": "there"}]},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "Hi", "tool_call_id": "c"},
+            {"role": "tool", "content": "Hi", "tool_call_id": "d"},
+        ]
+        told = [digests.follow(root, wire) for wire in different]
+        self.assertEqual(len(set(told)), len(different))
+
+    def test_where_a_message_ends_and_the_next_begins_is_part_of_it(self):
+        joined = digests.chain(ALICE, [{"role": "user", "content": "a\nuser\n1\nb"}])
+        apart = digests.chain(ALICE, [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}])
+        self.assertNotEqual(joined[-1], apart[-1])
+
+    def test_one_text_part_is_the_same_as_its_text(self):
+        root = digests.root(ALICE)
+        part = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+        self.assertEqual(digests.follow(root, part), digests.follow(root, HI))
+
+    def test_what_does_not_change_the_meaning_does_not_change_the_digest(self):
+        root = digests.root(ALICE)
+        extras: tuple[dict[str, Any], ...] = ({"refusal": None}, {"tool_calls": []}, {"annotations": []}, {"name": ""})
+        for extra in extras:
+            self.assertEqual(digests.follow(root, {**HELLO, **extra}), digests.follow(root, HELLO), extra)
+
+    def test_the_order_of_keys_does_not_matter(self):
+        root = digests.root(ALICE)
+        one = {"role": "user", "content": [{"type": "x", "a": 1, "b": {"c": 2, "d": 3}}]}
+        two = {"content": [{"b": {"d": 3, "c": 2}, "a": 1, "type": "x"}], "role": "user"}
+        self.assertEqual(digests.follow(root, one), digests.follow(root, two))
+
+    def test_half_a_surrogate_pair_has_a_digest_too(self):
+        self.assertEqual(len(digests.follow(digests.root(ALICE), {"role": "user", "content": "\ud83d"})), 43)
