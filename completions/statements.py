@@ -26,6 +26,9 @@ from django.db.models import (
 )
 
 
+MOST_ROWS = 64
+
+
 def table(model: type[Model]) -> str:
     return connection.ops.quote_name(model._meta.db_table)
 
@@ -65,11 +68,11 @@ class Insert:
     def fields(self) -> list[Field]:
         return [self.model._meta.get_field(name) for name in self.names]
 
-    @cached_property
-    def sql(self) -> str:
+    @functools.cache  # noqa: B019  the statements are made once, at import
+    def sql(self, rows: int) -> str:
         columns = ", ".join(connection.ops.quote_name(field.column) for field in self.fields)
-        marks = ", ".join(["%s"] * len(self.fields))
-        return f"INSERT INTO {table(self.model)} ({columns}) VALUES ({marks})"  # noqa: S608
+        marks = ", ".join([f"({', '.join(['%s'] * len(self.fields))})"] * rows)
+        return f"INSERT INTO {table(self.model)} ({columns}) VALUES {marks}"  # noqa: S608
 
     @cached_property
     def _preparers(self) -> list[Callable[[Any], Any]]:
@@ -88,10 +91,16 @@ class Insert:
         ]
 
     def execute(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-        if len(rows) == 1:
-            cursor.execute(self.sql, self.row(rows[0]))
-        elif rows:
-            cursor.executemany(self.sql, [self.row(row) for row in rows])
+        """Insert `rows` in few statements: each one costs a hand-over of the interpreter lock, or a round trip.
+
+        A statement takes a power of two of them, so that few texts are seen, and those often.
+        """
+        start = 0
+        while start < len(rows):
+            size = min(MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
+            parameters = [value for row in rows[start : start + size] for value in self.row(row)]
+            cursor.execute(self.sql(size), parameters)
+            start += size
 
 
 class Update:

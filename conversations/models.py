@@ -117,7 +117,7 @@ class Message(models.Model):
         ]
         indexes = [
             # Where a stateless call that resends its history hangs.
-            models.Index(fields=["digest"], name="message_digest", condition=~models.Q(digest="")),
+            models.Index(fields=["digest"], name="message_digest"),
         ]
 
     def __str__(self) -> str:
