@@ -22,7 +22,7 @@ from chatservice.benchmarks import contestants, procfs
 from chatservice.benchmarks.contestants import Running
 from chatservice.benchmarks.processes import HOST, ROOT, Process, environment
 
-READY_SECONDS = 120.0
+READY_SECONDS = 60.0
 SETTLE_SECONDS = 0.4  # what the one before left behind (checkpoints, buffers) ends before the next begins
 NUMBERS_PER_JOB = 1_000_000  # no prompt is ever sent twice in a run
 
@@ -36,6 +36,7 @@ class Arena:
         self.stack = contextlib.ExitStack()
         self.jobs = itertools.count(1)
         self.database: tuple[str, int] | None = None
+        self.running: list[Process] = []
 
     def __enter__(self) -> Arena:
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -61,6 +62,7 @@ class Arena:
 
     def _keep(self, process: Process) -> Process:
         self.stack.callback(process.stop)
+        self.running.append(process)
         process.wait_ready(READY_SECONDS)
         return process
 
@@ -107,6 +109,9 @@ class Arena:
         """Put one job on `target` and return what the load generator counted."""
         time.sleep(SETTLE_SECONDS)
         roles = {"server": target.pid, "database": target.database, "upstream": self.upstream.pid}
+        # Those who wait for their turn should cost nothing; when they do, it is told apart from strangers.
+        waiting = [one for one in self.running if one.pid not in roles.values() and one.popen.poll() is None]
+        roles |= {f"idle {one.name}": one.pid for one in waiting}
         job = {
             "mode": mode,
             "host": HOST,

@@ -15,20 +15,23 @@ from chatservice.benchmarks import held, report, spy
 from chatservice.benchmarks.arena import Arena
 from chatservice.benchmarks.contestants import Running
 from chatservice.benchmarks.options import add_common, chosen, extra_environment, write_json
+from chatservice.benchmarks.processes import NotStarted
 
 CLIENTS = 64
-FLOOD = "flood-200"
+FLOODS = ("flood-200", "noisy-200")
 FIRST = "paced-5ms-4"
 
 
-def one_round(arena: Arena, targets: list[Running], *, seconds: float, questions: int) -> dict[str, dict[str, Any]]:
+def one_round(
+    arena: Arena, targets: list[Running], *, flood: str, seconds: float, questions: int
+) -> dict[str, dict[str, Any]]:
     """Return {contestant: {streams, plain, first}} of one round, measure by measure over all contestants."""
     measured: dict[str, dict[str, Any]] = {target.name: {} for target in targets}
     for target in targets:
-        measured[target.name]["streams"] = arena.measure(target, "streams", FLOOD, clients=CLIENTS, seconds=seconds)
+        measured[target.name]["streams"] = arena.measure(target, "streams", flood, clients=CLIENTS, seconds=seconds)
         note(target, "streams", measured[target.name]["streams"])
     for target in targets:
-        measured[target.name]["plain"] = arena.measure(target, "plain", FLOOD, clients=CLIENTS, seconds=seconds)
+        measured[target.name]["plain"] = arena.measure(target, "plain", FLOODS[0], clients=CLIENTS, seconds=seconds)
         note(target, "plain", measured[target.name]["plain"])
     for target in targets:
         measured[target.name]["first"] = arena.measure(target, "first", FIRST, clients=1, count=questions)
@@ -88,6 +91,7 @@ def main() -> None:
     add_common(parser)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one measure (default 5)")
     parser.add_argument("--rounds", type=int, default=3, help="the medians of so many rounds count (default 3)")
+    parser.add_argument("--flood", choices=FLOODS, default=FLOODS[0], help="noisy: padded like OpenAI's chunks")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s and 250 held: to see where one stands")
     parser.add_argument("--held", default="500", metavar="N,...", help="answers held at once; 0 leaves it out")
     parser.add_argument("--held-only", metavar="NAME,...", help="contestants that hold (default: those measured)")
@@ -103,12 +107,20 @@ def main() -> None:
         targets = []
         for name in names:
             print(f"starting {name}", file=sys.stderr, flush=True)
-            targets.append(arena.start(name))
+            try:
+                targets.append(arena.start(name))
+            except NotStarted as problem:  # the others are still worth measuring
+                print(f"{name} is left out: {problem}", file=sys.stderr, flush=True)
+        names = [target.name for target in targets]
         arena.warm_up(targets, seconds=1.0)
         rounds = []
         for number in range(given.rounds):
             print(f"round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
-            rounds.append(one_round(arena, targets, seconds=given.seconds, questions=60 if given.quick else 200))
+            rounds.append(
+                one_round(
+                    arena, targets, flood=given.flood, seconds=given.seconds, questions=60 if given.quick else 200
+                )
+            )
         medians = [summary(target.name, rounds, arena.memory(target)) for target in targets]
         for target in targets:
             if target.process:

@@ -1,6 +1,7 @@
 """A mock OpenAI server, faster than anything under test: `python -m chatservice.benchmarks.upstream --port 9000`.
 
-The model's name says how it answers: `flood-200` is 200 tokens at once, `paced-20ms-400` one token every 20 ms.
+The model's name says how it answers: `flood-200` is 200 tokens at once, `noisy-200` the same with OpenAI's padding in
+every chunk, `paced-20ms-400` one token every 20 ms.
 `GET /bench/stats` tells how late the pacing was, so that nobody blames a contestant for a tired mock.
 """
 

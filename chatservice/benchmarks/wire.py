@@ -10,7 +10,7 @@ from dataclasses import dataclass
 # Ten digits stand for the number of the question everywhere, so every frame keeps its length.
 PLACEHOLDER = b"@" * 10
 QUESTION = b"Question "
-MODELS = ("flood-200", "flood-20", "paced-5ms-4", "paced-20ms-400")
+MODELS = ("flood-200", "noisy-200", "paced-5ms-4", "paced-20ms-400")
 # Newline, quotes, backslash and two- to four-byte characters: an answer that is altered on its way is noticed.
 SENTENCE = (
     "the answer is made of ordinary words and some that are longer ,  so a token is about four letters . \n In "
@@ -18,7 +18,7 @@ SENTENCE = (
 )
 WORDS = SENTENCE.split(" ")
 
-_MODEL = re.compile(rb'"model"\s*:\s*"(flood|paced)-(?:(\d+)ms-)?(\d+)"')
+_MODEL = re.compile(rb'"model"\s*:\s*"(flood|noisy|paced)-(?:(\d+)ms-)?(\d+)"')
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _USAGE = re.compile(rb'"include_usage"\s*:\s*true')
 
@@ -101,9 +101,10 @@ def _dumps(value: object) -> bytes:
 def frames(model: str, count: int, usage: bool) -> tuple[bytes, ...]:
     """Return every SSE frame of an answer, each as an HTTP chunk of its own: role, tokens, finish[, usage], [DONE]."""
 
-    def frame(delta: dict[str, object], finish: str | None = None) -> bytes:
+    def frame(delta: dict[str, object], finish: str | None = None, noise: str = "") -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return _chunked(b"data: %b\n\n" % _dumps({**head, "choices": [choice], **({"usage": None} if usage else {})}))
+        more = {**({"usage": None} if usage else {}), **({"obfuscation": noise} if noise else {})}
+        return _chunked(b"data: %b\n\n" % _dumps({**head, "choices": [choice], **more}))
 
     head = {
         "id": f"chatcmpl-bench{PLACEHOLDER.decode()}",
@@ -114,7 +115,9 @@ def frames(model: str, count: int, usage: bool) -> tuple[bytes, ...]:
         "system_fingerprint": "fp_bench",
     }
     made = [frame({"role": "assistant", "content": "", "refusal": None})]
-    made += [frame({"content": token}) for token in tokens_of(count)]
+    # OpenAI pads its chunks to hide their lengths: no line is like the one before, nobody can guess instead of parsing.
+    noise = [f"{17 * i:x}" * (1 + i % 3) if model.startswith("noisy") else "" for i in range(1, count + 1)]
+    made += [frame({"content": token}, noise=pad) for token, pad in zip(tokens_of(count), noise, strict=True)]
     made.append(frame({}, "stop"))
     if usage:
         made.append(_chunked(b"data: %b\n\n" % _dumps({**head, "choices": [], "usage": _usage(count)})))
