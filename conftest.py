@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import sys
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -43,6 +44,15 @@ def seed(request: pytest.FixtureRequest) -> Iterator[int]:
     chosen: int = request.config.option.seed
     random.seed(f"{chosen} {request.node.nodeid}")
     yield chosen
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Stop the service that tests share before its database goes: PostgreSQL drops none that is in use."""
+    yield
+    testing = sys.modules.get("chatservice.testing")
+    if testing is not None:
+        testing.stop_shared_service()
 
 
 @pytest.fixture

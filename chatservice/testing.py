@@ -197,8 +197,16 @@ def shared_service() -> Service:
     global _shared
     if _shared is None:
         _shared = Service().start()
-        atexit.register(_shared.stop)
+        atexit.register(stop_shared_service)
     return _shared
+
+
+def stop_shared_service() -> None:
+    """End it, if it runs; whoever asks next gets a new one."""
+    global _shared
+    if _shared is not None:
+        _shared.stop()
+        _shared = None
 
 
 @contextmanager

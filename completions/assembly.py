@@ -53,9 +53,13 @@ def _tidy(choice: dict[str, Any], *, without: tuple[str, ...]) -> dict[str, Any]
         if name in without or value is None:
             continue
         if name == "tool_calls" and isinstance(value, list):
-            value = [{key: item for key, item in call.items() if key != "index"} for call in value]
+            value = [_without_index(call) for call in value]
         tidy[name] = value
     return tidy
+
+
+def _without_index(call: Any) -> Any:
+    return {key: item for key, item in call.items() if key != "index"} if isinstance(call, dict) else call
 
 
 def _merge(into: dict[str, Any], delta: Wire) -> None:

@@ -122,7 +122,8 @@ class Journal:
             self._urge()
             await asyncio.sleep(0.005)
         self._task.cancel()
-        await self._loop.run_in_executor(self._thread, connection.close)
+        # A function of its own: `connection.close` would be the loop's connection, not the journal's.
+        await self._loop.run_in_executor(self._thread, _disconnect)
         self._thread.shutdown(wait=False)
         _journals.pop(self._loop, None)
 
@@ -176,6 +177,8 @@ class Journal:
             piece = None if live.lost else live.take()
             if piece is not None:
                 batch.pieces.append((live, piece))
+        if batch.outcomes:
+            batch.outcomes = [(outcome, done) for outcome, done in batch.outcomes if not _is_lost(outcome, done)]
         now = time.monotonic()
         if LIVE and now >= self._beat_at:
             batch.heartbeat = [live.run_id for live in LIVE.values() if live.loop is self._loop]
@@ -223,6 +226,20 @@ class Journal:
                 live.lose()
             else:
                 live.missed = True
+
+
+def _is_lost(outcome: Outcome, done: asyncio.Future) -> bool:
+    """Tell, and answer it, whether text before this outcome could not be stored: then nobody was shown it."""
+    live = LIVE.get(outcome.run_id)
+    if live is None or not live.lost:
+        return False
+    if not done.done():
+        done.set_result(False)
+    return True
+
+
+def _disconnect() -> None:
+    connection.close()
 
 
 def _commit(batch: _Batch) -> _Result:
@@ -282,7 +299,11 @@ def _apply_one_by_one(batch: _Batch) -> _Result:
         part = _try(_Batch(pieces=[(live, piece)]), retries=RETRIES)
         if not isinstance(part, Exception):
             result.ours |= part.ours
+    holed = {live.run_id for live, _ in batch.pieces} - result.ours
     for pair in batch.outcomes:
+        if pair[0].run_id in holed:
+            result.outcomes.append(False)
+            continue
         part = _try(_Batch(outcomes=[pair]), retries=RETRIES)
         result.outcomes.append(part if isinstance(part, Exception) else part.outcomes[0])
     return result

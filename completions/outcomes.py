@@ -152,7 +152,7 @@ def _add_siblings(cursor: Any, outcome: Outcome) -> None:
                 "parts": parts or None,
                 "model": outcome.model[:200],
                 "status": outcome.status,
-                "finish_reason": wire.get("finish_reason") or "",
+                "finish_reason": str(wire.get("finish_reason") or "")[:40],
                 "digest": digests.follow(before, answer_wire(content, parts)) if before else "",
                 "created_at": outcome.finished_at,
             }

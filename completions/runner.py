@@ -17,7 +17,14 @@ from completions import providers
 from completions.acceptance import Accepted
 from completions.assembly import Assembly, parts_of_message
 from completions.context import budget_for, fit
-from completions.exceptions import CompletionError, DeadlineExceeded, OutputLimit, ProviderError
+from completions.exceptions import (
+    CompletionError,
+    DeadlineExceeded,
+    OutputLimit,
+    ProviderError,
+    UpstreamInvalid,
+    UpstreamRejected,
+)
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
 from completions.outcomes import Outcome
@@ -112,7 +119,13 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         return
     # The last text is stored before the outcome, in the same commit or an earlier one.
     journal().write(live)
-    outcome, wire = _outcome(live, assembly, response, error)
+    try:
+        outcome, wire = _outcome(live, assembly, response, error)
+    except Exception as failed:  # an answer of a shape nobody foresaw must end like any other
+        place = traceback.extract_tb(failed.__traceback__)[-1]
+        logger.error("run %s: %s at %s:%s", live.run_id, type(failed).__name__, place.filename, place.lineno)
+        error = error or UpstreamInvalid()
+        outcome, wire = _outcome(live, Assembly(), None, error)
     try:
         ours = await journal().finish(outcome)
     except Exception as failed:
@@ -177,7 +190,7 @@ def _outcome(
             model=str((envelope or {}).get("model") or accepted.ask.model),
             envelope=envelope,
             closing=closing,
-            error_code=error.code if error else ("interrupted" if interrupted else ""),
+            error_code=_code_of(error) if error else ("interrupted" if interrupted else ""),
             error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
             http_status=error.status if error else 200,
             digest_before=accepted.digest_before,
@@ -185,6 +198,12 @@ def _outcome(
         ),
         closing,
     )
+
+
+def _code_of(error: CompletionError) -> str:
+    """Return the upstream's own code for its own verdict on the request, where it named one."""
+    own = error.upstream_code if isinstance(error, UpstreamRejected) else None
+    return (own or error.code)[:60]
 
 
 def _read_response(response: Wire) -> tuple[str, dict[str, Any] | None, tuple[Wire, ...], str]:

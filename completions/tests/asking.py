@@ -1,0 +1,56 @@
+"""Questions for tests: shorthand for `Ask`, and accepting them as the journal does."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import connection, transaction
+
+from accounts.models import User
+from accounts.principal import Principal
+from accounts.services import register_user
+from completions.acceptance import Accepted, Ask, accept
+from completions.exceptions import Refused
+from completions.models import Run
+from completions.types import Wire
+from completions.worker import worker_id
+
+
+def somebody(name: str) -> User:
+    return register_user(username=f"{name}-{uuid.uuid4().hex[:12]}")
+
+
+def principal_of(user: User, **fields: Any) -> Principal:
+    return Principal(user_id=user.pk, username=user.username, is_guest=user.guest_made, **fields)
+
+
+def user_says(text: str, **more: Any) -> Wire:
+    return {"role": "user", "content": text, **more}
+
+
+def assistant_says(text: str, **more: Any) -> Wire:
+    return {"role": "assistant", "content": text, **more}
+
+
+def question(user: User, *messages: Wire | str, model: str = "echo", **fields: Any) -> Ask:
+    """Return an `Ask`; plain texts are the user's words."""
+    wires = tuple(user_says(each) if isinstance(each, str) else each for each in messages)
+    address = fields.pop("address", "")
+    return Ask(principal=principal_of(user, address=address), model=model, upstream=model, messages=wires, **fields)
+
+
+def accept_all(*asks: Ask, worker: str = "") -> list[Accepted | Refused]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        return accept(cursor, asks, worker=worker or worker_id())
+
+
+def accept_one(ask: Ask) -> Accepted:
+    [result] = accept_all(ask)
+    if isinstance(result, Refused):
+        raise result
+    return result
+
+
+def run_of(accepted: Accepted) -> Run:
+    return Run.objects.get(pk=accepted.run_id)

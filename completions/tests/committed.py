@@ -1,0 +1,100 @@
+"""For tests of the journal, the runner and readers: real commits, seen by real threads, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.db import connection, connections
+from django.test import TransactionTestCase, override_settings
+
+from accounts.models import User
+from completions import providers, services
+from completions.acceptance import Accepted, Ask
+from completions.journal import journal
+from completions.live import LIVE
+from completions.readers import subscribe
+from completions.tests.asking import somebody
+from completions.tests.invariants import invariants
+from completions.types import Delta, Ended, ReaderEvent, Resync
+
+RELAXED = {
+    "LIMIT_RUNS_PER_USER": 0,
+    "LIMIT_RUNS_PER_IP": 0,
+    "LIMIT_RUN_STARTS_PER_MINUTE": 0,
+    "ECHO_DELAY": 0.0,
+}
+
+
+class CommittedTestCase(TransactionTestCase):
+    """Every test makes its own people; nothing is rolled back, and at the end every run is over and sound."""
+
+    @classmethod
+    def _fixture_setup(cls) -> None:
+        """Leave the tables alone: other processes may be using them."""
+
+    def _fixture_teardown(self) -> None:
+        """The same."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.alice, self.bob = somebody("alice"), somebody("bob")
+        relaxed = override_settings(**RELAXED)
+        relaxed.enable()
+        self.addCleanup(relaxed.disable)
+
+    def in_loop(self, test: Callable[[], Awaitable[Any]], *, sound: bool = True) -> Any:
+        """Run `test` in an event loop with a journal of its own, as a server process would."""
+
+        async def main() -> Any:
+            try:
+                return await asyncio.wait_for(test(), 30)
+            finally:
+                for live in list(LIVE.values()):
+                    live.cancel()
+                    if live.task is not None:
+                        await asyncio.wait({live.task}, timeout=10)
+                LIVE.clear()
+                await journal().close()
+                await providers.close_all()
+
+        try:
+            return asyncio.run(main())
+        finally:
+            if connection.vendor != "sqlite":
+                connections.close_all()
+            if sound:
+                self.assertEqual(self.wrong(), [])
+
+    def wrong(self, **options: bool) -> list[str]:
+        return invariants([self.alice, self.bob], **options)
+
+    @property
+    def people(self) -> list[User]:
+        return [self.alice, self.bob]
+
+
+async def ended(question: Ask) -> tuple[Accepted, list[ReaderEvent]]:
+    """Ask, and return everything a reader is told until the end."""
+    accepted = await services.ask(question)
+    return accepted, await follow(accepted)
+
+
+async def follow(accepted: Accepted, **options: Any) -> list[Any]:
+    return [event async for event in subscribe(accepted.run_id, **options)]
+
+
+def text_of(events: list[Any]) -> str:
+    """Return the text a reader holds after `events`."""
+    text = ""
+    for event in events:
+        if isinstance(event, Resync):
+            text = event.text
+        elif isinstance(event, Delta):
+            text += event.text
+    return text
+
+
+def endings(events: list[Any]) -> list[Ended]:
+    return [event for event in events if isinstance(event, Ended)]
