@@ -26,7 +26,8 @@ from completions.exceptions import (
     UnknownConversation,
 )
 from completions.models import IdempotencyKey, Run
-from completions.statements import Insert, Update, for_update, key, table
+from completions.prefixes import Prefixes, StoredPrefix
+from completions.statements import Insert, Update, for_update, key, read_key, table
 from completions.types import Wire
 from completions.worker import database_clock
 from conversations import digests
@@ -133,12 +134,13 @@ def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | 
     lease_until = float(cursor.fetchone()[0]) + settings.LEASE_SECONDS
     rows = _Rows()
     opened: dict[uuid.UUID, _Place] = {}
+    prefixes = Prefixes(cursor, asks)
     # In one order everywhere, so that two processes never wait for each other's conversations.
     for index in sorted(range(len(asks)), key=lambda index: str(asks[index].conversation_id or "~")):
         ask = asks[index]
         try:
             results[index] = _known_key(cursor, ask, rows) or _accept_one(
-                cursor, ask, admission, rows, opened, worker, lease_until, now
+                cursor, ask, admission, prefixes, rows, opened, worker, lease_until, now
             )
         except Refused as refusal:
             results[index] = refusal
@@ -150,6 +152,7 @@ def _accept_one(
     cursor: Any,
     ask: Ask,
     admission: Admission,
+    prefixes: Prefixes,
     rows: _Rows,
     opened: dict[uuid.UUID, _Place],
     worker: str,
@@ -178,7 +181,7 @@ def _accept_one(
         _remember_key(ask, rows, run_id, now)
         return Accepted(ask=ask, run_id=run_id, created_at=now, starts=starts)
 
-    place, messages = _find_place(cursor, ask, opened)
+    place, messages = _find_place(cursor, ask, prefixes, opened)
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and place.next_position + len(messages) > limit:
         raise InvalidRequest(f"A conversation holds at most {limit} messages.")
@@ -289,18 +292,33 @@ def _message_row(
     }
 
 
-def _find_place(cursor: Any, ask: Ask, opened: dict[uuid.UUID, _Place]) -> tuple[_Place, Sequence[Wire]]:
+def _find_place(
+    cursor: Any, ask: Ask, prefixes: Prefixes, opened: dict[uuid.UUID, _Place]
+) -> tuple[_Place, Sequence[Wire]]:
     """Return where the new messages go, and which of the messages are new there."""
     if ask.conversation_id is not None:
         return _place_in(cursor, ask, ask.conversation_id, opened), ask.messages
-    start = digests.root(ask.owner_id or ask.principal.user_id)
     if ask.threaded:
-        chain = digests.chain(ask.principal.user_id, ask.messages)
-        if found := _longest_stored_prefix(cursor, ask, chain, opened):
-            place, known = found
-            return place, ask.messages[known:]
-    new = _Place(uuid7(), parent_id=None, digest=start, next_position=1, is_new=True)
-    return new, ask.messages
+        found = prefixes.longest(ask)
+        place = _place_after(cursor, found, opened) if found is not None else None
+        if found is not None and place is not None:
+            return place, ask.messages[found.length :]
+    start = digests.root(ask.owner_id or ask.principal.user_id)
+    return _Place(uuid7(), parent_id=None, digest=start, next_position=1, is_new=True), ask.messages
+
+
+def _place_after(cursor: Any, found: StoredPrefix, opened: dict[uuid.UUID, _Place]) -> _Place | None:
+    """Lock the conversation of a stored prefix; None when it was deleted meanwhile."""
+    cursor.execute(
+        f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
+        [key(found.conversation_id)],
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    known = opened.get(found.conversation_id)
+    next_position = known.next_position if known else row[0]
+    return _Place(found.conversation_id, found.message_id, found.digest, next_position, is_new=False)
 
 
 def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uuid.UUID, _Place]) -> _Place:
@@ -313,13 +331,13 @@ def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uu
     )
     row = cursor.fetchone()
     who = ask.principal
-    if row is None or not (row[1] if who.is_guest else _uuid(row[0]) == who.user_id):
+    if row is None or not (row[1] if who.is_guest else read_key(row[0]) == who.user_id):
         raise UnknownConversation
     owner_id, _, head_id, next_position = row
     if conversation_id in opened:
         next_position = opened[conversation_id].next_position
     parent_id = _uuid_or_none(head_id) if ask.parent_id == HEAD else ask.parent_id
-    digest = digests.root(_uuid(owner_id))
+    digest = digests.root(read_key(owner_id))
     if parent_id is not None:
         cursor.execute(
             f"SELECT digest FROM {table(Message)} WHERE id = %s AND conversation_id = %s",  # noqa: S608
@@ -330,40 +348,6 @@ def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uu
             raise UnknownConversation("Message not found.")
         digest = found[0]
     return _Place(conversation_id, parent_id, digest, next_position, is_new=False)
-
-
-def _longest_stored_prefix(
-    cursor: Any, ask: Ask, chain: Sequence[str], opened: dict[uuid.UUID, _Place]
-) -> tuple[_Place, int] | None:
-    """Return where the resent history is already stored, and how many of its messages are.
-
-    System messages alone do not count: they are the same in conversations that have nothing to do
-    with each other.
-    """
-    first_user = next((i for i, wire in enumerate(ask.messages) if wire.get("role") == "user"), None)
-    if first_user is None:
-        return None
-    marks = ", ".join(["%s"] * (len(chain) - first_user))
-    cursor.execute(
-        f"SELECT m.digest, m.id, m.conversation_id FROM {table(Message)} m "  # noqa: S608
-        f"JOIN {table(Conversation)} c ON c.id = m.conversation_id "
-        f"WHERE m.digest IN ({marks}) AND c.owner_id = %s ORDER BY m.id",
-        [*chain[first_user:], key(ask.principal.user_id)],
-    )
-    stored = {digest: (_uuid(pk), _uuid(conversation)) for digest, pk, conversation in cursor.fetchall()}
-    for index in range(len(chain) - 1, first_user - 1, -1):
-        if chain[index] in stored:
-            parent_id, conversation_id = stored[chain[index]]
-            cursor.execute(
-                f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
-                [key(conversation_id)],
-            )
-            row = cursor.fetchone()
-            if row is None:
-                return None
-            next_position = opened[conversation_id].next_position if conversation_id in opened else row[0]
-            return _Place(conversation_id, parent_id, chain[index], next_position, is_new=False), index + 1
-    return None
 
 
 def _refuse_while_busy(cursor: Any, ask: Ask, place: _Place, rows: _Rows) -> None:
@@ -398,7 +382,7 @@ def _known_key(cursor: Any, ask: Ask, rows: _Rows) -> Accepted | None:
     if fingerprint != ask.fingerprint:
         raise IdempotencyMismatch
     return Accepted(
-        ask, _uuid(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id), attached=True
+        ask, read_key(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id), attached=True
     )
 
 
@@ -424,10 +408,5 @@ def _write(cursor: Any, rows: _Rows) -> None:
         MOVE_HEAD.execute(cursor, conversation_id, head)
 
 
-def _uuid(value: Any) -> uuid.UUID:
-    """Return a UUID as the database gave it: SQLite has none of its own."""
-    return uuid.UUID(value) if isinstance(value, str) else value
-
-
 def _uuid_or_none(value: Any) -> uuid.UUID | None:
-    return None if value is None else _uuid(value)
+    return None if value is None else read_key(value)

@@ -28,7 +28,7 @@ from completions.exceptions import ConversationBusy, Refused
 from completions.live import LIVE, LiveRun
 from completions.models import Run
 from completions.outcomes import Outcome
-from completions.statements import key, table
+from completions.statements import key, read_key, table
 from completions.types import Delta
 from completions.worker import database_clock, worker_id
 
@@ -277,9 +277,7 @@ def _apply(cursor: Any, batch: _Batch) -> _Result:
             f"SELECT id, cancel_requested_at FROM {table(Run)} WHERE worker = %s AND state = 'running'",  # noqa: S608
             [worker],
         )
-        result.running = {
-            uuid.UUID(pk) if isinstance(pk, str) else pk: asked is not None for pk, asked in cursor.fetchall()
-        }
+        result.running = {read_key(pk): asked is not None for pk, asked in cursor.fetchall()}
     return result
 
 

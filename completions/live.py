@@ -44,6 +44,7 @@ class LiveRun:
         # Not among our runs when the database was last asked: it may just be ending.
         self.missed = False
         self._buffer: list[Delta] = []
+        self._taker: asyncio.Future | None = None
         self._in_flight: list[Delta] = []
         self._seq = 0
         self._taken = 0
@@ -57,10 +58,18 @@ class LiveRun:
         self.length += len(delta.text)
         self._buffer.append(delta)
 
+    async def taken(self) -> None:
+        """Wait until the journal took what is buffered."""
+        if self._buffer:
+            self._taker = self.loop.create_future()
+            await self._taker
+
     def take(self) -> Delta | None:
         """Return all that is buffered as one numbered piece, to be stored."""
         if not self._buffer:
             return None
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)
         merged = merge(self._buffer)
         self._buffer.clear()
         self._seq += 1

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import uuid7
 from completions.acceptance import INSERT_MESSAGE
 from completions.models import Chunk, Run
-from completions.statements import Insert, Update, for_update, key, table
+from completions.statements import Insert, Update, for_update, key, read_key, table
 from completions.types import Delta, Wire
 from conversations import digests
 from conversations.models import Conversation, Message
@@ -62,7 +62,7 @@ def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str) -> s
         f"{for_update('KEY SHARE')}",
         [*map(key, run_ids), worker],
     )
-    return {uuid.UUID(row[0]) if isinstance(row[0], str) else row[0] for row in cursor.fetchall()}
+    return {read_key(row[0]) for row in cursor.fetchall()}
 
 
 def record(cursor: Any, pieces: Sequence[tuple[uuid.UUID, Delta]], *, worker: str) -> set[uuid.UUID]:
@@ -135,7 +135,7 @@ def _add_siblings(cursor: Any, outcome: Outcome) -> None:
     position = cursor.fetchone()[0]
     cursor.execute(f"SELECT parent_id FROM {table(Message)} WHERE id = %s", [key(outcome.message_id)])  # noqa: S608
     parent = cursor.fetchone()[0]
-    parent_id = uuid.UUID(parent) if isinstance(parent, str) else parent
+    parent_id = read_key(parent)
     rows = []
     for offset, wire in enumerate(outcome.siblings):
         parts = {name: value for name, value in wire.items() if name not in ("role", "content", "finish_reason")}

@@ -77,7 +77,7 @@ async def _run(live: LiveRun) -> None:
 async def _stream(live: LiveRun, provider: Any, request: CompletionRequest, assembly: Assembly) -> None:
     notes = journal()
     limit = settings.LIMIT_OUTPUT_CHARS
-    async for event in provider.stream(request):
+    async for event in provider.stream(request, ready=live.taken):
         if type(event) is Delta:
             if event.wire:
                 assembly.feed(event.wire)

@@ -18,7 +18,7 @@ from completions.exceptions import ShuttingDown, TooManyRuns
 from completions.journal import journal
 from completions.live import LIVE
 from completions.models import Chunk, Run
-from completions.statements import table
+from completions.statements import read_key, table
 from completions.worker import database_clock, is_certainly_dead
 from conversations import digests
 from conversations.models import Message
@@ -99,11 +99,7 @@ def _orphans() -> list[uuid.UUID]:
             f"SELECT id, worker, lease_until < {database_clock()} FROM {table(Run)} WHERE state = 'running'"  # noqa: S608
         )
         rows = cursor.fetchall()
-    return [
-        uuid.UUID(pk) if isinstance(pk, str) else pk
-        for pk, worker, expired in rows
-        if expired or is_certainly_dead(worker)
-    ]
+    return [read_key(pk) for pk, worker, expired in rows if expired or is_certainly_dead(worker)]
 
 
 def _is_orphan(run: Run) -> bool:

@@ -7,6 +7,7 @@ journal run for every request and every 25 ms. Everything else uses the ORM.
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -24,7 +25,6 @@ from django.db.models import (
     TextField,
     UUIDField,
 )
-
 
 MOST_ROWS = 64
 
@@ -135,6 +135,11 @@ class Update:
 def key(value: Any) -> Any:
     """Return a UUID as this database's driver wants it."""
     return value if value is None or _has_native_ids() else value.hex
+
+
+def read_key(value: Any) -> uuid.UUID:
+    """Return a UUID that this database's driver gave: SQLite has none of its own."""
+    return uuid.UUID(value) if isinstance(value, str) else value
 
 
 @functools.cache

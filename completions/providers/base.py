@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent
@@ -17,8 +17,13 @@ class Provider(Protocol):
 
     name: str
 
-    def stream(self, request: CompletionRequest) -> AsyncIterator[ProviderEvent]:
-        """Yield one `Opened`, then a `Delta` for each read that brought content, then one `Closed`."""
+    def stream(
+        self, request: CompletionRequest, *, ready: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[ProviderEvent]:
+        """Yield one `Opened`, then a `Delta` for each read that brought content, then one `Closed`.
+
+        `ready` is awaited before each read: there is no sense in reading faster than the consumer stores.
+        """
         ...
 
     async def complete(self, request: CompletionRequest) -> Completion:

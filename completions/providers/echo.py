@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from completions.exceptions import UpstreamRejected
@@ -34,8 +34,10 @@ class Echo:
         self.name = name
         self._delay = delay
 
-    async def stream(self, request: CompletionRequest) -> AsyncIterator[ProviderEvent]:
-        """See `Provider.stream`. Honours max_tokens, max_completion_tokens, stop and n."""
+    async def stream(
+        self, request: CompletionRequest, *, ready: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[ProviderEvent]:
+        """See `Provider.stream`; nothing is read, so `ready` is not asked. Honours max_tokens, stop and n."""
         words, reason, count = _answer(request)
         envelope = _envelope(request, "chat.completion.chunk")
         yield Opened(envelope)

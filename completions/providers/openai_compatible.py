@@ -10,7 +10,7 @@ import functools
 import logging
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -103,7 +103,9 @@ class OpenAICompatible:
             },
         )
 
-    async def stream(self, request: CompletionRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(
+        self, request: CompletionRequest, *, ready: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[ProviderEvent]:
         """See `Provider.stream`. Raises ProviderError after everything that arrived before it."""
         parser = AnswerParser(max_raw=self._max_raw, max_text=self._max_text)
         with ContentClock(self._first_byte) as clock:
@@ -119,7 +121,7 @@ class OpenAICompatible:
                 else:
                     async with (
                         aclosing(_reads(response)) as reads,
-                        aclosing(self._events(parser, clock, reads)) as relayed,
+                        aclosing(self._events(parser, clock, reads, _throttle(response, ready))) as relayed,
                     ):
                         async for event in relayed:
                             yield event
@@ -135,10 +137,16 @@ class OpenAICompatible:
                     await response.aclose()
 
     async def _events(
-        self, parser: AnswerParser, clock: ContentClock, reads: AsyncIterator[bytes]
+        self,
+        parser: AnswerParser,
+        clock: ContentClock,
+        reads: AsyncIterator[bytes],
+        throttle: Callable[[], Awaitable[None]] | None,
     ) -> AsyncGenerator[ProviderEvent, None]:
         opened = finished = False
         while not parser.done and not parser.error:
+            if throttle is not None:
+                await throttle()
             clock.reading()
             try:
                 data = await anext(reads)
@@ -299,6 +307,32 @@ class OpenAICompatible:
 def _reads(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """What each read of the socket brings; `Response.aiter_raw` would copy it through one more generator."""
     return cast(AsyncGenerator[bytes, None], aiter(cast(httpx2.AsyncByteStream, response.stream)))
+
+
+def _throttle(
+    response: httpx2.Response, ready: Callable[[], Awaitable[None]] | None
+) -> Callable[[], Awaitable[None]] | None:
+    """Return `ready` with the socket left alone while it waits.
+
+    A model sends each token in a packet of its own. Left in the kernel until there is use for them,
+    they come in one read: with hundreds of streams that is most of the cost of relaying.
+    """
+    if ready is None:
+        return None
+    stream = getattr(response.stream, "_stream", None)
+    connection = getattr(getattr(stream, "_aiohttp_response", None), "connection", None)
+    protocol = getattr(connection, "protocol", None)
+    if protocol is None:
+        return ready
+
+    async def wait() -> None:
+        protocol.pause_reading()
+        try:
+            await ready()
+        finally:
+            protocol.resume_reading()
+
+    return wait
 
 
 async def _drain(reads: AsyncIterator[bytes]) -> None:
