@@ -43,7 +43,7 @@ UNAUTHORIZED, TOO_SLOW, TOO_MANY, FAILED = 4401, 4408, 4429, 1011
 
 
 class CompletionConsumer(AsyncWebsocketConsumer):
-    """Reading only starts and stops tasks: an answer is told in a task of its own and holds up nothing."""
+    """Frames are read into a short queue; each answer is told in a task of its own and holds up nothing."""
 
     # Everything goes by the store; a layer would cost a connection to Redis for each socket.
     channel_layer_alias = ""
@@ -51,7 +51,7 @@ class CompletionConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self._session: Session | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._queue = asyncio.Semaphore(QUEUE)
+        self._queue: asyncio.Queue[ClientFrame] = asyncio.Queue(QUEUE)
         self._closed = False
         self._over = asyncio.get_running_loop().create_future()
         self._first = True
@@ -106,8 +106,8 @@ class CompletionConsumer(AsyncWebsocketConsumer):
             data = error_data("unauthorized", 'Say who you are first: {"type": "auth", "key": "..."}.')
             await self._hang_up(UNAUTHORIZED, data, frame.id)
         else:
-            await self._queue.acquire()
-            self._spawn(self._handle(self._session, frame))
+            # While it is full nothing is read, and the client's own buffers fill.
+            await self._queue.put(frame)
 
     # --- who it is
 
@@ -124,6 +124,8 @@ class CompletionConsumer(AsyncWebsocketConsumer):
             logger.error("websocket: nobody could be admitted (%s)", type(error).__name__)
             await self._hang_up(FAILED, error_data("internal_error", "The service failed. It is not your fault."))
         else:
+            if self._session is None:
+                self._spawn(self._work())
             self._session = Session(principal, self.transmit)
             if principal.key_id is not None:
                 self._unwatch = key_watch.watch(principal.key_id, self._key_is_gone)
@@ -175,11 +177,12 @@ class CompletionConsumer(AsyncWebsocketConsumer):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _handle(self, session: Session, frame: ClientFrame) -> None:
-        try:
-            await session.handle(frame)
-        finally:
-            self._queue.release()
+    async def _work(self) -> None:
+        """Take one frame after the other, as they came: a later one may mean to undo an earlier one."""
+        while True:
+            frame = await self._queue.get()
+            if self._session is not None:
+                await self._session.handle(frame)
 
     # --- saying, and ending
 

@@ -1,0 +1,146 @@
+"""Who may open the websocket, and for how long it stays open."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+
+import pytest
+from django.utils import timezone
+from websockets.exceptions import InvalidStatus
+
+from accounts.services import issue_api_key, revoke_api_key
+from chatservice.testing import running_service
+from completions.tests.websocket_client import Frame, Socket, SocketTestCase
+from conversations.models import Conversation
+
+WRONG = "cb_abcdefgh_" + "x" * 49
+
+
+class AuthTests(SocketTestCase):
+    def owner_of_what_is_sent(self, socket: Socket) -> object:
+        frames = socket.ask("Hi", model="fake/ok")
+        return Conversation.objects.get(pk=frames[0]["conversation_id"]).owner_id
+
+    def assert_refused(self, closed: tuple[list[Frame], int], code: str = "unauthorized", close: int = 4401) -> None:
+        frames, number = closed
+        assert [frame["type"] for frame in frames] == ["error"], frames
+        assert frames[0]["data"]["code"] == code
+        assert number == close
+
+    def test_a_header_names_the_user(self) -> None:
+        with self.socket(self.alice) as socket:
+            assert self.owner_of_what_is_sent(socket) == self.alice.user.pk
+
+    def test_a_subprotocol_names_the_user_and_the_other_one_is_answered(self) -> None:
+        with self.socket(subprotocols=["chat.v1", f"key.{self.alice.secret}"]) as socket:
+            assert socket.wire.subprotocol == "chat.v1"
+            assert self.owner_of_what_is_sent(socket) == self.alice.user.pk
+
+    def test_the_first_frame_names_the_user_and_no_later_one_does(self) -> None:
+        with self.socket() as socket:
+            socket.say(type="auth", id="me", key=self.alice.secret)
+            answer = {"user_id": str(self.alice.user.pk), "username": self.alice.user.username}
+            assert socket.read() == {"type": "authenticated", "id": "me", "data": answer}
+            socket.say(type="auth", id="again", key=self.bob.secret)
+            assert socket.read()["data"]["code"] == "already_authenticated"
+            assert self.owner_of_what_is_sent(socket) == self.alice.user.pk
+
+    def test_a_guest_who_began_to_talk_stays_one(self) -> None:
+        with self.socket() as socket:
+            socket.expect_silence()
+            socket.say(type="auth", key=self.alice.secret)
+            assert socket.read()["data"]["code"] == "already_authenticated"
+            assert self.owner_of_what_is_sent(socket) != self.alice.user.pk
+
+    def test_a_wrong_key_is_refused_each_way_and_never_a_guest(self) -> None:
+        for key in (WRONG, self.alice.secret[:-1] + "0", "", "nonsense", self.alice.secret + "x", "é"):
+            with self.socket(additional_headers={"Authorization": f"Bearer {key}"}) as socket:
+                self.assert_refused(socket.closed())
+            with self.socket() as socket:
+                socket.say(type="auth", key=key)
+                self.assert_refused(socket.closed())
+        for value in ("", "Basic YTpi", f"bearer{self.alice.secret}", f"Bearer {self.alice.secret}, Bearer x"):
+            with self.socket(additional_headers={"Authorization": value}) as socket:
+                self.assert_refused(socket.closed())
+        with self.socket(subprotocols=["chat.v1", f"key.{WRONG}"]) as socket:
+            self.assert_refused(socket.closed())
+        with self.socket(subprotocols=["chat.v1", f"key.{self.alice.secret}", "key.second"]) as socket:
+            self.assert_refused(socket.closed())
+
+    def test_expired_revoked_and_disabled_keys_are_refused(self) -> None:
+        _, expired = issue_api_key(user=self.alice.user, expires_at=timezone.now() - dt.timedelta(seconds=1))
+        key, revoked = issue_api_key(user=self.alice.user)
+        revoke_api_key(key=key)
+        self.bob.user.is_active = False
+        self.bob.user.save()
+        for secret in (expired, revoked, self.bob.secret):
+            with self.socket(additional_headers={"Authorization": f"Bearer {secret}"}) as socket:
+                self.assert_refused(socket.closed())
+
+    def test_an_open_socket_ends_within_5_seconds_of_its_key(self) -> None:
+        _, expiring = issue_api_key(user=self.carol.user, expires_at=timezone.now() + dt.timedelta(seconds=2))
+        sockets = [self.socket(person) for person in (self.alice, self.bob)]
+        sockets.append(self.socket(additional_headers={"Authorization": f"Bearer {expiring}"}))
+        with sockets[0], sockets[1], sockets[2]:
+            for socket in sockets:
+                socket.say(type="send", content="Hi", model="fake/slow:50ms:1000")
+                socket.read()
+            revoke_api_key(key=self.alice.key)
+            self.bob.user.is_active = False
+            self.bob.user.save()
+            began = time.monotonic()
+            for socket, allowed in zip(sockets, (5.0, 5.0, 7.0), strict=True):
+                frames, code = socket.closed()
+                assert code == 4401 and time.monotonic() - began < allowed
+                assert frames[-1]["data"]["code"] == "unauthorized" and "run_id" not in frames[-1]
+
+    def test_a_key_in_the_query_string_is_refused_with_a_reason(self) -> None:
+        url = self.service.websocket_url
+        for query in (f"key={self.alice.secret}", "token=x", "api_key=", "Authorization=Bearer+x", self.alice.secret):
+            with Socket(f"{url}?{query}", additional_headers=self.alice.headers) as socket:
+                self.assert_refused(socket.closed(), "credentials_in_query")
+        with Socket(f"{url}?tab=2", additional_headers=self.alice.headers) as socket:
+            socket.expect_silence()
+        assert self.alice.secret not in self.service.log()
+
+    def test_a_foreign_origin_is_refused_and_ones_own_is_not(self) -> None:
+        own = self.service.url
+        for origin in ("https://evil.example", "null", f"{own}.evil.example", "http://[", "http://127.0.0.1:1"):
+            with pytest.raises(InvalidStatus) as refusal, self.socket(self.alice, origin=origin):
+                pass
+            assert refusal.value.response.status_code == 403, origin
+        with self.socket(self.alice, origin=own) as socket:
+            socket.expect_silence()
+
+    def test_other_paths_are_refused(self) -> None:
+        for path in ("", "x", "/../x", "x/y"):
+            with pytest.raises(InvalidStatus) as refusal, Socket(self.service.websocket_url + "/" + "/" * 2 + path):
+                pass
+            assert refusal.value.response.status_code == 403
+
+    def test_where_guests_are_not_admitted_a_key_must_come_within_5_seconds(self) -> None:
+        with running_service(ANONYMOUS="off") as service:
+            url = service.websocket_url
+            with Socket(url) as idle, Socket(url) as talks, Socket(url) as nonsense, Socket(url) as knows:
+                began = time.monotonic()
+                talks.say(type="send", content="Hi")
+                self.assert_refused(talks.closed())
+                nonsense.raw("{")
+                self.assert_refused(nonsense.closed(), "invalid_json")
+                knows.say(type="auth", key=self.alice.secret)
+                assert knows.read()["type"] == "authenticated"
+                self.assert_refused(idle.closed())
+                assert 4 < time.monotonic() - began < 8
+                knows.expect_silence()
+            with Socket(url, additional_headers={"X-Forwarded-For": "1.2.3.4"}) as socket:
+                socket.say(type="ping")
+                self.assert_refused(socket.closed())
+
+    def test_guessing_keys_is_slowed_down(self) -> None:
+        with running_service(LIMIT_AUTH_FAILURES_PER_MINUTE="3") as service:
+            closes = []
+            for _ in range(8):
+                with Socket(service.websocket_url, additional_headers={"Authorization": f"Bearer {WRONG}"}) as socket:
+                    closes.append(socket.closed()[1])
+            assert 4429 in closes and closes[0] in (4401, 4429)
