@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 from django.contrib.auth.password_validation import validate_password
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import keys
@@ -37,8 +38,39 @@ def register_user(
         validate_password(password, user)
         user.set_password(password)
     user.full_clean(exclude=["password"])
-    user.save(force_insert=True)
+    _save(user, force_insert=True)
     return user
+
+
+@transaction.atomic
+def update_user(*, user: User, username: str | None = None, password: str | None = None) -> User:
+    """Change name or password, what is None stays; raises ValidationError as register_user does."""
+    if username is not None:
+        user.username = username
+    if password is not None:
+        validate_password(password, user)
+        user.set_password(password)
+    user.full_clean(exclude=["password"])
+    _save(user)
+    return user
+
+
+@transaction.atomic
+def delete_user(*, user: User) -> None:
+    """Delete an account and everything in it; its keys open nothing from now on."""
+    keys_of_user = list(ApiKey.objects.filter(user=user))
+    User.objects.filter(pk=user.pk).delete()
+    for key in keys_of_user:
+        transaction.on_commit(lambda key=key: api_key_revoked.send(sender=ApiKey, key=key))
+
+
+def _save(user: User, **how: bool) -> None:
+    try:
+        with transaction.atomic():
+            user.save(**how)
+    except IntegrityError as error:  # somebody took the name since it was checked
+        taken = ValidationError("A user with that username already exists.", code="unique")
+        raise ValidationError({"username": [taken]}) from error
 
 
 def guest_user() -> User:

@@ -1,0 +1,74 @@
+"""Whom a caller may name: guests, and everybody else. The rules of DESIGN part 5, in one place."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from accounts.models import User
+from accounts.principal import Principal
+from accounts.services import GUEST_USERNAME, guest_user
+
+UUID_TEXT = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\Z", re.IGNORECASE)
+RESERVED = frozenset({GUEST_USERNAME, "guest (anonymous)"})
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a new conversation is, and what its client calls the person it is for."""
+
+    user_id: uuid.UUID
+    end_user: str = ""
+
+
+def as_id(text: str) -> uuid.UUID | None:
+    """Return the id that `text` is, or None when it cannot be one of ours."""
+    return uuid.UUID(text) if UUID_TEXT.match(text) else None
+
+
+def shares_local_space(principal: Principal) -> bool:
+    """Tell whether a caller may list: guests may only where all of them sit at this very machine."""
+    return not principal.is_guest or settings.ANONYMOUS == "auto"
+
+
+def accounts_of(principal: Principal) -> QuerySet[User]:
+    """Return the accounts a caller may use: its own; for guests the ones that guests made."""
+    if not principal.is_guest:
+        return User.objects.filter(pk=principal.user_id)
+    made = User.objects.filter(guest_made=True)
+    # Everybody is told the shared account's id: where guests are strangers, it must open nothing.
+    return made if shares_local_space(principal) else made.exclude(username__in=RESERVED)
+
+
+def account_named(principal: Principal, name: str) -> User | None:
+    """Return the account that `name`, an id or a username, means to this caller; None for a foreign one too."""
+    if "\x00" in name or len(name) > 150:
+        return None
+    accounts = accounts_of(principal)
+    pk = as_id(name)
+    if pk is not None and (found := accounts.filter(pk=pk).first()):
+        return found
+    # A name can be guessed, and it would give the id away.
+    return accounts.filter(username=name).first() if shares_local_space(principal) else None
+
+
+def is_shared_guest(user: User) -> bool:
+    return user.guest_made and user.pk == guest_user().pk
+
+
+def owner_for(principal: Principal, user_id: str = "") -> Owner:
+    """Read a body's `user_id`, which is never an identity.
+
+    It is the caller, or for a guest an account that guests made; anything else is a label.
+    """
+    if not user_id:
+        return Owner(principal.user_id)
+    if not principal.is_guest:
+        mine = user_id == principal.username or as_id(user_id) == principal.user_id
+        return Owner(principal.user_id, "" if mine else user_id)
+    account = account_named(principal, user_id)
+    return Owner(account.pk) if account else Owner(principal.user_id, user_id)
