@@ -1,0 +1,43 @@
+"""Stopping answers before what they belong to is deleted: their upstreams are closed, nothing writes any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import IntegrityError, OperationalError
+
+from accounts.database import in_database_thread
+from completions import services
+from completions.models import RunQuerySet
+from completions.readers import wait_for_end
+
+T = TypeVar("T")
+PATIENCE = 5.0  # seconds: a producer that hangs does not keep its conversation
+TRIES = 3
+
+
+async def stop(runs: RunQuerySet) -> None:
+    """Cancel those of `runs` that are still going, and wait until they are over."""
+    running = await in_database_thread(lambda: list(runs.running().values_list("id", flat=True)))
+    for run_id in running:
+        await services.cancel(run_id)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for run_id in running:
+                await wait_for_end(run_id)
+    except TimeoutError:
+        pass
+
+
+async def stop_and(runs: RunQuerySet, change: Callable[[], T]) -> T:
+    """Stop `runs`, then make the `change` that deletes them; a run begun in between is stopped too."""
+    for left in range(TRIES - 1, -1, -1):
+        await stop(runs)
+        try:
+            return await in_database_thread(change)
+        except (IntegrityError, OperationalError):
+            if not left:
+                raise
+    raise AssertionError("the last try returns or raises")

@@ -1,0 +1,36 @@
+"""Finding what a path names, among what its caller may use: a foreign id is the same as none."""
+
+from __future__ import annotations
+
+import re
+
+from accounts.guests import as_id
+from accounts.principal import Principal
+from conversations.branches import branch
+from conversations.models import Conversation, Message
+
+POSITION = re.compile(r"[1-9][0-9]{0,8}\Z")
+
+
+def conversation_of(principal: Principal, text: str) -> Conversation:
+    """Return the conversation with this id; raises Conversation.DoesNotExist."""
+    pk = as_id(text)
+    if pk is None:
+        raise Conversation.DoesNotExist
+    return Conversation.objects.owned_by(principal).get(pk=pk)
+
+
+def message_at(conversation: Conversation, text: str) -> Message:
+    """Return the message at this position, shown or not; raises Message.DoesNotExist."""
+    if POSITION.match(text) is None:
+        raise Message.DoesNotExist
+    return Message.objects.of(conversation.pk).get(position=int(text))
+
+
+def said_in(conversation: Conversation) -> list[Message]:
+    """Return the shown branch, oldest first, without answers that say nothing (yet)."""
+    return [
+        message
+        for message in branch(conversation.pk, conversation.head_id)
+        if message.content or message.parts or message.role != Message.Role.ASSISTANT
+    ]
