@@ -1,0 +1,74 @@
+"""The shapes of this dialect: camelCase, as its document prints them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from conversations.models import Conversation, Message
+
+TIME = "2024-02-01T12:00:00.000Z"
+
+
+def iso(moment: dt.datetime) -> str:
+    """Return a time as JavaScript prints it: UTC, milliseconds, `Z`."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+class ErrorDetail(serializers.Serializer):
+    code = serializers.CharField()
+    message = serializers.CharField()
+    details = serializers.DictField(required=False, help_text="what is wrong with each field")
+
+
+class ChatError(serializers.Serializer):
+    error = ErrorDetail()
+
+
+class ConversationShape(serializers.Serializer):
+    id = serializers.UUIDField()
+    createdAt = serializers.DateTimeField(help_text=f"like {TIME}")
+
+    def to_representation(self, instance: Conversation) -> dict[str, str]:
+        return {"id": str(instance.pk), "createdAt": iso(instance.created_at)}
+
+
+class MessageShape(serializers.Serializer):
+    id = serializers.UUIDField()
+    conversationId = serializers.UUIDField()
+    role = serializers.ChoiceField(Message.Role.choices)
+    content = serializers.CharField()
+    createdAt = serializers.DateTimeField(help_text=f"like {TIME}")
+
+    def to_representation(self, instance: Message) -> dict[str, str]:
+        return {
+            "id": str(instance.pk),
+            "conversationId": str(instance.conversation_id),
+            "role": instance.role,
+            "content": instance.content,
+            "createdAt": iso(instance.created_at),
+        }
+
+
+class Text(serializers.CharField):
+    """A text as it was sent, spaces and all; a number is none."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if not data.strip():
+            self.fail("blank")
+        return super().to_internal_value(data)
+
+
+class NewMessage(serializers.Serializer):
+    """A message to store. Fields that are not listed are ignored."""
+
+    content = Text(max_length=settings.LIMIT_MESSAGE_CHARS or None, trim_whitespace=False)
+
+
+class ResetShape(serializers.Serializer):
+    message = serializers.CharField()

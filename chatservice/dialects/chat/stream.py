@@ -1,0 +1,61 @@
+"""Events as EventSource frames: `data: <text>`, several `data:` lines for several lines of text. Pure."""
+
+from __future__ import annotations
+
+import uuid
+
+from chatservice.dialects.base import encode_json
+from chatservice.dialects.endings import problem_of_end
+from completions.cursors import Cursor
+from completions.types import Delta, Ended, Opened, ReaderEvent, Resync
+
+RETRY = b"retry: 1000\n"
+
+
+class TokenStream:
+    """One run on the wire. Every frame's `id:` is the cursor after it, which EventSource sends when it reconnects."""
+
+    def __init__(self, run_id: uuid.UUID, after: Cursor | None = None) -> None:
+        self._at = after or Cursor(run_id)
+        self._after_return = False
+
+    def opening(self) -> bytes:
+        """Return what is sent before anything is said: a reader that is cut off here belongs to this run too."""
+        return RETRY + _id(self._at) + b"\n"
+
+    def frame(self, event: ReaderEvent) -> bytes:
+        match event:
+            case Opened():
+                return b""
+            case Delta():
+                self._at = Cursor(self._at.run_id, event.seq, event.end)
+                return self._text(event.text, b"") if event.text else b""
+            case Resync():
+                self._at = Cursor(self._at.run_id, event.seq, len(event.text))
+                return self._text(event.text, b"event: resync\n")
+            case Ended(status="complete"):
+                return b""
+            case Ended():
+                return self._error(event)
+        raise TypeError(event)
+
+    def _text(self, text: str, name: bytes) -> bytes:
+        # A line end cut in two by the pieces is still one line end.
+        if self._after_return and text.startswith("\n"):
+            text = text[1:]
+        self._after_return = text.endswith("\r")
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        # Readers take one space away after the colon: theirs is this one, the text's own stay.
+        data = b"".join([b"data: " + line.encode("utf-8", "replace") + b"\n" for line in lines])
+        return name + _id(self._at) + data + b"\n"
+
+    def _error(self, ended: Ended) -> bytes:
+        problem = problem_of_end(ended)
+        payload = encode_json({"code": problem.code, "message": problem.message})
+        # One further than the text: a reader that comes back from here knows how it ended.
+        seen = Cursor(self._at.run_id, self._at.seq + 1, self._at.end)
+        return b"event: error\n" + _id(seen) + b"data: " + payload + b"\n\n"
+
+
+def _id(cursor: Cursor) -> bytes:
+    return b"id: " + str(cursor).encode() + b"\n"

@@ -1,0 +1,158 @@
+"""`GET .../stream`: the answer, made for EventSource and its habit of coming back by itself."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+from accounts.database import in_database_thread
+from accounts.principal import Principal
+from chatservice.dialects.base import problem_response
+from chatservice.dialects.chat.documentation import CONVERSATION_ID, errors
+from chatservice.dialects.chat.errors import render
+from chatservice.dialects.chat.stream import TokenStream
+from chatservice.dialects.chat.views import ChatView, refuse_speculation
+from chatservice.dialects.endings import problem_of_end
+from chatservice.dialects.problems import BadRequest
+from completions import sse
+from completions.acceptance import Ask
+from completions.answering import answer
+from completions.cursors import Cursor
+from completions.models import Chunk, Run
+from completions.readers import subscribe
+from completions.services import upstream_for
+from completions.slots import take_stream_slot
+from completions.types import Ended, Quiet, ReaderEvent
+from conversations.lookup import conversation_of
+
+RUN = "01890a5dac96774bbcceb302099a8057"
+FRAMES = f"id: {RUN}.1.5\ndata: Hello\n\nid: {RUN}.2.15\ndata:  how can I\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What this request reads: a run from `after`; without a run, the answer to what stands, unless `done`."""
+
+    conversation_id: uuid.UUID
+    run_id: uuid.UUID | None = None
+    after: Cursor | None = None
+    done: bool = False
+
+
+class StreamView(ChatView):
+    @extend_schema(
+        operation_id="stream_answer",
+        summary="Stream the answer to the last message",
+        description=(
+            "Answers the last message that has no answer, or joins the answer that is being written. "
+            "`204` when there is nothing to answer, which makes EventSource stop reconnecting. An answer that "
+            "failed before its first word has the error's own status; later, an `error` event ends the stream."
+        ),
+        parameters=[
+            CONVERSATION_ID,
+            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="continue after this frame"),
+            OpenApiParameter("after", str, description="the same as Last-Event-ID, for clients that cannot set it"),
+            OpenApiParameter("model", str, description="which model answers; the configured one by default"),
+        ],
+        responses={
+            (200, "text/event-stream"): OpenApiTypes.STR,
+            204: None,
+            **errors(400, 401, 403, 404, 409, 502, 503, 504),
+        },
+        examples=[OpenApiExample("tokens", FRAMES, response_only=True, status_codes=["200"])],
+    )
+    async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponseBase:
+        refuse_speculation(request)
+        cursor_text = request.headers.get("last-event-id") or request.GET.get("after")
+        cursor = Cursor.parse(cursor_text) if cursor_text else None
+        model = _model(request)
+        reading = await in_database_thread(_find, principal, conversation_id, cursor)
+        if reading.done:
+            return HttpResponse(status=204)
+        release = take_stream_slot(principal)
+        streaming = False
+        try:
+            if reading.run_id is None:
+                ask = Ask(
+                    principal=principal,
+                    model=model,
+                    upstream=upstream_for(model),
+                    conversation_id=reading.conversation_id,
+                )
+                # What broke off is not asked again behind the reader's back: EventSource repeats by itself.
+                answering = await answer(ask, follow_any=True, again=False)
+                if answering is None:
+                    return HttpResponse(status=204)
+                reading = _Reading(reading.conversation_id, answering.run_id)
+            response = await _streamed(reading, release)
+            streaming = response.streaming
+            return response
+        finally:
+            if not streaming:
+                release()
+
+
+def _model(request: HttpRequest) -> str:
+    model = request.GET.get("model", "default")
+    if not model or len(model) > 200 or not model.isprintable():
+        raise BadRequest("'model' must be the name of a model.", param="model")
+    return settings.DEFAULT_MODEL if model == "default" else model
+
+
+def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> _Reading:
+    """Return what a reader with this cursor still has to read; raises for what is not its caller's."""
+    conversation = conversation_of(principal, conversation_id)
+    if cursor is None:
+        return _Reading(conversation.pk)
+    run = Run.objects.select_related("message").filter(pk=cursor.run_id, conversation=conversation).first()
+    if run is None:
+        raise Http404
+    if run.state == Run.State.RUNNING or _missed(run, cursor):
+        return _Reading(conversation.pk, run.pk, cursor)
+    # A reader that comes back to an answer it has seen the end of asks for nothing: never a second bill.
+    return _Reading(conversation.pk, done=run.message_id == conversation.head_id)
+
+
+def _missed(run: Run, cursor: Cursor) -> bool:
+    """Tell whether a run that is over said anything after `cursor`, its error included."""
+    content = run.message.content if run.message else ""
+    if cursor.end < len(content):
+        return True
+    if run.state == Run.State.COMPLETE:
+        return False
+    last = Chunk.objects.filter(run=run).order_by("-seq").values_list("seq", flat=True).first()
+    if last is None and content:
+        return False  # the pieces are gone since long: so is this reader's stream
+    return cursor.seq <= (last or 0)
+
+
+async def _streamed(reading: _Reading, release: Callable[[], None]) -> HttpResponseBase:
+    assert reading.run_id is not None
+    events = subscribe(reading.run_id, after=reading.after, idle=sse.idle_seconds())
+    first = await anext(events)
+    if isinstance(first, Ended) and first.status != "complete" and reading.after is None:
+        return problem_response(problem_of_end(first), render)
+    wire = TokenStream(reading.run_id, reading.after)
+    frames = _opened(wire, sse.encode(_chain(first, events), wire.frame))
+    return sse.event_stream(frames, headers={"X-Run-Id": str(reading.run_id)}, on_close=release)
+
+
+async def _opened(wire: TokenStream, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield wire.opening()
+    async for frame in frames:
+        yield frame
+
+
+async def _chain(
+    first: ReaderEvent | Quiet, rest: AsyncIterator[ReaderEvent | Quiet]
+) -> AsyncIterator[ReaderEvent | Quiet]:
+    yield first
+    if not isinstance(first, Ended):
+        async for event in rest:
+            yield event

@@ -1,0 +1,159 @@
+"""The stream as EventSource meets it: it comes back by itself, and must not pay twice for that."""
+
+from __future__ import annotations
+
+import threading
+
+from chatservice.dialects.chat.tests.chatting import ask, read, read_until, start, text_of
+from chatservice.testing import ServiceTestCase, wait_until
+from conversations.models import Message
+
+SLOW = "fake/slow:20ms:40"
+
+
+class StreamTest(ServiceTestCase):
+    def asked(self, marker: str) -> list:
+        """The completions the upstream was asked for with `marker` among the messages."""
+        return [post for post in self.upstream.billable_posts if marker in str(post.body["messages"])]
+
+    def answers_in(self, path: str) -> int:
+        return Message.objects.of(path.rsplit("/", 1)[1]).answers().count()
+
+    def test_the_stream_says_what_is_stored(self):
+        path = start(self.alice.http)
+        text = text_of(read(self.alice.http, path, model="fake/ok"))
+        self.assertEqual(text, "Hello wörld 🙂!")
+        self.assertEqual(self.alice.http.get(f"{path}/messages").json()[1]["content"], text)
+
+    def test_newlines_and_leading_spaces_survive(self):
+        path = start(self.alice.http, " a\n\n  b\n")
+        text = text_of(read(self.alice.http, path, model="echo"))
+        self.assertEqual(text, self.alice.http.get(f"{path}/messages").json()[1]["content"])
+        self.assertIn("a\n\n  b", text)
+
+    def test_an_answered_question_gets_204_and_is_not_answered_again(self):
+        path = start(self.alice.http)
+        events = read(self.alice.http, path, model="fake/ok")
+        for headers in ({}, {"Last-Event-ID": events[-1]["id"]}):
+            response = self.alice.http.get(f"{path}/stream", headers=headers)
+            self.assertEqual((response.status_code, response.content), (204, b""))
+        self.assertEqual(self.answers_in(path), 1)
+
+    def test_an_empty_conversation_gets_204(self):
+        self.assertEqual(self.alice.http.get(f"{start(self.alice.http, '')}/stream").status_code, 204)
+
+    def test_a_reader_that_comes_back_during_the_run_misses_nothing(self):
+        path = start(self.alice.http, "coming back early")
+        first = read_until(self.alice.http, path, 30, model=SLOW)
+        rest = read(self.alice.http, path, after=first[-1]["id"], model=SLOW)
+        self.assertEqual(text_of(first) + text_of(rest), "token " * 40)
+        self.assertEqual(len(self.asked("coming back early")), 1)
+
+    def test_a_reader_that_comes_back_after_the_run_gets_what_it_missed_then_204(self):
+        path = start(self.alice.http, "coming back late")
+        first = read_until(self.alice.http, path, 30, model=SLOW)
+        wait_until(lambda: len(self.alice.http.get(f"{path}/messages").json()) == 2, what="the end of the answer")
+        rest = read(self.alice.http, path, after=first[-1]["id"], model=SLOW)
+        self.assertEqual(text_of(first) + text_of(rest), "token " * 40)
+        last = self.alice.http.get(f"{path}/stream", headers={"Last-Event-ID": rest[-1]["id"]})
+        self.assertEqual(last.status_code, 204)
+        self.assertEqual(len(self.asked("coming back late")), 1)
+
+    def test_a_reader_without_a_cursor_joins_the_run_from_its_start(self):
+        path = start(self.alice.http, "joining")
+        read_until(self.alice.http, path, 30, model=SLOW)
+        self.assertEqual(text_of(read(self.alice.http, path, model=SLOW)), "token " * 40)
+        self.assertEqual(len(self.asked("joining")), 1)
+
+    def test_parallel_streams_are_billed_once_and_read_the_same(self):
+        path = start(self.alice.http, "all at once")
+        barrier = threading.Barrier(12)
+        texts: list[str] = []
+
+        def follow() -> None:
+            barrier.wait()
+            texts.append(text_of(read(self.alice.http, path, model="fake/slow:5ms:20")))
+
+        threads = [threading.Thread(target=follow) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        self.assertEqual(texts, ["token " * 20] * 12)
+        self.assertEqual(len(self.asked("all at once")), 1)
+        self.assertEqual(self.answers_in(path), 1)
+
+    def test_parallel_streams_of_an_instant_answer_are_billed_once(self):
+        path = start(self.alice.http, "in no time")
+        barrier = threading.Barrier(12)
+        statuses: list[int] = []
+
+        def follow() -> None:
+            barrier.wait()
+            for _ in range(3):
+                statuses.append(self.alice.http.get(f"{path}/stream", params={"model": "fake/ok"}).status_code)
+
+        threads = [threading.Thread(target=follow) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        self.assertEqual(len(statuses), 36)
+        self.assertLessEqual(set(statuses), {200, 204})
+        self.assertEqual(len(self.asked("in no time")), 1)
+
+    def test_a_message_sent_during_the_answer_is_answered_by_the_next_stream(self):
+        path = start(self.alice.http, "first question")
+        first = read_until(self.alice.http, path, 30, model=SLOW)
+        ask(self.alice.http, path, "second question")
+        rest = read(self.alice.http, path, after=first[-1]["id"], model=SLOW)
+        self.assertEqual(text_of(first) + text_of(rest), "token " * 40)
+        self.assertEqual(text_of(read(self.alice.http, path, after=rest[-1]["id"], model="fake/ok")), "Hello wörld 🙂!")
+        roles = [message["role"] for message in self.alice.http.get(f"{path}/messages").json()]
+        self.assertEqual(roles, ["user", "assistant", "user", "assistant"])
+
+    def test_a_failure_before_the_first_word_has_its_own_status_and_can_be_tried_again(self):
+        path = start(self.alice.http)
+        failed = self.alice.http.get(f"{path}/stream", params={"model": "fake/http-500"})
+        self.assertEqual(failed.status_code, 502)
+        self.assertEqual(set(failed.json()["error"]), {"code", "message"})
+        self.assertEqual(len(self.alice.http.get(f"{path}/messages").json()), 1)
+        self.assertEqual(text_of(read(self.alice.http, path, model="fake/ok")), "Hello wörld 🙂!")
+
+    def test_a_failure_during_the_stream_is_an_error_event_and_never_asked_again_by_itself(self):
+        path = start(self.alice.http, "breaking off")
+        events = read(self.alice.http, path, model="fake/truncated")
+        self.assertEqual(text_of(events), "Hello")
+        self.assertEqual(events[-1]["event"], "error")
+        self.assertIn("upstream_truncated", events[-1]["data"])
+        again = read(self.alice.http, path, after=events[-2]["id"])
+        self.assertEqual([event.get("event") for event in again], ["error"])
+        for headers in ({"Last-Event-ID": events[-1]["id"]}, {}):
+            self.assertEqual(self.alice.http.get(f"{path}/stream", headers=headers).status_code, 204)
+        self.assertEqual(len(self.asked("breaking off")), 1)
+        self.assertEqual(self.alice.http.get(f"{path}/messages").json()[1]["content"], "Hello")
+
+    def test_a_bad_cursor_is_refused_before_any_header_of_a_stream(self):
+        path = start(self.alice.http)
+        mine = read(self.alice.http, path, model="fake/ok")[-1]["id"]
+        for cursor in ("-1", "1e9", "../x", "x" * 10_000, mine + "0" * 12, "%00"):
+            response = self.alice.http.get(f"{path}/stream", headers={"Last-Event-ID": cursor})
+            self.assertEqual((response.status_code, response.json()["error"]["code"]), (400, "bad_cursor"), cursor[:20])
+
+    def test_a_cursor_of_another_conversation_is_unknown(self):
+        theirs = read(self.bob.http, start(self.bob.http), model="fake/ok")[-1]["id"]
+        path = start(self.alice.http)
+        response = self.alice.http.get(f"{path}/stream", headers={"Last-Event-ID": theirs})
+        self.assertEqual(response.status_code, 404)
+        self.assertEqual(self.answers_in(path), 0)
+
+    def test_a_reset_stops_the_answer_and_its_upstream(self):
+        path = start(self.alice.http, "to be stopped")
+        read_until(self.alice.http, path, 12, model="fake/slow:50ms:600")
+        self.assertEqual(self.alice.http.delete(path).status_code, 200)
+        [post] = self.asked("to be stopped")
+        wait_until(lambda: post.hung_up is not None, timeout=1, what="the upstream's hang-up")
+        self.assertEqual(self.alice.http.get(f"{path}/messages").json(), [])
+        self.assertEqual(self.alice.http.get(f"{path}/stream").status_code, 204)
+        ask(self.alice.http, path, "and now?")
+        self.assertEqual(text_of(read(self.alice.http, path, model="fake/ok")), "Hello wörld 🙂!")

@@ -1,0 +1,15 @@
+"""Where the chat API answers, below `/chat/`."""
+
+from django.urls import path
+
+from chatservice.dialects.chat import streaming, views
+
+app_name = "chat"
+
+urlpatterns = [
+    path("conversation", views.ConversationsView.as_view(), name="conversation-create"),
+    path("conversation/<str:conversation_id>", views.ConversationView.as_view(), name="conversation-detail"),
+    path("conversation/<str:conversation_id>/message", views.MessageView.as_view(), name="message-create"),
+    path("conversation/<str:conversation_id>/messages", views.MessagesView.as_view(), name="message-list"),
+    path("conversation/<str:conversation_id>/stream", streaming.StreamView.as_view(), name="stream"),
+]

@@ -1,0 +1,150 @@
+"""The chat API's conversations and messages; streaming.py has the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+from accounts.database import in_database_thread
+from accounts.principal import Principal
+from chatservice.dialects.base import AsyncAPIView, json_response
+from chatservice.dialects.chat import serializers
+from chatservice.dialects.chat.documentation import CONVERSATION_ID, MESSAGE, MESSAGES, errors
+from chatservice.dialects.chat.errors import render
+from chatservice.dialects.json_body import read_object
+from chatservice.dialects.problems import BadRequest
+from completions.models import Run
+from completions.stopping import stop_and
+from conversations import services
+from conversations.lookup import conversation_of, said_in
+from conversations.models import Conversation, Message
+
+RESET = "Conversation reset successfully"
+
+
+class ChatView(AsyncAPIView):
+    render = staticmethod(render)
+    # No HEAD: it would run the GET, and here a GET creates or asks a model.
+    http_method_names = ["get", "post", "delete", "options"]
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = await super().dispatch(request, *args, **kwargs)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def refuse_speculation(request: HttpRequest) -> None:
+    """Refuse a GET with consequences that nobody meant: a browser's guess, or another site's link."""
+    purposes = f"{request.headers.get('sec-purpose', '')} {request.headers.get('purpose', '')}".lower()
+    if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
+        raise BadRequest("This must not be prefetched: it would create something.", code="prefetch_refused", status=403)
+    if request.headers.get("sec-fetch-site", "").lower() == "cross-site":
+        raise BadRequest("Another site must not request this.", code="cross_site_refused", status=403)
+
+
+class ConversationsView(ChatView):
+    @extend_schema(
+        operation_id="create_conversation",
+        summary="Create a conversation",
+        description="Creates at every call, and is never cached. Refused to HEAD, prefetches and other sites.",
+        responses={200: serializers.ConversationShape, **errors(401, 403, 422)},
+    )
+    async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
+        refuse_speculation(request)
+        conversation = await in_database_thread(_start, principal)
+        return json_response(serializers.ConversationShape(conversation).data)
+
+
+class ConversationView(ChatView):
+    @extend_schema(
+        operation_id="get_conversation",
+        summary="An existing conversation",
+        parameters=[CONVERSATION_ID],
+        responses={200: serializers.ConversationShape, **errors(401, 404)},
+    )
+    async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
+        conversation = await in_database_thread(conversation_of, principal, conversation_id)
+        return json_response(serializers.ConversationShape(conversation).data)
+
+    @extend_schema(
+        operation_id="reset_conversation",
+        summary="Delete all messages and keep the conversation",
+        description="An answer that is being written is stopped first.",
+        parameters=[CONVERSATION_ID],
+        responses={200: serializers.ResetShape, **errors(401, 404)},
+        examples=[OpenApiExample("reset", {"message": RESET}, response_only=True, status_codes=["200"])],
+    )
+    async def delete(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
+        conversation = await in_database_thread(conversation_of, principal, conversation_id)
+        runs = Run.objects.filter(conversation=conversation)
+        await stop_and(runs, lambda: services.reset_conversation(conversation=conversation))
+        return json_response({"message": RESET})
+
+
+class MessageView(ChatView):
+    @extend_schema(
+        operation_id="send_message",
+        summary="Store a user message",
+        description="Only stores it. `GET .../stream` has the answer.",
+        parameters=[CONVERSATION_ID],
+        request=serializers.NewMessage,
+        responses={201: serializers.MessageShape, **errors(400, 401, 404, 413, 415, 422)},
+        examples=[
+            OpenApiExample("question", {"content": "Hello, how are you?"}, request_only=True),
+            OpenApiExample("stored", MESSAGE, response_only=True, status_codes=["201"]),
+        ],
+    )
+    async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
+        conversation = await in_database_thread(conversation_of, principal, conversation_id)
+        sent = serializers.NewMessage(data=read_object(request))
+        sent.is_valid(raise_exception=True)
+        message = await in_database_thread(_store, conversation, sent.validated_data["content"])
+        return json_response(serializers.MessageShape(message).data, 201)
+
+
+class MessagesView(ChatView):
+    @extend_schema(
+        operation_id="list_messages",
+        summary="All messages, oldest first",
+        description="An answer is listed once it says something and is no longer being written.",
+        parameters=[
+            CONVERSATION_ID,
+            OpenApiParameter("limit", int, description="so many at most, 1 to 100; all when it is not given"),
+            OpenApiParameter("page", int, description="which so many, from 1"),
+        ],
+        responses={200: serializers.MessageShape(many=True), **errors(400, 401, 404)},
+        examples=[OpenApiExample("two messages", MESSAGES, response_only=True, status_codes=["200"])],
+    )
+    async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
+        conversation = await in_database_thread(conversation_of, principal, conversation_id)
+        window = _window(request)
+        messages = await in_database_thread(said_in, conversation)
+        response = json_response(serializers.MessageShape(messages[window], many=True).data)
+        response.headers["X-Total-Count"] = str(len(messages))
+        return response
+
+
+def _start(principal: Principal) -> Conversation:
+    return services.start_conversation(owner_id=principal.user_id)
+
+
+def _store(conversation: Conversation, content: str) -> Message:
+    return services.append_message(conversation=conversation, role=Message.Role.USER, content=content)
+
+
+def _window(request: HttpRequest) -> slice:
+    """Return which messages `?limit=&page=` ask for; raises BadRequest."""
+    if "limit" not in request.GET and "page" not in request.GET:
+        return slice(None)
+    limit = _number(request, "limit", default=100, most=100)
+    page = _number(request, "page", default=1, most=1_000_000)
+    return slice((page - 1) * limit, page * limit)
+
+
+def _number(request: HttpRequest, name: str, *, default: int, most: int) -> int:
+    text = request.GET.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        raise BadRequest(f"'{name}' must be a whole number from 1 to {most}.", param=name)
+    return int(text)
