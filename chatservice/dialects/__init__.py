@@ -9,10 +9,17 @@ from __future__ import annotations
 DIALECTS = {
     "chat_v1": "v1/chat/",
     "openai_v1": "v1/",
+    "chat": "chat/",
+    "resources": "",
 }
+# What is no API: a dialect at the root does not answer for these.
+PAGES = ("admin", "docs", "healthz", "readyz", "schema", "static")
 
 
 def dialect_of(path: str) -> str | None:
     """Return the folder of the dialect that `path` belongs to: the one with the longest mount."""
-    owners = [name for name, mount in DIALECTS.items() if path.lstrip("/").startswith(mount)]
+    path = path.strip("/") + "/"
+    if path.partition("/")[0] in PAGES:
+        return None
+    owners = [name for name, mount in DIALECTS.items() if path.startswith(mount)]
     return max(owners, key=lambda name: len(DIALECTS[name]), default=None)

@@ -1,0 +1,58 @@
+"""What the views of this dialect share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.serializers import Serializer
+
+from accounts.guests import shares_local_space
+from accounts.principal import Principal
+from chatservice.dialects.base import AsyncAPIView, DialectMixin
+from chatservice.dialects.resources.errors import render
+
+
+def valid(kind: type[Serializer], data: Any) -> dict[str, Any]:
+    """Return what `kind` makes of `data`; raises ValidationError."""
+    serializer = kind(data=data)
+    serializer.is_valid(raise_exception=True)
+    return serializer.validated_data
+
+
+def refuse_strangers(principal: Principal) -> None:
+    """A guest among strangers may use what it knows the id of, and list nothing."""
+    if not shares_local_space(principal):
+        raise PermissionDenied("Without a key you find what you know the id of; lists need a key.")
+
+
+class ResourceMixin(DialectMixin):
+    """For the synchronous views: rows in, rows out."""
+
+    render = staticmethod(render)
+    request: Any
+
+    @property
+    def principal(self) -> Principal:
+        return self.request.user
+
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})  # type: ignore[attr-defined]
+
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+class ResourceView(AsyncAPIView):
+    """For the views that wait for a model."""
+
+    render = staticmethod(render)
+    http_method_names = ["get", "post", "options"]
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = await super().dispatch(request, *args, **kwargs)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response

@@ -1,0 +1,68 @@
+"""What the OpenAPI document of this dialect repeats: errors, parameters, examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from chatservice.dialects.resources.serializers import ResourceError
+
+DESCRIPTIONS = {
+    400: "The request is not valid",
+    401: "No valid key, and guests are not admitted",
+    403: "Not allowed with these credentials",
+    404: "Unknown, or somebody else's",
+    409: "In conflict with what is there: busy, nothing to answer, or a name that is taken",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "A limit is reached, or the Idempotency-Key belongs to another request",
+    429: "Too many requests",
+    502: "The model's server failed",
+    503: "The service is restarting",
+    504: "The model's server did not answer in time",
+}
+READ = (400, 401, 404, 429)
+WRITE = (*READ, 403, 409, 413, 415, 422)
+GENERATE = (*WRITE, 502, 503, 504)
+
+PK = "01890a5d-ac96-774b-bcce-b302099a8056"
+RUN = "01890a5dac96774bbcceb302099a8057"
+NOT_FOUND = OpenApiExample("error", {"error": {"code": "not_found", "message": "Not found."}}, response_only=True)
+
+CONVERSATION_ID = OpenApiParameter("conversation_id", str, OpenApiParameter.PATH, description="the conversation's id")
+NUMBER = OpenApiParameter("number", str, OpenApiParameter.PATH, description="the message's number, from 1")
+NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="the account's username or id")
+RUN_ID = OpenApiParameter("run_id", str, OpenApiParameter.PATH, description="as in X-Run-Id")
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="the same key is the same answer, billed once"
+)
+LIMIT = OpenApiParameter("limit", int, description="so many at most, 1 to 100")
+PAGE = OpenApiParameter("page", int, description="which so many, from 1")
+
+EVENT = '{"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":"Hello"}}]}'
+LAST = '{"choices":[{"finish_reason":"stop","index":0,"delta":{"role":"assistant","content":""}}]}'
+STREAM = f"id: {RUN}.1.5\ndata: {EVENT}\n\nid: {RUN}.1.5\ndata: {LAST}\n\ndata: [DONE]\n\n"
+COMPLETION = {
+    "choices": [
+        {"finish_reason": "stop", "index": 0, "message": {"role": "assistant", "content": "Hello! How can I help?"}}
+    ]
+}
+
+
+def errors(statuses: tuple[int, ...]) -> dict[int, Any]:
+    """Return the documented error answers with these statuses."""
+    return {
+        status: OpenApiResponse(
+            ResourceError, description=DESCRIPTIONS[status], examples=[NOT_FOUND] if status == 404 else None
+        )
+        for status in sorted(set(statuses))
+    }
+
+
+def request_example(value: Any, name: str = "request") -> OpenApiExample:
+    return OpenApiExample(name, value, request_only=True)
+
+
+def answer_example(value: Any, status: int = 200, name: str = "answer") -> OpenApiExample:
+    return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])

@@ -1,0 +1,14 @@
+"""Problems in this dialect's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatservice.dialects.problems import Problem
+
+
+def render(problem: Problem) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": problem.code, "message": problem.message}
+    if problem.details:
+        error["details"] = problem.details
+    return {"error": error}

@@ -1,0 +1,115 @@
+"""`/conversations/{id}/messages`: what was said, by number."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chatservice.dialects.problems import BadRequest
+from chatservice.dialects.resources import serializers
+from chatservice.dialects.resources.base import ResourceMixin, valid
+from chatservice.dialects.resources.documentation import (
+    CONVERSATION_ID,
+    NUMBER,
+    READ,
+    answer_example,
+    errors,
+    request_example,
+)
+from chatservice.dialects.resources.pagination import WholeOrPages
+from conversations import services
+from conversations.lookup import conversation_of, message_at, said_in
+from conversations.models import Conversation, Message
+from conversations.viewsets import OwnedMessageViewSet
+
+PRINTED = {"role": "user", "content": "Tell me a joke"}
+
+
+class MessagesView(ResourceMixin, OwnedMessageViewSet):
+    serializer_class = serializers.MessageShape
+    pagination_class = WholeOrPages
+
+    def conversation(self) -> Conversation:
+        return conversation_of(self.principal, self.kwargs["conversation_id"])
+
+    def get_object(self) -> Message:
+        return message_at(self.conversation(), self.kwargs["number"])
+
+    @extend_schema(
+        operation_id="list_messages",
+        summary="The messages of a conversation, oldest first",
+        description="Those of the shown branch; an answer once it says something.",
+        parameters=[CONVERSATION_ID],
+        responses={200: serializers.MessageShape(many=True), **errors(READ)},
+        examples=[answer_example({"id": 1, **PRINTED})],
+    )
+    def list(self, request: Request, conversation_id: str) -> Response:
+        page = self.paginate_queryset(said_in(self.conversation()))
+        return self.get_paginated_response(serializers.MessageShape(page, many=True).data)
+
+    @extend_schema(
+        operation_id="create_message",
+        summary="Append a message, without asking for an answer",
+        parameters=[CONVERSATION_ID],
+        request=serializers.NewMessage,
+        responses={201: serializers.MessageShape, **errors((*READ, 413, 415, 422))},
+        examples=[request_example(PRINTED), answer_example({"id": 1, **PRINTED}, 201)],
+    )
+    def create(self, request: Request, conversation_id: str) -> Response:
+        conversation = self.conversation()
+        sent = valid(serializers.NewMessage, request.data)
+        message = services.append_message(conversation=conversation, **sent)
+        return Response(serializers.MessageShape(message).data, status=201)
+
+    @extend_schema(
+        operation_id="get_message",
+        summary="One message, on whatever branch",
+        parameters=[CONVERSATION_ID, NUMBER],
+        responses={200: serializers.MessageShape, **errors(READ)},
+    )
+    def retrieve(self, request: Request, conversation_id: str, number: str) -> Response:
+        return Response(serializers.MessageShape(self.get_object()).data)
+
+    @extend_schema(
+        operation_id="replace_message",
+        summary="Say something else in place of a message",
+        description="A new message with a new number, on a branch of its own, which is shown from now on.",
+        parameters=[CONVERSATION_ID, NUMBER],
+        request=serializers.MessageChange,
+        responses={200: serializers.MessageShape, **errors((*READ, 409, 413, 415, 422))},
+        examples=[request_example(PRINTED)],
+    )
+    def update(self, request: Request, conversation_id: str, number: str) -> Response:
+        message = self.get_object()
+        sent = valid(serializers.MessageChange, request.data)
+        if sent.get("role", message.role) != message.role:
+            wanted = "The role of a message does not change."
+            raise BadRequest(wanted, code="validation_error", param="role", details={"role": [wanted]})
+        if message.status == Message.Status.IN_PROGRESS:
+            raise services.Busy("This message is still being written; stop it first.")
+        edited = services.edit_message(message=message, content=sent["content"])
+        return Response(serializers.MessageShape(edited).data)
+
+    @extend_schema(
+        operation_id="update_message",
+        summary="Say something else in place of a message",
+        description="A new message with a new number, on a branch of its own, which is shown from now on.",
+        parameters=[CONVERSATION_ID, NUMBER],
+        request=serializers.MessageChange,
+        responses={200: serializers.MessageShape, **errors((*READ, 409, 413, 415, 422))},
+        examples=[request_example({"content": "Tell me a better joke"})],
+    )
+    def partial_update(self, request: Request, conversation_id: str, number: str) -> Response:
+        return self.update(request, conversation_id, number)
+
+    @extend_schema(
+        operation_id="delete_message",
+        summary="Delete one message",
+        description="What was said after it stays.",
+        parameters=[CONVERSATION_ID, NUMBER],
+        responses={204: None, **errors((401, 404, 409, 429))},
+    )
+    def destroy(self, request: Request, conversation_id: str, number: str) -> Response:
+        self.perform_destroy(self.get_object())
+        return Response(status=204)

@@ -1,0 +1,109 @@
+"""`/runs`: how an answer is doing, following it again, stopping it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+from accounts.database import in_database_thread
+from accounts.guests import as_id
+from accounts.principal import Principal
+from chatservice.dialects.base import json_response
+from chatservice.dialects.resources import serializers
+from chatservice.dialects.resources.base import ResourceView
+from chatservice.dialects.resources.documentation import READ, RUN_ID, STREAM, errors
+from chatservice.dialects.resources.replies import streamed
+from completions import services
+from completions.cursors import BadCursor, Cursor
+from completions.models import Run
+from completions.readers import wait_for_end
+from completions.slots import take_stream_slot
+
+PATIENCE = 5.0  # seconds to wait for a stopped run to be over
+
+
+class RunView(ResourceView):
+    @extend_schema(
+        operation_id="get_run",
+        summary="How an answer is doing",
+        parameters=[RUN_ID],
+        responses={200: serializers.RunShape, **errors((401, 404, 429))},
+    )
+    async def get(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
+        run = await in_database_thread(_run_of, principal, run_id)
+        return json_response(_shape(run))
+
+
+class CancelView(ResourceView):
+    @extend_schema(
+        operation_id="cancel_run",
+        summary="Stop an answer and keep what it said",
+        description="One that is over stays as it is; the answer says how that was.",
+        parameters=[RUN_ID],
+        request=None,
+        responses={200: serializers.RunShape, **errors((401, 404, 429))},
+    )
+    async def post(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
+        run = await in_database_thread(_run_of, principal, run_id)
+        if run.state == Run.State.RUNNING:
+            await services.cancel(run.pk)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await wait_for_end(run.pk)
+            except TimeoutError:
+                pass  # it is on its way: the answer says how far it is
+            run = await in_database_thread(_run_of, principal, run_id)
+        return json_response(_shape(run))
+
+
+class RunStreamView(ResourceView):
+    @extend_schema(
+        operation_id="follow_run",
+        summary="Follow an answer, from its start or after a frame",
+        parameters=[
+            RUN_ID,
+            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="continue after this frame"),
+            OpenApiParameter("after", str, description="the same, for clients that cannot set the header"),
+        ],
+        responses={
+            (200, "text/event-stream"): OpenApiTypes.STR,
+            **errors((*READ, 409, 502, 504)),
+        },
+        examples=[OpenApiExample("frames", STREAM, response_only=True, status_codes=["200"])],
+    )
+    async def get(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponseBase:
+        run = await in_database_thread(_run_of, principal, run_id)
+        text = request.headers.get("last-event-id") or request.GET.get("after")
+        cursor = Cursor.parse(text) if text else None
+        if cursor is not None and cursor.run_id != run.pk:
+            raise BadCursor("This cursor belongs to another answer.")
+        release = take_stream_slot(principal)
+        streaming = False
+        try:
+            response = await streamed(run.pk, cursor, release)
+            streaming = response.streaming
+        finally:
+            if not streaming:
+                release()
+        response.headers["X-Run-Id"] = str(run.pk)
+        return response
+
+
+def _run_of(principal: Principal, text: str) -> Run:
+    pk = as_id(text)
+    run = services.runs_of(principal).select_related("message").filter(pk=pk).first() if pk else None
+    if run is None:
+        raise Http404
+    return run
+
+
+def _shape(run: Run) -> dict[str, object]:
+    return {
+        "id": str(run.pk),
+        "status": run.state,
+        "conversation_id": str(run.conversation_id) if run.conversation_id else None,
+        "message_id": run.message.position if run.message else None,
+    }

@@ -1,0 +1,240 @@
+"""The shapes of this dialect, as seeds 3 and 4 print them. Unknown fields in a request are ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from accounts.models import User
+from accounts.services import MAX_PASSWORD
+from conversations.models import Conversation
+
+MASK = "********"
+TITLE_CHARS = min(settings.LIMIT_TITLE_CHARS or 200, 200)
+ROLES = ("user", "assistant", "system")
+ROLE = "user, assistant or system; developer, tool or function where another API stored that"
+
+
+class Text(serializers.CharField):
+    """A text as it was sent, spaces and all; a number is none."""
+
+    def __init__(self, *, limit: int = 0, **options: Any) -> None:
+        super().__init__(max_length=limit or None, trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if not self.allow_blank and not data.strip():
+            self.fail("blank")
+        return super().to_internal_value(data)
+
+
+class Boolean(serializers.BooleanField):
+    """True or false, and not what only reads like it."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+def said_field() -> Text:
+    return Text(limit=settings.LIMIT_MESSAGE_CHARS)
+
+
+def model_field() -> Text:
+    return Text(limit=200, required=False, help_text="the configured model by default")
+
+
+class ErrorDetail(serializers.Serializer):
+    code = serializers.CharField()
+    message = serializers.CharField()
+    details = serializers.DictField(required=False, help_text="what is wrong with each field")
+
+
+class ResourceError(serializers.Serializer):
+    error = ErrorDetail()
+
+
+# --- Users
+
+
+class NewUser(serializers.Serializer):
+    username = Text(limit=150)
+    password = Text(limit=MAX_PASSWORD)
+
+
+class UserChange(serializers.Serializer):
+    username = Text(limit=150, required=False)
+    password = Text(limit=MAX_PASSWORD, required=False)
+    current_password = Text(
+        limit=MAX_PASSWORD,
+        required=False,
+        help_text="needed to change the password of an account that has one",
+    )
+
+
+class UserReplacement(UserChange):
+    username = Text(limit=150)
+    password = Text(limit=MAX_PASSWORD)
+
+
+class UserShape(serializers.Serializer):
+    id = serializers.UUIDField()
+    username = serializers.CharField()
+    created_at = serializers.DateTimeField(source="date_joined")
+
+
+class CreatedUser(serializers.Serializer):
+    id = serializers.UUIDField()
+    username = serializers.CharField()
+    password = serializers.CharField(help_text="masked: the secret is never returned")
+
+    def to_representation(self, instance: User) -> dict[str, str]:
+        return {"id": str(instance.pk), "username": instance.username, "password": MASK}
+
+
+# --- Conversations
+
+
+class LabelledSerializer(serializers.Serializer):
+    """`end_user` is there only where the client gave a `user_id` that is a label."""
+
+    def to_representation(self, instance: Conversation) -> dict[str, Any]:
+        shape = super().to_representation(instance)
+        if not shape["end_user"]:
+            del shape["end_user"]
+        return shape
+
+
+class CreatedConversation(LabelledSerializer):
+    id = serializers.UUIDField()
+    title = serializers.CharField()
+    user_id = serializers.UUIDField(source="owner_id", help_text="the account it belongs to")
+    end_user = serializers.CharField(required=False, help_text="the label given as user_id")
+
+
+class UserConversation(LabelledSerializer):
+    conversation_id = serializers.UUIDField(source="id")
+    title = serializers.CharField()
+    user_id = serializers.UUIDField(source="owner_id")
+    end_user = serializers.CharField(required=False)
+
+
+class ConversationShape(LabelledSerializer):
+    id = serializers.UUIDField()
+    conversation_id = serializers.UUIDField(source="id")
+    title = serializers.CharField()
+    user_id = serializers.UUIDField(source="owner_id")
+    end_user = serializers.CharField(required=False)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class Said(serializers.Serializer):
+    role = serializers.CharField(help_text=ROLE)
+    content = serializers.CharField(allow_blank=True)
+
+
+class ConversationHistory(ConversationShape):
+    messages = Said(many=True)
+
+
+class NewConversation(serializers.Serializer):
+    title = Text(limit=TITLE_CHARS, allow_blank=True, default="")
+    user_id = serializers.CharField(
+        max_length=200, allow_blank=True, default="", help_text="an account guests made, or a label; never an identity"
+    )
+
+
+class ConversationChange(serializers.Serializer):
+    title = Text(limit=TITLE_CHARS, allow_blank=True, required=False)
+    user_id = serializers.CharField(max_length=200, required=False, help_text="may be repeated, not changed")
+
+
+class ConversationReplacement(ConversationChange):
+    title = Text(limit=TITLE_CHARS, allow_blank=True)
+
+
+# --- Messages
+
+
+class MessageShape(serializers.Serializer):
+    id = serializers.IntegerField(source="position", help_text="the message's number in its conversation")
+    role = serializers.CharField(help_text=ROLE)
+    content = serializers.CharField(allow_blank=True)
+
+
+class NewMessage(serializers.Serializer):
+    role = serializers.ChoiceField(ROLES)
+    content = said_field()
+
+
+class MessageChange(serializers.Serializer):
+    role = serializers.ChoiceField(ROLES, required=False, help_text="may be repeated, not changed")
+    content = said_field()
+
+
+# --- Answers
+
+
+class CompleteRequest(serializers.Serializer):
+    stream = Boolean(default=False)
+    model = model_field()
+
+
+class Choice(serializers.Serializer):
+    finish_reason = serializers.CharField()
+    index = serializers.IntegerField()
+    message = Said()
+
+
+class Completion(serializers.Serializer):
+    choices = Choice(many=True)
+
+
+class StartRequest(serializers.Serializer):
+    user_id = serializers.CharField(max_length=200, allow_blank=True, default="", help_text="any text")
+    message = said_field()
+    model = model_field()
+
+
+class Started(serializers.Serializer):
+    conversation_id = serializers.UUIDField()
+    reply = serializers.CharField(allow_blank=True)
+
+
+class SendRequest(serializers.Serializer):
+    message = said_field()
+    model = model_field()
+
+
+class Reply(serializers.Serializer):
+    reply = serializers.CharField(allow_blank=True)
+
+
+class RunShape(serializers.Serializer):
+    id = serializers.UUIDField()
+    status = serializers.ChoiceField(["running", "complete", "cancelled", "interrupted", "failed"])
+    conversation_id = serializers.UUIDField(allow_null=True)
+    message_id = serializers.IntegerField(source="message.position", allow_null=True, help_text="the answer's number")
+
+
+# --- Search
+
+
+class SearchQuery(serializers.Serializer):
+    q = serializers.CharField(max_length=1000)
+
+
+class Hit(serializers.Serializer):
+    conversation_id = serializers.UUIDField()
+    message_id = serializers.IntegerField(help_text="the message's number in its conversation")
+    role = serializers.CharField(help_text=ROLE)
+    content = serializers.CharField()
+    snippet = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    score = serializers.FloatField()
+    match = serializers.CharField(help_text="what found it: text")
