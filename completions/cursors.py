@@ -6,7 +6,7 @@ import re
 import uuid
 from dataclasses import dataclass
 
-PATTERN = re.compile(r"([0-9a-f]{32})\.(\d{1,9})\.(\d{1,9})\Z")
+PATTERN = re.compile(r"([0-9a-f]{32})\.(\d{1,9})\.(\d{1,9})\Z", re.ASCII)
 
 
 class BadCursor(ValueError):
