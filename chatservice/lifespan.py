@@ -30,8 +30,7 @@ async def run(receive: Any, send: Any) -> None:
 
 async def stop() -> None:
     """Let what is being written finish for DRAIN_SECONDS, mark the rest, then let go of everything."""
-    services.drain()
-    until = time.monotonic() + settings.DRAIN_SECONDS
+    until = services.drain() + settings.DRAIN_SECONDS
     while LIVE and time.monotonic() < until:
         await asyncio.sleep(0.05)
     left = list(LIVE.values())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from django.conf import settings
 from django.db import connection
 
-from completions.services import reap
+from completions.services import prune_chunks, reap
 
 logger = logging.getLogger(__name__)
 
+PRUNE_SECONDS = 3600
 _started = threading.Lock()
 
 
@@ -24,9 +26,13 @@ def start_reaper() -> None:
 def _sweep_forever() -> None:
     # A thread, not a task: it must go on while the event loop is busy, and before its first request.
     pause = threading.Event()
+    pruned_at = 0.0
     while True:
         try:
             reap()
+            if time.monotonic() - pruned_at > PRUNE_SECONDS:
+                prune_chunks()
+                pruned_at = time.monotonic()
         except Exception as error:
             logger.warning("reaper: %s, trying again", type(error).__name__)
         finally:

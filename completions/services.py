@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import time
 import uuid
 from typing import Any
 
@@ -25,17 +27,19 @@ from conversations.models import Message
 
 logger = logging.getLogger(__name__)
 
-_draining = False
+_draining_since: float | None = None
 
 
-def drain() -> None:
-    """Accept nothing new from now on; what runs may finish."""
-    global _draining
-    _draining = True
+def drain() -> float:
+    """Accept nothing new from now on; what runs may finish. Returns since when, in monotonic seconds."""
+    global _draining_since
+    if _draining_since is None:
+        _draining_since = time.monotonic()
+    return _draining_since
 
 
 def is_draining() -> bool:
-    return _draining
+    return _draining_since is not None
 
 
 async def ask(question: Ask) -> Accepted:
@@ -43,7 +47,7 @@ async def ask(question: Ask) -> Accepted:
 
     Once this was called, the answer is produced and stored whatever becomes of the caller.
     """
-    if _draining:
+    if is_draining():
         raise ShuttingDown(retry_after=5)
     if settings.LIMIT_RUNS_PER_PROCESS and len(LIVE) >= settings.LIMIT_RUNS_PER_PROCESS:
         raise TooManyRuns("The service is writing as many answers as it can.", retry_after=1)
@@ -91,6 +95,17 @@ def reap() -> int:
     if reaped:
         logger.warning("%d runs without a producer were marked interrupted", reaped)
     return reaped
+
+
+def prune_chunks() -> int:
+    """Drop the pieces of answers finished CHUNK_HOURS ago: their text is in the message; returns how many."""
+    before = timezone.now() - dt.timedelta(hours=settings.CHUNK_HOURS)
+    old = Run.objects.filter(finished_at__lt=before, chunks__isnull=False).values_list("pk", flat=True).distinct()
+    dropped = 0
+    # Few at a time: a long delete would keep the writers of a file waiting.
+    while batch := list(old[:100]):
+        dropped += Chunk.objects.filter(run_id__in=batch).delete()[0]
+    return dropped
 
 
 def _orphans() -> list[uuid.UUID]:

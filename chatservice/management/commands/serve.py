@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management import call_command
@@ -33,12 +34,15 @@ class Command(BaseCommand):
         write(f"Admin:    {address}/admin/")
         write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")
         if settings.DEFAULT_UPSTREAM == "echo":
-            write("Model:    echo, the built-in offline one. set OPENAI_API_KEY or OPENAI_BASE_URL in .env for more.")
+            write(
+                "Model:    echo, built in and offline. OPENAI_API_KEY or OPENAI_BASE_URL in .env connect a real one."
+            )
         else:
-            write(f"Model:    {settings.DEFAULT_MODEL} at {settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]['base_url']}")
+            upstream = urlsplit(settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]["base_url"])
+            write(f"Model:    {settings.DEFAULT_MODEL} at {upstream.hostname}")
         self.stdout.flush()
         # The server takes this process's place: signals reach it, and nothing of the command stays in memory.
-        os.execv(sys.executable, [sys.executable, "-m", *server_command(host, port)])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-m", "chatservice.server"])  # noqa: S606
 
     def _introduce(self) -> None:
         """Make the first account and key, and print what cannot be shown again."""
@@ -49,16 +53,3 @@ class Command(BaseCommand):
         self.stdout.write(f"Staff:    {user.username}")
         self.stdout.write(f"Password: {password}")
         self.stdout.write(f"API key:  {key}")
-
-
-def server_command(host: str, port: int) -> list[str]:
-    """Return the production server's module and arguments; chatservice/benchmarks/README.md says why this one."""
-    return [
-        "uvicorn",
-        "chatservice.asgi:application",
-        *("--host", host, "--port", str(port)),
-        *("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"),
-        *("--no-access-log", "--no-server-header", "--log-level", "warning"),
-        *("--timeout-graceful-shutdown", str(int(settings.DRAIN_SECONDS))),
-        *("--ws-max-size", str(settings.LIMIT_WS_FRAME_BYTES), "--ws-max-queue", "16"),
-    ]
