@@ -12,6 +12,8 @@ import msgspec
 from django.conf import settings
 
 CODE_POINTS_OF_ID = 200
+TOO_LARGE = 4413
+"""The close code; uvicorn, which knows the limit too, is quicker and says 1009."""
 Identifier = Annotated[str, msgspec.Meta(max_length=CODE_POINTS_OF_ID)]
 
 
@@ -101,7 +103,7 @@ def read_frame(text: str | None) -> ClientFrame:
         raise BadFrame("Send text frames, not binary ones.", code="binary_frame")
     limit = settings.LIMIT_WS_FRAME_BYTES
     if limit and len(text) > limit // 4 and len(text.encode(errors="replace")) > limit:
-        raise BadFrame(f"A frame holds at most {limit} bytes.", code="frame_too_large", close=1009)
+        raise BadFrame(f"A frame holds at most {limit} bytes.", code="frame_too_large", close=TOO_LARGE)
     try:
         value = _decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:

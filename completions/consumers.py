@@ -39,7 +39,8 @@ QUEUE = 16
 FLOOD = 10
 """So many times the allowed frames in one second are abuse, not haste."""
 
-UNAUTHORIZED, TOO_SLOW, TOO_MANY, FAILED = 4401, 4408, 4429, 1011
+# Of an application's own: Daphne refuses to send most of the protocol's.
+UNAUTHORIZED, TOO_SLOW, TOO_MANY, FAILED = 4401, 4408, 4429, 4500
 
 
 class CompletionConsumer(AsyncWebsocketConsumer):
@@ -58,17 +59,18 @@ class CompletionConsumer(AsyncWebsocketConsumer):
         self._second = 0
         self._count = 0
         self._unwatch: Callable[[], None] | None = None
-        work = asyncio.ensure_future(super().__call__(scope, receive, send))
+        self._reading = asyncio.ensure_future(super().__call__(scope, receive, send))
         try:
-            # Not the loop alone: it may be waiting for room in the queue when the socket has to end.
-            await asyncio.wait([work, self._over], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            await asyncio.wait([self._reading, self._over], return_when=asyncio.FIRST_COMPLETED)
+            if self._closed:
+                await self._over  # somebody is still saying goodbye
+            elif not self._reading.cancelled():
+                self._reading.result()
         finally:
             self._closed = True
             self._let_go()
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         # Channels' own closes old database connections first, which is a thread for each frame; none is held here.
@@ -213,6 +215,10 @@ class CompletionConsumer(AsyncWebsocketConsumer):
         self._closed = True
         if self._session is not None:
             self._session.close()
+        if asyncio.current_task() is not self._reading:
+            # Granian sends no close frame while somebody waits for what the client says next.
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 if data is not None:
