@@ -320,12 +320,16 @@ def _throttle(
     if ready is None:
         return None
     stream = getattr(response.stream, "_stream", None)
-    connection = getattr(getattr(stream, "_aiohttp_response", None), "connection", None)
-    protocol = getattr(connection, "protocol", None)
-    if protocol is None:
+    answer = getattr(stream, "_aiohttp_response", None)
+    protocol = getattr(getattr(answer, "connection", None), "protocol", None)
+    if answer is None or protocol is None:
         return ready
 
     async def wait() -> None:
+        # All there, or broken off: aiohttp has nothing to pause, and the connection may be another run's by now.
+        if answer.content.is_eof() or answer.content.exception() is not None or not protocol.connected:
+            await ready()
+            return
         protocol.pause_reading()
         try:
             await ready()
