@@ -1,0 +1,289 @@
+"""What every dialect must keep, in its own words: inherit `DialectContract` and say how your API puts it.
+
+For tests only. A dialect's test gives the calls of its API as data and reads its answers; what must be
+true of them is here and in `contract_refusals.py`. What an API does not have is declared in `unsupported`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import httpx2
+
+from chatservice.testing import Person, ServiceTestCase, wait_until
+from completions.models import Run
+from conversations.models import Conversation, Message
+
+SLOW = "fake/slow:20ms:40"
+SLOW_TEXT = "token " * 40
+
+
+class Capability(StrEnum):
+    CREATE = "create an empty conversation"
+    LIST = "list conversations, a page at a time"
+    DELETE = "delete a conversation"
+    CANCEL = "stop an answer"
+    IDEMPOTENCY = "name a request by an Idempotency-Key"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of a dialect. `json` is None where there is no body."""
+
+    method: str
+    path: str
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def by(self, client: httpx2.Client, **headers: str) -> httpx2.Response:
+        return client.request(self.method, self.path, headers={**self.headers, **headers}, **self._body())
+
+    def opened_by(self, client: httpx2.Client) -> Any:
+        """Return the context of a response that is read as it comes."""
+        return client.stream(self.method, self.path, headers=dict(self.headers), **self._body())
+
+    def _body(self) -> dict[str, Any]:
+        return {} if self.json is None else {"json": self.json}
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.json}"
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A stream as its reader understood it. `ends` counts its terminal events, `code` is its error's."""
+
+    text: str
+    ends: int
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What somebody has, by id."""
+
+    conversation: str
+    message: str
+    run: str
+
+
+class DialectAdapter(ServiceTestCase):
+    """What a dialect's test says about its API."""
+
+    dialect: str
+    unsupported: frozenset[Capability] = frozenset()
+    # The last line of a stream that ended.
+    done = "data: [DONE]"
+    # Whether an answer that is not streamed keeps what was said before the upstream broke off.
+    keeps_partial_of_whole = True
+
+    def create_call(self, title: str) -> Call:
+        raise NotImplementedError
+
+    def list_call(self, *, page: int, limit: int) -> Call:
+        raise NotImplementedError
+
+    def delete_call(self, conversation: str) -> Call:
+        raise NotImplementedError
+
+    def cancel_call(self, ids: Ids) -> Call:
+        raise NotImplementedError
+
+    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+        """Ask and wait, in a new conversation of `person`."""
+        raise NotImplementedError
+
+    def stream_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+        """Ask and follow, in a new conversation of `person`."""
+        raise NotImplementedError
+
+    def created_id(self, response: httpx2.Response) -> str:
+        raise NotImplementedError
+
+    def listed(self, response: httpx2.Response) -> tuple[list[str], int]:
+        """Return the ids on a page, and how many there are in all."""
+        raise NotImplementedError
+
+    def answer_of(self, response: httpx2.Response) -> str:
+        """Return the text of an answer that was waited for."""
+        raise NotImplementedError
+
+    def streamed(self, body: str) -> Streamed:
+        raise NotImplementedError
+
+    def error_code(self, response: httpx2.Response) -> str:
+        """Check that this is an error in the dialect's exact shape, and return its code."""
+        raise NotImplementedError
+
+    def calls_with(self, ids: Ids) -> list[Call]:
+        """Return a call of every route that takes an id, and of every body that carries one."""
+        raise NotImplementedError
+
+    def wrong_calls(self) -> list[Call]:
+        """Return calls that this API must refuse: wrong types, values out of range, missing fields."""
+        raise NotImplementedError
+
+    # --- what the suite finds out for itself
+
+    def need(self, capability: Capability) -> None:
+        if capability in self.unsupported:
+            self.skipTest(f"{self.dialect} cannot {capability.value}")
+
+    def ids_of(self, person: Person) -> Ids:
+        """Return the ids of somebody's newest answer."""
+        run = Run.objects.filter(user=person.user).latest("id")
+        return Ids(str(run.conversation_id), str(run.message_id), str(run.pk))
+
+    def answer_by(self, person: Person) -> Message:
+        return Message.objects.filter(conversation__owner=person.user).answers().latest("id")
+
+    def stored_of(self, person: Person) -> tuple[Any, ...]:
+        """Return all that is stored of somebody, to be compared with later."""
+        return (
+            list(Conversation.objects.filter(owner=person.user).order_by("id").values()),
+            list(Message.objects.filter(conversation__owner=person.user).order_by("id").values()),
+            list(Run.objects.filter(user=person.user).order_by("id").values_list("id", "state")),
+        )
+
+    def settled(self, person: Person) -> Message:
+        """Return somebody's newest answer once nothing is written to it any more."""
+
+        def over() -> Message | None:
+            message = self.answer_by(person)
+            return message if message.status != Message.Status.IN_PROGRESS else None
+
+        message = wait_until(over, what="the end of the answer")
+        assert message is not None
+        return message
+
+
+class LifeContract(DialectAdapter):
+    """Create, list, page, ask, follow, stop, delete."""
+
+    def test_a_conversation_is_created_and_listed(self):
+        self.need(Capability.CREATE)
+        response = self.create_call("Holidays").by(self.alice.http)
+        self.assertEqual(response.status_code, 201, response.text)
+        pk = self.created_id(response)
+        self.assertEqual(Conversation.objects.get(pk=pk).owner_id, self.alice.user.pk)
+        self.need(Capability.LIST)
+        self.assertEqual(self.listed(self.list_call(page=1, limit=10).by(self.alice.http)), ([pk], 1))
+        self.assertEqual(self.listed(self.list_call(page=1, limit=10).by(self.bob.http)), ([], 0))
+
+    def test_pages_hold_everything_once(self):
+        self.need(Capability.LIST)
+        made = {self.created_id(self.create_call(f"Talk {n}").by(self.alice.http)) for n in range(5)}
+        seen: list[str] = []
+        for page, size in ((1, 2), (2, 2), (3, 1), (4, 0)):
+            ids, total = self.listed(self.list_call(page=page, limit=2).by(self.alice.http))
+            self.assertEqual((len(ids), total), (size, 5))
+            seen += ids
+        self.assertEqual((len(seen), set(seen)), (5, made))
+
+    def test_a_question_is_answered_and_both_are_kept(self):
+        response = self.send_call(self.alice, "What is a whale?").by(self.alice.http)
+        self.assertIn(response.status_code, (200, 201), response.text)
+        answer = self.answer_by(self.alice)
+        self.assertIn("What is a whale?", answer.content)
+        self.assertEqual(self.answer_of(response), answer.content)
+        self.assertEqual((answer.status, answer.finish_reason), ("complete", "stop"))
+        self.assertEqual((answer.parent.role, answer.parent.content), ("user", "What is a whale?"))
+
+    def test_a_stream_says_what_is_stored(self):
+        for model in ("default", "fake/ok", "fake/split", "fake/slow:1ms:60"):
+            with self.subTest(model):
+                response = self.stream_call(self.alice, "What is a wölf? 🐺", model=model).by(self.alice.http)
+                self.assertEqual(response.status_code, 200, response.text)
+                self.assertTrue(response.headers["content-type"].startswith("text/event-stream"))
+                answer = self.answer_by(self.alice)
+                streamed = self.streamed(response.text)
+                self.assertEqual(streamed, Streamed(answer.content, ends=1))
+                self.assertEqual((answer.status, bool(answer.content)), ("complete", True))
+
+    def test_when_the_stream_says_that_it_is_done_the_answer_is_stored(self):
+        for _ in range(5):
+            with self.stream_call(self.alice, "Quick!", model="fake/ok").opened_by(self.alice.http) as response:
+                for line in response.iter_lines():
+                    if line == self.done:
+                        self.assertEqual(self.answer_by(self.alice).status, "complete")
+                        break
+                else:
+                    self.fail("the stream never said that it was done")
+
+    def test_a_client_that_leaves_does_not_stop_the_answer(self):
+        with self.stream_call(self.alice, "Go on", model=SLOW).opened_by(self.alice.http) as response:
+            self.read_until(response, "token")
+        answer = self.settled(self.alice)
+        self.assertEqual(answer.status, "complete")
+        self.assertEqual(answer.content, SLOW_TEXT)
+
+    def test_a_stopped_answer_keeps_what_it_said(self):
+        self.need(Capability.CANCEL)
+        before = len(self.upstream.hangups)
+        with self.stream_call(self.alice, "Go on", model="fake/slow:20ms:1000").opened_by(self.alice.http) as response:
+            said = self.read_until(response, "token")
+            self.assertIn(self.cancel_call(self.ids_of(self.alice)).by(self.bob.http).status_code, (403, 404))
+            self.assertEqual(self.answer_by(self.alice).status, "in_progress")
+            stopped = self.cancel_call(self.ids_of(self.alice)).by(self.alice.http)
+            self.assertIn(stopped.status_code, (200, 202), stopped.text)
+            self.assertTrue(self.upstream.wait_for_hangup(before + 1, timeout=1.5), "the upstream goes on")
+            said += "".join(f"{line}\n" for line in self.lines)
+        answer = self.settled(self.alice)
+        streamed = self.streamed(said)
+        self.assertEqual((answer.status, streamed.ends), ("cancelled", 1))
+        self.assertEqual(streamed.text, answer.content)
+        again = self.cancel_call(self.ids_of(self.alice)).by(self.alice.http)
+        self.assertIn(again.status_code, (200, 202), again.text)
+        self.assertEqual(self.answer_by(self.alice).content, answer.content)
+
+    def test_a_deleted_conversation_is_gone_with_everything_in_it(self):
+        self.need(Capability.DELETE)
+        self.send_call(self.alice, "Forget this").by(self.alice.http)
+        ids = self.ids_of(self.alice)
+        self.assertIn(self.delete_call(ids.conversation).by(self.bob.http).status_code, (403, 404))
+        self.assertTrue(Conversation.objects.filter(pk=ids.conversation).exists())
+        self.assertIn(self.delete_call(ids.conversation).by(self.alice.http).status_code, (200, 204))
+        self.assertFalse(Conversation.objects.filter(pk=ids.conversation).exists())
+        self.assertFalse(Message.objects.filter(pk=ids.message).exists())
+        self.assertEqual(self.delete_call(ids.conversation).by(self.alice.http).status_code, 404)
+
+    def test_deleting_a_conversation_ends_its_stream_and_its_bill(self):
+        self.need(Capability.DELETE)
+        before = len(self.upstream.hangups)
+        with self.stream_call(self.alice, "Go on", model="fake/slow:20ms:1000").opened_by(self.alice.http) as response:
+            said = self.read_until(response, "token")
+            self.delete_call(self.ids_of(self.alice).conversation).by(self.alice.http)
+            self.assertTrue(self.upstream.wait_for_hangup(before + 1, timeout=3), "the upstream goes on")
+            said += "".join(f"{line}\n" for line in self.lines)
+        self.assertEqual(self.streamed(said).ends, 1)
+
+    def test_the_same_idempotency_key_asks_the_upstream_once(self):
+        self.need(Capability.IDEMPOTENCY)
+        calls: tuple[Callable[..., Call], ...] = (self.send_call, self.stream_call)
+        for number, make in enumerate(calls):
+            call, name = make(self.alice, "Pay me", model="fake/ok"), f"order-{number}"
+            before = len(self.upstream.billable_posts)
+            first, second = (call.by(self.alice.http, **{"Idempotency-Key": name}) for _ in range(2))
+            self.assertEqual(len(self.upstream.billable_posts), before + 1)
+            self.assertEqual(first.status_code, second.status_code, second.text)
+            if make == self.stream_call:
+                self.assertEqual(self.streamed(first.text), self.streamed(second.text))
+            else:
+                self.assertEqual(self.answer_of(first), self.answer_of(second))
+            other = make(self.alice, "Pay me more").by(self.alice.http, **{"Idempotency-Key": name})
+            self.assertEqual((other.status_code, self.error_code(other)), (422, "idempotency_mismatch"))
+            stranger = make(self.bob, "Pay me", model="fake/ok").by(self.bob.http, **{"Idempotency-Key": name})
+            self.assertEqual((stranger.status_code, len(self.upstream.billable_posts)), (first.status_code, before + 2))
+
+    def read_until(self, response: httpx2.Response, text: str) -> str:
+        """Read a stream until it said `text`; the rest can be read from `self.lines`."""
+        self.lines = response.iter_lines()
+        said = ""
+        for line in self.lines:
+            said += f"{line}\n"
+            if text in line:
+                return said
+        raise AssertionError(f"the stream never said {text!r}: {said}")

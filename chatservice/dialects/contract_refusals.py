@@ -1,0 +1,229 @@
+"""The other half of the contract: who is turned away, what is turned down, and what happens when the model fails."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import uuid
+from collections.abc import Iterator
+
+import httpx2
+from django.utils import timezone
+
+from accounts.models import uuid7
+from accounts.services import issue_api_key, revoke_api_key
+from chatservice.dialects.contract import Call, Capability, DialectAdapter, Ids, LifeContract
+from chatservice.docs import schema_of
+from chatservice.testing import wait_until
+from completions.tests.upstream_wire import KEY_IN_ERROR
+
+SECRETS = (KEY_IN_ERROR, "sk-upstream-secret-canary", "Traceback")
+MALFORMED = ("abc", "0", "-1", "1.5", "18446744073709551616", "%00", "..%2F..", "x" * 1000, "null", "'--")
+# What is no JSON object that can be stored, whatever the API: (name, body, content type).
+JSON = "application/json"
+BAD_BODIES = (
+    ("cut short", b'{"content": "x', JSON),
+    ("something after it", b'{"content": "x"} x', JSON),
+    ("no object but a list", b"[]", JSON),
+    ("no object but a text", b'"content"', JSON),
+    ("no object but null", b"null", JSON),
+    ("NaN", b'{"content": "x", "temperature": NaN}', JSON),
+    ("a number beyond any float", b'{"content": "x", "temperature": 1e999}', JSON),
+    ("an integer of 100000 digits", b'{"seed": ' + b"9" * 100_000 + b"}", JSON),
+    ("nested 40 deep", b'{"metadata": ' + b'{"a":' * 40 + b"1" + b"}" * 41, JSON),
+    ("nested 100000 deep", b'{"content": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", JSON),
+    ("1001 keys", json.dumps({"metadata": {str(n): n for n in range(1001)}}).encode(), JSON),
+    ("more than the body limit", json.dumps({"content": "x" * 1_100_000}).encode(), JSON),
+    ("NUL in a value", b'{"content": "a\\u0000b", "title": "a\\u0000b", "model": "a\\u0000"}', JSON),
+    ("NUL in a key", b'{"content": "x", "title": "x", "a\\u0000b": 1}', JSON),
+    ("half a surrogate pair", b'{"content": "\\ud83d", "title": "\\ud83d"}', JSON),
+    ("the other half", b'{"content": "\\udc00 x", "title": "\\udc00 x"}', JSON),
+    ("a surrogate in UTF-8", b'{"content": "\xed\xa0\x80", "title": "\xed\xa0\x80"}', JSON),
+    ("not UTF-8", b'{"content": "\xff", "title": "\xff"}', JSON),
+    ("UTF-16", '{"content": "x"}'.encode("utf-16"), JSON),
+    ("another charset", b'{"content": "x"}', "application/json; charset=utf-7"),
+    ("a form", b"content=x&title=x", "application/x-www-form-urlencoded"),
+    ("XML", b"<content>x</content>", "application/xml"),
+)
+# Behaviour, status, code: before the answer began, and after its first words.
+FAILS_AT_ONCE = (
+    ("fake/http-500", 502, "upstream_error"),
+    ("fake/http-503", 502, "upstream_error"),
+    ("fake/http-401", 502, "upstream_unauthorized"),
+    ("fake/http-429", 429, "upstream_rate_limited"),
+    ("fake/html-200", 502, "upstream_invalid"),
+    ("fake/context-length", 400, "context_length_exceeded"),
+)
+FAILS_LATER = (
+    ("fake/truncated", 502, "upstream_truncated"),
+    ("fake/truncated:cut", 502, "upstream_truncated"),
+    ("fake/truncated:done", 502, "upstream_truncated"),
+    ("fake/error-mid-stream", 502, "upstream_error"),
+)
+
+
+class AdmissionContract(DialectAdapter):
+    """Who is turned away: 401 without a good key, 404 for what is somebody else's."""
+
+    def test_every_call_needs_a_good_key(self):
+        self.send_call(self.alice, "Mine").by(self.alice.http)
+        calls = list(self.every_call())
+        stored = self.stored_of(self.alice)
+        yesterday = timezone.now() - dt.timedelta(days=1)
+        _, expired = issue_api_key(user=self.alice.user, expires_at=yesterday)
+        key, revoked = issue_api_key(user=self.alice.user)
+        revoke_api_key(key=key)
+        self.carol.user.is_active = False
+        self.carol.user.save()
+        good = self.alice.secret
+        wrong = good[:-1] + ("a" if good[-1] != "a" else "b")
+        headers = {
+            "no key": {},
+            "a wrong key": {"Authorization": f"Bearer {wrong}"},
+            "an empty key": {"Authorization": "Bearer"},
+            "another scheme": {"Authorization": "Basic YTpi"},
+            "a key in a header of its own": {"X-Api-Key": good},
+            "an expired key": {"Authorization": f"Bearer {expired}"},
+            "a revoked key": {"Authorization": f"Bearer {revoked}"},
+            "a disabled user's key": {"Authorization": f"Bearer {self.carol.secret}"},
+        }
+        for name, header in headers.items():
+            for call in calls:
+                with self.subTest(f"{name}: {call}"):
+                    response = call.by(self.guest, **header)
+                    self.assertEqual(response.status_code, 401, response.text)
+                    self.error_code(response)
+                    self.assertEqual(response.headers["www-authenticate"], "Bearer")
+        self.assertEqual(self.stored_of(self.alice), stored)
+
+    def test_a_key_that_is_revoked_while_in_use_stops_working(self):
+        call = self.send_call(self.alice, "Still me")
+        self.assertIn(call.by(self.alice.http).status_code, (200, 201))
+        revoke_api_key(key=self.alice.key)
+        probe = self.send_call_again(call)
+        wait_until(lambda: probe.by(self.alice.http).status_code == 401, timeout=5, what="the end of the key")
+
+    def test_what_is_somebody_elses_is_as_if_it_were_not(self):
+        self.send_call(self.alice, "Mine alone").by(self.alice.http)
+        hers = self.ids_of(self.alice)
+        self.send_call(self.bob, "Bob's own").by(self.bob.http)
+        stored = self.stored_of(self.alice)
+        nobodys = Ids(*(str(uuid7()) for _ in range(3)))
+        calls = zip(self.calls_with(hers), self.calls_with(nobodys), strict=True)
+        for foreign, unknown in calls:
+            with self.subTest(str(foreign)):
+                seen, control = foreign.by(self.bob.http), unknown.by(self.bob.http)
+                self.assertEqual((seen.status_code, control.status_code), (404, 404), seen.text + control.text)
+                self.assertEqual(seen.text, control.text)
+                self.error_code(seen)
+                names = [{name for name in answer.headers if name != "date"} for answer in (seen, control)]
+                self.assertEqual(*names)
+                self.assertEqual(foreign.by(self.carol.http).status_code, 404, "staff has the admin, not this")
+        self.assertEqual(self.stored_of(self.alice), stored)
+
+    def test_what_is_no_id_cannot_be_found(self):
+        for text in MALFORMED:
+            for call in self.calls_with(Ids(text, text, text)):
+                if text not in call.path.split("/"):
+                    continue  # in a body, it is a wrong value: see wrong_calls
+                with self.subTest(str(call)):
+                    response = call.by(self.alice.http)
+                    self.assertIn(response.status_code, (404, 405), response.text)
+                    self.error_code(response)
+
+    def test_no_route_with_an_id_is_forgotten(self):
+        known = self.calls_with(Ids(*(str(uuid.UUID(int=n)) for n in range(3))))
+        for path, operations in schema_of(self.dialect)["paths"].items():
+            if not re.search(r"\{\w*(id|pk)\}", path):
+                continue
+            pattern = re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path))
+            for method in operations:
+                found = [call for call in known if call.method == method.upper() and pattern.fullmatch(call.path)]
+                self.assertTrue(found, f"calls_with() knows no {method.upper()} {path}")
+
+    def every_call(self) -> Iterator[Call]:
+        """Give one call of everything this API can do."""
+        yield self.send_call(self.alice, "Mine")
+        yield self.stream_call(self.alice, "Mine")
+        if Capability.CREATE not in self.unsupported:
+            yield self.create_call("Mine")
+        if Capability.LIST not in self.unsupported:
+            yield self.list_call(page=1, limit=10)
+        yield from self.calls_with(self.ids_of(self.alice))
+
+    def send_call_again(self, call: Call) -> Call:
+        return Call(call.method, call.path, {}, call.headers)
+
+
+class InputContract(DialectAdapter):
+    """What is turned down: in the dialect's shape, with nothing stored."""
+
+    def test_bodies_that_are_none_are_refused_and_nothing_is_stored(self):
+        for call in self.calls_with_body():
+            stored = self.stored_of(self.alice)
+            for name, body, kind in BAD_BODIES:
+                with self.subTest(f"{name}: {call.method} {call.path}"):
+                    response = self.alice.http.request(
+                        call.method, call.path, content=body, headers={"Content-Type": kind}
+                    )
+                    self.assert_refused(response)
+            self.assertEqual(self.stored_of(self.alice), stored)
+
+    def test_values_of_the_wrong_kind_are_refused_and_nothing_is_stored(self):
+        calls = self.wrong_calls()
+        stored = self.stored_of(self.alice)
+        for call in calls:
+            with self.subTest(str(call)[:200]):
+                self.assert_refused(call.by(self.alice.http))
+        self.assertEqual(self.stored_of(self.alice), stored)
+
+    def test_an_idempotency_key_that_is_none_is_refused(self):
+        self.need(Capability.IDEMPOTENCY)
+        call = self.send_call(self.alice, "Hello")
+        for key in ("x" * 256, "a b", "a\tb"):
+            with self.subTest(key):
+                self.assert_refused(call.by(self.alice.http, **{"Idempotency-Key": key}))
+
+    def calls_with_body(self) -> list[Call]:
+        calls = [self.send_call(self.alice, "x"), self.stream_call(self.alice, "x")]
+        return calls if Capability.CREATE in self.unsupported else [*calls, self.create_call("x")]
+
+    def assert_refused(self, response: httpx2.Response) -> None:
+        self.assertTrue(400 <= response.status_code < 500, f"{response.status_code} {response.text[:500]}")
+        self.assertNotIn(response.status_code, (401, 404, 408, 409, 429), response.text)
+        self.error_code(response)
+
+
+class UpstreamFailureContract(DialectAdapter):
+    """What happens when the model's server fails: the right code, the partial kept, one terminal event."""
+
+    def test_a_failure_has_its_code_when_it_is_waited_for(self):
+        for model, status, code in (*FAILS_AT_ONCE, *(FAILS_LATER if self.keeps_partial_of_whole else ())):
+            with self.subTest(model):
+                response = self.send_call(self.alice, "Well?", model=model).by(self.alice.http)
+                self.assertEqual((response.status_code, self.error_code(response)), (status, code))
+                self.assert_kept(model, response.text)
+
+    def test_a_failure_has_its_code_and_one_end_when_it_is_streamed(self):
+        for model, status, code in (*FAILS_AT_ONCE, *FAILS_LATER):
+            with self.subTest(model):
+                response = self.stream_call(self.alice, "Well?", model=model).by(self.alice.http)
+                if response.status_code == 200:
+                    streamed = self.streamed(response.text)
+                    self.assertEqual((streamed.ends, streamed.code), (1, code), response.text)
+                    self.assertEqual(streamed.text, self.settled(self.alice).content)
+                else:
+                    self.assertEqual((response.status_code, self.error_code(response)), (status, code))
+                self.assert_kept(model, response.text)
+
+    def assert_kept(self, model: str, shown: str) -> None:
+        answer = self.settled(self.alice)
+        self.assertEqual(answer.status, "failed")
+        self.assertEqual(bool(answer.content), any(model == name for name, _, _ in FAILS_LATER))
+        for secret in SECRETS:
+            self.assertNotIn(secret, shown)
+
+
+class DialectContract(LifeContract, AdmissionContract, InputContract, UpstreamFailureContract):
+    """All of it. Bring this one into a dialect's test module by its module's name, or it runs by itself."""

@@ -1,0 +1,80 @@
+"""The contract of every dialect, in OpenAI's words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+
+from chatservice.dialects import contract_refusals
+from chatservice.dialects.contract import Call, Capability, Ids, Streamed
+from chatservice.testing import Person, sse_data
+
+PATH = "/v1/chat/completions"
+
+
+def each(name: str, *values: Any) -> list[dict[str, Any]]:
+    """Return an object for each of `values`, under that name."""
+    return [{name: value} for value in values]
+
+
+class OpenAIContractTest(contract_refusals.DialectContract):
+    dialect = "openai_v1"
+    unsupported = frozenset({Capability.CREATE, Capability.LIST, Capability.DELETE, Capability.CANCEL})
+    # The upstream is asked as the client asks: what is not streamed comes whole or not at all.
+    keeps_partial_of_whole = False
+
+    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+        return Call("POST", PATH, {"model": model, "messages": [{"role": "user", "content": text}]})
+
+    def stream_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+        call = self.send_call(person, text, model=model)
+        return Call("POST", PATH, {**call.json, "stream": True})
+
+    def answer_of(self, response: httpx2.Response) -> str:
+        return response.json()["choices"][0]["message"]["content"]
+
+    def streamed(self, body: str) -> Streamed:
+        *lines, last = sse_data(body)
+        self.assertEqual((last, "[DONE]" in lines), ("[DONE]", False))
+        self.assertNotIn("\nid:", body)
+        text, code, ends = "", "", 0
+        for line in lines:
+            chunk = json.loads(line)
+            if error := chunk.get("error"):
+                code, ends = error["code"], ends + 1
+            for choice in chunk.get("choices", ()):
+                text += choice["delta"].get("content") or ""
+                ends += choice["finish_reason"] is not None
+        return Streamed(text, ends, code)
+
+    def error_code(self, response: httpx2.Response) -> str:
+        body = response.json()
+        self.assertEqual((set(body), set(body["error"])), ({"error"}, {"message", "type", "param", "code"}))
+        self.assertTrue(isinstance(body["error"]["message"], str) and body["error"]["message"])
+        self.assertIsInstance(body["error"]["type"], str)
+        return body["error"]["code"]
+
+    def calls_with(self, ids: Ids) -> list[Call]:
+        return []
+
+    def wrong_calls(self) -> list[Call]:
+        messages = [{"role": "user", "content": "Hello"}]
+        wrong: list[dict[str, Any]] = [
+            *each("model", 5, None, [], {}, "", "x" * 201),
+            *each("messages", None, 5, "x", {}, [], ["x"], [None], [[]], [{}]),
+            *each("messages", *([said] for said in each("role", None, 5, "", [], {}))),
+            *each("messages", *([{"role": "user", **said}] for said in each("content", None, 5, True, {}, ["x"]))),
+            *each("stream", "true", 1, [], {}),
+            *each("temperature", "0.7", True, [], {}),
+            *each("n", "1", True, 1.5, 0, 129),
+            *each("max_tokens", "5", True, 1.5),
+            *(body for name in ("tools", "functions") for body in each(name, "x", 5, {})),
+            *(body for name in ("metadata", "stream_options") for body in each(name, "x", 5, [])),
+        ]
+        return [
+            Call("POST", PATH, {}),
+            Call("POST", PATH, {"model": "default"}),
+            *(Call("POST", PATH, {"model": "default", "messages": messages, **change}) for change in wrong),
+        ]
