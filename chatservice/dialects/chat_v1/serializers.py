@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers
 
-from chatservice.dialects.chat_v1.fields import Boolean, Integer, Number, Object, Text
+from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
 from conversations.models import Conversation, Message
 
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
@@ -104,7 +104,7 @@ class GenerationSerializer(serializers.Serializer):
 class NewMessage(GenerationSerializer):
     content = Text(limit="LIMIT_MESSAGE_CHARS")
     role = serializers.ChoiceField(choices=[str(role) for role in ROLES], default=str(Message.Role.USER))
-    parent_id = serializers.UUIDField(
+    parent_id = Identifier(
         required=False, allow_null=True, help_text="the message to follow; null begins anew; absent: what is shown"
     )
 

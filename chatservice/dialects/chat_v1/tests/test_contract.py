@@ -1,0 +1,136 @@
+"""The contract of every dialect, in seed 1's words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+
+from chatservice.dialects import contract_refusals
+from chatservice.dialects.contract import Call, Ids, Streamed
+from chatservice.testing import Person, sse_data
+
+BASE = "/v1/chat"
+
+
+def each(name: str, *values: Any) -> list[dict[str, Any]]:
+    """Return an object for each of `values`, under that name."""
+    return [{name: value} for value in values]
+
+
+class ChatV1ContractTest(contract_refusals.DialectContract):
+    dialect = "chat_v1"
+
+    def create_call(self, title: str) -> Call:
+        return Call("POST", f"{BASE}/conversations", {"title": title})
+
+    def list_call(self, *, page: int, limit: int) -> Call:
+        return Call("GET", f"{BASE}/conversations?page={page}&limit={limit}")
+
+    def delete_call(self, conversation: str) -> Call:
+        return Call("DELETE", f"{BASE}/conversations/{conversation}")
+
+    def cancel_call(self, ids: Ids) -> Call:
+        return Call("POST", f"{BASE}/messages/{ids.message}/cancel")
+
+    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+        conversation = self.created_id(self.create_call("").by(person.http))
+        body = {"content": text, "role": "user", "model": model}
+        return Call("POST", f"{BASE}/conversations/{conversation}/messages", body)
+
+    def stream_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+        return Call("POST", f"{BASE}/conversations/stream", {"content": text, "model": model})
+
+    def created_id(self, response: httpx2.Response) -> str:
+        return response.json()["data"]["id"]
+
+    def listed(self, response: httpx2.Response) -> tuple[list[str], int]:
+        body = response.json()
+        return [row["id"] for row in body["data"]], body["meta"]["total"]
+
+    def answer_of(self, response: httpx2.Response) -> str:
+        return response.json()["data"][-1]["content"]
+
+    def streamed(self, body: str) -> Streamed:
+        *lines, last = sse_data(body)
+        self.assertEqual((last, "[DONE]" in lines), ("[DONE]", False))
+        events = [json.loads(line) for line in lines]
+        ends = [event for event in events if event["type"] in ("ai_complete", "error")]
+        self.assertEqual(ends[-1:], events[-1:], "nothing comes after the end")
+        text = "".join(event["data"] for event in events if event["type"] == "ai_chunk")
+        return Streamed(text, len(ends), ends[-1]["data"].get("code", "") if ends else "")
+
+    def error_code(self, response: httpx2.Response) -> str:
+        body = response.json()
+        self.assertEqual(set(body), {"success", "message", "error"})
+        self.assertEqual(set(body["error"]), {"code", "details"})
+        self.assertIs(body["success"], False)
+        self.assertTrue(isinstance(body["message"], str) and body["message"])
+        self.assertIsInstance(body["error"]["details"], dict)
+        return body["error"]["code"]
+
+    def calls_with(self, ids: Ids) -> list[Call]:
+        conversation, message, run = (
+            f"{BASE}/conversations/{ids.conversation}",
+            f"{BASE}/messages/{ids.message}",
+            f"{BASE}/runs/{ids.run}",
+        )
+        own = self.created_id(self.create_call("").by(self.bob.http))
+        body = {"content": "Let me in", "role": "user"}
+        return [
+            Call("GET", conversation),
+            Call("PATCH", conversation, {"title": "Mine now"}),
+            Call("DELETE", conversation),
+            Call("GET", f"{conversation}/messages"),
+            Call("POST", f"{conversation}/messages", body),
+            Call("POST", f"{conversation}/messages", {"content": "Stored", "role": "system"}),
+            Call("POST", f"{conversation}/messages/stream", body),
+            Call("GET", message),
+            Call("DELETE", message),
+            Call("POST", f"{message}/cancel"),
+            Call("POST", f"{message}/regenerate", {}),
+            Call("POST", f"{message}/regenerate/stream", {}),
+            Call("POST", f"{run}/cancel"),
+            Call("GET", f"{run}/stream"),
+            Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "parent_id": ids.message}),
+            Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "role": "system", "parent_id": ids.message}),
+            Call("POST", f"{BASE}/conversations/{own}/messages/stream", {**body, "parent_id": ids.message}),
+        ]
+
+    def wrong_calls(self) -> list[Call]:
+        conversation = self.created_id(self.create_call("").by(self.alice.http))
+        self.send_call(self.alice, "A run to resume").by(self.alice.http)
+        run = self.ids_of(self.alice).run
+        wrong: list[dict[str, Any]] = [
+            *each("content", None, 5, True, [], {}, ["x"], "", " \n", "x" * 32_769),
+            *each("role", "tool", "admin", "USER", 5, None, [], {}),
+            *each("model", 5, None, [], {}, "", "x" * 201),
+            *each("temperature", "0.7", True, [], {}, -0.1, 2.1),
+            *each("max_tokens", "5", True, 1.5, 0, -1, 2**31),
+            *each("stop", 5, {}, [1], ["a"] * 5),
+            *each("parent_id", "abc", 5, [], {}, True),
+        ]
+        changes = [*each("title", 5, None), *each("archived", "yes", None), *each("metadata", [], 5)]
+        valid = {"content": "Hello", "role": "user"}
+        messages = f"{BASE}/conversations/{conversation}/messages"
+        paths = [messages, f"{messages}/stream"]
+        cursors = ("x", "0", f"{run}.0.0", f"{'0' * 32}.1.1", f"{run.replace('-', '')}.-1.0", "%00", "a" * 500)
+        pages = ("page=0", "page=-1", "page=x", "page=1.5", f"page={2**64}", "limit=0", "limit=101", "limit=x")
+        return [
+            *(Call("POST", path, {**valid, **change}) for path in paths for change in wrong),
+            *(Call("POST", path, {"role": "user"}) for path in paths),
+            Call("POST", paths[1], {"content": "Hello", "role": "assistant"}),
+            *(Call("POST", f"{BASE}/conversations", body) for body in each("title", 5, True, [], {}, "x" * 201)),
+            *(Call("POST", f"{BASE}/conversations", body) for body in each("metadata", 5, "x", [])),
+            *(Call("PATCH", f"{BASE}/conversations/{conversation}", body) for body in changes),
+            *(
+                Call("POST", f"{BASE}/conversations/stream", body)
+                for body in each("content", None, 5, "", "x" * 32_769)
+            ),
+            *(Call("GET", f"{BASE}/runs/{run}/stream", headers={"Last-Event-ID": cursor}) for cursor in cursors),
+            *(Call("GET", f"{BASE}/runs/{run}/stream?after={cursor}") for cursor in cursors),
+            *(Call("GET", f"{BASE}/conversations?{page}") for page in pages),
+            *(Call("GET", f"{messages}?{page}") for page in pages),
+            Call("GET", f"{BASE}/conversations?archived=maybe"),
+        ]
