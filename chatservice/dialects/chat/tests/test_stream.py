@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import httpx2
+
 from chatservice.dialects.chat.tests.chatting import ask, read, read_until, start, text_of
-from chatservice.testing import ServiceTestCase, wait_until
+from chatservice.testing import ServiceTestCase, running_service, wait_until
 from conversations.models import Message
 
 SLOW = "fake/slow:20ms:40"
@@ -101,6 +103,38 @@ class StreamTest(ServiceTestCase):
         self.assertEqual(len(statuses), 36)
         self.assertLessEqual(set(statuses), {200, 204})
         self.assertEqual(len(self.asked("in no time")), 1)
+
+    def test_streams_on_two_processes_are_billed_once(self):
+        with running_service() as other:
+            elsewhere = httpx2.Client(base_url=other.url, headers=self.alice.headers, timeout=30, trust_env=False)
+            with elsewhere:
+                for model in ("fake/ok", "fake/slow:5ms:20"):
+                    marker = f"two houses, {model}"
+                    path = start(self.alice.http, marker)
+                    barrier = threading.Barrier(8)
+                    statuses: list[int] = []
+
+                    def follow(http: httpx2.Client, address: str = f"{path}/stream?model={model}") -> None:
+                        barrier.wait()  # noqa: B023
+                        statuses.append(http.get(address).status_code)  # noqa: B023
+
+                    clients = [self.alice.http, elsewhere] * 4
+                    threads = [threading.Thread(target=follow, args=(http,)) for http in clients]
+                    for thread in threads:
+                        thread.start()
+                    for thread in threads:
+                        thread.join(30)
+                    self.assertEqual(len(statuses), 8)
+                    self.assertLessEqual(set(statuses), {200, 204})
+                    self.assertEqual(len(self.asked(marker)), 1)
+                    self.assertEqual(self.answers_in(path), 1)
+
+    def test_a_reset_in_the_middle_of_many_answers_always_succeeds(self):
+        for _ in range(8):
+            path = start(self.alice.http, "reset me")
+            read_until(self.alice.http, path, 6, model="fake/slow:1ms:4000")
+            self.assertEqual(self.alice.http.delete(path).status_code, 200)
+            self.assertEqual(self.alice.http.get(f"{path}/messages").json(), [])
 
     def test_a_message_sent_during_the_answer_is_answered_by_the_next_stream(self):
         path = start(self.alice.http, "first question")
