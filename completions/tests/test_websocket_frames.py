@@ -14,6 +14,8 @@ from conversations.models import Conversation, Message
 DEEP = "[" * 40 + "]" * 40
 WIDE = "{" + ",".join(f'"k{n}":1' for n in range(1001)) + "}"
 
+KINDS: tuple[object, ...] = ("", "PING", "close", None, 1, [], {}, "x" * 999)
+
 # Frame, and the code of the one error that answers it.
 HOSTILE: list[tuple[str | bytes, str]] = [
     *((text, "invalid_json") for text in ("", " ", "{", "}", "nul", "{'type':'ping'}", '{"type":"ping"', "\ufeff{}")),
@@ -30,7 +32,7 @@ HOSTILE: list[tuple[str | bytes, str]] = [
     ('{"type":"send","content":"a","title":"\\u0000"}', "nul_character"),
     ('{"type":"send","content":"a","parameters":{"\\u0000":1}}', "nul_character"),
     ('{"type":"ping","\\u0000":1}', "nul_character"),
-    *((json.dumps({"type": kind}), "unknown_type") for kind in ("", "PING", "close", None, 1, [], {}, "x" * 999)),
+    *((json.dumps({"type": kind}), "unknown_type") for kind in KINDS),
     ("{}", "unknown_type"),
     *(
         (json.dumps({"type": "send", **fields}), "invalid_frame")
@@ -171,8 +173,8 @@ class FrameTests(SocketTestCase):
                     {"type": "send", "content": "x", "conversation_id": mine, "parent_id": unknown},
                 ),
             ]
-            for person in (bob, self.socket()):
-                with person if person is not bob else self.socket(self.bob) as socket:
+            for stranger in (self.socket(self.bob), self.socket()):
+                with stranger as socket:
                     for foreign, missing in pairs:
                         socket.say(**foreign)
                         answer = socket.read()
@@ -198,8 +200,7 @@ class LimitTests(SocketTestCase):
             "LIMIT_STREAMS_PER_USER": "2",
         }
         with running_service(**limits) as service:
-            options = {"additional_headers": self.alice.headers}
-            with Socket(service.websocket_url, **options) as socket:
+            with Socket(service.websocket_url, additional_headers=self.alice.headers) as socket:
                 assert socket.ask("ä" * 100, title="t" * 10, model="fake/ok")[-1]["type"] == "ai_complete"
                 socket.say(type="send", content="ä" * 101)
                 assert socket.read()["data"]["code"] == "message_too_long"
@@ -238,7 +239,7 @@ class LimitTests(SocketTestCase):
                 socket.raw(json.dumps({"type": "ping"}).ljust(2001))
                 assert socket.closed()[1] == 1009
             # What the first socket followed is given back with it.
-            with Socket(service.websocket_url, **options) as socket:
+            with Socket(service.websocket_url, additional_headers=self.alice.headers) as socket:
                 assert socket.ask("x", model="fake/ok")[-1]["type"] == "ai_complete"
 
     def test_too_many_frames_a_second_are_refused_and_a_flood_ends_the_socket(self) -> None:
