@@ -262,8 +262,8 @@ def _apply(cursor: Any, batch: _Batch) -> _Result:
         stored = [(live.run_id, piece) for live, piece in batch.pieces if live.accepted.ask.store]
         unstored = {live.run_id for live, _ in batch.pieces if not live.accepted.ask.store}
         result.ours = outcomes.record(cursor, stored, worker=worker) | unstored if stored else unstored
-    for outcome, _ in batch.outcomes:
-        result.outcomes.append(outcomes.finish(cursor, outcome, worker=worker))
+    if batch.outcomes:
+        result.outcomes = list(outcomes.finish(cursor, [outcome for outcome, _ in batch.outcomes], worker=worker))
     if batch.heartbeat:
         # By id: a run of ours that nobody here produces any more must run out of its lease.
         marks = ", ".join(["%s"] * len(batch.heartbeat))

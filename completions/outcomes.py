@@ -52,14 +52,14 @@ class Outcome:
     finished_at: dt.datetime = field(default_factory=timezone.now)
 
 
-def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str) -> set[uuid.UUID]:
+def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock: str = "KEY SHARE") -> set[uuid.UUID]:
     """Return those of `run_ids` that `worker` may still write to, locked against the reaper."""
     if not run_ids:
         return set()
     marks = ", ".join(["%s"] * len(run_ids))
     cursor.execute(
         f"SELECT id FROM {table(Run)} WHERE id IN ({marks}) AND worker = %s AND state = 'running'"  # noqa: S608
-        f"{for_update('KEY SHARE')}",
+        f"{for_update(lock)}",
         [*map(key, run_ids), worker],
     )
     return {read_key(row[0]) for row in cursor.fetchall()}
@@ -79,51 +79,49 @@ def record(cursor: Any, pieces: Sequence[tuple[uuid.UUID, Delta]], *, worker: st
     return ours
 
 
-def finish(cursor: Any, outcome: Outcome, *, worker: str) -> bool:
-    """Write the end of a run; returns False, having written nothing, when the run is no longer ours."""
-    ours = FINISH_RUN.execute(
-        cursor,
-        outcome.run_id,
-        {
-            "state": outcome.status,
-            "usage": outcome.usage,
-            "finish_reason": outcome.finish_reason[:40],
-            "error_code": outcome.error_code,
-            "error_message": outcome.error_message[:600],
-            "http_status": outcome.http_status,
-            "envelope": outcome.envelope,
-            "closing": list(outcome.closing) or None,
-            "first_token_at": outcome.first_token_at,
-            "finished_at": outcome.finished_at,
-        },
-        worker,
-    )
-    if ours and outcome.message_id is not None:
-        _finish_message(cursor, outcome)
-    return ours
+def finish(cursor: Any, outcomes: Sequence[Outcome], *, worker: str) -> list[bool]:
+    """Write the ends of runs; returns for each whether the run was still ours: else nothing was written."""
+    ours = still_ours(cursor, {outcome.run_id for outcome in outcomes}, worker=worker, lock="NO KEY UPDATE")
+    written = [outcome for outcome in outcomes if outcome.run_id in ours]
+    FINISH_RUN.execute_many(cursor, [(outcome.run_id, _run_values(outcome)) for outcome in written], worker)
+    kept = [outcome for outcome in written if outcome.message_id is not None]
+    FINISH_MESSAGE.execute_many(cursor, [(outcome.message_id, _message_values(outcome)) for outcome in kept])
+    for outcome in kept:
+        if outcome.siblings:
+            _add_siblings(cursor, outcome)
+    return [outcome.run_id in ours for outcome in outcomes]
+
+
+def _run_values(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "state": outcome.status,
+        "usage": outcome.usage,
+        "finish_reason": outcome.finish_reason[:40],
+        "error_code": outcome.error_code,
+        "error_message": outcome.error_message[:600],
+        "http_status": outcome.http_status,
+        "envelope": outcome.envelope,
+        "closing": list(outcome.closing) or None,
+        "first_token_at": outcome.first_token_at,
+        "finished_at": outcome.finished_at,
+    }
+
+
+def _message_values(outcome: Outcome) -> dict[str, Any]:
+    before = outcome.digest_before
+    return {
+        "content": outcome.content,
+        "parts": outcome.parts,
+        "status": outcome.status,
+        "finish_reason": outcome.finish_reason[:40],
+        "usage": outcome.usage,
+        "model": outcome.model[:200],
+        "digest": digests.follow(before, answer_wire(outcome.content, outcome.parts)) if before else "",
+    }
 
 
 def answer_wire(content: str, parts: Mapping[str, Any] | None) -> Wire:
     return {"role": "assistant", "content": content, **(parts or {})}
-
-
-def _finish_message(cursor: Any, outcome: Outcome) -> None:
-    before = outcome.digest_before
-    FINISH_MESSAGE.execute(
-        cursor,
-        outcome.message_id,
-        {
-            "content": outcome.content,
-            "parts": outcome.parts,
-            "status": outcome.status,
-            "finish_reason": outcome.finish_reason[:40],
-            "usage": outcome.usage,
-            "model": outcome.model[:200],
-            "digest": digests.follow(before, answer_wire(outcome.content, outcome.parts)) if before else "",
-        },
-    )
-    if outcome.siblings:
-        _add_siblings(cursor, outcome)
 
 
 def _add_siblings(cursor: Any, outcome: Outcome) -> None:
@@ -134,8 +132,7 @@ def _add_siblings(cursor: Any, outcome: Outcome) -> None:
     )
     position = cursor.fetchone()[0]
     cursor.execute(f"SELECT parent_id FROM {table(Message)} WHERE id = %s", [key(outcome.message_id)])  # noqa: S608
-    parent = cursor.fetchone()[0]
-    parent_id = read_key(parent)
+    parent_id = read_key(cursor.fetchone()[0])
     rows = []
     for offset, wire in enumerate(outcome.siblings):
         parts = {name: value for name, value in wire.items() if name not in ("role", "content", "finish_reason")}

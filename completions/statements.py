@@ -127,9 +127,17 @@ class Update:
 
     def execute(self, cursor: Any, pk: Any, values: Mapping[str, Any], *extra: Any) -> bool:
         """Return whether a row was there to change; `extra` are the condition's parameters."""
-        parameters = [prepare(values[name]) for name, prepare in zip(self.names, self._preparers, strict=True)]
-        cursor.execute(self.sql, [*parameters, key(pk), *extra])
+        cursor.execute(self.sql, self._parameters(pk, values, extra))
         return cursor.rowcount == 1
+
+    def execute_many(self, cursor: Any, rows: Sequence[tuple[Any, Mapping[str, Any]]], *extra: Any) -> None:
+        """Update several rows, given as (primary key, values), without a round trip for each."""
+        if rows:
+            cursor.executemany(self.sql, [self._parameters(pk, values, extra) for pk, values in rows])
+
+    def _parameters(self, pk: Any, values: Mapping[str, Any], extra: tuple[Any, ...]) -> list[Any]:
+        prepared = [prepare(values[name]) for name, prepare in zip(self.names, self._preparers, strict=True)]
+        return [*prepared, key(pk), *extra]
 
 
 def key(value: Any) -> Any:

@@ -38,7 +38,7 @@ class ThreadingTest(TestCase):
             digest_before=accepted.digest_before,
         )
         with connection.cursor() as cursor:
-            self.assertTrue(finish(cursor, outcome, worker=worker_id()))
+            self.assertEqual(finish(cursor, [outcome], worker=worker_id()), [True])
 
     def shown(self, accepted: Accepted) -> list[str]:
         assert accepted.conversation_id is not None
