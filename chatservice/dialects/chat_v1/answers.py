@@ -12,9 +12,10 @@ from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.base import json_response, problem_response
 from chatservice.dialects.chat_v1.envelope import envelope
-from chatservice.dialects.chat_v1.errors import problem_of_end, render
+from chatservice.dialects.chat_v1.errors import render
 from chatservice.dialects.chat_v1.serializers import MessageSerializer
 from chatservice.dialects.chat_v1.stream import EventStream
+from chatservice.dialects.endings import problem_of_end
 from chatservice.dialects.problems import problem_of
 from completions import services, sse
 from completions.acceptance import Ask
