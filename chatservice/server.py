@@ -31,7 +31,7 @@ def config() -> uvicorn.Config:
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
-        ws_max_size=settings.LIMIT_WS_FRAME_BYTES,
+        ws_max_size=settings.LIMIT_WS_FRAME_BYTES or 2**31,  # uvicorn's 0 admits no frame at all
         ws_max_queue=16,
         h11_max_incomplete_event_size=16_384,
         # Access logs would write query strings; whose address counts is decided by TRUSTED_PROXIES alone.
