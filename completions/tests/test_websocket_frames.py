@@ -244,10 +244,12 @@ class LimitTests(SocketTestCase):
 
     def test_0_turns_limits_off(self) -> None:
         limits = ("FRAME_BYTES", "FRAMES_PER_SECOND")
-        with running_service(**{f"LIMIT_WS_{name}": "0" for name in limits}, LIMIT_MESSAGE_CHARS="0") as service:
-            with Socket(service.websocket_url, additional_headers=self.alice.headers) as socket:
-                frames = socket.ask("x" * 100_000, model="fake/ok")
-                assert len(frames[0]["data"]["userMessage"]["content"]) == 100_000
+        with (
+            running_service(**{f"LIMIT_WS_{name}": "0" for name in limits}, LIMIT_MESSAGE_CHARS="0") as service,
+            Socket(service.websocket_url, additional_headers=self.alice.headers) as socket,
+        ):
+            frames = socket.ask("x" * 100_000, model="fake/ok")
+            assert len(frames[0]["data"]["userMessage"]["content"]) == 100_000
 
     def test_too_many_frames_a_second_are_refused_and_a_flood_ends_the_socket(self) -> None:
         with running_service(LIMIT_WS_FRAMES_PER_SECOND="20") as service:
