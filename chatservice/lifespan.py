@@ -28,8 +28,8 @@ async def run(receive: Any, send: Any) -> None:
             return
 
 
-async def stop() -> None:
-    """Let what is being written finish for DRAIN_SECONDS, mark the rest, then let go of everything."""
+async def end_runs() -> None:
+    """Let what is being written finish for DRAIN_SECONDS, then mark the rest: their readers are told."""
     until = services.drain() + settings.DRAIN_SECONDS
     while LIVE and time.monotonic() < until:
         await asyncio.sleep(0.05)
@@ -39,5 +39,10 @@ async def stop() -> None:
     await asyncio.gather(*(live.task for live in left if live.task is not None), return_exceptions=True)
     if left:
         logger.warning("%d answers were interrupted by the shutdown", len(left))
+
+
+async def stop() -> None:
+    """End all runs, then let go of everything."""
+    await end_runs()
     await journal().close()
     await providers.close_all()

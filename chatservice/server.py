@@ -6,20 +6,30 @@ new is accepted while answers finish, and a clean stop exits with 0.
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import socket
 from types import FrameType
 
 import uvicorn
 from django.conf import settings
 
-from chatservice.asgi import application
+from chatservice.asgi import application, lifespan
 from completions import services
+
+TELL_SECONDS = 2  # after the drain: for the last frames of answers that did not make it
 
 
 class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         services.drain()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Beside uvicorn's own wait, which ends in cut lines: before that every reader is told how it ended.
+        ending = asyncio.create_task(lifespan.end_runs())
+        await super().shutdown(sockets=sockets)
+        await ending
 
 
 def config() -> uvicorn.Config:
@@ -39,7 +49,7 @@ def config() -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         log_level="warning",
-        timeout_graceful_shutdown=int(settings.DRAIN_SECONDS),
+        timeout_graceful_shutdown=int(settings.DRAIN_SECONDS) + TELL_SECONDS,
     )
 
 
