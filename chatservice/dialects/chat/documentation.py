@@ -6,7 +6,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from chatservice.dialects.chat.serializers import ChatError
+from chatservice.dialects.chat.serializers import ChatError, StreamEvent
 
 DESCRIPTIONS = {
     400: "The request is not valid",
@@ -41,6 +41,15 @@ MESSAGES = [
         "createdAt": "2024-02-01T12:06:00.000Z",
     },
 ]
+RUN = "01890a5dac96774bbcceb302099a8057"
+FRAMES = f"id: {RUN}.1.5\ndata: Hello\n\nid: {RUN}.2.15\ndata:  how can I\n\n"
+EVENTS = {
+    (200, "text/event-stream"): OpenApiResponse(
+        StreamEvent,
+        description=f"The answer, piece by piece:\n```\n{FRAMES}```",
+        examples=[OpenApiExample("an event", {"id": f"{RUN}.1.5", "data": "Hello"}, media_type="text/event-stream")],
+    )
+}
 ERROR = {"error": {"code": "not_found", "message": "Not found."}}
 
 
@@ -53,3 +62,7 @@ def errors(*statuses: int) -> dict[int, Any]:
         )
         for status in (*statuses, 429)
     }
+
+
+def number_up_to(most: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 1, "maximum": most}

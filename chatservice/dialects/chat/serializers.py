@@ -28,6 +28,14 @@ class ChatError(serializers.Serializer):
     error = ErrorDetail()
 
 
+class StreamEvent(serializers.Serializer):
+    """One event of a stream, as EventSource reads it."""
+
+    data = serializers.CharField(help_text="the next piece of the answer; JSON in an `error` event")
+    id = serializers.CharField(required=False, help_text="where to continue: Last-Event-ID")
+    event = serializers.CharField(required=False, help_text="message, error, or resync: the whole text, from its start")
+
+
 class ConversationShape(serializers.Serializer):
     id = serializers.UUIDField()
     createdAt = serializers.DateTimeField(help_text=f"like {TIME}")

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.base import problem_response
-from chatservice.dialects.chat.documentation import CONVERSATION_ID, errors
+from chatservice.dialects.chat.documentation import CONVERSATION_ID, EVENTS, errors
 from chatservice.dialects.chat.errors import render
 from chatservice.dialects.chat.stream import TokenStream
 from chatservice.dialects.chat.views import ChatView, refuse_speculation
@@ -31,8 +30,7 @@ from completions.slots import take_stream_slot
 from completions.types import Ended, Quiet, ReaderEvent
 from conversations.lookup import conversation_of
 
-RUN = "01890a5dac96774bbcceb302099a8057"
-FRAMES = f"id: {RUN}.1.5\ndata: Hello\n\nid: {RUN}.2.15\ndata:  how can I\n\n"
+MODEL = {"type": "string", "minLength": 1, "maxLength": 200}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +56,13 @@ class StreamView(ChatView):
             CONVERSATION_ID,
             OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="continue after this frame"),
             OpenApiParameter("after", str, description="the same as Last-Event-ID, for clients that cannot set it"),
-            OpenApiParameter("model", str, description="which model answers; the configured one by default"),
+            OpenApiParameter("model", MODEL, description="which model answers; the configured one by default"),
         ],
         responses={
-            (200, "text/event-stream"): OpenApiTypes.STR,
+            **EVENTS,
             204: None,
             **errors(400, 401, 403, 404, 409, 502, 503, 504),
         },
-        examples=[OpenApiExample("tokens", FRAMES, response_only=True, status_codes=["200"])],
     )
     async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponseBase:
         refuse_speculation(request)

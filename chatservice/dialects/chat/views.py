@@ -6,12 +6,13 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.permissions import AllowAny
 
 from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.chat import serializers
-from chatservice.dialects.chat.documentation import CONVERSATION_ID, MESSAGE, MESSAGES, errors
+from chatservice.dialects.chat.documentation import CONVERSATION_ID, MESSAGE, MESSAGES, errors, number_up_to
 from chatservice.dialects.chat.errors import render
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.problems import BadRequest
@@ -26,6 +27,7 @@ RESET = "Conversation reset successfully"
 
 class ChatView(AsyncAPIView):
     render = staticmethod(render)
+    permission_classes = [AllowAny]  # whom the authentication admits, a guest perhaps; it turns away the rest
     # No HEAD: it would run the GET, and here a GET creates or asks a model.
     http_method_names = ["get", "post", "delete", "options"]
 
@@ -111,8 +113,8 @@ class MessagesView(ChatView):
         description="An answer is listed once it says something and is no longer being written.",
         parameters=[
             CONVERSATION_ID,
-            OpenApiParameter("limit", int, description="so many at most, 1 to 100; all when it is not given"),
-            OpenApiParameter("page", int, description="which so many, from 1"),
+            OpenApiParameter("limit", number_up_to(100), description="so many at most; all when it is not given"),
+            OpenApiParameter("page", number_up_to(1_000_000), description="which so many, from 1"),
         ],
         responses={200: serializers.MessageShape(many=True), **errors(400, 401, 404)},
         examples=[OpenApiExample("two messages", MESSAGES, response_only=True, status_codes=["200"])],

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 
 from accounts.database import in_database_thread
@@ -19,7 +18,9 @@ from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView, valid
 from chatservice.dialects.resources.documentation import (
+    COMPLETION,
     CONVERSATION_ID,
+    EVENTS,
     GENERATE,
     IDEMPOTENCY_KEY,
     PK,
@@ -67,12 +68,13 @@ class CompleteView(ResourceView):
         request=serializers.CompleteRequest,
         responses={
             (200, "application/json"): serializers.Completion,
-            (200, "text/event-stream"): OpenApiTypes.STR,
+            **EVENTS,
             **errors(GENERATE),
         },
         examples=[
             request_example({"stream": False}, "not streamed"),
             request_example({"stream": True}, "streamed"),
+            answer_example(COMPLETION),
         ],
     )
     async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponseBase:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import AllowAny
 from rest_framework.serializers import Serializer
 
 from accounts.guests import shares_local_space
@@ -31,6 +32,7 @@ class ResourceMixin(DialectMixin):
     """For the synchronous views: rows in, rows out."""
 
     render = staticmethod(render)
+    permission_classes = [AllowAny]  # whom the authentication admits, a guest perhaps; it turns away the rest
     request: Any
 
     @property
@@ -50,6 +52,7 @@ class ResourceView(AsyncAPIView):
     """For the views that wait for a model."""
 
     render = staticmethod(render)
+    permission_classes = [AllowAny]  # the same
     http_method_names = ["get", "post", "options"]
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

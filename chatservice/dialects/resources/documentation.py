@@ -6,7 +6,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from chatservice.dialects.resources.serializers import ResourceError
+from chatservice.dialects.resources.serializers import ResourceError, StreamEvent
 
 DESCRIPTIONS = {
     400: "The request is not valid",
@@ -37,12 +37,16 @@ RUN_ID = OpenApiParameter("run_id", str, OpenApiParameter.PATH, description="as 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="the same key is the same answer, billed once"
 )
-LIMIT = OpenApiParameter("limit", int, description="so many at most, 1 to 100")
-PAGE = OpenApiParameter("page", int, description="which so many, from 1")
-
 EVENT = '{"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":"Hello"}}]}'
 LAST = '{"choices":[{"finish_reason":"stop","index":0,"delta":{"role":"assistant","content":""}}]}'
 STREAM = f"id: {RUN}.1.5\ndata: {EVENT}\n\nid: {RUN}.1.5\ndata: {LAST}\n\ndata: [DONE]\n\n"
+EVENTS = {
+    (200, "text/event-stream"): OpenApiResponse(
+        StreamEvent,
+        description=f"The answer, piece by piece:\n```\n{STREAM}```",
+        examples=[OpenApiExample("an event", {"id": f"{RUN}.1.5", "data": EVENT}, media_type="text/event-stream")],
+    )
+}
 COMPLETION = {
     "choices": [
         {"finish_reason": "stop", "index": 0, "message": {"role": "assistant", "content": "Hello! How can I help?"}}
@@ -65,4 +69,4 @@ def request_example(value: Any, name: str = "request") -> OpenApiExample:
 
 
 def answer_example(value: Any, status: int = 200, name: str = "answer") -> OpenApiExample:
-    return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])
+    return OpenApiExample(name, value, response_only=True, status_codes=[str(status)], media_type="application/json")

@@ -73,7 +73,7 @@ class WholeOrPages(PlainPages):
 
 
 def _number(query: QueryDict, name: str, *, default: int, most: int) -> int:
-    text = query.get(name) or str(default)
+    text = query.get(name, str(default))
     if NUMBER.match(text) is None or not 1 <= int(text) <= most:
         wanted = f"A whole number from 1 to {most}."
         raise BadRequest(f"{name}: {wanted}", code="validation_error", param=name, details={name: [wanted]})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.database import in_database_thread
 from accounts.guests import as_id
@@ -14,7 +13,7 @@ from accounts.principal import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView
-from chatservice.dialects.resources.documentation import READ, RUN_ID, STREAM, errors
+from chatservice.dialects.resources.documentation import EVENTS, READ, RUN_ID, errors
 from chatservice.dialects.resources.replies import streamed
 from completions import services
 from completions.cursors import BadCursor, Cursor
@@ -69,10 +68,9 @@ class RunStreamView(ResourceView):
             OpenApiParameter("after", str, description="the same, for clients that cannot set the header"),
         ],
         responses={
-            (200, "text/event-stream"): OpenApiTypes.STR,
+            **EVENTS,
             **errors((*READ, 409, 502, 504)),
         },
-        examples=[OpenApiExample("frames", STREAM, response_only=True, status_codes=["200"])],
     )
     async def get(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponseBase:
         run = await in_database_thread(_run_of, principal, run_id)

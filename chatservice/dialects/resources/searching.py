@@ -17,6 +17,7 @@ from chatservice.dialects.resources.documentation import READ, errors
 from chatservice.dialects.resources.pagination import PlainPages
 from conversations.models import Message
 
+SOUGHT = {"type": "string", "minLength": 1, "maxLength": 1000, "pattern": r"\S"}
 AROUND = 80  # characters of a snippet on each side of what was found
 
 
@@ -29,7 +30,7 @@ class SearchView(ResourceMixin, GenericAPIView):
         operation_id="search",
         summary="Find messages, newest first",
         description="`X-Search-Mode` says what found them: `text` is the words as they stand, in any case.",
-        parameters=[OpenApiParameter("q", str, required=True, description="what to look for")],
+        parameters=[OpenApiParameter("q", SOUGHT, required=True, description="what to look for")],
         responses={200: serializers.Hit(many=True), **errors((*READ, 403))},
     )
     def get(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import User
@@ -28,6 +29,16 @@ class Text(serializers.CharField):
             self.fail("invalid")
         if not self.allow_blank and not data.strip():
             self.fail("blank")
+        return super().to_internal_value(data)
+
+
+@extend_schema_field({"oneOf": [{"type": "string", "maxLength": 200}, {"type": "integer"}]})
+class Name(serializers.CharField):
+    """What a client calls somebody: a text, or a number it counts its users by."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, float):
+            self.fail("invalid")
         return super().to_internal_value(data)
 
 
@@ -56,6 +67,14 @@ class ErrorDetail(serializers.Serializer):
 
 class ResourceError(serializers.Serializer):
     error = ErrorDetail()
+
+
+class StreamEvent(serializers.Serializer):
+    """One event of a stream, as EventSource reads it."""
+
+    data = serializers.CharField(help_text="JSON, or [DONE] at the end")
+    id = serializers.CharField(required=False, help_text="where to continue: Last-Event-ID")
+    event = serializers.CharField(required=False, help_text="message; resync: the whole text, from its start")
 
 
 # --- Users
@@ -144,14 +163,14 @@ class ConversationHistory(ConversationShape):
 
 class NewConversation(serializers.Serializer):
     title = Text(limit=TITLE_CHARS, allow_blank=True, default="")
-    user_id = serializers.CharField(
+    user_id = Name(
         max_length=200, allow_blank=True, default="", help_text="an account guests made, or a label; never an identity"
     )
 
 
 class ConversationChange(serializers.Serializer):
     title = Text(limit=TITLE_CHARS, allow_blank=True, required=False)
-    user_id = serializers.CharField(max_length=200, required=False, help_text="may be repeated, not changed")
+    user_id = Name(max_length=200, required=False, help_text="may be repeated, not changed")
 
 
 class ConversationReplacement(ConversationChange):
@@ -196,7 +215,7 @@ class Completion(serializers.Serializer):
 
 
 class StartRequest(serializers.Serializer):
-    user_id = serializers.CharField(max_length=200, allow_blank=True, default="", help_text="any text")
+    user_id = Name(max_length=200, allow_blank=True, default="", help_text="any text")
     message = said_field()
     model = model_field()
 
