@@ -10,6 +10,7 @@ from completions.models import Run
 from completions.tests.upstream_wire import TEXT
 from completions.tests.websocket_client import Socket, SocketTestCase
 from conversations.models import Conversation, Message
+from conversations.services import delete_conversation
 
 
 class StreamTests(SocketTestCase):
@@ -192,7 +193,7 @@ class StreamTests(SocketTestCase):
             refused = socket.until("error")[-1]
             assert (refused["id"], refused["data"]["code"]) == ("2", "conversation_busy") and "run_id" not in refused
             assert Message.objects.filter(conversation=where).count() == 2
-            Conversation.objects.get(pk=where).delete()
+            delete_conversation(conversation=Conversation.objects.get(pk=where))
             last = socket.until_end()[-1]
         assert last["type"] == "error" and last["data"]["code"] in ("deleted", "interrupted")
 
