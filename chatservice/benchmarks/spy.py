@@ -18,11 +18,12 @@ TOP = 45
 SCAFFOLD = re.compile(
     r"^(thread|_run_code|_run_module|<module>)|\((granian|uvicorn|daphne|click|multiprocessing|threading)\b"
 )
-MEASURES = ("streams", "plain")
+MEASURES = ("streams", "plain", "held")
+HELD = 300
 
 
 def look_into(arena: Arena, names: list[str], *, seconds: float) -> None:
-    """Print where each contestant's time goes in floods and in requests that are not streamed."""
+    """Print where each contestant's time goes: floods, requests that are not streamed, many slow answers."""
     spy = ROOT / ".venv-bench" / "bin" / "py-spy"
     if not spy.exists():
         raise SystemExit("py-spy is not installed (--install-peers)")
@@ -35,7 +36,10 @@ def look_into(arena: Arena, names: list[str], *, seconds: float) -> None:
                 spying = subprocess.Popen(
                     _command(spy, target, raw, seconds), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                 )
-                arena.measure(target, what, "flood-200", clients=64, seconds=seconds + 1.0)
+                if what == "held":
+                    arena.measure(target, what, "paced-20ms-400", clients=HELD, ramp=1.0)
+                else:
+                    arena.measure(target, what, "flood-200", clients=64, seconds=seconds + 1.0)
                 spying.wait(30)
                 print(f"\n## {name}, {what}\n\n{_summary(raw.read_text())}", flush=True)
         if target.process:
