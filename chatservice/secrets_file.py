@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 NAMES = ("SECRET_KEY", "KEY_PEPPER")
@@ -16,8 +17,9 @@ def read_or_create(path: Path) -> dict[str, str]:
     """
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # A name of its own, mode 0600: in a container the next life of a process has the same id.
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        draft = Path(name)
         with os.fdopen(descriptor, "w") as file:
             file.writelines(f"{name}={secrets.token_urlsafe(48)}\n" for name in NAMES)
             file.flush()

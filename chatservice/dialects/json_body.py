@@ -54,7 +54,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def _check(value: Any, depth: int) -> None:
-    if depth > settings.LIMIT_JSON_DEPTH:
+    if depth > settings.LIMIT_JSON_DEPTH and isinstance(value, (dict, list)):
         raise BadRequest("The body is nested too deeply.", code="json_too_deep")
     if isinstance(value, dict):
         if len(value) > settings.LIMIT_JSON_KEYS:

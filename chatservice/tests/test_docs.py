@@ -1,0 +1,74 @@
+"""The documentation page and its schemas, from this host alone; errors and headers where no view answers."""
+
+from __future__ import annotations
+
+import re
+
+from drf_spectacular.validation import validate_schema
+
+from chatservice.dialects import DIALECTS
+from chatservice.docs import documented_dialects
+from chatservice.testing import ServiceTestCase
+
+LINK = re.compile(r"""(?:src|href)=["']([^"']+)""")
+
+
+class DocsTest(ServiceTestCase):
+    def test_the_page_and_all_it_loads_come_from_this_host(self):
+        page = self.guest.get("/docs")
+        self.assertEqual(page.status_code, 200)
+        links = LINK.findall(page.text)
+        self.assertGreater(len(links), 3)
+        for link in links:
+            self.assertRegex(link, r"\A/(?!/)", "another host")
+            asset = self.guest.get(link)
+            self.assertEqual(asset.status_code, 200, link)
+            self.assertTrue(asset.content, link)
+        own = self.guest.get(next(link for link in links if link.endswith("docs.js"))).text
+        self.assertIsNone(re.search(r"https?://", own))
+        self.assertIn("validatorUrl: null", own)
+        for dialect in documented_dialects():
+            self.assertIn(dialect, page.text)
+
+    def test_every_dialect_has_a_valid_schema_of_its_own_paths(self):
+        self.assertIn("openai_v1", documented_dialects())
+        for dialect in documented_dialects():
+            answer = self.guest.get(f"/schema/{dialect}")
+            self.assertEqual(answer.status_code, 200, dialect)
+            schema = answer.json()
+            validate_schema(schema)
+            self.assertTrue(schema["paths"], dialect)
+            for path in schema["paths"]:
+                self.assertTrue(path.startswith(f"/{DIALECTS[dialect]}"), path)
+
+    def test_the_chat_completion_is_documented_both_ways(self):
+        paths = self.guest.get("/schema/openai_v1").json()["paths"]
+        operation = paths["/v1/chat/completions"]["post"]
+        self.assertEqual(set(operation["responses"]["200"]["content"]), {"application/json", "text/event-stream"})
+        self.assertTrue({"400", "401", "429", "502"} <= set(operation["responses"]))
+
+    def test_an_unknown_schema_is_not_found(self):
+        self.assertEqual(self.guest.get("/schema/nothing").status_code, 404)
+
+
+class NowhereTest(ServiceTestCase):
+    def test_unknown_routes_are_told_in_json_in_the_dialects_own_shape(self):
+        for path in ("/nothing-here-1", "/healthz/x", "/schema"):
+            answer = self.guest.get(path)
+            self.assertEqual((answer.status_code, answer.headers["content-type"]), (404, "application/json"), path)
+        openai = self.guest.get("/v1/nothing").json()["error"]
+        self.assertEqual(set(openai), {"message", "type", "param", "code"})
+
+    def test_every_answer_has_its_headers(self):
+        for path in ("/healthz", "/docs", "/v1/nothing", "/v1/models", "/nothing-here-1", "/admin/login/"):
+            answer = self.guest.get(path)
+            self.assertEqual(answer.headers["x-content-type-options"], "nosniff", path)
+            self.assertEqual(answer.headers["referrer-policy"], "same-origin", path)
+            self.assertTrue(answer.headers["x-request-id"], path)
+            self.assertNotIn("server", answer.headers)
+        self.assertEqual(self.guest.get("/admin/login/").headers["x-frame-options"], "DENY")
+
+    def test_the_mount_point_is_never_taken_from_a_client(self):
+        answer = self.guest.get("/v1/../healthz-nothing", headers={"Daphne-Root-Path": "/v1"})
+        self.assertEqual(answer.status_code, 404)
+        self.assertEqual(self.guest.get("/v1/healthz", headers={"Daphne-Root-Path": "/v1"}).status_code, 404)

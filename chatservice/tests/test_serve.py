@@ -1,0 +1,93 @@
+"""`manage.py serve` with nothing prepared: what a newcomer's first start prints and leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx2
+from django.test import SimpleTestCase
+
+from chatservice.testing import ROOT, Service, fake_upstreams, free_port, wait_until
+
+KEY = re.compile(r"^API key: +(cb_\w+)$", re.MULTILINE)
+PASSWORD = re.compile(r"^Password: +(\S+)$", re.MULTILINE)
+
+
+class FirstRunService(Service):
+    """As `make run` starts it: it makes its own secrets and brings its own database up to date."""
+
+    def start(self) -> Service:
+        kept = {name: value for name, value in os.environ.items() if name not in ("SECRET_KEY", "KEY_PEPPER")}
+        environment = {**kept, "DATABASE_URL": "", "HOST": "127.0.0.1", "PORT": str(self.port), **self.env}
+        environment |= {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": "", "UPSTREAMS": fake_upstreams()}
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "serve"], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+        wait_until(self._is_ready, timeout=60, what="the first start")
+        return self
+
+
+class FirstRunTest(SimpleTestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+
+    def service(self, **env: str) -> Service:
+        service = FirstRunService(env={"VAR_DIR": str(self.directory), **env}, port=free_port())
+        self.addCleanup(service.stop)
+        return service.start()
+
+    def test_account_and_key_are_printed_once_and_work(self):
+        first = self.service()
+        log = first.log()
+        [key], [password] = KEY.findall(log), PASSWORD.findall(log)
+        for address in (f"{first.url}/docs", f"{first.url}/admin/", f"{first.url}/v1"):
+            self.assertIn(address, log)
+        headers = {"Authorization": f"Bearer {key}"}
+        self.assertEqual(httpx2.get(f"{first.url}/v1/models", headers=headers).status_code, 200)
+        self.sign_in(first.url, password)
+        self.assertEqual(stat.S_IMODE((self.directory / "secrets.env").stat().st_mode), 0o600)
+        self.assertEqual(first.stop(), 0)
+
+        again = self.service()
+        self.assertEqual((KEY.findall(again.log()), PASSWORD.findall(again.log())), ([], []))
+        self.assertEqual(httpx2.get(f"{again.url}/v1/models", headers=headers).status_code, 200)
+        for secret in (key, password):
+            self.assertNotIn(secret, again.log())
+            self.assertFalse(any(secret.encode() in path.read_bytes() for path in self.directory.iterdir()))
+
+    def sign_in(self, url: str, password: str) -> None:
+        with httpx2.Client(base_url=url) as browser:
+            browser.get("/admin/login/")
+            form = {"username": "admin", "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+            answer = browser.post("/admin/login/?next=/admin/", data=form, headers={"Referer": f"{url}/admin/login/"})
+            self.assertEqual((answer.status_code, answer.headers.get("location")), (302, "/admin/"))
+            self.assertEqual(browser.get("/admin/").status_code, 200)
+
+    def test_with_https_everything_else_is_sent_there(self):
+        plain = self.service(HTTPS="true", SECURE_SSL_REDIRECT="false")
+        plain.stop()
+        service = FirstRunService(env={"VAR_DIR": str(self.directory), "HTTPS": "true"}, port=free_port())
+        self.addCleanup(service.stop)
+        service._is_ready = lambda: _redirects(service.url)  # type: ignore[method-assign]
+        service.start()
+        for path in ("/v1/models", "/docs", "/admin/"):
+            answer = httpx2.get(f"{service.url}{path}", headers={"Authorization": "Bearer x"})
+            self.assertEqual((answer.status_code, answer.headers["location"]), (301, f"https{service.url[4:]}{path}"))
+        forged = httpx2.get(f"{service.url}/v1/models", headers={"X-Forwarded-Proto": "https"})
+        self.assertEqual(forged.status_code, 301)
+
+
+def _redirects(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/v1/models", timeout=2).status_code == 301
+    except httpx2.HTTPError:
+        return False
