@@ -185,6 +185,8 @@ def _accept_one(
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and place.next_position + len(messages) > limit:
         raise InvalidRequest(f"A conversation holds at most {limit} messages.")
+    if place.is_new and not ask.threaded:
+        _refuse_when_full(cursor, ask, rows)
     if ask.exclusive and not place.is_new:
         _refuse_while_busy(cursor, ask, place, rows)
 
@@ -348,6 +350,18 @@ def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uu
             raise UnknownConversation("Message not found.")
         digest = found[0]
     return _Place(conversation_id, parent_id, digest, next_position, is_new=False)
+
+
+def _refuse_when_full(cursor: Any, ask: Ask, rows: _Rows) -> None:
+    """Hold an account to its number of conversations. Calls that are threaded make theirs without being asked."""
+    limit = settings.LIMIT_CONVERSATIONS_PER_USER
+    if not limit:
+        return
+    owner_id = ask.owner_id or ask.principal.user_id
+    cursor.execute(f"SELECT count(*) FROM {table(Conversation)} WHERE owner_id = %s", [key(owner_id)])  # noqa: S608
+    held = cursor.fetchone()[0] + sum(row["owner"] == owner_id for row in rows.conversations)
+    if held >= limit:
+        raise InvalidRequest(f"An account holds at most {limit} conversations.")
 
 
 def _refuse_while_busy(cursor: Any, ask: Ask, place: _Place, rows: _Rows) -> None:

@@ -5,4 +5,4 @@ class CompletionsConfig(AppConfig):
     name = "completions"
 
     def ready(self) -> None:
-        from completions import checks  # noqa: F401  registers the system checks
+        from completions import checks, deletion  # noqa: F401  registers the system checks and the receivers

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from conversations import digests
 from conversations.models import Conversation, Message
-from conversations.signals import conversation_deleted, messages_changed
+from conversations.signals import conversation_deleted, messages_changed, messages_deleting
 
 
 class LimitReached(Exception):
@@ -116,6 +116,7 @@ def reset_conversation(*, conversation: Conversation) -> None:
     locked.next_position = 1
     locked.updated_at = timezone.now()
     locked.save(update_fields=["head", "next_position", "updated_at"])
+    messages_deleting.send(sender=Message, conversation_id=locked.pk)
     Message.objects.filter(conversation=locked).delete()
     _announce(locked.pk)
 
@@ -125,6 +126,7 @@ def delete_conversation(*, conversation: Conversation) -> None:
     """Delete a conversation and everything in it."""
     pk = conversation.pk
     Conversation.objects.filter(pk=pk).update(head=None)
+    messages_deleting.send(sender=Message, conversation_id=pk)
     Conversation.objects.filter(pk=pk).delete()
     transaction.on_commit(lambda: conversation_deleted.send(sender=Conversation, conversation_id=pk))
 

@@ -55,15 +55,23 @@ class DialectMixin:
         if getattr(request._request, "too_large", False):
             raise BadRequest(TOO_LARGE.message, code=TOO_LARGE.code, status=TOO_LARGE.status)
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView's, which every user has
-        if wait := throttling.hit(f"reads:{request.user.user_id.hex}", limit=settings.LIMIT_READS_PER_MINUTE):
-            raise Throttled(wait=wait)
+        count_request(request.user)
+
+
+def count_request(principal: Principal) -> None:
+    """Count a request that starts no run; raises Throttled beyond LIMIT_READS_PER_MINUTE."""
+    if wait := throttling.hit(f"reads:{principal.user_id.hex}", limit=settings.LIMIT_READS_PER_MINUTE):
+        raise Throttled(wait=wait)
 
 
 class AsyncAPIView(DialectMixin, APIView):
     """A view of coroutines: no thread before the accept transaction. Documented like any DRF view.
 
-    Handlers take `(request, principal, **path parameters)` and return a Django response.
+    Handlers take `(request, principal, **path parameters)` and return a Django response. Views whose
+    every request starts a run say so by `generates`: the accept transaction counts those.
     """
+
+    generates = False
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.request = request
@@ -78,6 +86,8 @@ class AsyncAPIView(DialectMixin, APIView):
             if request.method == "OPTIONS":
                 return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
             principal = await self.principal(request)
+            if not self.generates:
+                await in_database_thread(count_request, principal)
             return await handler(request, principal, **kwargs)
         except Exception as error:
             return problem_response(problem_of(error), type(self).render)

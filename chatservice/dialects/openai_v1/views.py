@@ -60,6 +60,8 @@ class OpenAIView(AsyncAPIView):
 
 
 class ChatCompletionsView(OpenAIView):
+    generates = True
+
     @extend_schema(
         operation_id="create_chat_completion",
         summary="Answer a list of messages, streamed or not",

@@ -1,0 +1,31 @@
+"""What runs have to do with deletions: nothing may be written into what is going, and its upstream is closed."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.dispatch import receiver
+
+from completions.live import LIVE
+from completions.models import Run
+from conversations.signals import conversation_deleted, messages_changed, messages_deleting
+
+
+@receiver(messages_deleting)
+def hold_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
+    """Lock the live runs: a piece stored between the deletion's statements would break its foreign keys."""
+    list(Run.objects.running().filter(conversation_id=conversation_id).select_for_update().values_list("pk"))
+
+
+@receiver(conversation_deleted)
+@receiver(messages_changed)
+def let_go_of_deleted_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
+    """Stop this process's runs that are no more; other processes notice with their next commit."""
+    ours = {run_id: live for run_id, live in list(LIVE.items()) if live.accepted.conversation_id == conversation_id}
+    if not ours:
+        return
+    left = set(Run.objects.filter(pk__in=ours).values_list("pk", flat=True))
+    for run_id, live in ours.items():
+        if run_id not in left:
+            live.loop.call_soon_threadsafe(live.lose)
