@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import openai
+from django.db import connections
 
 from chatservice.testing import Service, ServiceTestCase
 from completions.models import Run
@@ -112,6 +113,8 @@ class FaultTest(ServiceTestCase):
             check(case)
         except Exception as error:
             return f"{case.behaviour}: {type(error).__name__} {error}"
+        finally:
+            connections.close_all()
         return ""
 
     def check_error(self, error: dict[str, Any], code: str) -> None:
