@@ -1,8 +1,8 @@
 """Group commit: everything that the runs of this process store, in as few transactions as possible.
 
-Questions and outcomes are committed at once; text is committed at once when nothing was committed
-for a while, otherwise with the next commit, at most FLUSH_SECONDS later. While one commit is on its
-way to the disk, the next one gathers. Only after the commit is anything told to anyone.
+Questions, first words and outcomes are committed at once; further text is committed at once when
+none was for a while, otherwise FLUSH_SECONDS after the last. While one commit is on its way to the
+disk, the next one gathers. Only after the commit is anything told to anyone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from completions.worker import database_clock, worker_id
 logger = logging.getLogger(__name__)
 
 CANCEL_POLL_SECONDS = 0.4
+SLOWEST_PACE = 0.1
 RETRIES = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -45,6 +46,7 @@ class _Batch:
     outcomes: list[tuple[Outcome, asyncio.Future]] = field(default_factory=list)
     heartbeat: list[uuid.UUID] = field(default_factory=list)
     look: bool = False
+    paced: bool = False
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Journal:
         self._loop = loop
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._batch = _Batch()
+        self._now: dict[uuid.UUID, LiveRun] = {}
         self._dirty: dict[uuid.UUID, LiveRun] = {}
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -103,14 +106,20 @@ class Journal:
 
     def write(self, live: LiveRun) -> None:
         """Note that `live` has text to store; its first words do not wait for company."""
-        self._dirty[live.run_id] = live
-        self._wake.set()
-        if not live.begun:
+        if live.begun:
+            self._dirty[live.run_id] = live
+            self._wake.set()
+        else:
             live.begun = True
-            self._urgent.set()
+            self._now[live.run_id] = live
+            self._urge()
+
+    def hurry(self, live: LiveRun) -> None:
+        """Store what `live` has said with the next commit: its outcome comes."""
+        self._now[live.run_id] = live
 
     async def finish(self, outcome: Outcome) -> bool:
-        """Store an outcome, all text before it included; returns whether the run was still ours."""
+        """Store an outcome, after all text that was hurried; returns whether the run was still ours."""
         future = self._loop.create_future()
         self._batch.outcomes.append((outcome, future))
         self._urge()
@@ -118,7 +127,7 @@ class Journal:
 
     async def close(self) -> None:
         """Commit what is waiting and stop."""
-        while self._dirty or self._batch.asks or self._batch.outcomes:
+        while self._now or self._dirty or self._batch.asks or self._batch.outcomes:
             self._urge()
             await asyncio.sleep(0.005)
         self._task.cancel()
@@ -147,10 +156,10 @@ class Journal:
         began = time.monotonic()
         result = await self._loop.run_in_executor(self._thread, _commit, batch)
         self._tell(batch, result)
-        if batch.pieces:
+        if batch.paced:
             self._text_at = time.monotonic()
             # Under load a commit may take longer than the pace: then fewer, larger pieces.
-            self._pace = min(0.2, max(settings.FLUSH_SECONDS, 3 * (self._text_at - began)))
+            self._pace = min(SLOWEST_PACE, max(settings.FLUSH_SECONDS, self._text_at - began))
 
     async def _wait_for_work(self) -> None:
         while not self._wake.is_set():
@@ -172,14 +181,20 @@ class Journal:
         batch, self._batch = self._batch, _Batch()
         self._wake.clear()
         self._urgent.clear()
-        dirty, self._dirty = self._dirty, {}
-        for live in dirty.values():
+        now = time.monotonic()
+        lives, self._now = self._now, {}
+        if now >= self._text_at + self._pace:
+            batch.paced = bool(self._dirty)
+            lives |= self._dirty
+            self._dirty = {}
+        elif self._dirty:
+            self._wake.set()  # their time comes
+        for live in lives.values():
             piece = None if live.lost else live.take()
             if piece is not None:
                 batch.pieces.append((live, piece))
         if batch.outcomes:
             batch.outcomes = [(outcome, done) for outcome, done in batch.outcomes if not _is_lost(outcome, done)]
-        now = time.monotonic()
         if LIVE and now >= self._beat_at:
             batch.heartbeat = [live.run_id for live in LIVE.values() if live.loop is self._loop]
             self._beat_at = now + settings.HEARTBEAT_SECONDS

@@ -67,7 +67,8 @@ class Run(models.Model):
         ]
         indexes = [
             # Concurrency limits count an owner's live runs inside the accept transaction.
-            models.Index(fields=["user"], condition=Q(state="running"), name="run_live_by_user"),
+            # (With the state in it, or SQLite takes the foreign key's own index and walks the whole history.)
+            models.Index(fields=["user", "state"], condition=Q(state="running"), name="run_live_by_user"),
             models.Index(fields=["address"], condition=Q(state="running"), name="run_live_by_address"),
             # Heartbeats and the reaper.
             models.Index(fields=["worker"], condition=Q(state="running"), name="run_live_by_worker"),

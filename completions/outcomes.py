@@ -18,6 +18,7 @@ from completions.types import Delta, Wire
 from conversations import digests
 from conversations.models import Conversation, Message
 
+MOST_NAMED = 50
 INSERT_CHUNK = Insert(Chunk, "run", "seq", "end", "text", "wire")
 FINISH_RUN = Update(
     Run,
@@ -56,11 +57,12 @@ def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock
     """Return those of `run_ids` that `worker` may still write to, locked against the reaper."""
     if not run_ids:
         return set()
-    marks = ", ".join(["%s"] * len(run_ids))
+    # Of many, all that are ours: cheaper than naming each.
+    named = list(run_ids) if len(run_ids) <= MOST_NAMED else []
+    names = f" AND id IN ({', '.join(['%s'] * len(named))})" if named else ""
     cursor.execute(
-        f"SELECT id FROM {table(Run)} WHERE id IN ({marks}) AND worker = %s AND state = 'running'"  # noqa: S608
-        f"{for_update(lock)}",
-        [*map(key, run_ids), worker],
+        f"SELECT id FROM {table(Run)} WHERE worker = %s AND state = 'running'{names}{for_update(lock)}",  # noqa: S608
+        [worker, *map(key, named)],
     )
     return {read_key(row[0]) for row in cursor.fetchall()}
 

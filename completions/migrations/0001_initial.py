@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['user'], name='run_live_by_user'),
+            index=models.Index(condition=models.Q(('state', 'running')), fields=['user', 'state'], name='run_live_by_user'),
         ),
         migrations.AddIndex(
             model_name='run',

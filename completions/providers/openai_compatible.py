@@ -305,8 +305,21 @@ class OpenAICompatible:
 
 
 def _reads(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """What each read of the socket brings; `Response.aiter_raw` would copy it through one more generator."""
-    return cast(AsyncGenerator[bytes, None], aiter(cast(httpx2.AsyncByteStream, response.stream)))
+    """What each read of the socket brings; through the response it would pass four more generators."""
+    answer = _aiohttp_answer(response)
+    if answer is None:
+        return cast(AsyncGenerator[bytes, None], aiter(cast(httpx2.AsyncByteStream, response.stream)))
+    return _reads_of(answer)
+
+
+async def _reads_of(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    while data := await answer.content.readany():
+        yield data
+
+
+def _aiohttp_answer(response: httpx2.Response) -> aiohttp.ClientResponse | None:
+    """Return what is behind the response; None should the client's library change."""
+    return getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
 
 
 def _throttle(
@@ -319,8 +332,7 @@ def _throttle(
     """
     if ready is None:
         return None
-    stream = getattr(response.stream, "_stream", None)
-    answer = getattr(stream, "_aiohttp_response", None)
+    answer = _aiohttp_answer(response)
     protocol = getattr(getattr(answer, "connection", None), "protocol", None)
     if answer is None or protocol is None:
         return ready
