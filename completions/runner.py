@@ -117,9 +117,10 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
     if live.lost:
         live.end(Ended("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0))
         return
+    # The last text is stored before the outcome, in the same commit or an earlier one.
+    journal().hurry(live)
     try:
-        journal().hurry(live)
-    outcome, wire = _outcome(live, assembly, response, error)
+        outcome, wire = _outcome(live, assembly, response, error)
     except Exception as failed:  # an answer of a shape nobody foresaw must end like any other
         place = traceback.extract_tb(failed.__traceback__)[-1]
         logger.error("run %s: %s at %s:%s", live.run_id, type(failed).__name__, place.filename, place.lineno)
