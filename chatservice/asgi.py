@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
@@ -14,18 +17,31 @@ django.setup()
 
 from asgiref.sync import ThreadSensitiveContext  # noqa: E402
 from channels.routing import URLRouter  # noqa: E402
+from django.urls import path  # noqa: E402
 
 from accounts.websocket_auth import OriginCheck  # noqa: E402
 from chatservice import lifespan  # noqa: E402
+from chatservice.dialects import DIALECTS  # noqa: E402
 from chatservice.handler import ChatHandler, Receive, Send  # noqa: E402
 from completions.reaper import start_reaper  # noqa: E402
 from completions.routing import websocket_urlpatterns  # noqa: E402
 
 http = ChatHandler()
-websocket = OriginCheck(URLRouter(websocket_urlpatterns))
+# A dialect that has a websocket.py answers at its own mount, with and without the slash.
+dialect_sockets = [
+    path(mount.rstrip("/") + slash, import_module(f"chatservice.dialects.{name}.websocket").application)
+    for name, mount in DIALECTS.items()
+    if find_spec(f"chatservice.dialects.{name}.websocket")
+    for slash in ("", "/")
+]
+websocket = OriginCheck(URLRouter([*dialect_sockets, *websocket_urlpatterns]))
 
 # The journal's thread gives the interpreter up at every statement; by default it would wait 5 ms to get it back.
 sys.setswitchinterval(0.0005)
+# What is loaded by now stays: walking it again and again would stop every stream for a tenth of a second.
+gc.collect()
+gc.freeze()
+gc.set_threshold(2_000, 10, 20)
 
 # Here and not in the lifespan: not every server has one, and orphans must not wait for a request.
 start_reaper()

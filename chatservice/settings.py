@@ -73,7 +73,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": (
             f"PRAGMA journal_mode=WAL; PRAGMA synchronous={env.str('SQLITE_SYNCHRONOUS', 'FULL')};"
-            "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA cache_size=-16000;"
+            "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA cache_size=-6000;"
         ),
     }
 else:
@@ -183,7 +183,7 @@ LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=32_768)
 LIMIT_TITLE_CHARS = env.int("LIMIT_TITLE_CHARS", default=200)
 LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", default=10_000)
 LIMIT_CONVERSATIONS_PER_USER = env.int("LIMIT_CONVERSATIONS_PER_USER", default=10_000)
-LIMIT_CONVERSATIONS_PER_GUEST = env.int("LIMIT_CONVERSATIONS_PER_GUEST", default=10_000)
+LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
 LIMIT_RUNS_PER_USER = env.int("LIMIT_RUNS_PER_USER", default=4)
 LIMIT_RUNS_PER_GUEST = env.int("LIMIT_RUNS_PER_GUEST", default=1)
 LIMIT_RUNS_PER_IP = env.int("LIMIT_RUNS_PER_IP", default=8)
@@ -263,6 +263,19 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
 }
+
+# --- GraphQL -------------------------------------------------------------------------------------
+
+# Introspection; where DOCS are on it is open anyway.
+GRAPHQL_PUBLIC_SCHEMA = env.bool("GRAPHQL_PUBLIC_SCHEMA", default=False)
+GRAPHQL_DEPTH = env.int("GRAPHQL_DEPTH", default=8)
+GRAPHQL_ALIASES = env.int("GRAPHQL_ALIASES", default=15)
+GRAPHQL_TOKENS = env.int("GRAPHQL_TOKENS", default=1_000)
+# Objects that one operation may ask for, lists inside lists multiplied.
+GRAPHQL_COST = env.int("GRAPHQL_COST", default=2_000)
+GRAPHQL_PAGE = env.int("GRAPHQL_PAGE", default=50)
+GRAPHQL_SUBSCRIPTIONS = env.int("GRAPHQL_SUBSCRIPTIONS", default=10)
+GRAPHQL_INIT_SECONDS = env.float("GRAPHQL_INIT_SECONDS", default=5)
 
 # --- Logs: never a prompt, an answer, a key or a query string ------------------------------------
 
