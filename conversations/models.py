@@ -129,3 +129,37 @@ class Message(models.Model):
         if self.author:
             wire["name"] = self.author
         return {**wire, **(self.parts or {})}
+
+
+class TodoQuerySet(models.QuerySet):
+    def owned_by(self, principal: Principal) -> TodoQuerySet:
+        if principal.is_guest:
+            return self.filter(owner__guest_made=True)
+        return self.filter(owner_id=principal.user_id)
+
+    def oldest_first(self) -> TodoQuerySet:
+        return self.order_by("id")
+
+
+class Todo(models.Model):
+    """What a user means to follow up, perhaps about one conversation; it outlives that one."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="todos", db_index=False)
+    conversation = models.ForeignKey(
+        Conversation, null=True, blank=True, on_delete=models.SET_NULL, related_name="todos"
+    )
+    title = models.CharField(max_length=200)
+    completed = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = TodoQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # The list of one owner's to-dos, oldest first: ids sort by time.
+            models.Index(fields=["owner", "id"], name="todo_owner_oldest"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title

@@ -1,0 +1,43 @@
+"""Every write to to-dos: keyword-only, in a transaction. Whose they are is decided by `Todo.objects.owned_by`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import User
+from conversations.models import Conversation, Todo
+from conversations.services import LimitReached
+
+
+@transaction.atomic
+def create_todo(*, owner_id: uuid.UUID, title: str, conversation: Conversation | None = None) -> Todo:
+    """Note a follow-up; raises LimitReached."""
+    limit = settings.LIMIT_TODOS_PER_USER
+    if limit:
+        # One at a time: two that count together would both fit.
+        User.objects.select_for_update(no_key=True).get(pk=owner_id)
+        if Todo.objects.filter(owner_id=owner_id).count() >= limit:
+            raise LimitReached(f"An account holds at most {limit} to-dos.")
+    return Todo.objects.create(owner_id=owner_id, title=title, conversation=conversation)
+
+
+@transaction.atomic
+def update_todo(*, todo: Todo, **changes: Any) -> Todo:
+    """Change title, completed or conversation; raises Todo.DoesNotExist for one that was deleted meanwhile."""
+    if unknown := changes.keys() - {"title", "completed", "conversation"}:
+        raise TypeError(f"update_todo() does not change {min(unknown)}")
+    fresh = Todo.objects.select_for_update().get(pk=todo.pk)
+    for name, value in changes.items():
+        setattr(fresh, name, value)
+    if changes:
+        fresh.save(update_fields=list(changes))
+    return fresh
+
+
+@transaction.atomic
+def delete_todo(*, todo: Todo) -> None:
+    Todo.objects.filter(pk=todo.pk).delete()
