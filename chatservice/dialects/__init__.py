@@ -10,6 +10,7 @@ DIALECTS = {
     "chat_v1": "v1/chat/",
     "openai_v1": "v1/",
     "chat": "chat/",
+    "graphql": "graphql",
     "resources": "",
 }
 # What is no API: a dialect at the root does not answer for these.

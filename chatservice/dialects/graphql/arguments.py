@@ -1,0 +1,62 @@
+"""What clients send: texts that can be stored, ids that may be ours. Everything else is refused, by name."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from strawberry import ID
+
+from accounts.guests import as_id, shares_local_space
+from accounts.principal import Principal
+from chatservice.dialects.problems import NOT_FOUND, BadRequest
+
+MODEL_CHARS = 200
+
+
+def invalid(name: str, wanted: str) -> BadRequest:
+    """Return the refusal of an argument."""
+    return BadRequest(f"{name}: {wanted}", code="validation_error", param=name, details={name: [wanted]})
+
+
+def text(value: str, name: str, *, limit: int, blank: bool = False) -> str:
+    """Return a text as it was sent; raises BadRequest for what is too long, empty or not storable."""
+    if "\x00" in value or not _is_unicode(value):
+        raise invalid(name, "Text must not contain NUL characters or lone surrogates.")
+    if not blank and not value.strip():
+        raise invalid(name, "This must not be empty.")
+    if limit and len(value) > limit:
+        raise invalid(name, f"At most {limit} characters.")
+    return value
+
+
+def title(value: str, *, blank: bool = False) -> str:
+    # The column's width, where the setting is off.
+    return text(value, "title", limit=min(settings.LIMIT_TITLE_CHARS or 200, 200), blank=blank)
+
+
+def content(value: str) -> str:
+    return text(value, "content", limit=settings.LIMIT_MESSAGE_CHARS)
+
+
+def identifier(value: ID) -> uuid.UUID:
+    """Return the id; one that cannot be ours is not found, like an unknown one."""
+    pk = as_id(value)
+    if pk is None:
+        raise BadRequest(NOT_FOUND.message, code=NOT_FOUND.code, status=NOT_FOUND.status)
+    return pk
+
+
+def refuse_strangers(principal: Principal) -> None:
+    """A guest among strangers may use what it knows the id of, and list nothing."""
+    if not shares_local_space(principal):
+        raise PermissionDenied("Without a key you find what you know the id of; lists need a key.")
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

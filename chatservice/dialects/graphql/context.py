@@ -1,0 +1,33 @@
+"""What one operation knows: who asks, and what it already looked up."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from strawberry.types import Info
+
+from accounts.principal import Principal
+from chatservice.dialects.graphql.loaders import Loaders
+
+
+class Context:
+    def __init__(self, principal: Principal, operation_name: str | None = None) -> None:
+        self.principal = principal
+        self.operation_name = operation_name
+        self.loaders = Loaders(principal)
+
+    def forget(self) -> None:
+        """Look everything up anew: something was written."""
+        self.loaders = Loaders(self.principal)
+
+
+def context_of(info: Info[Any, Any]) -> Context:
+    return cast(Context, info.context)
+
+
+def principal_of(info: Info[Any, Any]) -> Principal:
+    return context_of(info).principal
+
+
+def loaders_of(info: Info[Any, Any]) -> Loaders:
+    return context_of(info).loaders

@@ -1,0 +1,107 @@
+"""Look-ups of one operation, gathered: a list of fifty costs as many queries as a list of one.
+
+Every query begins with what the caller may use; a loader never outlives its operation.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from strawberry.dataloader import DataLoader
+
+from accounts.database import in_database_thread
+from accounts.principal import Principal
+from completions.models import Run
+from completions.services import runs_of
+from conversations.models import Conversation, Message
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Leaf(NamedTuple):
+    """The end of a branch."""
+
+    conversation_id: uuid.UUID
+    message_id: uuid.UUID | None
+
+
+class Place(NamedTuple):
+    """Where other versions of a message are."""
+
+    conversation_id: uuid.UUID
+    parent_id: uuid.UUID | None
+    role: str
+
+
+class Loaders:
+    def __init__(self, principal: Principal) -> None:
+        def loader(read: Callable[[Principal, list[K]], list[V]]) -> DataLoader[K, V]:
+            return DataLoader(load_fn=partial(in_database_thread, read, principal))
+
+        self.conversation: DataLoader[uuid.UUID, Conversation | None] = loader(_conversations)
+        self.message: DataLoader[uuid.UUID, Message | None] = loader(_messages)
+        self.branch: DataLoader[Leaf, list[uuid.UUID]] = loader(_branches)
+        self.versions: DataLoader[Place, list[Message]] = loader(_versions)
+        self.run_of_message: DataLoader[uuid.UUID, Run | None] = loader(_runs_of_messages)
+        self.active_run: DataLoader[uuid.UUID, Run | None] = loader(_active_runs)
+
+
+def _conversations(principal: Principal, keys: list[uuid.UUID]) -> list[Conversation | None]:
+    return _in_order(keys, Conversation.objects.owned_by(principal).in_bulk(keys))
+
+
+def _messages(principal: Principal, keys: list[uuid.UUID]) -> list[Message | None]:
+    return _in_order(keys, Message.objects.owned_by(principal).in_bulk(keys))
+
+
+def _branches(principal: Principal, keys: list[Leaf]) -> list[list[uuid.UUID]]:
+    """Return the ids from the root down to each leaf; none of a leaf that is not in its conversation."""
+    parents: dict[uuid.UUID, dict[uuid.UUID, uuid.UUID | None]] = defaultdict(dict)
+    wanted = {leaf.conversation_id for leaf in keys if leaf.message_id is not None}
+    links = Message.objects.owned_by(principal).filter(conversation_id__in=wanted)
+    for conversation_id, message_id, parent_id in links.values_list("conversation_id", "id", "parent_id"):
+        parents[conversation_id][message_id] = parent_id
+    return [_path(parents[leaf.conversation_id], leaf.message_id) for leaf in keys]
+
+
+def _path(parents: dict[uuid.UUID, uuid.UUID | None], leaf_id: uuid.UUID | None) -> list[uuid.UUID]:
+    path: list[uuid.UUID] = []
+    current = leaf_id
+    while current is not None and current in parents and len(path) < len(parents):
+        path.append(current)
+        current = parents[current]
+    return path[::-1]
+
+
+def _versions(principal: Principal, keys: list[Place]) -> list[list[Message]]:
+    found: dict[Place, list[Message]] = defaultdict(list)
+    mine = Message.objects.owned_by(principal)
+    parent_ids = {place.parent_id for place in keys if place.parent_id is not None}
+    rooted = {place.conversation_id for place in keys if place.parent_id is None}
+    rows: list[Message] = []
+    if parent_ids:
+        rows += mine.filter(parent_id__in=parent_ids).order_by("position")
+    if rooted:
+        rows += mine.filter(conversation_id__in=rooted, parent=None).order_by("position")
+    for row in rows:
+        found[Place(row.conversation_id, row.parent_id, row.role)].append(row)
+    return [found[place] for place in keys]
+
+
+def _runs_of_messages(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:
+    runs: Iterable[Run] = runs_of(principal).filter(message_id__in=keys)
+    return _in_order(keys, {run.message_id: run for run in runs if run.message_id is not None})
+
+
+def _active_runs(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:
+    runs: Iterable[Run] = runs_of(principal).running().filter(conversation_id__in=keys).order_by("created_at", "id")
+    return _in_order(keys, {run.conversation_id: run for run in runs if run.conversation_id is not None})
+
+
+def _in_order(keys: list[K], found: dict[K, V]) -> list[V | None]:
+    return [found.get(key) for key in keys]

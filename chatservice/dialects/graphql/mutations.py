@@ -1,0 +1,179 @@
+"""What can be done, but for to-dos: conversations, messages, answers, runs. Every write is a service's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import strawberry
+from django.utils import timezone
+from strawberry import ID, UNSET
+from strawberry.types import Info
+
+from accounts.database import in_database_thread
+from accounts.principal import Principal
+from chatservice.dialects.graphql import arguments
+from chatservice.dialects.graphql.arguments import identifier
+from chatservice.dialects.graphql.asking import Answer, Generation, ask, new_message, whole
+from chatservice.dialects.graphql.context import context_of, principal_of
+from chatservice.dialects.graphql.todos import TodoMutations
+from chatservice.dialects.graphql.types import Conversation, Message, Run
+from chatservice.dialects.problems import BadRequest
+from completions import models as run_rows
+from completions import services as runs
+from completions.readers import wait_for_end
+from completions.stopping import stop_and
+from conversations import models as rows
+from conversations import services
+
+STOP_SECONDS = 2.0
+
+
+@strawberry.type
+class Mutation(TodoMutations):
+    @strawberry.mutation(description="Create an empty conversation.")
+    async def start_conversation(self, info: Info, title: str = "") -> Conversation | None:
+        wanted = arguments.title(title, blank=True)
+        owner_id = principal_of(info).user_id
+        row = await in_database_thread(lambda: services.start_conversation(owner_id=owner_id, title=wanted))
+        return Conversation.of(row)
+
+    @strawberry.mutation(
+        description="Say something, in a new conversation without `conversationId`, and wait for the whole answer. "
+        "`parentId` is what it is said after: the shown branch unless said, null for a new beginning."
+    )
+    async def send_message(
+        self,
+        info: Info,
+        content: str,
+        conversation_id: ID | None = None,
+        parent_id: ID | None = UNSET,
+        title: str | None = None,
+        model: str | None = None,
+        generation: Generation | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer | None:
+        question = new_message(
+            principal_of(info),
+            content=content,
+            conversation_id=conversation_id,
+            parent_id=parent_id,
+            title=title,
+            model=model,
+            generation=generation,
+            key=idempotency_key,
+        )
+        return await whole(info, question)
+
+    @strawberry.mutation(description="Answer again: beside an answer, or to a message of the user's.")
+    async def regenerate(
+        self,
+        info: Info,
+        message_id: ID,
+        model: str | None = None,
+        generation: Generation | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer | None:
+        principal = principal_of(info)
+        message = await in_database_thread(_message, principal, message_id)
+        is_answer = message.role == rows.Message.Role.ASSISTANT
+        asked_id = message.parent_id if is_answer else message.pk
+        if asked_id is None:
+            raise BadRequest("There is no message to answer.", code="nothing_to_answer", status=409)
+        place = {"conversation_id": message.conversation_id, "parent_id": asked_id}
+        return await whole(info, ask(principal, model, generation, idempotency_key, **place))
+
+    @strawberry.mutation(description="Say something else in its place: another version, which is shown from now on.")
+    async def edit_message(self, info: Info, id: ID, content: str) -> Message | None:
+        wanted = arguments.content(content)
+        row = await in_database_thread(_edit, principal_of(info), id, wanted)
+        context_of(info).forget()
+        return Message.of(row)
+
+    @strawberry.mutation(description="Show the branch that a message is on, down to the newest message after it.")
+    async def show_branch(self, info: Info, message_id: ID) -> Conversation | None:
+        row = await in_database_thread(_show, principal_of(info), message_id)
+        context_of(info).forget()
+        return Conversation.of(row)
+
+    @strawberry.mutation(description="Stop an answer; what it said so far is kept.")
+    async def stop_run(self, info: Info, run_id: ID) -> Run | None:
+        mine = runs.runs_of(principal_of(info))
+        pk = identifier(run_id)
+        await in_database_thread(lambda: mine.get(pk=pk))
+        await runs.cancel(pk)
+        try:
+            await asyncio.wait_for(wait_for_end(pk), STOP_SECONDS)
+        except TimeoutError:
+            pass  # another process writes it, which looks several times a second
+        context_of(info).forget()
+        return Run.of(await in_database_thread(lambda: mine.get(pk=pk)))
+
+    @strawberry.mutation
+    async def rename_conversation(self, info: Info, id: ID, title: str) -> Conversation | None:
+        wanted = arguments.title(title, blank=True)
+        return await _change(info, id, title=wanted)
+
+    @strawberry.mutation
+    async def archive_conversation(self, info: Info, id: ID, archived: bool = True) -> Conversation | None:
+        return await _change(info, id, archived_at=timezone.now() if archived else None)
+
+    @strawberry.mutation(description="Delete a conversation and everything in it. Returns its id.")
+    async def delete_conversation(self, info: Info, id: ID) -> ID | None:
+        row = await in_database_thread(_conversation, principal_of(info), id)
+        of_it = run_rows.Run.objects.filter(conversation=row)
+        await stop_and(of_it, lambda: services.delete_conversation(conversation=row))
+        context_of(info).forget()
+        return ID(str(row.pk))
+
+    @strawberry.mutation(description="Delete one message; what was said after it stays. Returns its id.")
+    async def delete_message(self, info: Info, id: ID) -> ID | None:
+        pk = await in_database_thread(_delete_message, principal_of(info), id)
+        context_of(info).forget()
+        return pk
+
+
+def _conversation(principal: Principal, value: ID) -> rows.Conversation:
+    return rows.Conversation.objects.owned_by(principal).get(pk=identifier(value))
+
+
+def _message(principal: Principal, value: ID) -> rows.Message:
+    return rows.Message.objects.owned_by(principal).get(pk=identifier(value))
+
+
+async def _change(info: Info, value: ID, **changes: object) -> Conversation:
+    def change() -> rows.Conversation:
+        row = _conversation(principal_of(info), value)
+        return services.update_conversation(conversation=row, **changes)
+
+    row = await in_database_thread(change)
+    context_of(info).forget()
+    return Conversation.of(row)
+
+
+def _edit(principal: Principal, value: ID, content: str) -> rows.Message:
+    message = _message(principal, value)
+    if message.status == rows.Message.Status.IN_PROGRESS:
+        raise services.Busy("This message is still being written; stop it first.")
+    return services.edit_message(message=message, content=content)
+
+
+def _show(principal: Principal, value: ID) -> rows.Conversation:
+    message = _message(principal, value)
+    links = rows.Message.objects.of(message.conversation_id).order_by("position").values_list("parent_id", "id")
+    newest = {parent: child for parent, child in links if parent is not None}  # the last child of each
+    leaf_id = message.pk
+    for _ in range(len(newest)):
+        if leaf_id not in newest:
+            break
+        leaf_id = newest[leaf_id]
+    conversation = rows.Conversation.objects.get(pk=message.conversation_id)
+    services.show_branch(conversation=conversation, leaf=rows.Message.objects.get(pk=leaf_id))
+    conversation.refresh_from_db()
+    return conversation
+
+
+def _delete_message(principal: Principal, value: ID) -> ID:
+    message = _message(principal, value)
+    pk = ID(str(message.pk))
+    services.delete_message(message=message)
+    return pk

@@ -1,0 +1,34 @@
+"""The page to try it out: our own script and style, nothing from outside."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from django.http import HttpResponse
+from django.templatetags.static import static
+from django.utils.html import escape
+
+from chatservice.dialects.graphql.schema import schema
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@cache
+def _html() -> str:
+    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    for name, value in (
+        ("css", static("chatservice/graphql.css")),
+        ("js", static("chatservice/graphql.js")),
+        ("schema", escape(schema.as_str())),
+    ):
+        template = template.replace(f"[[{name}]]", value)
+    return template
+
+
+def page() -> HttpResponse:
+    headers = {"Content-Security-Policy": POLICY, "X-Frame-Options": "DENY"}
+    return HttpResponse(_html(), headers=headers)

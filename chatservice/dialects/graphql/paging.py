@@ -1,0 +1,158 @@
+"""Connections as Relay has them: `first`/`after` forward, `last`/`before` backward, opaque cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import strawberry
+from django.conf import settings
+from django.db.models import Q, QuerySet
+
+from chatservice.dialects.graphql.arguments import invalid
+from completions.cursors import BadCursor
+
+T = TypeVar("T")
+DEFAULT_PAGE = 20
+CURSOR = re.compile(r"([a-z]):(\d{1,17}):([0-9a-f]{32})\Z", re.ASCII)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MICROSECOND = dt.timedelta(microseconds=1)
+
+
+@strawberry.type
+class PageInfo:
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@strawberry.type
+class Edge(Generic[T]):
+    cursor: str
+    node: T
+
+
+@strawberry.type
+class Connection(Generic[T]):
+    edges: list[Edge[T]]
+    page_info: PageInfo
+    count: strawberry.Private[Callable[[], Awaitable[int]] | None] = None
+
+    @strawberry.field(description="How many there are in all; null where counting is not cheap.")
+    async def total_count(self) -> int | None:
+        return await self.count() if self.count is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a list that is asked for."""
+
+    size: int
+    backward: bool
+    after: str | None
+    before: str | None
+
+    @classmethod
+    def read(cls, first: int | None, after: str | None, last: int | None, before: str | None) -> Window:
+        """Check the four arguments; raises BadRequest."""
+        if first is not None and last is not None:
+            raise invalid("last", "Ask for the first or the last, not for both.")
+        backward = last is not None
+        return cls(page_size(last if backward else first, "last" if backward else "first"), backward, after, before)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    rows: list[Any]
+    has_more: bool
+
+
+def page_size(value: int | None, name: str = "first") -> int:
+    most = settings.GRAPHQL_PAGE
+    if value is None:
+        return min(DEFAULT_PAGE, most)
+    if not 0 <= value <= most:
+        raise invalid(name, f"A whole number from 0 to {most}.")
+    return value
+
+
+def connection(
+    edges: list[Edge[T]], window: Window, has_more: bool, count: Callable[[], Awaitable[int]] | None = None
+) -> Connection[T]:
+    forward_more, backward_more = (window.before is not None, has_more), (has_more, window.after is not None)
+    has_next, has_previous = forward_more if window.backward else backward_more
+    return Connection(
+        edges=edges,
+        page_info=PageInfo(
+            has_next_page=has_next,
+            has_previous_page=has_previous,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+        count=count,
+    )
+
+
+def time_cursor(kind: str, at: dt.datetime, pk: uuid.UUID) -> str:
+    plain = f"{kind}:{(at - EPOCH) // MICROSECOND}:{pk.hex}"
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def read_time_cursor(kind: str, text: str) -> tuple[dt.datetime, uuid.UUID]:
+    """Return the place a cursor stands for; raises BadCursor."""
+    try:
+        plain = base64.urlsafe_b64decode(text[:200] + "=" * (-len(text) % 4)).decode("ascii")
+        match = CURSOR.match(plain)
+        if (
+            match is None
+            or match[1] != kind
+            or time_cursor(kind, at := _time(match[2]), pk := uuid.UUID(match[3])) != text
+        ):
+            raise BadCursor("This is not a cursor of this list.")
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise BadCursor("This is not a cursor of this list.") from error
+    return at, pk
+
+
+def _time(micros: str) -> dt.datetime:
+    return EPOCH + int(micros) * MICROSECOND
+
+
+def newest_page(queryset: QuerySet, kind: str, time_field: str, window: Window) -> Page:
+    """Read a window of rows, newest first by `time_field` and id. Uses the database."""
+    for text, sign in ((window.after, "lt"), (window.before, "gt")):
+        if text is not None:
+            at, pk = read_time_cursor(kind, text)
+            same = Q(**{time_field: at, f"id__{sign}": pk})
+            queryset = queryset.filter(Q(**{f"{time_field}__{sign}": at}) | same)
+    order = (time_field, "id") if window.backward else (f"-{time_field}", "-id")
+    rows = list(queryset.order_by(*order)[: window.size + 1])
+    page = rows[: window.size]
+    return Page(page[::-1] if window.backward else page, len(rows) > window.size)
+
+
+def cut(ids: Sequence[uuid.UUID], window: Window) -> tuple[list[uuid.UUID], bool]:
+    """Return the window of a list whose cursors are its ids, and whether there is more beyond; raises BadCursor."""
+    start, end = 0, len(ids)
+    if window.after is not None:
+        start = _index(ids, window.after) + 1
+    if window.before is not None:
+        end = max(start, _index(ids, window.before))
+    part = list(ids[start:end])
+    if window.backward:
+        return part[len(part) - min(window.size, len(part)) :], len(part) > window.size
+    return part[: window.size], len(part) > window.size
+
+
+def _index(ids: Sequence[uuid.UUID], cursor: str) -> int:
+    try:
+        return ids.index(uuid.UUID(hex=cursor))
+    except ValueError as error:
+        raise BadCursor("This is not a cursor of this list.") from error

@@ -1,0 +1,129 @@
+"""What can be asked: me, conversations, messages, search, to-dos, runs."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+
+import strawberry
+from strawberry import ID
+from strawberry.types import Info
+
+from accounts.database import in_database_thread
+from accounts.guests import as_id
+from chatservice.dialects.graphql.arguments import identifier, refuse_strangers, text
+from chatservice.dialects.graphql.context import principal_of
+from chatservice.dialects.graphql.paging import (
+    Connection,
+    Edge,
+    Window,
+    connection,
+    newest_page,
+    page_size,
+    time_cursor,
+)
+from chatservice.dialects.graphql.searching import SearchHit, hit, matching
+from chatservice.dialects.graphql.types import (
+    Conversation,
+    First,
+    Message,
+    Run,
+    Todo,
+    Viewer,
+    conversation_with,
+    message_with,
+)
+from completions.services import runs_of
+from conversations import models as rows
+
+SEARCH_CHARS = 200
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def me(self, info: Info) -> Viewer:
+        return Viewer.of(principal_of(info))
+
+    @strawberry.field(description="Your conversations, newest first. `archived: null` is all of them.")
+    async def conversations(
+        self,
+        info: Info,
+        first: First = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        archived: bool | None = False,
+    ) -> Connection[Conversation]:
+        principal = principal_of(info)
+        refuse_strangers(principal)
+        window = Window.read(first, after, last, before)
+        mine = rows.Conversation.objects.owned_by(principal)
+        if archived is not None:
+            mine = mine.filter(archived_at__isnull=not archived)
+        page = await in_database_thread(newest_page, mine, "c", "updated_at", window)
+        edges = [Edge(cursor=time_cursor("c", row.updated_at, row.pk), node=Conversation.of(row)) for row in page.rows]
+        return connection(edges, window, page.has_more, partial(in_database_thread, mine.count))
+
+    @strawberry.field
+    async def conversation(self, info: Info, id: ID) -> Conversation | None:
+        return await conversation_with(info, as_id(id))
+
+    @strawberry.field
+    async def message(self, info: Info, id: ID) -> Message | None:
+        return await message_with(info, as_id(id))
+
+    @strawberry.field
+    async def run(self, info: Info, id: ID) -> Run | None:
+        pk = as_id(id)
+        found = await in_database_thread(runs_of(principal_of(info)).filter(pk=pk).first) if pk else None
+        return Run.of(found) if found is not None else None
+
+    @strawberry.field(description="Messages that say `query`, newest first: the words as they stand, in any case.")
+    async def search(
+        self,
+        info: Info,
+        query: str,
+        first: First = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+    ) -> Connection[SearchHit]:
+        principal = principal_of(info)
+        refuse_strangers(principal)
+        window = Window.read(first, after, last, before)
+        sought = text(query, "query", limit=SEARCH_CHARS)
+        page = await in_database_thread(newest_page, matching(principal, sought), "s", "created_at", window)
+        edges = [Edge(cursor=time_cursor("s", row.created_at, row.pk), node=hit(row, sought)) for row in page.rows]
+        return connection(edges, window, page.has_more)
+
+    @strawberry.field(description="Your to-dos, oldest first: all of them, unless `first` says how many.")
+    async def todos(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: ID | None = None,
+        completed: bool | None = None,
+        conversation_id: ID | None = None,
+    ) -> list[Todo]:
+        principal = principal_of(info)
+        refuse_strangers(principal)
+        mine = rows.Todo.objects.owned_by(principal).oldest_first()
+        if completed is not None:
+            mine = mine.filter(completed=completed)
+        if conversation_id is not None:
+            # Of an id that is none, none: as of somebody else's.
+            mine = mine.filter(conversation_id=as_id(conversation_id) or uuid.UUID(int=0))
+        if after is not None:
+            mine = mine.filter(pk__gt=identifier(after))
+        if first is not None:
+            mine = mine[: page_size(first)]
+        found: list[rows.Todo] = await in_database_thread(list, mine)
+        return [Todo.of(row) for row in found]
+
+    @strawberry.field
+    async def todo(self, info: Info, id: ID) -> Todo | None:
+        pk = as_id(id)
+        mine = rows.Todo.objects.owned_by(principal_of(info))
+        found = await in_database_thread(mine.filter(pk=pk).first) if pk else None
+        return Todo.of(found) if found is not None else None

@@ -1,0 +1,37 @@
+"""The schema, and how it is executed: bounded, without suggestions, its errors never logged with their values."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from graphql import GraphQLError
+from graphql.validation import MaxIntrospectionDepthRule
+from strawberry import Schema
+from strawberry.extensions import AddValidationRules, DisableIntrospection, SchemaExtension
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+
+from chatservice.dialects.graphql.limits import Limits
+from chatservice.dialects.graphql.mutations import Mutation
+from chatservice.dialects.graphql.queries import Query
+from chatservice.dialects.graphql.subscriptions import EVENTS, Subscription
+
+
+class ChatSchema(Schema):
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Log nothing here: a traceback holds what was asked. `errors.shown` logs type and place."""
+
+    def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:
+        extensions = super().get_extensions(sync)
+        if not (settings.GRAPHQL_PUBLIC_SCHEMA or settings.DOCS):
+            extensions.append(DisableIntrospection())
+        return extensions
+
+
+schema = ChatSchema(
+    query=Query,
+    mutation=Mutation,
+    subscription=Subscription,
+    types=EVENTS,
+    extensions=[Limits, lambda: AddValidationRules([MaxIntrospectionDepthRule])],
+    config=StrawberryConfig(disable_field_suggestions=True),
+)

@@ -1,0 +1,181 @@
+"""Asking and waiting, following by websocket, coming back with a cursor, stopping, and failing."""
+
+from __future__ import annotations
+
+from chatservice.dialects.graphql.tests.client import ANSWER, FOLLOW_RUN, SEND, GraphQLTestCase
+from chatservice.testing import wait_until
+from completions.models import Run
+from conversations.models import Conversation, Message
+
+SLOW = "fake/slow:20ms:1000"
+STOP = "mutation($id: ID!) { stopRun(runId: $id) { state } }"
+
+
+class WaitingTest(GraphQLTestCase):
+    def test_a_question_is_answered_and_both_are_kept(self):
+        said = self.send("What is a whale?")
+        self.assertIn("What is a whale?", said["message"]["content"])
+        self.assertEqual((said["message"]["status"], said["question"]["content"]), ("complete", "What is a whale?"))
+        more = self.send("And a shark?", to=said["conversation"]["id"])
+        stored = Message.objects.get(pk=more["message"]["id"])
+        self.assertEqual(str(stored.parent.parent_id), said["message"]["id"])
+        self.assertEqual(stored.content, more["message"]["content"])
+
+    def test_the_same_key_is_answered_once(self):
+        before = len(self.upstream.billable_posts)
+        first = self.send("Pay", model="fake/ok", key="order-1")
+        self.assertEqual(self.send("Pay", model="fake/ok", key="order-1"), first)
+        self.assertEqual(len(self.upstream.billable_posts), before + 1)
+        self.assertEqual(self.code(SEND, content="Pay", key="order-1", after=None), "idempotency_mismatch")
+        query = 'mutation { sendMessage(content: "More", idempotencyKey: "order-1") { runId } }'
+        self.assertEqual(self.code(query), "idempotency_mismatch")
+        self.assertEqual(self.code(query.replace("order-1", "a b")), "invalid_idempotency_key")
+
+    def test_a_failure_has_its_code_and_the_partial_text_is_kept(self):
+        for model, code, partial in (
+            ("fake/http-500", "upstream_error", False),
+            ("fake/http-429", "upstream_rate_limited", False),
+            ("fake/html-200", "upstream_invalid", False),
+            ("fake/context-length", "context_length_exceeded", False),
+            ("fake/truncated", "upstream_truncated", True),
+            ("fake/error-mid-stream", "upstream_error", True),
+        ):
+            with self.subTest(model):
+                query = 'mutation($m: String) { sendMessage(content: "Well?", model: $m) { runId } }'
+                response = self.post(self.alice.http, query, m=model)
+                self.assertEqual(self.code_of(response, 200), code)
+                self.assertEqual(response.json()["data"], {"sendMessage": None})
+                place = response.json()["errors"][0]["extensions"]
+                query = "query($id: ID!) { message(id: $id) { content status run { state errorCode } } }"
+                message = self.data(query, id=place["messageId"])["message"]
+                self.assertEqual((message["status"], bool(message["content"])), ("failed", partial))
+                self.assertEqual(message["run"], {"state": "failed", "errorCode": message["run"]["errorCode"]})
+                self.assertNotIn("sk-upstream-secret-canary", response.text)
+
+    def test_what_is_not_valid_is_refused_and_nothing_is_stored(self):
+        for arguments in (
+            'content: ""',
+            'content: " "',
+            'content: "x", model: ""',
+            'content: "x", title: "' + "x" * 201 + '"',
+            'content: "x", parentId: "0196a4a5-0000-7000-8000-000000000000"',
+            'content: "x", generation: {stop: [' + '"a"' * 17 + "]}",
+            'content: "a\\u0000b"',
+        ):
+            code = self.code(f"mutation {{ sendMessage({arguments}) {{ runId }} }}")
+            self.assertEqual(code, "validation_error", arguments)
+        self.assertEqual(
+            self.code(SEND.replace("$after: ID, ", "").replace("parentId: $after, ", ""), content="x" * 32_769),
+            "validation_error",
+        )
+        self.assertFalse(Conversation.objects.filter(owner=self.alice.user).exists())
+        generation = '{temperature: 0.5, maxTokens: 9, stop: ["."]}'
+        query = f'mutation {{ sendMessage(content: "x", generation: {generation}) {{ runId }} }}'
+        pk = self.data(query)["sendMessage"]["runId"]
+        self.assertEqual(Run.objects.get(pk=pk).parameters, {"temperature": 0.5, "max_tokens": 9, "stop": ["."]})
+
+    def test_a_conversation_is_renamed_archived_and_deleted(self):
+        pk = self.data("mutation { startConversation { id } }")["startConversation"]["id"]
+        query = 'mutation($id: ID!) { renameConversation(id: $id, title: "New") { title } }'
+        self.assertEqual(self.data(query, id=pk)["renameConversation"], {"title": "New"})
+        query = "mutation($id: ID!, $a: Boolean!) { archiveConversation(id: $id, archived: $a) { archived } }"
+        listed = "query($a: Boolean) { conversations(archived: $a) { edges { node { id } } } }"
+        for archived in (True, False):
+            self.assertEqual(self.data(query, id=pk, a=archived)["archiveConversation"], {"archived": archived})
+            for asked in (True, False, None):
+                found = len(self.data(listed, a=asked)["conversations"]["edges"])
+                self.assertEqual(found, 0 if asked is not None and asked != archived else 1)
+        query = "mutation($id: ID!) { deleteConversation(id: $id) }"
+        self.assertEqual(self.data(query, id=pk), {"deleteConversation": pk})
+        self.assertEqual(self.code(query, id=pk), "not_found")
+
+
+class FollowingTest(GraphQLTestCase):
+    def test_an_answer_is_streamed_and_stored_when_it_is_complete(self):
+        for model in ("default", "fake/ok", "fake/split", "fake/slow:1ms:60"):
+            with self.subTest(model), self.socket(self.alice) as socket:
+                socket.subscribe("1", ANSWER, c="What is a wölf? 🐺", m=model)
+                started, *chunks, last = socket.events("1", "answer")
+                self.assertEqual((started["__typename"], last["__typename"]), ("AnswerStarted", "AnswerComplete"))
+                self.assertEqual({each["__typename"] for each in chunks}, {"AnswerChunk"})
+                stored = Message.objects.get(pk=last["message"]["id"])
+                self.assertEqual(stored.status, "complete")
+                self.assertEqual("".join(each["text"] for each in chunks), stored.content)
+
+    def test_a_dropped_stream_continues_after_its_cursor(self):
+        with self.socket(self.alice) as socket:
+            socket.subscribe("1", ANSWER, c="Go on", m="fake/slow:20ms:60")
+            seen = [socket.read()["payload"]["data"]["answer"] for _ in range(5)]
+        run, said = seen[0]["runId"], "".join(each.get("text", "") for each in seen)
+        with self.socket(self.alice) as socket:
+            socket.subscribe("1", FOLLOW_RUN, run=run, at=seen[-1]["cursor"])
+            *rest, last = socket.events("1", "followRun")
+        self.assertEqual({each["__typename"] for each in rest}, {"AnswerChunk"})
+        self.assertEqual(said + "".join(each["text"] for each in rest), last["message"]["content"])
+        self.assertEqual(last["message"]["content"], "token " * 60)
+        with self.socket(self.alice) as socket:
+            for name, at in (("again", seen[2]["cursor"]), ("end", last["cursor"])):
+                socket.subscribe(name, FOLLOW_RUN, run=run, at=at)
+                *rest, end = socket.events(name, "followRun")
+                before = "".join(each.get("text", "") for each in seen[:3]) if name == "again" else "token " * 60
+                self.assertEqual(before + "".join(each["text"] for each in rest), "token " * 60)
+                self.assertEqual(end, last)
+            wrong = f"{seen[0]['cursor'].split('.')[0]}.7.3"
+            socket.subscribe("wrong", FOLLOW_RUN, run=run, at=wrong)
+            [*_, resync, end] = socket.events("wrong", "followRun")
+            self.assertEqual(resync["text"] or end["message"]["content"], "token " * 60)
+            for at in ("", "x", f"{'0' * 32}.1.1"):
+                socket.subscribe("bad", FOLLOW_RUN, run=run, at=at)
+                [frame] = socket.until_over("bad")
+                self.assertEqual((frame["type"], frame["payload"][0]["extensions"]["code"]), ("error", "bad_cursor"))
+
+    def test_a_failed_answer_ends_with_one_error_that_keeps_what_was_said(self):
+        with self.socket(self.alice) as socket:
+            for model, code in (("fake/truncated", "upstream_truncated"), ("fake/http-500", "upstream_error")):
+                socket.subscribe(model, ANSWER, c="Well?", m=model)
+                *events, last = socket.events(model, "answer")
+                self.assertEqual((last["__typename"], last["code"]), ("AnswerError", code))
+                said = "".join(each.get("text", "") for each in events)
+                self.assertEqual(last["message"], {"content": said, "status": "failed"})
+
+    def test_a_stopped_answer_keeps_what_it_said(self):
+        before = len(self.upstream.hangups)
+        with self.socket(self.alice) as socket:
+            socket.subscribe("1", ANSWER, c="Go on", m=SLOW)
+            run = socket.read()["payload"]["data"]["answer"]["runId"]
+            socket.read()
+            self.assertEqual(self.code(STOP, by=self.bob, id=run), "not_found")
+            self.assertEqual(self.data(STOP, id=run)["stopRun"], {"state": "cancelled"})
+            self.assertTrue(self.upstream.wait_for_hangup(before + 1, timeout=1.5))
+            *_, last = socket.events("1", "answer")
+            self.assertEqual((last["__typename"], last["message"]["status"]), ("AnswerComplete", "cancelled"))
+        self.assertEqual(self.data(STOP, id=run)["stopRun"], {"state": "cancelled"})
+
+    def test_completing_a_subscription_leaves_the_answer_going(self):
+        with self.socket(self.alice) as socket:
+            socket.subscribe("1", ANSWER, c="Go on", m="fake/slow:20ms:60")
+            run = socket.read()["payload"]["data"]["answer"]["runId"]
+            socket.say(id="1", type="complete")
+            # Its id is free at once, for another operation.
+            socket.subscribe("1", "{ me { username } }")
+            while "answer" in (frame := socket.read())["payload"]["data"]:
+                pass
+            self.assertEqual(frame["payload"]["data"]["me"], {"username": self.alice.user.username})
+        over = lambda: Run.objects.get(pk=run).state == "complete"  # noqa: E731
+        wait_until(over, what="the end of the answer")
+        self.assertEqual(Message.objects.get(run=run).content, "token " * 60)
+
+    def test_deleting_the_conversation_ends_the_stream(self):
+        with self.socket(self.alice) as socket:
+            socket.subscribe("1", ANSWER, c="Go on", m=SLOW)
+            started = socket.read()["payload"]["data"]["answer"]
+            self.data("mutation($id: ID!) { deleteConversation(id: $id) }", id=started["conversationId"])
+            *_, last = socket.events("1", "answer")
+            self.assertIn(last["__typename"], ("AnswerComplete", "AnswerError"))
+
+    def test_queries_and_mutations_go_by_socket_too(self):
+        with self.socket(self.alice) as socket:
+            socket.subscribe("1", 'mutation { createTodo(title: "x") { title } }')
+            frames = socket.until_over("1")
+            self.assertEqual(frames[0]["payload"], {"data": {"createTodo": {"title": "x"}}})
+            self.assertEqual(frames[1:], [{"id": "1", "type": "complete"}])

@@ -1,0 +1,200 @@
+"""The store as a graph: pages in both directions, branches and versions, search, and what it costs to look."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from unittest import mock
+
+from django.db import connection
+from django.test import override_settings
+
+from accounts import database
+from accounts.principal import Principal
+from chatservice.dialects.graphql.execution import Operation, execute
+from chatservice.dialects.graphql.tests.client import GraphQLTestCase
+from conversations.services import append_message, edit_message, start_conversation
+
+LIST = """
+    query($first: Int, $after: String, $last: Int, $before: String) {
+        conversations(first: $first, after: $after, last: $last, before: $before) {
+            edges { cursor node { title } }
+            pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+            totalCount
+        }
+    }
+"""
+MESSAGES = """
+    query($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $branch: ID) {
+        conversation(id: $id) {
+            messages(first: $first, after: $after, last: $last, before: $before, branch: $branch) {
+                edges { cursor node { id content siblings { id content } parent { id } } }
+                pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+                totalCount
+            }
+        }
+    }
+"""
+
+
+class PagingTest(GraphQLTestCase):
+    def test_conversations_are_paged_forward_and_back(self):
+        for number in range(5):
+            start_conversation(owner_id=self.alice.user.pk, title=f"T{number}")
+        self.assert_pages(
+            lambda **window: self.data(LIST, **window)["conversations"],
+            lambda node: node["title"],
+            ["T4", "T3", "T2", "T1", "T0"],
+        )
+        self.assertEqual(self.data(LIST, by=self.bob)["conversations"]["totalCount"], 0)
+
+    def test_messages_are_paged_forward_and_back(self):
+        talk = start_conversation(owner_id=self.alice.user.pk)
+        for number in range(5):
+            append_message(conversation=talk, role="user", content=f"M{number}")
+        self.assert_pages(
+            lambda **window: self.data(MESSAGES, id=str(talk.pk), **window)["conversation"]["messages"],
+            lambda node: node["content"],
+            ["M0", "M1", "M2", "M3", "M4"],
+        )
+
+    def test_search_is_paged_and_finds_only_ones_own(self):
+        talk = start_conversation(owner_id=self.alice.user.pk)
+        for text in ("A Whale swims", "no fish", "the WHALE sleeps", "100% whale"):
+            append_message(conversation=talk, role="user", content=text)
+        query = (
+            "query($q: String!, $n: Int, $a: String) { search(query: $q, first: $n, after: $a) { edges { cursor node {"
+        )
+        query += " snippet score match message { content conversation { id } } } } pageInfo { hasNextPage } } }"
+        first = self.data(query, q="whale", n=2)["search"]
+        found = [edge["node"]["message"]["content"] for edge in first["edges"]]
+        self.assertEqual((found, first["pageInfo"]), (["100% whale", "the WHALE sleeps"], {"hasNextPage": True}))
+        self.assertEqual(first["edges"][0]["node"]["message"]["conversation"], {"id": str(talk.pk)})
+        rest = self.data(query, q="whale", n=2, a=first["edges"][-1]["cursor"])["search"]
+        self.assertEqual([edge["node"]["snippet"] for edge in rest["edges"]], ["A Whale swims"])
+        self.assertEqual(len(self.data(query, q="0%")["search"]["edges"]), 1)
+        self.assertEqual(self.data(query, q="whale", by=self.bob)["search"]["edges"], [])
+
+    def test_pages_and_cursors_that_are_none_are_refused(self):
+        windows: tuple[dict[str, Any], ...] = ({"first": 51}, {"first": -1}, {"last": 51}, {"first": 1, "last": 1})
+        for window in windows:
+            self.assertEqual(self.code(LIST, **window), "validation_error", window)
+        self.assertEqual(self.data(LIST, first=0)["conversations"]["edges"], [])
+        self.assertEqual(self.data(LIST, first=50)["conversations"]["edges"], [])
+        for cursor in ("", "x", "YzoxOng", "é", "A" * 5000, "YzoxMDAwMDAwMDAwMDAwMDAwMDA6" + "MDAw" * 11):
+            self.assertEqual(self.code(LIST, after=cursor), "bad_cursor", cursor)
+            talk = start_conversation(owner_id=self.alice.user.pk)
+            self.assertEqual(self.code(MESSAGES, id=str(talk.pk), before=cursor), "bad_cursor", cursor)
+
+    def assert_pages(self, page: Any, name: Any, everything: list[str]) -> None:
+        seen, after = [], None
+        for size, more in ((2, True), (2, True), (1, False)):
+            got = page(first=2, after=after)
+            info = got["pageInfo"]
+            self.assertEqual((len(got["edges"]), info["hasNextPage"], got["totalCount"]), (size, more, 5))
+            self.assertEqual(info["hasPreviousPage"], after is not None)
+            self.assertEqual(info["startCursor"], got["edges"][0]["cursor"])
+            seen += [name(edge["node"]) for edge in got["edges"]]
+            after = info["endCursor"]
+        self.assertEqual(seen, everything)
+        seen, before = [], None
+        for size, more in ((2, True), (2, True), (1, False)):
+            got = page(last=2, before=before)
+            self.assertEqual((len(got["edges"]), got["pageInfo"]["hasPreviousPage"]), (size, more))
+            seen = [name(edge["node"]) for edge in got["edges"]] + seen
+            before = got["pageInfo"]["startCursor"]
+        self.assertEqual(seen, everything)
+
+
+class BranchTest(GraphQLTestCase):
+    def test_editing_and_regenerating_make_versions_and_the_shown_branch_follows(self):
+        first = self.send("One")
+        talk, question, answer = first["conversation"]["id"], first["question"]["id"], first["message"]["id"]
+        query = "mutation($id: ID!) { regenerate(messageId: $id) { message { id siblings { id } } question { id } } }"
+        again = self.data(query, id=answer)["regenerate"]
+        self.assertEqual(again["message"]["siblings"], [{"id": answer}])
+        self.assertEqual(again["question"]["id"], question)
+        self.assertEqual(self.branch(talk), [question, again["message"]["id"]])
+        self.assertEqual(self.branch(talk, branch=answer), [question, answer])
+        query = 'mutation($id: ID!) { editMessage(id: $id, content: "Two") { id content siblings { id content } } }'
+        edited = self.data(query, id=question)["editMessage"]
+        self.assertEqual(edited["siblings"], [{"id": question, "content": "One"}])
+        self.assertEqual(self.branch(talk), [edited["id"]])
+        query = "mutation($id: ID!) { regenerate(messageId: $id) { message { content parent { id } } } }"
+        answered = self.data(query, id=edited["id"])["regenerate"]["message"]
+        self.assertIn("Two", answered["content"])
+        self.assertEqual(answered["parent"]["id"], edited["id"])
+        query = "mutation($id: ID!) { showBranch(messageId: $id) { id } }"
+        self.data(query, id=question)
+        self.assertEqual(self.branch(talk), [question, again["message"]["id"]])
+        beside = self.send("Three", to=talk, after=None)
+        self.assertEqual(self.branch(talk), [beside["question"]["id"], beside["message"]["id"]])
+
+    def test_a_branch_of_another_conversation_is_not_found(self):
+        mine, other = self.send("One"), self.send("Two")
+        for branch in (other["message"]["id"], "nonsense", "00000000-0000-7000-8000-000000000000"):
+            code = self.code(MESSAGES, id=mine["conversation"]["id"], branch=branch)
+            self.assertEqual(code, "not_found", branch)
+
+    def test_a_deleted_message_is_gone_and_what_follows_stays(self):
+        said = self.send("One")
+        pk, talk = said["question"]["id"], said["conversation"]["id"]
+        self.assertEqual(self.data("mutation($id: ID!) { deleteMessage(id: $id) }", id=pk), {"deleteMessage": pk})
+        self.assertEqual(self.branch(talk), [said["message"]["id"]])
+        self.assertEqual(self.data("query($id: ID!) { message(id: $id) { id } }", id=pk), {"message": None})
+
+    def branch(self, talk: str, **variables: Any) -> list[str]:
+        page = self.data(MESSAGES, id=talk, **variables)["conversation"]["messages"]
+        return [edge["node"]["id"] for edge in page["edges"]]
+
+
+class QueryCountTest(GraphQLTestCase):
+    """In this process, so that queries can be counted."""
+
+    QUERY = """
+        query($n: Int!) {
+            conversations(first: $n) {
+                edges {
+                    node {
+                        activeRun { id }
+                        messages(last: 5) {
+                            edges {
+                                node { content run { id } conversation { id } parent { id } siblings(first: 2) { id } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    """
+
+    def test_a_long_list_costs_as_many_queries_as_a_short_one(self):
+        user = self.alice.user
+        for number in range(8):
+            talk = start_conversation(owner_id=user.pk, title=str(number))
+            first = append_message(conversation=talk, role="user", content="Hello")
+            edit_message(message=first, content="Hello!")
+            append_message(conversation=talk, role="assistant", content="Hi")
+        principal = Principal(user_id=user.pk, username=user.username)
+        # The list, active runs, branches, messages, their runs, conversations, parents and versions.
+        self.assertEqual([self.count(principal, number) for number in (1, 2, 8)], [8, 8, 8])
+
+    @override_settings(LIMIT_READS_PER_MINUTE=0)
+    def count(self, principal: Principal, number: int) -> int:
+        statements: list[str] = []
+
+        def note(execute: Any, sql: str, *rest: Any) -> Any:
+            statements.append(sql)
+            return execute(sql, *rest)
+
+        call = database._call
+
+        def counted(function: Any, arguments: Any) -> Any:
+            with connection.execute_wrapper(note):
+                return call(function, arguments)
+
+        with mock.patch.object(database, "_call", counted):
+            status, payload = asyncio.run(execute(Operation(self.QUERY, {"n": number}, None), principal))
+        self.assertEqual((status, payload.get("errors")), (200, None))
+        self.assertEqual(len(payload["data"]["conversations"]["edges"]), number)
+        return len([each for each in statements if each.startswith("SELECT")])

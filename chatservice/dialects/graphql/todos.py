@@ -1,0 +1,87 @@
+"""To-dos, as seed 2 prints `createTodo`, and what else one does with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strawberry
+from strawberry import ID, UNSET
+from strawberry.types import Info
+
+from accounts.database import in_database_thread
+from accounts.principal import Principal
+from chatservice.dialects.graphql import arguments
+from chatservice.dialects.graphql.arguments import identifier
+from chatservice.dialects.graphql.context import context_of, principal_of
+from chatservice.dialects.graphql.types import Todo
+from conversations import models as rows
+from conversations import todos
+
+
+@strawberry.type
+class TodoMutations:
+    @strawberry.mutation(description="Note a follow-up, perhaps about a conversation.")
+    async def create_todo(self, info: Info, title: str, conversation_id: ID | None = None) -> Todo | None:
+        wanted = arguments.title(title)
+        return await _written(info, _create, wanted, conversation_id)
+
+    @strawberry.mutation(description="Change what is said; `conversationId: null` unties it.")
+    async def update_todo(
+        self,
+        info: Info,
+        id: ID,
+        title: str | None = UNSET,
+        completed: bool | None = UNSET,
+        conversation_id: ID | None = UNSET,
+    ) -> Todo | None:
+        changes: dict[str, Any] = {}
+        if title is not UNSET:
+            if title is None:
+                raise arguments.invalid("title", "This must not be null.")
+            changes["title"] = arguments.title(title)
+        if completed is not UNSET:
+            if completed is None:
+                raise arguments.invalid("completed", "This must not be null.")
+            changes["completed"] = completed
+        return await _written(info, _update, id, changes, conversation_id)
+
+    @strawberry.mutation
+    async def complete_todo(self, info: Info, id: ID, completed: bool = True) -> Todo | None:
+        return await _written(info, _update, id, {"completed": completed}, UNSET)
+
+    @strawberry.mutation(description="Returns its id.")
+    async def delete_todo(self, info: Info, id: ID) -> ID | None:
+        pk = await in_database_thread(_delete, principal_of(info), id)
+        context_of(info).forget()
+        return pk
+
+
+async def _written(info: Info, write: Any, *values: Any) -> Todo:
+    row = await in_database_thread(write, principal_of(info), *values)
+    context_of(info).forget()
+    return Todo.of(row)
+
+
+def _create(principal: Principal, title: str, conversation_id: ID | None) -> rows.Todo:
+    return todos.create_todo(
+        owner_id=principal.user_id, title=title, conversation=_conversation(principal, conversation_id)
+    )
+
+
+def _update(principal: Principal, pk: ID, changes: dict[str, Any], conversation_id: ID | None) -> rows.Todo:
+    todo = rows.Todo.objects.owned_by(principal).get(pk=identifier(pk))
+    if conversation_id is not UNSET:
+        changes = {**changes, "conversation": _conversation(principal, conversation_id)}
+    return todos.update_todo(todo=todo, **changes)
+
+
+def _delete(principal: Principal, pk: ID) -> ID:
+    todo = rows.Todo.objects.owned_by(principal).get(pk=identifier(pk))
+    todos.delete_todo(todo=todo)
+    return ID(str(identifier(pk)))
+
+
+def _conversation(principal: Principal, value: ID | None) -> rows.Conversation | None:
+    if value is None:
+        return None
+    return rows.Conversation.objects.owned_by(principal).get(pk=identifier(value))

@@ -1,0 +1,201 @@
+"""The graph: conversations, messages and their versions, runs, to-dos, and who is asking."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from functools import partial
+from typing import Annotated
+
+import strawberry
+from strawberry import ID
+from strawberry.scalars import JSON
+from strawberry.types import Info
+
+from accounts.guests import as_id
+from accounts.principal import Principal
+from chatservice.dialects.graphql.context import loaders_of
+from chatservice.dialects.graphql.loaders import Leaf, Place
+from chatservice.dialects.graphql.paging import Connection, Edge, Window, connection, cut, page_size
+from completions import models as run_rows
+from conversations import models as rows
+
+First = Annotated[
+    int | None, strawberry.argument(description="So many, from the beginning: 20 unless said, 50 at most.")
+]
+
+
+@strawberry.type(description="Who is asking.")
+class Viewer:
+    id: ID
+    username: str
+    is_guest: bool
+    is_staff: bool
+
+    @classmethod
+    def of(cls, principal: Principal) -> Viewer:
+        return cls(
+            id=ID(str(principal.user_id)),
+            username=principal.username,
+            is_guest=principal.is_guest,
+            is_staff=principal.is_staff,
+        )
+
+
+@strawberry.type(description="One generation: a model writing one message.")
+class Run:
+    id: ID
+    state: str
+    model: str
+    finish_reason: str | None
+    usage: JSON | None
+    error_code: str | None
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, row: run_rows.Run) -> Run:
+        return cls(
+            id=ID(str(row.pk)),
+            state=row.state,
+            model=row.model,
+            finish_reason=row.finish_reason or None,
+            usage=row.usage,
+            error_code=row.error_code or None,
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+        )
+
+
+@strawberry.type(description="One thing that was said. Editing and regenerating add other versions of it.")
+class Message:
+    row: strawberry.Private[rows.Message]
+    id: ID
+    role: str
+    content: str
+    parts: JSON | None
+    author: str | None
+    model: str | None
+    status: str
+    finish_reason: str | None
+    usage: JSON | None
+    position: int
+    created_at: dt.datetime
+
+    @classmethod
+    def of(cls, row: rows.Message) -> Message:
+        return cls(
+            row=row,
+            id=ID(str(row.pk)),
+            role=row.role,
+            content=row.content,
+            parts=row.parts,
+            author=row.author or None,
+            model=row.model or None,
+            status=row.status,
+            finish_reason=row.finish_reason or None,
+            usage=row.usage,
+            position=row.position,
+            created_at=row.created_at,
+        )
+
+    @strawberry.field
+    async def conversation(self, info: Info) -> Conversation | None:
+        return await conversation_with(info, self.row.conversation_id)
+
+    @strawberry.field(description="What it was said after.")
+    async def parent(self, info: Info) -> Message | None:
+        return await message_with(info, self.row.parent_id)
+
+    @strawberry.field(description="Its other versions, oldest first.")
+    async def siblings(self, info: Info, first: First = None) -> list[Message]:
+        size = page_size(first)
+        place = Place(self.row.conversation_id, self.row.parent_id, self.row.role)
+        versions = await loaders_of(info).versions.load(place)
+        return [Message.of(row) for row in versions if row.pk != self.row.pk][:size]
+
+    @strawberry.field(description="What writes or wrote it, for an answer.")
+    async def run(self, info: Info) -> Run | None:
+        row = await loaders_of(info).run_of_message.load(self.row.pk)
+        return Run.of(row) if row is not None else None
+
+
+@strawberry.type
+class Conversation:
+    row: strawberry.Private[rows.Conversation]
+    id: ID
+    title: str
+    end_user: str | None
+    metadata: JSON
+    archived: bool
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @classmethod
+    def of(cls, row: rows.Conversation) -> Conversation:
+        return cls(
+            row=row,
+            id=ID(str(row.pk)),
+            title=row.title,
+            end_user=row.end_user or None,
+            metadata=row.metadata,
+            archived=row.archived_at is not None,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+    @strawberry.field(description="The messages of a branch, oldest first: the shown one, or the one down to `branch`.")
+    async def messages(
+        self,
+        info: Info,
+        first: First = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        branch: ID | None = None,
+    ) -> Connection[Message]:
+        window = Window.read(first, after, last, before)
+        leaf_id = as_id(branch) if branch is not None else self.row.head_id
+        ids = await loaders_of(info).branch.load(Leaf(self.row.pk, leaf_id))
+        if branch is not None and not ids:
+            raise rows.Message.DoesNotExist
+        shown, has_more = cut(ids, window)
+        found = await loaders_of(info).message.load_many(shown)
+        edges = [Edge(cursor=row.pk.hex, node=Message.of(row)) for row in found if row is not None]
+        return connection(edges, window, has_more, partial(_size, len(ids)))
+
+    @strawberry.field(description="The answer that is being written, to be followed or stopped.")
+    async def active_run(self, info: Info) -> Run | None:
+        row = await loaders_of(info).active_run.load(self.row.pk)
+        return Run.of(row) if row is not None else None
+
+
+@strawberry.type(description="A follow-up, perhaps about a conversation.")
+class Todo:
+    row: strawberry.Private[rows.Todo]
+    id: ID
+    title: str
+    completed: bool
+    created_at: dt.datetime
+
+    @classmethod
+    def of(cls, row: rows.Todo) -> Todo:
+        return cls(row=row, id=ID(str(row.pk)), title=row.title, completed=row.completed, created_at=row.created_at)
+
+    @strawberry.field
+    async def conversation(self, info: Info) -> Conversation | None:
+        return await conversation_with(info, self.row.conversation_id)
+
+
+async def conversation_with(info: Info, pk: uuid.UUID | None) -> Conversation | None:
+    row = await loaders_of(info).conversation.load(pk) if pk is not None else None
+    return Conversation.of(row) if row is not None else None
+
+
+async def message_with(info: Info, pk: uuid.UUID | None) -> Message | None:
+    row = await loaders_of(info).message.load(pk) if pk is not None else None
+    return Message.of(row) if row is not None else None
+
+
+async def _size(known: int) -> int:
+    return known

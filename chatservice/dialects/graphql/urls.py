@@ -1,0 +1,9 @@
+"""The one address."""
+
+from django.urls import path
+
+from chatservice.dialects.graphql.views import GraphQLView
+
+app_name = "graphql"
+
+urlpatterns = [path("", GraphQLView.as_view(), name="graphql")]

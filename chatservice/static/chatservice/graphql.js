@@ -1,0 +1,63 @@
+// Sends one operation: by POST, or by websocket when it is a subscription. Nothing is kept, the key least of all.
+const at = (id) => document.getElementById(id);
+let socket = null;
+
+function show(value, append = false) {
+  const text = JSON.stringify(value, null, 2);
+  at("answer").textContent = append ? `${at("answer").textContent}${text}\n` : text;
+}
+
+function stop() {
+  if (socket) socket.close();
+  socket = null;
+  at("stop").disabled = true;
+}
+
+async function post(operation, key) {
+  const headers = { "Content-Type": "application/json" };
+  if (key) headers.Authorization = `Bearer ${key}`;
+  const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(operation) });
+  show(await response.json());
+}
+
+function subscribe(operation, key) {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  socket = new WebSocket(`${scheme}://${location.host}/graphql`, "graphql-transport-ws");
+  const mine = socket;
+  const say = (frame) => mine.send(JSON.stringify(frame));
+  at("answer").textContent = "";
+  at("stop").disabled = false;
+  mine.onopen = () => say({ type: "connection_init", payload: key ? { authorization: `Bearer ${key}` } : {} });
+  mine.onmessage = (message) => {
+    const frame = JSON.parse(message.data);
+    if (frame.type === "connection_ack") say({ id: "1", type: "subscribe", payload: operation });
+    else if (frame.type === "ping") say({ type: "pong" });
+    else if (frame.type === "complete") stop();
+    else if (frame.payload) show(frame.payload, true);
+  };
+  mine.onclose = (event) => {
+    if (event.code !== 1000 && event.code !== 1005) show({ closed: event.code, reason: event.reason }, true);
+    if (socket === mine) stop();
+  };
+}
+
+async function run() {
+  stop();
+  try {
+    const operation = { query: at("query").value, variables: JSON.parse(at("variables").value || "{}") };
+    const key = at("key").value.trim();
+    if (/^\s*subscription\b/m.test(operation.query)) subscribe(operation, key);
+    else await post(operation, key);
+  } catch (error) {
+    show({ error: String(error) });
+  }
+}
+
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  run();
+});
+at("stop").addEventListener("click", stop);
+at("query").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
+});
