@@ -34,9 +34,7 @@ class Command(BaseCommand):
         write(f"Admin:    {address}/admin/")
         write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")
         if settings.DEFAULT_UPSTREAM == "echo":
-            write(
-                "Model:    echo, built in and offline. OPENAI_API_KEY or OPENAI_BASE_URL in .env connect a real one."
-            )
+            write("Model:    echo, built in and offline. OPENAI_API_KEY or OPENAI_BASE_URL in .env connect a real one.")
         else:
             upstream = urlsplit(settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]["base_url"])
             write(f"Model:    {settings.DEFAULT_MODEL} at {upstream.hostname}")
