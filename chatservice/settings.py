@@ -114,6 +114,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "accounts",
     "conversations",
+    "search",
     "completions",
     "chatservice.apps.ChatserviceConfig",
 ]

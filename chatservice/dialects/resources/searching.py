@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.principal import Principal
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceMixin, refuse_strangers, valid
 from chatservice.dialects.resources.documentation import READ, errors
 from chatservice.dialects.resources.pagination import PlainPages
 from conversations.models import Message
+from search.queries import MODE, search_messages, snippet
 
 SOUGHT = {"type": "string", "minLength": 1, "maxLength": 1000, "pattern": r"\S"}
-AROUND = 80  # characters of a snippet on each side of what was found
 
 
 class SearchView(ResourceMixin, GenericAPIView):
@@ -36,31 +34,21 @@ class SearchView(ResourceMixin, GenericAPIView):
     def get(self, request: Request) -> Response:
         refuse_strangers(self.principal)
         sought = valid(serializers.SearchQuery, request.query_params)["q"]
-        page = self.paginate_queryset(_matching(self.principal, sought))
+        found = search_messages(self.principal, sought).order_by("-created_at", "-id")
+        page = self.paginate_queryset(found)
         response = self.get_paginated_response([_hit(message, sought) for message in page])
-        response.headers["X-Search-Mode"] = "text"
+        response.headers["X-Search-Mode"] = MODE
         return response
 
 
-def _matching(principal: Principal, sought: str) -> QuerySet[Message]:
-    # SQLite knows no case beyond ASCII.
-    forms = {sought} if sought.isascii() else {sought, sought.lower(), sought.upper(), sought.capitalize()}
-    says = Q()
-    for form in forms:
-        says |= Q(content__icontains=form)
-    return Message.objects.owned_by(principal).filter(says).order_by("-created_at", "-id")
-
-
 def _hit(message: Message, sought: str) -> dict[str, Any]:
-    at = max(0, message.content.lower().find(sought.lower()))
-    start, end = max(0, at - AROUND), at + len(sought) + AROUND
     return {
         "conversation_id": str(message.conversation_id),
         "message_id": message.position,
         "role": message.role,
         "content": message.content,
-        "snippet": message.content[start:end],
+        "snippet": snippet(message.content, sought),
         "created_at": message.created_at,
         "score": 1.0,
-        "match": "text",
+        "match": MODE,
     }
