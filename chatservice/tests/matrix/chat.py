@@ -1,0 +1,23 @@
+"""The rows of the chat dialect."""
+
+from __future__ import annotations
+
+from chatservice.tests.matrix.rows import Probe, http
+
+BASE = "/chat/conversation"
+OWN = f"{BASE}/<own.conversation>"
+SAID = {"content": "Let me in"}
+CURSORS = (
+    # A cursor that is no run of this conversation is not found, whoever's it is.
+    Probe("header Last-Event-ID", f"{OWN}/stream", headers={"Last-Event-ID": "<cursor>"}),
+    Probe("query after", f"{OWN}/stream?after=<cursor>"),
+)
+
+ROWS = (
+    http(f"GET {BASE}", "conversation"),
+    http(f"GET {BASE}/{{conversation}}", "conversation"),
+    http(f"DELETE {BASE}/{{conversation}}", "conversation", "message", "run"),
+    http(f"POST {BASE}/{{conversation}}/message", "message", body=SAID),
+    http(f"GET {BASE}/{{conversation}}/messages", "message"),
+    http(f"GET {BASE}/{{conversation}}/stream", "message", "run", more=CURSORS),
+)

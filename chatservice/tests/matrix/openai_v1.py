@@ -1,0 +1,24 @@
+"""The rows of the OpenAI surface."""
+
+from __future__ import annotations
+
+from chatservice.tests.matrix.rows import Admits, Probe, Row, idempotency
+
+PATH = "/v1/chat/completions"
+BODY = {"model": "default", "messages": [{"role": "user", "content": "Let me in"}]}
+
+ROWS = (
+    Row(
+        f"POST {PATH}",
+        Admits.KEYS,
+        ("conversation", "message", "run"),
+        (
+            idempotency(PATH, BODY),
+            Probe("body user", PATH, {**BODY, "user": "<user>"}, outcome="200", reaches=False),
+            Probe("body metadata", PATH, {**BODY, "metadata": {"id": "<conversation>"}}, outcome="200", reaches=False),
+        ),
+        body=BODY,
+    ),
+    Row("GET /v1/models", Admits.KEYS),
+    Row("GET /v1/models/{model}", Admits.KEYS, harmless=("path model",)),
+)

@@ -1,0 +1,129 @@
+"""Who tries the matrix, and what each of them has: told in words that nobody else may ever see."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx2
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.services import guest_user, issue_api_key, revoke_api_key
+from chatservice.testing import Service, make_person
+from completions.tests.websocket_client import Socket
+from conversations.models import Conversation, Message
+from conversations.todos import create_todo
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+NAMES = ("conversation", "message", "answer", "run", "user", "todo")
+
+
+@dataclass(slots=True)
+class Subject:
+    """Somebody at the door. `user` is whose rows are theirs; `admitted` says whether the key is any good."""
+
+    name: str
+    user: User
+    headers: Mapping[str, str]
+    http: httpx2.Client
+    admitted: bool = True
+    own: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_guest(self) -> bool:
+        return not self.headers
+
+
+def words() -> dict[str, str]:
+    """Return what one person says: nobody else may see the canary, and `word` is what it can be found by."""
+    return {"canary": f"CANARY{uuid.uuid4().hex}", "word": f"WORD{uuid.uuid4().hex}", "key": f"KEY{uuid.uuid4().hex}"}
+
+
+def things_of(subject: Subject, service: Service) -> dict[str, str]:
+    """Let somebody ask something over the websocket, and note a to-do; return the ids of it all."""
+    told = words()
+    said = f"{told['canary']} in {told['word']}"
+    with Socket(service.websocket_url, additional_headers=dict(subject.headers)) as socket:
+        frames = socket.ask(said, title=f"Title {told['canary']}", client_id=told["key"])
+    first, last = frames[0], frames[-1]
+    conversation = Conversation.objects.get(pk=first["conversation_id"])
+    assert conversation.owner_id == subject.user.pk, subject.name
+    todo = create_todo(owner_id=subject.user.pk, title=f"Do {told['canary']}", conversation=conversation)
+    message = Message.objects.get(pk=first["data"]["userMessage"]["id"])
+    return {
+        **told,
+        "conversation": str(conversation.pk),
+        "message": str(message.pk),
+        "answer": last["data"]["id"],
+        "run": last["run_id"],
+        "cursor": last["cursor"],
+        "number": str(message.position),
+        "todo": str(todo.pk),
+        "user": str(subject.user.pk),
+        "username": subject.user.username,
+        "hex": message.pk.hex,
+        "page": time_cursor("c", conversation.updated_at, conversation.pk),
+        "found": time_cursor("s", message.created_at, message.pk),
+    }
+
+
+def nobodys(like: Mapping[str, str]) -> dict[str, str]:
+    """Return ids that are nobody's and as old as the others, so that nothing but whose they are differs."""
+    ids = {name: str(near(uuid.UUID(like[name]))) for name in NAMES}
+    conversation = Conversation.objects.get(pk=like["conversation"])
+    message = Message.objects.get(pk=like["message"])
+    return {
+        **like,
+        **words(),
+        **ids,
+        "username": f"nobody-{uuid.uuid4().hex[:12]}",
+        "cursor": ".".join([uuid.UUID(ids["run"]).hex, *like["cursor"].split(".")[1:]]),
+        "hex": uuid.UUID(ids["message"]).hex,
+        "page": time_cursor("c", conversation.updated_at, uuid.UUID(ids["conversation"])),
+        "found": time_cursor("s", message.created_at, uuid.UUID(ids["message"])),
+    }
+
+
+def near(pk: uuid.UUID) -> uuid.UUID:
+    """Return another id of the same millisecond."""
+    return uuid.UUID(bytes=pk.bytes[:8] + uuid.uuid4().bytes[8:])
+
+
+def time_cursor(kind: str, at: dt.datetime, pk: uuid.UUID) -> str:
+    """Return a place in a list as GraphQL writes it."""
+    plain = f"{kind}:{(at - EPOCH) // dt.timedelta(microseconds=1)}:{pk.hex}"
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def subject_of(name: str, service: Service, *, staff: bool = False, guest_made: bool = False) -> Subject:
+    """Make somebody with a key."""
+    person = make_person(name, url=service.url, staff=staff)
+    if guest_made:
+        User.objects.filter(pk=person.user.pk).update(guest_made=True)
+    return Subject(name, person.user, person.headers, person.http)
+
+
+def guest(service: Service) -> Subject:
+    return Subject("guest", guest_user(), {}, _client(service, {}))
+
+
+def with_bad_keys(owner: Subject, service: Service) -> list[Subject]:
+    """Return the owner as they come with a key that is expired, revoked, or of an account that was disabled."""
+    _, expired = issue_api_key(user=owner.user, expires_at=timezone.now() - dt.timedelta(seconds=5))
+    key, revoked = issue_api_key(user=owner.user)
+    revoke_api_key(key=key)
+    disabled = subject_of("disabled", service)
+    User.objects.filter(pk=disabled.user.pk).update(is_active=False)
+    headers = {
+        name: {"Authorization": f"Bearer {secret}"} for name, secret in (("expired", expired), ("revoked", revoked))
+    }
+    headers["disabled"] = dict(disabled.headers)
+    return [Subject(name, owner.user, each, _client(service, each), admitted=False) for name, each in headers.items()]
+
+
+def _client(service: Service, headers: Mapping[str, str]) -> httpx2.Client:
+    return httpx2.Client(base_url=service.url, headers=headers, timeout=30, trust_env=False)

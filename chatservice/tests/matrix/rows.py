@@ -1,0 +1,93 @@
+"""What a row of the matrix says: an operation, whom it admits, what it touches, and where it takes an id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+PLACEHOLDER = re.compile(r"<([a-z.]+)>")
+PARAMETER = re.compile(r"\{([a-z]+)\}")
+
+
+class Admits(StrEnum):
+    ANYONE = "anyone, with or without a key"
+    GUESTS = "guests where they are admitted, and every key"
+    KEYS = "keys only"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request with somebody's ids in one position, written `<conversation>`; `<own.run>` is the asker's own.
+
+    `outcome` is what it must come to with a foreign id and with an unknown one: a status, or a code.
+    `reaches` says whether the owner must come to something else, which shows that the probe asks at all.
+    """
+
+    position: str
+    path: str = ""
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    outcome: str = "404"
+    reaches: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`body` is a valid one, `harmless` names positions that look like an id and are none of anybody's."""
+
+    operation: str
+    admits: Admits
+    touches: tuple[str, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    body: Any = None
+    harmless: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return self.operation.partition(" ")[0]
+
+    @property
+    def target(self) -> str:
+        return self.operation.partition(" ")[2]
+
+    def own_path(self) -> str:
+        """Return the path of an HTTP row with the asker's own ids."""
+        return PARAMETER.sub(r"<own.\1>", self.target)
+
+
+def http(
+    operation: str,
+    *touches: str,
+    admits: Admits = Admits.GUESTS,
+    body: Any = None,
+    more: tuple[Probe, ...] = (),
+    **kw: Any,
+) -> Row:
+    """Declare an HTTP operation; `{run}` in its path is an id of that kind, and is probed."""
+    path = operation.partition(" ")[2]
+    probes = [Probe(f"path {name}", PARAMETER.sub(r"<\1>", path), body) for name in PARAMETER.findall(path)[:1]]
+    return Row(operation, admits, touches, (*probes, *more), body, **kw)
+
+
+def idempotency(path: str, body: Any, outcome: str = "200") -> Probe:
+    """Use somebody's Idempotency-Key for a request of one's own: it is one's own key then."""
+    return Probe("header Idempotency-Key", path, body, {"Idempotency-Key": "<key>"}, outcome, reaches=False)
+
+
+def anonymous(operation: str) -> str:
+    """Return an operation without the names of its parameters, by which documents and routes are compared."""
+    return re.sub(r"\{[^}]+\}", "{}", operation)
+
+
+def filled(value: Any, values: Mapping[str, str]) -> Any:
+    """Return `value` with its placeholders replaced."""
+    if isinstance(value, str):
+        return PLACEHOLDER.sub(lambda match: values[match[1]], value)
+    if isinstance(value, Mapping):
+        return {name: filled(each, values) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [filled(each, values) for each in value]
+    return value
