@@ -27,9 +27,9 @@ from completions.exceptions import (
 )
 from completions.models import IdempotencyKey, Run
 from completions.prefixes import Prefixes, StoredPrefix
-from completions.statements import Insert, Update, for_update, key, read_key, table
+from completions.statements import Insert, Update, for_update, key, pipelined, read_key, table
 from completions.types import Wire
-from completions.worker import database_clock
+from completions.worker import database_time
 from conversations import digests
 from conversations.models import Conversation, Message
 
@@ -130,8 +130,7 @@ def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | 
     results: list[Accepted | Refused | None] = [None] * len(asks)
     admission = Admission(cursor, asks)
     now = timezone.now()
-    cursor.execute(f"SELECT {database_clock()}")
-    lease_until = float(cursor.fetchone()[0]) + settings.LEASE_SECONDS
+    lease_until = database_time(cursor) + settings.LEASE_SECONDS
     rows = _Rows()
     opened: dict[uuid.UUID, _Place] = {}
     prefixes = Prefixes(cursor, asks)
@@ -414,12 +413,12 @@ def _remember_key(ask: Ask, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) ->
 
 
 def _write(cursor: Any, rows: _Rows) -> None:
-    INSERT_CONVERSATION.execute(cursor, rows.conversations)
-    INSERT_MESSAGE.execute(cursor, rows.messages)
-    INSERT_RUN.execute(cursor, rows.runs)
-    INSERT_KEY.execute(cursor, rows.keys)
-    for conversation_id, head in rows.heads:
-        MOVE_HEAD.execute(cursor, conversation_id, head)
+    with pipelined():
+        INSERT_CONVERSATION.execute(cursor, rows.conversations)
+        INSERT_MESSAGE.execute(cursor, rows.messages)
+        INSERT_RUN.execute(cursor, rows.runs)
+        INSERT_KEY.execute(cursor, rows.keys)
+        MOVE_HEAD.execute_many(cursor, rows.heads)
 
 
 def _uuid_or_none(value: Any) -> uuid.UUID | None:

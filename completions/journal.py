@@ -25,6 +25,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from completions import outcomes
 from completions.acceptance import Accepted, Ask, accept
 from completions.exceptions import ConversationBusy, Refused
+from completions.hints import hints
 from completions.live import LIVE, LiveRun
 from completions.models import Run
 from completions.outcomes import Outcome
@@ -91,6 +92,8 @@ class Journal:
         self._beat_at = self._look_at = 0.0
         # A context of its own: the request that happens to come first must not lend its variables.
         self._task = loop.create_task(self._work(), context=contextvars.Context())
+        self._hints = hints()
+        self._hints.listen(self.look)
 
     # --- what the runners and the dialects call
 
@@ -125,12 +128,19 @@ class Journal:
         self._urge()
         return await future
 
+    def look(self) -> None:
+        """Ask the database at once whether one of our runs is to stop."""
+        self._look_at = 0.0
+        if LIVE:
+            self._urge()
+
     async def close(self) -> None:
         """Commit what is waiting and stop."""
         while self._now or self._dirty or self._batch.asks or self._batch.outcomes:
             self._urge()
             await asyncio.sleep(0.005)
         self._task.cancel()
+        await self._hints.close()
         # A function of its own: `connection.close` would be the loop's connection, not the journal's.
         await self._loop.run_in_executor(self._thread, _disconnect)
         self._thread.shutdown(wait=False)
@@ -227,6 +237,8 @@ class Journal:
                 done.set_result(ended)
         if result.running is not None:
             self._obey(result.running)
+        if self._hints.enabled:
+            self._hints.tell({live.run_id for live, _ in batch.pieces} | {done.run_id for done, _ in batch.outcomes})
 
     def _obey(self, running: dict[uuid.UUID, bool]) -> None:
         """Act on what the database says of our runs: cancelled from elsewhere, or no longer ours."""

@@ -7,12 +7,14 @@ database is asked; a lagging reader gets all it missed in one piece.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from accounts.database import in_database_thread
 from completions.cursors import Cursor
+from completions.hints import hints
 from completions.live import LIVE, LiveRun
 from completions.models import Chunk, Run
 from completions.types import QUIET, Delta, Ended, Opened, Quiet, ReaderEvent, Resync, merge
@@ -78,30 +80,34 @@ async def _follow_stored(run_id: uuid.UUID, after: Cursor | None, idle: float) -
     first = True
     quiet = 0.0
     naps = 0
-    while True:
-        stored = await in_database_thread(_read, run_id, seq, end, first)
-        first = False
-        if stored.resync is not None:
-            yield stored.resync
-            seq, end = stored.resync.seq, len(stored.resync.text)
-        if not opened and stored.opened is not None:
-            opened = True
-            yield stored.opened
-        if stored.pieces:
-            piece = merge(stored.pieces)
-            seq, end = piece.seq, piece.end
-            naps, quiet = 0, 0.0
-            yield piece
-        if stored.ended is not None:
-            yield stored.ended
-            return
-        nap = POLL_SECONDS[min(naps, len(POLL_SECONDS) - 1)]
-        naps += 1
-        await asyncio.sleep(nap)
-        quiet += nap
-        if quiet >= idle:
-            quiet = 0.0
-            yield QUIET
+    with hints().watch(run_id) as news:
+        while True:
+            news.clear()
+            stored = await in_database_thread(_read, run_id, seq, end, first)
+            first = False
+            if stored.resync is not None:
+                yield stored.resync
+                seq, end = stored.resync.seq, len(stored.resync.text)
+            if not opened and stored.opened is not None:
+                opened = True
+                yield stored.opened
+            if stored.pieces:
+                piece = merge(stored.pieces)
+                seq, end = piece.seq, piece.end
+                naps, quiet = 0, 0.0
+                yield piece
+            if stored.ended is not None:
+                yield stored.ended
+                return
+            nap = POLL_SECONDS[min(naps, len(POLL_SECONDS) - 1)]
+            naps += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(nap):
+                    await news.wait()
+            quiet += nap
+            if quiet >= idle:
+                quiet = 0.0
+                yield QUIET
 
 
 def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:

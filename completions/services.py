@@ -17,6 +17,7 @@ from accounts.principal import Principal
 from completions import providers, runner
 from completions.acceptance import Accepted, Ask
 from completions.exceptions import ShuttingDown, TooManyRuns
+from completions.hints import hints
 from completions.journal import journal
 from completions.live import LIVE
 from completions.models import Chunk, Run
@@ -66,6 +67,8 @@ async def cancel(run_id: uuid.UUID) -> None:
     if live is not None:
         live.loop.call_soon_threadsafe(live.cancel)
     await in_database_thread(request_cancel, run_id)
+    if live is None:
+        hints().tell_cancel(run_id)
 
 
 def request_cancel(run_id: uuid.UUID) -> None:

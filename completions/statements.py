@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -138,6 +139,13 @@ class Update:
     def _parameters(self, pk: Any, values: Mapping[str, Any], extra: tuple[Any, ...]) -> list[Any]:
         prepared = [prepare(values[name]) for name, prepare in zip(self.names, self._preparers, strict=True)]
         return [*prepared, key(pk), *extra]
+
+
+def pipelined() -> AbstractContextManager[Any]:
+    """Send the block's statements without waiting for each one's answer, where the driver can."""
+    if connection.vendor != "postgresql":
+        return nullcontext()
+    return connection.connection.pipeline()
 
 
 def key(value: Any) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import socket
+import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from django.db import connection
 
@@ -19,6 +21,23 @@ DATABASE_CLOCK = {
 def database_clock() -> str:
     """Return the SQL expression for now, in Unix seconds: leases never compare two machines' clocks."""
     return DATABASE_CLOCK[connection.vendor]
+
+
+_sample: tuple[int, float, float] | None = None
+SAMPLE_SECONDS = 30.0
+
+
+def database_time(cursor: Any) -> float:
+    """Return the database's time in Unix seconds; asked now and then, counted on in between.
+
+    By the monotonic clock: this machine's wall clock may jump, and must not shorten a lease.
+    """
+    global _sample
+    now = time.monotonic()
+    if _sample is None or _sample[0] != os.getpid() or now - _sample[1] > SAMPLE_SECONDS:
+        cursor.execute(f"SELECT {database_clock()}")
+        _sample = (os.getpid(), now, float(cursor.fetchone()[0]))
+    return _sample[2] + now - _sample[1]
 
 
 @functools.cache

@@ -1,0 +1,93 @@
+"""Hints cross processes over Redis; nothing is lost where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+import redis.asyncio
+from django.test import SimpleTestCase, override_settings
+
+from chatservice.testing import ServiceTestCase, free_port, running_service, sse_data, wait_until
+from completions.hints import NEWS, Hints
+from completions.models import Run
+from conversations.models import Message
+
+SLOW = "fake/slow:20ms:100"
+
+
+@pytest.mark.usefixtures("redis_url")
+class HintsTest(SimpleTestCase):
+    redis_url: str
+
+    async def test_news_of_a_run_is_heard_in_another_process(self):
+        with override_settings(REDIS_URL=self.redis_url):
+            here, there = (Hints(asyncio.get_running_loop()) for _ in range(2))
+        run_id, other = uuid.uuid4(), uuid.uuid4()
+        try:
+            with there.watch(run_id) as news, there.watch(other) as nothing:
+                async with asyncio.timeout(20):
+                    while not news.is_set():  # until the subscription stands
+                        here.tell([run_id])
+                        await asyncio.sleep(0.02)
+                self.assertFalse(nothing.is_set())
+        finally:
+            await here.close()
+            await there.close()
+
+    async def test_a_wish_to_stop_is_heard(self):
+        heard = asyncio.Event()
+        with override_settings(REDIS_URL=self.redis_url):
+            here, there = (Hints(asyncio.get_running_loop()) for _ in range(2))
+        try:
+            there.listen(heard.set)
+            async with asyncio.timeout(20):
+                while not heard.is_set():
+                    here.tell_cancel(uuid.uuid4())
+                    await asyncio.sleep(0.02)
+        finally:
+            await here.close()
+            await there.close()
+
+    async def test_what_is_no_hint_is_passed_over(self):
+        with override_settings(REDIS_URL=self.redis_url):
+            there = Hints(asyncio.get_running_loop())
+        run_id = uuid.uuid4()
+        client = redis.asyncio.from_url(self.redis_url)
+        try:
+            with there.watch(run_id) as news:
+                async with asyncio.timeout(20):
+                    while not news.is_set():
+                        await client.publish(NEWS, b"\xff nonsense " + run_id.hex.encode() + b" '; DROP")
+                        await asyncio.sleep(0.02)
+        finally:
+            await client.aclose()
+            await there.close()
+
+
+class TwoProcessesTest(ServiceTestCase):
+    def follow_on_another(self, **env: str) -> None:
+        """Ask on one process, read on another, cancel a second answer from there."""
+        with running_service(**env) as one, running_service(**env) as two:
+            body = {"content": "hello", "model": SLOW}
+            with self.alice.http.stream("POST", f"{one.url}/v1/chat/conversations/stream", json=body) as asked:
+                run_id = asked.headers["x-run-id"]
+                seen = self.alice.http.get(f"{two.url}/v1/chat/runs/{run_id}/stream")
+                asked.read()
+            message = Message.objects.get(run=run_id)
+            self.assertEqual(message.status, "complete")
+            self.assertEqual(sse_data(seen.text)[-1], "[DONE]")
+            self.assertEqual(sse_data(seen.text)[-2], sse_data(asked.text)[-2])
+
+            with self.alice.http.stream("POST", f"{one.url}/v1/chat/conversations/stream", json=body) as asked:
+                run_id = asked.headers["x-run-id"]
+                self.alice.http.post(f"{two.url}/v1/chat/runs/{run_id}/cancel")
+                wait_until(lambda: Run.objects.get(pk=run_id).state == "cancelled", what="the cancelled run")
+
+    @pytest.mark.usefixtures("redis_url")
+    def test_a_run_is_followed_and_stopped_from_elsewhere_with_redis(self):
+        self.follow_on_another(REDIS_URL=self.redis_url)  # type: ignore[attr-defined]
+
+    def test_a_run_is_followed_and_stopped_from_elsewhere_while_redis_is_away(self):
+        self.follow_on_another(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
