@@ -36,7 +36,7 @@ class PrincipalAuthentication(BaseAuthentication):
 
 
 class KeyAuthentication(PrincipalAuthentication):
-    """No guests: seed 1 and the OpenAI surface need a key."""
+    """No guests: the v1 API and the OpenAI surface need a key."""
 
     allow_guest = False
 

@@ -1,4 +1,4 @@
-"""Whom a caller may name: guests, and everybody else. The rules of DESIGN part 5, in one place."""
+"""Whom a caller may name: guests, and everybody else. The rules, in one place."""
 
 from __future__ import annotations
 

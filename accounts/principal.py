@@ -26,7 +26,7 @@ from accounts.signals import api_key_revoked
 
 MAX_HEADER = 512
 STRICT = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
-# Seed 2 prints "beareryour_key": no space, any case. Only its own surface accepts that.
+# The Chatbot API document prints "beareryour_key": no space, any case. Only its own surface accepts that.
 SLOPPY = re.compile(r"(?:bearer)?[\s:]*(cb_\S+)\s*\Z", re.IGNORECASE)
 FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 LAST_USED_EVERY = dt.timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""What the websocket says: events as the frames of seed 1's stream, plus run, conversation and cursor. Pure."""
+"""What the websocket says: events as frames of the v1 document's stream, plus run, conversation and cursor. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def error_data(code: str, message: str, retry_after: int | None = None) -> dict[
 
 
 def message_data(message: Message) -> dict[str, Any]:
-    """Return a message as seed 1 shows it."""
+    """Return a message as the v1 document shows it."""
     return {
         "id": message.pk,
         "conversation_id": message.conversation_id,

@@ -1,6 +1,6 @@
 """Chat API.
 
-Document: seed 0. Mounted at `/chat/`. With a bearer key you are its user; without one a guest,
+Document: the browser chat API. Mounted at `/chat/`. With a bearer key you are its user; without one a guest,
 where guests are admitted (setting `ANONYMOUS`).
 
 Creating by `GET` is never cached, and refused to prefetching browsers and other sites. A message is

@@ -1,6 +1,6 @@
 """Chat API.
 
-Document: seed 1. Mounted at `/v1/chat/`. Needs a bearer key: no guests.
+Document: the Chat API, version 1. Mounted at `/v1/chat/`. Needs a bearer key: no guests.
 
 Answers are `{success, data, message, meta}`, errors `{success: false, message, error: {code, details}}`.
 

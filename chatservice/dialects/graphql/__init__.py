@@ -1,6 +1,6 @@
 """GraphQL over the same store.
 
-Document: seed 2's GraphQL section (`todos`, `createTodo`). Mounted at `/graphql`: queries and mutations by POST,
+Document: the Chatbot API, its GraphQL section (`todos`, `createTodo`). At `/graphql`: queries and mutations by POST,
 subscriptions by websocket with the subprotocol `graphql-transport-ws`. With a bearer key you are its user;
 without one a guest, where guests are admitted (setting `ANONYMOUS`). A browser's websocket sends its key as
 `{"type": "connection_init", "payload": {"authorization": "Bearer <key>"}}`.

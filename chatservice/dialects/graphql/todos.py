@@ -1,4 +1,4 @@
-"""To-dos, as seed 2 prints `createTodo`, and what else one does with them."""
+"""To-dos, as the Chatbot API document prints `createTodo`, and what else one does with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events as OpenAI's stream: `data:` lines of chunks, and `data: [DONE]`. Pure; never an `id:` (WIRE part 2)."""
+"""Events as OpenAI's stream: `data:` lines of chunks, and `data: [DONE]`. Pure; never an `id:`."""
 
 from __future__ import annotations
 

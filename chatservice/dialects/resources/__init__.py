@@ -1,7 +1,7 @@
 """Users, conversations, messages and search.
 
-Documents: seeds 3 and 4, which share the `/conversations` collection. Mounted at the root. With a
-bearer key you are its user; without one a guest, where guests are admitted (setting `ANONYMOUS`).
+Documents: the AI Conversation API and the Chat Service, which share the `/conversations` collection.
+Mounted at the root. With a bearer key you are its user; without one a guest, where guests are admitted (setting `ANONYMOUS`).
 Guests use what guests created. `user_id` in a body is never an identity: it is the caller, for a
 guest an account that guests made (`POST /users`), or else a label, shown as `end_user`.
 

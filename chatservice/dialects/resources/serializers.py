@@ -1,4 +1,4 @@
-"""The shapes of this dialect, as seeds 3 and 4 print them. Unknown fields in a request are ignored."""
+"""The shapes of this dialect, as their two documents print them. Unknown fields in a request are ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events as seed 4's frames: `data: {"choices": [...]}` with an `id:`, and `data: [DONE]`. Pure."""
+"""Events as the Chat Service's frames: `data: {"choices": [...]}` with an `id:`, and `data: [DONE]`. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of every dialect, in seed 0's words: asking is posting a message and reading the stream."""
+"""The contract of every dialect, in the browser chat document's words: to ask is to post and read the stream."""
 
 from __future__ import annotations
 

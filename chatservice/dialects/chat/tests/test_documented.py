@@ -1,4 +1,4 @@
-"""Every request that seed 0 prints, as it prints it: without a credential, and with a key."""
+"""Every request that the browser chat document prints, as it prints it: without a credential, and with a key."""
 
 from __future__ import annotations
 

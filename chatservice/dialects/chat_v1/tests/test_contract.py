@@ -1,4 +1,4 @@
-"""The contract of every dialect, in seed 1's words."""
+"""The contract of every dialect, in the v1 document's words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every request that seed 1 prints, as printed, and everything it says about the answer."""
+"""Every request that the v1 document prints, as printed, and everything it says about the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What seed 2 prints, literally, and what else to-dos can do."""
+"""What the Chatbot API document prints, literally, and what else to-dos can do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of every dialect, in the words of seeds 3 and 4."""
+"""The contract of every dialect, in the words of its two documents."""
 
 from __future__ import annotations
 

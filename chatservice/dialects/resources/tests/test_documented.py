@@ -1,4 +1,4 @@
-"""Every request that seeds 3 and 4 print, as they print it: without a credential, and with a key."""
+"""Every request that the two documents print, as they print it: without a credential, and with a key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conversations.models import Conversation, Message
 JSON = {"Content-Type": "application/json"}
 
 
-class Seed3Test(ServiceTestCase):
+class AssistantDocumentTest(ServiceTestCase):
     def replay(self, http: httpx2.Client, slash: str = "") -> str:
         started = http.post(
             f"/conversations/start{slash}", headers=JSON, content='{\n  "user_id": "123",\n  "message": "Hello!"\n}'
@@ -54,7 +54,7 @@ class Seed3Test(ServiceTestCase):
         self.replay(self.guest, slash="/")
 
 
-class Seed4Test(ServiceTestCase):
+class ResourcesDocumentTest(ServiceTestCase):
     def replay(self, http: httpx2.Client, slash: str = "") -> dict:
         name, password = f"alice.{uuid.uuid4().hex[:8]}", "un mot de passe"
         made = http.post(f"/users{slash}", headers=JSON, content=json.dumps({"username": name, "password": password}))
