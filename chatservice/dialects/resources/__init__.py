@@ -1,8 +1,8 @@
 """Users, conversations, messages and search.
 
 Documents: the AI Conversation API and the Chat Service, which share the `/conversations` collection.
-Mounted at the root. With a bearer key you are its user; without one a guest, where guests are admitted (setting `ANONYMOUS`).
-Guests use what guests created. `user_id` in a body is never an identity: it is the caller, for a
+Mounted at the root. With a bearer key you are its user; without one a guest, where guests are admitted
+(setting `ANONYMOUS`). Guests use what guests created. `user_id` in a body is never an identity: it is the caller, for a
 guest an account that guests made (`POST /users`), or else a label, shown as `end_user`.
 
 Ids of conversations and users are UUIDs; a message's `id` is its number within its conversation.
