@@ -88,6 +88,8 @@ def problem_of(error: Exception) -> Problem:
             return validation_problem(error.message_dict if hasattr(error, "error_dict") else error.messages)
         case django_exceptions.RequestDataTooBig():
             return TOO_LARGE
+        case django_exceptions.SuspiciousOperation():  # a query of a thousand parameters, say
+            return Problem(400, "invalid_request", "The request is not valid.")
     place = traceback.extract_tb(error.__traceback__)
     where = f"{place[-1].filename}:{place[-1].lineno}" if place else "?"
     # The type and the place only: the message may hold what was asked.

@@ -30,7 +30,7 @@ class Text(serializers.CharField):
 
 class Number(serializers.FloatField):
     def to_internal_value(self, data: Any) -> float:
-        if isinstance(data, bool) or not isinstance(data, (int, float)) or not math.isfinite(data):
+        if isinstance(data, bool) or not isinstance(data, (int, float)) or not _is_float(data):
             self.fail("invalid")
         return data
 
@@ -61,3 +61,11 @@ class Object(serializers.DictField):
         if not isinstance(data, dict):
             self.fail("not_a_dict", input_type=type(data).__name__)
         return data
+
+
+def _is_float(number: int | float) -> bool:
+    """Tell whether a number is one for everybody: an integer of 400 digits is not."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
