@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.models import User, uuid7
-from accounts.principal import Principal
+from accounts.models import uuid7
 from completions.admission import Admission
+from completions.asks import Accepted, Ask, split_wire, title_from
 from completions.exceptions import (
     ConversationBusy,
     IdempotencyMismatch,
     InvalidRequest,
     Refused,
-    UnknownConversation,
 )
 from completions.models import IdempotencyKey, Run
-from completions.prefixes import Prefixes, StoredPrefix
-from completions.statements import Insert, Update, for_update, key, pipelined, read_key, table
+from completions.places import Place, find_place
+from completions.prefixes import Prefixes
+from completions.statements import Insert, Update, key, pipelined, read_key, table
 from completions.types import Wire
 from completions.worker import database_time
 from conversations import digests
 from conversations.models import Conversation, Message
-
-HEAD = uuid.UUID(int=0)
-"""As `Ask.parent_id`: after whatever the conversation shows."""
 
 INSERT_CONVERSATION = Insert(
     Conversation,
@@ -53,56 +50,7 @@ INSERT_RUN = Insert(
 )
 INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")
 MOVE_HEAD = Update(Conversation, "head", "next_position", "updated_at")
-TITLE_CHARS = 80
 ROLES = frozenset(Message.Role.values)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question, before it is accepted.
-
-    With `conversation_id`, `messages` (one, or none to answer what stands there) go after
-    `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
-    history, found: the longest prefix of `messages` that is stored decides. A new conversation
-    belongs to `owner_id`, or else to the caller. `store=False` keeps nothing but the fact that the
-    run happened.
-    """
-
-    principal: Principal
-    model: str
-    upstream: str
-    messages: tuple[Wire, ...] = ()
-    parameters: Wire = field(default_factory=dict)
-    stream: bool = True
-    conversation_id: uuid.UUID | None = None
-    parent_id: uuid.UUID | None = HEAD
-    threaded: bool = False
-    store: bool = True
-    exclusive: bool = True
-    title: str = ""
-    owner_id: uuid.UUID | None = None
-    end_user: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    idempotency_key: str = ""
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A stored question and the run that answers it. `attached`: it was asked before, under the same key."""
-
-    ask: Ask
-    run_id: uuid.UUID
-    created_at: dt.datetime
-    conversation_id: uuid.UUID | None = None
-    message_id: uuid.UUID | None = None
-    question_id: uuid.UUID | None = None
-    position: int = 0
-    digest_before: str = ""
-    new_conversation: bool = False
-    attached: bool = False
-    starts: int = 0
-    """How many runs the caller started in this minute, this one included."""
 
 
 @dataclass(slots=True)
@@ -114,17 +62,6 @@ class _Rows:
     heads: list[tuple[uuid.UUID, dict]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Place:
-    """Where new messages go."""
-
-    conversation_id: uuid.UUID
-    parent_id: uuid.UUID | None
-    digest: str
-    next_position: int
-    is_new: bool
-
-
 def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | Refused]:
     """Store `asks` inside the current transaction; returns, in order, what became of each."""
     results: list[Accepted | Refused | None] = [None] * len(asks)
@@ -132,7 +69,7 @@ def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | 
     now = timezone.now()
     lease_until = database_time(cursor) + settings.LEASE_SECONDS
     rows = _Rows()
-    opened: dict[uuid.UUID, _Place] = {}
+    opened: dict[uuid.UUID, Place] = {}
     prefixes = Prefixes(cursor, asks)
     # In one order everywhere, so that two processes never wait for each other's conversations.
     for index in sorted(range(len(asks)), key=lambda index: str(asks[index].conversation_id or "~")):
@@ -153,7 +90,7 @@ def _accept_one(
     admission: Admission,
     prefixes: Prefixes,
     rows: _Rows,
-    opened: dict[uuid.UUID, _Place],
+    opened: dict[uuid.UUID, Place],
     worker: str,
     lease_until: float,
     now: dt.datetime,
@@ -180,7 +117,7 @@ def _accept_one(
         _remember_key(ask, rows, run_id, now)
         return Accepted(ask=ask, run_id=run_id, created_at=now, starts=starts)
 
-    place, messages = _find_place(cursor, ask, prefixes, opened)
+    place, messages = find_place(cursor, ask, prefixes, opened)
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and place.next_position + len(messages) > limit:
         raise InvalidRequest(f"A conversation holds at most {limit} messages.")
@@ -248,32 +185,8 @@ def _accept_one(
     )
 
 
-def title_from(messages: Sequence[Wire]) -> str:
-    """Return the first line the user said, as the title of an untitled conversation."""
-    for wire in messages:
-        content = wire.get("content")
-        if wire.get("role") == "user":
-            if isinstance(content, list):
-                content = next((part.get("text") for part in content if isinstance(part, dict)), "")
-            line = " ".join(str(content or "").split())
-            return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
-    return ""
-
-
-def split_wire(wire: Wire) -> tuple[str, dict[str, Any] | None]:
-    """Return a wire message's plain text, and whatever it has beyond role, name and that text."""
-    content = wire.get("content")
-    parts = {name: value for name, value in wire.items() if name not in ("role", "content", "name")}
-    if isinstance(content, str):
-        return content, parts or None
-    if content is None:
-        return "", {**parts, "content": None} if parts else None
-    texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
-    return "\n".join(texts), {**parts, "content": content}
-
-
 def _message_row(
-    wire: Wire, pk: uuid.UUID, place: _Place, parent_id: uuid.UUID | None, digest: str, now: dt.datetime
+    wire: Wire, pk: uuid.UUID, place: Place, parent_id: uuid.UUID | None, digest: str, now: dt.datetime
 ) -> dict[str, Any]:
     content, parts = split_wire(wire)
     role = wire["role"]
@@ -293,64 +206,6 @@ def _message_row(
     }
 
 
-def _find_place(
-    cursor: Any, ask: Ask, prefixes: Prefixes, opened: dict[uuid.UUID, _Place]
-) -> tuple[_Place, Sequence[Wire]]:
-    """Return where the new messages go, and which of the messages are new there."""
-    if ask.conversation_id is not None:
-        return _place_in(cursor, ask, ask.conversation_id, opened), ask.messages
-    if ask.threaded:
-        found = prefixes.longest(ask)
-        place = _place_after(cursor, found, opened) if found is not None else None
-        if found is not None and place is not None:
-            return place, ask.messages[found.length :]
-    start = digests.root(ask.owner_id or ask.principal.user_id)
-    return _Place(uuid7(), parent_id=None, digest=start, next_position=1, is_new=True), ask.messages
-
-
-def _place_after(cursor: Any, found: StoredPrefix, opened: dict[uuid.UUID, _Place]) -> _Place | None:
-    """Lock the conversation of a stored prefix; None when it was deleted meanwhile."""
-    cursor.execute(
-        f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
-        [key(found.conversation_id)],
-    )
-    row = cursor.fetchone()
-    if row is None:
-        return None
-    known = opened.get(found.conversation_id)
-    next_position = known.next_position if known else row[0]
-    return _Place(found.conversation_id, found.message_id, found.digest, next_position, is_new=False)
-
-
-def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uuid.UUID, _Place]) -> _Place:
-    """Lock the named conversation; raises UnknownConversation for a foreign one just as for none."""
-    lock = for_update("NO KEY UPDATE OF c")
-    cursor.execute(
-        f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position FROM {table(Conversation)} c "  # noqa: S608
-        f"JOIN {table(User)} u ON u.id = c.owner_id WHERE c.id = %s{lock}",
-        [key(conversation_id)],
-    )
-    row = cursor.fetchone()
-    who = ask.principal
-    if row is None or not (row[1] if who.is_guest else read_key(row[0]) == who.user_id):
-        raise UnknownConversation
-    owner_id, _, head_id, next_position = row
-    if conversation_id in opened:
-        next_position = opened[conversation_id].next_position
-    parent_id = _uuid_or_none(head_id) if ask.parent_id == HEAD else ask.parent_id
-    digest = digests.root(read_key(owner_id))
-    if parent_id is not None:
-        cursor.execute(
-            f"SELECT digest FROM {table(Message)} WHERE id = %s AND conversation_id = %s",  # noqa: S608
-            [key(parent_id), key(conversation_id)],
-        )
-        found = cursor.fetchone()
-        if found is None:
-            raise UnknownConversation("Message not found.")
-        digest = found[0]
-    return _Place(conversation_id, parent_id, digest, next_position, is_new=False)
-
-
 def _refuse_when_full(cursor: Any, ask: Ask, rows: _Rows) -> None:
     """Hold an account to its number of conversations. Calls that are threaded make theirs without being asked."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
@@ -363,7 +218,7 @@ def _refuse_when_full(cursor: Any, ask: Ask, rows: _Rows) -> None:
         raise InvalidRequest(f"An account holds at most {limit} conversations.")
 
 
-def _refuse_while_busy(cursor: Any, ask: Ask, place: _Place, rows: _Rows) -> None:
+def _refuse_while_busy(cursor: Any, ask: Ask, place: Place, rows: _Rows) -> None:
     cursor.execute(
         f"SELECT 1 FROM {table(Run)} WHERE conversation_id = %s AND state = 'running'",  # noqa: S608
         [key(place.conversation_id)],

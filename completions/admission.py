@@ -18,7 +18,7 @@ from completions.models import Run
 from completions.statements import key, table
 
 if TYPE_CHECKING:
-    from completions.acceptance import Ask
+    from completions.asks import Ask
 
 
 class Admission:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from accounts.database import in_database_thread
 from completions import services
-from completions.acceptance import Ask
+from completions.asks import Ask
 from completions.exceptions import ConversationBusy
 from completions.models import IdempotencyKey, Run
 from conversations.branches import branch_ids

@@ -23,7 +23,8 @@ from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 
 from completions import outcomes
-from completions.acceptance import Accepted, Ask, accept
+from completions.acceptance import accept
+from completions.asks import Accepted, Ask
 from completions.exceptions import ConversationBusy, Refused
 from completions.hints import hints
 from completions.live import LIVE, LiveRun

@@ -13,7 +13,7 @@ from completions.types import Closed, Delta, Ended, Opened, merge
 if TYPE_CHECKING:
     import datetime as dt
 
-    from completions.acceptance import Accepted
+    from completions.asks import Accepted
 
 LIVE: dict[uuid.UUID, LiveRun] = {}
 

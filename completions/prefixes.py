@@ -12,7 +12,7 @@ from conversations import digests
 from conversations.models import Conversation, Message
 
 if TYPE_CHECKING:
-    from completions.acceptance import Ask
+    from completions.asks import Ask
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.database import in_database_thread
 from completions import providers
-from completions.acceptance import Accepted
+from completions.asks import Accepted
 from completions.assembly import Assembly, parts_of_message
 from completions.context import budget_for, fit
 from completions.exceptions import (

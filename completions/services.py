@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.database import in_database_thread
 from accounts.principal import Principal
 from completions import providers, runner
-from completions.acceptance import Accepted, Ask
+from completions.asks import Accepted, Ask
 from completions.exceptions import ShuttingDown, TooManyRuns
 from completions.hints import hints
 from completions.journal import journal

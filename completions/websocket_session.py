@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError
 from accounts.database import in_database_thread
 from accounts.principal import Principal
 from completions import services
-from completions.acceptance import HEAD, Ask
+from completions.asks import HEAD, Ask
 from completions.client_frames import BadFrame, ClientFrame, Ping, Send, Stop, Subscribe, Unsubscribe, uuid_of
 from completions.cursors import BadCursor, Cursor
 from completions.exceptions import Refused

@@ -10,7 +10,8 @@ from django.db import connection, transaction
 from accounts.models import User
 from accounts.principal import Principal
 from accounts.services import register_user
-from completions.acceptance import Accepted, Ask, accept
+from completions.acceptance import accept
+from completions.asks import Accepted, Ask
 from completions.exceptions import Refused
 from completions.models import Run
 from completions.types import Wire

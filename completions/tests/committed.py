@@ -11,7 +11,7 @@ from django.test import TransactionTestCase, override_settings
 
 from accounts.models import User
 from completions import providers, services
-from completions.acceptance import Accepted, Ask
+from completions.asks import Accepted, Ask
 from completions.journal import journal
 from completions.live import LIVE
 from completions.readers import subscribe

@@ -8,7 +8,7 @@ from django.test import TestCase, override_settings
 
 from accounts.models import User
 from accounts.services import guest_user
-from completions.acceptance import Accepted, title_from
+from completions.asks import Accepted, title_from
 from completions.exceptions import (
     ConversationBusy,
     IdempotencyMismatch,

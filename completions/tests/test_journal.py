@@ -11,7 +11,7 @@ from django.db import DatabaseError, OperationalError
 from accounts.models import User
 from completions import journal as module
 from completions import services
-from completions.acceptance import Accepted
+from completions.asks import Accepted
 from completions.exceptions import CompletionError
 from completions.journal import journal
 from completions.models import Chunk, Run

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from completions import services
-from completions.acceptance import Accepted
+from completions.asks import Accepted
 from completions.cursors import BadCursor, Cursor
 from completions.live import LIVE
 from completions.models import Chunk, Run

@@ -6,7 +6,7 @@ from django.db import connection
 from django.test import TestCase, override_settings
 
 from accounts.models import User
-from completions.acceptance import Accepted
+from completions.asks import Accepted
 from completions.models import Run
 from completions.outcomes import Outcome, finish
 from completions.tests.asking import accept_all, accept_one, assistant_says, question, somebody, user_says

@@ -20,8 +20,8 @@ from chatservice.dialects.chat.views import ChatView, refuse_speculation
 from chatservice.dialects.endings import problem_of_end
 from chatservice.dialects.problems import BadRequest
 from completions import sse
-from completions.acceptance import Ask
 from completions.answering import answer
+from completions.asks import Ask
 from completions.cursors import Cursor
 from completions.models import Chunk, Run
 from completions.readers import subscribe

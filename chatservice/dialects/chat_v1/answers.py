@@ -18,7 +18,7 @@ from chatservice.dialects.chat_v1.stream import EventStream
 from chatservice.dialects.endings import problem_of_end
 from chatservice.dialects.problems import problem_of
 from completions import services, sse
-from completions.acceptance import Ask
+from completions.asks import Ask
 from completions.cursors import Cursor
 from completions.models import Run
 from completions.readers import subscribe, wait_for_end

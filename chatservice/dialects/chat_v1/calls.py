@@ -13,7 +13,7 @@ from rest_framework.serializers import Serializer
 from accounts.principal import Principal
 from chatservice.dialects.idempotency import fingerprint, idempotency_key
 from chatservice.dialects.json_body import read_object
-from completions.acceptance import HEAD, Ask
+from completions.asks import HEAD, Ask
 from completions.services import upstream_for
 from conversations.models import Message
 

@@ -19,7 +19,7 @@ from chatservice.dialects.graphql.errors import AnswerFailed
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with, message_with
 from chatservice.dialects.idempotency import fingerprint, idempotency_key
 from completions import services
-from completions.acceptance import HEAD, Accepted, Ask
+from completions.asks import HEAD, Accepted, Ask
 from completions.exceptions import UnknownConversation
 from completions.readers import wait_for_end
 from completions.types import Ended

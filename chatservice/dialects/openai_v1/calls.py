@@ -10,7 +10,7 @@ from django.conf import settings
 from accounts.principal import Principal
 from chatservice.dialects.idempotency import fingerprint, idempotency_key
 from chatservice.dialects.problems import BadRequest
-from completions.acceptance import Ask
+from completions.asks import Ask
 from completions.services import upstream_for
 
 NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")

@@ -24,7 +24,7 @@ from chatservice.dialects.openai_v1.history import stored_response
 from chatservice.dialects.openai_v1.stream import ChunkStream, problem_of_end
 from chatservice.dialects.problems import BadRequest, Problem
 from completions import providers, services, sse
-from completions.acceptance import Accepted
+from completions.asks import Accepted
 from completions.readers import subscribe, wait_for_end
 from completions.slots import take_stream_slot
 from completions.types import Ended, Quiet, ReaderEvent

@@ -30,8 +30,8 @@ from chatservice.dialects.resources.documentation import (
 )
 from chatservice.dialects.resources.replies import streamed, whole
 from completions import services
-from completions.acceptance import Ask
 from completions.answering import Answering, answer
+from completions.asks import Ask
 from completions.services import upstream_for
 from completions.slots import take_stream_slot
 from conversations.lookup import conversation_of

@@ -1,0 +1,89 @@
+"""Questions and what became of them, as plain values."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from accounts.principal import Principal
+from completions.types import Wire
+
+HEAD = uuid.UUID(int=0)
+"""As `Ask.parent_id`: after whatever the conversation shows."""
+
+TITLE_CHARS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question, before it is accepted.
+
+    With `conversation_id`, `messages` (one, or none to answer what stands there) go after
+    `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
+    history, found: the longest prefix of `messages` that is stored decides. A new conversation
+    belongs to `owner_id`, or else to the caller. `store=False` keeps nothing but the fact that the
+    run happened.
+    """
+
+    principal: Principal
+    model: str
+    upstream: str
+    messages: tuple[Wire, ...] = ()
+    parameters: Wire = field(default_factory=dict)
+    stream: bool = True
+    conversation_id: uuid.UUID | None = None
+    parent_id: uuid.UUID | None = HEAD
+    threaded: bool = False
+    store: bool = True
+    exclusive: bool = True
+    title: str = ""
+    owner_id: uuid.UUID | None = None
+    end_user: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A stored question and the run that answers it. `attached`: it was asked before, under the same key."""
+
+    ask: Ask
+    run_id: uuid.UUID
+    created_at: dt.datetime
+    conversation_id: uuid.UUID | None = None
+    message_id: uuid.UUID | None = None
+    question_id: uuid.UUID | None = None
+    position: int = 0
+    digest_before: str = ""
+    new_conversation: bool = False
+    attached: bool = False
+    starts: int = 0
+    """How many runs the caller started in this minute, this one included."""
+
+
+def title_from(messages: Sequence[Wire]) -> str:
+    """Return the first line the user said, as the title of an untitled conversation."""
+    for wire in messages:
+        content = wire.get("content")
+        if wire.get("role") == "user":
+            if isinstance(content, list):
+                content = next((part.get("text") for part in content if isinstance(part, dict)), "")
+            line = " ".join(str(content or "").split())
+            return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+    return ""
+
+
+def split_wire(wire: Wire) -> tuple[str, dict[str, Any] | None]:
+    """Return a wire message's plain text, and whatever it has beyond role, name and that text."""
+    content = wire.get("content")
+    parts = {name: value for name, value in wire.items() if name not in ("role", "content", "name")}
+    if isinstance(content, str):
+        return content, parts or None
+    if content is None:
+        return "", {**parts, "content": None} if parts else None
+    texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "\n".join(texts), {**parts, "content": content}
