@@ -12,12 +12,11 @@ import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
 import httpx2
-from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
+from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from completions.exceptions import (
     OutputLimit,
@@ -31,6 +30,7 @@ from completions.providers.chunks import MAX_TEXT_CHARS, stream_error
 from completions.providers.clock import ContentClock
 from completions.providers.failures import broken_connection, refusal
 from completions.providers.models import parse_models
+from completions.providers.reading import BROKEN, drain, reads_from, throttled
 from completions.providers.sanitize import decode_json, encode_json
 from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent
@@ -41,8 +41,6 @@ RETRY_BUDGET: Final = 5.0  # seconds, all tries and waits together
 _BACKOFF: Final = 0.2
 _ERROR_BODY_BYTES: Final = 1 << 16
 _GRACE: Final = 5.0  # for the usage chunk of an answer that has its finish reasons
-_DRAIN: Final = 0.1  # for the end of the body after [DONE], so that the connection can be used again
-_BROKEN = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
 
 @functools.cache
@@ -120,8 +118,8 @@ class OpenAICompatible:
                         yield event
                 else:
                     async with (
-                        aclosing(_reads(response)) as reads,
-                        aclosing(self._events(parser, clock, reads, _throttle(response, ready))) as relayed,
+                        aclosing(reads_from(response)) as reads,
+                        aclosing(self._events(parser, clock, reads, throttled(response, ready))) as relayed,
                     ):
                         async for event in relayed:
                             yield event
@@ -155,7 +153,7 @@ class OpenAICompatible:
                 if not parser.finished or not clock.expired():
                     raise
                 events = parser.end()
-            except (StopAsyncIteration, *_BROKEN):
+            except (StopAsyncIteration, *BROKEN):
                 events = parser.end()
             else:
                 events = parser.feed(data)
@@ -172,7 +170,7 @@ class OpenAICompatible:
                 clock.touch()
         if parser.error:
             raise parser.error
-        await _drain(reads)
+        await drain(reads)
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """See `Provider.complete`. Raises ProviderError."""
@@ -242,7 +240,7 @@ class OpenAICompatible:
                 failure: ProviderError = error
                 unbilled = error.retry_after is not None
                 wait = max(wait, float(error.retry_after or 0))
-            except _BROKEN as error:
+            except BROKEN as error:
                 failure, unbilled = broken_connection(error)
             wait += random.uniform(0, _BACKOFF)  # noqa: S311 - jitter
             if not unbilled or attempt == self._retries or loop.time() + wait > give_up:
@@ -278,12 +276,12 @@ class OpenAICompatible:
         body = b""
         if 400 <= response.status_code < 500 and "content-encoding" not in response.headers:
             try:
-                async with aclosing(_reads(response)) as reads:
+                async with aclosing(reads_from(response)) as reads:
                     async for data in reads:
                         body += data
                         if len(body) > _ERROR_BODY_BYTES:
                             break
-            except _BROKEN:
+            except BROKEN:
                 pass  # the status alone says enough
         raise refusal(response.status_code, response.headers, body, self._api_key)
 
@@ -293,72 +291,15 @@ class OpenAICompatible:
             raise UpstreamInvalid()
         parts, size = [], 0
         try:
-            async with aclosing(_reads(response)) as reads:
+            async with aclosing(reads_from(response)) as reads:
                 async for data in reads:
                     size += len(data)
                     if size > self._max_raw:
                         raise OutputLimit()
                     parts.append(data)
-        except _BROKEN:
+        except BROKEN:
             raise UpstreamTruncated() from None
         return b"".join(parts)
-
-
-def _reads(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """What each read of the socket brings; through the response it would pass four more generators."""
-    answer = _aiohttp_answer(response)
-    if answer is None:
-        return cast(AsyncGenerator[bytes, None], aiter(cast(httpx2.AsyncByteStream, response.stream)))
-    return _reads_of(answer)
-
-
-async def _reads_of(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    while data := await answer.content.readany():
-        yield data
-
-
-def _aiohttp_answer(response: httpx2.Response) -> aiohttp.ClientResponse | None:
-    """Return what is behind the response; None should the client's library change."""
-    return getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-
-
-def _throttle(
-    response: httpx2.Response, ready: Callable[[], Awaitable[None]] | None
-) -> Callable[[], Awaitable[None]] | None:
-    """Return `ready` with the socket left alone while it waits.
-
-    A model sends each token in a packet of its own. Left in the kernel until there is use for them,
-    they come in one read: with hundreds of streams that is most of the cost of relaying.
-    """
-    if ready is None:
-        return None
-    answer = _aiohttp_answer(response)
-    protocol = getattr(getattr(answer, "connection", None), "protocol", None)
-    if answer is None or protocol is None:
-        return ready
-
-    async def wait() -> None:
-        # All there, or broken off: aiohttp has nothing to pause, and the connection may be another run's by now.
-        if answer.content.is_eof() or answer.content.exception() is not None or not protocol.connected:
-            await ready()
-            return
-        protocol.pause_reading()
-        try:
-            await ready()
-        finally:
-            protocol.resume_reading()
-
-    return wait
-
-
-async def _drain(reads: AsyncIterator[bytes]) -> None:
-    """Read to the end of a finished body: a connection that was not read to its end is closed."""
-    try:
-        async with asyncio.timeout(_DRAIN):
-            for _ in range(4):
-                await anext(reads)
-    except (StopAsyncIteration, TimeoutError, *_BROKEN):
-        pass
 
 
 def _media_type(response: httpx2.Response) -> str:
