@@ -1,0 +1,1 @@
+"""Hostile inputs, as data: what no client sends in good faith."""

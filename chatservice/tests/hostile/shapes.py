@@ -1,0 +1,81 @@
+"""The documented shape of an error, dialect by dialect: what every refusal must look like."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from chatservice.dialects import DIALECTS, dialect_of
+
+
+def problem_with(path: str, text: str) -> str:
+    """Return what is wrong with an error's body for the API that `path` belongs to; empty when nothing is."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return "no JSON"
+    if not isinstance(body, dict):
+        return "no object"
+    return CHECKS[_owner(path.partition("?")[0])](body)
+
+
+def _owner(path: str) -> str:
+    """Return whose address this is: one of the OpenAI wire's stands inside the mount of another dialect."""
+    if "openai_v1" in DIALECTS and path.rstrip("/") == "/v1/chat/completions":
+        return "openai_v1"
+    return dialect_of(path) or "site"
+
+
+def _object(body: dict[str, Any]) -> str:
+    error = body.get("error")
+    if set(body) != {"error"} or not isinstance(error, dict):
+        return "not {error}"
+    if not {"code", "message"} <= set(error) <= {"code", "message", "details"}:
+        return f"keys {sorted(error)}"
+    return _texts(error, "code", "message")
+
+
+def _envelope(body: dict[str, Any]) -> str:
+    if set(body) != {"success", "message", "error"} or body["success"] is not False:
+        return f"keys {sorted(body)}"
+    error = body["error"]
+    if not isinstance(error, dict) or set(error) != {"code", "details"} or not isinstance(error["details"], dict):
+        return "not {code, details}"
+    return _texts({**error, **body}, "code", "message")
+
+
+def _openai(body: dict[str, Any]) -> str:
+    error = body.get("error")
+    if set(body) != {"error"} or not isinstance(error, dict) or set(error) != {"message", "type", "param", "code"}:
+        return "not {message, type, param, code}"
+    return _texts(error, "message", "type", "code") or (
+        "" if isinstance(error["param"], (str, type(None))) else "param"
+    )
+
+
+def _graphql(body: dict[str, Any]) -> str:
+    errors = body.get("errors")
+    if not set(body) <= {"errors", "data"} or not isinstance(errors, list) or not errors:
+        return f"keys {sorted(body)}"
+    for error in errors:
+        if not {"message", "extensions"} <= set(error) <= {"message", "locations", "path", "extensions"}:
+            return f"keys {sorted(error)}"
+        if wrong := _texts({**error["extensions"], **error}, "message", "code"):
+            return wrong
+        if error["extensions"]["code"] == "internal_error":
+            return "an internal error"
+    return ""
+
+
+def _texts(error: dict[str, Any], *names: str) -> str:
+    return next((f"{name} is no text" for name in names if not isinstance(error[name], str) or not error[name]), "")
+
+
+CHECKS = {
+    "chat": _object,
+    "chat_v1": _envelope,
+    "graphql": _graphql,
+    "openai_v1": _openai,
+    "resources": _object,
+    "site": _object,
+}
