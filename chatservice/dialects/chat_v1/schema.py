@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
@@ -76,6 +75,14 @@ STREAM_EXAMPLE = (
     'data: {"type": "ai_complete", "data": {"id": "…", "role": "assistant", "content": "Hi"}}\n\n'
     "data: [DONE]\n\n"
 )
+EVENT_EXAMPLE = {"id": "01890a5dac96774bbcceb302099a8057.1.2", "data": '{"type": "ai_chunk", "data": "Hi"}'}
+
+
+class StreamEvent(serializers.Serializer):
+    """One event of a stream, as EventSource reads it."""
+
+    data = serializers.CharField(help_text="JSON: {type, data}; or [DONE] at the end")
+    id = serializers.CharField(required=False, help_text="where to continue: Last-Event-ID")
 
 
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
@@ -87,6 +94,7 @@ def example(name: str, body: Any) -> OpenApiExample:
 
 
 def event_stream(description: str) -> dict[Any, Any]:
-    shown = OpenApiExample("a stream", STREAM_EXAMPLE, response_only=True, media_type="text/event-stream")
-    response = OpenApiResponse(OpenApiTypes.STR, description=description, examples=[shown])
+    shown = OpenApiExample("an event", EVENT_EXAMPLE, response_only=True, media_type="text/event-stream")
+    description = f"{description}\n```\n{STREAM_EXAMPLE}```"
+    response = OpenApiResponse(StreamEvent, description=description, examples=[shown])
     return {(200, "text/event-stream"): response}

@@ -59,6 +59,12 @@ class ChatCompletion(serializers.Serializer):
     usage = serializers.DictField(required=False, allow_null=True)
 
 
+class StreamEvent(serializers.Serializer):
+    """One event of a stream."""
+
+    data = serializers.CharField(help_text="a chat.completion.chunk or an error as JSON; or [DONE] at the end")
+
+
 class Model(serializers.Serializer):
     id = serializers.CharField()
     object = serializers.CharField()

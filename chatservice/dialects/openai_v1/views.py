@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from accounts import throttling
@@ -69,7 +68,7 @@ class ChatCompletionsView(OpenAIView):
         parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
         responses={
             (200, "application/json"): serializers.ChatCompletion,
-            (200, "text/event-stream"): OpenApiTypes.STR,
+            (200, "text/event-stream"): serializers.StreamEvent,
             **ERRORS,
         },
         examples=[
