@@ -1,0 +1,85 @@
+"""Delete one dialect in a copy of the tree, as its README says, and see that the rest does not miss it.
+
+python -m scripts.without_dialect [--all-tests] [DIALECT...]
+
+Each in turn, in a copy of the tracked files, with this interpreter: `manage.py check`, the schemas of the others,
+that every test can be collected, and a quick part of the suite; or all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = Path("chatservice/dialects")
+# What knows of all dialects, and one test that asks each of the others.
+QUICK = (
+    "chatservice/tests/test_architecture.py",
+    "chatservice/tests/test_docs.py",
+    "chatservice/tests/test_matrix.py",
+    "chatservice/tests/test_matrix_writes.py",
+    "chatservice/tests/test_replay.py",
+)
+
+
+def dialects() -> list[str]:
+    """Return the names in `DIALECTS`, without importing the service."""
+    registry = (ROOT / FOLDER / "__init__.py").read_text()
+    return re.findall(r'^    "(\w+)": ', registry, re.MULTILINE)
+
+
+def copy_without(dialect: str, directory: Path) -> None:
+    """Copy what git tracks, and delete the dialect: its folder and its line."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        source, target = ROOT / name, directory / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    shutil.rmtree(directory / FOLDER / dialect)
+    registry = directory / FOLDER / "__init__.py"
+    lines = registry.read_text().splitlines(keepends=True)
+    left = [line for line in lines if not line.startswith(f'    "{dialect}": ')]
+    if len(left) != len(lines) - 1:
+        raise SystemExit(f"{dialect} has no line of its own in DIALECTS")
+    registry.write_text("".join(left))
+
+
+def try_without(dialect: str, *, all_tests: bool) -> bool:
+    """Run the checks in a copy without `dialect`; tell whether all passed."""
+    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    steps = [["manage.py", "check"], ["manage.py", "check_schemas"], [*pytest, "--collect-only", "-qq"]]
+    steps.append(pytest if all_tests else [*pytest, *QUICK])
+    with tempfile.TemporaryDirectory(prefix=f"without-{dialect}-") as name:
+        directory = Path(name)
+        copy_without(dialect, directory)
+        for step in steps:
+            command = [sys.executable, "-m", "scripts.isolated", sys.executable, *step]
+            began = time.monotonic()
+            done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+            if done.returncode:
+                print(f"without {dialect}: {' '.join(step)}\n{done.stdout[-20_000:]}{done.stderr[-5_000:]}", flush=True)
+                return False
+            print(f"without {dialect}: {' '.join(step)[:60]}: passed in {time.monotonic() - began:.0f} s", flush=True)
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dialects", nargs="*")
+    parser.add_argument("--all-tests", action="store_true", help="the whole suite each time")
+    given = parser.parse_args()
+    missed = [each for each in given.dialects or dialects() if not try_without(each, all_tests=given.all_tests)]
+    print(f"missed: {', '.join(missed)}" if missed else "none is missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
