@@ -2,7 +2,7 @@
 
 python -m scripts.without_dialect [--all-tests] [DIALECT...]
 
-Each in turn, in a copy of the tracked files, with this interpreter: `manage.py check`, the schemas of the others,
+Each in turn, in a copy of the tracked files, with this interpreter: the system checks and the schemas of the others,
 that every test can be collected, and a quick part of the suite; or all of it.
 """
 
@@ -55,7 +55,7 @@ def copy_without(dialect: str, directory: Path) -> None:
 def try_without(dialect: str, *, all_tests: bool) -> bool:
     """Run the checks in a copy without `dialect`; tell whether all passed."""
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    steps = [["manage.py", "check"], ["manage.py", "check_schemas"], [*pytest, "--collect-only", "-qq"]]
+    steps = [["manage.py", "check_schemas"], [*pytest, "--collect-only", "-qq"]]
     steps.append(pytest if all_tests else [*pytest, *QUICK])
     with tempfile.TemporaryDirectory(prefix=f"without-{dialect}-") as name:
         directory = Path(name)

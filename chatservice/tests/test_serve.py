@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 from django.test import SimpleTestCase
 
-from chatservice.testing import ROOT, Service, fake_upstreams, free_port, wait_until
+from chatservice.testing import ROOT, Service, fake_upstreams, free_port, needs_dialect, wait_until
 
 KEY = re.compile(r"^API key: +(cb_\w+)$", re.MULTILINE)
 PASSWORD = re.compile(r"^Password: +(\S+)$", re.MULTILINE)
@@ -46,6 +46,7 @@ class FirstRunTest(SimpleTestCase):
         return service.start()
 
     def test_account_and_key_are_printed_once_and_work(self):
+        needs_dialect("openai_v1")
         first = self.service()
         log = first.log()
         [key], [password] = KEY.findall(log), PASSWORD.findall(log)

@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx2
 
-from chatservice.testing import Person, sse_data
+from chatservice.testing import Person, needs_dialect, sse_data
 
+needs_dialect("openai_v1")
 URL = "/v1/chat/completions"
 
 

@@ -9,7 +9,7 @@ import pytest
 import redis.asyncio
 from django.test import SimpleTestCase, override_settings
 
-from chatservice.testing import ServiceTestCase, free_port, running_service, sse_data, wait_until
+from chatservice.testing import ServiceTestCase, free_port, needs_dialect, running_service, sse_data, wait_until
 from completions.hints import NEWS, Hints
 from completions.models import Run
 from conversations.models import Message
@@ -69,6 +69,7 @@ class HintsTest(SimpleTestCase):
 class TwoProcessesTest(ServiceTestCase):
     def follow_on_another(self, **env: str) -> None:
         """Ask on one process, read on another, cancel a second answer from there."""
+        needs_dialect("chat_v1")
         with running_service(**env) as one, running_service(**env) as two:
             body = {"content": "hello", "model": SLOW}
             with self.alice.http.stream("POST", f"{one.url}/v1/chat/conversations/stream", json=body) as asked:
