@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, needs_dialect
 from chatservice.tests.matrix import operations, people
 from chatservice.tests.matrix.asking import Answer, ask, of_http, request
 from chatservice.tests.matrix.people import Subject
@@ -202,3 +202,17 @@ class OtherWaysTest(MatrixCase):
                 request(self.other, "GET", f"{path}?_method=DELETE", None)
         self.assertTrue(Conversation.objects.filter(pk=self.other.own["conversation"]).exists())
         self.assertTrue(Message.objects.filter(pk=self.other.own["message"]).exists())
+
+    def test_what_alice_said_word_by_word_continues_no_history_of_hers(self) -> None:
+        """The OpenAI wire threads by what was said: by whom is part of it."""
+        needs_dialect("openai_v1")
+        asked = [{"role": "user", "content": self.things["canary"]}]
+        first = request(self.owner, "POST", "/v1/chat/completions", {"messages": asked})
+        hers = first.headers["x-conversation-id"]
+        stored = list(Message.objects.filter(conversation=hers).order_by("id").values())
+        said = [*asked, first.json()["choices"][0]["message"], {"role": "user", "content": "And then?"}]
+        his = request(self.other, "POST", "/v1/chat/completions", {"messages": said}).headers["x-conversation-id"]
+        self.assertEqual(Conversation.objects.get(pk=his).owner_id, self.other.user.pk)
+        self.assertEqual(list(Message.objects.filter(conversation=hers).order_by("id").values()), stored)
+        again = request(self.owner, "POST", "/v1/chat/completions", {"messages": said}).headers["x-conversation-id"]
+        self.assertEqual(again, hers)
