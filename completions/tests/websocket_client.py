@@ -17,7 +17,7 @@ Frame = dict[str, Any]
 class Socket:
     """One connection. Reading fails after `timeout` seconds without a frame."""
 
-    def __init__(self, url: str, *, timeout: float = 20.0, **options: Any) -> None:
+    def __init__(self, url: str, *, timeout: float = 45.0, **options: Any) -> None:
         self._timeout = timeout
         self._connect = connect(url, max_size=None, proxy=None, ping_interval=None, **options)
 
