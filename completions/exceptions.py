@@ -7,7 +7,8 @@
     │   ├── ConversationBusy        409, an answer is already on its way
     │   ├── IdempotencyMismatch     422, same key with another request
     │   ├── TooManyRuns             429, rate or concurrency
-    │   └── ShuttingDown            503
+    │   ├── ShuttingDown            503
+    │   └── StorageUnavailable      503, the database does not answer
     └── ProviderError               accepted, then the upstream let us down: the run ends `failed`
         ├── UpstreamUnreachable     502  refused, DNS, TLS
         ├── UpstreamTimeout         504  no first byte in time
@@ -78,6 +79,12 @@ class ShuttingDown(Refused):
     code = "shutting_down"
     status = 503
     default_message = "The service is restarting."
+
+
+class StorageUnavailable(Refused):
+    code = "storage_unavailable"
+    status = 503
+    default_message = "The service cannot store anything right now."
 
 
 class ProviderError(CompletionError):

@@ -25,7 +25,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from completions import outcomes
 from completions.acceptance import accept
 from completions.asks import Accepted, Ask
-from completions.exceptions import ConversationBusy, Refused
+from completions.exceptions import ConversationBusy, StorageUnavailable
 from completions.hints import hints
 from completions.live import LIVE, LiveRun
 from completions.models import Run
@@ -57,14 +57,6 @@ class _Result:
     ours: set[uuid.UUID] = field(default_factory=set)
     outcomes: list[bool | Exception] = field(default_factory=list)
     running: dict[uuid.UUID, bool] | None = None
-
-
-class StorageUnavailable(Refused):
-    """The database does not answer: 503."""
-
-    code = "storage_unavailable"
-    status = 503
-    default_message = "The service cannot store anything right now."
 
 
 _journals: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Journal] = weakref.WeakKeyDictionary()

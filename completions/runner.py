@@ -66,9 +66,7 @@ async def _run(live: LiveRun) -> None:
     except ProviderError as failed:
         error = failed
     except Exception as failed:
-        # Neither the message nor the values: they may hold what was asked.
-        place = traceback.extract_tb(failed.__traceback__)[-1]
-        logger.error("run %s: %s at %s:%s", live.run_id, type(failed).__name__, place.filename, place.lineno)
+        _log_unforeseen(live, failed)
         error = CompletionError()
     live.producing = False
     await _settle(live, assembly, response, error)
@@ -120,12 +118,11 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
     # The last text is stored before the outcome, in the same commit or an earlier one.
     journal().hurry(live)
     try:
-        outcome, wire = _outcome(live, assembly, response, error)
+        outcome = _outcome(live, assembly, response, error)
     except Exception as failed:  # an answer of a shape nobody foresaw must end like any other
-        place = traceback.extract_tb(failed.__traceback__)[-1]
-        logger.error("run %s: %s at %s:%s", live.run_id, type(failed).__name__, place.filename, place.lineno)
+        _log_unforeseen(live, failed)
         error = error or UpstreamInvalid()
-        outcome, wire = _outcome(live, Assembly(), None, error)
+        outcome = _outcome(live, Assembly(), None, error)
     try:
         ours = await journal().finish(outcome)
     except Exception as failed:
@@ -145,7 +142,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             error_message=outcome.error_message,
             http_status=outcome.http_status,
             retry_after=error.retry_after if error else None,
-            wire=wire,
+            wire=outcome.closing,
             response=response,
             end=len(outcome.content),
             param=error.param if error else None,
@@ -153,9 +150,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
     )
 
 
-def _outcome(
-    live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None
-) -> tuple[Outcome, tuple[Wire, ...]]:
+def _outcome(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> Outcome:
     accepted = live.accepted
     # What the journal has not published yet is stored before, or together with, this outcome.
     content = live.text() + live.pending_text()
@@ -176,28 +171,31 @@ def _outcome(
     elif response is None and live.closed is None:
         status = Message.Status.CANCELLED if live.cancelled else Message.Status.INTERRUPTED
     interrupted = status == Message.Status.INTERRUPTED
-    return (
-        Outcome(
-            run_id=live.run_id,
-            message_id=accepted.message_id,
-            conversation_id=accepted.conversation_id,
-            status=status,
-            content=content,
-            parts=parts,
-            siblings=siblings,
-            finish_reason=finish_reason,
-            usage=usage,
-            model=str((envelope or {}).get("model") or accepted.ask.model),
-            envelope=envelope,
-            closing=closing,
-            error_code=_code_of(error) if error else ("interrupted" if interrupted else ""),
-            error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
-            http_status=error.status if error else 200,
-            digest_before=accepted.digest_before,
-            first_token_at=live.first_token_at or (timezone.now() if response is not None else None),
-        ),
-        closing,
+    return Outcome(
+        run_id=live.run_id,
+        message_id=accepted.message_id,
+        conversation_id=accepted.conversation_id,
+        status=status,
+        content=content,
+        parts=parts,
+        siblings=siblings,
+        finish_reason=finish_reason,
+        usage=usage,
+        model=str((envelope or {}).get("model") or accepted.ask.model),
+        envelope=envelope,
+        closing=closing,
+        error_code=_code_of(error) if error else ("interrupted" if interrupted else ""),
+        error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
+        http_status=error.status if error else 200,
+        digest_before=accepted.digest_before,
+        first_token_at=live.first_token_at or (timezone.now() if response is not None else None),
     )
+
+
+def _log_unforeseen(live: LiveRun, error: Exception) -> None:
+    # Neither the message nor the values: they may hold what was asked.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    logger.error("run %s: %s at %s:%s", live.run_id, type(error).__name__, place.filename, place.lineno)
 
 
 def _code_of(error: CompletionError) -> str:

@@ -11,78 +11,8 @@ import tempfile
 import pytest
 
 from chatservice.testing import ServiceTestCase
-
-PYTHON = """
-import requests
-import json
-
-def stream_chat_completion(model, messages):
-    url = "http://localhost:8000/v1/chat/completions"
-    headers = {
-        "Content-Type": "application/json",
-        "Authorization": "beareryour_api_key_here"
-    }
-    data = {
-        "model": model,
-        "messages": messages,
-        "stream": True
-    }
-
-    with requests.post(url, json=data, headers=headers, stream=True) as response:
-        for line in response.iter_lines():
-            if line:
-                decoded_line = line.decode('utf-8')
-                if decoded_line.startswith("data: "):
-                    chunk = json.loads(decoded_line[6:])
-                    yield chunk
-                elif decoded_line == "data: [DONE]":
-                    break
-
-# Usage
-messages = [{"role": "user", "content": "Tell me a joke"}]
-for chunk in stream_chat_completion("default", messages):
-    print(chunk['choices'][0]['delta']['content'], end='', flush=True)
-"""
-
-JAVASCRIPT = """
-async function streamChatCompletion(model, messages) {
-  const response = await fetch("http://localhost:8000/v1/chat/completions", {
-    method: "POST",
-    headers: {
-      "Content-Type": "application/json",
-      Authorization: "beareryour_api_key_here",
-    },
-    body: JSON.stringify({
-      model,
-      messages,
-      stream: true,
-    }),
-  });
-
-  const reader = response.body.getReader();
-  const decoder = new TextDecoder();
-
-  while (true) {
-    const { value, done } = await reader.read();
-    if (done) break;
-
-    const chunk = decoder.decode(value);
-    const lines = chunk.split("\\n");
-
-    for (const line of lines) {
-      if (line.startsWith("data: ")) {
-        if (line.includes("[DONE]")) break;
-        const data = JSON.parse(line.slice(6));
-        console.log(data.choices[0].delta.content);
-      }
-    }
-  }
-}
-
-// Usage
-const messages = [{ role: "user", content: "Tell me a joke" }];
-streamChatCompletion("default", messages);
-"""
+from scripts.documents import SEED_2_JAVASCRIPT as JAVASCRIPT
+from scripts.documents import SEED_2_PYTHON as PYTHON
 
 
 class PrintedClientTest(ServiceTestCase):
