@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import User, uuid7
@@ -42,10 +43,20 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # What it was called where it was imported from. Null and not empty: the constraint leaves those out.
+    source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
 
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
+        constraints = [
+            # Importing twice is importing once.
+            models.UniqueConstraint(
+                fields=["owner", "source_id"],
+                condition=Q(source_id__isnull=False),
+                name="conversation_source_unique",
+            ),
+        ]
         indexes = [
             # The list of one owner's conversations, newest first.
             models.Index(fields=["owner", "-updated_at", "-id"], name="conversation_owner_recent"),
@@ -108,12 +119,18 @@ class Message(models.Model):
     usage = models.JSONField(null=True, blank=True)
     digest = models.CharField(max_length=43, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+    source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
 
     objects = MessageQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["conversation", "position"], name="message_position_unique"),
+            models.UniqueConstraint(
+                fields=["conversation", "source_id"],
+                condition=Q(source_id__isnull=False),
+                name="message_source_unique",
+            ),
         ]
         indexes = [
             # Where a stateless call that resends its history hangs.

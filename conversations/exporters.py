@@ -1,0 +1,229 @@
+"""Conversations as text that people and other programs read: ChatGPT's tree, Markdown, JSONL.
+
+Pieces of text come out as they are read, a few hundred messages at a time. ChatGPT's shape holds
+everything, so that an import of it (`importers/chatgpt.py`) loses nothing; the other two hold the
+branch that is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any
+
+from conversations.branches import branch_ids
+from conversations.models import Conversation, ConversationQuerySet, Message
+
+ROWS = 200
+ROOT = "client-created-root"
+EXTENSION = "chat_service"
+"""Where ChatGPT's shape carries what it has no field for."""
+
+
+class Format(StrEnum):
+    CHATGPT = "chatgpt"
+    MARKDOWN = "markdown"
+    JSONL = "jsonl"
+
+    @property
+    def media_type(self) -> str:
+        return {"chatgpt": "application/json", "markdown": "text/markdown", "jsonl": "application/x-ndjson"}[self]
+
+    @property
+    def suffix(self) -> str:
+        return {"chatgpt": ".json", "markdown": ".md", "jsonl": ".jsonl"}[self]
+
+
+def export_conversation(conversation: Conversation, format: str) -> Iterator[str]:
+    """Yield one conversation, in pieces: a JSON object, a Markdown document, or one line of JSONL."""
+    return _WRITERS[Format(format)](conversation)
+
+
+def export_conversations(conversations: ConversationQuerySet, format: str) -> Iterator[str]:
+    """Yield many, oldest first, in pieces: what ChatGPT's `conversations.json` is, Markdown, or JSONL."""
+    before, between, after = {
+        Format.CHATGPT: ("[\n", ",\n", "\n]\n"),
+        Format.MARKDOWN: ("", "\n---\n\n", ""),
+        Format.JSONL: ("", "", ""),
+    }[Format(format)]
+    yield before
+    for number, conversation in enumerate(_each(conversations)):
+        if number:
+            yield between
+        yield from export_conversation(conversation, format)
+    yield after
+
+
+def _each(conversations: ConversationQuerySet) -> Iterator[Conversation]:
+    # By key and not by cursor: whoever streams this may give the connection back between two pieces.
+    ordered = conversations.order_by("id")
+    page = list(ordered[:ROWS])
+    while page:
+        yield from page
+        page = list(ordered.filter(id__gt=page[-1].pk)[:ROWS])
+
+
+# --- ChatGPT's tree
+
+
+def _chatgpt(conversation: Conversation) -> Iterator[str]:
+    names, children = _tree(conversation)
+    model = Message.objects.of(conversation.pk).answers().exclude(model="").order_by("-position")
+    about = {
+        "title": conversation.title,
+        "create_time": conversation.created_at.timestamp(),
+        "update_time": conversation.updated_at.timestamp(),
+        "conversation_id": _name(conversation),
+        "id": _name(conversation),
+        "current_node": names.get(conversation.head_id, ROOT) if conversation.head_id else ROOT,
+        "default_model_slug": model.values_list("model", flat=True).first(),
+        "is_archived": conversation.archived_at is not None,
+        EXTENSION: {
+            "archived_at": conversation.archived_at and conversation.archived_at.isoformat(),
+            "end_user": conversation.end_user,
+            "metadata": conversation.metadata,
+        },
+    }
+    root = {"id": ROOT, "message": None, "parent": None, "children": children[None]}
+    yield f'{_json(about)[:-1]}, "mapping": {{{_json(ROOT)}: {_json(root)}'
+    for message in _messages(conversation):
+        if message.pk in names:  # one that came since is in the next export
+            node = _node(message, names.get(message.parent_id, ROOT) if message.parent_id else ROOT)
+            yield f",\n{_json(names[message.pk])}: {_json({**node, 'children': children[message.pk]})}"
+    yield "}}"
+
+
+def _tree(conversation: Conversation) -> tuple[dict[uuid.UUID, str], dict[uuid.UUID | None, list[str]]]:
+    """Return each message's name in the export, and the names of the ones that follow it."""
+    links = Message.objects.of(conversation.pk).oldest_first().values_list("id", "parent_id", "source_id")
+    names: dict[uuid.UUID, str] = {}
+    children: dict[uuid.UUID | None, list[str]] = defaultdict(list)
+    for pk, parent_id, source_id in links:
+        names[pk] = source_id or str(pk)
+        children[parent_id].append(names[pk])
+    return names, children
+
+
+def _node(message: Message, parent: str) -> dict[str, Any]:
+    name = _name(message)
+    metadata: dict[str, Any] = {
+        EXTENSION: {
+            "position": message.position,
+            "status": message.status,
+            "model": message.model,
+            "finish_reason": message.finish_reason,
+            "usage": message.usage,
+            "parts": message.parts,
+        }
+    }
+    if message.model:
+        metadata["model_slug"] = message.model
+    if message.finish_reason:
+        metadata["finish_details"] = {"type": message.finish_reason}
+    complete = message.status == Message.Status.COMPLETE
+    return {
+        "id": name,
+        "parent": parent,
+        "message": {
+            "id": name,
+            "author": {"role": message.role, "name": message.author or None, "metadata": {}},
+            "create_time": message.created_at.timestamp(),
+            "update_time": None,
+            "content": {"content_type": "text", "parts": [message.content]},
+            "status": "finished_successfully" if complete else "finished_partial_completion",
+            "end_turn": True if message.role == Message.Role.ASSISTANT and complete else None,
+            "weight": 1.0,
+            "metadata": metadata,
+            "recipient": "all",
+            "channel": None,
+        },
+    }
+
+
+# --- Markdown
+
+
+def _markdown(conversation: Conversation) -> Iterator[str]:
+    title = " ".join(conversation.title.split()) or "Untitled"
+    archived = " · archived" if conversation.archived_at else ""
+    yield f"# {title}\n\n*{conversation.created_at:%Y-%m-%d %H:%M} UTC{archived}*\n"
+    versions = Counter(Message.objects.of(conversation.pk).values_list("parent_id", flat=True))
+    for message in _shown(conversation):
+        who = f"{message.get_role_display()} ({message.author})" if message.author else message.get_role_display()
+        about = [f"{message.created_at:%Y-%m-%d %H:%M} UTC", message.model]
+        if message.status != Message.Status.COMPLETE:
+            about.append(str(message.get_status_display()).lower())
+        if (others := versions[message.parent_id]) > 1:
+            about.append(f"one of {others} versions")
+        yield f"\n## {who}\n\n*{' · '.join(filter(None, about))}*\n\n{message.content.rstrip()}\n"
+        if message.parts:
+            yield f"\n```json\n{json.dumps(message.parts, ensure_ascii=False, indent=2)}\n```\n"
+
+
+# --- JSONL
+
+
+def _jsonl(conversation: Conversation) -> Iterator[str]:
+    """Yield a line that fine-tuning takes as it is, and beside `messages` what those have no room for."""
+    about = {
+        "id": _name(conversation),
+        "title": conversation.title,
+        "created_at": conversation.created_at.isoformat(),
+        "updated_at": conversation.updated_at.isoformat(),
+        "archived": conversation.archived_at is not None,
+        "metadata": conversation.metadata,
+    }
+    details: list[dict[str, Any]] = []
+    yield f'{_json(about)[:-1]}, "messages": ['
+    for message in _shown(conversation):
+        yield f"{', ' if details else ''}{_json(message.as_wire())}"
+        details.append(
+            {
+                "id": _name(message),
+                "created_at": message.created_at.isoformat(),
+                "model": message.model,
+                "status": message.status,
+            }
+        )
+    yield f'], "details": {_json(details)}}}\n'
+
+
+# --- Reading
+
+
+def _messages(conversation: Conversation) -> Iterator[Message]:
+    rows = Message.objects.of(conversation.pk).oldest_first()
+    page = list(rows[:ROWS])
+    while page:
+        yield from page
+        page = list(rows.filter(position__gt=page[-1].position)[:ROWS])
+
+
+def _shown(conversation: Conversation) -> Iterator[Message]:
+    """Yield the shown branch, without answers that say nothing (yet)."""
+    ids = branch_ids(conversation.pk, conversation.head_id)
+    for start in range(0, len(ids), ROWS):
+        rows = Message.objects.in_bulk(ids[start : start + ROWS])
+        for pk in ids[start : start + ROWS]:
+            message = rows.get(pk)
+            if message and (message.content or message.parts or message.role != Message.Role.ASSISTANT):
+                yield message
+
+
+def _name(row: Conversation | Message) -> str:
+    """Return what the row is called outside: as where it came from, so that it is known again there."""
+    return row.source_id or str(row.pk)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+_WRITERS: dict[Format, Callable[[Conversation], Iterator[str]]] = {
+    Format.CHATGPT: _chatgpt,
+    Format.MARKDOWN: _markdown,
+    Format.JSONL: _jsonl,
+}

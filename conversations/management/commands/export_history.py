@@ -1,0 +1,49 @@
+"""`manage.py export_history [--user NAME | --conversation ID]`: history as text, on stdout or in a file."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.guests import as_id
+from accounts.models import User
+from conversations.exporters import Format, export_conversation, export_conversations
+from conversations.models import Conversation
+
+
+class Command(BaseCommand):
+    help = "Write conversations as ChatGPT's tree (which import_history takes back whole), Markdown or JSONL."
+
+    def add_arguments(self, parser):
+        whose = parser.add_mutually_exclusive_group()
+        whose.add_argument("--user", help="username: all of this account; without it, everybody's")
+        whose.add_argument("--conversation", metavar="ID", help="one conversation")
+        parser.add_argument("--format", choices=[str(each) for each in Format], default=str(Format.CHATGPT))
+        parser.add_argument("--output", type=Path, metavar="FILE", help="instead of stdout; must not exist")
+
+    def handle(
+        self, *args, user: str | None, conversation: str | None, format: str, output: Path | None, **options
+    ) -> None:
+        if conversation is not None:
+            row = Conversation.objects.filter(pk=as_id(conversation)).first()
+            if row is None:
+                raise CommandError(f"There is no conversation {conversation!r}.")
+            pieces = export_conversation(row, format)
+        else:
+            pieces = export_conversations(_conversations_of(user), format)
+        try:
+            with nullcontext(self.stdout._out) if output is None else output.open("x", encoding="utf-8") as file:
+                file.writelines(pieces)
+        except FileExistsError as error:
+            raise CommandError(f"{output} is there already.") from error
+
+
+def _conversations_of(name: str | None):
+    if name is None:
+        return Conversation.objects.all()
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        raise CommandError(f"There is no account {name!r}.")
+    return Conversation.objects.filter(owner=user)
