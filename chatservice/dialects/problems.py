@@ -16,6 +16,7 @@ from accounts.principal import NotAdmitted, TooManyFailures
 from completions.cursors import BadCursor
 from completions.exceptions import CompletionError, UpstreamRejected
 from conversations.services import Busy, LimitReached
+from search.results import InvalidCursor
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def problem_of(error: Exception) -> Problem:
             return NOT_FOUND
         case django_exceptions.PermissionDenied():
             return Problem(403, "forbidden", "Not allowed.")
-        case BadCursor():
+        case BadCursor() | InvalidCursor():
             return Problem(400, "bad_cursor", str(error))
         case LimitReached():
             return Problem(422, "limit_reached", str(error))

@@ -6,8 +6,8 @@ from django.test import TestCase
 
 from accounts.principal import Principal
 from accounts.services import register_user
-from conversations.services import append_message, start_conversation
-from search.queries import search_messages, snippet
+from conversations.services import append_message, edit_message, start_conversation
+from search.queries import Filters, InvalidCursor, Mode, search_everybody, search_messages, snippet
 
 
 class SearchTest(TestCase):
@@ -23,7 +23,7 @@ class SearchTest(TestCase):
         append_message(conversation=conversation, role="user", content=content)
 
     def found(self, who: Principal, sought: str) -> list[str]:
-        return sorted(message.content for message in search_messages(who, sought))
+        return sorted(hit.message.content for hit in search_messages(who, sought).hits)
 
     def test_finds_words_in_any_case(self):
         self.say(self.alice, "The Café in Zürich was closed")
@@ -46,3 +46,42 @@ class SearchTest(TestCase):
         content = "x" * 500 + "needle" + "y" * 500
         self.assertIn("needle", snippet(content, "NEEDLE"))
         self.assertLess(len(snippet(content, "needle")), 200)
+
+    def test_says_what_answered_and_pages_without_repeating(self):
+        for number in range(5):
+            self.say(self.alice, f"whale {number}")
+        first = search_messages(self.alice, "whale", limit=3)
+        self.assertEqual((first.asked, first.mode), (Mode.HYBRID, Mode.TEXT))
+        self.assertTrue(first.why)
+        rest = search_messages(self.alice, "whale", limit=3, cursor=first.next_cursor)
+        self.assertEqual(len({hit.message.pk for hit in (*first.hits, *rest.hits)}), 5)
+        self.assertEqual(rest.next_cursor, "")
+        for cursor in ("x", first.next_cursor + "x", first.next_cursor[::-1], "\x00", "é" * 500):
+            with self.subTest(cursor), self.assertRaises(InvalidCursor):
+                search_messages(self.alice, "whale", cursor=cursor)
+        for who, sought in ((self.bob, "whale"), (self.alice, "fish")):
+            with self.assertRaises(InvalidCursor):
+                search_messages(who, sought, cursor=first.next_cursor)
+
+    def test_a_hit_knows_its_neighbours_and_whether_it_is_shown(self):
+        conversation = start_conversation(owner_id=self.alice.user_id)
+        asked = append_message(conversation=conversation, role="user", content="Where do whales live?")
+        append_message(conversation=conversation, role="assistant", content="In the sea.")
+        edit_message(message=asked, content="Where do whales sleep?")
+        shown = {hit.message.content: hit for hit in search_messages(self.alice, "whales").hits}
+        self.assertFalse(shown["Where do whales live?"].shown)
+        after = shown["Where do whales live?"].after
+        self.assertEqual(after and after.content, "In the sea.")
+        self.assertTrue(shown["Where do whales sleep?"].shown)
+        self.assertIsNone(shown["Where do whales sleep?"].after)
+        [hit] = search_messages(self.alice, "sea", filters=Filters(roles=("assistant",))).hits
+        self.assertEqual((hit.before, hit.matched), (asked, "words"))
+        [(start, end)] = hit.highlights
+        self.assertEqual(hit.snippet[start:end], "sea")
+
+    def test_staff_search_everybody_or_one(self):
+        self.say(self.alice, "a whale")
+        self.say(self.bob, "two whales")
+        self.assertEqual(len(search_everybody("whale").hits), 2)
+        [hit] = search_everybody("whale", filters=Filters(owner_id=self.bob.user_id)).hits
+        self.assertEqual(hit.message.content, "two whales")

@@ -35,7 +35,7 @@ from chatservice.dialects.graphql.types import (
 )
 from completions.services import runs_of
 from conversations import models as rows
-from search.queries import search_messages
+from search.queries import messages_saying
 
 SEARCH_CHARS = 200
 
@@ -94,7 +94,7 @@ class Query:
         refuse_strangers(principal)
         window = Window.read(first, after, last, before)
         sought = text(query, "query", limit=SEARCH_CHARS)
-        page = await in_database_thread(newest_page, search_messages(principal, sought), "s", "created_at", window)
+        page = await in_database_thread(newest_page, messages_saying(principal, sought), "s", "created_at", window)
         edges = [Edge(cursor=time_cursor("s", row.created_at, row.pk), node=hit(row, sought)) for row in page.rows]
         return connection(edges, window, page.has_more)
 

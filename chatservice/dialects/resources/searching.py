@@ -14,7 +14,7 @@ from chatservice.dialects.resources.base import ResourceMixin, refuse_strangers,
 from chatservice.dialects.resources.documentation import READ, errors
 from chatservice.dialects.resources.pagination import PlainPages
 from conversations.models import Message
-from search.queries import MODE, search_messages, snippet
+from search.queries import MODE, messages_saying, snippet
 
 SOUGHT = {"type": "string", "minLength": 1, "maxLength": 1000, "pattern": r"\S"}
 
@@ -34,7 +34,7 @@ class SearchView(ResourceMixin, GenericAPIView):
     def get(self, request: Request) -> Response:
         refuse_strangers(self.principal)
         sought = valid(serializers.SearchQuery, request.query_params)["q"]
-        found = search_messages(self.principal, sought).order_by("-created_at", "-id")
+        found = messages_saying(self.principal, sought).order_by("-created_at", "-id")
         page = self.paginate_queryset(found)
         response = self.get_paginated_response([_hit(message, sought) for message in page])
         response.headers["X-Search-Mode"] = MODE

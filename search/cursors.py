@@ -1,0 +1,34 @@
+"""Where the next page of a search begins: signed, and good for the very search it was given for."""
+
+from __future__ import annotations
+
+import hashlib
+
+from django.core import signing
+
+from search.results import InvalidCursor
+
+SALT = "search.cursor"
+MOST_CHARS = 200
+
+
+def write_cursor(offset: int, *search: object) -> str:
+    """Return the cursor of the hit at `offset` of `search`."""
+    return signing.dumps([offset, _fingerprint(search)], salt=SALT)
+
+
+def read_cursor(text: str, *search: object) -> int:
+    """Return the offset, 0 without a cursor; raises InvalidCursor."""
+    if not text:
+        return 0
+    try:
+        offset, fingerprint = signing.loads(text[: MOST_CHARS + 1], salt=SALT)
+    except (signing.BadSignature, ValueError, TypeError) as error:
+        raise InvalidCursor("This is not a cursor of this search.") from error
+    if fingerprint != _fingerprint(search):
+        raise InvalidCursor("This is not a cursor of this search.")
+    return int(offset)
+
+
+def _fingerprint(search: tuple[object, ...]) -> str:
+    return hashlib.blake2b(repr(search).encode("utf-8", "surrogatepass"), digest_size=9).hexdigest()
