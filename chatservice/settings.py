@@ -206,6 +206,9 @@ OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="")
 APP_TITLE = env.str("APP_TITLE", default="")
 APP_URL = env.str("APP_URL", default="")
 # Further upstreams by name: {"local": {"base_url": "http://127.0.0.1:11434/v1", "models": ["llama*"]}}
+# Several with a pattern for the same model are asked in order of `priority`, then as listed: the next one when one
+# cannot be reached, is overloaded or refuses our key, never when it may have been paid. All options:
+# completions/providers/__init__.py.
 UPSTREAMS = env.json("UPSTREAMS", default={})
 if OPENAI_API_KEY or OPENAI_BASE_URL:
     UPSTREAMS = {

@@ -40,7 +40,7 @@ INSERT_CONVERSATION = Insert(
 )
 INSERT_MESSAGE = Insert(
     Message,
-    *("id", "conversation", "parent", "position", "role", "content", "parts", "author", "model", "status"),
+    *("id", "conversation", "parent", "position", "role", "content", "parts", "author", "model", "upstream", "status"),
     *("finish_reason", "usage", "digest", "created_at"),
 )
 INSERT_RUN = Insert(
@@ -147,6 +147,7 @@ def _accept_one(
             "role": Message.Role.ASSISTANT,
             "content": "",
             "model": ask.model[:200],
+            "upstream": ask.upstream[:100],
             "status": Message.Status.IN_PROGRESS,
             "created_at": now,
         }

@@ -11,6 +11,7 @@
     │   └── StorageUnavailable      503, the database does not answer
     └── ProviderError               accepted, then the upstream let us down: the run ends `failed`
         ├── UpstreamUnreachable     502  refused, DNS, TLS
+        ├── UpstreamUnavailable     503  not asked at all: given up on for a while, or no connection free
         ├── UpstreamTimeout         504  no first byte in time
         ├── UpstreamStalled         504  content stopped arriving
         ├── UpstreamTruncated       502  ended without a finish reason
@@ -92,10 +93,22 @@ class ProviderError(CompletionError):
     status = 502
     default_message = "The model's server failed."
 
+    unbilled = False
+    """Provably nothing was generated: the question may go out again, or elsewhere."""
+    upstream = ""
+    """Who failed, where several could have answered."""
+
 
 class UpstreamUnreachable(ProviderError):
     code = "upstream_unreachable"
     default_message = "The model's server cannot be reached."
+
+
+class UpstreamUnavailable(ProviderError):
+    code = "upstream_unavailable"
+    status = 503
+    default_message = "The model's server cannot be reached right now."
+    unbilled = True
 
 
 class UpstreamTimeout(ProviderError):
@@ -123,6 +136,7 @@ class UpstreamInvalid(ProviderError):
 class UpstreamUnauthorized(ProviderError):
     code = "upstream_unauthorized"
     default_message = "The model's server refused this service's credentials."
+    unbilled = True
 
 
 class UpstreamRejected(ProviderError):
@@ -144,6 +158,7 @@ class UpstreamRateLimited(ProviderError):
     code = "upstream_rate_limited"
     status = 429
     default_message = "The model's server is receiving too many requests."
+    unbilled = True
 
 
 class UpstreamFailed(ProviderError):

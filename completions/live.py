@@ -29,6 +29,8 @@ class LiveRun:
         self.run_id = accepted.run_id
         self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task | None = None
+        # The preferred one, until another is known to have answered.
+        self.upstream = accepted.ask.upstream
         self.opened: Opened | None = None
         self.closed: Closed | None = None
         self.pieces: list[Delta] = []

@@ -22,11 +22,11 @@ MOST_NAMED = 50
 INSERT_CHUNK = Insert(Chunk, "run", "seq", "end", "text", "wire")
 FINISH_RUN = Update(
     Run,
-    *("state", "usage", "finish_reason", "error_code", "error_message", "http_status"),
+    *("state", "upstream", "usage", "finish_reason", "error_code", "error_message", "http_status"),
     *("envelope", "closing", "first_token_at", "finished_at"),
     condition="worker = %s AND state = 'running'",
 )
-FINISH_MESSAGE = Update(Message, "content", "parts", "status", "finish_reason", "usage", "model", "digest")
+FINISH_MESSAGE = Update(Message, "content", "parts", "status", "finish_reason", "usage", "model", "upstream", "digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Outcome:
     siblings: tuple[Wire, ...] = ()
     finish_reason: str = ""
     usage: Wire | None = None
+    upstream: str = ""
     model: str = ""
     envelope: Wire | None = None
     closing: tuple[Wire, ...] = ()
@@ -97,6 +98,7 @@ def finish(cursor: Any, outcomes: Sequence[Outcome], *, worker: str) -> list[boo
 def _run_values(outcome: Outcome) -> dict[str, Any]:
     return {
         "state": outcome.status,
+        "upstream": outcome.upstream[:100],
         "usage": outcome.usage,
         "finish_reason": outcome.finish_reason[:40],
         "error_code": outcome.error_code,
@@ -118,6 +120,7 @@ def _message_values(outcome: Outcome) -> dict[str, Any]:
         "finish_reason": outcome.finish_reason[:40],
         "usage": outcome.usage,
         "model": outcome.model[:200],
+        "upstream": outcome.upstream[:100],
         "digest": digests.follow(before, answer_wire(outcome.content, outcome.parts)) if before else "",
     }
 
@@ -150,6 +153,7 @@ def _add_siblings(cursor: Any, outcome: Outcome) -> None:
                 "content": content,
                 "parts": parts or None,
                 "model": outcome.model[:200],
+                "upstream": outcome.upstream[:100],
                 "status": outcome.status,
                 "finish_reason": str(wire.get("finish_reason") or "")[:40],
                 "digest": digests.follow(before, answer_wire(content, parts)) if before else "",

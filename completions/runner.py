@@ -57,7 +57,9 @@ async def _run(live: LiveRun) -> None:
             if request.stream:
                 await _stream(live, provider, request, assembly)
             else:
-                response = (await provider.complete(request)).response
+                answer = await provider.complete(request)
+                response = answer.response
+                live.upstream = answer.upstream or live.upstream
     except asyncio.CancelledError:
         if live.task is not None:
             live.task.uncancel()
@@ -65,6 +67,7 @@ async def _run(live: LiveRun) -> None:
         error = DeadlineExceeded()
     except ProviderError as failed:
         error = failed
+        live.upstream = failed.upstream or live.upstream
     except Exception as failed:
         _log_unforeseen(live, failed)
         error = CompletionError()
@@ -85,6 +88,7 @@ async def _stream(live: LiveRun, provider: Any, request: CompletionRequest, asse
                 raise OutputLimit
         elif type(event) is Opened:
             live.opened = event
+            live.upstream = event.upstream or live.upstream
         elif type(event) is Closed:
             assembly.feed(event.wire)
             live.closed = event
@@ -111,7 +115,6 @@ def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID) -> list[Wire]:
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
     """Store the outcome, then, and only then, say that it is over."""
-    accepted = live.accepted
     if live.lost:
         live.end(Ended("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0))
         return
@@ -129,7 +132,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         logger.error("run %s: its outcome could not be stored (%s)", live.run_id, type(failed).__name__)
         ours = False
     if error is not None:
-        logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, accepted.ask.upstream)
+        logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, live.upstream)
     if not ours:
         live.end(Ended("interrupted", error_code="interrupted", error_message="The answer was interrupted."))
         return
@@ -181,6 +184,7 @@ def _outcome(live: LiveRun, assembly: Assembly, response: Wire | None, error: Co
         siblings=siblings,
         finish_reason=finish_reason,
         usage=usage,
+        upstream=live.upstream,
         model=str((envelope or {}).get("model") or accepted.ask.model),
         envelope=envelope,
         closing=closing,

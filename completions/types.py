@@ -29,9 +29,13 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The upstream began to answer. `envelope` is its first chunk without `choices` and `usage`."""
+    """The upstream began to answer. `envelope` is its first chunk without `choices` and `usage`.
+
+    `upstream` names it where several could have answered.
+    """
 
     envelope: Wire = field(default_factory=dict)
+    upstream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,13 @@ ProviderEvent = Opened | Delta | Closed
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer to a request that was not streamed: the upstream's JSON body, unaltered."""
+    """A whole answer to a request that was not streamed: the upstream's JSON body, unaltered.
+
+    `upstream` names who gave it where several could have.
+    """
 
     response: Wire
+    upstream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,8 @@ class Message(models.Model):
 
     `parts` holds what a client sent or a model answered beyond plain text, as fields of the OpenAI
     wire message (`content` as a list, `tool_calls`, `refusal`, `name`, ...). `usage` is OpenAI's
-    usage object. `digest` is the chain digest of everything up to and including this message.
+    usage object; `upstream` names the server that gave an answer. `digest` is the chain digest of
+    everything up to and including this message.
     """
 
     class Role(models.TextChoices):
@@ -114,6 +115,7 @@ class Message(models.Model):
     parts = models.JSONField(null=True, blank=True)
     author = models.CharField(max_length=200, blank=True)
     model = models.CharField(max_length=200, blank=True)
+    upstream = models.CharField(max_length=100, blank=True, default="", db_default="")
     status = models.CharField(max_length=12, choices=Status, default=Status.COMPLETE)
     finish_reason = models.CharField(max_length=40, blank=True)
     usage = models.JSONField(null=True, blank=True)

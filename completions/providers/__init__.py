@@ -1,7 +1,20 @@
 """Which provider answers which model: the registry, chosen by configuration.
 
-    UPSTREAMS         {"name": {"base_url", "api_key", "models": ["gpt-*"], "headers": {}, "usage_in_stream": true,
-                                "strip_prefix": false}}
+    UPSTREAMS         {"name": {options}}, the options being
+
+        base_url        where it answers, http:// or https://
+        api_key         its key; none for a local server
+        models          ["gpt-*", ...]: the models it answers. Where several upstreams have a matching
+                        pattern, the next one is asked when one cannot be reached or refuses to begin
+        priority        the lowest is asked first (0); the same: as they are listed
+        rename          {"a client's name": "the upstream's name"}
+        strip_prefix    a client's "local/llama3" is the upstream's "llama3"
+        headers         {} sent with each request
+        usage_in_stream true: ask for usage in streams
+        max_connections requests at once; more wait, and get 503 in the end
+        ca_file         a PEM file of private authorities, trusted besides the public ones
+        proxy           the URL of an HTTP proxy
+
     DEFAULT_UPSTREAM  answers what no pattern matches; "echo" needs no entry
     DEFAULT_MODEL     what "default", or no model at all, means
 
@@ -15,7 +28,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -24,6 +36,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from completions.exceptions import ProviderError
 from completions.providers.base import Provider
+from completions.providers.fallback import Choice, Fallback
+from completions.providers.routing import public_model, routes_for
 from completions.types import ModelInfo
 
 logger = logging.getLogger(__name__)
@@ -48,11 +62,16 @@ _no_loop = _Pool()
 
 
 def provider_for(model: str | None) -> tuple[Provider, str]:
-    """The provider of this process and event loop for a client's model name, and the upstream's name for it."""
+    """The provider of this process and event loop for a client's model name, and the upstream's name for it.
+
+    Of several upstreams it asks one after the other; `name` is then the preferred one's.
+    """
     if not model or model == "default":
         model = settings.DEFAULT_MODEL
-    upstream = _route(model)
-    return _provider(upstream), _upstream_model(upstream, model)
+    routes = routes_for(model, settings.UPSTREAMS, settings.DEFAULT_UPSTREAM)
+    if len(routes) == 1:
+        return _provider(routes[0].upstream), routes[0].model
+    return Fallback([Choice(_provider(route.upstream), route.model) for route in routes]), model
 
 
 async def list_models() -> list[ModelInfo]:
@@ -77,30 +96,6 @@ async def close_all() -> None:
         pool.listing.cancel()
     providers = [provider for _, provider in pool.providers.values()]
     await asyncio.gather(*(provider.close() for provider in providers + pool.replaced), return_exceptions=True)
-
-
-def _route(model: str) -> str:
-    """The name of the first upstream with a matching pattern, else of the default one."""
-    for name, config in settings.UPSTREAMS.items():
-        if any(fnmatchcase(model, pattern) for pattern in config.get("models") or ()):
-            return str(name)
-    return str(settings.DEFAULT_UPSTREAM)
-
-
-def _upstream_model(upstream: str, model: str) -> str:
-    if not settings.UPSTREAMS.get(upstream, {}).get("strip_prefix"):
-        return model
-    return model.partition("/")[2] or model
-
-
-def _public_model(upstream: str, model: str) -> str | None:
-    """The name a client reaches this upstream's model by; None when no name leads to it."""
-    config = settings.UPSTREAMS.get(upstream, {})
-    names = [model]
-    if config.get("strip_prefix"):
-        patterns = config.get("models") or ()
-        names = [f"{prefix}/{model}" for prefix, slash, _ in (p.partition("/") for p in patterns) if slash]
-    return next((name for name in names if _route(name) == upstream), None)
 
 
 def _pool() -> _Pool:
@@ -133,6 +128,7 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
     if not base_url.startswith(("http://", "https://")):
         raise ImproperlyConfigured(f"Upstream {name!r} needs a base_url that starts with http:// or https://.")
     from completions.providers.chunks import MAX_TEXT_CHARS
+    from completions.providers.connection import MAX_CONNECTIONS
     from completions.providers.openai_compatible import OpenAICompatible
     from completions.providers.wire_parser import MAX_RAW_BYTES
 
@@ -144,6 +140,9 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
         app_title=getattr(settings, "APP_TITLE", ""),
         app_url=getattr(settings, "APP_URL", ""),
         usage_in_stream=bool(config.get("usage_in_stream", True)),
+        max_connections=int(config.get("max_connections") or _most_runs() or MAX_CONNECTIONS),
+        ca_file=str(config.get("ca_file") or ""),
+        proxy=str(config.get("proxy") or ""),
         first_byte=getattr(settings, "FIRST_BYTE_SECONDS", 60.0),
         idle=getattr(settings, "IDLE_SECONDS", 45.0),
         answer=getattr(settings, "RUN_SECONDS", 600.0),
@@ -152,17 +151,34 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
     )
 
 
+def _most_runs() -> int:
+    """Connections for every answer this process may write, and some for its lists of models; 0 for any number."""
+    limit = getattr(settings, "LIMIT_RUNS_PER_PROCESS", 0)
+    return limit + 8 if limit else 0
+
+
+def upstream_names() -> list[str]:
+    """Every upstream there is, as configured, the default one last unless it is named before."""
+    return list(dict.fromkeys([*settings.UPSTREAMS, settings.DEFAULT_UPSTREAM]))
+
+
+async def list_upstream(name: str) -> list[ModelInfo]:
+    """The models of one upstream under its own names for them. Raises ProviderError, TimeoutError."""
+    async with asyncio.timeout(LISTING_SECONDS):
+        return await _provider(name).list_models()
+
+
 def _configuration() -> object:
     return {**settings.UPSTREAMS}, settings.DEFAULT_UPSTREAM
 
 
 async def _list_all(pool: _Pool, configuration: object) -> list[ModelInfo]:
-    names = list(dict.fromkeys([*settings.UPSTREAMS, settings.DEFAULT_UPSTREAM]))
+    names = upstream_names()
     listings = await asyncio.gather(*(_list_one(name) for name in names))
     models: dict[str, ModelInfo] = {}
     for name, listing in zip(names, listings, strict=True):
         for model in listing or ():
-            public = _public_model(name, model.id)
+            public = public_model(name, model.id, settings.UPSTREAMS, settings.DEFAULT_UPSTREAM)
             if public is not None:
                 models.setdefault(public, ModelInfo(public, model.owned_by, model.created))
     fresh = LISTING_CACHE_SECONDS if None not in listings else LISTING_SECONDS
@@ -172,8 +188,7 @@ async def _list_all(pool: _Pool, configuration: object) -> list[ModelInfo]:
 
 async def _list_one(name: str) -> list[ModelInfo] | None:
     try:
-        async with asyncio.timeout(LISTING_SECONDS):
-            return await _provider(name).list_models()
+        return await list_upstream(name)
     except (ProviderError, TimeoutError) as error:
         logger.warning("upstream %s: no list of models (%s)", name, getattr(error, "code", "timeout"))
         return None

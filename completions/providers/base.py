@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
+from completions.providers.health import Health
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent
 
 
@@ -16,17 +17,23 @@ class Provider(Protocol):
     """
 
     name: str
+    health: Health
 
     def stream(
-        self, request: CompletionRequest, *, ready: Callable[[], Awaitable[None]] | None = None
+        self,
+        request: CompletionRequest,
+        *,
+        ready: Callable[[], Awaitable[None]] | None = None,
+        retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
         """Yield one `Opened`, then a `Delta` for each read that brought content, then one `Closed`.
 
         `ready` is awaited before each read: there is no sense in reading faster than the consumer stores.
+        Without `retry` the first refusal is the last: somebody else will be asked.
         """
         ...
 
-    async def complete(self, request: CompletionRequest) -> Completion:
+    async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
         """Answer in one piece, the upstream's body unaltered."""
         ...
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from completions.exceptions import UpstreamRejected
+from completions.providers.health import Health
 from completions.providers.sanitize import clean_text, encode_json
 from completions.types import Closed, Completion, CompletionRequest, Delta, ModelInfo, Opened, ProviderEvent
 
@@ -32,10 +33,15 @@ class Echo:
 
     def __init__(self, name: str = "echo", *, delay: float = 0.02) -> None:
         self.name = name
+        self.health = Health(name)
         self._delay = delay
 
     async def stream(
-        self, request: CompletionRequest, *, ready: Callable[[], Awaitable[None]] | None = None
+        self,
+        request: CompletionRequest,
+        *,
+        ready: Callable[[], Awaitable[None]] | None = None,
+        retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
         """See `Provider.stream`; nothing is read, so `ready` is not asked. Honours max_tokens, stop and n."""
         words, reason, count = _answer(request)
@@ -50,7 +56,7 @@ class Echo:
         closing = ({**envelope, "choices": finish}, {**envelope, "choices": [], "usage": usage})
         yield Closed(reason, usage, closing)
 
-    async def complete(self, request: CompletionRequest) -> Completion:
+    async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
         """See `Provider.complete`."""
         words, reason, count = _answer(request)
         message = {"role": "assistant", "content": "".join(words), "refusal": None}

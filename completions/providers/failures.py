@@ -24,6 +24,7 @@ from completions.providers.sanitize import decode_json, safe_code, safe_message
 
 RETRY_AFTER_CAP: Final = 120
 _OVERLOADED = (503, 529)
+_NOTHING_BEGUN = 503
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> int | None:
@@ -46,7 +47,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> int 
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> ProviderError:
-    """The exception for an answer that is no 2xx. It has a `retry_after` only where nothing was generated."""
+    """The exception for an answer that is no 2xx, `unbilled` where provably nothing was generated."""
     if status < 400:
         return UpstreamInvalid("The model's server answered with a redirect, which is not followed.")
     if status in (401, 403):
@@ -59,7 +60,9 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str)
         return UpstreamRateLimited(retry_after=retry_after(headers))
     if status >= 500:
         wait = retry_after(headers) if status in _OVERLOADED else None
-        return UpstreamFailed(f"The model's server failed (HTTP {status}).", retry_after=wait)
+        failure = UpstreamFailed(f"The model's server failed (HTTP {status}).", retry_after=wait)
+        failure.unbilled = status == _NOTHING_BEGUN
+        return failure
     message, code, param = _error_parts(body)
     return UpstreamRejected(
         safe_message(message, *secrets),
@@ -85,15 +88,19 @@ def _error_parts(body: bytes) -> tuple[Any, Any, Any]:
     return data.get("message") or data.get("detail"), data.get("code"), data.get("param")
 
 
-def broken_connection(error: BaseException) -> tuple[ProviderError, bool]:
-    """The exception for a request without an answer, and whether the request provably never left us."""
+def broken_connection(error: BaseException) -> ProviderError:
+    """The exception for a request without an answer, `unbilled` where it provably never left us."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return UpstreamUnreachable(), True
+        if isinstance(
+            seen, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
+        ):
+            unreachable = UpstreamUnreachable()
+            unreachable.unbilled = True
+            return unreachable
         if isinstance(seen, aiohttp.InvalidURL):
-            return UpstreamUnreachable("The model's server has no valid address."), False
+            return UpstreamUnreachable("The model's server has no valid address.")
         if isinstance(seen, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-            return UpstreamInvalid(), False
+            return UpstreamInvalid()
         seen = seen.__cause__ or seen.__context__
-    return UpstreamUnreachable("The model's server closed the connection without an answer."), False
+    return UpstreamUnreachable("The model's server closed the connection without an answer.")

@@ -6,21 +6,14 @@ What the bytes mean is `wire_parser`; what a refusal means is `failures`. Nothin
 from __future__ import annotations
 
 import asyncio
-import functools
-import logging
-import random
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx2
-from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from completions.exceptions import (
     OutputLimit,
-    ProviderError,
     UpstreamInvalid,
     UpstreamStalled,
     UpstreamTimeout,
@@ -28,25 +21,14 @@ from completions.exceptions import (
 )
 from completions.providers.chunks import MAX_TEXT_CHARS, stream_error
 from completions.providers.clock import ContentClock
-from completions.providers.failures import broken_connection, refusal
+from completions.providers.connection import MAX_CONNECTIONS, RETRIES, Connection, attribution
 from completions.providers.models import parse_models
 from completions.providers.reading import BROKEN, drain, reads_from, throttled
 from completions.providers.sanitize import decode_json, encode_json
 from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent
 
-logger = logging.getLogger(__name__)
-
-RETRY_BUDGET: Final = 5.0  # seconds, all tries and waits together
-_BACKOFF: Final = 0.2
-_ERROR_BODY_BYTES: Final = 1 << 16
 _GRACE: Final = 5.0  # for the usage chunk of an answer that has its finish reasons
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Loading the certificates takes tens of milliseconds: once per process."""
-    return httpx2.create_ssl_context(trust_env=False)
 
 
 class OpenAICompatible:
@@ -67,42 +49,36 @@ class OpenAICompatible:
         idle: float = 45.0,
         answer: float = 600.0,
         listing: float = 10.0,
-        retries: int = 2,
+        retries: int = RETRIES,
+        max_connections: int = MAX_CONNECTIONS,
+        ca_file: str = "",
+        proxy: str = "",
         max_text: int = MAX_TEXT_CHARS,
         max_raw: int = MAX_RAW_BYTES,
     ) -> None:
         self.name = name
-        self._api_key = api_key
+        self._line = Connection(
+            name,
+            base_url=base_url,
+            api_key=api_key,
+            headers={**attribution(base_url, app_title, app_url), **(headers or {})},
+            connect=connect,
+            retries=retries,
+            max_connections=max_connections,
+            ca_file=ca_file,
+            proxy=proxy,
+        )
+        self.health = self._line.health
         self._usage_in_stream = usage_in_stream
         self._first_byte, self._idle, self._answer, self._listing = first_byte, idle, answer, listing
-        self._retries = retries
         self._max_text, self._max_raw = max_text, max_raw
-        http_client = DefaultAioHttpClient(
-            follow_redirects=False,
-            trust_env=False,
-            verify=_tls(),
-            # Reads have no timeout of their own: keep-alive comments would reset it, `ContentClock` is not fooled.
-            timeout=httpx2.Timeout(None, connect=connect, pool=connect),
-            # Shorter than the 5 s after which uvicorn and node close: a request must not race with that.
-            limits=httpx2.Limits(max_connections=4096, keepalive_expiry=4.0),
-            event_hooks={"response": [self._check_status]},
-        )
-        self._http = http_client
-        self._timeout = http_client.timeout.as_dict()
-        self._client = AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key or "none",
-            max_retries=0,
-            http_client=http_client,
-            default_headers={
-                "Accept-Encoding": "identity",
-                **_attribution(base_url, app_title, app_url),
-                **(headers or {}),
-            },
-        )
 
     async def stream(
-        self, request: CompletionRequest, *, ready: Callable[[], Awaitable[None]] | None = None
+        self,
+        request: CompletionRequest,
+        *,
+        ready: Callable[[], Awaitable[None]] | None = None,
+        retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
         """See `Provider.stream`. Raises ProviderError after everything that arrived before it."""
         parser = AnswerParser(max_raw=self._max_raw, max_text=self._max_text)
@@ -110,7 +86,8 @@ class OpenAICompatible:
             response: httpx2.Response | None = None
             try:
                 clock.reading()
-                response = await self._send("/chat/completions", self._body(request, stream=True), self._first_byte)
+                body = self._body(request, stream=True)
+                response = await self._line.send("/chat/completions", body, within=self._first_byte, retry=retry)
                 if not _is_event_stream(response):
                     events = parser.whole(await self._read(response))
                     clock.paused()
@@ -132,7 +109,7 @@ class OpenAICompatible:
             finally:
                 clock.paused()
                 if response is not None:
-                    await response.aclose()
+                    await self._line.release(response)
 
     async def _events(
         self,
@@ -172,10 +149,11 @@ class OpenAICompatible:
             raise parser.error
         await drain(reads)
 
-    async def complete(self, request: CompletionRequest) -> Completion:
+    async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
         """See `Provider.complete`. Raises ProviderError."""
         with ContentClock(self._answer) as clock:
-            raw = await self._fetch(clock, self._answer, "/chat/completions", self._body(request, stream=False))
+            asked = self._body(request, stream=False)
+            raw = await self._fetch(clock, self._answer, "/chat/completions", asked, retry=retry)
         body = _json_object(raw)
         choices = body.get("choices")
         if body.get("error"):
@@ -196,11 +174,12 @@ class OpenAICompatible:
     async def list_models(self) -> list[ModelInfo]:
         """See `Provider.list_models`. Raises ProviderError."""
         with ContentClock(self._listing) as clock:
-            return parse_models(await self._fetch(clock, self._listing, "/models", None), owned_by=self.name)
+            raw = await self._fetch(clock, self._listing, "/models", None, retry=False)
+        return parse_models(raw, owned_by=self.name)
 
     async def close(self) -> None:
         """Release the connections."""
-        await self._client.close()
+        await self._line.close()
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -211,11 +190,13 @@ class OpenAICompatible:
             body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
         return encode_json(body)
 
-    async def _fetch(self, clock: ContentClock, deadline: float, path: str, body: bytes | None) -> bytes:
+    async def _fetch(
+        self, clock: ContentClock, deadline: float, path: str, body: bytes | None, *, retry: bool
+    ) -> bytes:
         response: httpx2.Response | None = None
         try:
             clock.reading()
-            response = await self._send(path, body, deadline)
+            response = await self._line.send(path, body, within=deadline, retry=retry)
             if _is_event_stream(response):
                 raise UpstreamInvalid()
             return await self._read(response)
@@ -226,64 +207,7 @@ class OpenAICompatible:
         finally:
             clock.paused()
             if response is not None:
-                await response.aclose()
-
-    async def _send(self, path: str, body: bytes | None, deadline: float) -> httpx2.Response:
-        """Send, again only while nothing can have been billed, and return the unread 2xx response."""
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + min(RETRY_BUDGET, deadline)
-        for attempt in range(self._retries + 1):
-            wait = _BACKOFF * 2**attempt
-            try:
-                return await self._send_once(path, body)
-            except ProviderError as error:
-                failure: ProviderError = error
-                unbilled = error.retry_after is not None
-                wait = max(wait, float(error.retry_after or 0))
-            except BROKEN as error:
-                failure, unbilled = broken_connection(error)
-            wait += random.uniform(0, _BACKOFF)  # noqa: S311 - jitter
-            if not unbilled or attempt == self._retries or loop.time() + wait > give_up:
-                raise failure from None
-            logger.info("upstream %s: %s, try %d in %.1f s", self.name, failure.code, attempt + 2, wait)
-            await asyncio.sleep(wait)
-        raise AssertionError("unreachable")
-
-    async def _send_once(self, path: str, body: bytes | None) -> httpx2.Response:
-        # The client's headers, connections and TLS, without the models it would build around each request.
-        headers = self._headers.copy()
-        if body is not None:
-            headers["Content-Length"] = str(len(body))
-        request = httpx2.Request("GET" if body is None else "POST", self._url(path), headers=headers, content=body)
-        request.extensions["timeout"] = self._timeout
-        return await self._http.send(request, stream=True)
-
-    @functools.cached_property
-    def _headers(self) -> httpx2.Headers:
-        headers = {name: value for name, value in self._client.default_headers.items() if isinstance(value, str)}
-        if self._api_key:  # a local server needs none
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        return httpx2.Headers({**headers, "Host": self._client.base_url.netloc.decode("ascii")})
-
-    @functools.cache  # noqa: B019  two paths, for as long as the provider
-    def _url(self, path: str) -> httpx2.URL:
-        return self._client.base_url.join(path.removeprefix("/"))
-
-    async def _check_status(self, response: httpx2.Response) -> None:
-        """Before the client sees the response: its own handling reads error bodies whole and quotes them."""
-        if 200 <= response.status_code < 300:
-            return
-        body = b""
-        if 400 <= response.status_code < 500 and "content-encoding" not in response.headers:
-            try:
-                async with aclosing(reads_from(response)) as reads:
-                    async for data in reads:
-                        body += data
-                        if len(body) > _ERROR_BODY_BYTES:
-                            break
-            except BROKEN:
-                pass  # the status alone says enough
-        raise refusal(response.status_code, response.headers, body, self._api_key)
+                await self._line.release(response)
 
     async def _read(self, response: httpx2.Response) -> bytes:
         """The whole JSON body. Raises UpstreamInvalid, UpstreamTruncated, OutputLimit."""
@@ -321,13 +245,3 @@ def _json_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise UpstreamInvalid()
     return body
-
-
-def _attribution(base_url: str, app_title: str, app_url: str) -> dict[str, str]:
-    """OpenRouter's headers, and only for OpenRouter; X-Title is the old name of X-OpenRouter-Title."""
-    host = urlsplit(base_url).hostname or ""
-    if host != "openrouter.ai" and not host.endswith(".openrouter.ai"):
-        return {}
-    title = app_title.encode("ascii", "replace").decode()
-    named = {"HTTP-Referer": app_url, "X-OpenRouter-Title": title, "X-Title": title}
-    return {key: value for key, value in named.items() if value}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class FaultyUpstream:
 
     host: str = "127.0.0.1"
     port: int = 0
+    tls: ssl.SSLContext | None = None
     models: list[Any] | dict[str, Any] = field(default_factory=lambda: MODELS)
     requests: list[Recorded] = field(default_factory=list)
     connections: int = 0
@@ -50,7 +52,7 @@ class FaultyUpstream:
 
     @property
     def base_url(self) -> str:
-        return f"http://{self.host}:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://{self.host}:{self.port}/v1"
 
     @property
     def posts(self) -> list[Recorded]:
@@ -89,7 +91,7 @@ class FaultyUpstream:
 
     async def start(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._server = await asyncio.start_server(self._serve, self.host, self.port)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

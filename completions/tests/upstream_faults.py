@@ -45,8 +45,11 @@ async def answer(c: Connection, models: Any) -> None:
 
 
 async def _status(c: Connection, status: str, wait: str | None = None) -> None:
-    """`429`, `429:1`, `http-500`, `503:Wed, 21 Oct 2015 07`: any status, with a Retry-After. The body holds a key."""
-    extra = {"retry_after": wait} if wait is not None else {}
+    """`429`, `429:1`, `http-500`, `503:Wed, 21 Oct 2015 07=28=00 GMT`: any status, with a Retry-After (colons as `=`).
+
+    The body holds a key.
+    """
+    extra = {"retry_after": wait.replace("=", ":")} if wait is not None else {}
     await c.error(int(status), f"Refused: key {KEY_IN_ERROR} is no good", "some_code", **extra)
 
 

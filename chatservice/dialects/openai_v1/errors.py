@@ -10,7 +10,9 @@ from chatservice.dialects.problems import Problem
 CODES = {"unauthorized": "invalid_api_key"}
 # The official clients try again by themselves on 408, 409, 429 and 5xx. Where the upstream may
 # have billed already, or nothing would change, they are told not to.
-RETRY = frozenset({"rate_limit_exceeded", "shutting_down", "storage_unavailable", "upstream_unreachable"})
+RETRY = frozenset(
+    {"rate_limit_exceeded", "shutting_down", "storage_unavailable", "upstream_unreachable", "upstream_unavailable"}
+)
 RETRIED = frozenset({408, 409, 429})
 
 

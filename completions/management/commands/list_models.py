@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from completions import providers
+from completions.exceptions import ProviderError
 from completions.types import ModelInfo
 
 
 class Command(BaseCommand):
     help = "List the models that can be asked."
 
-    def handle(self, *args, **options):
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--upstreams", action="store_true", help="list the upstreams instead, as they are asked, and how each is"
+        )
+
+    def handle(self, *args, upstreams: bool = False, **options):
+        if upstreams:
+            for line in asyncio.run(self._upstreams()):
+                self.stdout.write(line)
+            return
         for model in asyncio.run(self._models()):
             self.stdout.write(f"{model.id}\t{model.owned_by}")
 
@@ -22,3 +34,28 @@ class Command(BaseCommand):
             return await providers.list_models()
         finally:
             await providers.close_all()
+
+    async def _upstreams(self) -> list[str]:
+        names = sorted(providers.upstream_names(), key=lambda name: _config(name).get("priority") or 0)
+        try:
+            return await asyncio.gather(*map(self._upstream, names))
+        finally:
+            await providers.close_all()
+
+    async def _upstream(self, name: str) -> str:
+        config = _config(name)
+        try:
+            state = f"{len(await providers.list_upstream(name))} models"
+        except ProviderError as error:
+            state = error.code
+        except TimeoutError:
+            state = "no answer"
+        host = urlsplit(config.get("base_url") or "").netloc.rpartition("@")[2] or "built in"
+        answers = " ".join(config.get("models") or ())
+        if name == settings.DEFAULT_UPSTREAM:
+            answers = f"{answers} (all others)".strip()
+        return f"{name}\t{host}\t{answers}\t{state}"
+
+
+def _config(name: str) -> dict:
+    return settings.UPSTREAMS.get(name, {})

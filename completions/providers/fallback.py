@@ -1,0 +1,92 @@
+"""Several upstreams for one model: the first that can answers, and only one is ever billed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from completions.exceptions import ProviderError, UpstreamUnavailable
+from completions.providers.base import Provider
+from completions.types import Completion, CompletionRequest, ModelInfo, Opened, ProviderEvent
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A provider, and its own name for the model asked for."""
+
+    provider: Provider
+    model: str
+
+
+class Fallback:
+    """A `Provider` over others, in order of preference; those that are cooling down come last.
+
+    The next one is asked only where the one before provably did nothing. Nobody but the last is
+    waited for. Who answered is said by `Opened`, `Completion` and ProviderError.
+    """
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        self._choices = tuple(choices)
+        self.name = choices[0].provider.name
+        self.health = choices[0].provider.health
+
+    async def stream(
+        self,
+        request: CompletionRequest,
+        *,
+        ready: Callable[[], Awaitable[None]] | None = None,
+        retry: bool = True,
+    ) -> AsyncIterator[ProviderEvent]:
+        """See `Provider.stream`."""
+        failed: ProviderError | None = None
+        choices = self._in_order()
+        for choice in choices:
+            name = choice.provider.name
+            asked = replace(request, model=choice.model)
+            events: Any = choice.provider.stream(asked, ready=ready, retry=retry and choice is choices[-1])
+            try:
+                async with aclosing(events):
+                    async for event in events:
+                        yield replace(event, upstream=name) if type(event) is Opened else event
+                return
+            except ProviderError as error:
+                failed = self._after(choice, error, failed)
+        raise cast(ProviderError, failed)
+
+    async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
+        """See `Provider.complete`."""
+        failed: ProviderError | None = None
+        choices = self._in_order()
+        for choice in choices:
+            asked = replace(request, model=choice.model)
+            try:
+                answer = await choice.provider.complete(asked, retry=retry and choice is choices[-1])
+                return replace(answer, upstream=choice.provider.name)
+            except ProviderError as error:
+                failed = self._after(choice, error, failed)
+        raise cast(ProviderError, failed)
+
+    async def list_models(self) -> list[ModelInfo]:
+        """The models of the preferred upstream."""
+        return await self._choices[0].provider.list_models()
+
+    async def close(self) -> None:
+        """Nothing to release: the providers are closed by who made them."""
+
+    def _in_order(self) -> list[Choice]:
+        return sorted(self._choices, key=lambda choice: choice.provider.health.wait())
+
+    def _after(self, choice: Choice, error: ProviderError, before: ProviderError | None) -> ProviderError:
+        """Note a failure; raises it where somebody may have been paid. Returns what to say if nobody answers."""
+        error.upstream = choice.provider.name
+        if not error.unbilled:
+            raise error
+        choice.provider.health.cool(error.retry_after)
+        logger.warning("upstream %s: %s, others are asked first for a while", choice.provider.name, error.code)
+        # That an upstream was not even asked says less than what another one answered.
+        return before if before is not None and isinstance(error, UpstreamUnavailable) else error

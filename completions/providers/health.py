@@ -1,0 +1,81 @@
+"""Whether an upstream is worth asking, by what this process met there: the circuit breaker and the cool-down."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from completions.exceptions import UpstreamUnavailable
+
+logger = logging.getLogger(__name__)
+
+FAILURES: Final = 5
+FAILURES_WITHIN: Final = 30.0
+OPEN_SECONDS: Final = 10.0
+COOL_SECONDS: Final = 5.0
+COOL_CAP: Final = 60.0
+
+
+class Health:
+    """One upstream as one process knows it. `clock` counts seconds.
+
+    Five connections that failed within 30 s open the breaker: for 10 s nothing is sent. Then one
+    request goes out as a probe, and what becomes of it decides. A cooling upstream is only asked
+    after the others for its models.
+    """
+
+    def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._clock = name, clock
+        self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._open_until = 0.0
+        self._cool_until = 0.0
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing, or one probe only, may be sent."""
+        return bool(self._open_until)
+
+    def admit(self) -> None:
+        """Say that a request goes out now; raises UpstreamUnavailable when none may."""
+        if not self._open_until:
+            return
+        left = self._open_until - self._clock()
+        if left > 0 or self._probing:
+            raise UpstreamUnavailable(retry_after=max(1, math.ceil(left)))
+        self._probing = True
+
+    def reached(self) -> None:
+        """The upstream took a connection."""
+        if self._open_until:
+            logger.warning("upstream %s: can be reached again", self._name)
+            self._open_until = 0.0
+        self._probing = False
+        self._failures.clear()
+
+    def unreachable(self) -> None:
+        """The upstream took no connection."""
+        now = self._clock()
+        self._failures.append(now)
+        often = len(self._failures) == FAILURES and now - self._failures[0] <= FAILURES_WITHIN
+        if often or self._probing:
+            if not self._open_until:
+                logger.warning("upstream %s: cannot be reached, not asked for %d s", self._name, OPEN_SECONDS)
+            self._open_until = now + OPEN_SECONDS
+        self._probing = False
+
+    def abandoned(self) -> None:
+        """Nobody knows what would have become of a request: its client left first."""
+        self._probing = False
+
+    def cool(self, seconds: float | None) -> None:
+        """Ask others first for so long, at most a minute."""
+        self._cool_until = max(self._cool_until, self._clock() + min(seconds or COOL_SECONDS, COOL_CAP))
+
+    def wait(self) -> float:
+        """Seconds until this upstream should be preferred again; 0 for at once."""
+        return max(0.0, self._cool_until - self._clock(), self._open_until - self._clock() if self.is_open else 0.0)

@@ -1,0 +1,76 @@
+"""Who really answered is on record: in the run, in the message, whichever way the answer came."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+from django.core.management import call_command
+from django.test import SimpleTestCase, override_settings
+
+from chatservice.testing import ServiceTestCase, running_service, wait_until
+from completions.checks import upstreams_are_understood
+from completions.models import Run
+from completions.tests.streaming import URL, body_of
+from completions.tests.test_providers_registry import DEAD, upstreams
+from completions.tests.upstream import FaultyUpstream
+from completions.tests.upstream_wire import TEXT
+
+
+class RecordTests(ServiceTestCase):
+    def test_the_run_and_its_message_say_who_answered(self):
+        with FaultyUpstream() as up:
+            entries = {
+                "dead": {"base_url": DEAD, "models": ["pair", "dead"]},
+                "spare": {"base_url": up.base_url, "models": ["pair"], "rename": {"pair": "ok"}},
+            }
+            with running_service(UPSTREAMS=json.dumps(entries)) as service:
+                for stream in (True, False):
+                    body = {**body_of("pair"), "stream": stream}
+                    response = self.alice.http.post(service.url + URL, json=body)
+                    self.assertEqual(response.status_code, 200, response.text)
+                    run = Run.objects.select_related("message").get(pk=response.headers["x-run-id"])
+                    settled = Run.objects.filter(pk=run.pk, state="complete")
+                    wait_until(settled.exists)
+                    run.refresh_from_db()
+                    self.assertEqual(
+                        (run.upstream, run.message.upstream, run.message.content), ("spare",) * 2 + (TEXT,)
+                    )
+                asked = [self.alice.http.post(service.url + URL, json=body_of("dead")) for _ in range(2)]
+                self.assertEqual(asked[-1].status_code, 503, asked[-1].text)
+                self.assertEqual(asked[-1].json()["error"]["code"], "upstream_unavailable")
+                self.assertTrue(1 <= int(asked[-1].headers["retry-after"]) <= 10)
+
+
+class ConfigurationTests(SimpleTestCase):
+    def problems(self, **entries: object) -> list[str]:
+        with override_settings(UPSTREAMS=entries):
+            return [problem.msg for problem in upstreams_are_understood(None)]
+
+    def test_a_configuration_that_is_not_understood_is_refused_by_name(self):
+        good = {"base_url": DEAD, "models": ["*"], "priority": 1, "rename": {"a": "b"}, "proxy": "http://proxy:3128"}
+        self.assertEqual(self.problems(good=good, echo={}), [])
+        for bad in (
+            {"base_url": "ftp://x"},
+            {"base_url": DEAD, "model": ["*"]},
+            {"base_url": DEAD, "models": "*"},
+            {"base_url": DEAD, "priority": "first"},
+            {"base_url": DEAD, "ca_file": "/nowhere/ca.pem"},
+            {"base_url": DEAD, "proxy": "proxy:3128"},
+            ["list"],
+        ):
+            found = self.problems(bad=bad)
+            self.assertEqual(len(found), 1, bad)
+            self.assertIn("'bad'", found[0])
+
+    def test_the_command_tells_how_each_upstream_is(self):
+        with FaultyUpstream() as up:
+            entries = {"dead": {"base_url": DEAD, "models": ["x"]}, "first": {"base_url": up.base_url, "priority": -1}}
+            with upstreams(**entries):
+                out = StringIO()
+                call_command("list_models", "--upstreams", stdout=out)
+        lines = [line.split("\t") for line in out.getvalue().splitlines()]
+        self.assertEqual(
+            [(line[0], line[3]) for line in lines[:2]], [("first", "2 models"), ("dead", "upstream_unreachable")]
+        )
+        self.assertEqual(lines[2], ["echo", "built in", "(all others)", "1 models"])
