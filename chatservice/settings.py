@@ -167,6 +167,11 @@ AUTH_PASSWORD_VALIDATORS = [
 ANONYMOUS = env.str("ANONYMOUS", default="auto")
 # A revoked key stops working at once in the process that revoked it, within this time in the others.
 KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", default=1.0)
+# Whether staff with the permission conversations.read_content may read what people said (each time with a reason,
+# which the owner sees). false: nobody of the staff, by transcript, search or export, superusers neither.
+STAFF_CONTENT_ACCESS = env.bool("STAFF_CONTENT_ACCESS", default=True)
+# For so long the same reason holds for the same conversation; every look is recorded all the same.
+STAFF_REASON_SECONDS = env.int("STAFF_REASON_SECONDS", default=900)
 
 # --- Limits (0 turns one off) --------------------------------------------------------------------
 

@@ -60,7 +60,10 @@ class Conversation(models.Model):
         indexes = [
             # The list of one owner's conversations, newest first.
             models.Index(fields=["owner", "-updated_at", "-id"], name="conversation_owner_recent"),
+            # Staff's list of everybody's, and their filters.
+            models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
         ]
+        permissions = [("read_content", "Can read what was said, giving a reason that the owner sees")]
 
     def __str__(self) -> str:
         return self.title or str(self.id)
@@ -137,6 +140,12 @@ class Message(models.Model):
         indexes = [
             # Where a stateless call that resends its history hangs.
             models.Index(fields=["digest"], name="message_digest"),
+            # Staff's filter by how an answer ended; the many that ended well cost nothing.
+            models.Index(
+                fields=["status", "conversation"],
+                condition=models.Q(status__in=["failed", "interrupted", "cancelled"]),
+                name="message_ended_badly",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -182,3 +191,51 @@ class Todo(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class LookQuerySet(models.QuerySet):
+    def owned_by(self, principal: Principal) -> LookQuerySet:
+        """Looks at what `principal` owns."""
+        if principal.is_guest:
+            return self.filter(owner_id__in=User.objects.filter(guest_made=True).values("pk"))
+        return self.filter(owner_id=principal.user_id)
+
+    def newest_first(self) -> LookQuerySet:
+        return self.order_by("-id")
+
+
+class Look(models.Model):
+    """One time that staff saw what somebody said: who, whose, when, why. Written by `looks.py`, then never changed.
+
+    Bare ids and a copied name, no foreign keys: the log outlives the reader's account, and of an erased owner
+    only the id is left, which then is nobody's. The database itself refuses to change or delete a row; the one
+    exception is the reason of a look whose owner is gone, which may be emptied. `owner_id` is None for a search
+    that showed nothing. What was searched for is not kept: it would repeat here what was said there.
+    """
+
+    class Kind(models.TextChoices):
+        TRANSCRIPT = "transcript"
+        SEARCH = "search"
+        EXPORT = "export"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    kind = models.CharField(max_length=12, choices=Kind)
+    reader_id = models.UUIDField()
+    reader_name = models.CharField(max_length=150)
+    owner_id = models.UUIDField(null=True)
+    conversation_id = models.UUIDField(null=True)
+    reason = models.CharField(max_length=300)
+
+    objects = LookQuerySet.as_manager()
+
+    class Meta:
+        # Nobody writes or removes a look by hand, superusers neither: there is no such permission.
+        default_permissions = ("view",)
+        indexes = [
+            # Who looked at what is mine, newest first: ids sort by time.
+            models.Index(fields=["owner_id", "-id"], name="look_owner_recent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reader_name} {self.get_kind_display()}"

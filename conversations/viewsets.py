@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rest_framework.serializers import BaseSerializer
-from rest_framework.viewsets import GenericViewSet, ModelViewSet
+from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from conversations import services
-from conversations.models import Conversation, ConversationQuerySet, Message, MessageQuerySet
+from conversations.models import Conversation, ConversationQuerySet, Look, LookQuerySet, Message, MessageQuerySet
 
 if TYPE_CHECKING:
     from accounts.principal import Principal
@@ -59,3 +59,14 @@ class OwnedMessageViewSet(ModelViewSet):
     def perform_destroy(self, instance: Message) -> None:
         """Delete one message; raises services.Busy while it is being written."""
         services.delete_message(message=instance)
+
+
+class OwnedLookViewSet(ReadOnlyModelViewSet):
+    """When staff saw what the caller said, newest first: nobody else's looks, and nothing to write."""
+
+    queryset = Look.objects.none()
+
+    def get_queryset(self) -> LookQuerySet:
+        if getattr(self, "swagger_fake_view", False):
+            return Look.objects.none()
+        return Look.objects.owned_by(caller(self)).newest_first()

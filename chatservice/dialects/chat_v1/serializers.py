@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Look, Message
 
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
 
@@ -77,6 +77,17 @@ class MessageSerializer(serializers.ModelSerializer):
 
     def get_finish_reason(self, message: Message) -> str | None:
         return message.finish_reason or None
+
+
+class LookSerializer(serializers.ModelSerializer):
+    """One look: `kind` is transcript, search or export, `reader` a username of staff, `reason` the one they gave."""
+
+    reader = serializers.CharField(source="reader_name", read_only=True)
+
+    class Meta:
+        model = Look
+        fields = ("id", "created_at", "kind", "reader", "reason", "conversation_id")
+        read_only_fields = fields
 
 
 class GenerationSerializer(serializers.Serializer):

@@ -11,6 +11,7 @@ CONVERSATION = viewsets.ConversationViewSet.as_view(
     {"get": "retrieve", "patch": "partial_update", "delete": "destroy"},
 )
 MESSAGE = viewsets.MessageViewSet.as_view({"get": "retrieve", "delete": "destroy"})
+LOOKS = viewsets.LookViewSet.as_view({"get": "list"})
 MESSAGES = "conversations/<str:conversation_id>/messages"
 
 urlpatterns = [
@@ -20,6 +21,7 @@ urlpatterns = [
     path("conversations/<str:pk>", CONVERSATION, name="conversation-detail"),
     path(MESSAGES, views.MessagesView.as_view(), name="conversation-messages"),
     path(f"{MESSAGES}/stream", views.MessageStreamView.as_view(), name="conversation-messages-stream"),
+    path("looks", LOOKS, name="look-list"),
     path("messages/<str:pk>", MESSAGE, name="message-detail"),
     path("messages/<str:message_id>/cancel", views.CancelMessageView.as_view(), name="message-cancel"),
     path("messages/<str:message_id>/regenerate", views.RegenerateView.as_view(), name="message-regenerate"),

@@ -11,12 +11,13 @@ from chatservice.dialects.chat_v1.pagination import PagePagination
 from chatservice.dialects.chat_v1.serializers import (
     ConversationDetailSerializer,
     ConversationSerializer,
+    LookSerializer,
     MessageSerializer,
     NewConversation,
 )
 from chatservice.dialects.problems import BadRequest
 from conversations.models import ConversationQuerySet
-from conversations.viewsets import OwnedConversationViewSet, OwnedMessageViewSet
+from conversations.viewsets import OwnedConversationViewSet, OwnedLookViewSet, OwnedMessageViewSet
 
 
 @extend_schema_view(
@@ -95,3 +96,15 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
 class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
     serializer_class = MessageSerializer
     messages = {"destroy": "Message deleted successfully"}
+
+
+@extend_schema_view(
+    list=extend_schema(
+        operation_id="list_looks",
+        summary="When staff saw what the caller said, and why; the newest first",
+        responses={200: LookSerializer(many=True), **schema.errors(400, 401, 429)},
+    ),
+)
+class LookViewSet(EnvelopeMixin, OwnedLookViewSet):
+    pagination_class = PagePagination
+    serializer_class = LookSerializer

@@ -52,6 +52,7 @@ ROWS = (
             idempotency(f"{OWN}/messages/stream", SAID),
         ),
     ),
+    http(f"GET {BASE}/looks", "look"),
     http(f"GET {BASE}/messages/{{message}}", "message"),
     http(f"DELETE {BASE}/messages/{{message}}", "message"),
     http(f"POST {BASE}/messages/{{answer}}/cancel", "message", "run"),

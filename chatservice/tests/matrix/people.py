@@ -15,7 +15,7 @@ from accounts.models import User
 from accounts.services import guest_user, issue_api_key, revoke_api_key
 from chatservice.testing import Service, make_person
 from completions.tests.websocket_client import Socket
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Look, Message
 from conversations.todos import create_todo
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -54,6 +54,14 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
     assert conversation.owner_id == subject.user.pk, subject.name
     todo = create_todo(owner_id=subject.user.pk, title=f"Do {told['canary']}", conversation=conversation)
     message = Message.objects.get(pk=first["data"]["userMessage"]["id"])
+    Look.objects.create(
+        kind=Look.Kind.TRANSCRIPT,
+        reader_id=subject.user.pk,
+        reader_name="carol",
+        owner_id=conversation.owner_id,
+        conversation_id=conversation.pk,
+        reason=f"Complaint {told['canary']}",
+    )
     return {
         **told,
         "conversation": str(conversation.pk),
