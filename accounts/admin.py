@@ -5,8 +5,11 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
+from accounts.forms import StaffSignInForm
 from accounts.models import ApiKey, User
 from accounts.services import revoke_api_key
+
+admin.site.login_form = StaffSignInForm
 
 
 @admin.register(User)

@@ -13,7 +13,8 @@ from accounts.principal import Caller, NotAdmitted, Principal, TooManyFailures, 
 def caller_of(request: HttpRequest) -> Caller:
     """Return what `request` shows of its sender."""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return Caller(headers=headers, peer=request.META.get("REMOTE_ADDR", "") or "", secure=request.is_secure())
+    peer = request.META.get("REMOTE_ADDR", "") or ""
+    return Caller(headers=headers, peer=peer, secure=request.is_secure(), method=request.method or "GET")
 
 
 class PrincipalAuthentication(BaseAuthentication):

@@ -1,7 +1,8 @@
 """The one reader of credentials: REST, websocket, GraphQL and SSE all ask here who is calling.
 
 No credential is a guest, where guests are admitted. A credential makes you its user. A credential
-that is present but wrong is refused, and never becomes a guest.
+that is present but wrong is refused, and never becomes a guest. A credential is a bearer key or, in a
+request of our own pages (sessions.py has the rule), the cookie of a signed-in browser; a key goes first.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.auth.signals import user_logged_out
 from django.utils import timezone
 
-from accounts import keys, throttling
+from accounts import keys, sessions, throttling
 from accounts.models import ApiKey, User
 from accounts.services import guest_user
 from accounts.signals import api_key_revoked
@@ -42,6 +44,7 @@ class Principal:
     is_staff: bool = False
     key_id: uuid.UUID | None = None
     address: str = ""
+    session: str = field(default="", repr=False)
 
     # What DRF and Django's views ask of a user.
     is_authenticated = True
@@ -50,6 +53,11 @@ class Principal:
     @property
     def pk(self) -> uuid.UUID:
         return self.user_id
+
+    @property
+    def credential(self) -> uuid.UUID | str | None:
+        """What can stop being good: the key's id, or the session's name."""
+        return self.key_id or self.session or None
 
 
 class NotAdmitted(Exception):
@@ -72,6 +80,7 @@ class Caller:
     headers: Mapping[str, str]
     peer: str
     secure: bool = False
+    method: str = "GET"
 
     @property
     def address(self) -> str:
@@ -84,6 +93,7 @@ class Caller:
 
 
 _cache: dict[tuple[str, str], tuple[float, Principal]] = {}
+_sessions: dict[tuple[str, str], tuple[float, Principal]] = {}
 _guest: dict[str, tuple[float, uuid.UUID]] = {}
 CACHE_SIZE = 10_000
 
@@ -93,11 +103,18 @@ def _forget_key(sender, key: ApiKey, **kwargs) -> None:
         _cache.pop(entry, None)
 
 
+def _forget_session(sender, request, **kwargs) -> None:
+    for entry in [entry for entry in list(_sessions) if entry[0] == request.session.session_key]:
+        _sessions.pop(entry, None)
+
+
 api_key_revoked.connect(_forget_key)
+user_logged_out.connect(_forget_session)
 
 
 def clear_cache() -> None:
     _cache.clear()
+    _sessions.clear()
     _guest.clear()
 
 
@@ -155,6 +172,30 @@ def principal_of_key(token: str, address: str = "") -> Principal:
     return principal
 
 
+def principal_of_session(session_key: str, caller: Caller) -> Principal:
+    """Return whom the session of a signed-in browser belongs to; raises NotAdmitted. Uses the database."""
+    if known := cached_session(session_key, caller):
+        return known
+    user = sessions.users_of_sessions([session_key]).get(session_key)
+    if user is None:
+        raise NotAdmitted(sessions.SIGNED_OUT)
+    principal = Principal(
+        user_id=user.pk, username=user.username, is_staff=user.is_staff, address=caller.address, session=session_key
+    )
+    if len(_sessions) >= CACHE_SIZE:
+        _sessions.clear()
+    _sessions[(session_key, caller.address)] = (time.monotonic() + settings.KEY_CACHE_SECONDS, principal)
+    return principal
+
+
+def cached_session(session_key: str, caller: Caller) -> Principal | None:
+    """Return whom a session belongs to when that is fresh; raises NotAdmitted for what another site's page sent."""
+    if refusal := sessions.refusal_of(caller.method, caller.headers, secure=caller.secure):
+        raise NotAdmitted(refusal)
+    hit = _sessions.get((session_key, caller.address))
+    return hit[1] if hit and hit[0] > time.monotonic() else None
+
+
 def guests_admitted(caller: Caller) -> bool:
     """Tell whether a caller without credentials may be a guest here: `ANONYMOUS=auto|off|on`."""
     if settings.ANONYMOUS == "on":
@@ -192,6 +233,9 @@ def resolve_principal(caller: Caller, *, allow_guest: bool = True, sloppy: bool 
     header = caller.headers.get("authorization")
     if header is not None:
         return principal_of_key(read_bearer(header, sloppy=sloppy), caller.address)
+    session_key = sessions.session_key_of(caller.headers)
+    if session_key is not None:
+        return principal_of_session(session_key, caller)
     if not allow_guest:
         raise NotAdmitted("A key is needed: send 'Authorization: Bearer <key>'.")
     return guest_principal(caller)
@@ -200,9 +244,10 @@ def resolve_principal(caller: Caller, *, allow_guest: bool = True, sloppy: bool 
 def known_principal(caller: Caller, *, sloppy: bool = False) -> Principal | None:
     """The same from memory alone, for the event loop: None means that the database must be asked."""
     header = caller.headers.get("authorization")
-    if header is None:
-        return None
-    return cached_principal(read_bearer(header, sloppy=sloppy), caller.address)
+    if header is not None:
+        return cached_principal(read_bearer(header, sloppy=sloppy), caller.address)
+    session_key = sessions.session_key_of(caller.headers)
+    return cached_session(session_key, caller) if session_key is not None else None
 
 
 def _is_loopback(address: str) -> bool:

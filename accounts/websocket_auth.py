@@ -17,6 +17,7 @@ from django.http.request import validate_host
 from accounts.database import in_database_thread
 from accounts.models import ApiKey
 from accounts.principal import Caller, NotAdmitted, Principal, principal_of_key, resolve_principal
+from accounts.sessions import session_key_of, users_of_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,14 @@ def caller_of_scope(scope: dict[str, Any]) -> Caller:
     return Caller(headers=headers, peer=client[0] or "", secure=scope.get("scheme") == "wss")
 
 
-def offers_credentials(scope: dict[str, Any]) -> bool:
+def offers_key(scope: dict[str, Any]) -> bool:
     """Tell whether the opening request names a key, right or wrong, by header or subprotocol."""
     return "authorization" in caller_of_scope(scope).headers or bool(_offered_keys(scope))
+
+
+def offers_credentials(scope: dict[str, Any]) -> bool:
+    """Tell whether it has a key or the cookie of a session, right or wrong."""
+    return offers_key(scope) or session_key_of(caller_of_scope(scope).headers) is not None
 
 
 def has_credentials_in_query(scope: dict[str, Any]) -> bool:
@@ -76,25 +82,29 @@ def _offered_keys(scope: dict[str, Any]) -> list[str]:
     return [name.removeprefix(KEY_SUBPROTOCOL) for name in names if name.startswith(KEY_SUBPROTOCOL)]
 
 
-class KeyWatch:
-    """Notices the keys of open sockets that stop being good: one query for all of them every few seconds."""
+Credential = uuid.UUID | str
+"""A key's id, or a session's name."""
+
+
+class CredentialWatch:
+    """Notices credentials of open sockets that stop being good: the same few queries for all, every few seconds."""
 
     def __init__(self) -> None:
-        self._open: dict[uuid.UUID, set[Callable[[], None]]] = {}
+        self._open: dict[Credential, set[Callable[[], None]]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def watch(self, key_id: uuid.UUID, on_gone: Callable[[], None]) -> Callable[[], None]:
-        """Call `on_gone` once the key is revoked, expired or disabled; returns what ends the watch."""
-        self._open.setdefault(key_id, set()).add(on_gone)
+    def watch(self, credential: Credential, on_gone: Callable[[], None]) -> Callable[[], None]:
+        """Call `on_gone` once a key is revoked or a session over, or either disabled; returns what ends the watch."""
+        self._open.setdefault(credential, set()).add(on_gone)
         if self._task is None or self._task.done():
             # A context of its own: the socket that comes first must not lend its variables.
             self._task = asyncio.get_running_loop().create_task(self._sweep(), context=contextvars.Context())
 
         def end() -> None:
-            waiting = self._open.get(key_id, set())
+            waiting = self._open.get(credential, set())
             waiting.discard(on_gone)
             if not waiting:
-                self._open.pop(key_id, None)
+                self._open.pop(credential, None)
             if not self._open and self._task is not None:
                 self._task.cancel()
                 self._task = None
@@ -105,25 +115,27 @@ class KeyWatch:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             try:
-                gone = await in_database_thread(unusable_keys, list(self._open))
+                gone = await in_database_thread(unusable, list(self._open))
             except Exception as error:  # the database will be back; nobody is thrown out for that
-                logger.warning("keys of open sockets could not be checked: %s", type(error).__name__)
+                logger.warning("credentials of open sockets could not be checked: %s", type(error).__name__)
                 continue
-            for key_id in gone:
-                for on_gone in list(self._open.get(key_id, ())):
+            for credential in gone:
+                for on_gone in list(self._open.get(credential, ())):
                     on_gone()
 
 
-key_watch = KeyWatch()
+credential_watch = CredentialWatch()
 
 
-def unusable_keys(key_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
-    """Return those of `key_ids` that admit nobody any more."""
-    asked = list(key_ids)
-    usable: set[uuid.UUID] = set()
+def unusable(credentials: Iterable[Credential]) -> set[Credential]:
+    """Return those of `credentials` that admit nobody any more."""
+    asked = list(credentials)
+    usable: set[Credential] = set()
     for at in range(0, len(asked), 500):
         part = asked[at : at + 500]
-        usable.update(ApiKey.objects.usable().filter(pk__in=part).values_list("pk", flat=True))
+        key_ids = [each for each in part if isinstance(each, uuid.UUID)]
+        usable.update(ApiKey.objects.usable().filter(pk__in=key_ids).values_list("pk", flat=True))
+        usable.update(users_of_sessions(each for each in part if isinstance(each, str)))
     return set(asked) - usable
 
 

@@ -18,7 +18,8 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-BROWSER_PATHS = ("/admin", "/static/")
+BROWSER_PATHS = ("/admin", "/static/", "/login", "/logout")
+WITH_SLASH = ("/admin", "/static/")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
 
 
@@ -36,7 +37,7 @@ class RequestMiddleware:
         given = request.headers.get("x-request-id", "")
         request.request_id = given if REQUEST_ID.match(given) else f"req_{uuid_utils.uuid7().hex}"
         path = request.path_info
-        if len(path) > 1 and path.endswith("/") and not path.startswith(BROWSER_PATHS):
+        if len(path) > 1 and path.endswith("/") and not path.startswith(WITH_SLASH):
             # Every documented route answers with and without the slash, without a redirect.
             request.path_info = path.rstrip("/") or "/"
         response = await self.get_response(request)
@@ -99,7 +100,7 @@ class BrowserSessionMiddleware(BrowserOnly, SessionMiddleware):
 class BrowserCsrfMiddleware(BrowserOnly, CsrfViewMiddleware):
     async def process_view(self, request, callback, callback_args, callback_kwargs):
         if not request.path.startswith(BROWSER_PATHS):
-            return None  # bearer keys are not sent by a browser on its own; cookies are checked in principal.py
+            return None  # bearer keys are not sent by a browser on its own; the rule for sessions is in sessions.py
         check = sync_to_async(super().process_view, thread_sensitive=True)
         return await check(request, callback, callback_args, callback_kwargs)
 

@@ -53,6 +53,10 @@ if HTTPS:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_AGE = 8 * 3600
+# Cookies know no ports: under the usual name another application on this host would sign everybody out.
+SESSION_COOKIE_NAME = "chat_session"
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 APPEND_SLASH = False  # every route answers with and without the slash: a redirect would drop the body

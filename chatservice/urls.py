@@ -1,4 +1,4 @@
-"""Where everything is mounted: health, documentation, admin, and each dialect at its own path."""
+"""Where everything is mounted: the pages, health, documentation, admin, and each dialect at its own path."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
-from chatservice import docs, views
+from chatservice import docs, pages, views
 from chatservice.dialects import DIALECTS
 
 urlpatterns = [
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
+    path("", pages.chat, name="chat"),
+    path("profile", pages.profile, name="profile"),
+    path("login", pages.SignIn.as_view(), name="login"),
+    path("logout", pages.sign_out, name="logout"),
     path("admin/", admin.site.urls),
     # The longest mount first: a dialect may stand inside another one's path.
     *(

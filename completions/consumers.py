@@ -20,8 +20,8 @@ from accounts.principal import NotAdmitted, Principal, TooManyFailures, guests_a
 from accounts.websocket_auth import (
     SUBPROTOCOL,
     caller_of_scope,
+    credential_watch,
     has_credentials_in_query,
-    key_watch,
     offers_credentials,
     principal_of_frame,
     principal_of_scope,
@@ -128,13 +128,15 @@ class CompletionConsumer(AsyncWebsocketConsumer):
         else:
             if self._session is None:
                 self._spawn(self._work())
+            if self._unwatch is not None:  # of the session that the key takes the place of
+                self._unwatch()
             self._session = Session(principal, self.transmit)
-            if principal.key_id is not None:
-                self._unwatch = key_watch.watch(principal.key_id, self._key_is_gone)
+            if principal.credential is not None:
+                self._unwatch = credential_watch.watch(principal.credential, self._key_is_gone)
 
     async def _authenticate(self, frame: Auth, first: bool) -> None:
-        """Take the key in a socket's first frame; it makes a guest, or nobody yet, its user."""
-        if self._session is not None and not (first and self._session.principal.is_guest):
+        """Take the key in a socket's first frame; it makes its user of a guest, a signed-in browser, or nobody yet."""
+        if self._session is not None and not (first and self._session.principal.key_id is None):
             message = "This socket knows who you are. A key may only come in the first frame."
             await self._say(encode_frame("error", error_data("already_authenticated", message), frame_id=frame.id))
             return

@@ -14,7 +14,7 @@ DIALECTS = {
     "resources": "",
 }
 # What is no API: a dialect at the root does not answer for these.
-PAGES = ("admin", "docs", "healthz", "readyz", "schema", "static")
+PAGES = ("admin", "docs", "healthz", "login", "logout", "profile", "readyz", "schema", "static")
 
 
 def dialect_of(path: str) -> str | None:

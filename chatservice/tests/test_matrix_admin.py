@@ -41,5 +41,5 @@ class AdminTest(MatrixCase):
                         if response.status_code == 302:
                             self.assertIn("/admin/login/?next=/admin/", response.headers["location"])
                         self.assertNotIn(self.things["canary"], response.text)
-                        self.assertNotIn("set-cookie: sessionid", str(response.headers).lower())
+                        self.assertNotIn("set-cookie: chat_session", str(response.headers).lower())
         self.assertEqual(self.stored_of(self.things), stored)

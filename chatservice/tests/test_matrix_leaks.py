@@ -42,7 +42,8 @@ class MatrixCase(ServiceTestCase):
 
 
 class LeakTest(MatrixCase):
-    """Alice owns, and guests own together. The others are Bob, staff, a guest-made account, guests, and bad keys."""
+    """Alice owns, and guests own together. The others are Bob, staff, a guest-made account, guests, a signed-in
+    browser, and bad keys and sessions: a page of another site has the cookie, and no more than that."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -62,7 +63,9 @@ class LeakTest(MatrixCase):
             people.subject_of("bob", service),
             people.subject_of("staff", service, staff=True),
             people.subject_of("fresh", service, guest_made=True),
+            people.at_a_browser(service),
             *people.with_bad_keys(self.owner, service),
+            *people.with_bad_sessions(self.owner, service),
         ]
         self.keep(*others)
         for each in others:
@@ -183,7 +186,7 @@ class OtherWaysTest(MatrixCase):
             "X-User-Id": self.things["user"],
             "X-Api-Key": self.owner.headers["Authorization"],
             "Api-Key": self.owner.headers["Authorization"],
-            "Cookie": f"Authorization={self.owner.headers['Authorization']}; sessionid=x",
+            "Cookie": f"Authorization={self.owner.headers['Authorization']}; chat_session=x",
         }
         stored = self.stored_of(self.things)
         for name, value in claims.items():

@@ -18,9 +18,9 @@ from accounts.database import in_database_thread
 from accounts.principal import Caller, NotAdmitted, Principal, resolve_principal
 from accounts.websocket_auth import (
     caller_of_scope,
+    credential_watch,
     has_credentials_in_query,
-    key_watch,
-    offers_credentials,
+    offers_key,
     principal_of_scope,
 )
 from chatservice.dialects.base import encode_json
@@ -133,8 +133,8 @@ class GraphQLSocket:
         except Exception as error:
             logger.error("graphql: nobody could be admitted (%s)", type(error).__name__)
             raise Violation(frames.FAILED, "The service failed. It is not your fault.") from error
-        if self._principal.key_id is not None:
-            self._unwatch = key_watch.watch(self._principal.key_id, self._key_is_gone)
+        if self._principal.credential is not None:
+            self._unwatch = credential_watch.watch(self._principal.credential, self._key_is_gone)
         await self.transmit({"type": "connection_ack"})
 
     async def _expect_init(self) -> None:
@@ -241,7 +241,7 @@ def principal_for(scope: dict[str, Any], payload: dict[str, Any]) -> Principal:
     if len(given) > 1 or not isinstance(given[0], str):
         raise NotAdmitted("'authorization' must be the text 'Bearer <key>'.")
     caller = caller_of_scope(scope)
-    if offers_credentials(scope) and caller.headers.get("authorization") != given[0]:
+    if offers_key(scope) and caller.headers.get("authorization") != given[0]:
         raise NotAdmitted("Offer one key.")
     named = Caller(headers={**caller.headers, "authorization": given[0]}, peer=caller.peer, secure=caller.secure)
     return resolve_principal(named, allow_guest=False)

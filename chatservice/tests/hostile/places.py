@@ -85,7 +85,7 @@ HEADERS: dict[str, dict[str, str | bytes]] = {
     "range": {"Range": "bytes=0-1,2-3,-9999999999"},
     "expect": {"Expect": "200-maybe"},
     "upgrade": {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABk"},
-    "cookie": {"Cookie": "sessionid=../../x; csrftoken=" + "x" * 5_000},
+    "cookie": {"Cookie": "chat_session=../../x; csrftoken=" + "x" * 5_000},
     "origin": {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
     "origin null": {"Origin": "null"},
     "referer": {"Referer": "javascript:alert(1)"},

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chatservice.testing import Service
 from chatservice.tests.matrix.people import Subject
@@ -39,10 +39,12 @@ def ask(subject: Subject, service: Service, row: Row, probe: Probe, values: Mapp
     known = {**values, "fresh": f"fresh-{uuid.uuid4().hex[:12]}"}
     known.update({f"own.{name}": value for name, value in (subject.own or values).items()})
     path, body, headers = (filled(each, known) for each in (probe.path, probe.body, probe.headers))
-    if row.kind == "frame":
-        return by_frame(subject, service, body)
-    if row.kind == "subscription":
-        return by_subscription(subject, service, body)
+    if row.kind in ("frame", "subscription"):
+        try:
+            return (by_frame if row.kind == "frame" else by_subscription)(subject, service, body)
+        except InvalidStatus as refused:  # another site's page: not even the handshake
+            assert refused.response.status_code == 403
+            return Answer("401", str(refused), "401")
     if row.kind in (*VERBS, "field"):
         return of_graph(subject.http.post("/graphql", json=body))
     return of_http(request(subject, row.kind, path, body, headers))

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx2
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.services import guest_user, issue_api_key, revoke_api_key
+from accounts.services import guest_user, issue_api_key, register_user, revoke_api_key
 from chatservice.testing import Service, make_person
 from completions.tests.websocket_client import Socket
 from conversations.models import Conversation, Look, Message
@@ -24,7 +27,7 @@ NAMES = ("conversation", "message", "answer", "run", "user", "todo")
 
 @dataclass(slots=True)
 class Subject:
-    """Somebody at the door. `user` is whose rows are theirs; `admitted` says whether the key is any good."""
+    """Somebody at the door. `user` is whose rows are theirs; `admitted` says whether the credential is any good."""
 
     name: str
     user: User
@@ -113,6 +116,39 @@ def subject_of(name: str, service: Service, *, staff: bool = False, guest_made: 
     if guest_made:
         User.objects.filter(pk=person.user.pk).update(guest_made=True)
     return Subject(name, person.user, person.headers, person.http)
+
+
+def signed_in(user: User, service: Service) -> dict[str, str]:
+    """Return what a browser sends of somebody who signed in there, from our own page."""
+    client = Client()
+    client.force_login(user)
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    return {
+        "Cookie": f"theme=dark; {settings.SESSION_COOKIE_NAME}={session}",
+        "Origin": service.url,
+        "Sec-Fetch-Site": "same-origin",
+        "X-Requested-With": "chat",
+    }
+
+
+def at_a_browser(service: Service) -> Subject:
+    """Make somebody who signed in with a browser, and has no key."""
+    user = register_user(username=f"browser-{uuid.uuid4().hex[:12]}")
+    headers = signed_in(user, service)
+    return Subject("browser", user, headers, _client(service, headers))
+
+
+def with_bad_sessions(owner: Subject, service: Service) -> list[Subject]:
+    """Return the owner as they come by a page of another site, by no page at all, and after they signed out."""
+    good, over = signed_in(owner.user, service), signed_in(owner.user, service)
+    Session.objects.filter(session_key=over["Cookie"].rpartition("=")[2]).delete()
+    headers = {
+        "cross-site": {**good, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        "same site": {**good, "Sec-Fetch-Site": "same-site"},
+        "unmarked": {"Cookie": good["Cookie"]},
+        "signed out": over,
+    }
+    return [Subject(name, owner.user, each, _client(service, each), admitted=False) for name, each in headers.items()]
 
 
 def guest(service: Service) -> Subject:

@@ -1,10 +1,15 @@
-"""What belongs to no dialect: health, documentation, and the admin site, which knows sessions and no keys."""
+"""What belongs to no dialect: pages, health, documentation, and the admin site, which knows sessions and no keys."""
 
 from __future__ import annotations
 
 from chatservice.tests.matrix.rows import Admits, Row
 
 ROWS = (
+    # The pages are the same for everybody: what they show is asked for by those who look at them.
+    Row("GET /", Admits.ANYONE),
+    Row("GET /profile", Admits.ANYONE),
+    Row("GET /login", Admits.ANYONE),
+    Row("GET /logout", Admits.ANYONE),
     Row("GET /healthz", Admits.ANYONE),
     Row("GET /readyz", Admits.ANYONE),
     Row("GET /docs", Admits.ANYONE),

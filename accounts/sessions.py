@@ -1,0 +1,76 @@
+"""A signed-in browser's session as a credential: whose it is, and whether our own page sent it.
+
+A browser sends its cookies along whoever's page asks, so a session counts only in a request that shows that
+our own page made it. `resolve_principal` asks here; nothing else does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.models import Session
+from django.http.cookie import parse_cookie
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from accounts.models import User
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MARK = "x-requested-with"
+"""The header that our pages send: another site's page cannot, without asking us first by CORS, which we never grant."""
+SESSION_NAME = re.compile(r"[a-z0-9]{32}\Z")
+SIGNED_OUT = "Your session has ended. Sign in again."
+NOT_OUR_PAGE = "A session counts only in requests of this site's own pages (Origin, Sec-Fetch-Site)."
+UNMARKED = "A session needs the header X-Requested-With in every request that changes something."
+
+
+def session_key_of(headers: Mapping[str, str]) -> str | None:
+    """Return the session's name from the cookies; None without one, empty for an empty one."""
+    cookies = headers.get("cookie")
+    if cookies is None or settings.SESSION_COOKIE_NAME not in cookies:
+        return None
+    return parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME)
+
+
+def refusal_of(method: str, headers: Mapping[str, str], *, secure: bool) -> str:
+    """Return why a session must not count in this request; empty when our own page sent it.
+
+    `Sec-Fetch-Site` and `Origin` must be at home where they are sent. What changes something needs MARK
+    besides. What only reads needs one of them, MARK, or a `Referer` at home: an old browser sends no more.
+    """
+    host = headers.get("host", "")
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site not in (None, "same-origin", "none") or (origin is not None and not _is_home(origin, host, secure)):
+        return NOT_OUR_PAGE
+    if method not in SAFE_METHODS:
+        return "" if headers.get(MARK) else UNMARKED
+    shown = site is not None or origin is not None or headers.get(MARK)
+    return "" if shown or _is_home(headers.get("referer", ""), host, secure) else NOT_OUR_PAGE
+
+
+def _is_home(url: str, host: str, secure: bool) -> bool:
+    try:
+        parsed = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(host) and parsed.netloc == host and parsed.scheme in (("https",) if secure else ("http", "https"))
+
+
+def users_of_sessions(session_keys: Iterable[str]) -> dict[str, User]:
+    """Return whose each session is; those that are over, or whose user may not sign in, are not in it."""
+    named = [session_key for session_key in session_keys if SESSION_NAME.match(session_key)]
+    rows = Session.objects.filter(session_key__in=named, expire_date__gt=timezone.now())
+    told = {row.session_key: row.get_decoded() for row in rows}
+    ids = {data[SESSION_KEY] for data in told.values() if SESSION_KEY in data}
+    users = {str(user.pk): user for user in User.objects.filter(pk__in=ids, is_active=True)}
+    found = {}
+    for session_key, data in told.items():
+        user = users.get(data.get(SESSION_KEY, ""))
+        # A changed password ends every session that was begun with the old one.
+        if user and constant_time_compare(data.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
+            found[session_key] = user
+    return found

@@ -1,0 +1,141 @@
+"""People in front of a browser. A context a test; what the page must never do is looked at in every one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from playwright._impl._api_structures import SetCookieParam
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect
+
+from accounts.models import User
+from chatservice.testing import ServiceTestCase
+
+RESULTS = Path(settings.BASE_DIR) / "test-results"
+WIDE = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+# Not for judgement in the pages' own words: a request that was cut or refused, where the test means it to be.
+NETWORK_NOISE = re.compile(r"Failed to load resource|net::ERR_|WebSocket connection to|status of 4\d\d")
+
+expect.set_options(timeout=10_000)
+
+one_database_is_enough = pytest.mark.skipif(
+    connection.vendor != "sqlite",
+    reason="what a page does does not depend on the database: the APIs that it asks are tested on both",
+)
+
+
+class BrowserTestCase(ServiceTestCase):
+    """`self.page` is a page of a fresh context. At the end nothing must have been asked of another host, no dialog
+    opened, no script failed and no Content-Security-Policy been violated; set `network_may_fail` where lines are cut.
+    """
+
+    browser: Browser
+    viewport: dict[str, int] = WIDE
+    options: dict[str, Any] = {}
+    network_may_fail = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.context = self.new_context()
+        self.page = self.context.new_page()
+
+    def new_context(self, **options: Any) -> BrowserContext:
+        """Open one more browser profile: no cookies, no storage."""
+        wanted: dict[str, Any] = {
+            "base_url": self.service.url,
+            "viewport": self.viewport,
+            "color_scheme": "light",
+            "reduced_motion": "reduce",
+            **self.options,
+            **options,
+        }
+        context = self.browser.new_context(**wanted)
+        context.set_default_timeout(10_000)
+        context.on("request", self._note_request)
+        context.on("page", self._watch)
+        self.addCleanup(context.close)
+        return context
+
+    def _watch(self, page: Page) -> None:
+        page.on("console", self._note_console)
+        page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        page.on("dialog", self._note_dialog)
+        page.on("websocket", lambda socket: self.requests.append(socket.url))
+
+    def _note_dialog(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _note_request(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        noise = self.network_may_fail and NETWORK_NOISE.search(message.text)
+        if message.type in ("error", "warning") and not noise:
+            self.complaints.append(f"console: {message.text}")
+
+    def tearDown(self) -> None:
+        failed = self._outcome is not None and not self._outcome.success
+        if failed:
+            for number, page in enumerate(page for context in self.browser.contexts for page in context.pages):
+                with contextlib.suppress(Exception):
+                    self.shot(f"failed-{self.id().rpartition('.')[2]}-{number}", page)
+        else:
+            self.assertEqual(self.complaints, [])
+            self.assertEqual(self.elsewhere(), [])
+        super().tearDown()
+
+    def elsewhere(self) -> list[str]:
+        """Return what was asked of any other host."""
+        home = urlsplit(self.service.url).netloc
+        return [
+            url
+            for url in self.requests
+            if urlsplit(url).scheme not in ("data", "blob", "about") and urlsplit(url).netloc != home
+        ]
+
+    def sign_in(self, user: User, context: BrowserContext | None = None) -> None:
+        """Give a browser the session of somebody who signed in."""
+        client = Client()
+        client.force_login(user)
+        name = settings.SESSION_COOKIE_NAME
+        value = client.cookies[name].value
+        cookie = SetCookieParam(name=name, value=value, url=self.service.url, httpOnly=True, sameSite="Lax")
+        (context or self.context).add_cookies([cookie])
+
+    def shot(self, name: str, page: Page | None = None) -> Path:
+        """Take a picture of what is to be seen, into test-results/."""
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{name}.png"
+        (page or self.page).screenshot(path=path, animations="disabled")
+        return path
+
+    def assert_accessible(self, page: Page | None = None) -> None:
+        """Fail for what axe calls serious or critical."""
+        looked_at = page or self.page
+        looked_at.evaluate(axe_source())
+        found = looked_at.evaluate("axe.run({resultTypes: ['violations']})")
+        serious = [
+            f"{each['id']} ({each['impact']}): {each['help']}\n    "
+            + "\n    ".join(f"{node['html'][:160]} {node.get('failureSummary', '')}" for node in each["nodes"][:4])
+            for each in found["violations"]
+            if each["impact"] in ("serious", "critical")
+        ]
+        self.assertFalse(serious, "\n".join(serious))
+
+
+@cache
+def axe_source() -> str:
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
