@@ -186,6 +186,8 @@ LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=32_768)
 LIMIT_TITLE_CHARS = env.int("LIMIT_TITLE_CHARS", default=200)
 LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", default=10_000)
 LIMIT_CONVERSATIONS_PER_USER = env.int("LIMIT_CONVERSATIONS_PER_USER", default=10_000)
+# One conversation of an import, in the bytes of its file: it has to be in memory as a whole.
+LIMIT_IMPORT_BYTES = env.int("LIMIT_IMPORT_BYTES", default=67_108_864)
 LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
 LIMIT_RUNS_PER_USER = env.int("LIMIT_RUNS_PER_USER", default=4)
 LIMIT_RUNS_PER_GUEST = env.int("LIMIT_RUNS_PER_GUEST", default=1)

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import uuid7
 from completions.admission import Admission
-from completions.asks import Accepted, Ask, split_wire, title_from
+from completions.asks import Accepted, Ask, title_from
 from completions.exceptions import (
     ConversationBusy,
     IdempotencyMismatch,
@@ -32,6 +32,7 @@ from completions.types import Wire
 from completions.worker import database_time
 from conversations import digests
 from conversations.models import Conversation, Message
+from conversations.wire import split_wire
 
 INSERT_CONVERSATION = Insert(
     Conversation,

@@ -75,15 +75,3 @@ def title_from(messages: Sequence[Wire]) -> str:
             line = " ".join(str(content or "").split())
             return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
     return ""
-
-
-def split_wire(wire: Wire) -> tuple[str, dict[str, Any] | None]:
-    """Return a wire message's plain text, and whatever it has beyond role, name and that text."""
-    content = wire.get("content")
-    parts = {name: value for name, value in wire.items() if name not in ("role", "content", "name")}
-    if isinstance(content, str):
-        return content, parts or None
-    if content is None:
-        return "", {**parts, "content": None} if parts else None
-    texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
-    return "\n".join(texts), {**parts, "content": content}

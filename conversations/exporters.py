@@ -18,6 +18,7 @@ from conversations.branches import branch_ids
 from conversations.models import Conversation, ConversationQuerySet, Message
 
 ROWS = 200
+SEPARATORS = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
 ROOT = "client-created-root"
 EXTENSION = "chat_service"
 """Where ChatGPT's shape carries what it has no field for."""
@@ -219,7 +220,8 @@ def _name(row: Conversation | Message) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """Return `value` on one line: JSON allows separators in a text that some readers of lines break at."""
+    return json.dumps(value, ensure_ascii=False).translate(SEPARATORS)
 
 
 _WRITERS: dict[Format, Callable[[Conversation], Iterator[str]]] = {

@@ -105,7 +105,7 @@ def delete_message(*, message: Message) -> None:
     conversation.updated_at = timezone.now()
     conversation.save(update_fields=["head", "updated_at"])
     fresh.delete()
-    _announce(conversation.pk)
+    announce_messages(conversation.pk)
 
 
 @transaction.atomic
@@ -118,7 +118,7 @@ def reset_conversation(*, conversation: Conversation) -> None:
     locked.save(update_fields=["head", "next_position", "updated_at"])
     messages_deleting.send(sender=Message, conversation_id=locked.pk)
     Message.objects.filter(conversation=locked).delete()
-    _announce(locked.pk)
+    announce_messages(locked.pk)
 
 
 @transaction.atomic
@@ -153,9 +153,9 @@ def _add(conversation: Conversation, *, parent_id: uuid.UUID | None, role: str, 
     )
     conversation.head_id = message.pk
     conversation.next_position += 1
-    _announce(conversation.pk)
+    announce_messages(conversation.pk)
     return message
 
 
-def _announce(conversation_id: uuid.UUID) -> None:
+def announce_messages(conversation_id: uuid.UUID) -> None:
     transaction.on_commit(lambda: messages_changed.send(sender=Message, conversation_id=conversation_id))

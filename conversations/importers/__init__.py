@@ -1,0 +1,104 @@
+"""History from elsewhere: a file, a zip or a folder -> frozen values, streaming. Knows no database.
+
+The format is told by what is in the file, entry by entry. One that cannot be read is said, and the
+next one is.
+"""
+
+from __future__ import annotations
+
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from conversations.importers import chatgpt, claude, openai_jsonl
+from conversations.importers.json_stream import Hopeless, PassedOver, read_values
+from conversations.importers.members import Member, find_members
+from conversations.importers.values import (
+    Broken,
+    ImportedConversation,
+    Skipped,
+    Unreadable,
+    Unusable,
+    identifier,
+    text,
+)
+
+LABEL_CHARS = 60
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+def size_of(path: Path) -> int:
+    """Return how many bytes `read_history` is going to read; raises Unreadable."""
+    return sum(member.size for member in find_members(path)[0])
+
+
+def read_history(
+    path: Path, *, largest: int, on_read: Callable[[int], object] = lambda count: None
+) -> Iterator[ImportedConversation | Skipped | Broken]:
+    """Yield what is in an export; raises Unreadable when that is nothing at all.
+
+    `largest` bounds one conversation, in bytes; `on_read` is told of every piece that was read.
+    """
+    members, broken = find_members(path)
+    yield from broken
+    for member in members:
+        yield from _read(member, largest, on_read)
+
+
+def _read(
+    member: Member, largest: int, on_read: Callable[[int], object]
+) -> Iterator[ImportedConversation | Skipped | Broken]:
+    number = 0
+    try:
+        with member.open() as file:
+            for number, entry in enumerate(read_values(file, largest=largest, on_read=on_read), 1):
+                yield _parse(entry, f"{member.name} no. {number}")
+    except ijson.JSONError:
+        yield Broken(member.name, f"it is cut off or not valid JSON; {number} entries before that were read")
+    except Hopeless as error:
+        yield Broken(member.name, f"{error}; {number} entries before that were read")
+    except DAMAGE as error:
+        yield Broken(member.name, f"it is damaged ({error}); {number} entries before that were read")
+    except Unreadable as error:
+        yield Broken(member.name, str(error))
+
+
+def _parse(entry: Any, place: str) -> ImportedConversation | Skipped:
+    if isinstance(entry, PassedOver):
+        return Skipped(place, entry.reason)
+    try:
+        return parse(entry)
+    except Unusable as error:
+        return Skipped(_label(entry) or place, str(error))
+    except Exception as error:  # whatever it is: the others are to be imported
+        return Skipped(_label(entry) or place, f"it has a shape that nobody expected ({type(error).__name__})")
+
+
+def parse(entry: Any) -> ImportedConversation:
+    """Return the conversation that one entry of an export is, of whichever kind; raises Unusable."""
+    if not isinstance(entry, dict):
+        raise Unusable("it is not a conversation")
+    if "mapping" in entry:
+        return chatgpt.parse(entry)
+    if "chat_messages" in entry:
+        return claude.parse(entry)
+    if openai_jsonl.is_one(entry):
+        return openai_jsonl.parse(entry)
+    raise Unusable("it has no messages in it (neither mapping nor chat_messages nor messages)")
+
+
+def _label(entry: Any) -> str:
+    """Name an entry in a report: by its title, and its id."""
+    if not isinstance(entry, dict):
+        return ""
+    title = " ".join((text(entry.get("title")) or text(entry.get("name"))).split())[:LABEL_CHARS]
+    name = next(
+        (found for key in ("conversation_id", "id", "uuid", "custom_id") if (found := identifier(entry.get(key)))), ""
+    )
+    quoted = f'"{title}"' if title else ""
+    return " ".join(filter(None, [quoted, name and f"({name[:LABEL_CHARS]})"]))

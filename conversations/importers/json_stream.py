@@ -1,0 +1,174 @@
+"""Reading JSON bigger than memory: one value at a time, whatever the file is made of.
+
+ijson's own object builders are not used: the name they make for every value's place grows with each
+level, so that 200 KB of brackets cost all the memory there is. Here depth and size of one value are
+bounded; a value beyond them is passed over and the next one is read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import ijson
+
+CHUNK = 1 << 16
+DEPTH = 100
+HOPELESS_DEPTH = 100_000
+BOM = b"\xef\xbb\xbf"
+START = frozenset({"start_map", "start_array"})
+END = frozenset({"end_map", "end_array"})
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """In place of a value that could not be read, and why."""
+
+    reason: str
+
+
+class Hopeless(Exception):
+    """There is something that nothing can be read past; the message says what."""
+
+
+class Meter(io.RawIOBase):
+    """A file that tells how much of it was read, and gives up on a text that does not end."""
+
+    def __init__(self, file: io.BufferedIOBase, *, largest: int, on_read: Callable[[int], object]) -> None:
+        self._file = file
+        self._largest = largest
+        self._on_read = on_read
+        self._since_progress = 0
+        self.progressed = False
+        self.total = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.total += len(data)
+        self._on_read(len(data))
+        self._since_progress = len(data) if self.progressed else self._since_progress + len(data)
+        self.progressed = False
+        if self._since_progress > self._largest:
+            raise Hopeless("it has a text that is larger than a whole conversation may be")
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def read_values(
+    file: io.BufferedIOBase, *, largest: int, on_read: Callable[[int], object]
+) -> Iterator[Any | PassedOver]:
+    """Yield the elements of a JSON array, the lines of JSONL, or the one object that there is.
+
+    `largest` bounds a value in bytes. Raises ijson.JSONError for what is not JSON, and Hopeless.
+    """
+    # Room for the rest of a chunk: a line of exactly the largest size is no endless text.
+    meter = Meter(file, largest=largest + 2 * CHUNK, on_read=on_read)
+    stream = io.BufferedReader(meter, CHUNK)
+    if stream.peek(3)[:3] == BOM:
+        stream.read(3)
+    first = _first_byte(stream)
+    if first == b"{" and _is_one_line(stream.peek(1)):
+        yield from _lines(stream, meter, largest)
+    else:
+        yield from _elements(stream, meter, largest, level=1 if first == b"[" else 0)
+
+
+def _first_byte(stream: io.BufferedReader[Meter]) -> bytes:
+    """Return the first byte that is not space, which stays to be read."""
+    while ahead := stream.peek(1):
+        left = ahead.lstrip()
+        stream.read(len(ahead) - len(left))
+        if left:
+            return left[:1]
+    return b""
+
+
+def _is_one_line(ahead: bytes) -> bool:
+    """Tell JSONL from one object that is spread over lines: an object is whole at the end of its line."""
+    line, newline, _ = ahead.partition(b"\n")
+    return not newline or line.rstrip().endswith(b"}")
+
+
+def _lines(stream: io.BufferedReader[Meter], meter: Meter, largest: int) -> Iterator[Any | PassedOver]:
+    while line := stream.readline(largest + 1):
+        meter.progressed = True
+        if len(line) > largest:
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(CHUNK)
+                meter.progressed = True
+            yield _oversized(largest)
+        elif line.strip():
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                value = PassedOver("the line is not valid JSON")
+            yield value
+
+
+def _elements(
+    stream: io.BufferedReader[Meter], meter: Meter, largest: int, *, level: int
+) -> Iterator[Any | PassedOver]:
+    """Yield the values that stand `level` brackets deep."""
+    stack: list[Any] = []  # the open containers of the value being read, and the last key in each
+    keys: list[str] = []
+    depth = 0
+    passed: PassedOver | None = None
+    began = meter.total
+    for event, value in ijson.basic_parse(stream, buf_size=CHUNK, multiple_values=level == 0):
+        meter.progressed = True
+        if event == "map_key":
+            if passed is None:
+                keys[-1] = value
+        elif event in START:
+            depth += 1
+            if depth <= level:
+                continue
+            if passed is None and (depth - level > DEPTH or meter.total - began > largest):
+                passed = PassedOver("it is nested too deeply") if depth - level > DEPTH else _oversized(largest)
+                stack, keys = [], []
+            if depth > HOPELESS_DEPTH:
+                raise Hopeless("it is nested too deeply to read past it")
+            if passed is None:
+                made: Any = {} if event == "start_map" else []
+                if stack:
+                    _put(stack[-1], keys, made)
+                stack.append(made)
+                keys.append("")
+        elif event in END:
+            depth -= 1
+            if depth < level:
+                continue
+            whole = None
+            if passed is None:
+                whole = stack.pop()
+                keys.pop()
+            if depth == level:
+                yield passed or whole
+                passed, began = None, meter.total
+        elif depth == level:
+            yield value
+            began = meter.total
+        elif passed is None:
+            _put(stack[-1], keys, float(value) if isinstance(value, Decimal) else value)
+
+
+def _put(container: Any, keys: list[str], value: Any) -> None:
+    if isinstance(container, list):
+        container.append(value)
+    else:
+        container[keys[-1]] = value
+
+
+def _oversized(largest: int) -> PassedOver:
+    return PassedOver(f"it is larger than {max(1, largest >> 20)} MB (LIMIT_IMPORT_BYTES)")

@@ -1,0 +1,115 @@
+"""Finding the files of an export, in a zip, in a folder or alone. Nothing is ever unpacked to disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from conversations.importers.values import Broken, Unreadable
+
+CONVERSATIONS = re.compile(r"conversations?([-_. ]?\d+)?\.jsonl?\Z", re.IGNORECASE)
+MANIFEST = "export_manifest.json"
+MANIFEST_BYTES = 16 << 20
+ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of an export. `size` is what it has to read, unpacked, as far as that is known."""
+
+    name: str
+    size: int
+    open: Callable[[], io.BufferedIOBase]
+
+
+def find_members(path: Path) -> tuple[list[Member], list[Broken]]:
+    """Return the files with conversations in them, and what is wrong with the rest; raises Unreadable."""
+    try:
+        if path.is_dir():
+            files = sorted(each for each in path.rglob("*") if each.is_file())
+            everything = [
+                Member(each.relative_to(path).as_posix(), each.stat().st_size, _opener(each)) for each in files
+            ]
+        elif zipfile.is_zipfile(path):
+            everything = _zipped(path)
+        else:
+            return [Member(path.name, path.stat().st_size, _opener(path))], []
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise Unreadable(f"the zip is damaged ({error})") from error
+    except OSError as error:
+        raise Unreadable(error.strerror or "it cannot be read") from error
+    chosen = _with_conversations(everything)
+    if not chosen:
+        raise Unreadable("there is no conversations.json, conversations-000.json or .jsonl in it")
+    return chosen, list(_missing(everything, chosen))
+
+
+def _opener(path: Path) -> Callable[[], io.BufferedIOBase]:
+    return lambda: path.open("rb")
+
+
+def _zipped(path: Path) -> list[Member]:
+    archive = zipfile.ZipFile(path)
+
+    def opener(entry: zipfile.ZipInfo) -> Callable[[], Any]:
+        def open_entry() -> Any:
+            if entry.flag_bits & ENCRYPTED:
+                raise Unreadable("the zip is encrypted: unpack it with its password, and import the folder")
+            return archive.open(entry)
+
+        return open_entry
+
+    return [
+        Member(entry.filename, entry.file_size, opener(entry)) for entry in archive.infolist() if not entry.is_dir()
+    ]
+
+
+def _with_conversations(everything: list[Member]) -> list[Member]:
+    named = [each for each in everything if CONVERSATIONS.match(_base(each.name))]
+    chosen = named or [each for each in everything if each.name.lower().endswith(".jsonl")]
+    return sorted(chosen, key=lambda each: _natural(each.name))
+
+
+def _natural(name: str) -> list[str | int]:
+    """Return a sorting key of texts and numbers, alternating: shard 10 comes after shard 9."""
+    return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def _base(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).name
+
+
+def _missing(everything: list[Member], chosen: list[Member]) -> Iterator[Broken]:
+    """Yield the shards that the export's manifest names and that are not there."""
+    there = {_base(each.name) for each in chosen}
+    for manifest in everything:
+        if _base(manifest.name) != MANIFEST:
+            continue
+        try:
+            with manifest.open() as file:
+                told = json.loads(file.read(MANIFEST_BYTES))
+        except (ValueError, RecursionError, OSError, zipfile.BadZipFile, Unreadable):
+            yield Broken(manifest.name, "it is not readable, so that nobody knows whether a shard is missing")
+            continue
+        for name in sorted(set(_names_in(told)) - there):
+            yield Broken(name, "the export's manifest names it, and it is not there")
+
+
+def _names_in(told: Any) -> Iterator[str]:
+    """Yield every name of a shard in a manifest, whatever its shape is."""
+    waiting = [told]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if CONVERSATIONS.match(_base(value)):
+                yield _base(value)
+        elif isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value

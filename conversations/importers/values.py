@@ -1,0 +1,121 @@
+"""What importers read, as plain values; and what can be wrong with it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MILLISECONDS = 1e11
+"""A number of seconds that would be in the year 5138: it counts milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMessage:
+    """One thing that was said. `parent` is the `source_id` of the message before it, None at the beginning."""
+
+    source_id: str
+    parent: str | None
+    role: str
+    content: str
+    created_at: dt.datetime | None = None
+    author: str = ""
+    model: str = ""
+    status: str = "complete"
+    finish_reason: str = ""
+    parts: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedConversation:
+    """One talk, its messages parents first. `head` is the `source_id` of the leaf that is shown.
+
+    `left_out` counts entries that are no part of what was said: hidden ones, tools' and settings.
+    """
+
+    source_id: str
+    title: str
+    messages: tuple[ImportedMessage, ...]
+    head: str | None
+    created_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
+    archived_at: dt.datetime | None = None
+    end_user: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A conversation that was not imported, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A file that could not be read to its end, and why; what came before was."""
+
+    name: str
+    reason: str
+
+
+class Unusable(Exception):
+    """This entry cannot be imported; the message says why, in words for the person who imports."""
+
+
+class Unreadable(Exception):
+    """Nothing in this file can be imported; the message says why."""
+
+
+def text(value: Any) -> str:
+    """Return what should be a text; anything else is none."""
+    return value if isinstance(value, str) else ""
+
+
+def identifier(value: Any) -> str | None:
+    """Return what should be an id, of whichever type, as text; None for none."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    return str(value) or None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return what should be an object; anything else is an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: Any) -> list[Any]:
+    """Return what should be an array; anything else is an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def moment(value: Any) -> dt.datetime | None:
+    """Return a time given as Unix seconds (or milliseconds) or in ISO 8601; None for anything else."""
+    if isinstance(value, str):
+        return _moment_of_text(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        seconds = float(value)
+        if not math.isfinite(seconds) or seconds <= 0:
+            return None
+        return dt.datetime.fromtimestamp(seconds / 1000 if seconds > MILLISECONDS else seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _moment_of_text(value: str) -> dt.datetime | None:
+    try:
+        parsed = dt.datetime.fromisoformat(value.strip())
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return moment(float(value))
+    except ValueError:
+        return None

@@ -1,0 +1,252 @@
+"""Storing imported history: many conversations in one transaction, and twice is the same as once.
+
+A conversation is known by its owner and `source_id`, or by its own id where it comes back from an
+export of ours; so is a message in it. Only what is not there yet is added.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import uuid_utils
+from django.conf import settings
+from django.db import DataError, IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.guests import as_id
+from accounts.models import User
+from conversations import digests
+from conversations.importers.values import ImportedConversation, ImportedMessage, Skipped
+from conversations.models import Conversation, Message
+from conversations.services import announce_messages
+from conversations.storable import storable_json, storable_name, storable_text
+
+BATCH_MESSAGES = 2_000
+BATCH_CHARS = 8_000_000
+ROWS = 500
+NAME_CHARS = 200
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+ROLES = frozenset(Message.Role.values)
+STATUSES = frozenset(Message.Status.values)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the conversations that were given."""
+
+    created: int = 0
+    grown: int = 0
+    unchanged: int = 0
+    messages: int = 0
+    left_out: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Add the numbers of another batch; what was skipped is told one by one."""
+        for name in ("created", "grown", "unchanged", "messages", "left_out"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A conversation that is there already: its messages by source id or id, and their digests."""
+
+    row: Conversation
+    messages: dict[str, tuple[uuid.UUID, str]] = field(default_factory=dict)
+    imported: set[uuid.UUID] = field(default_factory=set)
+
+    def missing(self, messages: Iterable[ImportedMessage]) -> list[ImportedMessage]:
+        return [message for message in messages if _name(message.source_id) not in self.messages]
+
+
+def in_batches(conversations: Iterable[ImportedConversation]) -> Iterator[list[ImportedConversation]]:
+    """Yield `conversations` in batches that one transaction stores; none holds the same conversation twice."""
+    batch: list[ImportedConversation] = []
+    names: set[str] = set()
+    messages = chars = 0
+    for conversation in conversations:
+        if batch and (conversation.source_id in names or messages >= BATCH_MESSAGES or chars >= BATCH_CHARS):
+            yield batch
+            batch, names, messages, chars = [], set(), 0, 0
+        batch.append(conversation)
+        names.add(conversation.source_id)
+        messages += len(conversation.messages) + 1
+        chars += sum(len(message.content) for message in conversation.messages)
+    if batch:
+        yield batch
+
+
+def import_batch(*, owner: User, conversations: Sequence[ImportedConversation]) -> Tally:
+    """Store a batch; should the database refuse it, store the ones that it takes."""
+    try:
+        return import_conversations(owner=owner, conversations=conversations)
+    except (DataError, IntegrityError) as error:
+        if len(conversations) == 1:
+            reason = f"the database does not take it ({type(error).__name__})"
+            return Tally(skipped=[Skipped(_label(conversations[0]), reason)])
+    tally = Tally()
+    for conversation in conversations:
+        part = import_batch(owner=owner, conversations=[conversation])
+        tally.add(part)
+        tally.skipped += part.skipped
+    return tally
+
+
+@transaction.atomic
+def import_conversations(*, owner: User, conversations: Sequence[ImportedConversation]) -> Tally:
+    """Store what is new in `conversations` (each once, see `in_batches`) as `owner`'s."""
+    # One import at a time for one owner: two would both find that a conversation is not there.
+    User.objects.select_for_update(no_key=True).get(pk=owner.pk)
+    stored = _stored(owner, [conversation.source_id for conversation in conversations])
+    tally = Tally()
+    rows = _Rows(owner)
+    room = _room(owner)
+    limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
+    for conversation in conversations:
+        tally.left_out += conversation.left_out
+        known = stored.get(_name(conversation.source_id))
+        new = known.missing(conversation.messages) if known else list(conversation.messages)
+        size = len(new) + (len(known.messages) if known else 0)
+        if known is not None and not new:
+            tally.unchanged += 1
+        elif limit and size > limit:
+            reason = f"it has {size} messages; the setting LIMIT_MESSAGES_PER_CONVERSATION allows {limit}"
+            tally.skipped.append(Skipped(_label(conversation), reason))
+        elif known is not None:
+            rows.grow(known, conversation, new)
+            tally.grown += 1
+            tally.messages += len(new)
+        elif room is not None and tally.created >= room:
+            held = settings.LIMIT_CONVERSATIONS_PER_USER
+            reason = f"the account is full; the setting LIMIT_CONVERSATIONS_PER_USER allows {held}"
+            tally.skipped.append(Skipped(_label(conversation), reason))
+        else:
+            rows.create(conversation)
+            tally.created += 1
+            tally.messages += len(new)
+    rows.write()
+    return tally
+
+
+def _stored(owner: User, source_ids: Sequence[str]) -> dict[str, _Stored]:
+    """Return, locked, the conversations that are there, by source id."""
+    names = [_name(source_id) for source_id in source_ids]
+    mine = Conversation.objects.filter(owner=owner)
+    found = {row.source_id: _Stored(row) for row in mine.filter(source_id__in=names).select_for_update(no_key=True)}
+    ids = [pk for name in names if name not in found and (pk := as_id(name)) is not None]
+    for row in mine.filter(pk__in=ids, source_id=None).select_for_update(no_key=True):
+        found[str(row.pk)] = _Stored(row)
+    by_id = {each.row.pk: each for each in found.values()}
+    links = Message.objects.filter(conversation__in=by_id).values_list("conversation_id", "id", "source_id", "digest")
+    for conversation_id, pk, source_id, digest in links.iterator():
+        by_id[conversation_id].messages[source_id or str(pk)] = (pk, digest)
+        if source_id:
+            by_id[conversation_id].imported.add(pk)
+    return found  # type: ignore[return-value]  # those with no source id stand under their own
+
+
+def _room(owner: User) -> int | None:
+    """Return how many more conversations the account may hold; None without a limit."""
+    limit = settings.LIMIT_CONVERSATIONS_PER_USER
+    return max(0, limit - Conversation.objects.filter(owner=owner).count()) if limit else None
+
+
+class _Rows:
+    """The rows of one batch."""
+
+    def __init__(self, owner: User) -> None:
+        self._owner = owner
+        self._now = timezone.now()
+        self._conversations: list[Conversation] = []
+        self._messages: list[Message] = []
+        self._changed: list[Conversation] = []
+
+    def create(self, given: ImportedConversation) -> None:
+        newest = max((message.created_at for message in given.messages if message.created_at), default=None)
+        created_at = given.created_at or min(
+            (message.created_at for message in given.messages if message.created_at), default=self._now
+        )
+        row = Conversation(
+            id=_id_at(created_at),
+            owner=self._owner,
+            title=storable_text(" ".join(given.title.split()), NAME_CHARS),
+            end_user=storable_text(given.end_user, NAME_CHARS),
+            metadata=storable_json(dict(given.metadata)),
+            created_at=created_at,
+            updated_at=given.updated_at or newest or created_at,
+            archived_at=given.archived_at,
+            source_id=_name(given.source_id),
+        )
+        known: dict[str, tuple[uuid.UUID, str]] = {}
+        for message in given.messages:
+            self._add(row, message, known)
+        row.head_id = known[_name(given.head)][0] if given.head is not None else None
+        self._conversations.append(row)
+
+    def grow(self, stored: _Stored, given: ImportedConversation, new: Sequence[ImportedMessage]) -> None:
+        row = stored.row
+        for message in new:
+            self._add(row, message, stored.messages)
+        # What is shown moves on, unless somebody went on with the conversation here.
+        if given.head is not None and (row.head_id is None or row.head_id in stored.imported):
+            row.head_id = stored.messages[_name(given.head)][0]
+        row.updated_at = max(row.updated_at, given.updated_at or row.updated_at)
+        self._changed.append(row)
+
+    def _add(self, row: Conversation, given: ImportedMessage, known: dict[str, tuple[uuid.UUID, str]]) -> None:
+        name = _name(given.source_id)
+        if name in known:  # two ids that differ in what cannot be stored
+            return
+        parent_id, before = known[_name(given.parent)] if given.parent else (None, digests.root(self._owner.pk))
+        created_at = given.created_at or row.created_at
+        role, status = given.role, given.status or Message.Status.COMPLETE
+        parts: dict[str, Any] | None = storable_json(dict(given.parts)) if given.parts else None
+        if role not in ROLES:  # as_wire() gives it back
+            role, parts = Message.Role.USER, {**(parts or {}), "role": storable_text(role)}
+        if status not in STATUSES or status == Message.Status.IN_PROGRESS:  # nobody is going to finish it
+            status = Message.Status.INTERRUPTED
+        message = Message(
+            id=_id_at(created_at),
+            conversation_id=row.pk,
+            parent_id=parent_id,
+            position=row.next_position,
+            role=role,
+            content=storable_text(given.content),
+            parts=parts,
+            author=storable_text(given.author, NAME_CHARS),
+            model=storable_text(given.model, NAME_CHARS),
+            status=status,
+            finish_reason=storable_text(given.finish_reason, 40),
+            usage=storable_json(dict(given.usage)) if given.usage else None,
+            created_at=created_at,
+            source_id=name,
+        )
+        message.digest = digests.follow(before, message.as_wire()) if before else ""
+        row.next_position += 1
+        known[name] = (message.pk, message.digest)
+        self._messages.append(message)
+
+    def write(self) -> None:
+        Conversation.objects.bulk_create(self._conversations, batch_size=ROWS)
+        Message.objects.bulk_create(self._messages, batch_size=ROWS)
+        Conversation.objects.bulk_update(self._changed, ["head", "next_position", "updated_at"], batch_size=ROWS)
+        for row in (*self._conversations, *self._changed):
+            announce_messages(row.pk)
+
+
+def _name(source_id: str) -> str:
+    return storable_name(source_id, NAME_CHARS)
+
+
+def _id_at(moment: dt.datetime) -> uuid.UUID:
+    """Return a new id that sorts by when it was said, as all ids here do."""
+    since = max(dt.timedelta(0), moment - EPOCH)
+    return uuid.UUID(int=uuid_utils.uuid7(nanoseconds=since // dt.timedelta(microseconds=1) * 1000).int)
+
+
+def _label(conversation: ImportedConversation) -> str:
+    return f'"{conversation.title[:60]}" ({conversation.source_id[:60]})'

@@ -1,0 +1,101 @@
+"""`manage.py import_history FILE... --user NAME`: what ChatGPT, Claude and others export, into an account."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from accounts.models import User
+from conversations.importers import read_history, size_of
+from conversations.importers.values import Broken, ImportedConversation, Skipped, Unreadable
+from conversations.imports import Tally, import_batch, in_batches
+
+DESCRIPTION = """\
+Import history: the zip, folder or conversations.json (also in numbered shards) of a ChatGPT or Claude
+export, or JSONL with a {"messages": [...]} a line. What is in a file decides which it is. Importing a
+newer export again adds what is new. Messages are found by search as soon as they are indexed.
+"""
+
+
+class Command(BaseCommand):
+    help = DESCRIPTION
+
+    def add_arguments(self, parser):
+        parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+        parser.add_argument("--user", required=True, help="username of the account that the history is for")
+        parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+    def handle(self, *args, files: list[Path], user: str, no_progress: bool, **options) -> None:
+        owner = User.objects.filter(username=user).first()
+        if owner is None:
+            raise CommandError(f"There is no account {user!r}; make one with: manage.py create_user {user}")
+        self.total = Tally()
+        self.broken = 0
+        # A bar for a person who watches; a log or a pipe gets the lines alone.
+        with tqdm(
+            total=sum(map(_size, files)), unit="B", unit_scale=True, disable=True if no_progress else None, leave=False
+        ) as self.bar:
+            for path in files:
+                self._import(path, owner)
+        self._report()
+        if self.broken:
+            raise CommandError(f"{self.broken} files were not read to their end, see above.")
+
+    def _import(self, path: Path, owner: User) -> None:
+        try:
+            for batch in in_batches(self._usable(read_history(path, **self._limits()))):
+                tally = import_batch(owner=owner, conversations=batch)
+                for skipped in tally.skipped:
+                    self._say_skipped(skipped)
+                self.total.add(tally)
+        except Unreadable as error:
+            self._say_broken(Broken(str(path), str(error)))
+
+    def _limits(self) -> dict:
+        return {"largest": settings.LIMIT_IMPORT_BYTES or sys.maxsize, "on_read": self.bar.update}
+
+    def _usable(self, found: Iterable[ImportedConversation | Skipped | Broken]) -> Iterator[ImportedConversation]:
+        """Yield the conversations, and say what is none."""
+        for each in found:
+            match each:
+                case Skipped():
+                    self._say_skipped(each)
+                case Broken():
+                    self._say_broken(each)
+                case _:
+                    yield each
+
+    def _say_skipped(self, skipped: Skipped) -> None:
+        self.total.skipped.append(skipped)
+        self._say(f"Skipped {skipped.label}: {skipped.reason}")
+
+    def _say_broken(self, broken: Broken) -> None:
+        self.broken += 1
+        self._say(f"Not read: {broken.name}: {broken.reason}")
+
+    def _say(self, line: str) -> None:
+        self.bar.clear()
+        # A title may hold what a terminal obeys.
+        self.stdout.write("".join(character if character.isprintable() else " " for character in line))
+        self.bar.refresh()
+
+    def _report(self) -> None:
+        total = self.total
+        self.stdout.write(
+            f"{total.created} conversations imported, {total.grown} have grown, {total.unchanged} were there already, "
+            f"{len(total.skipped)} skipped; {total.messages} messages added."
+        )
+        if total.left_out:
+            self.stdout.write(f"{total.left_out} hidden, empty and tool entries are no part of what was said.")
+
+
+def _size(path: Path) -> int:
+    try:
+        return size_of(path)
+    except Unreadable:  # said when its turn comes
+        return 0

@@ -1,0 +1,41 @@
+"""Making foreign values such as a database takes: no NUL, no half characters, nothing endless."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+DEPTH = 64
+
+
+def storable_text(value: str, most: int | None = None) -> str:
+    """Return `value` without what no database stores, cut to `most` characters."""
+    if not value.isascii():  # half of a surrogate pair, from a broken escape
+        value = value.encode("utf-8", "replace").decode()
+    if "\x00" in value:
+        value = value.replace("\x00", "")
+    return value if most is None or len(value) <= most else value[:most]
+
+
+def storable_name(value: str, most: int) -> str:
+    """Return an id that stays itself, and different from others, although it may not be longer than `most`."""
+    name = storable_text(value)
+    return name if len(name) <= most else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def storable_json(value: Any, depth: int = DEPTH) -> Any:
+    """Return a JSON value that PostgreSQL takes too; what is deeper than `depth` becomes null."""
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return (
+            {storable_text(str(name)): storable_json(each, depth - 1) for name, each in value.items()}
+            if depth
+            else None
+        )
+    if isinstance(value, (list, tuple)):
+        return [storable_json(each, depth - 1) for each in value] if depth else None
+    return value

@@ -1,0 +1,462 @@
+"""Reading what others export: every trap that was met in a real one, and files that mean harm."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from django.test import SimpleTestCase
+
+from conversations.importers import parse, read_history
+from conversations.importers.values import Broken, ImportedConversation, Skipped, Unreadable, Unusable, moment
+from conversations.tests.exports import START, chat, claude_message, node, root, without, write_zip
+
+LARGEST = 1 << 20
+READ = """
+import json, re, sys
+from pathlib import Path
+from conversations.importers import read_history
+
+history = read_history(Path(sys.argv[1]), largest=int(sys.argv[2]))
+found = [(type(each).__name__, getattr(each, "reason", "")) for each in history]
+# The most memory that this program ever had; what getrusage tells may be that of the one which started it.
+print(json.dumps([found, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])]))
+"""
+
+
+def told(conversation: ImportedConversation) -> list[tuple[str, str | None]]:
+    """Return each message's text and its parent."""
+    return [(message.content, message.parent) for message in conversation.messages]
+
+
+class ChatGPTTest(SimpleTestCase):
+    def test_a_thread_keeps_what_it_is_made_of(self):
+        talk = parse(
+            chat(
+                "talk",
+                root(),
+                node("q", "root", at=START + 1, author="Ann"),
+                node(
+                    *("a", "q", "assistant", ["One", "Two"]),
+                    at=START + 2,
+                    metadata={"model_slug": "gpt-4o", "finish_details": {"type": "stop"}},
+                ),
+                is_archived=True,
+                is_starred=True,
+                gizmo_id="g-1",
+            )
+        )
+        question, answer = talk.messages
+        self.assertEqual((question.author, question.role, question.model), ("Ann", "user", ""))
+        self.assertEqual((answer.content, answer.model, answer.finish_reason), ("One\n\nTwo", "gpt-4o", "stop"))
+        self.assertEqual(answer.created_at, dt.datetime.fromtimestamp(START + 2, dt.UTC))
+        self.assertEqual((talk.source_id, talk.title, talk.head), ("talk", "About talk", "a"))
+        self.assertEqual((talk.archived_at, talk.metadata), (talk.updated_at, {"gizmo_id": "g-1", "starred": "true"}))
+
+    def test_links_come_from_parents_when_children_are_missing_or_partial_and_order_does_not_matter(self):
+        nodes = [
+            without(node("a2", "q", "assistant", at=START + 5), "children"),
+            without(node("q", "root", at=START + 1), "children"),
+            node("a1", "q", "assistant", at=START + 2, children=["gone"]),
+            node("q2", "a1", at=START + 3),
+            without(root(), "children"),
+        ]
+        talk = parse(chat("talk", *nodes, current="q2"))
+        self.assertEqual(told(talk), [("q", None), ("a1", "q"), ("q2", "a1"), ("a2", "q")])
+        self.assertEqual(talk.head, "q2")
+
+    def test_a_parent_that_only_the_parent_knows_is_found(self):
+        lost = without(node("a", None, "assistant"), "parent")
+        talk = parse(chat("talk", node("q", None, children=["a"]), lost))
+        self.assertEqual(told(talk), [("q", None), ("a", "q")])
+
+    def test_there_may_be_no_root_or_several(self):
+        talk = parse(chat("talk", node("one", "nowhere"), node("two", None), node("three", "two")))
+        self.assertEqual(told(talk), [("one", None), ("two", None), ("three", "two")])
+
+    def test_what_nobody_said_is_left_out_and_what_followed_it_moves_up(self):
+        hidden = {"is_visually_hidden_from_conversation": True}
+        nodes = [
+            root(),
+            node("system", "root", "system", [""]),
+            node("memory", "system", "user", content={"content_type": "user_editable_context", "user_profile": "x"}),
+            node("hidden", "memory", "user", metadata=hidden),
+            node("q", "hidden"),
+            node("thought", "q", "assistant", content={"content_type": "thoughts", "thoughts": []}),
+            node("call", "thought", "assistant", content={"content_type": "code", "text": "1+1"}, recipient="python"),
+            node("result", "call", "tool", content={"content_type": "execution_output", "text": "2"}),
+            node("quote", "result", "tool", content={"content_type": "tether_quote", "text": "far"}),
+            node("web", "quote", "tool", content={"content_type": "sonic_webpage", "text": "far"}),
+            node("weightless", "web", "assistant", weight=0),
+            node("analysis", "weightless", "assistant", channel="analysis"),
+            node("a", "analysis", "assistant", channel="final"),
+            node("empty", "a", "assistant", [""]),
+        ]
+        talk = parse(chat("talk", *nodes))
+        self.assertEqual(told(talk), [("q", None), ("a", "q")])
+        self.assertEqual((talk.head, talk.left_out), ("a", 11))
+
+    def test_every_kind_of_content_has_a_text(self):
+        kinds = [
+            ({"content_type": "code", "language": "python", "text": "print('```')"}, "````python\nprint('```')\n````"),
+            ({"content_type": "code", "language": "unknown", "text": "x"}, "```\nx\n```"),
+            ({"content_type": "a_new_kind", "text": "new"}, "new"),
+            ({"content_type": "a_new_kind", "parts": ["newer", 7, None]}, "newer"),
+            ({"content_type": "tether_browsing_display", "result": "found"}, "found"),
+            ({"parts": ["no type"]}, "no type"),
+        ]
+        for content, text in kinds:
+            talk = parse(chat("talk", node("a", None, "assistant", content=content)))
+            self.assertEqual(talk.messages[0].content, text)
+
+    def test_pictures_and_recordings_are_named(self):
+        parts = [
+            {"content_type": "image_asset_pointer", "asset_pointer": "file-service://file-1"},
+            "What is this?",
+            {"content_type": "audio_transcription", "text": "and this"},
+            {"content_type": "real_time_user_audio_video_asset_pointer", "audio_asset_pointer": {"asset_pointer": "s"}},
+        ]
+        content = {"content_type": "multimodal_text", "parts": parts}
+        drawn = {"content_type": "multimodal_text", "parts": [{"content_type": "image_asset_pointer"}]}
+        talk = parse(chat("t", node("q", None, content=content), node("d", "q", "tool", content=drawn, author="dalle")))
+        self.assertEqual(
+            talk.messages[0].content, "[image: file-service://file-1]\n\nWhat is this?\n\nand this\n\n[recording: s]"
+        )
+        self.assertEqual((talk.messages[1].role, talk.messages[1].content), ("assistant", "[image]"))
+
+    def test_a_model_that_only_the_conversation_names_is_each_answers(self):
+        bare = node("a", "q", "assistant")
+        del bare["message"]["metadata"]
+        talk = parse(chat("talk", node("q", None), bare))
+        self.assertEqual([message.model for message in talk.messages], ["", "gpt-default"])
+
+    def test_times_may_be_missing_or_mad(self):
+        self.assertIsNone(moment(None))
+        for mad in (
+            True,
+            0,
+            -5,
+            1e300,
+            float("nan"),
+            float("inf"),
+            "soon",
+            "",
+            [],
+            10**400,
+            "9999-12-31T23:59:59-23:00",
+        ):
+            self.assertIsNone(moment(mad), mad)
+        at = dt.datetime(2023, 11, 14, 22, 13, 20, 123456, dt.UTC)
+        for good in (1700000000.123456, "1700000000.123456", 1700000000123.456, "2023-11-14T22:13:20.123456Z"):
+            self.assertEqual(moment(good), at, good)
+        self.assertEqual(moment("2023-11-14 22:13:20.123456"), at)
+        talk = parse(chat("talk", node("q", None), node("a", "q", "assistant"), create_time=None, update_time="x"))
+        self.assertEqual([message.created_at for message in talk.messages], [None, None])
+
+    def test_an_unfinished_answer_says_so(self):
+        def status(**fields: Any) -> tuple[str, str]:
+            [message] = parse(chat("talk", node("a", None, "assistant", **fields))).messages
+            return message.status, message.finish_reason
+
+        self.assertEqual(status(), ("complete", ""))
+        self.assertEqual(status(status="in_progress"), ("interrupted", ""))
+        self.assertEqual(status(status="finished_partial_completion"), ("interrupted", ""))
+        self.assertEqual(status(metadata={"finish_details": {"type": "interrupted"}}), ("cancelled", ""))
+        self.assertEqual(
+            status(status="finished_partial_completion", metadata={"finish_details": {"type": "max_tokens"}}),
+            ("complete", "length"),
+        )
+
+    def test_what_is_no_conversation_says_why(self):
+        circle = [node("a", "b"), node("b", "a"), node("c", None)]
+        for entry, reason in (
+            (without(chat("x", node("q", None)), "mapping") | {"messages": "none"}, "not a list"),
+            (chat("x") | {"mapping": None}, "no mapping"),
+            (chat("x", root()), "nothing was said"),
+            (chat("x", *circle), "circle"),
+            ({"title": "A folder"}, "neither mapping nor chat_messages"),
+            (None, "not a conversation"),
+            ([1], "not a conversation"),
+        ):
+            with self.assertRaisesRegex(Unusable, reason):
+                parse(entry)
+
+    def test_nodes_that_lead_in_a_circle_without_saying_anything_are_passed(self):
+        nodes = [
+            {"id": "x", "parent": "y", "message": None, "children": []},
+            {"id": "y", "parent": "x", "message": None, "children": []},
+            node("q", "x"),
+        ]
+        self.assertEqual(told(parse(chat("talk", *nodes))), [("q", None)])
+
+    def test_a_conversation_without_an_id_is_known_by_its_first_message(self):
+        short = without(chat("x", node("q", None, at=START)), "id", "conversation_id")
+        long = without(chat("x", node("q", None, at=START), node("a", "q", at=START + 1)), "id", "conversation_id")
+        self.assertEqual(parse(short).source_id, parse(long).source_id)
+
+    def test_odd_types_anywhere_are_survived(self):
+        odd: list[Any] = [None, 1, "x", [], {}, True, [None], {"a": []}]
+        names = ("author", "content", "metadata", "status", "weight", "recipient", "create_time", "channel")
+        for value in odd:
+            for name in names:
+                parse(chat("talk", node("q", None), node("a", "q", "user", **{name: value})))
+            for name in ("title", "create_time", "current_node", "default_model_slug", "gizmo_id", "is_archived"):
+                parse(chat("talk", node("q", None), **{name: value}))
+            for name in ("parent", "children", "message"):
+                parse(chat("talk", node("q", None), {**node("a", "q"), name: value}))
+
+    def test_a_thread_longer_than_the_stack_is_put_in_order(self):
+        nodes = [node(f"n{at}", f"n{at - 1}" if at else None) for at in range(5_000)]
+        hidden = [node(f"h{at}", f"h{at - 1}" if at else "n4999", weight=0) for at in range(5_000)]
+        talk = parse(chat("talk", *reversed(nodes), *reversed(hidden), current="h4999"))
+        self.assertEqual([message.content for message in talk.messages], [f"n{at}" for at in range(5_000)])
+        self.assertEqual(talk.head, "n4999")
+
+
+class ClaudeTest(SimpleTestCase):
+    def test_branches_come_from_parents_and_not_from_the_order(self):
+        entry = {
+            "uuid": "talk",
+            "name": "Tea",
+            "model": "claude-x",
+            "created_at": "2026-03-01T10:00:00Z",
+            "updated_at": "2026-03-02T10:00:00Z",
+            "project_uuid": "p-1",
+            "current_leaf_message_uuid": "a2",
+            "chat_messages": [
+                claude_message("a2", "q", "assistant", created_at="2026-03-01T10:02:00Z"),
+                claude_message("q", "00000000-0000-4000-8000-000000000000", created_at="2026-03-01T10:00:00Z"),
+                claude_message("a1", "q", "assistant", created_at="2026-03-01T10:01:00Z"),
+                claude_message("q3", "a1", created_at="2026-03-01T10:03:00Z"),
+            ],
+        }
+        talk = parse(entry)
+        self.assertEqual(told(talk), [("q", None), ("a1", "q"), ("a2", "q"), ("q3", "a1")])
+        self.assertEqual((talk.head, talk.title, talk.metadata), ("a2", "Tea", {"project_uuid": "p-1"}))
+        self.assertEqual(
+            [(each.role, each.model) for each in talk.messages[:2]], [("user", ""), ("assistant", "claude-x")]
+        )
+        self.assertEqual(talk.created_at, dt.datetime(2026, 3, 1, 10, tzinfo=dt.UTC))
+
+    def test_old_exports_have_their_order_alone(self):
+        said = [claude_message("q"), claude_message("a", sender="assistant"), claude_message("q2")]
+        talk = parse({"uuid": "talk", "name": None, "chat_messages": said})
+        self.assertEqual(told(talk), [("q", None), ("a", "q"), ("q2", "a")])
+
+    def test_text_is_the_text_blocks_and_what_was_attached(self):
+        blocks = [
+            {"type": "thinking", "thinking": "hm"},
+            {"type": "text", "text": "Look"},
+            {"type": "tool_use", "name": "search", "input": {}},
+            {"type": "text", "text": "Here"},
+        ]
+        attached = [{"file_name": "notes.txt", "extracted_content": "milk"}, {}, None]
+        files = [{"file_name": "cat.png"}]
+        said = [
+            claude_message("q", content=blocks, text="This block is not supported", attachments=attached, files=files),
+            claude_message("tools", content=[{"type": "tool_use"}], text="This block is not supported"),
+            claude_message("old", content=None, text="old text"),
+            claude_message("odd", sender="nobody"),
+        ]
+        talk = parse({"uuid": "talk", "chat_messages": said})
+        self.assertEqual(
+            [message.content for message in talk.messages],
+            ["Look\n\nHere\n\n[attachment: notes.txt]\nmilk\n\n[file: cat.png]", "old text"],
+        )
+        self.assertEqual((talk.messages[1].parent, talk.left_out), ("q", 2))
+
+
+class JsonlTest(SimpleTestCase):
+    WIRES = (
+        {"role": "system", "content": "Be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}, {"type": "image_url", "image_url": {}}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "sun"},
+        {"role": "assistant", "content": "Sunny", "name": "Bot"},
+    )
+
+    def test_a_wire_message_stays_what_it_is(self):
+        talk = parse({"messages": list(self.WIRES), "model": "gpt-x"})
+        self.assertEqual([message.content for message in talk.messages], ["Be brief", "Weather?", "", "sun", "Sunny"])
+        self.assertEqual(talk.messages[2].parts, {"content": None, "tool_calls": [{"id": "c1"}]})
+        self.assertEqual((talk.messages[4].author, talk.messages[4].model), ("Bot", "gpt-x"))
+        self.assertEqual(talk.head, talk.messages[4].source_id)
+
+    def test_a_line_is_known_again_and_a_grown_one_by_its_id(self):
+        whole, part = ({"id": "x", "messages": list(self.WIRES[:size])} for size in (5, 2))
+        ids = [[message.source_id for message in parse(each).messages] for each in (whole, part)]
+        self.assertEqual(ids[0][:2], ids[1])
+        again = [parse({"messages": list(self.WIRES[:size])}).source_id for size in (2, 2, 3)]
+        self.assertTrue(again[0] == again[1] != again[2])
+
+    def test_batches_and_preference_pairs_are_read(self):
+        said = [{"role": "user", "content": "Hi"}]
+        batch = parse({"custom_id": "r-1", "method": "POST", "body": {"model": "m", "messages": said, "user": "u-1"}})
+        self.assertEqual((batch.source_id, batch.end_user), ("r-1", "u-1"))
+        good, bad = ({"role": "assistant", "content": text} for text in ("Good", "Bad"))
+        pair = parse({"input": {"messages": said}, "preferred_output": [good], "non_preferred_output": [bad]})
+        question, worse, better = pair.messages
+        self.assertEqual((worse.parent, better.parent), (question.source_id, question.source_id))
+        self.assertEqual((worse.content, pair.head), ("Bad", better.source_id))
+
+    def test_lines_that_are_no_messages_say_why(self):
+        for messages, reason in (
+            ([], "no messages"),
+            ([1], "not a list"),
+            ({}, "not a list"),
+            ([{"content": "x"}], "no role"),
+            ([{"role": "user", "content": 5}], "neither text nor parts"),
+        ):
+            with self.assertRaisesRegex(Unusable, reason):
+                parse({"messages": messages})
+
+
+class FilesTest(SimpleTestCase):
+    def setUp(self):
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.folder = Path(directory.name)
+        self.talks = [chat(f"talk{at}", node("q", None)) for at in range(4)]
+
+    def read(self, path: Path, largest: int = LARGEST) -> list[Any]:
+        return list(read_history(path, largest=largest))
+
+    def names(self, path: Path) -> list[str]:
+        return [each.source_id for each in self.read(path)]
+
+    def file(self, data: Any, name: str = "conversations.json") -> Path:
+        path = self.folder / name
+        path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
+        return path
+
+    def test_a_file_is_read_as_what_it_holds_whatever_it_is_called(self):
+        every = ["talk0", "talk1", "talk2", "talk3"]
+        self.assertEqual(self.names(self.file(self.talks, "x.txt")), every)
+        self.assertEqual(self.names(self.file(b"\xef\xbb\xbf \n" + json.dumps(self.talks, indent=2).encode())), every)
+        lines = "\n\n".join(json.dumps(talk) for talk in self.talks)
+        self.assertEqual(self.names(self.file(lines.encode() + b"\n", "lines")), every)
+        self.assertEqual(self.names(self.file(self.talks[0], "one.json")), ["talk0"])
+        self.assertEqual(self.names(self.file(json.dumps(self.talks[0], indent=1).encode(), "one.json")), ["talk0"])
+
+    def test_kinds_may_be_mixed_in_one_file(self):
+        mixed = [
+            self.talks[0],
+            {"uuid": "claude", "chat_messages": [claude_message("q")]},
+            {"id": "wire", "messages": [{"role": "user", "content": "Hi"}]},
+        ]
+        self.assertEqual(self.names(self.file(mixed)), ["talk0", "claude", "wire"])
+
+    def test_todays_zip_has_numbered_shards_and_much_that_is_none_of_them(self):
+        shards = {f"conversations-{at:03}.json": [talk] for at, talk in enumerate(self.talks)}
+        rest = {
+            "export_manifest.json": {"files": [{"path": name} for name in shards] + ["conversations-004.json"]},
+            "user.json": {"id": "u"},
+            "user_settings.json": {},
+            "message_feedback.json": [{"id": "f", "conversation_id": "talk0"}],
+            "shared_conversations.json": [{"id": "s"}],
+            "chat.html": b"<html>",
+            "file-1.png": b"\x89PNG",
+        }
+        found = self.read(write_zip(self.folder / "export.zip", {**rest, **dict(reversed(shards.items()))}))
+        self.assertIsInstance(found[0], Broken)
+        self.assertEqual(found[0].name, "conversations-004.json")
+        self.assertEqual([each.source_id for each in found[1:]], ["talk0", "talk1", "talk2", "talk3"])
+
+    def test_shards_are_read_in_the_order_of_their_numbers(self):
+        for number, talk in ((10, self.talks[1]), (9, self.talks[0])):
+            self.file([talk], f"conversations-{number}.json")
+        self.assertEqual(self.names(self.folder), ["talk0", "talk1"])
+
+    def test_an_unpacked_folder_is_read_like_the_zip(self):
+        (self.folder / "inner").mkdir()
+        self.file(self.talks, "inner/conversations.json")
+        self.file([{"uuid": "u"}], "users.json")
+        self.assertEqual(len(self.names(self.folder)), 4)
+
+    def test_nothing_is_ever_written_to_where_a_zip_points(self):
+        files = {"../../evil/conversations.json": [self.talks[0]], "/tmp/conversations-001.json": [self.talks[1]]}
+        path = write_zip(self.folder / "export.zip", files)
+        self.assertEqual(sorted(self.names(path)), ["talk0", "talk1"])
+        self.assertEqual([each.name for each in self.folder.iterdir()], ["export.zip"])
+        self.assertFalse(Path("/tmp/conversations-001.json").exists())
+
+    def test_one_bad_conversation_is_said_and_the_others_are_read(self):
+        folder = {"id": "p-1", "title": "A\nfolder"}
+        found = self.read(self.file([self.talks[0], folder, None, 5, "x", [], {}, chat("empty"), self.talks[1]]))
+        self.assertEqual([type(each) for each in found], [ImportedConversation, *[Skipped] * 7, ImportedConversation])
+        self.assertEqual(found[1].label, '"A folder" (p-1)')
+        self.assertEqual(found[2].label, "conversations.json no. 3")
+        lines = [json.dumps(self.talks[0]), '{"mapping": {', "[" * 100_000 + "]" * 100_000, json.dumps(self.talks[1])]
+        found = self.read(self.file("\n".join(lines).encode() + b'\n{"a": "\xff"}'))
+        self.assertEqual(
+            [type(each) for each in found], [ImportedConversation, Skipped, Skipped, ImportedConversation, Skipped]
+        )
+
+    def test_a_file_that_ends_early_gives_what_came_before(self):
+        whole = json.dumps(self.talks).encode()
+        found = self.read(self.file(whole[:-40]))
+        self.assertEqual([each.source_id for each in found[:-1]], ["talk0", "talk1", "talk2"])
+        self.assertIn("cut off or not valid JSON; 3 entries", found[-1].reason)
+        [first, broken] = self.read(self.file(b"[" + json.dumps(self.talks[0]).encode() + b", nonsense]"))
+        self.assertIn("; 1 entries", broken.reason)
+
+    def test_a_damaged_or_locked_zip_says_so(self):
+        path = write_zip(self.folder / "export.zip", {"conversations.json": self.talks * 50})
+        data = bytearray(path.read_bytes())
+        with zipfile.ZipFile(path) as archive:
+            [entry] = archive.infolist()
+        data[entry.header_offset + 100] ^= 0xFF
+        [*_, broken] = self.read(self.file(bytes(data), "damaged.zip"))
+        self.assertIsInstance(broken, Broken)
+        locked = bytearray(path.read_bytes())
+        for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            locked[locked.index(mark) + flags] |= 1
+        [broken] = self.read(self.file(bytes(locked), "locked.zip"))
+        self.assertIn("encrypted", broken.reason)
+        with self.assertRaisesMessage(Unreadable, "no conversations.json"):
+            self.read(write_zip(self.folder / "other.zip", {"photos.json": []}))
+        with self.assertRaises(Unreadable):
+            self.read(self.folder / "missing.zip")
+        [broken] = self.read(self.file(bytes(path.read_bytes()[:200]), "cut.zip"))
+        self.assertIn("not valid JSON", broken.reason)
+
+    def test_a_bomb_costs_no_memory_and_hides_nothing_behind_it(self):
+        bombs = {
+            "conversations-000.json": b"[" * 30_000_000,
+            "conversations-001.json": b'[{"title": "' + b"x" * 30_000_000 + b'"}]',
+            "conversations-002.json": b'[{"mapping": '
+            + b"[" * 500
+            + b"]" * 500
+            + b"}, "
+            + json.dumps(self.talks[0]).encode()
+            + b"]",
+            "conversations-003.json": b'{"mapping": {"'
+            + b"x" * 30_000_000
+            + b'": 1}}\n'
+            + json.dumps(self.talks[1]).encode(),
+            "conversations-004.json": b'[{"mapping": ['
+            + b"{}, " * 1_000_000
+            + b"1]}, "
+            + json.dumps(self.talks[2]).encode()
+            + b"]",
+            "conversations-005.json": b" " * 30_000_000,
+        }
+        path = write_zip(self.folder / "export.zip", bombs)
+        del bombs
+        # In a process of its own: only that one's memory is the importer's.
+        done = subprocess.run(
+            [sys.executable, "-c", READ, str(path), str(LARGEST)], capture_output=True, text=True, check=True
+        )
+        [found, kilobytes] = json.loads(done.stdout)
+        kinds = [kind for kind, _ in found]
+        talk, skipped, broken = "ImportedConversation", "Skipped", "Broken"
+        self.assertEqual(kinds, [broken, broken, skipped, talk, skipped, talk, skipped, talk, broken])
+        self.assertIn("nested", found[2][1])
+        self.assertIn("LIMIT_IMPORT_BYTES", found[6][1])
+        self.assertLess(kilobytes, 60 << 10)
