@@ -115,6 +115,7 @@ def _node(message: Message, parent: str) -> dict[str, Any]:
             "position": message.position,
             "status": message.status,
             "model": message.model,
+            "upstream": message.upstream,
             "finish_reason": message.finish_reason,
             "usage": message.usage,
             "parts": message.parts,

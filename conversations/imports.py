@@ -219,6 +219,7 @@ class _Rows:
             parts=parts,
             author=storable_text(given.author, NAME_CHARS),
             model=storable_text(given.model, NAME_CHARS),
+            upstream=storable_text(given.upstream, 100),
             status=status,
             finish_reason=storable_text(given.finish_reason, 40),
             usage=storable_json(dict(given.usage)) if given.usage else None,

@@ -105,6 +105,7 @@ def _message(name: str, said: Mapping[str, Any], own: Mapping[str, Any], default
         created_at=moment(said.get("create_time")),
         author=text(author.get("name")),
         model=text(own.get("model")) if own else model,
+        upstream=text(own.get("upstream")),
         status=text(own.get("status")) if own else _status(said, finish),
         finish_reason=text(own.get("finish_reason")) if own else FINISH_REASONS.get(finish, ""),
         parts=own.get("parts") if isinstance(own.get("parts"), dict) else None,

@@ -23,6 +23,7 @@ class ImportedMessage:
     created_at: dt.datetime | None = None
     author: str = ""
     model: str = ""
+    upstream: str = ""
     status: str = "complete"
     finish_reason: str = ""
     parts: Mapping[str, Any] | None = None

@@ -138,6 +138,7 @@ class ChatGPTTest(SimpleTestCase):
 
     def test_times_may_be_missing_or_mad(self):
         self.assertIsNone(moment(None))
+        mad: Any
         for mad in (
             True,
             0,

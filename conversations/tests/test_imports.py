@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from django.core.management import CommandError, call_command
+from django.db.models import Model
 from django.test import TestCase, override_settings
 from django.utils import timezone
 
@@ -39,6 +40,14 @@ def bring_in(owner: User, entries: Iterable[Any]) -> Tally:
     return total
 
 
+# Whatever else a model has, or ever gets, has to survive a round trip.
+OF_THE_ROW = {"id", "owner", "conversation", "parent", "head", "position", "next_position", "digest", "source_id"}
+
+
+def fields_of(row: Model) -> dict[str, Any]:
+    return {each.name: each.value_from_object(row) for each in row._meta.fields if each.name not in OF_THE_ROW}
+
+
 def snapshot(owner: User) -> dict[str, Any]:
     """Return all that an account's conversations hold, with names in place of ids."""
     found = {}
@@ -46,13 +55,9 @@ def snapshot(owner: User) -> dict[str, Any]:
         messages = list(Message.objects.of(row.pk).oldest_first())
         names = {message.pk: message.source_id or str(message.pk) for message in messages}
         found[row.source_id or str(row.pk)] = {
-            "about": (row.title, row.end_user, row.metadata, row.created_at, row.updated_at, row.archived_at),
+            **fields_of(row),
             "head": names.get(row.head_id),
-            "messages": [
-                (names[each.pk], names.get(each.parent_id), each.role, each.content, each.parts, each.author)
-                + (each.model, each.status, each.finish_reason, each.usage, each.created_at)
-                for each in messages
-            ],
+            "messages": [(names[each.pk], names.get(each.parent_id), fields_of(each)) for each in messages],
         }
     return found
 
@@ -76,6 +81,7 @@ def lived_in(owner: User) -> Conversation:
     cut = append_message(conversation=talk, role="assistant", content="Because", model="gpt-y", parent_id=edited.pk)
     Message.objects.filter(pk=cut.pk).update(
         status=Message.Status.CANCELLED,
+        upstream="local",
         finish_reason="length",
         usage={"prompt_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 1}},
         created_at=dt.datetime(2001, 2, 3, 4, 5, 6, 789012, dt.UTC),
