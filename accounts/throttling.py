@@ -20,12 +20,21 @@ COUNT_SQL = (
     f'"count" = CASE WHEN {_TABLE}."window" = excluded."window" THEN {_TABLE}."count" + excluded."count" '
     f'ELSE excluded."count" END, "window" = excluded."window" RETURNING "count"'
 )
+GIVE_BACK_SQL = (
+    f'UPDATE {_TABLE} SET "count" = "count" - %s '  # noqa: S608  no input in the text
+    f'WHERE "key" = %s AND "window" = %s AND "count" >= %s'
+)
 
 
 def count(cursor: Any, key: str, *, amount: int = 1, clock: Callable[[], float] = time.time) -> int:
     """Add `amount` to the counter of `key` in the current minute and return its new value."""
     cursor.execute(COUNT_SQL, [key[:100], int(clock()) // WINDOW, amount])
     return cursor.fetchone()[0]
+
+
+def give_back(cursor: Any, key: str, *, amount: int, clock: Callable[[], float] = time.time) -> None:
+    """Take `amount` off the counter of `key` again: what was counted beforehand did not happen."""
+    cursor.execute(GIVE_BACK_SQL, [amount, key[:100], int(clock()) // WINDOW, amount])
 
 
 def seconds_left(clock: Callable[[], float] = time.time) -> int:

@@ -81,6 +81,7 @@ def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | 
             )
         except Refused as refusal:
             results[index] = refusal
+    admission.close()
     _write(cursor, rows)
     return results  # type: ignore[return-value]
 

@@ -1,7 +1,9 @@
 """Who may start how many runs: counted in the accept transaction, exact across processes.
 
-The counter row of each caller is written first, in key order. That row's lock makes accepts of one
-caller wait for each other, so that the count of live runs that follows cannot be outdated.
+The counter row of each caller is written first, in key order; then, in order too, the addresses are
+locked. Accepts of one caller or address wait for each other, so that the count of live runs that
+follows cannot be outdated. What is refused in the end does not count: whoever is told to come again
+in a second may do so all minute long.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.db import connection
 
 from accounts import throttling
 from completions.exceptions import TooManyRuns
@@ -28,18 +31,18 @@ class Admission:
         self._cursor = cursor
         self._started: dict[str, int] = {}
         self._live: dict[tuple[str, Any], int] = {}
-        counted = Counter(_rate_key(ask) for ask in asks)
-        for rate_key in sorted(counted):
-            self._started[rate_key] = throttling.count(cursor, rate_key, amount=counted[rate_key])
-        self._left = counted
+        self._refused = Counter(_rate_key(ask) for ask in asks)  # until they are admitted
+        for rate_key, amount in sorted(self._refused.items()):
+            self._started[rate_key] = throttling.count(cursor, rate_key, amount=amount) - amount
+        if settings.LIMIT_RUNS_PER_IP and connection.vendor == "postgresql":  # SQLite's writer is alone anyway
+            for address in sorted({ask.principal.address for ask in asks} - {""}):
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"runs of {address}"])
 
     def check(self, ask: Ask) -> int:
         """Admit one more run, or raise TooManyRuns; returns how many its caller started in this minute."""
         who = ask.principal
         rate_key = _rate_key(ask)
-        # The batch was counted at once; this is the place of `ask` in it.
-        self._left[rate_key] -= 1
-        place = self._started[rate_key] - self._left[rate_key]
+        place = self._started[rate_key] + 1
         guest = who.is_guest
         rate = settings.LIMIT_GUEST_RUN_STARTS_PER_MINUTE if guest else settings.LIMIT_RUN_STARTS_PER_MINUTE
         if rate and place > rate:
@@ -54,9 +57,17 @@ class Admission:
 
     def admitted(self, ask: Ask) -> None:
         """Count a run that the batch is about to insert."""
+        self._started[_rate_key(ask)] += 1
+        self._refused[_rate_key(ask)] -= 1
         for entry in (("user_id", key(ask.principal.user_id)), ("address", ask.principal.address[:45])):
             if entry in self._live:
                 self._live[entry] += 1
+
+    def close(self) -> None:
+        """Give back what was counted for questions that start no run."""
+        for rate_key, amount in sorted(self._refused.items()):
+            if amount:
+                throttling.give_back(self._cursor, rate_key, amount=amount)
 
     def _running(self, column: str, value: Any) -> int:
         if (column, value) not in self._live:
