@@ -249,6 +249,8 @@ DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=30)
 FLUSH_SECONDS = env.float("FLUSH_SECONDS", default=0.025)
 # A stream resumes from its pieces for this long, afterwards from the text of the message.
 CHUNK_HOURS = env.float("CHUNK_HOURS", default=24)
+# How long the same Idempotency-Key means the same request.
+IDEMPOTENCY_DAYS = env.float("IDEMPOTENCY_DAYS", default=7)
 SSE_HEARTBEAT_SECONDS = env.float("SSE_HEARTBEAT_SECONDS", default=15)
 
 # --- Wire documentation --------------------------------------------------------------------------

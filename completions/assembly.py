@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from completions.types import Wire
 
+WHOLE = "chat.completion"
 # Said once, not piece by piece.
 _WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expires_at"})
 
@@ -45,6 +46,26 @@ def parts_of_message(message: Wire) -> dict[str, Any] | None:
     """Return what a whole answer message has beyond role and text, empty fields left out."""
     parts = {name: value for name, value in message.items() if name not in ("role", "content") and value}
     return parts or None
+
+
+def whole_choice(message: Wire, finish_reason: str) -> dict[str, Any]:
+    """Return the choice of a whole answer, as OpenAI writes it, from a stored message."""
+    said = {"role": "assistant", "content": "", "refusal": None, **message}
+    if not said["content"] and (said.get("tool_calls") or said["refusal"]):
+        said["content"] = None
+    return {"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason or "stop"}
+
+
+def says_more(choices: Sequence[Any], stored: Wire) -> bool:
+    """Whether an upstream's choices hold anything that the one rebuilt from the `stored` message would not."""
+    return len(choices) != 1 or _telling(choices[0]) != _telling(stored)
+
+
+def _telling(choice: Wire) -> tuple[dict[str, Any], dict[str, Any]]:
+    said = choice.get("message") or {}
+    message = {name: value for name, value in said.items() if value or name == "content" or value in (0, False)}
+    rest = {name: value for name, value in choice.items() if name not in ("message", "index") and value is not None}
+    return message, rest
 
 
 def _tidy(choice: dict[str, Any], *, without: tuple[str, ...]) -> dict[str, Any]:

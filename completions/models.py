@@ -91,7 +91,10 @@ class Chunk(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """A client's name for a request: the same key and body is the same run, never a second bill."""
+    """A client's name for a request: the same key and body is the same run, never a second bill.
+
+    Forgotten after IDEMPOTENCY_DAYS, or with the run: there is none without one.
+    """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
@@ -101,3 +104,5 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_unique")]
+        # What is old enough to be forgotten.
+        indexes = [models.Index(fields=["created_at"], name="idempotency_key_created")]

@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from accounts.database import in_database_thread
+from completions.assembly import WHOLE
 from completions.cursors import Cursor
 from completions.hints import hints
 from completions.live import LIVE, LiveRun
 from completions.models import Chunk, Run
-from completions.types import QUIET, Delta, Ended, Opened, Quiet, ReaderEvent, Resync, merge
+from completions.types import QUIET, Delta, Ended, Opened, Quiet, ReaderEvent, Resync, Wire, merge
 
+NOT_KEPT = "This request was answered, and nothing of it was to be stored: its answer cannot be given again."
 POLL_SECONDS = (0.1, 0.25, 0.5, 1.0)
 
 
@@ -121,6 +123,8 @@ def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
     over = run.state != Run.State.RUNNING
     opened = Opened(run.envelope) if run.envelope is not None else (Opened() if over else None)
     ended = ended_of(run) if over else None
+    if ended is not None and ended.error_code == "answer_not_kept":
+        opened = None  # or it would look as if an answer began
     resync = None
     if first and seq and not _continues(run_id, seq, end):
         resync, pieces = _from_text(run, seq, end)
@@ -150,6 +154,9 @@ def _from_text(run: Run, seq: int, end: int) -> tuple[Resync | None, list[Delta]
 def ended_of(run: Run) -> Ended:
     """Return the terminal event of a run that is over."""
     content = run.message.content if run.message is not None else ""
+    if run.message is None and run.state == Run.State.COMPLETE:
+        # Asked not to be stored, and asked for again: an empty answer would be a lie.
+        return Ended("failed", error_code="answer_not_kept", error_message=NOT_KEPT, http_status=409)
     return Ended(
         run.state,
         finish_reason=run.finish_reason or None,
@@ -157,9 +164,15 @@ def ended_of(run: Run) -> Ended:
         error_code=run.error_code,
         error_message=run.error_message,
         http_status=run.http_status,
-        wire=tuple(run.closing or ()),
+        wire=() if whole_choices(run) else tuple(run.closing or ()),
         end=len(content),
     )
+
+
+def whole_choices(run: Run) -> list[Wire] | None:
+    """Return the choices of an answer that was not streamed, where its message alone would lose some of them."""
+    closing = run.closing or ()
+    return next((wire["choices"] for wire in closing if wire.get("object") == WHOLE), None)
 
 
 async def wait_for_end(run_id: uuid.UUID) -> Ended:

@@ -9,7 +9,7 @@ import time
 from django.conf import settings
 from django.db import connection
 
-from completions.services import prune_chunks, reap
+from completions.services import prune_chunks, prune_keys, reap
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ def _sweep_forever() -> None:
             reap()
             if time.monotonic() - pruned_at > PRUNE_SECONDS:
                 prune_chunks()
+                prune_keys()
                 pruned_at = time.monotonic()
         except Exception as error:
             logger.warning("reaper: %s, trying again", type(error).__name__)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.database import in_database_thread
 from completions import providers
 from completions.asks import Accepted
-from completions.assembly import Assembly, parts_of_message
+from completions.assembly import WHOLE, Assembly, parts_of_message, says_more, whole_choice
 from completions.context import budget_for, fit
 from completions.exceptions import (
     CompletionError,
@@ -145,7 +145,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             error_message=outcome.error_message,
             http_status=outcome.http_status,
             retry_after=error.retry_after if error else None,
-            wire=outcome.closing,
+            wire=outcome.closing if response is None else (),
             response=response,
             end=len(outcome.content),
             param=error.param if error else None,
@@ -167,6 +167,10 @@ def _outcome(live: LiveRun, assembly: Assembly, response: Wire | None, error: Co
         content, parts, siblings, finish_reason = _read_response(response)
         usage = response.get("usage")
         envelope = {name: value for name, value in response.items() if name not in ("choices", "usage")}
+        choices = response.get("choices") or ()
+        rebuilt = whole_choice({"content": content, **(parts or {})}, finish_reason)
+        if accepted.ask.store and says_more(choices, rebuilt):
+            closing = ({"object": WHOLE, "choices": choices},)
     elif live.closed is not None:
         finish_reason, usage, closing = live.closed.finish_reason, live.closed.usage, live.closed.wire
     if error is not None:

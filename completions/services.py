@@ -20,7 +20,7 @@ from completions.exceptions import ShuttingDown, TooManyRuns
 from completions.hints import hints
 from completions.journal import journal
 from completions.live import LIVE
-from completions.models import Chunk, Run
+from completions.models import Chunk, IdempotencyKey, Run
 from completions.statements import read_key, table
 from completions.worker import database_clock, is_certainly_dead
 from conversations import digests
@@ -108,6 +108,16 @@ def prune_chunks() -> int:
     # Few at a time: a long delete would keep the writers of a file waiting.
     while batch := list(old[:100]):
         dropped += Chunk.objects.filter(run_id__in=batch).delete()[0]
+    return dropped
+
+
+def prune_keys() -> int:
+    """Forget the Idempotency-Keys first used IDEMPOTENCY_DAYS ago; returns how many."""
+    before = timezone.now() - dt.timedelta(days=settings.IDEMPOTENCY_DAYS)
+    old = IdempotencyKey.objects.filter(created_at__lt=before).values_list("pk", flat=True)
+    dropped = 0
+    while batch := list(old[:500]):
+        dropped += IdempotencyKey.objects.filter(pk__in=batch).delete()[0]
     return dropped
 
 

@@ -1,4 +1,4 @@
-"""The Idempotency-Key header: the same key and request is the same run."""
+"""The Idempotency-Key header, or `client_message_id` in a body: the same key and request is the same run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,40 @@ import json
 import re
 from typing import Any
 
+from django.http import HttpRequest
+from rest_framework import serializers
+
 from chatservice.dialects.problems import BadRequest
 
 PATTERN = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
+KEY = {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"}
+
+
+def client_message_id_field() -> serializers.RegexField:
+    return serializers.RegexField(
+        KEY["pattern"],
+        required=False,
+        allow_null=True,
+        trim_whitespace=False,
+        help_text="the same as Idempotency-Key, where headers are awkward",
+    )
+
+
+def key_of(request: HttpRequest, client_message_id: str | None = None) -> str:
+    """Return the key of a request: its header's, or what its body calls the message; raises BadRequest."""
+    header = request.headers.get("idempotency-key")
+    return idempotency_key(client_message_id if header is None else header)
+
+
+def route_of(request: HttpRequest) -> str:
+    """Return method and address; the closing slash, with or without which every route answers, is none of it."""
+    return f"{request.method} {request.path_info.rstrip('/')}"
+
 
 def idempotency_key(value: str | None) -> str:
     """Return the key, or the empty text when there is none; raises BadRequest."""
-    if not value:
+    if value is None:
         return ""
     if PATTERN.match(value) is None:
         raise BadRequest("An Idempotency-Key is 1 to 255 visible ASCII characters.", code="invalid_idempotency_key")

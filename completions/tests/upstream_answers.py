@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 from completions.tests.upstream_wire import FOREVER, USAGE, WORDS, Connection, chunk, fault, seconds, whole
 
@@ -192,3 +193,14 @@ async def sse_200(c: Connection) -> None:
     await c.open()
     await c.words()
     await c.close()
+
+
+@fault
+async def rich_json(c: Connection) -> None:
+    """Two choices with log probabilities, in one piece."""
+    answer = whole()
+    scored: list[dict[str, Any]] = [{"token": word, "logprob": -0.1, "bytes": None, "top_logprobs": []} for word in WORDS]
+    choices = [
+        {**answer["choices"][0], "index": index, "logprobs": {"content": scored, "refusal": None}} for index in (0, 1)
+    ]
+    await c.json(200, {**answer, "choices": choices})

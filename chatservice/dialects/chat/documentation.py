@@ -16,7 +16,7 @@ DESCRIPTIONS = {
     409: "The conversation is busy",
     413: "The body is too large",
     415: "The body is not JSON",
-    422: "The limit of this account or conversation is reached",
+    422: "A limit of this account or conversation is reached, or the key belongs to another request",
     429: "Too many answers at once, or a minute",
     500: "The service failed",
     502: "The model's server failed before it said anything",

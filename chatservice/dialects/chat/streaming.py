@@ -18,6 +18,7 @@ from chatservice.dialects.chat.errors import render
 from chatservice.dialects.chat.stream import TokenStream
 from chatservice.dialects.chat.views import ChatView, refuse_speculation
 from chatservice.dialects.endings import problem_of_end
+from chatservice.dialects.idempotency import KEY, fingerprint, key_of, route_of
 from chatservice.dialects.problems import BadRequest
 from completions import sse
 from completions.answering import answer
@@ -56,12 +57,14 @@ class StreamView(ChatView):
             CONVERSATION_ID,
             OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="continue after this frame"),
             OpenApiParameter("after", str, description="the same as Last-Event-ID, for clients that cannot set it"),
+            OpenApiParameter("Idempotency-Key", KEY, OpenApiParameter.HEADER, description="the same key, the same run"),
+            OpenApiParameter("client_message_id", KEY, description="the same as Idempotency-Key, for EventSource"),
             OpenApiParameter("model", MODEL, description="which model answers; the configured one by default"),
         ],
         responses={
             **EVENTS,
             204: None,
-            **errors(400, 401, 403, 404, 409, 502, 503, 504),
+            **errors(400, 401, 403, 404, 409, 422, 502, 503, 504),
         },
     )
     async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponseBase:
@@ -69,6 +72,7 @@ class StreamView(ChatView):
         cursor_text = request.headers.get("last-event-id") or request.GET.get("after")
         cursor = Cursor.parse(cursor_text) if cursor_text else None
         model = _model(request)
+        key = key_of(request, request.GET.get("client_message_id"))
         reading = await in_database_thread(_find, principal, conversation_id, cursor)
         if reading.done:
             return HttpResponse(status=204)
@@ -81,6 +85,8 @@ class StreamView(ChatView):
                     model=model,
                     upstream=upstream_for(model),
                     conversation_id=reading.conversation_id,
+                    idempotency_key=key,
+                    fingerprint=fingerprint("chat", route_of(request), model) if key else "",
                 )
                 # What broke off is not asked again behind the reader's back: EventSource repeats by itself.
                 answering = await answer(ask, follow_any=True, again=False)

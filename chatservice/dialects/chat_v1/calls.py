@@ -11,14 +11,14 @@ from django.http import Http404, HttpRequest
 from rest_framework.serializers import Serializer
 
 from accounts.principal import Principal
-from chatservice.dialects.idempotency import fingerprint, idempotency_key
+from chatservice.dialects.idempotency import fingerprint, key_of, route_of
 from chatservice.dialects.json_body import read_object
 from completions.asks import HEAD, Ask
 from completions.services import upstream_for
 from conversations.models import Message
 
 S = TypeVar("S", bound=Serializer)
-OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata"})
+OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", "client_message_id"})
 
 
 def identifier(text: str) -> uuid.UUID:
@@ -69,13 +69,13 @@ def _ask(request: HttpRequest, principal: Principal, given: Mapping[str, Any], *
     model = given.get("model") or "default"
     if model == "default":
         model = settings.DEFAULT_MODEL
-    key = idempotency_key(request.headers.get("idempotency-key"))
+    key = key_of(request, given.get("client_message_id"))
     return Ask(
         principal=principal,
         model=model,
         upstream=upstream_for(model),
         parameters={name: value for name, value in given.items() if name not in OURS and value is not None},
         idempotency_key=key,
-        fingerprint=fingerprint("chat_v1", request.path_info, dict(given)) if key else "",
+        fingerprint=fingerprint("chat_v1", route_of(request), dict(given)) if key else "",
         **fields,
     )

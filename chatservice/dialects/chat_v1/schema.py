@@ -13,6 +13,7 @@ from chatservice.dialects.chat_v1.serializers import (
     ConversationSerializer,
     MessageSerializer,
 )
+from chatservice.dialects.idempotency import KEY
 
 
 def _enveloped(name: str, data: Any) -> Any:
@@ -56,7 +57,7 @@ DESCRIPTIONS = {
 }
 ARCHIVED = OpenApiParameter("archived", str, enum=["false", "true", "all"], default="false")
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and request is the same answer"
+    "Idempotency-Key", KEY, OpenApiParameter.HEADER, description="The same key and request is the same answer"
 )
 ON_DISCONNECT = OpenApiParameter(
     "X-On-Disconnect", str, OpenApiParameter.HEADER, enum=["cancel"], description="Stop when this client leaves"

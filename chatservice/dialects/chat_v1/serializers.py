@@ -8,6 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
+from chatservice.dialects.idempotency import client_message_id_field
 from conversations.models import Conversation, Look, Message
 
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
@@ -101,6 +102,7 @@ class GenerationSerializer(serializers.Serializer):
     max_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
     max_completion_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
     seed = Integer(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1)
+    client_message_id = client_message_id_field()
     stop = serializers.JSONField(required=False, allow_null=True, help_text="a text, or up to four of them")
 
     def validate_stop(self, stop: Any) -> Any:

@@ -28,7 +28,7 @@ CHECKS: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
 OURS = ("model", "messages", "stream")
 
 
-def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str) -> Ask:
+def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str | None) -> Ask:
     """Return the question in a request body; raises BadRequest naming the parameter."""
     model = body.get("model", settings.DEFAULT_MODEL)
     if not isinstance(model, str) or not model or len(model) > 200:

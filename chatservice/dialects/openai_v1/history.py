@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from chatservice.dialects.openai_v1.stream import completion_id
+from completions.assembly import whole_choice
 from completions.models import Run
+from completions.readers import whole_choices
 from completions.types import Wire
 
 
 def stored_response(run_id: uuid.UUID) -> Wire:
     """Return the chat completion object of a finished run, from what the database holds of it."""
     run = Run.objects.select_related("message").get(pk=run_id)
-    message: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None}
-    if run.message is not None:
-        message |= run.message.as_wire()
+    message = run.message.as_wire() if run.message is not None else {}
     return {
         "id": completion_id(run.pk),
         "created": int(run.created_at.timestamp()),
         "model": run.model,
         **(run.envelope or {}),
         "object": "chat.completion",
-        "choices": [{"index": 0, "message": message, "finish_reason": run.finish_reason or "stop", "logprobs": None}],
+        "choices": whole_choices(run) or [whole_choice(message, run.finish_reason)],
         **({"usage": run.usage} if run.usage else {}),
     }

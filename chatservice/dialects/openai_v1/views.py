@@ -15,6 +15,7 @@ from accounts.authentication import SloppyKeyAuthentication
 from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response, problem_response
+from chatservice.dialects.idempotency import KEY
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.calls import ask_from
@@ -65,7 +66,7 @@ class ChatCompletionsView(OpenAIView):
         operation_id="create_chat_completion",
         summary="Answer a list of messages, streamed or not",
         request=serializers.ChatCompletionRequest,
-        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
+        parameters=[OpenApiParameter("Idempotency-Key", KEY, OpenApiParameter.HEADER)],
         responses={
             (200, "application/json"): serializers.ChatCompletion,
             (200, "text/event-stream"): serializers.StreamEvent,
@@ -78,7 +79,7 @@ class ChatCompletionsView(OpenAIView):
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponseBase:
         body = read_object(request)
-        ask = ask_from(body, principal=principal, idempotency=request.headers.get("idempotency-key", ""))
+        ask = ask_from(body, principal=principal, idempotency=request.headers.get("idempotency-key"))
         release = take_stream_slot(principal) if ask.stream else None
         try:
             accepted = await services.ask(ask)

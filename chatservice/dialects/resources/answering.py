@@ -12,7 +12,7 @@ from drf_spectacular.utils import extend_schema
 from accounts.database import in_database_thread
 from accounts.guests import owner_for
 from accounts.principal import Principal
-from chatservice.dialects.idempotency import fingerprint, idempotency_key
+from chatservice.dialects.idempotency import fingerprint, key_of
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
@@ -41,7 +41,7 @@ def ask_of(request: HttpRequest, principal: Principal, sent: dict[str, Any], *, 
     """Return the question in a validated body; `place` is what tells this request's address apart."""
     model = sent.get("model") or "default"
     model = settings.DEFAULT_MODEL if model == "default" else model
-    key = idempotency_key(request.headers.get("idempotency-key"))
+    key = key_of(request, sent.get("client_message_id"))
     return Ask(
         principal=principal,
         model=model,

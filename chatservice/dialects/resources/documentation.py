@@ -6,6 +6,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
+from chatservice.dialects.idempotency import KEY
 from chatservice.dialects.resources.serializers import ResourceError, StreamEvent
 
 DESCRIPTIONS = {
@@ -35,7 +36,7 @@ NUMBER = OpenApiParameter("number", str, OpenApiParameter.PATH, description="the
 NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="the account's username or id")
 RUN_ID = OpenApiParameter("run_id", str, OpenApiParameter.PATH, description="as in X-Run-Id")
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="the same key is the same answer, billed once"
+    "Idempotency-Key", KEY, OpenApiParameter.HEADER, description="the same key is the same answer, billed once"
 )
 EVENT = '{"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":"Hello"}}]}'
 LAST = '{"choices":[{"finish_reason":"stop","index":0,"delta":{"role":"assistant","content":""}}]}'

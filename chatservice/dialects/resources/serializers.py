@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from accounts.models import User
 from accounts.services import MAX_PASSWORD
+from chatservice.dialects.idempotency import client_message_id_field
 from conversations.models import Conversation
 
 MASK = "********"
@@ -202,6 +203,7 @@ class MessageChange(serializers.Serializer):
 class CompleteRequest(serializers.Serializer):
     stream = Boolean(default=False)
     model = model_field()
+    client_message_id = client_message_id_field()
 
 
 class Choice(serializers.Serializer):
@@ -218,6 +220,7 @@ class StartRequest(serializers.Serializer):
     user_id = Name(max_length=200, allow_blank=True, default="", help_text="any text")
     message = said_field()
     model = model_field()
+    client_message_id = client_message_id_field()
 
 
 class Started(serializers.Serializer):
@@ -228,6 +231,7 @@ class Started(serializers.Serializer):
 class SendRequest(serializers.Serializer):
     message = said_field()
     model = model_field()
+    client_message_id = client_message_id_field()
 
 
 class Reply(serializers.Serializer):

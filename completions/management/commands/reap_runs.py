@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import BaseCommand
 
-from completions.services import prune_chunks, reap
+from completions.services import prune_chunks, prune_keys, reap
 
 
 class Command(BaseCommand):
@@ -13,3 +13,4 @@ class Command(BaseCommand):
     def handle(self, *args, **options):
         self.stdout.write(f"{reap()} runs marked interrupted")
         self.stdout.write(f"{prune_chunks()} stored pieces dropped")
+        self.stdout.write(f"{prune_keys()} idempotency keys forgotten")

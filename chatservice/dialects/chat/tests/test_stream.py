@@ -7,7 +7,7 @@ import threading
 import httpx2
 
 from chatservice.dialects.chat.tests.chatting import ask, read, read_until, start, text_of
-from chatservice.testing import ServiceTestCase, running_service, wait_until
+from chatservice.testing import ServiceTestCase, running_service, sse_events, wait_until
 from conversations.models import Message
 
 SLOW = "fake/slow:20ms:40"
@@ -40,6 +40,22 @@ class StreamTest(ServiceTestCase):
             response = self.alice.http.get(f"{path}/stream", headers=headers)
             self.assertEqual((response.status_code, response.content), (204, b""))
         self.assertEqual(self.answers_in(path), 1)
+
+    def test_the_same_message_id_is_the_same_answer_whatever_was_said_since(self):
+        path = start(self.alice.http)
+        before = len(self.upstream.posts)
+        asked = {"model": "fake/ok", "client_message_id": "m-1"}
+        first = self.alice.http.get(f"{path}/stream", params=asked)
+        ask(self.alice.http, path, "And now?")
+        again = self.alice.http.get(f"{path}/stream", params=asked)
+        self.assertEqual((again.status_code, again.headers["x-run-id"]), (200, first.headers["x-run-id"]))
+        self.assertEqual(text_of(sse_events(again.text)), text_of(sse_events(first.text)))
+        self.assertEqual(len(self.upstream.posts), before + 1)
+        other = self.alice.http.get(f"{path}/stream", params={**asked, "model": "fake/tools"})
+        self.assertEqual((other.status_code, other.json()["error"]["code"]), (422, "idempotency_mismatch"))
+        for key in ("", "a b", "x" * 256):
+            refused = self.alice.http.get(f"{path}/stream", params={"client_message_id": key})
+            self.assertEqual((refused.status_code, refused.json()["error"]["code"]), (400, "invalid_idempotency_key"))
 
     def test_an_empty_conversation_gets_204(self):
         self.assertEqual(self.alice.http.get(f"{start(self.alice.http, '')}/stream").status_code, 204)

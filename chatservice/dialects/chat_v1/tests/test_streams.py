@@ -89,6 +89,16 @@ class StreamsTest(ServiceTestCase):
         self.assertEqual(said(first.text), said(second.text))
         self.assertEqual(Run.objects.filter(user=self.alice.user).count(), 1)
 
+    def test_a_message_id_in_the_body_is_a_key_and_belongs_to_one_route(self):
+        body = {"content": "Go on", "model": "fake/ok", "client_message_id": "m-1"}
+        whole = f"{BASE}/conversations/stream"
+        first, second = (self.alice.http.post(where, json=body) for where in (whole, f"{whole}/"))
+        self.assertEqual(first.headers["x-run-id"], second.headers["x-run-id"])
+        self.assertNotIn("client_message_id", self.upstream.posts[-1].body)
+        conversation = first.headers["x-conversation-id"]
+        other = self.alice.http.post(f"{BASE}/conversations/{conversation}/messages", json=body)
+        self.assertEqual((other.status_code, other.json()["error"]["code"]), (422, "idempotency_mismatch"))
+
     def test_a_client_that_asked_for_it_stops_the_answer_by_leaving(self):
         body = {"content": "Go on", "model": "fake/slow:20ms:1000"}
         headers = {"X-On-Disconnect": "cancel"}

@@ -34,6 +34,16 @@ class AnswersTest(ServiceTestCase):
     def answers_in(self, path: str) -> int:
         return Message.objects.of(path.rsplit("/", 1)[1]).answers().count()
 
+    def test_a_message_id_in_the_body_is_a_key(self):
+        body = {"message": "Once", "model": "fake/ok", "client_message_id": "m-1"}
+        first, second = (self.alice.http.post("/conversations/start", json=body) for _ in range(2))
+        self.assertEqual(first.json(), second.json())
+        path = f"/conversations/{first.json()['conversation_id']}"
+        for send in (f"{path}/message", f"{path}/messages:complete"):
+            refused = self.alice.http.post(send, json={**body, "message": "Twice"})
+            self.assertEqual((refused.status_code, refused.json()["error"]["code"]), (422, "idempotency_mismatch"))
+        self.assertEqual(self.answers_in(path), 1)
+
     def test_nothing_to_answer_is_a_conflict(self):
         empty = f"/conversations/{self.alice.http.post('/conversations', json={}).json()['id']}"
         answered = self.conversation("Once")
