@@ -199,7 +199,8 @@ async def sse_200(c: Connection) -> None:
 async def rich_json(c: Connection) -> None:
     """Two choices with log probabilities, in one piece."""
     answer = whole()
-    scored: list[dict[str, Any]] = [{"token": word, "logprob": -0.1, "bytes": None, "top_logprobs": []} for word in WORDS]
+    score: dict[str, Any] = {"logprob": -0.1, "bytes": None, "top_logprobs": []}
+    scored = [{"token": word, **score} for word in WORDS]
     choices = [
         {**answer["choices"][0], "index": index, "logprobs": {"content": scored, "refusal": None}} for index in (0, 1)
     ]
