@@ -46,7 +46,7 @@ class Generation:
         return {name: value for name, value in given.items() if value is not None}
 
 
-@strawberry.type(description="What a model said to a question, once it is stored.")
+@strawberry.type(description="What a model says to a question; the question is stored.")
 class Answer:
     run_id: ID
     place: strawberry.Private[Accepted]
@@ -124,6 +124,13 @@ async def whole(info: Info, question: Ask) -> Answer:
     if accepted.message_id is not None and await context_of(info).loaders.message.load(accepted.message_id) is None:
         deleted = Ended("cancelled", error_code="deleted", error_message="The conversation was deleted.")
         raise AnswerFailed(problem_of_end(deleted), {})
+    return Answer(run_id=ID(str(accepted.run_id)), place=accepted)
+
+
+async def begun(info: Info, question: Ask) -> Answer:
+    """Ask, and wait only until the question is stored."""
+    accepted = await services.ask(question)
+    context_of(info).forget()
     return Answer(run_id=ID(str(accepted.run_id)), place=accepted)
 
 

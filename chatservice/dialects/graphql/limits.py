@@ -38,7 +38,7 @@ from chatservice.dialects.problems import BadRequest
 # What stands for no object of its own: the page it belongs to counts it.
 FREE = {"edges", "node", "pageInfo"}
 # What costs more than one row.
-WEIGHTS = {"search": 50, "__schema": 500, "__type": 100}
+WEIGHTS = {"search": 50, "html": 20, "models": 50, "__schema": 500, "__type": 100}
 INTROSPECTION_DEPTH = 16
 EXPANDED_FIELDS = 5_000
 INFINITE = 10**9
@@ -127,6 +127,8 @@ class Measure:
                 cost = self._items(node) * (1 + cost) + WEIGHTS.get(name, 0)
             elif name not in FREE:
                 cost += 1
+        elif kind is not None:
+            cost += WEIGHTS.get(name, 0)
         depth = 1 + inner.depth
         if name.startswith("__"):
             # Of the schema, not of the data; its lists in lists are bounded by a rule of graphql-core's.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeVar
 
 from strawberry.dataloader import DataLoader
@@ -17,10 +17,12 @@ from accounts.database import in_database_thread
 from accounts.principal import Principal
 from completions.models import Run
 from completions.services import runs_of
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, MessageQuerySet
+from conversations.rendering import render_markdown
 
 K = TypeVar("K")
 V = TypeVar("V")
+REMEMBERED_CHARS = 8_000
 
 
 class Leaf(NamedTuple):
@@ -47,6 +49,8 @@ class Loaders:
         self.message: DataLoader[uuid.UUID, Message | None] = loader(_messages)
         self.branch: DataLoader[Leaf, list[uuid.UUID]] = loader(_branches)
         self.versions: DataLoader[Place, list[Message]] = loader(_versions)
+        self.version_ids: DataLoader[Place, list[uuid.UUID]] = loader(_version_ids)
+        self.html: DataLoader[str, str] = loader(_rendered)
         self.run_of_message: DataLoader[uuid.UUID, Run | None] = loader(_runs_of_messages)
         self.active_run: DataLoader[uuid.UUID, Run | None] = loader(_active_runs)
 
@@ -80,17 +84,39 @@ def _path(parents: dict[uuid.UUID, uuid.UUID | None], leaf_id: uuid.UUID | None)
 
 def _versions(principal: Principal, keys: list[Place]) -> list[list[Message]]:
     found: dict[Place, list[Message]] = defaultdict(list)
-    mine = Message.objects.owned_by(principal)
-    parent_ids = {place.parent_id for place in keys if place.parent_id is not None}
-    rooted = {place.conversation_id for place in keys if place.parent_id is None}
-    rows: list[Message] = []
-    if parent_ids:
-        rows += mine.filter(parent_id__in=parent_ids).order_by("position")
-    if rooted:
-        rows += mine.filter(conversation_id__in=rooted, parent=None).order_by("position")
-    for row in rows:
-        found[Place(row.conversation_id, row.parent_id, row.role)].append(row)
+    for query in _queries_of_versions(principal, keys):
+        for row in query:
+            found[Place(row.conversation_id, row.parent_id, row.role)].append(row)
     return [found[place] for place in keys]
+
+
+def _version_ids(principal: Principal, keys: list[Place]) -> list[list[uuid.UUID]]:
+    """The same without what they say."""
+    found: dict[Place, list[uuid.UUID]] = defaultdict(list)
+    for query in _queries_of_versions(principal, keys):
+        for conversation_id, parent_id, role, pk in query.values_list("conversation_id", "parent_id", "role", "id"):
+            found[Place(conversation_id, parent_id, role)].append(pk)
+    return [found[place] for place in keys]
+
+
+def _queries_of_versions(principal: Principal, keys: list[Place]) -> Iterator[MessageQuerySet]:
+    mine = Message.objects.owned_by(principal).order_by("position")
+    if parent_ids := {place.parent_id for place in keys if place.parent_id is not None}:
+        yield mine.filter(parent_id__in=parent_ids)
+    if rooted := {place.conversation_id for place in keys if place.parent_id is None}:
+        yield mine.filter(conversation_id__in=rooted, parent=None)
+
+
+def _rendered(principal: Principal, keys: list[str]) -> list[str]:
+    return [(_remembered if len(text) <= REMEMBERED_CHARS else _html_of)(text) for text in keys]
+
+
+def _html_of(text: str) -> str:
+    return str.__str__(render_markdown(text))  # a plain one: encoders do not know Django's
+
+
+# What is opened once is opened again: the answer that was just read, the page before.
+_remembered = lru_cache(maxsize=512)(_html_of)
 
 
 def _runs_of_messages(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:

@@ -13,7 +13,7 @@ from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import identifier
-from chatservice.dialects.graphql.asking import Answer, Generation, ask, new_message, whole
+from chatservice.dialects.graphql.asking import Answer, Generation, ask, begun, new_message, whole
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.todos import TodoMutations
 from chatservice.dialects.graphql.types import Conversation, Message, Run
@@ -38,7 +38,8 @@ class Mutation(TodoMutations):
         return Conversation.of(row)
 
     @strawberry.mutation(
-        description="Say something, in a new conversation without `conversationId`, and wait for the whole answer. "
+        description="Say something, in a new conversation without `conversationId`, and wait for the whole answer, "
+        "unless `wait: false`: then it is being written, to be followed by its run. "
         "`parentId` is what it is said after: the shown branch unless said, null for a new beginning."
     )
     async def send_message(
@@ -51,6 +52,7 @@ class Mutation(TodoMutations):
         model: str | None = None,
         generation: Generation | None = None,
         idempotency_key: str | None = None,
+        wait: bool = True,
     ) -> Answer | None:
         question = new_message(
             principal_of(info),
@@ -62,9 +64,11 @@ class Mutation(TodoMutations):
             generation=generation,
             key=idempotency_key,
         )
-        return await whole(info, question)
+        return await (whole if wait else begun)(info, question)
 
-    @strawberry.mutation(description="Answer again: beside an answer, or to a message of the user's.")
+    @strawberry.mutation(
+        description="Answer again: beside an answer, or to a message of the user's. `wait: false` as in `sendMessage`."
+    )
     async def regenerate(
         self,
         info: Info,
@@ -72,6 +76,7 @@ class Mutation(TodoMutations):
         model: str | None = None,
         generation: Generation | None = None,
         idempotency_key: str | None = None,
+        wait: bool = True,
     ) -> Answer | None:
         principal = principal_of(info)
         message = await in_database_thread(_message, principal, message_id)
@@ -80,7 +85,8 @@ class Mutation(TodoMutations):
         if asked_id is None:
             raise BadRequest("There is no message to answer.", code="nothing_to_answer", status=409)
         place = {"conversation_id": message.conversation_id, "parent_id": asked_id}
-        return await whole(info, ask(principal, model, generation, idempotency_key, **place))
+        question = ask(principal, model, generation, idempotency_key, **place)
+        return await (whole if wait else begun)(info, question)
 
     @strawberry.mutation(description="Say something else in its place: another version, which is shown from now on.")
     async def edit_message(self, info: Info, id: ID, content: str) -> Message | None:

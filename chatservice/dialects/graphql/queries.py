@@ -6,6 +6,7 @@ import uuid
 from functools import partial
 
 import strawberry
+from django.conf import settings
 from strawberry import ID
 from strawberry.types import Info
 
@@ -33,6 +34,7 @@ from chatservice.dialects.graphql.types import (
     conversation_with,
     message_with,
 )
+from completions.providers import list_models
 from completions.services import runs_of
 from conversations import models as rows
 from search.queries import messages_saying
@@ -45,6 +47,14 @@ class Query:
     @strawberry.field
     def me(self, info: Info) -> Viewer:
         return Viewer.of(principal_of(info))
+
+    @strawberry.field(description="What can be said as `model`; anything else is passed on to the default upstream.")
+    async def models(self) -> list[str]:
+        return [model.id for model in await list_models()]
+
+    @strawberry.field(description="Who answers where no `model` is said.")
+    def default_model(self) -> str:
+        return str(settings.DEFAULT_MODEL)
 
     @strawberry.field(description="Your conversations, newest first. `archived: null` is all of them.")
     async def conversations(

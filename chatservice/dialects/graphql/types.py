@@ -80,6 +80,7 @@ class Message:
     finish_reason: str | None
     usage: JSON | None
     position: int
+    parent_id: ID | None
     created_at: dt.datetime
 
     @classmethod
@@ -96,8 +97,18 @@ class Message:
             finish_reason=row.finish_reason or None,
             usage=row.usage,
             position=row.position,
+            parent_id=ID(str(row.parent_id)) if row.parent_id else None,
             created_at=row.created_at,
         )
+
+    @strawberry.field(description="`content`, which is Markdown, as HTML that is safe to show: no scripts, no images.")
+    async def html(self, info: Info) -> str:
+        return await loaders_of(info).html.load(self.content)
+
+    @strawberry.field(description="The ids of all its versions, its own among them, oldest first.")
+    async def versions(self, info: Info) -> list[ID]:
+        place = Place(self.row.conversation_id, self.row.parent_id, self.row.role)
+        return [ID(str(pk)) for pk in await loaders_of(info).version_ids.load(place)]
 
     @strawberry.field
     async def conversation(self, info: Info) -> Conversation | None:

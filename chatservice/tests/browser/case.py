@@ -43,6 +43,7 @@ class BrowserTestCase(ServiceTestCase):
     viewport: dict[str, int] = WIDE
     options: dict[str, Any] = {}
     network_may_fail = False
+    home = ""
 
     def setUp(self) -> None:
         super().setUp()
@@ -99,11 +100,11 @@ class BrowserTestCase(ServiceTestCase):
 
     def elsewhere(self) -> list[str]:
         """Return what was asked of any other host."""
-        home = urlsplit(self.service.url).netloc
+        homes = {urlsplit(url).netloc for url in (self.service.url, self.home)}
         return [
             url
             for url in self.requests
-            if urlsplit(url).scheme not in ("data", "blob", "about") and urlsplit(url).netloc != home
+            if urlsplit(url).scheme not in ("data", "blob", "about") and urlsplit(url).netloc not in homes
         ]
 
     def sign_in(self, user: User, context: BrowserContext | None = None) -> None:
@@ -112,7 +113,9 @@ class BrowserTestCase(ServiceTestCase):
         client.force_login(user)
         name = settings.SESSION_COOKIE_NAME
         value = client.cookies[name].value
-        cookie = SetCookieParam(name=name, value=value, url=self.service.url, httpOnly=True, sameSite="Lax")
+        cookie = SetCookieParam(
+            name=name, value=value, url=self.home or self.service.url, httpOnly=True, sameSite="Lax"
+        )
         (context or self.context).add_cookies([cookie])
 
     def shot(self, name: str, page: Page | None = None) -> Path:

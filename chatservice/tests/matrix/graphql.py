@@ -57,6 +57,8 @@ def messages(arguments: str) -> str:
 
 ROOTS = (
     query("me", "user"),
+    query("models"),
+    query("defaultModel"),
     query(
         "conversations",
         "conversation",

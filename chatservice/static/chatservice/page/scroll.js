@@ -1,0 +1,62 @@
+// Scrolling a conversation: stays at its end while one is there, loads what is beyond its edges, keeps its place.
+import { at } from "./dom.js";
+
+const NEAR = 48;
+let sticking = true;
+let edges = { older: () => {}, newer: () => {} };
+
+const scroller = () => at("scroller");
+const gap = () => scroller().scrollHeight - scroller().scrollTop - scroller().clientHeight;
+
+export function startScrolling(handlers) {
+  edges = handlers;
+  let last = 0;
+  scroller().addEventListener(
+    "scroll",
+    () => {
+      // Growth moves nothing: only somebody who scrolls up leaves the end.
+      if (scroller().scrollTop < last - 2) sticking = gap() < NEAR;
+      else if (gap() < NEAR) sticking = true;
+      last = scroller().scrollTop;
+      at("to-end").hidden = gap() < 300;
+    },
+    { passive: true },
+  );
+  new ResizeObserver(() => sticking && toEnd()).observe(at("messages"));
+  new ResizeObserver(() => sticking && toEnd()).observe(scroller());
+  const watch = new IntersectionObserver(
+    (seen) => {
+      for (const { isIntersecting, target } of seen) if (isIntersecting) edges[target.dataset.edge]();
+    },
+    { root: scroller(), rootMargin: "600px 0px" },
+  );
+  watch.observe(at("older"));
+  watch.observe(at("newer"));
+  at("to-end").addEventListener("click", () => edges.end());
+}
+
+export function toEnd() {
+  sticking = true;
+  scroller().scrollTop = scroller().scrollHeight;
+  at("to-end").hidden = true;
+}
+
+// What `work` adds or takes away above must not move what is looked at.
+export function keepingPlace(work) {
+  sticking = false;
+  const box = scroller();
+  const from = box.scrollHeight - box.scrollTop;
+  work();
+  box.scrollTop = box.scrollHeight - from;
+}
+
+export function showMessage(article, top = null) {
+  sticking = false;
+  if (top === null) {
+    article.scrollIntoView({ block: "center" });
+    // Sizes are estimates until they were seen: once more, when those around it are known.
+    requestAnimationFrame(() => article.scrollIntoView({ block: "center" }));
+  } else {
+    scroller().scrollTop += article.getBoundingClientRect().top - top;
+  }
+}

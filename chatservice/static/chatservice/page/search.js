@@ -1,0 +1,105 @@
+// The search box: finds messages, shows where they say it, and jumps there.
+import { at, el, marked, shortTime } from "./dom.js";
+import * as operations from "./operations.js";
+import { explain } from "./toasts.js";
+
+const DELAY_MS = 250;
+let asked = 0;
+let timer = 0;
+let after = null;
+
+export function startSearch() {
+  const box = at("search");
+  box.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => run(), DELAY_MS);
+    show(Boolean(box.value.trim()));
+  });
+  at("mode")?.addEventListener("change", () => run());
+  at("more-hits").addEventListener("click", () => run(after));
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && box.value) {
+      event.stopPropagation();
+      clear();
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      clearTimeout(timer);
+      run();
+    } else if (event.key === "ArrowDown") {
+      event.preventDefault();
+      at("hits").querySelector("a")?.focus();
+    }
+  });
+  at("hits").addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const links = [...at("hits").querySelectorAll("a")];
+    (links[links.indexOf(document.activeElement) + step] ?? box).focus();
+  });
+}
+
+export function clear() {
+  at("search").value = "";
+  asked += 1;
+  show(false);
+}
+
+function show(searching) {
+  at("found").hidden = !searching;
+  at("browse").hidden = searching;
+}
+
+async function run(cursor = null) {
+  const query = at("search").value.trim();
+  show(Boolean(query));
+  if (!query) return;
+  const mine = (asked += 1);
+  if (!cursor) tell("Searching…");
+  try {
+    const found = await operations.search(query, { after: cursor, mode: at("mode")?.value });
+    if (mine !== asked) return;
+    const items = found.rows.map((hit) => itemOf(hit, query));
+    if (cursor) at("hits").append(...items);
+    else at("hits").replaceChildren(...items);
+    after = found.page.hasNextPage ? found.page.endCursor : null;
+    at("more-hits").hidden = !after;
+    tell(items.length || cursor ? (found.note ?? "") : "Nothing found. Other words may help.");
+  } catch (problem) {
+    if (mine === asked) tell(explain(problem));
+  }
+}
+
+function tell(text) {
+  at("search-note").textContent = text;
+  at("search-note").hidden = !text;
+}
+
+function itemOf(hit, query) {
+  const { message } = hit;
+  const talk = message.conversation;
+  return el(
+    "li",
+    {},
+    el(
+      "a",
+      { href: `#${talk.id}/${message.id}` },
+      el("span", { class: "hit-head" }, el("strong", {}, talk.title || "Untitled"), el("time", {}, shortTime(message.createdAt))),
+      el("span", { class: "snippet" }, ...marked(hit.snippet, hit.highlights ?? wordsIn(hit.snippet, query))),
+    ),
+  );
+}
+
+// Where the snippet says a word of the query, in characters.
+function wordsIn(text, query) {
+  const plain = [...text.toLowerCase()];
+  if (plain.length !== [...text].length) return [];
+  const found = [];
+  for (const word of new Set(query.toLowerCase().split(/\s+/).filter(Boolean))) {
+    const sought = [...word];
+    for (let start = 0; start + sought.length <= plain.length; start += 1) {
+      if (sought.every((character, offset) => plain[start + offset] === character)) found.push([start, start + sought.length]);
+    }
+  }
+  return found.sort((one, other) => one[0] - other[0]);
+}
