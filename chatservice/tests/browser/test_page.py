@@ -165,7 +165,7 @@ class LongTest(ChatCase):
         self.assertLess(self.page.locator("article").count(), 100)
         for _ in range(4):
             before = self.page.locator("article").count()
-            first = self.page.locator("article .body").first.inner_text()
+            first = (self.page.locator("article .body").first.text_content() or "").strip()
             self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
             self.page.wait_for_function("before => document.querySelectorAll('article').length > before", arg=before)
             # What was at the top is still there: nothing jumped away from under the reader.
