@@ -2,43 +2,111 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.http import HttpRequest
 
 from accounts.forms import StaffSignInForm
+from accounts.listing import HistoryAdmin, ListAdmin, MadeFilter
 from accounts.models import ApiKey, User
-from accounts.services import revoke_api_key
+from accounts.services import delete_user, revoke_api_key
+
+# What makes somebody more than they are: only a superuser gives it.
+POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 admin.site.login_form = StaffSignInForm
 
 
 @admin.register(User)
-class AccountAdmin(UserAdmin):
+class AccountAdmin(ListAdmin, UserAdmin):
     list_display = ("username", "is_active", "is_staff", "guest_made", "date_joined", "last_login")
-    list_filter = ("is_active", "is_staff", "guest_made")
-    search_fields = ("username",)
-    ordering = ("-date_joined",)
-    show_full_result_count = False
+    list_filter = ("is_active", "is_staff", "guest_made", MadeFilter)
+    search_fields = ("username__istartswith",)
+    search_help_text = "The beginning of a username"
+    ordering = ("-id",)
+    sortable_by = ("username",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
+        return fields if request.user.is_superuser else (*fields, *POWERS)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody becomes a superuser by giving one a new password."""
+        return super().has_change_permission(request, obj) and (
+            obj is None or not obj.is_superuser or request.user.is_superuser
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and (
+            obj is None or not obj.is_superuser or request.user.is_superuser
+        )
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Say what goes without loading it: an account may own a hundred thousand messages."""
+        names = [f"{user.username}, with everything this account owns" for user in objs]
+        refused = {"superuser"} if any(not self.has_delete_permission(request, user) for user in objs) else set()
+        return names, {"accounts": len(names)}, refused, []
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        delete_user(user=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        for user in queryset:
+            delete_user(user=user)
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("usable", "Usable"), ("unusable", "Revoked, expired or disabled")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        usable = ApiKey.objects.usable().values("pk")
+        match self.value():
+            case "usable":
+                return queryset.filter(pk__in=usable)
+            case "unusable":
+                return queryset.exclude(pk__in=usable)
+        return queryset
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
-    """Keys are made by `manage.py create_api_key`, which alone shows the secret."""
+class ApiKeyAdmin(HistoryAdmin):
+    """Keys are made by `manage.py create_api_key` or their owner: the secret is shown there, once, and never here."""
 
-    list_display = ("kid", "name", "user", "created_at", "expires_at", "last_used_at", "revoked_at")
-    list_filter = ("revoked_at",)
+    list_display = ("shown", "name", "user", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_filter = (StateFilter, MadeFilter)
     list_select_related = ("user",)
-    search_fields = ("kid", "name", "user__username")
-    fields = ("user", "name", "kid", "created_at", "expires_at", "last_used_at", "revoked_at")
-    readonly_fields = ("user", "kid", "created_at", "last_used_at", "revoked_at")
+    search_fields = ("kid__startswith", "user__username__istartswith")
+    search_help_text = "The beginning of a key (without cb_) or of its owner's username"
+    fields = readonly_fields = (*("shown", "name", "user", "created_at", "expires_at", "last_used_at", "revoked_at"),)
+    ordering = ("-id",)
+    sortable_by = ()
     actions = ("revoke",)
-    show_full_result_count = False
 
-    def has_add_permission(self, request) -> bool:
+    @admin.display(description="key", ordering="kid")
+    def shown(self, key: ApiKey) -> str:
+        return f"cb_{key.kid}…"
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A key is revoked and stays on record; it goes with its owner."""
         return False
 
-    @admin.action(description="Revoke the selected keys", permissions=["change"])
-    def revoke(self, request, queryset) -> None:
-        for key in queryset:
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.change_apikey")
+
+    def revocable(self, request: HttpRequest, queryset: Any) -> Any:
+        """Return the keys that this staff member may revoke: a superuser's key is a superuser's matter."""
+        return queryset if request.user.is_superuser else queryset.filter(user__is_superuser=False)
+
+    @admin.action(description="Revoke the selected keys", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: Any) -> None:
+        revoked = list(self.revocable(request, queryset))
+        for key in revoked:
             revoke_api_key(key=key)
-        self.message_user(request, "The selected keys no longer work.")
+            self.log_change(request, key, "Revoked")
+        self.message_user(request, f"{len(revoked)} keys no longer work.")

@@ -1,8 +1,13 @@
-"""The composition root as a Django application: its static files and checks."""
+"""The composition root as a Django application: its static files, its checks, and the site for staff."""
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class ChatserviceConfig(AppConfig):
     name = "chatservice"
     verbose_name = "Chat service"
+
+
+class StaffSiteConfig(AdminConfig):
+    default_site = "chatservice.site.StaffSite"

@@ -18,6 +18,8 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from chatservice.policy import POLICY
+
 BROWSER_PATHS = ("/admin", "/static/", "/login", "/logout")
 WITH_SLASH = ("/admin", "/static/")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
@@ -44,6 +46,8 @@ class RequestMiddleware:
         response.headers["X-Request-Id"] = request.request_id
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "same-origin")
+        if path.startswith("/admin"):
+            response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
 
 

@@ -15,19 +15,8 @@ from accounts.authentication import caller_of
 from accounts.forms import SignInForm
 from accounts.sessions import refusal_of
 from chatservice.dialects.base import json_response
+from chatservice.policy import POLICY
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "form-action 'self'",
-    )
-)
 HEADERS = {"Content-Security-Policy": POLICY, "X-Frame-Options": "DENY", "Cache-Control": "no-cache"}
 
 

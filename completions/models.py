@@ -73,6 +73,8 @@ class Run(models.Model):
             # Heartbeats and the reaper.
             models.Index(fields=["worker"], condition=Q(state="running"), name="run_live_by_worker"),
             models.Index(fields=["finished_at"], name="run_finished"),
+            # Staff's list of one kind of error, and the dashboard's counts of all.
+            models.Index(fields=["error_code", "-id"], condition=~Q(error_code=""), name="run_errors"),
         ]
 
     def __str__(self) -> str:

@@ -1,64 +1,226 @@
-"""The stored history for staff: read-only, because what was said cannot be changed afterwards."""
+"""The stored history for staff: lists without bodies, transcripts with a reason, and no way to change what was said."""
 
 from __future__ import annotations
 
+import uuid
+from typing import Any
+
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
 
-from conversations.models import Conversation, Message
-from conversations.services import delete_conversation
+from accounts.listing import HistoryAdmin, MadeFilter, minute
+from accounts.models import User
+from conversations import admin_filters as filters
+from conversations.admin_exports import export_selected
+from conversations.looks import may_read_content, record_look
+from conversations.models import Conversation, Look, Message
+from conversations.reading import SEARCHING, ReasonForm, remember_reason, remembered_reason
+from conversations.services import delete_conversation, update_conversation
+from conversations.transcript import Transcript, read_transcript
 
-
-class MessageInline(admin.TabularInline):
-    model = Message
-    fk_name = "conversation"
-    fields = readonly_fields = ("position", "role", "content", "model", "status", "created_at")
-    ordering = ("position",)
-    can_delete = False
-    max_num = extra = 0
-
-    def has_add_permission(self, request, obj=None) -> bool:
-        return False
-
-    def has_change_permission(self, request, obj=None) -> bool:
-        return False
+AT_ONCE = 100
 
 
 @admin.register(Conversation)
-class ConversationAdmin(admin.ModelAdmin):
-    """Bodies are on the conversation's own page only: a list never loads them."""
+class ConversationAdmin(HistoryAdmin):
+    """Titles count as content, since they repeat what was asked: who may not read sees ids in their place."""
 
-    list_display = ("title_or_id", "owner", "end_user", "created_at", "updated_at", "archived_at")
-    list_filter = ("updated_at", "archived_at", "owner__guest_made")
-    list_select_related = ("owner",)
-    search_fields = ("title", "owner__username")
-    search_help_text = "Title or owner"
-    fields = readonly_fields = (
-        "id",
-        "owner",
-        "title",
-        "end_user",
-        "metadata",
-        "created_at",
-        "updated_at",
-        "archived_at",
+    list_display = ("title_or_id", "owner", "last_activity", "messages", "answered_by", "ended", "archived")
+    list_filter = (
+        *(filters.OwnerFilter, filters.UpdatedFilter, filters.EndedFilter, filters.ModelFilter),
+        *(filters.GuestFilter, filters.ArchivedFilter),
     )
-    inlines = (MessageInline,)
-    ordering = ("-updated_at",)
-    show_full_result_count = False
+    search_fields = ("title",)
+    search_help_text = "Titles, the beginning of an owner's name, ids"
+    ordering = ("-updated_at", "-id")
+    sortable_by = ("last_activity",)
+    actions = ("export_selected", "archive", "unarchive")
+    change_form_template = "admin/conversations/transcript.html"
 
-    @admin.display(description="conversation", ordering="title")
+    def get_queryset(self, request: HttpRequest) -> Any:
+        rows = super().get_queryset(request).select_related("owner", "head")
+        return rows.defer("metadata", "head__content", "head__parts", "head__usage")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Conversation | None:
+        found = super().get_object(request, object_id, from_field)
+        if found is not None and not may_read_content(request.user):
+            found.title = ""
+        return found
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self.list_display if may_read_content(request.user) else ("pk", *self.list_display[1:])
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        term = search_term.replace("\x00", "").strip()[:200]
+        if not term:
+            return queryset, False
+        if (pk := as_id(term)) is not None:
+            found = Message.objects.filter(pk=pk).values("conversation_id")
+            return queryset.filter(Q(pk=pk) | Q(pk__in=found)), False
+        owners = User.objects.filter(username__istartswith=term).values_list("pk", flat=True)[:1_000]
+        where = Q(owner_id__in=list(owners))
+        if may_read_content(request.user):
+            where |= Q(title__icontains=term)
+        return queryset.filter(where), False
+
+    @admin.display(description="conversation")
     def title_or_id(self, conversation: Conversation) -> str:
         return str(conversation)
 
-    def has_add_permission(self, request) -> bool:
-        return False
+    @admin.display(description="messages")
+    def messages(self, conversation: Conversation) -> int:
+        return conversation.next_position - 1
 
-    def has_change_permission(self, request, obj=None) -> bool:
-        return False
+    @admin.display(description="last activity", ordering="updated_at")
+    def last_activity(self, conversation: Conversation) -> str:
+        return minute(conversation.updated_at)
 
-    def delete_model(self, request, obj: Conversation) -> None:
+    @admin.display(description="model")
+    def answered_by(self, conversation: Conversation) -> str:
+        return conversation.head.model if conversation.head else ""
+
+    @admin.display(description="last message")
+    def ended(self, conversation: Conversation) -> str:
+        return conversation.head.get_status_display() if conversation.head else "empty"
+
+    @admin.display(description="archived", boolean=True)
+    def archived(self, conversation: Conversation) -> bool:
+        return conversation.archived_at is not None
+
+    # --- One conversation
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        conversation = self.get_object(request, object_id)
+        if not self.has_view_permission(request, conversation):
+            raise PermissionDenied
+        if conversation is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        readable, form, transcript = may_read_content(request.user), None, None
+        if readable:
+            place = str(conversation.pk)
+            if request.method == "POST":
+                form = ReasonForm(request.POST)
+                if form.is_valid():
+                    remember_reason(request, place, form.cleaned_data["reason"])
+                    return HttpResponseRedirect(request.get_full_path())
+            elif reason := remembered_reason(request, place):
+                record_look(reader=request.user, kind=Look.Kind.TRANSCRIPT, reason=reason, conversation=conversation)
+                transcript = transcript_asked_for(request, conversation)
+            else:
+                form = ReasonForm(initial={"reason": remembered_reason(request, SEARCHING)})
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": str(conversation),
+            "conversation": conversation,
+            "metadata": conversation.metadata if transcript else None,
+            "readable": readable,
+            "form": form,
+            "transcript": transcript,
+            "may_delete": self.has_delete_permission(request, conversation),
+            "may_archive": self.has_archive_permission(request),
+            "may_export": self.has_export_permission(request),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, self.change_form_template, context)
+
+    # --- What can be done with many
+
+    def has_archive_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("conversations.change_conversation")
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return may_read_content(request.user)
+
+    @admin.action(description="Export the selected conversations…", permissions=["export"])
+    def export_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return export_selected(self, request, queryset)
+
+    @admin.action(description="Archive the selected conversations", permissions=["archive"])
+    def archive(self, request: HttpRequest, queryset: Any) -> None:
+        self._set_archived(request, queryset.filter(archived_at=None), archived=True)
+
+    @admin.action(description="Take the selected conversations out of the archive", permissions=["archive"])
+    def unarchive(self, request: HttpRequest, queryset: Any) -> None:
+        self._set_archived(request, queryset.exclude(archived_at=None), archived=False)
+
+    def _set_archived(self, request: HttpRequest, queryset: Any, *, archived: bool) -> None:
+        rows = list(Conversation.objects.filter(pk__in=list(queryset.values_list("pk", flat=True)[: AT_ONCE + 1])))
+        if len(rows) > AT_ONCE:
+            self.message_user(request, f"At most {AT_ONCE} conversations at once.", "error")
+            return
+        for row in rows:
+            update_conversation(conversation=row, archived_at=timezone.now() if archived else None)
+        self.message_user(request, f"{len(rows)} conversations were {'archived' if archived else 'made active'}.")
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Say what goes without loading it. All of it is the owner's, and goes whatever else staff may do."""
+        rows = list(objs[: AT_ONCE + 1]) if hasattr(objs, "query") else list(objs)
+        refused = {f"more than {AT_ONCE} conversations at once"} if len(rows) > AT_ONCE else set()
+        names = [f"Conversation {row.pk} of {row.owner}, {row.next_position - 1} messages" for row in rows[:AT_ONCE]]
+        messages = sum(row.next_position - 1 for row in rows)
+        return names, {"conversations": len(rows), "messages, with runs and passages": messages}, refused, []
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Note the ids alone: a title would outlive what was to be deleted."""
+        rows = list(queryset)
+        for row in rows:
+            row.title = ""
+        return super().log_deletions(request, rows)
+
+    def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
         delete_conversation(conversation=obj)
 
-    def delete_queryset(self, request, queryset) -> None:
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for conversation in queryset:
             delete_conversation(conversation=conversation)
+
+
+@admin.register(Look)
+class LookAdmin(HistoryAdmin):
+    """Nobody changes it, and the database refuses it too."""
+
+    list_display = ("when", "reader_name", "kind", "reason", "owner_id", "conversation_id")
+    list_filter = (MadeFilter, "kind")
+    fields = readonly_fields = list_display
+    search_fields = ("reader_name",)
+    search_help_text = "The beginning of a reader's username, or the id of an owner or a conversation"
+    ordering = ("-id",)
+    sortable_by = ()
+
+    @admin.display(description="when (UTC)")
+    def when(self, look: Look) -> str:
+        return minute(look.created_at)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        term = search_term.replace("\x00", "").strip()[:200]
+        if (pk := as_id(term)) is not None:
+            return queryset.filter(Q(owner_id=pk) | Q(conversation_id=pk)), False
+        return (queryset.filter(reader_name__istartswith=term) if term else queryset), False
+
+
+def transcript_asked_for(request: HttpRequest, conversation: Conversation) -> Transcript:
+    """Read the address: `message` to jump to, `leaf` of another branch, `page`."""
+    page = request.GET.get("page", "")
+    return read_transcript(
+        conversation,
+        leaf=as_id(request.GET.get("leaf", "")),
+        sought=as_id(request.GET.get("message", "")),
+        page=int(page) if page.isascii() and page.isdigit() and len(page) < 6 else None,
+    )
+
+
+def as_id(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

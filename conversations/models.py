@@ -146,6 +146,8 @@ class Message(models.Model):
                 condition=models.Q(status__in=["failed", "interrupted", "cancelled"]),
                 name="message_ended_badly",
             ),
+            # Staff's filter by model, and the list of the models that there are.
+            models.Index(fields=["model", "conversation"], condition=~models.Q(model=""), name="message_by_model"),
         ]
 
     def __str__(self) -> str:

@@ -21,8 +21,19 @@ ADMIN = {
     "accounts.ApiKey": "keys, never their secrets",
     "auth.Group": "groups of staff",
     "completions.Run": "runs",
-    "conversations.Conversation": "conversations",
+    "conversations.Conversation": "conversations, what was said for those who may read and say why",
+    "conversations.Look": "who of the staff read what, and why",
 }
 ADMIN_PAGES = frozenset(
-    {"", "login/", "logout/", "password_change/", "password_change/done/", "autocomplete/", "jsi18n/", "view"}
+    {
+        "",
+        "dashboard/",
+        "login/",
+        "logout/",
+        "password_change/",
+        "password_change/done/",
+        "autocomplete/",
+        "jsi18n/",
+        "view",
+    }
 )

@@ -1,0 +1,97 @@
+"""What stands on the dashboard, in order. Computed at most once a minute in each process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from chatservice.dashboard import figures
+from chatservice.dashboard.charts import Chart, Series
+from completions.models import Run
+
+KEPT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What there is most of, as a table with bars: `rows` are name, count, share of the first in percent."""
+
+    title: str
+    rows: list[tuple[str, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    facts: list[tuple[str, Any]]
+    charts: list[Chart]
+    rankings: list[Ranking]
+
+
+_lock = threading.Lock()
+_kept: tuple[float, list[Section]] = (0.0, [])
+
+
+def sections() -> list[Section]:
+    """Return the figures, up to KEPT_SECONDS old. One request computes, the others wait for it."""
+    global _kept
+    with _lock:
+        if _kept[0] < time.monotonic():
+            _kept = (time.monotonic() + KEPT_SECONDS, compute())
+        return _kept[1]
+
+
+def forget() -> None:
+    """Compute anew next time."""
+    global _kept
+    _kept = (0.0, [])
+
+
+def compute() -> list[Section]:
+    return [_use(), _speed(), _errors(), _search()]
+
+
+def _use() -> Section:
+    days = figures.days()
+    conversations, messages = figures.started_conversations(), figures.messages()
+    asked, answered = figures.tokens()
+    facts = [
+        ("Conversations in 30 days", f"{sum(conversations):,.0f}"),
+        ("Messages", f"{sum(messages):,.0f}"),
+        ("Tokens", f"{sum(asked) + sum(answered):,.0f}"),
+        ("Answers being written", Run.objects.running().count()),
+    ]
+    charts = [
+        Chart("Conversations a day", "conversations", days, [Series("started", conversations)]),
+        Chart("Messages a day", "messages", days, [Series("stored", messages)]),
+        Chart(
+            *("Tokens a day", "tokens", days, [Series("asked", asked), Series("answered", answered)]),
+            note="As far as the models' servers report them.",
+        ),
+    ]
+    return Section("Use", facts, charts, [])
+
+
+def _speed() -> Section:
+    charts = []
+    for title, column in (("Time to the first token", "first_token_at"), ("Time to the whole answer", "finished_at")):
+        times = figures.times_to(column)
+        series = [Series("p50", times.p50), Series("p95", times.p95)]
+        charts.append(Chart(title, "ms", figures.days(), series, kind="lines", note="Within 5 %."))
+    return Section("Speed", [], charts, [])
+
+
+def _errors() -> Section:
+    kinds = (("Errors by code", "error_code"), ("Errors by model", "model"), ("Errors by user", "user__username"))
+    return Section("Errors", [], [], [_ranking(title, figures.errors_by(name)) for title, name in kinds])
+
+
+def _search() -> Section:
+    return Section("Search", [], [], [])
+
+
+def _ranking(title: str, rows: list[tuple[str, int]]) -> Ranking:
+    most = rows[0][1] if rows else 1
+    return Ranking(title, [(name, count, round(100 * count / most)) for name, count in rows])

@@ -1,0 +1,36 @@
+"""What the demo's people talk about (`topics.json`): each topic is a talk of several turns, told of several things."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TEXTS = Path(__file__).with_name("topics.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """`turns` are question and answer."""
+
+    title: str
+    turns: tuple[tuple[str, str], ...]
+
+
+def talks() -> Iterator[Talk]:
+    """Give every talk: {x}, {y} and {z} in the texts are one of the topic's things."""
+    for topic in json.loads(TEXTS.read_text(encoding="utf-8")):
+        for thing in topic["things"]:
+            yield Talk(
+                title=_told_of(topic["title"], thing),
+                turns=tuple(
+                    (_told_of(turn["question"], thing), _told_of(turn["answer"], thing)) for turn in topic["turns"]
+                ),
+            )
+
+
+def _told_of(text: str, thing: list[str]) -> str:
+    for name, value in zip("xyz", thing, strict=True):
+        text = text.replace(f"{{{name}}}", value)
+    return text

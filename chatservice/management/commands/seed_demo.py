@@ -1,0 +1,80 @@
+"""Fill an empty service with people and their talks, for trying the admin, the search and the page."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth.models import Permission
+from django.core.management import call_command, get_commands
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from accounts.models import User
+from accounts.services import delete_user, register_user
+from chatservice.demo.topics import talks
+from chatservice.demo.writing import Writer
+from conversations.models import Conversation, Look, Message, Todo
+
+PEOPLE = ("demo-alice", "demo-bob", "demo-chen", "demo-dana")
+READER, CLERK = "demo-staff", "demo-clerk"
+STAFF_VIEWS = ("view_user", "view_apikey", "view_conversation", "view_run", "view_look")
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--replace", action="store_true", help="delete the demo's accounts first, with all they own"
+        )
+        parser.add_argument("--no-index", action="store_true", help="leave the indexing to the running service")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        known = User.objects.filter(username__in=(*PEOPLE, READER, CLERK))
+        if known.exists() and not options["replace"]:
+            raise CommandError("The demo is there already. --replace deletes it and makes it anew.")
+        for user in known:
+            delete_user(user=user)
+        passwords, users = self._people()
+        people = [users[name] for name in PEOPLE]
+        writer = Writer(people)
+        conversations: list[Conversation] = []
+        everything = list(talks())
+        for number, talk in enumerate(everything, start=1):
+            conversations.append(writer.write(talk))
+            self._progress(number, len(everything))
+        Todo.objects.bulk_create(writer.todos(conversations))
+        Look.objects.bulk_create(writer.looks(conversations, users[READER]))
+        written = Message.objects.filter(conversation__owner__in=people).count()
+        self.stdout.write(f"{len(conversations)} conversations, {written} messages.")
+        if not options["no_index"] and "index_messages" in get_commands():
+            call_command("index_messages", stdout=self.stdout, stderr=self.stderr)
+        self.stdout.write("\nSign in with (shown once):")
+        about = {READER: "staff: reads with a reason", CLERK: "staff: sees metadata only"}
+        for name, password in passwords.items():
+            self.stdout.write(f"  {name:<12} {password}   {about.get(name, '')}".rstrip())
+
+    @transaction.atomic
+    def _people(self) -> tuple[dict[str, str], dict[str, User]]:
+        # Fresh each time: a password that everybody can read in the source would open a forgotten demo.
+        passwords = {name: secrets.token_urlsafe(9) for name in (*PEOPLE, READER, CLERK)}
+        users = {
+            name: register_user(username=name, password=password, staff=name in (READER, CLERK))
+            for name, password in passwords.items()
+        }
+        views = Permission.objects.filter(codename__in=STAFF_VIEWS)
+        users[CLERK].user_permissions.add(*views)
+        more = Permission.objects.filter(codename__in=("read_content", "change_conversation", "delete_conversation"))
+        users[READER].user_permissions.add(*views, *more)
+        return passwords, users
+
+    def _progress(self, done: int, whole: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        filled = 30 * done // whole
+        self.stderr.write(
+            f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{whole}", ending="\n" if done == whole else ""
+        )

@@ -1,0 +1,83 @@
+"""Exporting for staff: a page that asks for format and reason, then a file that streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from django import forms
+from django.contrib.admin import helpers
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from accounts.database import in_database_thread
+from conversations.exporters import Format, export_conversations
+from conversations.looks import record_looks
+from conversations.models import Conversation, Look
+from conversations.reading import ReasonForm
+
+AT_ONCE = 100
+PIECE = 64 * 1024  # characters
+
+
+class ExportForm(ReasonForm):
+    format = forms.ChoiceField(
+        choices=[
+            (Format.MARKDOWN, "Markdown, to read"),
+            (Format.JSONL, "JSONL, a conversation a line"),
+            (Format.CHATGPT, "ChatGPT's conversations.json, with every branch"),
+        ],
+        widget=forms.RadioSelect,
+        initial=Format.MARKDOWN,
+    )
+    field_order = ("format", "reason")
+
+
+def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+    """Ask for format and reason; then record a look at each conversation, and send them."""
+    ids = list(queryset.values_list("pk", flat=True)[: AT_ONCE + 1])
+    if len(ids) > AT_ONCE:
+        model_admin.message_user(request, f"At most {AT_ONCE} conversations are exported at once.", "error")
+        return None
+    form = ExportForm(request.POST if "format" in request.POST else None)
+    if not form.is_valid():
+        context = {
+            **model_admin.admin_site.each_context(request),
+            "title": f"Export {len(ids)} conversation{'' if len(ids) == 1 else 's'}",
+            "opts": Conversation._meta,
+            "form": form,
+            "ids": ids,
+            "checkbox": helpers.ACTION_CHECKBOX_NAME,
+            "action": "export_selected",
+        }
+        return TemplateResponse(request, "admin/export.html", context)
+    chosen = Conversation.objects.filter(pk__in=ids)
+    record_looks(
+        reader=request.user,
+        kind=Look.Kind.EXPORT,
+        reason=form.cleaned_data["reason"],
+        conversations=chosen.values_list("pk", "owner_id"),
+    )
+    kind = Format(form.cleaned_data["format"])
+    name = f"conversations-{timezone.now():%Y%m%d-%H%M%S}{kind.suffix}"
+    return StreamingHttpResponse(
+        _stream(export_conversations(chosen, kind)),
+        content_type=f"{kind.media_type}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+    )
+
+
+async def _stream(pieces: Iterator[str]) -> AsyncIterator[str]:
+    while piece := await in_database_thread(_next, pieces):
+        yield piece
+
+
+def _next(pieces: Iterator[str]) -> str:
+    gathered, length = [], 0
+    for piece in pieces:
+        gathered.append(piece)
+        length += len(piece)
+        if length >= PIECE:
+            break
+    return "".join(gathered)
