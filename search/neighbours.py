@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from conversations.branches import branch_ids
+from django.db.models import Q
+
 from conversations.models import Message
 
 
@@ -19,8 +20,7 @@ class Surroundings:
 
 def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
     """Return what stands around each of `messages`, whose conversations are loaded."""
-    conversations = {message.conversation_id: message.conversation for message in messages}
-    shown = {leaf for pk, row in conversations.items() for leaf in branch_ids(pk, row.head_id)}
+    shown = _shown(messages)
     parents = Message.objects.in_bulk({message.parent_id for message in messages} - {None})
     after: dict[uuid.UUID, Message] = {}
     for child in Message.objects.filter(parent_id__in=[message.pk for message in messages]).oldest_first():
@@ -31,3 +31,21 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
         message.pk: Surroundings(message.pk in shown, parents.get(message.parent_id), after.get(message.pk))
         for message in messages
     }
+
+
+def _shown(messages: Sequence[Message]) -> set[uuid.UUID]:
+    """Return what is shown in the conversations of `messages`, up to those; children have higher positions."""
+    lowest: dict[uuid.UUID, int] = {}
+    for message in messages:
+        lowest[message.conversation_id] = min(message.position, lowest.get(message.conversation_id, message.position))
+    within = Q()
+    for pk, position in lowest.items():
+        within |= Q(conversation_id=pk, position__gte=position)
+    parents = dict(Message.objects.filter(within).values_list("id", "parent_id")) if messages else {}
+    shown: set[uuid.UUID] = set()
+    for conversation in {message.conversation_id: message.conversation for message in messages}.values():
+        current = conversation.head_id
+        while current in parents and current not in shown:
+            shown.add(current)
+            current = parents[current]
+    return shown

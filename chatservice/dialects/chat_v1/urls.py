@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatservice.dialects.chat_v1 import views, viewsets
+from chatservice.dialects.chat_v1 import searching, views, viewsets
 
 app_name = "chat_v1"
 
@@ -30,6 +30,7 @@ urlpatterns = [
         views.RegenerateStreamView.as_view(),
         name="message-regenerate-stream",
     ),
+    path("search", searching.SearchView.as_view(), name="search"),
     path("runs/<str:run_id>/cancel", views.CancelRunView.as_view(), name="run-cancel"),
     path("runs/<str:run_id>/stream", views.RunStreamView.as_view(), name="run-stream"),
 ]

@@ -12,7 +12,7 @@ from strawberry.types import Info
 
 from accounts.database import in_database_thread
 from accounts.guests import as_id
-from chatservice.dialects.graphql.arguments import identifier, refuse_strangers, text
+from chatservice.dialects.graphql.arguments import identifier, refuse_strangers
 from chatservice.dialects.graphql.context import principal_of
 from chatservice.dialects.graphql.paging import (
     Connection,
@@ -23,7 +23,7 @@ from chatservice.dialects.graphql.paging import (
     page_size,
     time_cursor,
 )
-from chatservice.dialects.graphql.searching import SearchHit, hit
+from chatservice.dialects.graphql.searching import SearchHits, search
 from chatservice.dialects.graphql.types import (
     Conversation,
     First,
@@ -37,9 +37,6 @@ from chatservice.dialects.graphql.types import (
 from completions.providers import list_models
 from completions.services import runs_of
 from conversations import models as rows
-from search.queries import messages_saying
-
-SEARCH_CHARS = 200
 
 
 @strawberry.type
@@ -90,23 +87,41 @@ class Query:
         found = await in_database_thread(runs_of(principal_of(info)).filter(pk=pk).first) if pk else None
         return Run.of(found) if found is not None else None
 
-    @strawberry.field(description="Messages that say `query`, newest first: the words as they stand, in any case.")
+    @strawberry.field(
+        description="Messages that fit `query`, by words and by meaning, best first. `since` and `until` are days "
+        "or times in ISO 8601; `archived: null` is all conversations."
+    )
     async def search(
         self,
         info: Info,
         query: str,
         first: First = None,
         after: str | None = None,
-        last: int | None = None,
-        before: str | None = None,
-    ) -> Connection[SearchHit]:
+        mode: str | None = None,
+        conversation_id: ID | None = None,
+        role: list[str] | None = None,
+        model: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        archived: bool | None = None,
+        end_user: str | None = None,
+    ) -> SearchHits:
         principal = principal_of(info)
         refuse_strangers(principal)
-        window = Window.read(first, after, last, before)
-        sought = text(query, "query", limit=SEARCH_CHARS)
-        page = await in_database_thread(newest_page, messages_saying(principal, sought), "s", "created_at", window)
-        edges = [Edge(cursor=time_cursor("s", row.created_at, row.pk), node=hit(row, sought)) for row in page.rows]
-        return connection(edges, window, page.has_more)
+        return await search(
+            principal,
+            first,
+            after,
+            role or [],
+            query=query,
+            mode=mode,
+            conversation_id=conversation_id,
+            model=model,
+            since=since,
+            until=until,
+            archived=archived,
+            end_user=end_user,
+        )
 
     @strawberry.field(description="Your to-dos, oldest first: all of them, unless `first` says how many.")
     async def todos(

@@ -1,54 +1,106 @@
-"""`/search`: what was said where. Finds by text until the search engine is there, and says so."""
+"""`/search`: what was said where. A plain list; headers say what answered, and where the next page begins."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.generics import GenericAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
 
+from accounts.principal import Principal
+from chatservice.dialects.base import json_response
 from chatservice.dialects.resources import serializers
-from chatservice.dialects.resources.base import ResourceMixin, refuse_strangers, valid
-from chatservice.dialects.resources.documentation import READ, errors
-from chatservice.dialects.resources.pagination import PlainPages
+from chatservice.dialects.resources.base import ResourceView, refuse_strangers
+from chatservice.dialects.resources.documentation import PK, answer_example, errors
+from chatservice.dialects.searching import MODES, PARAMETERS, Sought, branch_of, excerpt, found, read_search
 from conversations.models import Message
-from search.queries import MODE, messages_saying, snippet
+from search.results import Hit, Hits
 
-SOUGHT = {"type": "string", "minLength": 1, "maxLength": 1000, "pattern": r"\S"}
+EXAMPLE = {
+    "conversation_id": PK,
+    "title": "Whales",
+    "message": {"id": 1, "role": "user", "content": "Where do whales sleep?"},
+    "created_at": "2026-01-31T12:00:00Z",
+    "branch": "shown",
+    "snippet": "Where do whales sleep?",
+    "highlights": [[9, 15]],
+    "before": None,
+    "after": {"id": 2, "role": "assistant", "excerpt": "Near the surface, half awake."},
+    "score": 0.93,
+    "text_score": 0.9,
+    "semantic_score": 0.81,
+    "matched": "both",
+}
 
 
-class SearchView(ResourceMixin, GenericAPIView):
-    queryset = Message.objects.none()
-    serializer_class = serializers.Hit
-    pagination_class = PlainPages
+def _header(name: str, kind: Any, description: str, **options: Any) -> OpenApiParameter:
+    return OpenApiParameter(
+        name, kind, OpenApiParameter.HEADER, response=[200], description=description, required=True, **options
+    )
+
+
+HEADERS = [
+    _header("X-Search-Asked", str, "the mode that was asked for", enum=MODES),
+    _header("X-Search-Mode", str, "the mode that answered", enum=MODES),
+    _header("X-Search-Why", str, "why that is not what was asked; empty otherwise"),
+    _header("X-Next-Cursor", str, "the `cursor` of the next page; empty on the last. `Link` has its address"),
+    _header("X-Took-Ms", float, "how long the search took"),
+]
+
+
+class SearchView(ResourceView):
+    http_method_names = ["get", "options"]
 
     @extend_schema(
         operation_id="search",
-        summary="Find messages, newest first",
-        description="`X-Search-Mode` says what found them: `text` is the words as they stand, in any case.",
-        parameters=[OpenApiParameter("q", SOUGHT, required=True, description="what to look for")],
-        responses={200: serializers.Hit(many=True), **errors((*READ, 403))},
+        summary="Find messages again, by words and by meaning",
+        description="A conversation that is not the caller's holds nothing to find.",
+        parameters=[*PARAMETERS, *HEADERS],
+        responses={200: serializers.Hit(many=True), **errors((400, 401, 403, 429))},
+        examples=[answer_example(EXAMPLE)],
     )
-    def get(self, request: Request) -> Response:
-        refuse_strangers(self.principal)
-        sought = valid(serializers.SearchQuery, request.query_params)["q"]
-        found = messages_saying(self.principal, sought).order_by("-created_at", "-id")
-        page = self.paginate_queryset(found)
-        response = self.get_paginated_response([_hit(message, sought) for message in page])
-        response.headers["X-Search-Mode"] = MODE
+    async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
+        refuse_strangers(principal)
+        sought = read_search(request.GET, request.GET.getlist("role"))
+        hits, rows = await found(_page, principal, sought)
+        response = json_response(rows)
+        response.headers["X-Search-Asked"] = str(hits.asked)
+        response.headers["X-Search-Mode"] = str(hits.mode)
+        response.headers["X-Search-Why"] = hits.why
+        response.headers["X-Next-Cursor"] = hits.next_cursor
+        response.headers["X-Took-Ms"] = f"{hits.took_ms:.2f}"
+        if hits.next_cursor:
+            query = request.GET.copy()
+            query["cursor"] = hits.next_cursor
+            response.headers["Link"] = f'<{request.path}?{query.urlencode()}>; rel="next"'
         return response
 
 
-def _hit(message: Message, sought: str) -> dict[str, Any]:
+def _page(principal: Principal, sought: Sought) -> tuple[Hits, list[dict[str, Any]]]:
+    hits = sought.find(principal)
+    return hits, [_hit(hit) for hit in hits.hits]
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    message = hit.message
     return {
         "conversation_id": str(message.conversation_id),
-        "message_id": message.position,
-        "role": message.role,
-        "content": message.content,
-        "snippet": snippet(message.content, sought),
+        "title": message.conversation.title,
+        "message": serializers.MessageShape(message).data,
         "created_at": message.created_at,
-        "score": 1.0,
-        "match": MODE,
+        "branch": branch_of(hit),
+        "snippet": hit.snippet,
+        "highlights": hit.highlights,
+        "before": _neighbour(hit.before),
+        "after": _neighbour(hit.after),
+        "score": hit.score,
+        "text_score": hit.text_score,
+        "semantic_score": hit.semantic_score,
+        "matched": hit.matched,
     }
+
+
+def _neighbour(message: Message | None) -> dict[str, Any] | None:
+    if message is None:
+        return None
+    return {"id": message.position, "role": message.role, "excerpt": excerpt(message)}

@@ -248,16 +248,26 @@ class RunShape(serializers.Serializer):
 # --- Search
 
 
-class SearchQuery(serializers.Serializer):
-    q = serializers.CharField(max_length=1000)
+class Neighbour(serializers.Serializer):
+    id = serializers.IntegerField(help_text="the message's number in the same conversation")
+    role = serializers.CharField(help_text=ROLE)
+    excerpt = serializers.CharField(allow_blank=True, help_text="its text, cut at 200 characters")
 
 
 class Hit(serializers.Serializer):
     conversation_id = serializers.UUIDField()
-    message_id = serializers.IntegerField(help_text="the message's number in its conversation")
-    role = serializers.CharField(help_text=ROLE)
-    content = serializers.CharField()
-    snippet = serializers.CharField()
+    title = serializers.CharField(allow_blank=True)
+    message = MessageShape()
     created_at = serializers.DateTimeField()
-    score = serializers.FloatField()
-    match = serializers.CharField(help_text="what found it: text")
+    branch = serializers.ChoiceField(["shown", "other version"])
+    snippet = serializers.CharField(allow_blank=True)
+    highlights = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
+        help_text="[start, end] of what was found, in code points of `snippet`",
+    )
+    before = Neighbour(allow_null=True)
+    after = Neighbour(allow_null=True)
+    score = serializers.FloatField(help_text="0 to 1, comparable within one answer")
+    text_score = serializers.FloatField(allow_null=True)
+    semantic_score = serializers.FloatField(allow_null=True)
+    matched = serializers.ChoiceField(["words", "meaning", "both"])

@@ -19,9 +19,9 @@ from completions.tests.websocket_client import Socket
 
 TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 IDS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)
-NUMBERS = re.compile(r'"(created|retry_after|prompt_tokens|total_tokens)": ?\d+')
+NUMBERS = re.compile(r'"(created|retry_after|prompt_tokens|total_tokens|took_ms|tookMs)": ?[\d.]+')
 # What two answers to the very same question differ in.
-VARYING = {"date", "x-request-id", "openai-processing-ms", "content-length"}
+VARYING = {"date", "x-request-id", "openai-processing-ms", "content-length", "x-took-ms"}
 VERBS = ("query", "mutation", "subscription")
 
 

@@ -19,6 +19,12 @@ CURSORS = (
     Probe("header Last-Event-ID", OWN_RUN, headers={"Last-Event-ID": "<cursor>"}, outcome="400"),
     Probe("query after", f"{OWN_RUN}?after=<cursor>", outcome="400"),
 )
+SEARCH = f"{BASE}/search?mode=text&q=<word>"
+SEARCHES = (
+    Probe("query q", SEARCH, outcome="200", reaches=False),
+    Probe("query conversation_id", f"{BASE}/search?q=in&conversation_id=<conversation>", outcome="200", reaches=False),
+    Probe("query cursor", f"{SEARCH}&cursor=<found>", outcome="400"),
+)
 
 ROWS = (
     http(f"GET {BASE}/conversations", "conversation"),
@@ -65,6 +71,7 @@ ROWS = (
         body={},
         more=(idempotency(f"{AGAIN}/stream", {}),),
     ),
+    http(f"GET {BASE}/search", "message", "conversation", more=SEARCHES),
     http(f"POST {BASE}/runs/{{run}}/cancel", "message", "run"),
     http(f"GET {BASE}/runs/{{run}}/stream", "message", "run", more=CURSORS),
 )

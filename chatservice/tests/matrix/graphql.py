@@ -12,6 +12,9 @@ EDGES = "{ edges { cursor node { id } } pageInfo { startCursor endCursor hasNext
 TALK = "{ id title messages { edges { cursor node { id content siblings { content } run { id } } } } activeRun { id } }"
 MESSAGE = "{ id content conversation { id title } parent { id content } siblings { content } run { id } }"
 TODO = "{ id title completed conversation { id title } }"
+HITS = (
+    "{ edges { cursor node { snippet message { content } conversation { title } before { id } } } totalCount tookMs }"
+)
 SAY = 'content: "Let me in"'
 
 
@@ -80,9 +83,9 @@ ROOTS = (
         "search",
         "message",
         probes=(
-            free("query", '{ search(query: "<word>") { edges { node { snippet message { content } } } totalCount } }'),
-            free("after", '{ search(query: "in", after: "<found>") { edges { node { snippet } } } }'),
-            free("before", '{ search(query: "in", before: "<found>") { edges { node { snippet } } } }'),
+            free("query", f'{{ search(query: "<word>") {HITS} }}'),
+            free("conversationId", f'{{ search(query: "in", conversationId: "<conversation>") {HITS} }}'),
+            probe("after", f'{{ search(query: "<word>", mode: "text", after: "0.<found>") {HITS} }}', "bad_cursor"),
         ),
     ),
     query(
@@ -179,7 +182,8 @@ LEADS_ON = (
     "ConversationConnection.edges", "ConversationConnection.pageInfo", "ConversationEdge.node",
     "Message.conversation", "Message.parent", "Message.run", "Message.siblings",
     "MessageConnection.edges", "MessageConnection.pageInfo", "MessageEdge.node",
-    "SearchHit.message", "SearchHitConnection.edges", "SearchHitConnection.pageInfo", "SearchHitEdge.node",
+    "SearchHit.message", "SearchHit.conversation", "SearchHit.before", "SearchHit.after",
+    "SearchHitConnection.edges", "SearchHitConnection.pageInfo", "SearchHitEdge.node",
     "Todo.conversation",
 )  # fmt: skip
 FIELDS = (

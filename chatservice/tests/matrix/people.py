@@ -15,11 +15,14 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.principal import Principal
 from accounts.services import guest_user, issue_api_key, register_user, revoke_api_key
 from chatservice.testing import Service, make_person
 from completions.tests.websocket_client import Socket
 from conversations.models import Conversation, Look, Message
 from conversations.todos import create_todo
+from search.cursors import write_cursor
+from search.queries import Mode, search_messages
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 NAMES = ("conversation", "message", "answer", "run", "user", "todo")
@@ -78,7 +81,7 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
         "username": subject.user.username,
         "hex": message.pk.hex,
         "page": time_cursor("c", conversation.updated_at, conversation.pk),
-        "found": time_cursor("s", message.created_at, message.pk),
+        "found": next_of(subject, told["word"]),
     }
 
 
@@ -86,7 +89,6 @@ def nobodys(like: Mapping[str, str]) -> dict[str, str]:
     """Return ids that are nobody's and as old as the others, so that nothing but whose they are differs."""
     ids = {name: str(near(uuid.UUID(like[name]))) for name in NAMES}
     conversation = Conversation.objects.get(pk=like["conversation"])
-    message = Message.objects.get(pk=like["message"])
     return {
         **like,
         **words(),
@@ -95,8 +97,16 @@ def nobodys(like: Mapping[str, str]) -> dict[str, str]:
         "cursor": ".".join([uuid.UUID(ids["run"]).hex, *like["cursor"].split(".")[1:]]),
         "hex": uuid.UUID(ids["message"]).hex,
         "page": time_cursor("c", conversation.updated_at, uuid.UUID(ids["conversation"])),
-        "found": time_cursor("s", message.created_at, uuid.UUID(ids["message"])),
+        "found": write_cursor(1, "nobody"),
     }
+
+
+def next_of(subject: Subject, word: str) -> str:
+    """Return the cursor of the second page of somebody's search for what they and their model said."""
+    principal = Principal(subject.user.pk, subject.user.username, is_guest=subject.is_guest)
+    cursor = search_messages(principal, word, mode=Mode.TEXT, limit=1).next_cursor
+    assert cursor, subject.name
+    return cursor
 
 
 def near(pk: uuid.UUID) -> uuid.UUID:

@@ -15,6 +15,11 @@ CURSORS = (
     Probe("header Last-Event-ID", "/runs/<own.run>/stream", headers={"Last-Event-ID": "<cursor>"}, outcome="400"),
     Probe("query after", "/runs/<own.run>/stream?after=<cursor>", outcome="400"),
 )
+SEARCHES = (
+    Probe("query q", "/search?q=<word>", outcome="200", reaches=False),
+    Probe("query conversation_id", "/search?q=in&conversation_id=<conversation>", outcome="200", reaches=False),
+    Probe("query cursor", "/search?mode=text&q=<word>&cursor=<found>", outcome="400"),
+)
 
 
 def account(operation: str, body: dict[str, str] | None = None, *touches: str) -> Row:
@@ -77,5 +82,5 @@ ROWS = (
     http("GET /runs/{run}", "run"),
     http("GET /runs/{run}/stream", "message", "run", more=CURSORS),
     http("POST /runs/{run}/cancel", "run"),
-    http("GET /search", "message", more=(Probe("query q", "/search?q=<word>", outcome="200", reaches=False),)),
+    http("GET /search", "message", "conversation", more=SEARCHES),
 )

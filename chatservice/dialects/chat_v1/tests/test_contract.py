@@ -133,4 +133,5 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("GET", f"{BASE}/conversations?{page}") for page in pages),
             *(Call("GET", f"{messages}?{page}") for page in pages),
             Call("GET", f"{BASE}/conversations?archived=maybe"),
+            *(Call("GET", f"{BASE}/search?{query}") for query in ("", "q=%20", "q=x&mode=fast", "q=x&cursor=x")),
         ]

@@ -65,13 +65,22 @@ class PagingTest(GraphQLTestCase):
         query = (
             "query($q: String!, $n: Int, $a: String) { search(query: $q, first: $n, after: $a) { edges { cursor node {"
         )
-        query += " snippet score match message { content conversation { id } } } } pageInfo { hasNextPage } } }"
+        query += " snippet matched branch highlights message { content conversation { id } } } }"
+        query += " pageInfo { hasNextPage } } }"
         first = self.data(query, q="whale", n=2)["search"]
         found = [edge["node"]["message"]["content"] for edge in first["edges"]]
         self.assertEqual((found, first["pageInfo"]), (["100% whale", "the WHALE sleeps"], {"hasNextPage": True}))
         self.assertEqual(first["edges"][0]["node"]["message"]["conversation"], {"id": str(talk.pk)})
         rest = self.data(query, q="whale", n=2, a=first["edges"][-1]["cursor"])["search"]
         self.assertEqual([edge["node"]["snippet"] for edge in rest["edges"]], ["A Whale swims"])
+        # After any hit, not only a page's last.
+        middle = self.data(query, q="whale", n=2, a=first["edges"][0]["cursor"])["search"]
+        self.assertEqual([edge["node"]["snippet"] for edge in middle["edges"]], ["the WHALE sleeps", "A Whale swims"])
+        past = self.data(query, q="whale", n=2, a=rest["edges"][-1]["cursor"])["search"]
+        self.assertEqual((past["edges"], past["pageInfo"]), ([], {"hasNextPage": False}))
+        for cursor in ("", "x", "0.x", "999.", "9" * 40 + ".", first["edges"][1]["cursor"] + "x"):
+            self.assertEqual(self.code(query, q="whale", n=2, a=cursor), "bad_cursor", cursor)
+        self.assertEqual(self.code(query, q="other", n=2, a=first["edges"][-1]["cursor"]), "bad_cursor")
         self.assertEqual(len(self.data(query, q="0%")["search"]["edges"]), 1)
         self.assertEqual(self.data(query, q="whale", by=self.bob)["search"]["edges"], [])
 

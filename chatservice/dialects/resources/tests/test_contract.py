@@ -11,6 +11,11 @@ from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Ids, Streamed
 from chatservice.testing import Person, sse_data
 
+WRONG_SEARCHES = (
+    *("", "q=", "q=%20", "q=%00", f"q={'x' * 1001}", "q=x&mode=fast", "q=x&limit=0", "q=x&limit=101", "q=x&cursor=x"),
+    *("q=x&role=king", "q=x&since=soon", "q=x&until=2026-02-30", "q=x&conversation_id=x", "q=x&archived=1"),
+)
+
 
 class ResourcesContractTest(contract_refusals.DialectContract):
     dialect = "resources"
@@ -129,7 +134,7 @@ class ResourcesContractTest(contract_refusals.DialectContract):
             *(Call("GET", f"/runs/{run}/stream", headers={"Last-Event-ID": cursor}) for cursor in cursors),
             *(Call("GET", f"/runs/{run}/stream?after={cursor}") for cursor in cursors),
             *(Call("GET", f"{listing}{page}") for listing in listings for page in pages),
-            *(Call("GET", f"/search?{query}") for query in ("", "q=", "q=%20", "q=%00", f"q={'x' * 1001}")),
+            *(Call("GET", f"/search?{query}") for query in WRONG_SEARCHES),
             *(Call("POST", "/users", {"username": name, "password": "long enough 1"}) for name in [*titles, "a b", ""]),
             *(Call("POST", "/users", {"username": "new", "password": word}) for word in [*nothing, "", "short"]),
             Call("POST", "/users", {"username": "new", "password": "x" * 4097}),

@@ -1,0 +1,148 @@
+"""`/v1/chat/search`: what was said where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, inline_serializer
+from rest_framework import serializers
+
+from accounts.principal import Principal
+from chatservice.dialects.base import json_response
+from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1.answers import represent
+from chatservice.dialects.chat_v1.envelope import envelope
+from chatservice.dialects.chat_v1.serializers import MessageSerializer
+from chatservice.dialects.chat_v1.views import ChatView
+from chatservice.dialects.searching import PARAMETERS, Sought, branch_of, excerpt, found, read_search
+from conversations.models import Message
+from search.results import Hit
+
+
+class FoundIn(serializers.Serializer):
+    id = serializers.UUIDField()
+    title = serializers.CharField(allow_blank=True)
+
+
+class Neighbour(serializers.Serializer):
+    id = serializers.UUIDField()
+    role = serializers.CharField()
+    excerpt = serializers.CharField(allow_blank=True, help_text="its text, cut at 200 characters")
+
+
+class SearchHit(serializers.Serializer):
+    """A message that was found, where it stands, and why it was found."""
+
+    message = MessageSerializer()
+    conversation = FoundIn()
+    branch = serializers.ChoiceField(["shown", "other version"])
+    snippet = serializers.CharField(allow_blank=True)
+    highlights = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
+        help_text="[start, end] of what was found, in code points of `snippet`",
+    )
+    before = Neighbour(allow_null=True)
+    after = Neighbour(allow_null=True)
+    score = serializers.FloatField(help_text="0 to 1, comparable within one answer")
+    text_score = serializers.FloatField(allow_null=True)
+    semantic_score = serializers.FloatField(allow_null=True)
+    matched = serializers.ChoiceField(["words", "meaning", "both"])
+
+
+class SearchMeta(serializers.Serializer):
+    asked = serializers.CharField(help_text="hybrid, semantic or text")
+    mode = serializers.CharField(help_text="what answered, in the same words")
+    why = serializers.CharField(allow_null=True, help_text="why that is not what was asked")
+    limit = serializers.IntegerField()
+    next_cursor = serializers.CharField(allow_null=True)
+    took_ms = serializers.FloatField()
+
+
+RESULT = inline_serializer(
+    "SearchResult", {"success": serializers.BooleanField(), "data": SearchHit(many=True), "meta": SearchMeta()}
+)
+PK = "01890a5d-ac96-774b-bcce-b302099a8056"
+EXAMPLE = {
+    "success": True,
+    "data": [
+        {
+            "message": {
+                "id": PK,
+                "conversation_id": PK,
+                "parent_id": None,
+                "role": "user",
+                "content": "Where do whales sleep?",
+                "model": None,
+                "status": "complete",
+                "finish_reason": None,
+                "usage": None,
+                "created_at": "2026-01-31T12:00:00Z",
+            },
+            "conversation": {"id": PK, "title": "Whales"},
+            "branch": "shown",
+            "snippet": "Where do whales sleep?",
+            "highlights": [[9, 15]],
+            "before": None,
+            "after": {"id": PK, "role": "assistant", "excerpt": "Near the surface, half awake."},
+            "score": 0.93,
+            "text_score": 0.9,
+            "semantic_score": 0.81,
+            "matched": "both",
+        }
+    ],
+    "meta": {"asked": "hybrid", "mode": "hybrid", "why": None, "limit": 20, "next_cursor": None, "took_ms": 9.1},
+}
+
+
+class SearchView(ChatView):
+    @extend_schema(
+        operation_id="search_messages",
+        summary="Find messages again, by words and by meaning",
+        description="`meta.mode` is what answered; while the model for meaning loads that is `text`, and `meta.why` "
+        "says so. A conversation that is not the caller's holds nothing to find.",
+        parameters=PARAMETERS,
+        responses={
+            200: OpenApiResponse(RESULT, examples=[OpenApiExample("found", EXAMPLE, response_only=True)]),
+            **schema.errors(400, 401, 429),
+        },
+    )
+    async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
+        sought = read_search(request.GET, request.GET.getlist("role"))
+        return json_response(await found(_page, principal, sought))
+
+
+def _page(principal: Principal, sought: Sought) -> dict[str, Any]:
+    hits = sought.find(principal)
+    meta = {
+        "asked": str(hits.asked),
+        "mode": str(hits.mode),
+        "why": hits.why or None,
+        "limit": sought.limit,
+        "next_cursor": hits.next_cursor or None,
+        "took_ms": round(hits.took_ms, 2),
+    }
+    return envelope([_hit(hit) for hit in hits.hits], meta=meta)
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    conversation = hit.message.conversation
+    return {
+        "message": represent(hit.message),
+        "conversation": {"id": str(conversation.pk), "title": conversation.title},
+        "branch": branch_of(hit),
+        "snippet": hit.snippet,
+        "highlights": hit.highlights,
+        "before": _neighbour(hit.before),
+        "after": _neighbour(hit.after),
+        "score": hit.score,
+        "text_score": hit.text_score,
+        "semantic_score": hit.semantic_score,
+        "matched": hit.matched,
+    }
+
+
+def _neighbour(message: Message | None) -> dict[str, str] | None:
+    if message is None:
+        return None
+    return {"id": str(message.pk), "role": message.role, "excerpt": excerpt(message)}

@@ -1,0 +1,209 @@
+"""What may be asked of a search, the same in every dialect; and the search itself, beside the event loop.
+
+`since` and `until` are what the engine calls `after` and `before`: those names belong to cursors and neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from drf_spectacular.utils import OpenApiParameter
+
+from accounts.database import in_database_thread
+from accounts.guests import as_id
+from accounts.principal import Principal
+from chatservice.dialects.problems import BadRequest
+from conversations.models import Message
+from search.queries import search_messages
+from search.results import MOST_HITS, Filters, Hit, Hits, Mode
+
+T = TypeVar("T")
+MOST_CHARS = 1000
+MOST_NAME = 200
+DEFAULT_LIMIT = 20
+NEIGHBOUR_CHARS = 200
+# Searches of one process at once: they must not take every thread from those that store an answer.
+AT_ONCE = 4
+NUMBER = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
+DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
+ARCHIVED = {"all": None, "true": True, "false": False}
+MODES = [str(mode) for mode in Mode]
+ROLES = [str(value) for value in Message.Role.values]
+
+_slots = asyncio.Semaphore(AT_ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A search that is asked for, checked."""
+
+    text: str
+    mode: Mode
+    filters: Filters
+    limit: int
+    cursor: str
+
+    def find(self, principal: Principal) -> Hits:
+        """Search what `principal` may see; raises InvalidCursor. Uses the database."""
+        return search_messages(
+            principal, self.text, mode=self.mode, filters=self.filters, limit=self.limit, cursor=self.cursor
+        )
+
+
+async def found(work: Callable[..., T], *arguments: Any) -> T:
+    """Call `work`, which searches, in a database thread; a few at once, the others wait."""
+    async with _slots:
+        return await in_database_thread(work, *arguments)
+
+
+def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: str = "q") -> Sought:
+    """Return the search in query parameters; raises BadRequest that names every one that is wrong."""
+    reader = _Reader(given)
+    text = reader.text(query, MOST_CHARS)
+    if not text.strip() and query not in reader.wrong:
+        reader.wrong[query] = ["This must not be empty."]
+    sought = Sought(
+        text=text,
+        mode=Mode(reader.choice("mode", MODES, str(Mode.HYBRID))),
+        filters=Filters(
+            conversation_id=reader.identifier("conversation_id"),
+            roles=reader.roles(roles),
+            model=reader.text("model", MOST_NAME),
+            after=reader.time("since"),
+            before=reader.time("until", whole_day=True),
+            archived=ARCHIVED[reader.choice("archived", list(ARCHIVED), "all")],
+            end_user=reader.text("end_user", MOST_NAME),
+        ),
+        limit=reader.limit(),
+        cursor=given.get("cursor") or "",
+    )
+    if reader.wrong:
+        name, (message, *_) = next(iter(reader.wrong.items()))
+        raise BadRequest(f"{name}: {message}", code="validation_error", param=name, details=reader.wrong)
+    return sought
+
+
+class _Reader:
+    """Reads parameters by name; what is empty is not there. `wrong` collects what cannot be read."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = given
+        self.wrong: dict[str, list[str]] = {}
+
+    def text(self, name: str, most: int) -> str:
+        value = self._given.get(name) or ""
+        if len(value) > most:
+            self.wrong[name] = [f"At most {most} characters."]
+        elif not _storable(value):
+            self.wrong[name] = ["Text must not contain NUL characters or lone surrogates."]
+        return value
+
+    def choice(self, name: str, choices: Sequence[str], default: str) -> str:
+        value = self._given.get(name) or default
+        if value in choices:
+            return value
+        self.wrong[name] = [f"One of {', '.join(choices)}."]
+        return default
+
+    def roles(self, given: Sequence[str]) -> tuple[str, ...]:
+        wanted = tuple(sorted({role for role in given if role}))
+        if not set(wanted) <= set(ROLES):
+            self.wrong["role"] = [f"One of {', '.join(ROLES)}; may be repeated."]
+            return ()
+        return wanted
+
+    def identifier(self, name: str) -> uuid.UUID | None:
+        value = self._given.get(name)
+        if not value:
+            return None
+        if (pk := as_id(value)) is None:
+            self.wrong[name] = ["An id."]
+        return pk
+
+    def limit(self) -> int:
+        value = self._given.get("limit") or str(DEFAULT_LIMIT)
+        if NUMBER.match(value) and 1 <= int(value) <= MOST_HITS:
+            return int(value)
+        self.wrong["limit"] = [f"A whole number from 1 to {MOST_HITS}."]
+        return DEFAULT_LIMIT
+
+    def time(self, name: str, *, whole_day: bool = False) -> dt.datetime | None:
+        value = self._given.get(name)
+        if not value:
+            return None
+        try:
+            return _time(value, whole_day=whole_day)
+        except (ValueError, OverflowError):
+            self.wrong[name] = ["A day or a time in ISO 8601: 2026-01-31, 2026-01-31T12:00:00Z."]
+            return None
+
+
+def _time(text: str, *, whole_day: bool) -> dt.datetime:
+    """Return the moment; of a day its beginning, or its end with `whole_day`. UTC where no zone is said."""
+    if "T" in text:
+        text = text.replace(" ", "+")  # a plus that was not escaped in an address
+    time = dt.datetime.fromisoformat(text)
+    time = time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    return time + dt.timedelta(days=1) if whole_day and DAY.match(text) else time
+
+
+def _storable(text: str) -> bool:
+    try:
+        return b"\x00" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def branch_of(hit: Hit) -> str:
+    return "shown" if hit.shown else "other version"
+
+
+def excerpt(message: Message) -> str:
+    """Return a neighbour's text, cut short."""
+    text = message.content
+    return text if len(text) <= NEIGHBOUR_CHARS else f"{text[: NEIGHBOUR_CHARS - 1]}…"
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str, **options: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, schema, description=description, **options)
+
+
+NAME = {"type": "string", "maxLength": MOST_NAME}
+TIME = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
+# What the OpenAPI documents say of the above.
+PARAMETERS = [
+    _parameter(
+        "q",
+        {"type": "string", "minLength": 1, "maxLength": MOST_CHARS, "pattern": r"\S"},
+        "What to look for, in plain words: quotes, `-word` and wildcards are words like others",
+        required=True,
+    ),
+    _parameter(
+        "mode",
+        {"type": "string", "enum": MODES, "default": "hybrid"},
+        "By words (`text`), by meaning (`semantic`), or by both",
+    ),
+    _parameter("conversation_id", {"type": "string", "format": "uuid"}, "In this conversation alone"),
+    _parameter("role", {"type": "array", "items": {"type": "string", "enum": ROLES}}, "Said by; may be repeated"),
+    _parameter("model", NAME, "Written by this model"),
+    _parameter("since", TIME, "Said at this time or later; a day is meant from its beginning, in UTC"),
+    _parameter("until", TIME, "Said before this time; a day is meant to its end, in UTC"),
+    _parameter(
+        "archived",
+        {"type": "string", "enum": list(ARCHIVED), "default": "all"},
+        "In archived conversations (`true`), in the others (`false`)",
+    ),
+    _parameter("end_user", NAME, "In conversations with this end-user label"),
+    _parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST_HITS, "default": DEFAULT_LIMIT},
+        "So many hits at most",
+    ),
+    _parameter("cursor", {"type": "string"}, "What the page before gave: good for the very same search"),
+]
