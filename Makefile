@@ -23,11 +23,9 @@ run: export PYTHONUNBUFFERED = 1
 run: $(PRODUCTION) ## Start the service on HOST:PORT (127.0.0.1:8000); the first start prepares everything
 	@exec $(PY) manage.py serve $(ARGS)
 
-test: $(DEVELOPMENT) ## Run the tests on SQLite, then on PostgreSQL 18 with pgvector; ARGS goes to pytest
-	@failed=; \
-	$(MAKE) --no-print-directory test-sqlite || failed="$$failed SQLite"; \
-	$(MAKE) --no-print-directory test-postgres || failed="$$failed PostgreSQL"; \
-	if [ -n "$$failed" ]; then echo "make test: failed on$$failed" >&2; exit 1; fi
+test: $(DEVELOPMENT) ## Run the tests on SQLite and on PostgreSQL 18 with pgvector, at once; ARGS goes to pytest
+	@$(PY) -m scripts.side_by_side \
+		"$(MAKE) --no-print-directory test-sqlite" "$(MAKE) --no-print-directory test-postgres"
 
 test-sqlite: $(DEVELOPMENT) ## Run the tests on SQLite only
 	@echo "== Tests on SQLite"

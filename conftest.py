@@ -6,12 +6,13 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379"
+LOG_TAIL = 4_000
 # Where every service is promised to be there, a missing one is a failure.
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -35,7 +36,20 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     if exitstatus:
-        terminalreporter.write_line(f"repeat this run's random choices with --seed {config.option.seed}")
+        from django.db import connection
+
+        seed = config.option.seed
+        terminalreporter.write_line(f"on {connection.vendor}; repeat this run's random choices with --seed {seed}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the service had to say, below a failure of a test that used it."""
+    report = yield
+    service = getattr(getattr(item, "instance", None), "service", None)
+    if report.failed and service is not None:
+        report.sections.append((f"end of the service's log ({service.url})", service.log()[-LOG_TAIL:]))
+    return report
 
 
 @pytest.fixture(autouse=True)

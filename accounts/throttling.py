@@ -10,7 +10,8 @@ from django.db import connection
 
 from accounts.models import RateWindow
 
-WINDOW = 60  # seconds
+MINUTE = 60  # seconds
+HOUR = 3600
 
 _TABLE = RateWindow._meta.db_table
 # A row is reused window after window, so the table stays as small as the number of callers.
@@ -26,26 +27,28 @@ GIVE_BACK_SQL = (
 )
 
 
-def count(cursor: Any, key: str, *, amount: int = 1, clock: Callable[[], float] = time.time) -> int:
-    """Add `amount` to the counter of `key` in the current minute and return its new value."""
-    cursor.execute(COUNT_SQL, [key[:100], int(clock()) // WINDOW, amount])
+def count(
+    cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE, clock: Callable[[], float] = time.time
+) -> int:
+    """Add `amount` to the counter of `key` in the current `window` of seconds and return its new value."""
+    cursor.execute(COUNT_SQL, [key[:100], int(clock()) // window, amount])
     return cursor.fetchone()[0]
 
 
 def give_back(cursor: Any, key: str, *, amount: int, clock: Callable[[], float] = time.time) -> None:
     """Take `amount` off the counter of `key` again: what was counted beforehand did not happen."""
-    cursor.execute(GIVE_BACK_SQL, [amount, key[:100], int(clock()) // WINDOW, amount])
+    cursor.execute(GIVE_BACK_SQL, [amount, key[:100], int(clock()) // MINUTE, amount])
 
 
-def seconds_left(clock: Callable[[], float] = time.time) -> int:
+def seconds_left(clock: Callable[[], float] = time.time, *, window: int = MINUTE) -> int:
     """Seconds until the current window ends, at least 1: the Retry-After of a refusal."""
-    return WINDOW - int(clock()) % WINDOW
+    return window - int(clock()) % window
 
 
-def hit(key: str, *, limit: int) -> int:
-    """Count one event against `limit` a minute; returns 0, or the seconds to wait once it is exceeded."""
+def hit(key: str, *, limit: int, window: int = MINUTE) -> int:
+    """Count one event against `limit` in a window of seconds; returns 0, or the seconds to wait once it is exceeded."""
     if limit <= 0:
         return 0
     with connection.cursor() as cursor:
-        used = count(cursor, key)
-    return seconds_left() if used > limit else 0
+        used = count(cursor, key, window=window)
+    return seconds_left(window=window) if used > limit else 0

@@ -11,6 +11,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
@@ -19,9 +20,12 @@ from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from chatservice.policy import POLICY
+from chatservice.views import unknown_host
 
 BROWSER_PATHS = ("/admin", "/static/", "/login", "/logout")
 WITH_SLASH = ("/admin", "/static/")
+# A load balancer asks by the address of the machine.
+HEALTH = ("/healthz", "/readyz")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
 
 
@@ -42,13 +46,25 @@ class RequestMiddleware:
         if len(path) > 1 and path.endswith("/") and not path.startswith(WITH_SLASH):
             # Every documented route answers with and without the slash, without a redirect.
             request.path_info = path.rstrip("/") or "/"
-        response = await self.get_response(request)
+        if request.path_info in HEALTH or is_addressed_to_us(request):
+            response = await self.get_response(request)
+        else:
+            response = unknown_host(request)
         response.headers["X-Request-Id"] = request.request_id
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "same-origin")
         if path.startswith("/admin"):
             response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
+
+
+def is_addressed_to_us(request: HttpRequest) -> bool:
+    """Tell whether the Host is one of ALLOWED_HOSTS: a page elsewhere can make its own name mean this machine."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True
 
 
 class BrowserOnly(MiddlewareMixin):

@@ -201,10 +201,20 @@ LIMIT_STREAMS_PER_IP = env.int("LIMIT_STREAMS_PER_IP", default=32)
 LIMIT_STREAMS_PER_PROCESS = env.int("LIMIT_STREAMS_PER_PROCESS", default=1_000)
 LIMIT_AUTH_FAILURES_PER_MINUTE = env.int("LIMIT_AUTH_FAILURES_PER_MINUTE", default=10)
 LIMIT_NEW_USERS_PER_MINUTE = env.int("LIMIT_NEW_USERS_PER_MINUTE", default=10)
+# Conversations that an address without a key creates by GET: whatever follows links could.
+LIMIT_GUEST_CREATIONS_PER_HOUR = env.int("LIMIT_GUEST_CREATIONS_PER_HOUR", default=30)
 LIMIT_WS_FRAME_BYTES = env.int("LIMIT_WS_FRAME_BYTES", default=65_536)
 LIMIT_WS_FRAMES_PER_SECOND = env.int("LIMIT_WS_FRAMES_PER_SECOND", default=20)
 LIMIT_OUTPUT_CHARS = env.int("LIMIT_OUTPUT_CHARS", default=262_144)
 DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT_BODY_BYTES
+
+# --- How long history is kept (0: for ever) -------------------------------------------------------
+
+# Days without a new word after which a conversation is deleted: an account's, and a guest's.
+RETENTION_DAYS = env.float("RETENTION_DAYS", default=0)
+RETENTION_GUEST_DAYS = env.float("RETENTION_GUEST_DAYS", default=30)
+# Guests' conversations in which nothing was ever said.
+RETENTION_GUEST_EMPTY_HOURS = env.float("RETENTION_GUEST_EMPTY_HOURS", default=24)
 
 # --- Models and their servers --------------------------------------------------------------------
 

@@ -52,5 +52,10 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, Problem(400, "invalid_request", "The request is not valid."))
 
 
+def unknown_host(request: HttpRequest) -> HttpResponse:
+    message = "Nothing is served under this Host: see the setting ALLOWED_HOSTS."
+    return _answer(request, Problem(400, "unknown_host", message))
+
+
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, Problem(403, "forbidden", "Not allowed."))

@@ -1,8 +1,9 @@
-"""A thread in every process that ends the runs of processes which are no more."""
+"""A thread in every process that ends the runs of processes which are no more, and deletes what is past its time."""
 
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 
@@ -10,10 +11,11 @@ from django.conf import settings
 from django.db import connection
 
 from completions.services import prune_chunks, prune_keys, reap
+from conversations.retention import prune_history
 
 logger = logging.getLogger(__name__)
 
-PRUNE_SECONDS = 3600
+HOUR, DAY = 3600.0, 86_400.0
 _started = threading.Lock()
 
 
@@ -26,14 +28,19 @@ def start_reaper() -> None:
 def _sweep_forever() -> None:
     # A thread, not a task: it must go on while the event loop is busy, and before its first request.
     pause = threading.Event()
-    pruned_at = 0.0
+    chunks_due = time.monotonic()
+    # Not every process of many at the same moment, and not while one is starting.
+    history_due = time.monotonic() + random.uniform(60, 600)  # noqa: S311
     while True:
         try:
             reap()
-            if time.monotonic() - pruned_at > PRUNE_SECONDS:
+            if time.monotonic() >= chunks_due:
                 prune_chunks()
                 prune_keys()
-                pruned_at = time.monotonic()
+                chunks_due = time.monotonic() + HOUR
+            if time.monotonic() >= history_due:
+                prune_history()
+                history_due = time.monotonic() + DAY
         except Exception as error:
             logger.warning("reaper: %s, trying again", type(error).__name__)
         finally:

@@ -12,6 +12,7 @@ from accounts.models import User, uuid7
 
 if TYPE_CHECKING:
     import uuid
+    from datetime import datetime
 
     from accounts.principal import Principal
 
@@ -20,7 +21,7 @@ class ConversationQuerySet(models.QuerySet):
     def owned_by(self, principal: Principal) -> ConversationQuerySet:
         """Everything `principal` may use: its own; for guests whatever guests created."""
         if principal.is_guest:
-            return self.filter(owner__guest_made=True)
+            return self.of_guests()
         return self.filter(owner_id=principal.user_id)
 
     def newest_first(self) -> ConversationQuerySet:
@@ -28,6 +29,18 @@ class ConversationQuerySet(models.QuerySet):
 
     def active(self) -> ConversationQuerySet:
         return self.filter(archived_at=None)
+
+    def of_guests(self) -> ConversationQuerySet:
+        return self.filter(owner__guest_made=True)
+
+    def of_accounts(self) -> ConversationQuerySet:
+        return self.filter(owner__guest_made=False)
+
+    def untouched_since(self, moment: datetime) -> ConversationQuerySet:
+        return self.filter(updated_at__lt=moment)
+
+    def empty(self) -> ConversationQuerySet:
+        return self.filter(head=None, messages=None)
 
 
 class Conversation(models.Model):

