@@ -188,6 +188,7 @@ LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", def
 LIMIT_CONVERSATIONS_PER_USER = env.int("LIMIT_CONVERSATIONS_PER_USER", default=10_000)
 # One conversation of an import, in the bytes of its file: it has to be in memory as a whole.
 LIMIT_IMPORT_BYTES = env.int("LIMIT_IMPORT_BYTES", default=67_108_864)
+LIMIT_KEYS_PER_USER = env.int("LIMIT_KEYS_PER_USER", default=50)
 LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
 LIMIT_RUNS_PER_USER = env.int("LIMIT_RUNS_PER_USER", default=4)
 LIMIT_RUNS_PER_GUEST = env.int("LIMIT_RUNS_PER_GUEST", default=1)

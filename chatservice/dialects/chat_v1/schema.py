@@ -16,7 +16,7 @@ from chatservice.dialects.chat_v1.serializers import (
 from chatservice.dialects.idempotency import KEY
 
 
-def _enveloped(name: str, data: Any) -> Any:
+def enveloped(name: str, data: Any) -> Any:
     fields = {"success": serializers.BooleanField(), "data": data, "message": serializers.CharField(required=False)}
     return inline_serializer(name, fields)
 
@@ -26,14 +26,14 @@ def _meta() -> Any:
     return inline_serializer("PageMeta", {name: serializers.IntegerField() for name in names})
 
 
-CONVERSATION = _enveloped("ConversationEnvelope", ConversationSerializer())
-CONVERSATION_DETAIL = _enveloped("ConversationDetailEnvelope", ConversationDetailSerializer())
-MESSAGE = _enveloped("MessageEnvelope", MessageSerializer())
-MESSAGES = _enveloped("MessagesEnvelope", MessageSerializer(many=True))
+CONVERSATION = enveloped("ConversationEnvelope", ConversationSerializer())
+CONVERSATION_DETAIL = enveloped("ConversationDetailEnvelope", ConversationDetailSerializer())
+MESSAGE = enveloped("MessageEnvelope", MessageSerializer())
+MESSAGES = enveloped("MessagesEnvelope", MessageSerializer(many=True))
 MESSAGE_PAGE = inline_serializer(
     "MessagePage", {"success": serializers.BooleanField(), "data": MessageSerializer(many=True), "meta": _meta()}
 )
-DELETED = _enveloped("DeletedEnvelope", serializers.JSONField(allow_null=True, default=None))
+DELETED = enveloped("DeletedEnvelope", serializers.JSONField(allow_null=True, default=None))
 ERROR = inline_serializer(
     "ErrorEnvelope",
     {

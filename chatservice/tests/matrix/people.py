@@ -25,7 +25,7 @@ from search.cursors import write_cursor
 from search.queries import Mode, search_messages
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-NAMES = ("conversation", "message", "answer", "run", "user", "todo")
+NAMES = ("conversation", "message", "answer", "run", "user", "todo", "apikey")
 
 
 @dataclass(slots=True)
@@ -77,6 +77,7 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
         "cursor": last["cursor"],
         "number": str(message.position),
         "todo": str(todo.pk),
+        "apikey": str(issue_api_key(user=subject.user)[0].pk),
         "user": str(subject.user.pk),
         "username": subject.user.username,
         "hex": message.pk.hex,

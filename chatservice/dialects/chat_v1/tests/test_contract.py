@@ -93,6 +93,8 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("POST", f"{message}/regenerate/stream", {}),
             Call("POST", f"{run}/cancel"),
             Call("GET", f"{run}/stream"),
+            # The id of no key: what somebody else's comes to is in test_own.py.
+            Call("DELETE", f"{BASE}/me/keys/{ids.message}"),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "parent_id": ids.message}),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "role": "system", "parent_id": ids.message}),
             Call("POST", f"{BASE}/conversations/{own}/messages/stream", {**body, "parent_id": ids.message}),
