@@ -11,6 +11,11 @@ CURSORS = (
     # A cursor that is no run of this conversation is not found, whoever's it is.
     Probe("header Last-Event-ID", f"{OWN}/stream", headers={"Last-Event-ID": "<cursor>"}),
     Probe("query after", f"{OWN}/stream?after=<cursor>"),
+    # In one's own conversation there is nothing to answer, whatever the key.
+    Probe(
+        "header Idempotency-Key", f"{OWN}/stream", headers={"Idempotency-Key": "<key>"}, outcome="204", reaches=False
+    ),
+    Probe("query client_message_id", f"{OWN}/stream?client_message_id=<key>", outcome="204", reaches=False),
 )
 
 ROWS = (

@@ -33,7 +33,7 @@ ROWS = (
         f"POST {BASE}/conversations/stream",
         *("conversation", "message", "run"),
         body=SAID,
-        more=(idempotency(f"{BASE}/conversations/stream", SAID),),
+        more=(*idempotency(f"{BASE}/conversations/stream", SAID),),
     ),
     http(f"GET {TALK}", "conversation"),
     http(f"PATCH {TALK}", "conversation", body={"title": "Mine now"}),
@@ -46,7 +46,7 @@ ROWS = (
         more=(
             Probe("body parent_id", f"{OWN}/messages", AFTER),
             Probe("body parent_id", f"{OWN}/messages", {**AFTER, "role": "system"}),
-            idempotency(f"{OWN}/messages", SAID, "201"),
+            *idempotency(f"{OWN}/messages", SAID, "201"),
         ),
     ),
     http(
@@ -55,7 +55,7 @@ ROWS = (
         body=SAID,
         more=(
             Probe("body parent_id", f"{OWN}/messages/stream", AFTER),
-            idempotency(f"{OWN}/messages/stream", SAID),
+            *idempotency(f"{OWN}/messages/stream", SAID),
         ),
     ),
     http(f"GET {BASE}/looks", "look"),
@@ -67,13 +67,13 @@ ROWS = (
     http(f"DELETE {BASE}/messages/{{message}}", "message"),
     http(f"POST {BASE}/messages/{{answer}}/cancel", "message", "run"),
     http(
-        f"POST {BASE}/messages/{{answer}}/regenerate", "message", "run", body={}, more=(idempotency(AGAIN, {}, "201"),)
+        f"POST {BASE}/messages/{{answer}}/regenerate", "message", "run", body={}, more=(*idempotency(AGAIN, {}, "201"),)
     ),
     http(
         f"POST {BASE}/messages/{{answer}}/regenerate/stream",
         *("message", "run"),
         body={},
-        more=(idempotency(f"{AGAIN}/stream", {}),),
+        more=(*idempotency(f"{AGAIN}/stream", {}),),
     ),
     http(f"GET {BASE}/search", "message", "conversation", more=SEARCHES),
     http(f"POST {BASE}/runs/{{run}}/cancel", "message", "run"),

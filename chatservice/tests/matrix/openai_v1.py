@@ -13,7 +13,7 @@ ROWS = (
         Admits.KEYS,
         ("conversation", "message", "run"),
         (
-            idempotency(PATH, BODY),
+            *idempotency(PATH, BODY, in_body=False),
             Probe("body user", PATH, {**BODY, "user": "<user>"}, outcome="200", reaches=False),
             Probe("body metadata", PATH, {**BODY, "metadata": {"id": "<conversation>"}}, outcome="200", reaches=False),
         ),

@@ -47,7 +47,7 @@ ROWS = (
         "POST /conversations/start",
         *("conversation", "message", "run"),
         body=START,
-        more=(label("/conversations/start", START, "200"), idempotency("/conversations/start", START)),
+        more=(label("/conversations/start", START, "200"), *idempotency("/conversations/start", START)),
     ),
     http(f"GET {TALK}", "conversation", "message"),
     # An account is changed by nobody: somebody else's id is as wrong as one that does not exist.
@@ -64,13 +64,13 @@ ROWS = (
         more=(Probe("body user_id", OWN, {"user_id": "<user>"}, outcome="400"),),
     ),
     http(f"DELETE {TALK}", "conversation", "message", "run"),
-    http(f"POST {TALK}/message", "message", "run", body=ASKED, more=(idempotency(f"{OWN}/message", ASKED),)),
+    http(f"POST {TALK}/message", "message", "run", body=ASKED, more=(*idempotency(f"{OWN}/message", ASKED),)),
     http(
         f"POST {TALK}/messages:complete",
         *("message", "run"),
         body={"stream": False},
         # There is nothing to answer in one's own conversation, whatever the key.
-        more=(idempotency(f"{OWN}/messages:complete", {"stream": False}, "409"),),
+        more=(*idempotency(f"{OWN}/messages:complete", {"stream": False}, "409"),),
     ),
     http(f"GET {TALK}/messages", "message"),
     http(f"POST {TALK}/messages", "message", body=SAID),

@@ -72,9 +72,13 @@ def http(
     return Row(operation, admits, touches, (*probes, *more), body, **kw)
 
 
-def idempotency(path: str, body: Any, outcome: str = "200") -> Probe:
-    """Use somebody's Idempotency-Key for a request of one's own: it is one's own key then."""
-    return Probe("header Idempotency-Key", path, body, {"Idempotency-Key": "<key>"}, outcome, reaches=False)
+def idempotency(path: str, body: Any, outcome: str = "200", *, in_body: bool = True) -> tuple[Probe, ...]:
+    """Name a request of one's own as somebody named theirs, by header and in the body: it is one's own key then."""
+    header = Probe("header Idempotency-Key", path, body, {"Idempotency-Key": "<key>"}, outcome, reaches=False)
+    if not in_body:
+        return (header,)
+    named = {**body, "client_message_id": "<key>"}
+    return header, Probe("body client_message_id", path, named, outcome=outcome, reaches=False)
 
 
 def anonymous(operation: str) -> str:
