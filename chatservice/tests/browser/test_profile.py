@@ -42,7 +42,9 @@ class ProfileTest(ChatCase):
         expect(self.page.get_by_text("1 answers")).to_be_visible()
 
     def test_who_looked_and_why_is_shown(self) -> None:
-        record_look(reader=self.carol.user, kind="transcript", reason="They <b>asked</b> us to", conversation=self.talk("Hi"))
+        record_look(
+            reader=self.carol.user, kind="transcript", reason="They <b>asked</b> us to", conversation=self.talk("Hi")
+        )
         self.open("/profile")
         row = self.page.locator("#looks tr")
         expect(row).to_contain_text(self.carol.user.username)
