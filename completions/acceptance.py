@@ -63,47 +63,41 @@ class _Rows:
     heads: list[tuple[uuid.UUID, dict]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What the questions of one transaction share. `opened` are the places that they have added to so far."""
-
-    cursor: Any
-    admission: Admission
-    prefixes: Prefixes
-    worker: str
-    lease_until: float
-    now: dt.datetime
-    rows: _Rows = field(default_factory=_Rows)
-    opened: dict[uuid.UUID, Place] = field(default_factory=dict)
-
-
 def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | Refused]:
     """Store `asks` inside the current transaction; returns, in order, what became of each."""
     results: list[Accepted | Refused | None] = [None] * len(asks)
-    batch = _Batch(
-        cursor=cursor,
-        admission=Admission(cursor, asks),
-        prefixes=Prefixes(cursor, asks),
-        worker=worker,
-        lease_until=database_time(cursor) + settings.LEASE_SECONDS,
-        now=timezone.now(),
-    )
+    admission = Admission(cursor, asks)
+    now = timezone.now()
+    lease_until = database_time(cursor) + settings.LEASE_SECONDS
+    rows = _Rows()
+    opened: dict[uuid.UUID, Place] = {}
+    prefixes = Prefixes(cursor, asks)
     # In one order everywhere, so that two processes never wait for each other's conversations.
     for index in sorted(range(len(asks)), key=lambda index: str(asks[index].conversation_id or "~")):
         ask = asks[index]
         try:
-            results[index] = _known_key(cursor, ask, batch.rows) or _accept_one(batch, ask)
+            results[index] = _known_key(cursor, ask, rows) or _accept_one(
+                cursor, ask, admission, prefixes, rows, opened, worker, lease_until, now
+            )
         except Refused as refusal:
             results[index] = refusal
-    batch.admission.close()
-    _write(cursor, batch.rows)
+    admission.close()
+    _write(cursor, rows)
     return results  # type: ignore[return-value]
 
 
-def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
-    """Add the rows of one question to the batch, or raise Refused and add none."""
-    rows, now = batch.rows, batch.now
-    starts = batch.admission.check(ask)
+def _accept_one(
+    cursor: Any,
+    ask: Ask,
+    admission: Admission,
+    prefixes: Prefixes,
+    rows: _Rows,
+    opened: dict[uuid.UUID, Place],
+    worker: str,
+    lease_until: float,
+    now: dt.datetime,
+) -> Accepted:
+    starts = admission.check(ask)
     run_id = uuid7()
     run = {
         "id": run_id,
@@ -113,26 +107,26 @@ def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
         "model": ask.model[:200],
         "parameters": dict(ask.parameters),
         "exclusive": ask.exclusive,
-        "worker": batch.worker,
-        "lease_until": batch.lease_until,
+        "worker": worker,
+        "lease_until": lease_until,
         "created_at": now,
         "message": None,
         "conversation": None,
     }
     if not ask.store:
-        batch.admission.admitted(ask)
+        admission.admitted(ask)
         rows.runs.append(run)
         _remember_key(ask, rows, run_id, now)
         return Accepted(ask=ask, run_id=run_id, created_at=now, starts=starts)
 
-    place, messages = find_place(batch.cursor, ask, batch.prefixes, batch.opened)
+    place, messages = find_place(cursor, ask, prefixes, opened)
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and place.next_position + len(messages) > limit:
         raise InvalidRequest(f"A conversation holds at most {limit} messages.")
     if place.is_new and not ask.threaded:
-        _refuse_when_full(batch.cursor, ask, rows)
+        _refuse_when_full(cursor, ask, rows)
     if ask.exclusive and not place.is_new:
-        _refuse_while_busy(batch.cursor, ask, place, rows)
+        _refuse_while_busy(cursor, ask, place, rows)
 
     # From here on nothing is refused.
     question_id = place.parent_id
@@ -145,12 +139,13 @@ def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
         parent_id = question_id
         place.next_position += 1
     answer_id = uuid7()
+    position = place.next_position
     rows.messages.append(
         {
             "id": answer_id,
             "conversation": place.conversation_id,
             "parent": parent_id,
-            "position": place.next_position,
+            "position": position,
             "role": Message.Role.ASSISTANT,
             "content": "",
             "model": ask.model[:200],
@@ -161,7 +156,7 @@ def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
     )
     place.next_position += 1
     head = {"head": answer_id, "next_position": place.next_position, "updated_at": now}
-    if place.is_new and place.conversation_id not in batch.opened:
+    if place.is_new and place.conversation_id not in opened:
         rows.conversations.append(
             {
                 "id": place.conversation_id,
@@ -175,8 +170,8 @@ def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
         )
     else:
         rows.heads.append((place.conversation_id, head))
-    batch.opened[place.conversation_id] = place
-    batch.admission.admitted(ask)
+    opened[place.conversation_id] = place
+    admission.admitted(ask)
     rows.runs.append({**run, "message": answer_id, "conversation": place.conversation_id})
     _remember_key(ask, rows, run_id, now)
     return Accepted(
@@ -186,7 +181,9 @@ def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
         conversation_id=place.conversation_id,
         message_id=answer_id,
         question_id=question_id,
+        position=position,
         digest_before=digest,
+        new_conversation=place.is_new,
         starts=starts,
     )
 

@@ -69,7 +69,7 @@ class ConversationAdmin(HistoryAdmin):
 
     @admin.display(description="conversation")
     def title_or_id(self, conversation: Conversation) -> str:
-        return str(conversation)
+        return conversation.title or str(conversation)
 
     @admin.display(description="messages")
     def messages(self, conversation: Conversation) -> int:
@@ -117,7 +117,7 @@ class ConversationAdmin(HistoryAdmin):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "title": str(conversation),
+            "title": conversation.title or str(conversation),
             "conversation": conversation,
             "metadata": conversation.metadata if transcript else None,
             "readable": readable,
@@ -166,13 +166,6 @@ class ConversationAdmin(HistoryAdmin):
         names = [f"Conversation {row.pk} of {row.owner}, {row.next_position - 1} messages" for row in rows[:AT_ONCE]]
         messages = sum(row.next_position - 1 for row in rows)
         return names, {"conversations": len(rows), "messages, with runs and passages": messages}, refused, []
-
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Note the ids alone: a title would outlive what was to be deleted."""
-        rows = list(queryset)
-        for row in rows:
-            row.title = ""
-        return super().log_deletions(request, rows)
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
         delete_conversation(conversation=obj)

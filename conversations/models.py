@@ -79,7 +79,8 @@ class Conversation(models.Model):
         permissions = [("read_content", "Can read what was said, giving a reason that the owner sees")]
 
     def __str__(self) -> str:
-        return self.title or str(self.id)
+        # Not the title: it repeats what was asked, and names end up in logs, labels and lists of staff.
+        return str(self.id)
 
 
 class MessageQuerySet(models.QuerySet):

@@ -90,7 +90,7 @@ def shown(hit: Hit, owner: str) -> dict[str, Any]:
     page = reverse("admin:conversations_conversation_change", args=[message.conversation_id])
     return {
         "address": f"{page}?message={message.pk}#m-{message.pk}",
-        "title": str(message.conversation),
+        "title": message.conversation.title or str(message.conversation),
         "owner": owner,
         "role": message.get_role_display(),
         "when": message.created_at,

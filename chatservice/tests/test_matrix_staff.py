@@ -6,7 +6,7 @@ import re
 
 from chatservice.tests.matrix import staff as matrix
 from chatservice.tests.matrix.operations import routes
-from chatservice.tests.staff import CANARY, StaffCase
+from chatservice.tests.staff import CANARY, StaffCase, staff
 
 
 class StaffMatrixTest(StaffCase):
@@ -57,6 +57,14 @@ class StaffMatrixTest(StaffCase):
                     self.assertNotIn("unsafe-inline", response.headers["Content-Security-Policy"])
                     self.assertIsNone(re.search(r"<script(?![^>]* src=)(?![^>]* type=\"application/json)", shown))
                     self.assertIsNone(re.search(r"<[^>]+ (on[a-z]+|style)=", shown))
+
+    def test_a_title_is_on_no_page_of_those_who_may_not_read_whatever_else_they_may(self) -> None:
+        client = self.signed_in(staff("manager", "view", "change_conversation", "delete_conversation"))
+        base = f"/admin/conversations/conversation/{self.talk.pk}/"
+        for address in ("/admin/conversations/conversation/", f"{base}change/", f"{base}history/", f"{base}delete/"):
+            response = client.get(address)
+            self.assertContains(response, str(self.talk.pk))
+            self.assertNotContains(response, CANARY)
 
     def test_nobody_changes_history_by_posting(self) -> None:
         before = (self.snapshot(), self.look.reason)
