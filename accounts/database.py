@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -18,6 +18,22 @@ async def in_database_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Call `function` in a thread of a small pool and return its result."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_threads, _call, function, arguments)
+
+
+async def stream_from_database(pieces: Iterator[str], *, size: int = 65_536) -> AsyncIterator[bytes]:
+    """Yield what `pieces`, read in the pool's threads, gives: in chunks of about `size` characters."""
+    while chunk := await in_database_thread(_gather, pieces, size):
+        yield chunk.encode()
+
+
+def _gather(pieces: Iterator[str], size: int) -> str:
+    gathered, length = [], 0
+    for piece in pieces:
+        gathered.append(piece)
+        length += len(piece)
+        if length >= size:
+            break
+    return "".join(gathered)
 
 
 def _call(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:

@@ -24,7 +24,7 @@ from django.utils import timezone
 from accounts import keys, sessions, throttling
 from accounts.models import ApiKey, User
 from accounts.services import guest_user
-from accounts.signals import api_key_revoked
+from accounts.signals import account_deleted, api_key_revoked
 
 MAX_HEADER = 512
 STRICT = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
@@ -108,7 +108,15 @@ def _forget_session(sender, request, **kwargs) -> None:
         _sessions.pop(entry, None)
 
 
+def _forget_account(sender, user_id: uuid.UUID, **kwargs) -> None:
+    for known in (_cache, _sessions):
+        for entry in [entry for entry, (_, who) in list(known.items()) if who.user_id == user_id]:
+            known.pop(entry, None)
+    _guest.clear()
+
+
 api_key_revoked.connect(_forget_key)
+account_deleted.connect(_forget_account)
 user_logged_out.connect(_forget_session)
 
 

@@ -6,16 +6,18 @@ import datetime as dt
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 
 from accounts import keys
 from accounts.models import ApiKey, User
-from accounts.signals import api_key_revoked
+from accounts.signals import account_closing, account_deleted, account_deleting, account_emptying, api_key_revoked
+from accounts.traces import forget_traces, leave_nothing_behind
 
 MAX_PASSWORD = 4096  # argon2 over more is a way to keep a core busy
 
 GUEST_USERNAME = "guest"
+DELETE_TRIES = 3
 
 
 @transaction.atomic
@@ -55,13 +57,39 @@ def update_user(*, user: User, username: str | None = None, password: str | None
     return user
 
 
-@transaction.atomic
 def delete_user(*, user: User) -> None:
-    """Delete an account and everything in it; its keys open nothing from now on."""
+    """Delete an account and everything in it, so that nothing of it is left in the database.
+
+    What runs for it is stopped first. What is much goes in slices, each in its own transaction; the
+    last one takes what came meanwhile, and the account with it. Until then its keys work: should this
+    be interrupted, it can be asked for again. Call it outside of a transaction.
+    """
+    for left in range(DELETE_TRIES - 1, -1, -1):
+        account_closing.send(sender=User, user_id=user.pk)
+        account_emptying.send(sender=User, user_id=user.pk)
+        try:
+            _delete_account(user)
+        except (IntegrityError, OperationalError):  # somebody wrote into it, or waited for us as we for them
+            if not left:
+                raise
+        else:
+            return
+
+
+@transaction.atomic
+def _delete_account(user: User) -> None:
+    # Nothing new can refer to the account from here on: whoever tries waits for this lock, then fails.
+    locked = User.objects.select_for_update().filter(pk=user.pk).first()
+    if locked is None:
+        return
+    account_deleting.send(sender=User, user_id=user.pk)
+    forget_traces(locked)
     keys_of_user = list(ApiKey.objects.filter(user=user))
     User.objects.filter(pk=user.pk).delete()
     for key in keys_of_user:
         transaction.on_commit(lambda key=key: api_key_revoked.send(sender=ApiKey, key=key))
+    transaction.on_commit(lambda: account_deleted.send(sender=User, user_id=user.pk))
+    transaction.on_commit(leave_nothing_behind)
 
 
 def _save(user: User, **how: bool) -> None:

@@ -52,3 +52,10 @@ def hit(key: str, *, limit: int, window: int = MINUTE) -> int:
     with connection.cursor() as cursor:
         used = count(cursor, key, window=window)
     return seconds_left(window=window) if used > limit else 0
+
+
+def forget_old(clock: Callable[[], float] = time.time) -> int:
+    """Drop the counters of an hour ago and before: they say who was here, and count nothing any more."""
+    minute = int(clock()) // MINUTE
+    # Longer windows have smaller numbers, by far: those rows are few, and stay.
+    return RateWindow.objects.filter(window__gt=minute // 2, window__lt=minute - 60).delete()[0]

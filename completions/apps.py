@@ -5,4 +5,4 @@ class CompletionsConfig(AppConfig):
     name = "completions"
 
     def ready(self) -> None:
-        from completions import checks, deletion  # noqa: F401  registers the system checks and the receivers
+        from completions import checks, deletion, personal_data  # noqa: F401  they connect and register themselves

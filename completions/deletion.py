@@ -22,10 +22,15 @@ def hold_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
 @receiver(messages_changed)
 def let_go_of_deleted_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
     """Stop this process's runs that are no more; other processes notice with their next commit."""
-    ours = {run_id: live for run_id, live in list(LIVE.items()) if live.accepted.conversation_id == conversation_id}
-    if not ours:
+    let_go_of_runs([run_id for run_id, live in list(LIVE.items()) if live.accepted.conversation_id == conversation_id])
+
+
+def let_go_of_runs(run_ids: list[uuid.UUID]) -> None:
+    """Stop those of this process's runs that are no more."""
+    if not run_ids:
         return
-    left = set(Run.objects.filter(pk__in=ours).values_list("pk", flat=True))
-    for run_id, live in ours.items():
-        if run_id not in left:
+    left = set(Run.objects.filter(pk__in=run_ids).values_list("pk", flat=True))
+    for run_id in run_ids:
+        live = LIVE.get(run_id)
+        if live is not None and run_id not in left:
             live.loop.call_soon_threadsafe(live.lose)

@@ -10,6 +10,7 @@ import time
 from django.conf import settings
 from django.db import connection
 
+from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap
 from conversations.retention import prune_history
 
@@ -37,6 +38,7 @@ def _sweep_forever() -> None:
             if time.monotonic() >= chunks_due:
                 prune_chunks()
                 prune_keys()
+                forget_old()
                 chunks_due = time.monotonic() + HOUR
             if time.monotonic() >= history_due:
                 prune_history()

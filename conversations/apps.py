@@ -5,4 +5,4 @@ class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self) -> None:
-        from conversations import checks, looks  # noqa: F401  they connect and register themselves
+        from conversations import checks, looks, personal_data  # noqa: F401  they connect and register themselves

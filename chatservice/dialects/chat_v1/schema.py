@@ -45,6 +45,7 @@ ERROR = inline_serializer(
 DESCRIPTIONS = {
     400: "The request is not valid",
     401: "No valid key",
+    403: "Not confirmed",
     404: "There is no such thing, or it is somebody else's",
     409: "An answer is being written right now",
     413: "The body is too large",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatservice.dialects.chat_v1 import own, searching, views, viewsets
+from chatservice.dialects.chat_v1 import me, own, searching, views, viewsets
 
 app_name = "chat_v1"
 
@@ -22,6 +22,8 @@ urlpatterns = [
     path(MESSAGES, views.MessagesView.as_view(), name="conversation-messages"),
     path(f"{MESSAGES}/stream", views.MessageStreamView.as_view(), name="conversation-messages-stream"),
     path("looks", LOOKS, name="look-list"),
+    path("me", me.MeView.as_view(), name="me"),
+    path("me/export", me.ExportView.as_view(), name="me-export"),
     path("me/keys", own.KeysView.as_view(), name="key-list"),
     path("me/keys/<str:key_id>", own.KeyView.as_view(), name="key-detail"),
     path("me/usage", own.UsageView.as_view(), name="usage"),

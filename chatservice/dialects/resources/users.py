@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -27,10 +26,7 @@ from chatservice.dialects.resources.documentation import (
     request_example,
 )
 from chatservice.dialects.resources.pagination import PlainPages
-from completions.models import Run
-from completions.stopping import stop_and
 from conversations.models import Conversation
-from conversations.services import delete_conversation
 
 PRINTED = {"username": "alice", "password": "correct horse battery"}
 
@@ -110,8 +106,7 @@ class UsersView(ResourceMixin, AccountViewSet):
         user = self.get_object()
         self.refuse_shared(user)
         self.refuse_staff(user)
-        runs = Run.objects.filter(Q(user=user) | Q(conversation__owner=user))
-        async_to_sync(stop_and)(runs, lambda: _delete(user))
+        delete_user(user=user)
         return Response(status=204)
 
     def _change(self, sent: dict[str, Any]) -> Response:
@@ -165,10 +160,3 @@ class UserConversationsView(ResourceMixin, AccountViewSet):
 def name_taken() -> BadRequest:
     message = "A user with that username already exists."
     return BadRequest(message, code="username_taken", status=409, param="username", details={"username": [message]})
-
-
-def _delete(user: User) -> None:
-    # One by one: each is announced to whoever derived something from it, and none needs much memory.
-    for conversation in Conversation.objects.filter(owner=user).only("id"):
-        delete_conversation(conversation=conversation)
-    delete_user(user=user)

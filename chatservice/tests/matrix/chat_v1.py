@@ -63,6 +63,10 @@ ROWS = (
     http(f"POST {BASE}/me/keys", "user", body={"name": "Mine"}),
     http(f"DELETE {BASE}/me/keys/{{apikey}}", "user"),
     http(f"GET {BASE}/me/usage", "run"),
+    http(f"GET {BASE}/me", "user"),
+    # Not confirmed: whoever tries the matrix is still needed.
+    http(f"DELETE {BASE}/me", "user", body={"username": "somebody else"}),
+    http(f"GET {BASE}/me/export", "user", "conversation", "message", "run"),
     http(f"GET {BASE}/messages/{{message}}", "message"),
     http(f"DELETE {BASE}/messages/{{message}}", "message"),
     http(f"POST {BASE}/messages/{{answer}}/cancel", "message", "run"),

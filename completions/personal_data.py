@@ -1,0 +1,74 @@
+"""Whose the rows of this app are, and how what runs for an account ends when that is deleted."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Any
+
+from django.db import connection
+from django.db.models import Q
+from django.dispatch import receiver
+
+from accounts.personal_data import register
+from accounts.signals import account_closing, account_deleted, account_deleting, account_emptying
+from accounts.traces import forget_in_admin_log
+from completions.deletion import let_go_of_runs
+from completions.live import LIVE
+from completions.models import Chunk, IdempotencyKey, Run, RunQuerySet
+from completions.services import request_cancel
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 5.0  # seconds: a producer that hangs does not keep the account
+POLL = 0.05
+SLICE = 200
+
+register(Run, owner="user")
+register(Chunk, owner="run__user")
+register(IdempotencyKey, owner="user")
+
+
+def _runs_of(user_id: uuid.UUID) -> RunQuerySet:
+    """Return what the account asked, and what others asked in its conversations: guests share theirs."""
+    return Run.objects.filter(Q(user=user_id) | Q(conversation__owner=user_id))
+
+
+@receiver(account_closing)
+def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
+    """Cancel what is being written, in whichever process, and wait until it is over: its upstream is closed then."""
+    running = _runs_of(user_id).running()
+    for run_id in list(running.values_list("pk", flat=True)):
+        live = LIVE.get(run_id)
+        if live is not None:
+            live.loop.call_soon_threadsafe(live.cancel)
+        request_cancel(run_id)
+    if connection.in_atomic_block:  # nobody else would see that they are to stop, or could store that they did
+        return
+    until = time.monotonic() + PATIENCE
+    while running.exists():
+        if time.monotonic() > until:
+            logger.warning("an answer did not stop in time; it is deleted as it is")
+            return
+        time.sleep(POLL)
+
+
+@receiver(account_emptying)
+def delete_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
+    """Delete the runs that kept no history, some at a time; those of conversations go with them."""
+    forget_in_admin_log("completions", _runs_of(user_id).values_list("pk", flat=True))
+    over = Run.objects.filter(user=user_id).exclude(state=Run.State.RUNNING)
+    while page := list(over.values_list("pk", flat=True)[:SLICE]):
+        Run.objects.filter(pk__in=page).delete()
+
+
+@receiver(account_deleting)
+def hold_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
+    """Lock the live runs: a piece stored between the deletion's statements would break its foreign keys."""
+    list(_runs_of(user_id).running().order_by("pk").select_for_update(of=("self",)).values_list("pk"))
+
+
+@receiver(account_deleted)
+def let_go(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
+    let_go_of_runs([run_id for run_id, live in list(LIVE.items()) if live.accepted.ask.principal.user_id == user_id])

@@ -1,0 +1,32 @@
+"""Whose the rows of this app are, and what becomes of them when an account is deleted."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.dispatch import receiver
+
+from accounts.personal_data import register
+from accounts.signals import account_emptying
+from accounts.traces import forget_in_admin_log
+from conversations.models import Conversation, Look, Message, Todo
+from conversations.services import delete_conversation
+
+SLICE = 100
+
+register(Conversation, owner="owner")
+register(Message, owner="conversation__owner")
+register(Todo, owner="owner")
+register(Look, owner="owner_id")
+
+
+@receiver(account_emptying)
+def delete_conversations(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
+    """Delete them one by one: each is announced to whoever derived something from it, and none needs much memory."""
+    mine = Conversation.objects.filter(owner=user_id)
+    for rows in (mine, Message.objects.filter(conversation__owner=user_id), Todo.objects.filter(owner=user_id)):
+        forget_in_admin_log("conversations", rows.values_list("pk", flat=True))
+    while page := list(mine.only("id")[:SLICE]):
+        for conversation in page:
+            delete_conversation(conversation=conversation)
