@@ -39,15 +39,17 @@ def _runs_of(user_id: uuid.UUID) -> RunQuerySet:
 def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
     """Cancel what is being written, in whichever process, and wait until it is over: its upstream is closed then."""
     running = _runs_of(user_id).running()
-    for run_id in list(running.values_list("pk", flat=True)):
-        live = LIVE.get(run_id)
-        if live is not None:
-            live.loop.call_soon_threadsafe(live.cancel)
-        request_cancel(run_id)
-    if connection.in_atomic_block:  # nobody else would see that they are to stop, or could store that they did
-        return
+    told: set[uuid.UUID] = set()
     until = time.monotonic() + PATIENCE
-    while running.exists():
+    while ids := set(running.values_list("pk", flat=True)):
+        for run_id in ids - told:  # one begun meanwhile is told as well
+            live = LIVE.get(run_id)
+            if live is not None:
+                live.loop.call_soon_threadsafe(live.cancel)
+            request_cancel(run_id)
+        told |= ids
+        if connection.in_atomic_block:  # nobody else would see that they are to stop, or could store that they did
+            return
         if time.monotonic() > until:
             logger.warning("an answer did not stop in time; it is deleted as it is")
             return
