@@ -63,41 +63,47 @@ class _Rows:
     heads: list[tuple[uuid.UUID, dict]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What the questions of one transaction share. `opened` are the places that they have added to so far."""
+
+    cursor: Any
+    admission: Admission
+    prefixes: Prefixes
+    worker: str
+    lease_until: float
+    now: dt.datetime
+    rows: _Rows = field(default_factory=_Rows)
+    opened: dict[uuid.UUID, Place] = field(default_factory=dict)
+
+
 def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | Refused]:
     """Store `asks` inside the current transaction; returns, in order, what became of each."""
     results: list[Accepted | Refused | None] = [None] * len(asks)
-    admission = Admission(cursor, asks)
-    now = timezone.now()
-    lease_until = database_time(cursor) + settings.LEASE_SECONDS
-    rows = _Rows()
-    opened: dict[uuid.UUID, Place] = {}
-    prefixes = Prefixes(cursor, asks)
+    batch = _Batch(
+        cursor=cursor,
+        admission=Admission(cursor, asks),
+        prefixes=Prefixes(cursor, asks),
+        worker=worker,
+        lease_until=database_time(cursor) + settings.LEASE_SECONDS,
+        now=timezone.now(),
+    )
     # In one order everywhere, so that two processes never wait for each other's conversations.
     for index in sorted(range(len(asks)), key=lambda index: str(asks[index].conversation_id or "~")):
         ask = asks[index]
         try:
-            results[index] = _known_key(cursor, ask, rows) or _accept_one(
-                cursor, ask, admission, prefixes, rows, opened, worker, lease_until, now
-            )
+            results[index] = _known_key(cursor, ask, batch.rows) or _accept_one(batch, ask)
         except Refused as refusal:
             results[index] = refusal
-    admission.close()
-    _write(cursor, rows)
+    batch.admission.close()
+    _write(cursor, batch.rows)
     return results  # type: ignore[return-value]
 
 
-def _accept_one(
-    cursor: Any,
-    ask: Ask,
-    admission: Admission,
-    prefixes: Prefixes,
-    rows: _Rows,
-    opened: dict[uuid.UUID, Place],
-    worker: str,
-    lease_until: float,
-    now: dt.datetime,
-) -> Accepted:
-    starts = admission.check(ask)
+def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
+    """Add the rows of one question to the batch, or raise Refused and add none."""
+    rows, now = batch.rows, batch.now
+    starts = batch.admission.check(ask)
     run_id = uuid7()
     run = {
         "id": run_id,
@@ -107,26 +113,26 @@ def _accept_one(
         "model": ask.model[:200],
         "parameters": dict(ask.parameters),
         "exclusive": ask.exclusive,
-        "worker": worker,
-        "lease_until": lease_until,
+        "worker": batch.worker,
+        "lease_until": batch.lease_until,
         "created_at": now,
         "message": None,
         "conversation": None,
     }
     if not ask.store:
-        admission.admitted(ask)
+        batch.admission.admitted(ask)
         rows.runs.append(run)
         _remember_key(ask, rows, run_id, now)
         return Accepted(ask=ask, run_id=run_id, created_at=now, starts=starts)
 
-    place, messages = find_place(cursor, ask, prefixes, opened)
+    place, messages = find_place(batch.cursor, ask, batch.prefixes, batch.opened)
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and place.next_position + len(messages) > limit:
         raise InvalidRequest(f"A conversation holds at most {limit} messages.")
     if place.is_new and not ask.threaded:
-        _refuse_when_full(cursor, ask, rows)
+        _refuse_when_full(batch.cursor, ask, rows)
     if ask.exclusive and not place.is_new:
-        _refuse_while_busy(cursor, ask, place, rows)
+        _refuse_while_busy(batch.cursor, ask, place, rows)
 
     # From here on nothing is refused.
     question_id = place.parent_id
@@ -139,13 +145,12 @@ def _accept_one(
         parent_id = question_id
         place.next_position += 1
     answer_id = uuid7()
-    position = place.next_position
     rows.messages.append(
         {
             "id": answer_id,
             "conversation": place.conversation_id,
             "parent": parent_id,
-            "position": position,
+            "position": place.next_position,
             "role": Message.Role.ASSISTANT,
             "content": "",
             "model": ask.model[:200],
@@ -156,7 +161,7 @@ def _accept_one(
     )
     place.next_position += 1
     head = {"head": answer_id, "next_position": place.next_position, "updated_at": now}
-    if place.is_new and place.conversation_id not in opened:
+    if place.is_new and place.conversation_id not in batch.opened:
         rows.conversations.append(
             {
                 "id": place.conversation_id,
@@ -170,8 +175,8 @@ def _accept_one(
         )
     else:
         rows.heads.append((place.conversation_id, head))
-    opened[place.conversation_id] = place
-    admission.admitted(ask)
+    batch.opened[place.conversation_id] = place
+    batch.admission.admitted(ask)
     rows.runs.append({**run, "message": answer_id, "conversation": place.conversation_id})
     _remember_key(ask, rows, run_id, now)
     return Accepted(
@@ -181,9 +186,7 @@ def _accept_one(
         conversation_id=place.conversation_id,
         message_id=answer_id,
         question_id=question_id,
-        position=position,
         digest_before=digest,
-        new_conversation=place.is_new,
         starts=starts,
     )
 

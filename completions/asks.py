@@ -57,9 +57,7 @@ class Accepted:
     conversation_id: uuid.UUID | None = None
     message_id: uuid.UUID | None = None
     question_id: uuid.UUID | None = None
-    position: int = 0
     digest_before: str = ""
-    new_conversation: bool = False
     attached: bool = False
     starts: int = 0
     """How many runs the caller started in this minute, this one included."""

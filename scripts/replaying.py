@@ -14,6 +14,8 @@ from typing import Any
 
 JSON = {"Content-Type": "application/json"}
 SECONDS = 60
+MINUTE = 60
+REFUSALS = 4  # in a row, after which a limit is a failure
 
 
 class Failed(Exception):
@@ -96,10 +98,7 @@ class Sender:
         given = {**(JSON if body is not None else {}), **(headers or {})}
         answer, problem = Answer(0, {}, b""), ""
         try:
-            answer = self.send(method, path, body, given)
-            if answer.status == 429:  # asked again within the minute
-                time.sleep(int(answer.headers.get("retry-after", "1")))
-                answer = self.send(method, path, body, given)
+            answer = self.send_patiently(method, path, body, given)
             need(answer.status == status, f"not {status}: {answer.body[:200]!r}")
             check(answer)
         except Failed as failed:
@@ -108,6 +107,19 @@ class Sender:
             problem = f"{type(error).__name__}: {error}"
         self.tell(document, f"{method} {path}", answer.status, problem)
         return answer
+
+    def send_patiently(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
+        """Send a request, and again when the service says that it may be: its limits are so many a minute."""
+        for _ in range(REFUSALS):
+            answer = self.send(method, path, body, headers)
+            if answer.status != 429:
+                break
+            self.wait(int(answer.headers.get("retry-after", "1")))
+        return answer
+
+    def wait(self, seconds: int) -> None:
+        self.say(f"WAIT  the limit of a minute is reached: {seconds} s, as Retry-After says")
+        time.sleep(seconds)
 
     def client(
         self,
@@ -124,7 +136,11 @@ class Sender:
             path = Path(directory) / f"client{suffix}"
             path.write_text(program)
             try:
-                done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=SECONDS)
+                for _ in range(REFUSALS):
+                    done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=SECONDS)
+                    if "429" not in done.stderr:
+                        break
+                    self.wait(MINUTE - int(time.time()) % MINUTE)  # it does not print the header
                 code = str(done.returncode)
                 check(done)
             except (Failed, subprocess.TimeoutExpired) as failed:

@@ -60,7 +60,7 @@ class AcceptTest(TestCase):
         second = accept_one(question(self.alice, "two", conversation_id=first.conversation_id))
         asked = Message.objects.get(pk=second.question_id)
         self.assertEqual((asked.parent_id, asked.position), (first.message_id, 3))
-        self.assertFalse(second.new_conversation)
+        self.assertEqual(second.conversation_id, first.conversation_id)
 
     def test_an_answer_can_be_asked_for_again_beside_the_first(self):
         first = accept_one(question(self.alice, "one"))

@@ -160,29 +160,27 @@ class RunStreamView(ChatView):
         return await resumed(request, principal, pk, after)
 
 
+CANCELLING: dict[str, Any] = {
+    "request": None,
+    "responses": {200: schema.MESSAGE, 202: schema.MESSAGE, **schema.errors(401, 404)},
+}
+
+
 class CancelMessageView(ChatView):
-    @extend_schema(
-        operation_id="cancel_message",
-        summary="Stop an answer; what it said so far is kept",
-        request=None,
-        responses={200: schema.MESSAGE, 202: schema.MESSAGE, **schema.errors(401, 404)},
-    )
+    @extend_schema(operation_id="cancel_message", summary="Stop an answer; what it said so far is kept", **CANCELLING)
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
-        return await _cancelled(await in_database_thread(_run_of, principal, "message_id", identifier(message_id)))
+        return await _cancelled(principal, "message_id", message_id)
 
 
 class CancelRunView(ChatView):
-    @extend_schema(
-        operation_id="cancel_run",
-        summary="The same, by the run's id",
-        request=None,
-        responses={200: schema.MESSAGE, 202: schema.MESSAGE, **schema.errors(401, 404)},
-    )
+    @extend_schema(operation_id="cancel_run", summary="The same, by the run's id", **CANCELLING)
     async def post(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
-        return await _cancelled(await in_database_thread(_run_of, principal, "id", identifier(run_id)))
+        return await _cancelled(principal, "id", run_id)
 
 
-async def _cancelled(run_id: uuid.UUID) -> HttpResponse:
+async def _cancelled(principal: Principal, named_by: str, pk: str) -> HttpResponse:
+    """Stop the run whose field `named_by` is `pk`; return the message as it stands then."""
+    run_id = await in_database_thread(_run_of, principal, named_by, identifier(pk))
     await services.cancel(run_id)
     status = 200
     try:

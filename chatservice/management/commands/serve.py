@@ -30,6 +30,7 @@ class Command(BaseCommand):
         write = self.stdout.write
         if not User.objects.exists():
             self._introduce()
+        write(f"Chat:     {address}/")
         write(f"Docs:     {address}/docs")
         write(f"Admin:    {address}/admin/")
         write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")

@@ -109,12 +109,14 @@ export const archive = (id, archived) =>
 
 export const remove = (id) => graphql("mutation ($id: ID!) { deleteConversation(id: $id) }", { id });
 
-export async function search(query, { after = null } = {}) {
+// `mode` is hybrid, text or semantic. `note` says where something else answered than what was asked.
+export async function search(query, { after = null, mode = "hybrid" } = {}) {
   const data = await graphql(
-    `query ($query: String!, $after: String) { search(query: $query, first: 20, after: $after) {
-       edges { node { snippet match message { id role createdAt conversation { id title } } } }
-       pageInfo { hasNextPage endCursor } } }`,
-    { query, after },
+    `query ($query: String!, $after: String, $mode: String) { search(query: $query, first: 20, after: $after, mode: $mode) {
+       asked mode why pageInfo { hasNextPage endCursor }
+       edges { node { snippet highlights matched branch message { id role createdAt } conversation { id title } } } } }`,
+    { query, after, mode },
   );
-  return listed(data.search);
+  const { asked, mode: answered, why } = data.search;
+  return { ...listed(data.search), note: asked === answered ? null : why };
 }

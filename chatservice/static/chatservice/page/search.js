@@ -3,6 +3,7 @@ import { at, el, marked, shortTime } from "./dom.js";
 import * as operations from "./operations.js";
 import { explain } from "./toasts.js";
 
+const WHY = { words: "by its words", meaning: "by its meaning", both: "by words and meaning" };
 const DELAY_MS = 250;
 let asked = 0;
 let timer = 0;
@@ -15,7 +16,7 @@ export function startSearch() {
     timer = setTimeout(() => run(), DELAY_MS);
     show(Boolean(box.value.trim()));
   });
-  at("mode")?.addEventListener("change", () => run());
+  at("mode").addEventListener("change", () => run());
   at("more-hits").addEventListener("click", () => run(after));
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && box.value) {
@@ -57,9 +58,9 @@ async function run(cursor = null) {
   const mine = (asked += 1);
   if (!cursor) tell("Searching…");
   try {
-    const found = await operations.search(query, { after: cursor, mode: at("mode")?.value });
+    const found = await operations.search(query, { after: cursor, mode: at("mode").value });
     if (mine !== asked) return;
-    const items = found.rows.map((hit) => itemOf(hit, query));
+    const items = found.rows.map(itemOf);
     if (cursor) at("hits").append(...items);
     else at("hits").replaceChildren(...items);
     after = found.page.hasNextPage ? found.page.endCursor : null;
@@ -75,9 +76,8 @@ function tell(text) {
   at("search-note").hidden = !text;
 }
 
-function itemOf(hit, query) {
-  const { message } = hit;
-  const talk = message.conversation;
+function itemOf(hit) {
+  const { message, conversation: talk } = hit;
   return el(
     "li",
     {},
@@ -85,21 +85,8 @@ function itemOf(hit, query) {
       "a",
       { href: `#${talk.id}/${message.id}` },
       el("span", { class: "hit-head" }, el("strong", {}, talk.title || "Untitled"), el("time", {}, shortTime(message.createdAt))),
-      el("span", { class: "snippet" }, ...marked(hit.snippet, hit.highlights ?? wordsIn(hit.snippet, query))),
+      el("span", { class: "snippet" }, ...marked(hit.snippet, hit.highlights)),
+      el("span", { class: "why" }, message.role === "user" ? "You" : "Assistant", " · ", WHY[hit.matched], hit.branch === "shown" ? "" : " · other version"),
     ),
   );
-}
-
-// Where the snippet says a word of the query, in characters.
-function wordsIn(text, query) {
-  const plain = [...text.toLowerCase()];
-  if (plain.length !== [...text].length) return [];
-  const found = [];
-  for (const word of new Set(query.toLowerCase().split(/\s+/).filter(Boolean))) {
-    const sought = [...word];
-    for (let start = 0; start + sought.length <= plain.length; start += 1) {
-      if (sought.every((character, offset) => plain[start + offset] === character)) found.push([start, start + sought.length]);
-    }
-  }
-  return found.sort((one, other) => one[0] - other[0]);
 }

@@ -1,0 +1,122 @@
+// The profile: keys, usage, who looked, and what can be done with all of it. Asks the v1 API, as the session's user.
+import { request, signedOut } from "./api.js";
+import { ask, confirm } from "./dialogs.js";
+import { at, el, fullTime } from "./dom.js";
+import { copy } from "./message.js";
+import { guarded, toast, toastProblem } from "./toasts.js";
+
+const BASE = "/v1/chat";
+const when = (iso, otherwise = "—") => (iso ? fullTime(iso) : otherwise);
+const cell = (text, kind = "") => el("td", { class: kind }, text);
+const nothing = (columns, text) => el("tr", {}, el("td", { colspan: String(columns), class: "muted" }, text));
+
+function rows(id, made, columns, empty) {
+  at(id).replaceChildren(...(made.length ? made : [nothing(columns, empty)]));
+}
+
+// A list that comes in pages: what is shown grows.
+function pages(path, id, rowOf, columns, empty) {
+  const state = { page: 0, shown: [] };
+  const button = at(`more-${id}`);
+  const load = async (page = 1) => {
+    const { data, meta } = await request(`${BASE}/${path}?page=${page}&limit=20`);
+    state.shown = page === 1 ? data : [...state.shown, ...data];
+    state.page = page;
+    rows(id, state.shown.map(rowOf), columns, empty);
+    button.hidden = page >= meta.totalPages;
+  };
+  button.addEventListener("click", guarded(() => load(state.page + 1)));
+  return load;
+}
+
+// --- keys
+
+const loadKeys = pages("me/keys", "keys", keyRow, 6, "No keys yet.");
+
+function keyRow(key) {
+  const gone = key.revoked_at || (key.expires_at && new Date(key.expires_at) < new Date());
+  const until = key.revoked_at ? `revoked ${when(key.revoked_at)}` : when(key.expires_at, "no end");
+  const revoke = el("button", { type: "button", class: "link", "aria-label": `Revoke ${key.name || key.prefix}`, onclick: guarded(() => revokeKey(key)) }, "Revoke");
+  return el(
+    "tr",
+    { class: gone ? "gone" : "" },
+    cell(key.name || "no name"),
+    el("td", {}, el("code", {}, `${key.prefix}…`)),
+    cell(when(key.created_at)),
+    cell(when(key.last_used_at, "never")),
+    cell(until),
+    el("td", {}, gone ? "" : revoke),
+  );
+}
+
+async function makeKey() {
+  const days = Number(at("key-days").value);
+  const expires = days ? new Date(Date.now() + days * 86_400_000).toISOString() : null;
+  const { data } = await request(`${BASE}/me/keys`, { method: "POST", body: { name: at("key-name").value, expires_at: expires } });
+  at("key-name").value = "";
+  at("made").replaceChildren(
+    el("strong", {}, "Your new key. It is shown only now: keep it where you keep passwords."),
+    el("div", { class: "row" }, el("code", {}, data.key), el("button", { type: "button", onclick: () => copy(data.key) }, "Copy")),
+  );
+  at("made").hidden = false;
+  await loadKeys();
+}
+
+async function revokeKey(key) {
+  const text = `Whatever uses “${key.name || key.prefix}” stops working at once. A revoked key cannot be brought back.`;
+  if (!(await confirm({ title: "Revoke this key?", text, action: "Revoke" }))) return;
+  await request(`${BASE}/me/keys/${key.id}`, { method: "DELETE" });
+  toast("The key no longer works.");
+  await loadKeys();
+}
+
+// --- usage and looks
+
+const number = new Intl.NumberFormat();
+
+async function loadUsage() {
+  const { data } = await request(`${BASE}/me/usage`);
+  const sum = (name) => number.format(data.reduce((total, row) => total + row[name], 0));
+  if (data.length) {
+    at("usage-sum").textContent = `The last 30 days: ${sum("runs")} answers, ${sum("prompt_tokens")} tokens in, ${sum("completion_tokens")} out.`;
+  }
+  const made = data.map((row) =>
+    el(
+      "tr",
+      {},
+      cell(row.day),
+      cell(row.model),
+      ...["runs", "failed", "prompt_tokens", "completion_tokens"].map((name) => cell(number.format(row[name]), "number")),
+    ),
+  );
+  rows("usage", made, 6, "Nothing was asked in the last 30 days.");
+}
+
+const KINDS = { transcript: "Read a conversation", search: "Searched", export: "Exported" };
+const lookRow = (look) =>
+  el("tr", {}, cell(when(look.created_at)), cell(look.reader), cell(KINDS[look.kind] ?? look.kind), cell(look.reason, "wrap"));
+const loadLooks = pages("looks", "looks", lookRow, 4, "Nobody has looked.");
+
+// --- the end
+
+async function deleteAll(name) {
+  const typed = await ask({ title: "Delete everything?", label: `Type ${name} to delete this account, its conversations and keys, at once and for good`, action: "Delete everything", required: true });
+  if (typed === null) return;
+  if (typed.trim() !== name) return void toast("That is not the username: nothing was deleted.");
+  await request(`${BASE}/me`, { method: "DELETE", body: { username: name } });
+  await request("/logout", { method: "POST" });
+  location.assign("/");
+}
+
+async function start() {
+  const me = await request("/graphql", { method: "POST", body: { query: "{ me { username isGuest } }" } });
+  const { username, isGuest } = me.data.me;
+  if (isGuest) return signedOut();
+  at("name").textContent = username;
+  at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
+  at("delete").addEventListener("click", guarded(() => deleteAll(username)));
+  await Promise.all([loadKeys(), loadUsage(), loadLooks()]);
+  document.body.dataset.ready = "yes";
+}
+
+start().catch((problem) => toastProblem(problem, { action: "Reload", act: () => location.reload(), seconds: 60 }));
