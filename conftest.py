@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import sys
+import unittest
 from collections.abc import Generator, Iterator
 from urllib.parse import urlsplit
 
@@ -26,6 +27,27 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.seed = random.SystemRandom().randrange(2**32)
     if getattr(config.option, "hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(config.option.seed)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the whole suite on PostgreSQL, leave out what cannot use a database: the suite on SQLite tried it."""
+    from django.db import connection
+
+    if connection.vendor == "sqlite" or config.args_source != pytest.Config.ArgsSource.TESTPATHS:
+        return
+    without = [item for item in items if uses_no_database(getattr(item, "cls", None))]
+    left_out = set(without)
+    config.hook.pytest_deselected(items=without)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def uses_no_database(case: type | None) -> bool:
+    """Tell whether a test case has none: Django's SimpleTestCase forbids it, unittest's own knows of none."""
+    from django.test import TransactionTestCase
+
+    if case is None or not issubclass(case, unittest.TestCase):
+        return False
+    return not issubclass(case, TransactionTestCase) and getattr(case, "databases", None) in (None, set(), frozenset())
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
