@@ -23,6 +23,7 @@ FOLDER = Path("chatservice/dialects")
 QUICK = (
     "chatservice/tests/test_architecture.py",
     "chatservice/tests/test_docs.py",
+    "chatservice/tests/test_hosts.py",
     "chatservice/tests/test_matrix.py",
     "chatservice/tests/test_matrix_writes.py",
     "chatservice/tests/test_replay.py",
