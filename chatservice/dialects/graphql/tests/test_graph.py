@@ -196,13 +196,13 @@ class QueryCountTest(GraphQLTestCase):
             statements.append(sql)
             return execute(sql, *rest)
 
-        call = database._call
+        call = database.call_and_release
 
         def counted(function: Any, arguments: Any) -> Any:
             with connection.execute_wrapper(note):
                 return call(function, arguments)
 
-        with mock.patch.object(database, "_call", counted):
+        with mock.patch.object(database, "call_and_release", counted):
             status, payload = asyncio.run(execute(Operation(self.QUERY, {"n": number}, None), principal))
         self.assertEqual((status, payload.get("errors")), (200, None))
         self.assertEqual(len(payload["data"]["conversations"]["edges"]), number)
