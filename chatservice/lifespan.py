@@ -12,6 +12,8 @@ from django.conf import settings
 from completions import providers, services
 from completions.journal import journal
 from completions.live import LIVE
+from search import indexer
+from search.embedders import loading
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ async def run(receive: Any, send: Any) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            start()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await stop()
@@ -41,8 +44,17 @@ async def end_runs() -> None:
         logger.warning("%d answers were interrupted by the shutdown", len(left))
 
 
+def start() -> None:
+    """Begin what runs beside the requests; nothing waits for it."""
+    if settings.SEARCH_INDEXER:
+        indexer.start()
+    else:
+        loading.start()
+
+
 async def stop() -> None:
     """End all runs, then let go of everything."""
     await end_runs()
+    await asyncio.to_thread(indexer.stop)
     await journal().close()
     await providers.close_all()

@@ -246,8 +246,6 @@ DEFAULT_UPSTREAM = env.str("DEFAULT_UPSTREAM", default="openai" if "openai" in U
 DEFAULT_MODEL = env.str("DEFAULT_MODEL", default="echo" if DEFAULT_UPSTREAM == "echo" else "gpt-4o-mini")
 # Tokens of history sent with a question, by model pattern; "*" is the default.
 CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000})
-# How long a model's answer waits for what it is to be reminded of; then it is given without.
-RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
 
 # --- Runs ----------------------------------------------------------------------------------------
@@ -265,6 +263,24 @@ CHUNK_HOURS = env.float("CHUNK_HOURS", default=24)
 # How long the same Idempotency-Key means the same request.
 IDEMPOTENCY_DAYS = env.float("IDEMPOTENCY_DAYS", default=7)
 SSE_HEARTBEAT_SECONDS = env.float("SSE_HEARTBEAT_SECONDS", default=15)
+
+# --- Search --------------------------------------------------------------------------------------
+
+# Whose word endings are cut off: a Snowball language ("german", "french", ...), or "none".
+SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="english")
+# What makes vectors: minilm (in a package, offline), openai:MODEL, or a path or hub name of sentence-transformers.
+SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="hashing" if TESTING else "minilm")
+EMBEDDINGS_BASE_URL = env.str("EMBEDDINGS_BASE_URL", default="")
+# The key of OpenAI goes to OPENAI_BASE_URL alone, never to another server.
+EMBEDDINGS_API_KEY = env.str("EMBEDDINGS_API_KEY", default="" if EMBEDDINGS_BASE_URL else OPENAI_API_KEY)
+EMBEDDINGS_BASE_URL = EMBEDDINGS_BASE_URL or OPENAI_BASE_URL
+if OPENAI_API_KEY and not EMBEDDINGS_BASE_URL:
+    EMBEDDINGS_BASE_URL = "https://api.openai.com/v1"
+# Whether the service indexes in a thread of its own; many processes share the work, or leave it to
+# `manage.py index_messages --follow`.
+SEARCH_INDEXER = env.bool("SEARCH_INDEXER", default=True)
+# Vectors that a process on SQLite holds in memory; a hundred thousand passages are 150 MB.
+SEARCH_CACHE_MB = env.int("SEARCH_CACHE_MB", default=256)
 
 # --- Wire documentation --------------------------------------------------------------------------
 

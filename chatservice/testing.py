@@ -129,6 +129,7 @@ class Service:
             "ECHO_DELAY": "0",
             # Nobody waits for what a test left running.
             "DRAIN_SECONDS": "0.2",
+            "SEARCH_EMBEDDER": "hashing",  # the real one costs every test's service seconds of a core
             "OPENAI_API_KEY": "",
             "OPENAI_BASE_URL": "",
             "UPSTREAMS": fake_upstreams(),

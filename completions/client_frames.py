@@ -11,8 +11,6 @@ from typing import Annotated, Any
 import msgspec
 from django.conf import settings
 
-from completions.recall import read_recall
-
 CODE_POINTS_OF_ID = 200
 TOO_LARGE = 4413
 """The close code; uvicorn, which knows the limit too, is quicker and says 1009."""
@@ -50,7 +48,6 @@ class Send(_Frame, frozen=True, kw_only=True, tag="send"):
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     temperature: float | None = None
     parameters: dict[str, Any] | None = None
-    recall: bool | dict[str, Any] | None = None
     client_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
 
 
@@ -74,7 +71,7 @@ class Ping(_Frame, frozen=True, kw_only=True, tag="ping"):
 
 ClientFrame = Auth | Send | Stop | Subscribe | Unsubscribe | Ping
 TYPES = ("auth", "send", "stop", "subscribe", "unsubscribe", "ping")
-RESERVED = {"model", "messages", "stream", "stream_options", "store", "recall"}
+RESERVED = {"model", "messages", "stream", "stream_options", "store"}
 
 
 class _Parameters(msgspec.Struct):
@@ -145,10 +142,6 @@ def check_send(frame: Send) -> None:
         raise BadFrame("'title' is for a new conversation; this one has 'conversation_id'.")
     if frame.parent_id is not None and frame.conversation_id is None:
         raise BadFrame("'parent_id' needs a 'conversation_id'.")
-    try:
-        read_recall(frame.recall)
-    except ValueError as error:
-        raise BadFrame(f"'recall': {error}") from error
     parameters = frame.parameters or {}
     if taken := sorted(RESERVED & parameters.keys()):
         raise BadFrame(f"'{taken[0]}' does not belong into 'parameters'.")

@@ -24,7 +24,6 @@ from completions.exceptions import Refused
 from completions.following import Following
 from completions.frames import Followed, encode_frame, error_data
 from completions.models import Run
-from completions.recall import read_recall
 from completions.slots import take_stream_slot
 from conversations.models import Conversation
 
@@ -182,7 +181,7 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
     if frame.temperature is not None:
         parameters["temperature"] = frame.temperature
     title = frame.title or ""
-    parts = ["websocket", conversation_id, parent_id, frame.content, model, parameters, title, frame.recall]
+    parts = ["websocket", conversation_id, parent_id, frame.content, model, parameters, title]
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return Ask(
         principal=principal,
@@ -193,7 +192,6 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
         conversation_id=conversation_id,
         parent_id=parent_id,
         title=title,
-        recall=read_recall(frame.recall),
         idempotency_key=frame.client_id or "",
         fingerprint=hashlib.sha256(canonical.encode()).hexdigest() if frame.client_id else "",
     )

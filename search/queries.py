@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-
-from django.db.models import Q
+from collections.abc import Sequence
 
 from accounts.principal import Principal
-from conversations.models import Message, MessageQuerySet
+from search import analysis, snippets
+from search.backends import backend
+from search.candidates import BLOCK, MOST_BLOCKS, Candidate, find
 from search.cursors import read_cursor, write_cursor
+from search.embedders import CannotEmbed, Embedder, loading
+from search.indexing import catch_up
+from search.models import Embedder as EmbedderRow
+from search.models import Entry, Passage
 from search.neighbours import surroundings
 from search.results import MOST_HITS, Filters, Hit, Hits, InvalidCursor, Mode
+from search.scopes import Scope, allowed_entries
 
 __all__ = ["Filters", "Hit", "Hits", "InvalidCursor", "Mode", "search_everybody", "search_messages"]
 
-MODE = "text"
-AROUND = 80  # characters of a snippet on each side of what was found
-NO_EMBEDDER = "Search by meaning is not there yet."
+NO_VECTORS = "This database has no pgvector."
+NOTHING_EMBEDDED = "Nothing has been embedded yet."
 
 
 def search_messages(
@@ -28,8 +33,9 @@ def search_messages(
     limit: int = 20,
     cursor: str = "",
 ) -> Hits:
-    """Find what `principal` may see that says `text`, best first; raises InvalidCursor."""
-    return _search(Message.objects.owned_by(principal), principal.user_id, text, mode, filters, limit, cursor)
+    """Find what `principal` may see, best first; raises InvalidCursor. `filters.owner_id` does not count."""
+    catch_up(principal)
+    return _search(Scope.of(principal), text, mode, filters, limit, cursor)
 
 
 def search_everybody(
@@ -41,82 +47,84 @@ def search_everybody(
     cursor: str = "",
 ) -> Hits:
     """Find in everybody's messages, or in `filters.owner_id`'s: for staff alone; raises InvalidCursor."""
-    everything = Message.objects.all()
-    if filters.owner_id is not None:
-        everything = everything.filter(conversation__owner_id=filters.owner_id)
-    return _search(everything, None, text, mode, filters, limit, cursor)
+    catch_up(None)
+    return _search(Scope.everybodys(filters.owner_id), text, mode, filters, limit, cursor)
 
 
-def messages_saying(principal: Principal, sought: str) -> MessageQuerySet:
-    """Return the messages `principal` may see that say `sought`, in no order."""
-    return _saying(Message.objects.owned_by(principal), sought)
-
-
-def snippet(content: str, sought: str) -> str:
-    """Return what stands around the first place where `content` says `sought`."""
-    at = max(0, content.lower().find(sought.lower()))
-    return content[max(0, at - AROUND) : at + len(sought) + AROUND]
-
-
-def _search(
-    within: MessageQuerySet, who: object, text: str, mode: Mode, filters: Filters, limit: int, cursor: str
-) -> Hits:
+def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, cursor: str) -> Hits:
     began = time.perf_counter()
     size = max(1, min(limit, MOST_HITS))
-    search = (str(who), text, mode, filters)
+    search = (scope.who, text, str(mode), filters)
     offset = read_cursor(cursor, *search)
-    found = within
-    for word in text.split():
-        found = _saying(found, word)
-    ordered = _narrow(found, filters).select_related("conversation").order_by("-created_at", "-id")
-    rows = list(ordered[offset : offset + size + 1])
-    around = surroundings(rows[:size])
-    hits = tuple(
-        Hit(
-            message=row,
-            snippet=(piece := snippet(row.content, text.split()[0])),
-            highlights=_highlights(piece, text),
-            score=1.0,
-            text_score=1.0,
-            semantic_score=None,
-            shown=around[row.pk].shown,
-            before=around[row.pk].before,
-            after=around[row.pk].after,
+    query = analysis.parse(text)
+    embedders, why = ([], "") if mode == Mode.TEXT else _embedders()
+    answered = mode if embedders or mode == Mode.TEXT else Mode.TEXT
+    if answered == Mode.SEMANTIC:
+        # The words that are looked for count for nothing here, what is demanded or excluded does.
+        query = analysis.Query((), query.phrases, query.excluded)
+    blocks = min(MOST_BLOCKS, -(-(offset + size + 1) // BLOCK))
+    allowed = allowed_entries(scope, filters)
+    try:
+        found = find(scope, query, text, embedders, allowed, blocks)
+    except CannotEmbed as error:
+        answered, why = Mode.TEXT, str(error)
+        found = find(scope, analysis.parse(text), text, [], allowed, blocks)
+    hits = _hits(scope, found[offset : offset + size], analysis.parse(text).stems)
+    more = write_cursor(offset + size, *search) if len(found) > offset + size else ""
+    return Hits(hits, mode, answered, why, more, (time.perf_counter() - began) * 1000)
+
+
+def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
+    """Return the embedders whose vectors can answer, by number, and why the one in use is not among them."""
+    if not backend().has_vectors():
+        return [], NO_VECTORS
+    current = loading.ready()
+    why = "" if current is not None else loading.why_not()
+    usable = []
+    for row in EmbedderRow.objects.order_by("id"):
+        # One that is used no more answers with what it made, until the new one has made it anew.
+        embedder = current if current is not None and row.name == current.name else loading.ready(row.name)
+        if embedder is not None:
+            usable.append((row.pk, embedder))
+    if not usable and not why:
+        why = NOTHING_EMBEDDED
+    return usable, "" if usable and current is not None else why
+
+
+def _hits(scope: Scope, found: Sequence[Candidate], stems: Sequence[str]) -> tuple[Hit, ...]:
+    numbers = [candidate.entry for candidate in found]
+    ids = dict(Entry.objects.filter(pk__in=numbers).values_list("id", "message_id"))
+    # Asked of the caller's messages once more: an entry may be older than what it stands for.
+    rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
+    around = surroundings(list(rows.values()))
+    windows = _windows([candidate.entry for candidate in found if candidate.text is None])
+    hits = []
+    for candidate in found:
+        message = rows.get(ids.get(candidate.entry))
+        if message is None:
+            continue
+        piece = snippets.snippet(message.content, frozenset(stems), windows.get(candidate.entry))
+        near = around[message.pk]
+        hits.append(
+            Hit(
+                message=message,
+                snippet=piece.text,
+                highlights=piece.highlights,
+                score=round(candidate.score, 6),
+                text_score=None if candidate.text is None else round(candidate.text, 6),
+                semantic_score=None if candidate.meaning is None else round(candidate.meaning, 6),
+                shown=near.shown,
+                before=near.before,
+                after=near.after,
+            )
         )
-        for row in rows[:size]
-    )
-    more = write_cursor(offset + size, *search) if len(rows) > size else ""
-    why = "" if mode == Mode.TEXT else NO_EMBEDDER
-    return Hits(hits, mode, Mode.TEXT, why, more, (time.perf_counter() - began) * 1000)
+    return tuple(hits)
 
 
-def _narrow(messages: MessageQuerySet, filters: Filters) -> MessageQuerySet:
-    conditions = {
-        "conversation_id": filters.conversation_id,
-        "role__in": filters.roles or None,
-        "model": filters.model or None,
-        "created_at__gte": filters.after,
-        "created_at__lt": filters.before,
-        "conversation__archived_at__isnull": None if filters.archived is None else not filters.archived,
-        "conversation__end_user": filters.end_user or None,
+def _windows(entries: Sequence[int]) -> dict[int, tuple[int, int]]:
+    return {
+        entry: (start, end)
+        for entry, start, end in Passage.objects.filter(entry_id__in=entries)
+        .order_by("-id")
+        .values_list("entry_id", "start", "end")
     }
-    return messages.filter(**{name: value for name, value in conditions.items() if value is not None})
-
-
-def _saying(messages: MessageQuerySet, sought: str) -> MessageQuerySet:
-    # SQLite knows no case beyond ASCII.
-    forms = {sought} if sought.isascii() else {sought, sought.lower(), sought.upper(), sought.capitalize()}
-    says = Q()
-    for form in sorted(forms):
-        says |= Q(content__icontains=form)
-    return messages.filter(says)
-
-
-def _highlights(piece: str, text: str) -> tuple[tuple[int, int], ...]:
-    plain, found = piece.lower(), []
-    if len(plain) == len(piece):
-        for word in {word.lower() for word in text.split()}:
-            at = plain.find(word)
-            if at >= 0:
-                found.append((at, at + len(word)))
-    return tuple(sorted(found))

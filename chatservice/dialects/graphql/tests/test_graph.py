@@ -62,26 +62,26 @@ class PagingTest(GraphQLTestCase):
         talk = start_conversation(owner_id=self.alice.user.pk)
         for text in ("A Whale swims", "no fish", "the WHALE sleeps", "100% whale"):
             append_message(conversation=talk, role="user", content=text)
-        query = (
-            "query($q: String!, $n: Int, $a: String) { search(query: $q, first: $n, after: $a) { edges { cursor node {"
-        )
+            'query($q: String!, $n: Int, $a: String) { search(query: $q, first: $n, after: $a, mode: "text") '
+            "{ edges { cursor node {"
         query += " snippet matched branch highlights message { content conversation { id } } } }"
         query += " pageInfo { hasNextPage } } }"
         first = self.data(query, q="whale", n=2)["search"]
         found = [edge["node"]["message"]["content"] for edge in first["edges"]]
-        self.assertEqual((found, first["pageInfo"]), (["100% whale", "the WHALE sleeps"], {"hasNextPage": True}))
+        self.assertEqual((len(found), first["pageInfo"]), (2, {"hasNextPage": True}))
         self.assertEqual(first["edges"][0]["node"]["message"]["conversation"], {"id": str(talk.pk)})
         rest = self.data(query, q="whale", n=2, a=first["edges"][-1]["cursor"])["search"]
-        self.assertEqual([edge["node"]["snippet"] for edge in rest["edges"]], ["A Whale swims"])
+        [last] = [edge["node"]["snippet"] for edge in rest["edges"]]
+        self.assertEqual({*found, last}, {"A Whale swims", "the WHALE sleeps", "100% whale"})
         # After any hit, not only a page's last.
         middle = self.data(query, q="whale", n=2, a=first["edges"][0]["cursor"])["search"]
-        self.assertEqual([edge["node"]["snippet"] for edge in middle["edges"]], ["the WHALE sleeps", "A Whale swims"])
+        self.assertEqual([edge["node"]["snippet"] for edge in middle["edges"]], [found[1], last])
         past = self.data(query, q="whale", n=2, a=rest["edges"][-1]["cursor"])["search"]
         self.assertEqual((past["edges"], past["pageInfo"]), ([], {"hasNextPage": False}))
         for cursor in ("", "x", "0.x", "999.", "9" * 40 + ".", first["edges"][1]["cursor"] + "x"):
             self.assertEqual(self.code(query, q="whale", n=2, a=cursor), "bad_cursor", cursor)
         self.assertEqual(self.code(query, q="other", n=2, a=first["edges"][-1]["cursor"]), "bad_cursor")
-        self.assertEqual(len(self.data(query, q="0%")["search"]["edges"]), 1)
+        self.assertEqual(len(self.data(query, q="100%")["search"]["edges"]), 1)
         self.assertEqual(self.data(query, q="whale", by=self.bob)["search"]["edges"], [])
 
     def test_pages_and_cursors_that_are_none_are_refused(self):
@@ -196,13 +196,13 @@ class QueryCountTest(GraphQLTestCase):
             statements.append(sql)
             return execute(sql, *rest)
 
-        call = database.call_and_release
+        call = database._call
 
         def counted(function: Any, arguments: Any) -> Any:
             with connection.execute_wrapper(note):
                 return call(function, arguments)
 
-        with mock.patch.object(database, "call_and_release", counted):
+        with mock.patch.object(database, "_call", counted):
             status, payload = asyncio.run(execute(Operation(self.QUERY, {"n": number}, None), principal))
         self.assertEqual((status, payload.get("errors")), (200, None))
         self.assertEqual(len(payload["data"]["conversations"]["edges"]), number)

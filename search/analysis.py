@@ -1,0 +1,153 @@
+"""From text to the terms it is found by: case and accents folded, words stemmed. The same on every database; pure."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import Stemmer
+from django.conf import settings
+
+# Languages written without spaces are found by pairs of characters.
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\u0e00-\u0e7f"
+# Accents and vowel signs that stand as characters of their own belong to their word.
+SIGNS = "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff"
+LETTER = rf"(?:[^\W_{UNSPACED}]|[{SIGNS}])"
+TOKEN = re.compile(rf"[{UNSPACED}]+|{LETTER}+")
+UNSPACED_START = re.compile(f"[{UNSPACED}]")
+QUERY_PART = re.compile(r'(?P<minus>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"?|(?P<words>[^\s"]+))')
+LONGEST_WORD = 64
+MOST_QUERY_WORDS = 32
+HASH_BITS = 40
+ENGLISH = """
+a about above after again all also am an and any are as at be because been before being below between both but by
+can could did do does doing down during each few for from further had has have having he her here hers him his how
+i if in into is it its just me more most my no nor not now of off on once only or other our out over own same she
+should so some such than that the their them then there these they this those through to too under until up very
+was we were what when where which while who whom why will with would you your i'm i've i'll i'd you're you've you'll
+he's she's it's we're we've we'll they're they've they'll that's what's who's where's how's there's let's
+isn't aren't wasn't weren't hasn't haven't hadn't doesn't don't didn't won't wouldn't can't couldn't shouldn't
+"""
+_LETTERS = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"}
+_own = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text: its stem, and where it stands in code points."""
+
+    stem: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: stems that count, phrases that must be said, phrases that must not."""
+
+    stems: tuple[str, ...] = ()
+    phrases: tuple[tuple[str, ...], ...] = ()
+    excluded: tuple[tuple[str, ...], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.stems or self.phrases)
+
+
+def fold(word: str) -> str:
+    """Return `word` without case and accents."""
+    word = word.casefold()
+    if word.isascii():
+        return word
+    plain = "".join(_LETTERS.get(c, c) for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
+    return unicodedata.normalize("NFKC", plain)
+
+
+def words(text: str) -> Iterator[Word]:
+    """Yield the words of `text` in order."""
+    stem = _stemmer()
+    for found in TOKEN.finditer(text):
+        raw, start = found[0], found.start()
+        if UNSPACED_START.match(raw):
+            yield from _pairs(raw, start)
+        else:
+            yield Word(stem(fold(raw)[:LONGEST_WORD]), start, found.end())
+
+
+def stems(text: str) -> list[str]:
+    """Return the stems of `text` in order, with repetitions."""
+    return [word.stem for word in words(text)]
+
+
+def parse(text: str) -> Query:
+    """Read what somebody typed: words, "an exact phrase", -excluded. Everything else is words; never fails."""
+    found: list[str] = []
+    phrases: list[tuple[str, ...]] = []
+    excluded: list[tuple[str, ...]] = []
+    for part in QUERY_PART.finditer(text):
+        quoted = part["phrase"] is not None
+        said = tuple(stems(part["phrase"] if quoted else part["words"]))
+        if not said:
+            continue
+        if part["minus"]:
+            excluded.append(said)
+        elif quoted:
+            phrases.append(said)
+            found.extend(said)
+        else:
+            found.extend(said)
+    unique = list(dict.fromkeys(found))
+    # A question of stop words alone is still a question.
+    telling = [stem for stem in unique if stem not in stop_stems(settings.SEARCH_LANGUAGE)] or unique
+    return Query(tuple(telling[:MOST_QUERY_WORDS]), tuple(phrases[:8]), tuple(excluded[:MOST_QUERY_WORDS]))
+
+
+def term_of(space: int, stem: str) -> int:
+    """Return the number by which `space` indexes `stem`.
+
+    Of its own in each space, so that no posting list is ever shared; and a hash, so that what indexes keep
+    of a deleted message until they are compacted can be read by nobody.
+    """
+    digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=HASH_BITS // 8).digest()
+    return space << HASH_BITS | int.from_bytes(digest, "big")
+
+
+def terms_of(space: int, said: Iterable[str]) -> list[int]:
+    """Return the distinct terms of stems, sorted."""
+    return sorted({term_of(space, stem) for stem in said})
+
+
+def says_phrase(said: list[str], phrase: tuple[str, ...]) -> bool:
+    """Tell whether the stems of `phrase` follow each other in `said`."""
+    size, first = len(phrase), phrase[0]
+    return any(stem == first and tuple(said[at : at + size]) == phrase for at, stem in enumerate(said))
+
+
+@functools.cache
+def stop_stems(language: str) -> frozenset[str]:
+    """Return the stems that say nothing in `language`; in a language without a list, how rare a word is must do."""
+    return frozenset(stems(ENGLISH)) if language == "english" else frozenset()
+
+
+def known_language(language: str) -> bool:
+    return language == "none" or language in Stemmer.algorithms()
+
+
+def _stemmer():
+    """Return this thread's stemmer: a stemmer is no two threads' at once."""
+    language = settings.SEARCH_LANGUAGE
+    if getattr(_own, "language", None) != language:
+        _own.language = language
+        _own.stem = Stemmer.Stemmer(language).stemWord if language in Stemmer.algorithms() else str
+    return _own.stem
+
+
+def _pairs(run: str, start: int) -> Iterator[Word]:
+    if len(run) == 1:
+        yield Word(run, start, start + 1)
+    for at in range(len(run) - 1):
+        yield Word(run[at : at + 2], start + at, start + at + 2)

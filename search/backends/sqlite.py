@@ -1,0 +1,151 @@
+"""The index on SQLite: terms in FTS5, vectors as packed float16, scanned whole by space in this process's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from django.db import connection, transaction
+
+from search.backends.base import NewEntry, NewPassage, as_rows
+from search.backends.shelves import Shelf, Shelves
+from search.backends.sqlite_schema import TEXT_TABLE, TRIGGERS
+
+MOST_VARIABLES = 900
+SELECT_ROW = "SELECT e.id, coalesce(e.before, 0), coalesce(e.before_that, 0), e.length FROM search_entry e"
+INSERT_ENTRY = (
+    "INSERT INTO search_entry (id, message_id, before, before_that, length, terms) VALUES (%s, %s, %s, %s, %s, %s) "
+    "ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, before = excluded.before, "
+    "before_that = excluded.before_that, length = excluded.length, terms = excluded.terms"
+)
+
+
+class SqliteBackend:
+    def __init__(self) -> None:
+        self._shelves = Shelves()
+
+    def install(self) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            if not _has_column(cursor, "search_entry", "terms"):
+                cursor.execute("ALTER TABLE search_entry ADD COLUMN terms text NOT NULL DEFAULT ''")
+            if not _has_column(cursor, "search_passage", "vector"):
+                cursor.execute("ALTER TABLE search_passage ADD COLUMN vector blob NOT NULL DEFAULT x''")
+                cursor.execute("CREATE INDEX search_passage_space ON search_passage (space_id, embedder_id, id)")
+            cursor.execute("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'table')")
+            there = {name for (name,) in cursor.fetchall()}
+            if "search_text" not in there:
+                cursor.execute(TEXT_TABLE)
+                cursor.execute("INSERT INTO search_text (search_text) VALUES ('rebuild')")
+            for name, body in TRIGGERS.items():
+                if name not in there:
+                    cursor.execute(f"CREATE TRIGGER {name} {body}")
+
+    def uninstall(self) -> None:
+        """Drop the triggers: a changed table is a new one to SQLite, and triggers that name it stand in its way."""
+        with connection.cursor() as cursor:
+            for name in TRIGGERS:
+                cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+
+    def has_vectors(self) -> bool:
+        return True
+
+    def fit(self, dimensions: int) -> None:
+        """Nothing: a blob is as long as it is."""
+
+    def write_entries(self, entries: Sequence[NewEntry]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                INSERT_ENTRY,
+                [
+                    (e.id, e.message_id.hex, e.before, e.before_that, e.length, " ".join(map(_word, e.terms)))
+                    for e in entries
+                ],
+            )
+
+    def postings(self, terms: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        found = []
+        with connection.cursor() as cursor:
+            for alternatives in terms:
+                rows: list[tuple] = []
+                for part in _parts(alternatives):
+                    cursor.execute(
+                        f"{SELECT_ROW} WHERE e.id IN (SELECT rowid FROM search_text WHERE search_text MATCH %s)",
+                        [" OR ".join(map(_word, part))],
+                    )
+                    rows += cursor.fetchall()
+                found.append(as_rows(rows))
+        return found
+
+    def around(self, ids: Sequence[int]) -> np.ndarray:
+        rows: set[tuple] = set()
+        with connection.cursor() as cursor:
+            for part in _parts(ids):
+                marks = ", ".join(["%s"] * len(part))
+                for column in ("id", "before", "before_that"):
+                    cursor.execute(f"{SELECT_ROW} WHERE e.{column} IN ({marks})", part)
+                    rows.update(cursor.fetchall())
+        return as_rows(sorted(rows))
+
+    def write_passages(self, passages: Sequence[NewPassage]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                'INSERT INTO search_passage (entry_id, space_id, embedder_id, start, "end", vector) '
+                "VALUES (%s, %s, %s, %s, %s, %s)",
+                [
+                    (p.entry_id, p.space_id, p.embedder_id, p.start, p.end, p.vector.astype("<f2").tobytes())
+                    for p in passages
+                ],
+            )
+
+    def nearest(
+        self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        best: list[tuple[np.ndarray, np.ndarray]] = []
+        for shelf in self._open(spaces, embedder_id, vector.size):
+            best.append(shelf.nearest(vector, count, allowed))
+        if len(best) == 1:
+            return best[0]
+        ids = np.concatenate([each[0] for each in best] or [np.zeros(0, "i8")])
+        cosines = np.concatenate([each[1] for each in best] or [np.zeros(0, "f4")])
+        order = np.lexsort((ids, -cosines))[:count]
+        return ids[order], cosines[order]
+
+    def similarities(
+        self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows: list[tuple[int, bytes]] = []
+        with connection.cursor() as cursor:
+            for part in _parts(ids):
+                marks = ", ".join(["%s"] * len(part))
+                cursor.execute(
+                    f"SELECT entry_id, vector FROM search_passage WHERE embedder_id = %s AND entry_id IN ({marks})",
+                    [embedder_id, *part],
+                )
+                rows += cursor.fetchall()
+        if not rows:
+            return np.zeros(0, "i8"), np.zeros(0, "f4")
+        matrix = np.frombuffer(b"".join(row[1] for row in rows), "<f2").reshape(len(rows), -1).astype("f4")
+        return np.array([row[0] for row in rows], "i8"), matrix @ vector
+
+    def _open(self, spaces: Sequence[int] | None, embedder_id: int, dimensions: int) -> Iterable[Shelf]:
+        with connection.cursor() as cursor:
+            if spaces is None:
+                cursor.execute("SELECT id FROM search_space ORDER BY id")
+                spaces = [row[0] for row in cursor.fetchall()]
+            for space in spaces:
+                yield self._shelves.open(cursor, space, embedder_id, dimensions)
+
+
+def _has_column(cursor: Any, table: str, column: str) -> bool:
+    cursor.execute("SELECT 1 FROM pragma_table_info(%s) WHERE name = %s", [table, column])
+    return cursor.fetchone() is not None
+
+
+def _word(term: int) -> str:
+    return f"{term:x}"
+
+
+def _parts(values: Sequence[int]) -> Iterable[list[int]]:
+    for start in range(0, len(values), MOST_VARIABLES):
+        yield list(values[start : start + MOST_VARIABLES])

@@ -1,0 +1,169 @@
+"""Both halves of a search, asked and brought together: which entries, in which order, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from conversations.models import Message
+from search import ranking
+from search.analysis import Query, says_phrase, stems, term_of
+from search.backends import backend
+from search.embedders import Embedder
+from search.embedders.loading import embed_question
+from search.models import SPACE_BITS, Entry
+from search.scopes import Scope
+
+BLOCK = ranking.CANDIDATES
+MOST_BLOCKS = 20
+TELLING = 200  # entries whose neighbourhood is looked at
+WINDOWS = 3  # passages of one message that may stand among the nearest
+DIGITS = 6  # of a cosine: beyond them it depends on the library that multiplied
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One entry that was found. A half's score is None where that half did not find it."""
+
+    entry: int
+    score: float
+    text: float | None
+    meaning: float | None
+
+
+def find(
+    scope: Scope,
+    query: Query,
+    text: str,
+    embedders: Sequence[tuple[int, Embedder]],
+    allowed: np.ndarray | None,
+    blocks: int,
+) -> list[Candidate]:
+    """Return candidates, best first: blocks of the best of each half, each fused and ordered in itself.
+
+    Later blocks stand below earlier ones, so that a further page never changes the one before.
+    """
+    allowed = _with_phrases(scope, query, allowed)
+    count = BLOCK * blocks
+    postings, weights = _postings(scope, query)
+    meaning = _Meaning(scope, embedders, text, allowed)
+    near = meaning.nearest(count) if embedders else np.zeros(0, "i8")
+    telling = ranking.most_telling(postings, weights, max(TELLING, count))
+    known = np.union1d(telling, near).tolist()
+    matches = ranking.match_text(postings, weights, backend().around(known)) if postings else None
+    # Who asks for words alone wants to see them; with meaning beside them an answer may do with its question's.
+    own_only = not embedders
+    said = ranking.best_text(matches, count, allowed, own_only=own_only) if matches is not None else np.zeros(0, "i8")
+    by_words, by_meaning = set(said.tolist()), set(near.tolist())
+    found: list[Candidate] = []
+    seen: set[int] = set()
+    for block in range(blocks):
+        part = slice(block * BLOCK, (block + 1) * BLOCK)
+        fresh = (set(said[part].tolist()) | set(near[part].tolist())) - seen
+        seen |= fresh
+        ids = np.array(sorted(fresh), "i8")
+        if not len(ids):
+            break
+        words, lengths = matches.of(ids) if matches is not None else (np.zeros(len(ids)), np.zeros(len(ids)))
+        if embedders:
+            cosines = meaning.of(ids)
+            scores = ranking.fuse(words, cosines, lengths) if matches is not None else np.clip(cosines, 0, 1)
+        else:
+            cosines, scores = np.zeros(len(ids)), words
+        ceiling = found[-1].score if found else 1.0
+        found += [
+            Candidate(
+                entry=int(ids[at]),
+                score=min(float(scores[at]), ceiling),
+                text=float(words[at]) if int(ids[at]) in by_words else None,
+                meaning=max(0.0, float(cosines[at])) if int(ids[at]) in by_meaning else None,
+            )
+            for at in ranking.in_order(scores, ids)
+        ]
+    return found
+
+
+class _Meaning:
+    """Cosines of passages to a question, by every embedder whose vectors are stored."""
+
+    def __init__(
+        self, scope: Scope, embedders: Sequence[tuple[int, Embedder]], text: str, allowed: np.ndarray | None
+    ) -> None:
+        self._spaces = None if scope.everybody else scope.spaces
+        self._allowed = allowed
+        self._questions = [(number, embed_question(embedder, text)) for number, embedder in embedders]
+
+    def nearest(self, count: int) -> np.ndarray:
+        """Return the ids of the `count` nearest entries, best first."""
+        if self._spaces == ():
+            return np.zeros(0, "i8")
+        found = [
+            backend().nearest(self._spaces, number, vector, count * WINDOWS, self._allowed)
+            for number, vector in self._questions
+        ]
+        ids, cosines = _together(found)
+        return ids[ranking.in_order(cosines, ids)][:count]
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the cosine of each entry's nearest passage; 0 where it has none."""
+        found = [
+            backend().similarities(self._spaces, number, vector, ids.tolist()) for number, vector in self._questions
+        ]
+        known, cosines = _together(found)
+        result = np.zeros(len(ids))
+        if len(known):
+            at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+            result = np.where(known[at] == ids, cosines[at], 0.0)
+        return result
+
+
+def _together(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.concatenate([each[0] for each in found])
+    cosines = np.concatenate([each[1] for each in found])
+    return ranking.best_passages(ids, np.round(cosines.astype("f8"), DIGITS))
+
+
+def _postings(scope: Scope, query: Query) -> tuple[list[np.ndarray], np.ndarray]:
+    if not query.stems or not scope.spaces:
+        return [], np.zeros(0)
+    lists = backend().postings([[term_of(space, stem) for space in scope.spaces] for stem in query.stems])
+    return lists, ranking.rarity([len(rows) for rows in lists], scope.size)
+
+
+def _with_phrases(scope: Scope, query: Query, allowed: np.ndarray | None) -> np.ndarray | None:
+    """Return `allowed` without what does not say a phrase, or says what is excluded."""
+    for phrase in query.phrases:
+        saying = _saying(scope, phrase)
+        allowed = saying if allowed is None else np.intersect1d(allowed, saying)
+    unwanted = [_saying(scope, phrase) for phrase in query.excluded]
+    if unwanted:
+        if allowed is None:
+            allowed = _everything(scope)
+        allowed = np.setdiff1d(allowed, np.concatenate(unwanted))
+    return allowed
+
+
+def _saying(scope: Scope, phrase: tuple[str, ...]) -> np.ndarray:
+    """Return the sorted ids of the entries whose own text says `phrase`."""
+    if not scope.spaces:
+        return np.zeros(0, "i8")
+    terms = [[term_of(space, stem) for space in scope.spaces] for stem in dict.fromkeys(phrase)]
+    ids = None
+    for rows in backend().postings(terms):
+        found = np.unique(rows["id"].astype("i8"))
+        ids = found if ids is None else np.intersect1d(ids, found)
+    if ids is None or len(phrase) == 1 or not len(ids):
+        return ids if ids is not None else np.zeros(0, "i8")
+    messages = dict(Entry.objects.filter(pk__in=ids.tolist()).values_list("message_id", "id"))
+    texts = Message.objects.filter(pk__in=list(messages)).values_list("id", "content")
+    return np.array(sorted(messages[pk] for pk, content in texts if says_phrase(stems(content), phrase)), "i8")
+
+
+def _everything(scope: Scope) -> np.ndarray:
+    ids: list[int] = []
+    for space in scope.spaces:
+        inside = Entry.objects.filter(pk__gte=space << SPACE_BITS, pk__lt=(space + 1) << SPACE_BITS)
+        ids += inside.values_list("pk", flat=True)
+    return np.array(sorted(ids), "i8")

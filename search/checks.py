@@ -1,0 +1,46 @@
+"""System checks of this app: settings that search cannot work with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError, connection
+
+from search.analysis import known_language
+from search.backends import backend
+from search.embedders import problem_with
+
+
+@register()
+def language_is_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if known_language(settings.SEARCH_LANGUAGE):
+        return []
+    return [
+        Error(f"SEARCH_LANGUAGE {settings.SEARCH_LANGUAGE!r} is no language we can stem.", id="search.E001"),
+    ]
+
+
+@register()
+def embedder_can_be_had(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    problem = problem_with(settings.SEARCH_EMBEDDER)
+    return [Error(f"SEARCH_EMBEDDER: {problem}", id="search.E002")] if problem else []
+
+
+@register(Tags.database)
+def vectors_can_be_kept(app_configs: Any, databases: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Asked by `manage.py check --database default` and before `migrate`."""
+    try:
+        is_new = "search_passage" not in connection.introspection.table_names()
+        if not databases or is_new or backend().has_vectors():
+            return []
+    except DatabaseError:
+        return []
+    return [
+        Warning(
+            "This PostgreSQL has no pgvector: search finds words only. Have CREATE EXTENSION vector run in this "
+            "database, then run `manage.py migrate` again.",
+            id="search.W001",
+        )
+    ]

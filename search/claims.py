@@ -1,0 +1,44 @@
+"""Who does which part of the work: claimed for a time by the database's clock, so that nothing is done twice."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import connection
+
+CLOCK = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "postgresql": "extract(epoch from clock_timestamp())",
+}
+
+
+def database_clock() -> str:
+    """Return the SQL expression for now, in Unix seconds."""
+    return CLOCK[connection.vendor]
+
+
+def claim(stage: int, most: int, seconds: float) -> dict[uuid.UUID, int]:
+    """Claim at most so many messages of a stage, newest first; returns their versions by id."""
+    skip = " FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""
+    now = database_clock()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH picked AS MATERIALIZED (SELECT message_id AS id FROM search_pendingmessage "  # noqa: S608
+            f"WHERE stage = %s AND claimed_until < {now} ORDER BY message_id DESC LIMIT %s{skip}) "
+            f"UPDATE search_pendingmessage SET claimed_until = {now} + %s FROM picked "
+            "WHERE message_id = picked.id RETURNING message_id, version",
+            [stage, most, seconds],
+        )
+        return {_id(pk): version for pk, version in cursor.fetchall()}
+
+
+def give_back(ids: list[uuid.UUID]) -> None:
+    """Let others have what was claimed and not done."""
+    from search.models import PendingMessage
+
+    PendingMessage.objects.filter(message_id__in=ids).update(claimed_until=0)
+
+
+def _id(value: Any) -> uuid.UUID:
+    return uuid.UUID(value) if isinstance(value, str) else value

@@ -1,0 +1,31 @@
+"""Vectors from hashed words: no model, no meaning beyond shared stems; for tests and for trying things out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.analysis import stems
+from search.embedders.base import of_length_one
+
+
+class HashingEmbedder:
+    def __init__(self, dimensions: int) -> None:
+        self.name = f"hashing:{dimensions}"
+        self.dimensions = dimensions
+        self.tokens = 256
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        vectors: np.ndarray = np.zeros((len(texts), self.dimensions), "f4")
+        for row, text in enumerate(texts):
+            for stem in stems(text):
+                digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+                place = int.from_bytes(digest, "big")
+                vectors[row, place % self.dimensions] += 1 if place >> 63 else -1
+        return of_length_one(vectors)
+
+
+def hashing(argument: str, *, threads: int = 0) -> HashingEmbedder:
+    return HashingEmbedder(int(argument) if argument.isdigit() else 64)

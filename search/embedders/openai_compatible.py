@@ -1,0 +1,79 @@
+"""Embeddings from a server that speaks OpenAI's `/v1/embeddings`."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+import numpy as np
+from django.conf import settings
+
+from search.embedders.base import CannotEmbed, of_length_one
+
+BATCH = 64
+TIMEOUT = httpx2.Timeout(30, connect=5)
+PAUSES = (0.5, 2.0)  # seconds before trying again
+TRY_AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
+MOST_BYTES = 64 * 2**20
+
+
+class OpenAICompatibleEmbedder:
+    def __init__(self, model: str, base_url: str, api_key: str) -> None:
+        self.name = f"openai:{model}"
+        self.tokens = 256  # more would be read, and a passage would say less about where in it something stands
+        self._model = model
+        self._client = httpx2.Client(
+            base_url=base_url.rstrip("/") + "/",
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self.dimensions = int(self.embed(["dimensions"]).shape[1])
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        parts = [self._ask(list(texts[at : at + BATCH])) for at in range(0, len(texts), BATCH)]
+        return of_length_one(np.concatenate(parts)) if parts else np.zeros((0, self.dimensions), "f4")
+
+    def _ask(self, texts: list[str]) -> np.ndarray:
+        body = {"model": self._model, "input": texts, "encoding_format": "base64"}
+        try:
+            answer = self._post(body).json()
+            data = sorted(answer["data"], key=lambda each: each["index"])
+            vectors = np.array([_vector(each["embedding"]) for each in data], dtype="f4")
+        except (ValueError, KeyError, TypeError) as error:
+            raise CannotEmbed("The embeddings server answered something that is no list of embeddings.") from error
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise CannotEmbed("The embeddings server answered another number of embeddings than was asked for.")
+        return vectors
+
+    def _post(self, body: dict[str, Any]) -> httpx2.Response:
+        problem = "The embeddings server does not answer."
+        for pause in (*PAUSES, None):
+            try:
+                response = self._client.post("embeddings", json=body)
+                if response.status_code == 200 and len(response.content) <= MOST_BYTES:
+                    return response
+                problem = f"The embeddings server answered with status {response.status_code}."
+                if response.status_code not in TRY_AGAIN:
+                    break
+            except httpx2.HTTPError as error:
+                problem = f"The embeddings server does not answer ({type(error).__name__})."
+            if pause is not None:
+                time.sleep(pause)
+        raise CannotEmbed(problem)
+
+
+def openai_compatible(argument: str, *, threads: int = 0) -> OpenAICompatibleEmbedder:
+    if not settings.EMBEDDINGS_BASE_URL:
+        raise CannotEmbed("EMBEDDINGS_BASE_URL says nothing.")
+    return OpenAICompatibleEmbedder(argument, settings.EMBEDDINGS_BASE_URL, settings.EMBEDDINGS_API_KEY)
+
+
+def _vector(value: Any) -> np.ndarray:
+    if isinstance(value, str):  # not every server knows encoding_format; what it sends says which it is
+        return np.frombuffer(base64.b64decode(value), "<f4")
+    return np.array(value, dtype="f4")

@@ -1,0 +1,76 @@
+"""`manage.py index_messages [--follow]`: bring the search index up to date; several at once share the work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
+from tqdm import tqdm
+
+from search import indexing
+from search.backends import backend
+from search.embedders import CannotEmbed, loading
+from search.indexer import IDLE_SECONDS, Indexer, backlog
+
+
+class Command(BaseCommand):
+    help = "Index what is not indexed yet, and with --follow whatever comes, until it is stopped."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--follow", action="store_true", help="go on until stopped")
+        parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="processor cores to use")
+        parser.add_argument("--text-only", action="store_true", help="words alone: no embedder is loaded")
+
+    def handle(self, *args, follow: bool, threads: int, text_only: bool, **options):
+        self.stopped = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        backend().install()
+        missing = indexing.note_missing()
+        if missing:
+            self.stdout.write(f"{missing} messages were in no index")
+        embedder = None
+        if not text_only:
+            try:
+                embedder = loading.current(threads=threads) if backend().has_vectors() else None
+            except CannotEmbed as error:
+                raise CommandError(str(error)) from error
+        with tqdm(total=backlog(), unit=" messages", smoothing=0.1, file=self.stderr._out) as bar:
+            indexer = Indexer(embedder=lambda: embedder, done=lambda count: self._done(bar, count))
+            while not self.stopped.is_set():
+                if self._step(indexer):
+                    continue
+                if not follow and self._finished(text_only or embedder is None):
+                    break
+                self.stopped.wait(IDLE_SECONDS)
+        if not backend().has_vectors():
+            self.stdout.write("No pgvector here: search finds words alone.")
+        if not follow and not self.stopped.is_set():
+            self.stdout.write("Everything is indexed.")
+
+    def _step(self, indexer: Indexer) -> bool:
+        try:
+            return indexer.step()
+        except CannotEmbed as error:
+            self.stderr.write(f"Waiting: {error}")
+        except OperationalError as error:
+            self.stderr.write(f"Waiting: {type(error).__name__}")
+            connection.close()
+        self.stopped.wait(5)
+        return True
+
+    def _finished(self, text_only: bool) -> bool:
+        """Tell whether nothing is left; what another worker has claimed is waited for, it may have died."""
+        return indexing.all_text_is_indexed() if text_only else not backlog()
+
+    def _done(self, bar: tqdm, count: int) -> None:
+        bar.update(count)
+        # More may have come since the bar was drawn.
+        bar.total = max(bar.total, bar.n + backlog())
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopped.set()

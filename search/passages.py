@@ -1,0 +1,107 @@
+"""From a message and what stands before it to what is indexed: its terms' text, and passages to embed. Pure.
+
+A passage says when, who and what; then, as far as the embedder reads on, the two turns before. A message
+that has fewer turns before it gets its conversation's title instead.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# Texts are measured in quarters of a token: an ASCII character is about one, any other about two to four.
+ASCII_COST, OTHER_COST = 1, 3
+OVERLAP = 0.2  # of a window, that the next one repeats
+MOST_WINDOWS = 64  # of one message: about twelve thousand words
+CONTEXT_SHARE = 0.4  # of a passage, at most, for what was said before
+SPACE = re.compile(r"\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message as far as the index is concerned. `author` is a name, or the role."""
+
+    author: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is embedded, and the window of the message (code points) that it stands for."""
+
+    text: str
+    start: int
+    end: int
+
+
+def day(at: dt.datetime) -> str:
+    """Return a date as people ask for it: 8 May 2023."""
+    return f"{at.day} {at:%B %Y}"
+
+
+def indexed_text(said: Said, at: dt.datetime, before: tuple[Said, ...], title: str) -> str:
+    """Return the text whose words find a message: what it says, who said it and when."""
+    heading = title if len(before) < 2 else ""
+    return f"{said.author}\n{said.content}\n{day(at)}\n{heading}"
+
+
+def passages(said: Said, at: dt.datetime, before: tuple[Said, ...], title: str, *, tokens: int) -> list[Passage]:
+    """Return the passages of a message; `before` are up to two turns before it, the nearest first."""
+    room = tokens * 4
+    context = [f"{turn.author}: {turn.content}" for turn in before]
+    if len(before) < 2 and title:
+        context.append(title)
+    head = f"{day(at)}\n{said.author}: "
+    # Short messages leave more to their context; long ones need little of it.
+    own = room - cost(head) - min(int(room * CONTEXT_SHARE), sum(map(cost, context)))
+    found = []
+    for start, end in windows(said.content, max(own, room // 4)):
+        text = head + said.content[start:end]
+        left = room - cost(text)
+        for turn in context:
+            piece = beginning(turn, left // 2 if turn is not context[-1] else left)
+            if not piece:
+                break
+            text += f"\n{piece}"
+            left -= cost(piece) + 1
+        found.append(Passage(text, start, end))
+    return found
+
+
+def windows(text: str, room: int) -> Iterator[tuple[int, int]]:
+    """Yield overlapping parts of `text` that cost at most `room`, cut between words where there are any."""
+    start = 0
+    for _ in range(MOST_WINDOWS):
+        end = start + len(beginning(text[start:], room))
+        if end >= len(text):
+            yield start, len(text)
+            return
+        end = _cut(text, start, end)
+        yield start, end
+        back = end - int((end - start) * OVERLAP)
+        start = max(_cut(text, start, back), start + 1)
+
+
+def beginning(text: str, room: int) -> str:
+    """Return as much of `text` as costs at most `room`."""
+    if text.isascii():
+        return text[: max(room, 0)]
+    for at, character in enumerate(text):
+        room -= ASCII_COST if character.isascii() else OTHER_COST
+        if room < 0:
+            return text[:at]
+    return text
+
+
+def cost(text: str) -> int:
+    return len(text) if text.isascii() else sum(ASCII_COST if c.isascii() else OTHER_COST for c in text)
+
+
+def _cut(text: str, start: int, end: int) -> int:
+    """Move `end` back to the last white space in the second half of the window, if there is any."""
+    for at in range(end, (start + end) // 2, -1):
+        if SPACE.match(text, at - 1):
+            return at
+    return end

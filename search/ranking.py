@@ -1,0 +1,137 @@
+"""Who comes first: how well words and meaning match, on one scale from 0 to 1, and both together. Pure.
+
+Measured on judged questions over long histories; README, "Search", has the figures. A message counts for
+a word in full where it says it itself, and for a part where a turn or two beside it does. Words weigh by how
+rare they are among the owner's own messages, and by nothing that anybody else wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+ONE_TURN, TWO_TURNS = 0.6, 0.5  # what a word counts that a turn beside it says
+TEXT_SHARE = 0.5
+LENGTH_PRIOR, LENGTH_ENOUGH = 0.06, 64  # a longer message answers more, up to so many words
+LONG, LONG_DAMP = 256, 0.15  # and a very long one says many words by chance
+CANDIDATES = 50  # of each half
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatches:
+    """Entries (sorted ids) with the share of the question's words that each says, its length, and whether it says
+    any of them itself."""
+
+    ids: np.ndarray
+    scores: np.ndarray
+    lengths: np.ndarray
+    own: np.ndarray
+
+    def of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and lengths of these entries; 0 where nothing is known."""
+        if not len(self.ids):
+            return np.zeros(len(ids)), np.zeros(len(ids))
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        there = self.ids[at] == ids
+        return np.where(there, self.scores[at], 0.0), np.where(there, self.lengths[at], 0)
+
+
+def rarity(found: Sequence[int], total: int) -> np.ndarray:
+    """Return the weight of words that so many of `total` entries say."""
+    count = np.minimum(np.asarray(found, "f8"), total)
+    return np.log1p((total - count + 0.5) / (count + 0.5))
+
+
+def most_telling(postings: Sequence[np.ndarray], weights: np.ndarray, count: int) -> np.ndarray:
+    """Return the ids of the `count` entries that say most themselves."""
+    if not postings:
+        return np.zeros(0, "i8")
+    ids, place = np.unique(np.concatenate([rows["id"] for rows in postings]).astype("i8"), return_inverse=True)
+    each: np.ndarray = np.repeat(weights, [len(rows) for rows in postings])
+    scores = np.bincount(place, each, minlength=len(ids))
+    return ids[_best(scores, ids, count)]
+
+
+def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.ndarray) -> TextMatches:
+    """Score every entry that says a word, or stands within two turns of one that does, as far as `around` knows."""
+    rows = _unique_rows([*postings, around])
+    ids = np.unique(np.concatenate([rows["id"], rows["before"], rows["before_that"]]).astype("i8"))
+    ids = ids[ids > 0]
+    if not len(ids):
+        return TextMatches(ids, np.zeros(0), np.zeros(0), np.zeros(0, bool))
+    own = _places(ids, rows["id"])
+    before, before_that = _places(ids, rows["before"]), _places(ids, rows["before_that"])
+    scores = np.zeros(len(ids))
+    itself: np.ndarray = np.zeros(len(ids), bool)
+    for found, weight in zip(postings, weights, strict=True):
+        says: np.ndarray = np.zeros(len(ids) + 1, bool)  # the last place is nobody's
+        says[_places(ids, found["id"])] = True
+        says[-1] = False
+        share = np.zeros(len(ids) + 1)
+        share[before_that[says[own]]] = TWO_TURNS
+        share[own[says[before_that]]] = TWO_TURNS
+        share[before[says[own]]] = ONE_TURN
+        share[own[says[before]]] = ONE_TURN
+        share[:-1][says[:-1]] = 1.0
+        scores += weight * share[:-1]
+        itself |= says[:-1]
+    lengths = np.zeros(len(ids) + 1)
+    lengths[own] = rows["length"]
+    lengths = lengths[:-1]
+    damp = 1 + LONG_DAMP * np.log(np.maximum(lengths / LONG, 1))
+    return TextMatches(ids, scores / max(float(weights.sum()), 1e-9) / damp, lengths, itself)
+
+
+def best_text(matches: TextMatches, count: int, allowed: np.ndarray | None, *, own_only: bool) -> np.ndarray:
+    """Return the ids of the `count` best by words, best first; `own_only` leaves out what stands beside them only."""
+    kept = matches.own if own_only else matches.scores > 0
+    ids, scores = matches.ids[kept], matches.scores[kept]
+    if allowed is not None:
+        inside = np.isin(ids, allowed)
+        ids, scores = ids[inside], scores[inside]
+    return ids[_best(scores, ids, count)]
+
+
+def fuse(text: np.ndarray, meaning: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the scores of candidates from both halves' scores (0 to 1), 0 to 1."""
+    prior = LENGTH_PRIOR * np.minimum(1.0, np.log1p(lengths) / np.log(LENGTH_ENOUGH))
+    both = TEXT_SHARE * text + (1 - TEXT_SHARE) * np.maximum(meaning, 0)
+    return np.minimum((both + prior) / (1 + LENGTH_PRIOR), 1.0)
+
+
+def in_order(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Return the places of `ids`, best first; of equals the newest."""
+    return np.lexsort((-ids, -scores))
+
+
+def best_passages(ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each entry once, with the score of its best passage."""
+    unique, place = np.unique(ids, return_inverse=True)
+    best = np.full(len(unique), -1.0)
+    np.maximum.at(best, place, scores)
+    return unique, best
+
+
+def _best(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
+    if len(scores) > 4 * count:
+        # All that reach the score of the last one: equals are decided by id, whatever else is there.
+        least = np.partition(scores, len(scores) - count)[len(scores) - count]
+        near = np.flatnonzero(scores >= least)
+        return near[in_order(scores[near], ids[near])][:count]
+    return in_order(scores, ids)[:count]
+
+
+def _unique_rows(parts: Sequence[np.ndarray]) -> np.ndarray:
+    rows = np.concatenate(parts)
+    _, first = np.unique(rows["id"], return_index=True)
+    return rows[first]
+
+
+def _places(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return where `wanted` are in sorted `ids`; the place after the last one for those that are not."""
+    wanted = wanted.astype("i8")
+    at: np.ndarray = np.asarray(np.searchsorted(ids, wanted))
+    at[at == len(ids)] = 0
+    return np.where(ids[at] == wanted, at, len(ids))

@@ -1,0 +1,60 @@
+"""The part of a message that shows why it was found, and what to highlight in it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from search.analysis import Word, words
+
+CHARS = 240
+LEAD = 60  # characters before the first highlight
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    text: str
+    highlights: tuple[tuple[int, int], ...]
+
+
+def snippet(content: str, stems: Collection[str], window: tuple[int, int] | None = None) -> Snippet:
+    """Return the part of `content` that says most of `stems`; where it says none, the beginning of `window`."""
+    said = [word for word in words(content) if word.stem in stems]
+    start = _best_start(said, content) if said else (window or (0, 0))[0]
+    start = _at_word(content, start)
+    end = min(len(content), start + CHARS)
+    inside = [(word.start - start, word.end - start) for word in said if start <= word.start and word.end <= end]
+    return Snippet(content[start:end], tuple(_joined(inside)))
+
+
+def _best_start(said: list[Word], content: str) -> int:
+    """Return where a snippet shows the most different words."""
+    best, most = 0, 0
+    for at, word in enumerate(said):
+        shown = {other.stem for other in said[at : at + 40] if other.end <= word.start - LEAD + CHARS}
+        if len(shown) > most:
+            best, most = word.start, len(shown)
+    if len(content) <= CHARS:
+        return 0
+    return max(0, min(best - LEAD, len(content) - CHARS))
+
+
+def _at_word(content: str, start: int) -> int:
+    """Move `start` to the beginning of a word, if one is near."""
+    if start == 0:
+        return 0
+    for at in range(start, min(start + 20, len(content))):
+        if content[at - 1].isspace():
+            return at
+    return start
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans without overlaps: pairs of characters share one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined

@@ -1,0 +1,87 @@
+"""Nothing that others say changes what somebody finds: not what, not how many, not in which order, not a score."""
+
+from __future__ import annotations
+
+from accounts.principal import Principal
+from accounts.services import register_user
+from search.backends import backend
+from search.models import SPACE_BITS, Entry, Space
+from search.queries import Filters, Mode, search_messages
+from search.tests.people import SearchTestCase, as_values
+
+TEXTS = (
+    "The white whale swims past the harbour",
+    "Nobody believed the captain about the whale",
+    "We had soup at the harbour",
+    "A lighthouse and its keeper",
+    "Soup again, and no captain",
+)
+QUESTIONS = (
+    "white whale",
+    "captain soup",
+    '"the harbour"',
+    "whale -captain",
+    "keeper of the lighthouse",
+    "nothing of it",
+)
+
+
+class TwinsTest(SearchTestCase):
+    def answers(self) -> dict:
+        return {
+            (sought, mode): as_values(search_messages(self.alice, sought, mode=mode))
+            for sought in QUESTIONS
+            for mode in Mode
+        }
+
+    def test_twins_of_ones_messages_change_nothing_not_even_a_digit(self):
+        for text in TEXTS:
+            self.say(self.alice, text)
+        self.index()
+        before = self.answers()
+        self.assertTrue(any(before.values()))
+        for who in (self.bob, self.guest):
+            for _ in range(8):  # words become common, for everybody but her
+                self.talk(who, *TEXTS, title="whale captain")
+        self.assertEqual(self.answers(), before)
+        self.index()
+        self.assertEqual(self.answers(), before)
+
+    def test_what_is_not_indexed_yet_of_others_is_left_to_them(self):
+        self.say(self.alice, "a whale")
+        self.say(self.bob, "a whale")
+        search_messages(self.alice, "whale")
+        self.assertEqual(set(Space.objects.values_list("owner_id", flat=True)), {self.alice.user_id})
+
+    def test_nobody_finds_what_another_said_by_any_filter(self):
+        conversation, _ = self.talk(self.bob, "the secret recipe")
+        self.index()
+        for mode in Mode:
+            for filters in (
+                Filters(),
+                Filters(conversation_id=conversation.pk),
+                Filters(owner_id=self.bob.user_id),
+                Filters(roles=("user",)),
+            ):
+                self.assertEqual(search_messages(self.alice, "secret recipe", mode=mode, filters=filters).hits, ())
+                self.assertEqual(search_messages(self.guest, "secret recipe", mode=mode, filters=filters).hits, ())
+
+    def test_guests_find_what_guests_made_and_nobody_else_does(self):
+        other = register_user(username="guests-friend", guest_made=True)
+        self.say(self.guest, "a whale of a guest")
+        self.say(Principal(user_id=other.pk, username="x"), "another whale")
+        self.assertEqual(len(search_messages(self.guest, "whale").hits), 2)
+        self.assertEqual(search_messages(self.alice, "whale").hits, ())
+
+    def test_no_two_spaces_share_a_posting_list(self):
+        """The time a question takes must not tell how often others say its words."""
+        self.say(self.alice, "whale")
+        self.say(self.bob, "whale")
+        self.index()
+        mine, theirs = (Space.objects.get(owner_id=who.user_id).pk for who in (self.alice, self.bob))
+        self.assertEqual(Entry.objects.count(), 2)
+        from search.analysis import term_of
+
+        for space in (mine, theirs):
+            [rows] = backend().postings([[term_of(space, "whale")]])
+            self.assertEqual([int(each) >> SPACE_BITS for each in rows["id"]], [space])
