@@ -75,6 +75,8 @@ class Run(models.Model):
             models.Index(fields=["finished_at"], name="run_finished"),
             # Staff's list of one kind of error, and the dashboard's counts of all.
             models.Index(fields=["error_code", "-id"], condition=~Q(error_code=""), name="run_errors"),
+            # Staff's list of what one model did.
+            models.Index(fields=["model", "-id"], name="run_by_model"),
         ]
 
     def __str__(self) -> str:

@@ -23,6 +23,8 @@ from conversations.services import delete_conversation, update_conversation
 from conversations.transcript import Transcript, read_transcript
 
 AT_ONCE = 100
+# Titles are looked through among so many of the latest; older ones are found by what was said in them.
+TITLES, MATCHES = 10_000, 1_000
 
 
 @admin.register(Conversation)
@@ -58,13 +60,14 @@ class ConversationAdmin(HistoryAdmin):
         term = search_term.replace("\x00", "").strip()[:200]
         if not term:
             return queryset, False
+        # By ids found first: the database would read everything for one condition OR another.
         if (pk := as_id(term)) is not None:
-            found = Message.objects.filter(pk=pk).values("conversation_id")
-            return queryset.filter(Q(pk=pk) | Q(pk__in=found)), False
-        owners = User.objects.filter(username__istartswith=term).values_list("pk", flat=True)[:1_000]
+            said = Message.objects.filter(pk=pk).values_list("conversation_id", flat=True)
+            return queryset.filter(pk__in=[pk, *said]), False
+        owners = User.objects.filter(username__istartswith=term).values_list("pk", flat=True)[:MATCHES]
         where = Q(owner_id__in=list(owners))
         if may_read_content(request.user):
-            where |= Q(title__icontains=term)
+            where |= Q(pk__in=titled(term))
         return queryset.filter(where), False
 
     @admin.display(description="conversation")
@@ -199,6 +202,13 @@ class LookAdmin(HistoryAdmin):
         if (pk := as_id(term)) is not None:
             return queryset.filter(Q(owner_id=pk) | Q(conversation_id=pk)), False
         return (queryset.filter(reader_name__istartswith=term) if term else queryset), False
+
+
+def titled(term: str) -> list[uuid.UUID]:
+    """Return the latest conversations whose title has `term` in it."""
+    latest = Conversation.objects.newest_first().values("pk")[:TITLES]
+    found = Conversation.objects.filter(pk__in=latest, title__icontains=term)
+    return list(found.values_list("pk", flat=True)[:MATCHES])
 
 
 def transcript_asked_for(request: HttpRequest, conversation: Conversation) -> Transcript:

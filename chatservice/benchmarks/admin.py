@@ -147,7 +147,12 @@ def report() -> bool:
     client.post(f"/admin/conversations/conversation/{talk.pk}/change/", {"reason": REASON})
     print("\n| page | queries | median ms | of it database | slowest ms |\n|---|---|---|---|---|", flush=True)
     rows = [row(name, watch, client, address) for name, address in pages().items()]
-    row("dashboard, computed anew (once a minute)", watch, client, "/admin/dashboard/", dashboard.forget)
+    row("dashboard, all days anew (once an hour)", watch, client, "/admin/dashboard/", dashboard.forget)
+
+    def next_minute() -> None:
+        dashboard._kept = (0.0, [])
+
+    row("dashboard, today anew (once a minute)", watch, client, "/admin/dashboard/", next_minute)
     row("dashboard", watch, client, "/admin/dashboard/")
     kept = "kept" if all(rows) else "NOT KEPT"
     print(f"\nBudget: fewer than {MOST_QUERIES} queries and {MOST_MILLISECONDS:.0f} ms: {kept}.")

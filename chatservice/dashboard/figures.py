@@ -1,16 +1,19 @@
-"""The figures: each one query over an index, for the last 30 days. Percentiles come from buckets 10 % wide."""
+"""The figures: each one query over an index. Days that are over are asked for once an hour, today each time.
+
+Percentiles come from buckets 10 % wide, which any database can count.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
+import time
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.fields import FloatField
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, TruncDate
@@ -21,54 +24,59 @@ from completions.models import Run
 from conversations.models import Conversation, Message
 
 DAYS = 30
+PAST_SECONDS = 3_600
 STEP = 1.1  # the width of a bucket
 MOST = 10
+Day = dt.date
+Row = list[float | None]
+_past: dict[str, tuple[float, Day, dict[Day, Any]]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Milliseconds by day; None where nothing was measured."""
-
-    p50: list[float | None]
-    p95: list[float | None]
-
-
-def days() -> list[dt.date]:
+def days() -> list[Day]:
     """Return the days shown, today (UTC) last."""
     today = timezone.now().date()
     return [today - dt.timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
 
 
-def since() -> dt.datetime:
-    return dt.datetime.combine(days()[0], dt.time(), dt.UTC)
+def midnight(day: Day) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
 
 
-def started_conversations() -> list[float]:
-    return _by_day(Conversation.objects.filter(id__gte=first_id_of(since())), Count("pk"))
+def forget() -> None:
+    """Ask for all days anew."""
+    _past.clear()
 
 
-def messages() -> list[float]:
-    return _by_day(Message.objects.filter(id__gte=first_id_of(since())), Count("pk"))
+def started_conversations() -> Row:
+    return _counted("conversations", Conversation.objects.all())
 
 
-def tokens() -> tuple[list[float], list[float]]:
+def messages() -> Row:
+    return _counted("messages", Message.objects.all())
+
+
+def tokens() -> tuple[Row, Row]:
     """Return tokens asked and answered by day, as far as the models' servers told."""
-    rows = (
-        Run.objects.filter(finished_at__gte=since(), usage__isnull=False)
-        .annotate(day=TruncDate("finished_at"))
-        .values("day")
-        .annotate(
-            asked=Sum(Cast(KT("usage__prompt_tokens"), FloatField())),
-            answered=Sum(Cast(KT("usage__completion_tokens"), FloatField())),
+
+    def ask(first: Day) -> dict[Day, tuple[float, float]]:
+        rows = (
+            Run.objects.filter(finished_at__gte=midnight(first), usage__isnull=False)
+            .annotate(day=TruncDate("finished_at"))
+            .values("day")
+            .annotate(
+                asked=Sum(Cast(KT("usage__prompt_tokens"), FloatField())),
+                answered=Sum(Cast(KT("usage__completion_tokens"), FloatField())),
+            )
+            .values_list("day", "asked", "answered")
         )
-        .values_list("day", "asked", "answered")
-    )
-    found = {day: (asked or 0.0, answered or 0.0) for day, asked, answered in rows}
-    return ([found.get(day, (0.0, 0.0))[0] for day in days()], [found.get(day, (0.0, 0.0))[1] for day in days()])
+        return {day: (asked or 0.0, answered or 0.0) for day, asked, answered in rows}
+
+    found = _remembered("tokens", ask)
+    return [found.get(day, (0.0, 0.0))[0] for day in days()], [found.get(day, (0.0, 0.0))[1] for day in days()]
 
 
-def times_to(column: str) -> Times:
-    """Return how long runs took to `first_token_at` or `finished_at`, by day."""
+def times_to(column: str) -> tuple[Row, Row]:
+    """Return p50 and p95 of how long runs took to `first_token_at` or `finished_at`, in milliseconds by day."""
     if column not in ("first_token_at", "finished_at"):
         raise ValueError(column)
     if connection.vendor == "postgresql":
@@ -78,38 +86,66 @@ def times_to(column: str) -> Times:
         elapsed = f"(julianday({column}) - julianday(created_at)) * 86400000.0"
         day = "date(finished_at)"
     bucket = f"floor(ln(CASE WHEN {elapsed} < 1 THEN 1 ELSE {elapsed} END) / {math.log(STEP)})"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {day}, {bucket}, count(*) FROM {Run._meta.db_table} "  # noqa: S608  no input in the text
-            f"WHERE finished_at >= %s AND {column} IS NOT NULL GROUP BY 1, 2",
-            [since() if connection.vendor == "postgresql" else since().replace(tzinfo=None).isoformat(" ")],
-        )
-        rows = cursor.fetchall()
-    return times_of((as_date(day), STEP ** (float(bucket) + 0.5), count) for day, bucket, count in rows)
+
+    def ask(first: Day) -> dict[Day, list[tuple[float, int]]]:
+        since = midnight(first)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {day}, {bucket}, count(*) FROM {Run._meta.db_table} "  # noqa: S608  no input in the text
+                f"WHERE finished_at >= %s AND {column} IS NOT NULL GROUP BY 1, 2",
+                [since if connection.vendor == "postgresql" else since.replace(tzinfo=None).isoformat(" ")],
+            )
+            rows = cursor.fetchall()
+        return by_day((as_date(day), STEP ** (float(bucket) + 0.5), count) for day, bucket, count in rows)
+
+    return percentiles(_remembered(column, ask))
 
 
-def times_of(rows: Iterable[tuple[dt.date, float, int]]) -> Times:
-    """Return the percentiles by day of (day, milliseconds, how many)."""
-    found: dict[dt.date, list[tuple[float, int]]] = defaultdict(list)
+def by_day(rows: Iterable[tuple[Day, float, int]]) -> dict[Day, list[tuple[float, int]]]:
+    """Gather (day, milliseconds, how many) by day."""
+    found: dict[Day, list[tuple[float, int]]] = defaultdict(list)
     for day, milliseconds, count in rows:
         found[day].append((milliseconds, count))
-    return Times([_percentile(found[day], 0.5) for day in days()], [_percentile(found[day], 0.95) for day in days()])
+    return dict(found)
+
+
+def percentiles(found: dict[Day, list[tuple[float, int]]]) -> tuple[Row, Row]:
+    """Return p50 and p95 by day; None where nothing was measured."""
+    return [_percentile(found.get(day, []), 0.5) for day in days()], [
+        _percentile(found.get(day, []), 0.95) for day in days()
+    ]
 
 
 def errors_by(name: str) -> list[tuple[str, int]]:
     """Return what failed most often: by `error_code`, `model` or `user__username`."""
-    failed = Run.objects.filter(~Q(error_code=""), id__gte=first_id_of(since()))
+    failed = Run.objects.filter(~Q(error_code=""), id__gte=first_id_of(midnight(days()[0])))
     rows = failed.values(name).annotate(count=Count("pk")).order_by("-count", name)[:MOST]
     return [(str(row[name]), row["count"]) for row in rows]
 
 
-def as_date(value: Any) -> dt.date:
+def as_date(value: Any) -> Day:
     return value if isinstance(value, dt.date) else dt.date.fromisoformat(value)
 
 
-def _by_day(rows: Any, what: Any) -> list[float]:
-    found = dict(rows.annotate(day=TruncDate("created_at")).values("day").annotate(n=what).values_list("day", "n"))
+def _counted(name: str, rows: QuerySet) -> Row:
+    def ask(first: Day) -> dict[Day, int]:
+        since = rows.filter(id__gte=first_id_of(midnight(first)))
+        by = since.annotate(day=TruncDate("created_at")).values("day").annotate(count=Count("pk"))
+        return dict(by.values_list("day", "count"))
+
+    found = _remembered(name, ask)
     return [float(found.get(day, 0)) for day in days()]
+
+
+def _remembered(name: str, ask: Callable[[Day], dict[Day, Any]]) -> dict[Day, Any]:
+    """Return a figure by day. What is remembered of the days before today is an hour old at most."""
+    today, now = timezone.now().date(), time.monotonic()
+    until, day, past = _past.get(name, (0.0, today, {}))
+    if until > now and day == today:
+        return {**past, **ask(today)}
+    found = ask(days()[0])
+    _past[name] = (now + PAST_SECONDS, today, {day: value for day, value in found.items() if day < today})
+    return found
 
 
 def _percentile(rows: list[tuple[float, int]], share: float) -> float | None:

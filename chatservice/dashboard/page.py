@@ -44,9 +44,10 @@ def sections() -> list[Section]:
 
 
 def forget() -> None:
-    """Compute anew next time."""
+    """Compute anew next time, today's figures and the past's."""
     global _kept
     _kept = (0.0, [])
+    figures.forget()
 
 
 def compute() -> list[Section]:
@@ -58,9 +59,9 @@ def _use() -> Section:
     conversations, messages = figures.started_conversations(), figures.messages()
     asked, answered = figures.tokens()
     facts = [
-        ("Conversations in 30 days", f"{sum(conversations):,.0f}"),
-        ("Messages", f"{sum(messages):,.0f}"),
-        ("Tokens", f"{sum(asked) + sum(answered):,.0f}"),
+        ("Conversations in 30 days", _total(conversations)),
+        ("Messages", _total(messages)),
+        ("Tokens", _total([*asked, *answered])),
         ("Answers being written", Run.objects.running().count()),
     ]
     charts = [
@@ -77,8 +78,8 @@ def _use() -> Section:
 def _speed() -> Section:
     charts = []
     for title, column in (("Time to the first token", "first_token_at"), ("Time to the whole answer", "finished_at")):
-        times = figures.times_to(column)
-        series = [Series("p50", times.p50), Series("p95", times.p95)]
+        middle, slow = figures.times_to(column)
+        series = [Series("p50", middle), Series("p95", slow)]
         charts.append(Chart(title, "ms", figures.days(), series, kind="lines", note="Within 5 %."))
     return Section("Speed", [], charts, [])
 
@@ -90,6 +91,10 @@ def _errors() -> Section:
 
 def _search() -> Section:
     return Section("Search", [], [], [])
+
+
+def _total(values: figures.Row) -> str:
+    return f"{sum(value or 0 for value in values):,.0f}"
 
 
 def _ranking(title: str, rows: list[tuple[str, int]]) -> Ranking:
