@@ -92,27 +92,38 @@ def _merge(into: dict[str, Any], delta: Wire) -> None:
             into[name] = (known or value) if name in _WHOLE else known + value
         elif isinstance(known, dict) and isinstance(value, dict):
             _merge(known, value)
-        elif isinstance(known, list) and isinstance(value, list):
-            _extend(known, value)
+        elif isinstance(known, _Pieces) and isinstance(value, list):
+            for item in value:
+                known.add(item)
         else:
             into[name] = value
 
 
-def _extend(known: list[Any], more: list[Any]) -> None:
-    """Merge items that name the same `index`, append the others."""
-    for item in more:
-        twin = None
-        if isinstance(item, dict) and "index" in item:
-            twin = next((each for each in known if isinstance(each, dict) and each.get("index") == item["index"]), None)
-        if twin is None:
-            known.append(_copy(item))
+class _Pieces(list[Any]):
+    """A list that grows piece by piece; `at` finds what has an `index` without looking at ten thousand others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: dict[Any, dict[str, Any]] = {}
+
+    def add(self, item: Any) -> None:
+        """Merge an item into the one that names the same `index`, or append it."""
+        index = item.get("index") if isinstance(item, dict) else None
+        if not isinstance(index, int):
+            self.append(_copy(item))
+        elif index in self.at:
+            _merge(self.at[index], item)
         else:
-            _merge(twin, item)
+            self.at[index] = _copy(item)
+            self.append(self.at[index])
 
 
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _copy(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_copy(item) for item in value]
+        pieces = _Pieces()
+        for item in value:
+            pieces.add(item)
+        return pieces
     return value

@@ -49,9 +49,9 @@ BAD_BODIES = (
 # Behaviour, status, code: before the answer began, and after its first words.
 FAILS_AT_ONCE = (
     ("fake/http-500", 502, "upstream_error"),
-    ("fake/http-503", 502, "upstream_error"),
+    ("fake/http-503:60", 502, "upstream_error"),
     ("fake/http-401", 502, "upstream_unauthorized"),
-    ("fake/http-429", 429, "upstream_rate_limited"),
+    ("fake/http-429:60", 429, "upstream_rate_limited"),
     ("fake/html-200", 502, "upstream_invalid"),
     ("fake/context-length", 400, "context_length_exceeded"),
 )

@@ -19,6 +19,7 @@ from completions.tests.upstream_wire import (
     HangUp,
     chunk,
     fault,
+    seconds,
     whole,
 )
 
@@ -151,9 +152,10 @@ async def close_delimited(c: Connection, finish: str = "stop") -> None:
 
 
 @fault
-async def chunk_overflow(c: Connection) -> None:
+async def chunk_overflow(c: Connection, pause: str = "0ms") -> None:
     await c.open()
     await c.words(*WORDS[:2])
+    await asyncio.sleep(seconds(pause))
     await c.send(b"fffffffffffffffffffffff\r\n")
     await asyncio.sleep(FOREVER)
 
@@ -282,3 +284,73 @@ async def many_tools(c: Connection, count: str = "10000") -> None:
     for at in range(int(count)):
         await c.chunk({"tool_calls": [{"index": at, "id": f"call_{at}", "function": {"name": "f", "arguments": "{"}}]})
     await c.close(finish="tool_calls")
+
+
+@fault
+async def negative_usage(c: Connection) -> None:
+    """Numbers that cannot be, and another model than was asked for."""
+    wrong = {"model": "another", "usage": {"prompt_tokens": -1, "completion_tokens": "many", "total_tokens": None}}
+    if not c.streaming:
+        return await c.json(200, {**whole(), **wrong})
+    await c.open()
+    await c.words()
+    await c.data({**chunk({}, "stop"), **wrong})
+    await c.close(usage=False, finish=None)
+
+
+@fault
+async def broken_tools(c: Connection) -> None:
+    """Arguments that are no JSON, and a call that has no place among the others."""
+    function = {"name": "f", "arguments": '{"city": '}
+    if not c.streaming:
+        calls = [{"id": "call_1", "type": "function", "function": function}, {"index": -7}, "call", None]
+        return await c.json(200, whole(tool_calls=calls))
+    await c.open()
+    await c.words()
+    for call in (
+        {"index": 0, "id": "call_1", "function": function},
+        {"index": 1 << 40},
+        {"index": "one"},
+        "call",
+        None,
+    ):
+        await c.chunk({"tool_calls": [call]})
+    await c.close()
+
+
+@fault
+async def far_choice(c: Connection, index: str = "1000000000") -> None:
+    """A choice nobody asked for."""
+    if not c.streaming:
+        answer = whole()
+        return await c.json(
+            200, {**answer, "choices": [answer["choices"][0], {**answer["choices"][0], "index": int(index)}]}
+        )
+    await c.open()
+    await c.words()
+    await c.chunk({"content": "ghost"}, index=int(index))
+    await c.chunk({}, "stop", index=int(index))
+    await c.close()
+
+
+@fault
+async def tiny(c: Connection, count: str = "1000000") -> None:
+    """So many chunks of one character."""
+    line = b"data: " + json.dumps(chunk({"content": "x"}), separators=(",", ":")).encode() + b"\n\n"
+    framed = b"%x\r\n%b\r\n" % (len(line), line)
+    await c.open()
+    for _ in range(int(count) // 500):
+        await c.send(framed * 500)
+    await c.close()
+
+
+@fault
+async def trickle(c: Connection, pause: str = "50ms") -> None:
+    """Two words, then a third one byte by byte."""
+    await c.open()
+    await c.words(*WORDS[:2])
+    for byte in b"data: " + json.dumps(chunk({"content": WORDS[2]})).encode():
+        await c.raw(bytes([byte]))
+        await asyncio.sleep(seconds(pause))
+    await c.raw(b"\n\n")
+    await c.close()
