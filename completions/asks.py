@@ -24,7 +24,8 @@ class Ask:
     With `conversation_id`, `messages` (one, or none to answer what stands there) go after
     `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
     history, found: the longest prefix of `messages` that is stored decides. A new conversation
-    belongs to `owner_id`, or else to the caller. `store=False` keeps nothing but the fact that the
+    belongs to `owner_id`, or else to the caller. A streamed answer begins with `said`, which another
+    one was cut off after; the model goes on from there. `store=False` keeps nothing but the fact that the
     run happened.
     """
 
@@ -34,6 +35,7 @@ class Ask:
     messages: tuple[Wire, ...] = ()
     parameters: Wire = field(default_factory=dict)
     stream: bool = True
+    said: str = ""
     conversation_id: uuid.UUID | None = None
     parent_id: uuid.UUID | None = HEAD
     threaded: bool = False

@@ -51,6 +51,15 @@ class Send(_Frame, frozen=True, kw_only=True, tag="send"):
     client_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
 
 
+class Continue(_Frame, frozen=True, kw_only=True, tag="continue"):
+    """Go on with an answer that was cut off."""
+
+    message_id: str
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    parameters: dict[str, Any] | None = None
+    client_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
+
+
 class Stop(_Frame, frozen=True, kw_only=True, tag="stop"):
     run_id: str
 
@@ -69,8 +78,8 @@ class Ping(_Frame, frozen=True, kw_only=True, tag="ping"):
     pass
 
 
-ClientFrame = Auth | Send | Stop | Subscribe | Unsubscribe | Ping
-TYPES = ("auth", "send", "stop", "subscribe", "unsubscribe", "ping")
+ClientFrame = Auth | Send | Continue | Stop | Subscribe | Unsubscribe | Ping
+TYPES = ("auth", "send", "continue", "stop", "subscribe", "unsubscribe", "ping")
 RESERVED = {"model", "messages", "stream", "stream_options", "store"}
 
 
@@ -120,6 +129,8 @@ def read_frame(text: str | None) -> ClientFrame:
         frame: ClientFrame = msgspec.convert(value, ClientFrame)
         if isinstance(frame, Send):
             check_send(frame)
+        elif isinstance(frame, Continue):
+            check_parameters(frame.parameters or {})
     except msgspec.ValidationError as error:
         raise BadFrame(f"{error}.", frame_id=frame_id) from error
     except BadFrame as bad:
@@ -142,11 +153,15 @@ def check_send(frame: Send) -> None:
         raise BadFrame("'title' is for a new conversation; this one has 'conversation_id'.")
     if frame.parent_id is not None and frame.conversation_id is None:
         raise BadFrame("'parent_id' needs a 'conversation_id'.")
-    parameters = frame.parameters or {}
+    check_parameters(frame.parameters or {})
+    if frame.temperature is not None and "temperature" in (frame.parameters or {}):
+        raise BadFrame("'temperature' is given twice.")
+
+
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Check generation parameters as far as we know them; raises BadFrame or msgspec.ValidationError."""
     if taken := sorted(RESERVED & parameters.keys()):
         raise BadFrame(f"'{taken[0]}' does not belong into 'parameters'.")
-    if frame.temperature is not None and "temperature" in parameters:
-        raise BadFrame("'temperature' is given twice.")
     msgspec.convert(parameters, _Parameters)
 
 

@@ -5,6 +5,7 @@
     │   ├── InvalidRequest          400
     │   ├── UnknownConversation     404, a foreign one included
     │   ├── ConversationBusy        409, an answer is already on its way
+    │   ├── NothingToContinue       409, the answer was not cut off
     │   ├── IdempotencyMismatch     422, same key with another request
     │   ├── TooManyRuns             429, rate or concurrency
     │   ├── ShuttingDown            503
@@ -62,6 +63,12 @@ class ConversationBusy(Refused):
     code = "conversation_busy"
     status = 409
     default_message = "An answer is already being written in this conversation."
+
+
+class NothingToContinue(Refused):
+    code = "nothing_to_continue"
+    status = 409
+    default_message = "Only an answer that was cut off can be continued."
 
 
 class IdempotencyMismatch(Refused):

@@ -78,6 +78,10 @@ async def _run(live: LiveRun) -> None:
 async def _stream(live: LiveRun, provider: Any, request: CompletionRequest, assembly: Assembly) -> None:
     notes = journal()
     limit = settings.LIMIT_OUTPUT_CHARS
+    if said := live.accepted.ask.said:
+        live.buffer(Delta(said))
+        live.first_token_at = None  # nobody has answered yet
+        notes.write(live)
     async for event in provider.stream(request, ready=live.taken):
         if type(event) is Delta:
             if event.wire:
@@ -100,6 +104,8 @@ async def _request(accepted: Accepted) -> CompletionRequest:
     if ask.conversation_id is None or accepted.question_id is None:
         return CompletionRequest(ask.model, ask.messages, ask.parameters, ask.stream)
     messages = await in_database_thread(_history, ask.conversation_id, accepted.question_id)
+    if ask.said:
+        messages.append({"role": "assistant", "content": ask.said})
     tokens = budget_for(ask.model, settings.CONTEXT_TOKENS)
     return CompletionRequest(ask.model, fit(messages, tokens=tokens), ask.parameters, ask.stream)
 

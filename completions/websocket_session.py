@@ -18,14 +18,15 @@ from accounts.database import in_database_thread
 from accounts.principal import Principal
 from completions import services
 from completions.asks import HEAD, Ask
-from completions.client_frames import BadFrame, ClientFrame, Ping, Send, Stop, Subscribe, Unsubscribe, uuid_of
+from completions.client_frames import BadFrame, ClientFrame, Continue, Ping, Send, Stop, Subscribe, Unsubscribe, uuid_of
+from completions.continuing import CutOff, find_cut_off
 from completions.cursors import BadCursor, Cursor
 from completions.exceptions import Refused
 from completions.following import Following
 from completions.frames import Followed, encode_frame, error_data
 from completions.models import Run
 from completions.slots import take_stream_slot
-from conversations.models import Conversation
+from conversations.models import Conversation, Message
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Session:
             match frame:
                 case Send():
                     await self._send(frame)
+                case Continue():
+                    await self._continue(frame)
                 case Stop():
                     await self._stop(frame)
                 case Subscribe():
@@ -80,6 +83,20 @@ class Session:
 
     async def _send(self, frame: Send) -> None:
         ask = ask_from(frame, self.principal)
+        is_new = ask.conversation_id is None
+        await self._ask(ask, frame.id, lambda following: following.tell_question(is_new=is_new))
+
+    async def _continue(self, frame: Continue) -> None:
+        message_id = uuid_of(frame.message_id)
+        if message_id is None:
+            raise BadFrame(NO_MESSAGE, code="not_found")
+        try:
+            cut_off = await in_database_thread(find_cut_off, self.principal, message_id)
+        except Message.DoesNotExist:
+            raise BadFrame(NO_MESSAGE, code="not_found") from None
+        await self._ask(ask_to_go_on(frame, cut_off, self.principal), frame.id, Following.tell_subscribed)
+
+    async def _ask(self, ask: Ask, frame_id: str | None, opening: Opening) -> None:
         # Before anything is stored: who may not follow another answer may not ask for one here.
         release = take_stream_slot(self.principal)
         try:
@@ -88,9 +105,8 @@ class Session:
         except BaseException:
             release()
             raise
-        followed = Followed(accepted.run_id, accepted.conversation_id, accepted.message_id, frame.id)
-        is_new = ask.conversation_id is None
-        self._follow(followed, None, lambda following: following.tell_question(is_new=is_new), release)
+        followed = Followed(accepted.run_id, accepted.conversation_id, accepted.message_id, frame_id)
+        self._follow(followed, None, opening, release)
 
     async def _stop(self, frame: Stop) -> None:
         run_id = uuid_of(frame.run_id)
@@ -181,8 +197,6 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
     if frame.temperature is not None:
         parameters["temperature"] = frame.temperature
     title = frame.title or ""
-    parts = ["websocket", conversation_id, parent_id, frame.content, model, parameters, title]
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return Ask(
         principal=principal,
         model=model,
@@ -193,8 +207,33 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
         parent_id=parent_id,
         title=title,
         idempotency_key=frame.client_id or "",
-        fingerprint=hashlib.sha256(canonical.encode()).hexdigest() if frame.client_id else "",
+        fingerprint=_fingerprint(frame.client_id, conversation_id, parent_id, frame.content, model, parameters, title),
     )
+
+
+def ask_to_go_on(frame: Continue, cut_off: CutOff, principal: Principal) -> Ask:
+    """Return the question whose cut-off answer goes on, by the same model unless the frame names another."""
+    model = frame.model or cut_off.model
+    model = settings.DEFAULT_MODEL if model == "default" else model
+    parameters = dict(frame.parameters or {})
+    return Ask(
+        principal=principal,
+        model=model,
+        upstream=services.upstream_for(model),
+        parameters=parameters,
+        idempotency_key=frame.client_id or "",
+        fingerprint=_fingerprint(frame.client_id, "continue", frame.message_id, model, parameters),
+        conversation_id=cut_off.conversation_id,
+        parent_id=cut_off.parent_id,
+        said=cut_off.said,
+    )
+
+
+def _fingerprint(client_id: str | None, *parts: Any) -> str:
+    if not client_id:
+        return ""
+    canonical = json.dumps(["websocket", *parts], sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def status_of(principal: Principal, run_id: uuid.UUID) -> str | None:

@@ -88,7 +88,7 @@ class Connection:
         Nothing is tried again unless provably nothing was billed, nor when it could not be within `within`.
         """
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + within
+        give_up = loop.time() + within / 2  # the last try must have time to be answered
         attempt = 0
         while True:
             try:

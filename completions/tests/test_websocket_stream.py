@@ -146,6 +146,30 @@ class StreamTests(SocketTestCase):
             assert socket.read()["data"] == {"status": "cancelled"}
             socket.expect_silence()
 
+    def test_a_stopped_answer_goes_on_as_one_text(self) -> None:
+        with self.socket(self.alice) as socket:
+            socket.say(type="send", content="Hi", model="fake/slow:20ms:500")
+            opening, _ = socket.read(), socket.read()
+            socket.say(type="stop", run_id=opening["run_id"])
+            stopped = socket.until("ai_complete")[-1]["data"]
+            go_on = {"type": "continue", "message_id": stopped["id"], "model": "fake/ok", "client_id": "more"}
+            posts = len(self.upstream.posts)
+            for _ in range(2):
+                socket.say(**go_on, id="more")
+                frames = [frame for frame in socket.until_end() if frame["type"] != "stopping"]
+                assert [frames[0]["type"], frames[-1]["type"]] == ["subscribed", "ai_complete"]
+                assert frames[0]["data"]["message_id"] == frames[-1]["data"]["id"] != stopped["id"]
+                said = "".join(frame["data"] for frame in frames[1:-1])
+                assert said == frames[-1]["data"]["content"] == stopped["content"] + TEXT
+            assert len(self.upstream.posts) == posts + 1
+            socket.say(type="continue", id="whole", message_id=frames[-1]["data"]["id"])
+            assert socket.read()["data"]["code"] == "nothing_to_continue"
+            socket.say(**{**go_on, "parameters": {"n": 0}})
+            assert socket.read()["data"]["code"] == "invalid_frame"
+            for unknown in ("x", "0" * 32):
+                socket.say(type="continue", message_id=unknown)
+                assert socket.read()["data"]["code"] == "not_found"
+
     def test_unsubscribe_is_silent_and_the_run_goes_on(self) -> None:
         with self.socket(self.alice) as socket:
             socket.say(type="send", content="Hi", model="fake/slow:5ms:60")

@@ -14,6 +14,7 @@ from accounts.principal import Principal
 from chatservice.dialects.idempotency import fingerprint, key_of, route_of
 from chatservice.dialects.json_body import read_object
 from completions.asks import HEAD, Ask
+from completions.continuing import CutOff
 from completions.services import upstream_for
 from conversations.models import Message
 
@@ -63,6 +64,11 @@ def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Principa
 def ask_again(answer: Message, given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> Ask:
     """Return the question that `answer` answered, to be answered once more beside it."""
     return _ask(request, principal, given, conversation_id=answer.conversation_id, parent_id=answer.parent_id)
+
+
+def go_on(cut_off: CutOff, given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> Ask:
+    """Return the question whose cut-off answer goes on, by the same model unless another is named."""
+    return _ask(request, principal, {"model": cut_off.model, **given}, **cut_off.place())
 
 
 def _ask(request: HttpRequest, principal: Principal, given: Mapping[str, Any], **fields: Any) -> Ask:

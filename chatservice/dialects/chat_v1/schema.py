@@ -57,6 +57,11 @@ DESCRIPTIONS = {
     504: "The model's server did not answer in time",
 }
 ARCHIVED = OpenApiParameter("archived", str, enum=["false", "true", "all"], default="false")
+CONTINUE = (
+    "For an answer that was interrupted, stopped, failed after its first words, or ended by length: a new answer "
+    "beside it, which is shown from now on, begins with its text and goes on. The first one stays as it is. `409` with "
+    "`nothing_to_continue` for any other message."
+)
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", KEY, OpenApiParameter.HEADER, description="The same key and request is the same answer"
 )

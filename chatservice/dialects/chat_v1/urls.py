@@ -36,6 +36,10 @@ urlpatterns = [
         name="message-regenerate-stream",
     ),
     path("search", searching.SearchView.as_view(), name="search"),
+    path("messages/<str:message_id>/continue", views.ContinueView.as_view(), name="message-continue"),
+    path(
+        "messages/<str:message_id>/continue/stream", views.ContinueStreamView.as_view(), name="message-continue-stream"
+    ),
     path("runs/<str:run_id>/cancel", views.CancelRunView.as_view(), name="run-cancel"),
     path("runs/<str:run_id>/stream", views.RunStreamView.as_view(), name="run-stream"),
 ]

@@ -18,7 +18,7 @@ from accounts.principal import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.chat_v1 import schema
 from chatservice.dialects.chat_v1.answers import represent, resumed, streamed, whole
-from chatservice.dialects.chat_v1.calls import ask_again, ask_anew, ask_in, identifier, validated
+from chatservice.dialects.chat_v1.calls import ask_again, ask_anew, ask_in, go_on, identifier, validated
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.errors import render
 from chatservice.dialects.chat_v1.pagination import MAX_LIMIT, PageRequest
@@ -30,6 +30,7 @@ from chatservice.dialects.chat_v1.serializers import (
 )
 from chatservice.dialects.problems import BadRequest
 from completions import services
+from completions.continuing import find_cut_off
 from completions.cursors import BadCursor, Cursor
 from completions.models import Run
 from completions.readers import wait_for_end
@@ -138,6 +139,38 @@ class RegenerateStreamView(ChatView):
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponseBase:
         answer = await in_database_thread(_answer, principal, identifier(message_id))
         question = ask_again(answer, validated(request, GenerationSerializer), request, principal)
+        return await streamed(request, principal, question)
+
+
+class ContinueView(ChatView):
+    @extend_schema(
+        operation_id="continue_message",
+        summary="Go on with an answer that was cut off",
+        description=schema.CONTINUE,
+        request=GenerationSerializer,
+        parameters=[schema.IDEMPOTENCY_KEY],
+        responses={201: schema.MESSAGE, **schema.errors(*ASKING, 502, 504)},
+    )
+    async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
+        cut_off = await in_database_thread(find_cut_off, principal, identifier(message_id))
+        return await whole(go_on(cut_off, validated(request, GenerationSerializer), request, principal), shown=-1)
+
+
+class ContinueStreamView(ChatView):
+    @extend_schema(
+        operation_id="continue_message_stream",
+        summary="The same, as it is written",
+        description=f"{schema.CONTINUE} The first `ai_chunk` is what the cut-off answer said.",
+        request=GenerationSerializer,
+        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        responses={
+            **schema.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
+            **schema.errors(*ASKING),
+        },
+    )
+    async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponseBase:
+        cut_off = await in_database_thread(find_cut_off, principal, identifier(message_id))
+        question = go_on(cut_off, validated(request, GenerationSerializer), request, principal)
         return await streamed(request, principal, question)
 
 

@@ -20,6 +20,7 @@ from chatservice.dialects.graphql.types import Conversation, Message, Run
 from chatservice.dialects.problems import BadRequest
 from completions import models as run_rows
 from completions import services as runs
+from completions.continuing import find_cut_off
 from completions.readers import wait_for_end
 from completions.stopping import stop_and
 from conversations import models as rows
@@ -87,6 +88,22 @@ class Mutation(TodoMutations):
         place = {"conversation_id": message.conversation_id, "parent_id": asked_id}
         question = ask(principal, model, generation, idempotency_key, **place)
         return await (whole if wait else begun)(info, question)
+
+    @strawberry.mutation(
+        description="Go on with an answer that was cut off: a new one beside it begins with its text and goes on."
+    )
+    async def continue_answer(
+        self,
+        info: Info,
+        message_id: ID,
+        model: str | None = None,
+        generation: Generation | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer | None:
+        principal = principal_of(info)
+        cut_off = await in_database_thread(find_cut_off, principal, identifier(message_id))
+        question = ask(principal, model or cut_off.model, generation, idempotency_key, **cut_off.place())
+        return await whole(info, question)
 
     @strawberry.mutation(description="Say something else in its place: another version, which is shown from now on.")
     async def edit_message(self, info: Info, id: ID, content: str) -> Message | None:

@@ -25,6 +25,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "subscribe": {"run_id": "x", "conversation_id": None, "cursor": None, "id": None},
     "unsubscribe": {"run_id": "x"},
+    "continue": {"message_id": "x"},
     "stop": {"run_id": "x"},
     "auth": {"key": "x"},
     "ping": {"id": None},

@@ -80,6 +80,11 @@ ROWS = (
         more=(*idempotency(f"{AGAIN}/stream", {}),),
     ),
     http(f"GET {BASE}/search", "message", "conversation", more=SEARCHES),
+    # An answer that is whole cannot be continued: its owner hears 409, everybody else 404.
+    *(
+        http(f"POST {BASE}/messages/{{answer}}/{what}", "message", "run", body={})
+        for what in ("continue", "continue/stream")
+    ),
     http(f"POST {BASE}/runs/{{run}}/cancel", "message", "run"),
     http(f"GET {BASE}/runs/{{run}}/stream", "message", "run", more=CURSORS),
 )

@@ -145,6 +145,7 @@ MUTATIONS = (
             ),
         ),
     ),
+    mutation('continueAnswer(messageId: "<answer>")', ANSWER, "message", "run", argument="messageId"),
     mutation('editMessage(id: "<message>", content: "Mine")', MESSAGE, "message", argument="id"),
     mutation('showBranch(messageId: "<message>")', TALK, "conversation", "message", argument="messageId"),
     mutation('stopRun(runId: "<run>")', "{ id state }", "run", argument="runId"),

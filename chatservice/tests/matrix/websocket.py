@@ -37,6 +37,13 @@ ROWS = (
             probe("cursor", {"type": "subscribe", "run_id": "<own.run>", "cursor": "<cursor>"}, "bad_cursor"),
         ),
     ),
+    Row(
+        "frame continue",
+        Admits.GUESTS,
+        ("message", "run"),
+        (probe("message_id", {"type": "continue", "message_id": "<answer>"}),),
+        body={"type": "continue", "message_id": "<own.answer>"},
+    ),
     Row("frame stop", Admits.GUESTS, ("run",), (probe("run_id", {"type": "stop", "run_id": "<run>"}),)),
     Row(
         "frame unsubscribe",

@@ -43,6 +43,7 @@ BY_ID: dict[str, str] = {
     "Mutation.sendMessage parent": "mutation($mine: ID!, $m: ID!) {"
     ' it: sendMessage(content: "x", conversationId: $mine, parentId: $m) { runId } }',
     "Mutation.regenerate": "mutation($m: ID!) { it: regenerate(messageId: $m) { runId } }",
+    "Mutation.continueAnswer": "mutation($m: ID!) { it: continueAnswer(messageId: $m) { runId } }",
     "Mutation.editMessage": 'mutation($m: ID!) { it: editMessage(id: $m, content: "x") { id } }',
     "Mutation.showBranch": "mutation($m: ID!) { it: showBranch(messageId: $m) { id } }",
     "Mutation.stopRun": "mutation($r: ID!) { it: stopRun(runId: $r) { id } }",

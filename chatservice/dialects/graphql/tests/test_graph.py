@@ -116,6 +116,19 @@ class PagingTest(GraphQLTestCase):
 
 
 class BranchTest(GraphQLTestCase):
+    def test_an_answer_that_was_cut_off_goes_on_beside_itself(self):
+        query = """mutation { sendMessage(content: "One", model: "echo", generation: {maxTokens: 3}) {
+            question { id } message { id content finishReason } } }"""
+        first = self.data(query)["sendMessage"]
+        short = first["message"]
+        query = "mutation($id: ID!) { continueAnswer(messageId: $id) { message { id content siblings { id } } } }"
+        longer = self.data(query, id=short["id"])["continueAnswer"]["message"]
+        self.assertTrue(longer["content"].startswith(short["content"]))
+        self.assertGreater(len(longer["content"]), len(short["content"]))
+        self.assertEqual(longer["siblings"], [{"id": short["id"]}])
+        for whole in (longer["id"], first["question"]["id"]):
+            self.assertEqual(self.code(query, id=whole), "nothing_to_continue")
+
     def test_editing_and_regenerating_make_versions_and_the_shown_branch_follows(self):
         first = self.send("One")
         talk, question, answer = first["conversation"]["id"], first["question"]["id"], first["message"]["id"]
