@@ -82,7 +82,12 @@ ROWS = (
     http(f"GET {BASE}/search", "message", "conversation", more=SEARCHES),
     # An answer that is whole cannot be continued: its owner hears 409, everybody else 404.
     *(
-        http(f"POST {BASE}/messages/{{answer}}/{what}", "message", "run", body={})
+        http(
+            f"POST {BASE}/messages/{{answer}}/{what}",
+            *("message", "run"),
+            body={},
+            more=(*idempotency(f"{BASE}/messages/<own.answer>/{what}", {}, "409"),),
+        )
         for what in ("continue", "continue/stream")
     ),
     http(f"POST {BASE}/runs/{{run}}/cancel", "message", "run"),

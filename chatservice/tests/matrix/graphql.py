@@ -145,7 +145,21 @@ MUTATIONS = (
             ),
         ),
     ),
-    mutation('continueAnswer(messageId: "<answer>")', ANSWER, "message", "run", argument="messageId"),
+    mutation(
+        'continueAnswer(messageId: "<answer>")',
+        ANSWER,
+        "message",
+        "run",
+        argument="messageId",
+        more=(
+            probe(
+                "idempotencyKey",
+                f'mutation {{ continueAnswer(messageId: "<own.answer>", idempotencyKey: "<key>") {ANSWER} }}',
+                "nothing_to_continue",
+                reaches=False,
+            ),
+        ),
+    ),
     mutation('editMessage(id: "<message>", content: "Mine")', MESSAGE, "message", argument="id"),
     mutation('showBranch(messageId: "<message>")', TALK, "conversation", "message", argument="messageId"),
     mutation('stopRun(runId: "<run>")', "{ id state }", "run", argument="runId"),

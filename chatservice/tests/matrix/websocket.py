@@ -6,6 +6,7 @@ from typing import Any
 
 from chatservice.tests.matrix.rows import Admits, Probe, Row
 
+GO_ON = {"type": "continue", "message_id": "<own.answer>"}
 SEND = {"type": "send", "content": "Let me in"}
 
 
@@ -41,8 +42,11 @@ ROWS = (
         "frame continue",
         Admits.GUESTS,
         ("message", "run"),
-        (probe("message_id", {"type": "continue", "message_id": "<answer>"}),),
-        body={"type": "continue", "message_id": "<own.answer>"},
+        (
+            probe("message_id", {"type": "continue", "message_id": "<answer>"}),
+            probe("client_id", {**GO_ON, "client_id": "<key>"}, "nothing_to_continue", reaches=False),
+        ),
+        body=GO_ON,
     ),
     Row("frame stop", Admits.GUESTS, ("run",), (probe("run_id", {"type": "stop", "run_id": "<run>"}),)),
     Row(

@@ -91,6 +91,8 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("POST", f"{message}/cancel"),
             Call("POST", f"{message}/regenerate", {}),
             Call("POST", f"{message}/regenerate/stream", {}),
+            Call("POST", f"{message}/continue", {}),
+            Call("POST", f"{message}/continue/stream", {}),
             Call("POST", f"{run}/cancel"),
             Call("GET", f"{run}/stream"),
             # The id of no key: what somebody else's comes to is in test_own.py.
