@@ -10,6 +10,7 @@ from chatservice.testing import needs_dialect
 from chatservice.tests.browser.case import one_database_is_enough
 from chatservice.tests.browser.chatting import ChatCase
 from conversations.looks import record_look
+from conversations.models import Conversation
 
 needs_dialect("chat_v1")
 
@@ -62,3 +63,17 @@ class ProfileTest(ChatCase):
         self.page.get_by_role("dialog").get_by_role("button", name="Delete everything").click()
         expect(self.page.get_by_text("nothing was deleted")).to_be_visible()
         self.assertTrue(User.objects.filter(pk=self.user.pk).exists())
+
+    def test_everything_is_exported_and_then_deleted_for_good(self) -> None:
+        self.talk("Remember the milk")
+        self.open("/profile")
+        with self.page.expect_download() as download:
+            self.page.get_by_role("link", name="Export everything").click()
+        self.assertEqual(download.value.suggested_filename, "chat-export.ndjson")
+        self.assertIn("Remember the milk", download.value.path().read_text())
+        self.page.get_by_role("button", name="Delete everything").click()
+        self.page.get_by_role("dialog").get_by_role("textbox").fill(self.user.username)
+        self.page.get_by_role("dialog").get_by_role("button", name="Delete everything").click()
+        self.page.wait_for_url(lambda url: "/profile" not in url)
+        self.assertFalse(User.objects.filter(pk=self.user.pk).exists())
+        self.assertFalse(Conversation.objects.filter(owner_id=self.user.pk).exists())
