@@ -17,7 +17,7 @@ _threads = ThreadPoolExecutor(8, thread_name_prefix="database")
 async def in_database_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Call `function` in a thread of a small pool and return its result."""
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads, _call, function, arguments)
+    return await loop.run_in_executor(_threads, call_and_release, function, arguments)
 
 
 async def stream_from_database(pieces: Iterator[str], *, size: int = 65_536) -> AsyncIterator[bytes]:
@@ -36,7 +36,8 @@ def _gather(pieces: Iterator[str], size: int) -> str:
     return "".join(gathered)
 
 
-def _call(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+def call_and_release(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    """Call `function` in this thread, and give its connection back."""
     try:
         return function(*arguments)
     except (InterfaceError, OperationalError):

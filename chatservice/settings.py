@@ -246,6 +246,8 @@ DEFAULT_UPSTREAM = env.str("DEFAULT_UPSTREAM", default="openai" if "openai" in U
 DEFAULT_MODEL = env.str("DEFAULT_MODEL", default="echo" if DEFAULT_UPSTREAM == "echo" else "gpt-4o-mini")
 # Tokens of history sent with a question, by model pattern; "*" is the default.
 CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000})
+# How long a model's answer waits for what it is to be reminded of; then it is given without.
+RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
 
 # --- Runs ----------------------------------------------------------------------------------------

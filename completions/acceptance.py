@@ -123,7 +123,7 @@ def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
         batch.admission.admitted(ask)
         rows.runs.append(run)
         _remember_key(ask, rows, run_id, now)
-        return Accepted(ask=ask, run_id=run_id, created_at=now, starts=starts)
+        return Accepted(ask=ask, run_id=run_id, created_at=now, recall=ask.recall, starts=starts)
 
     place, messages = find_place(batch.cursor, ask, batch.prefixes, batch.opened)
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
@@ -187,6 +187,7 @@ def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
         message_id=answer_id,
         question_id=question_id,
         digest_before=digest,
+        recall=place.recall if ask.recall is None else ask.recall,
         starts=starts,
     )
 

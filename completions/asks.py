@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accounts.principal import Principal
+from completions.recall import Recall
 from completions.types import Wire
 
 HEAD = uuid.UUID(int=0)
@@ -24,9 +25,14 @@ class Ask:
     With `conversation_id`, `messages` (one, or none to answer what stands there) go after
     `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
     history, found: the longest prefix of `messages` that is stored decides. A new conversation
+<<<<<<< ours
     belongs to `owner_id`, or else to the caller. A streamed answer begins with `said`, which another
     one was cut off after; the model goes on from there. `store=False` keeps nothing but the fact that the
     run happened.
+=======
+    belongs to `owner_id`, or else to the caller. `store=False` keeps nothing but the fact that the
+    run happened. Where `recall` is None, the conversation's own setting holds.
+>>>>>>> theirs
     """
 
     principal: Principal
@@ -45,6 +51,7 @@ class Ask:
     owner_id: uuid.UUID | None = None
     end_user: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    recall: Recall | None = None
     idempotency_key: str = ""
     fingerprint: str = ""
 
@@ -61,6 +68,7 @@ class Accepted:
     question_id: uuid.UUID | None = None
     digest_before: str = ""
     attached: bool = False
+    recall: Recall | None = None
     starts: int = 0
     """How many runs the caller started in this minute, this one included."""
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import msgspec
 from django.conf import settings
 
+from completions.recall import read_recall
+
 CODE_POINTS_OF_ID = 200
 TOO_LARGE = 4413
 """The close code; uvicorn, which knows the limit too, is quicker and says 1009."""
@@ -48,6 +50,7 @@ class Send(_Frame, frozen=True, kw_only=True, tag="send"):
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     temperature: float | None = None
     parameters: dict[str, Any] | None = None
+    recall: bool | dict[str, Any] | None = None
     client_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
 
 
@@ -78,9 +81,15 @@ class Ping(_Frame, frozen=True, kw_only=True, tag="ping"):
     pass
 
 
+<<<<<<< ours
 ClientFrame = Auth | Send | Continue | Stop | Subscribe | Unsubscribe | Ping
 TYPES = ("auth", "send", "continue", "stop", "subscribe", "unsubscribe", "ping")
 RESERVED = {"model", "messages", "stream", "stream_options", "store"}
+=======
+ClientFrame = Auth | Send | Stop | Subscribe | Unsubscribe | Ping
+TYPES = ("auth", "send", "stop", "subscribe", "unsubscribe", "ping")
+RESERVED = {"model", "messages", "stream", "stream_options", "store", "recall"}
+>>>>>>> theirs
 
 
 class _Parameters(msgspec.Struct):
@@ -153,6 +162,7 @@ def check_send(frame: Send) -> None:
         raise BadFrame("'title' is for a new conversation; this one has 'conversation_id'.")
     if frame.parent_id is not None and frame.conversation_id is None:
         raise BadFrame("'parent_id' needs a 'conversation_id'.")
+<<<<<<< ours
     check_parameters(frame.parameters or {})
     if frame.temperature is not None and "temperature" in (frame.parameters or {}):
         raise BadFrame("'temperature' is given twice.")
@@ -160,6 +170,13 @@ def check_send(frame: Send) -> None:
 
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Check generation parameters as far as we know them; raises BadFrame or msgspec.ValidationError."""
+=======
+    try:
+        read_recall(frame.recall)
+    except ValueError as error:
+        raise BadFrame(f"'recall': {error}") from error
+    parameters = frame.parameters or {}
+>>>>>>> theirs
     if taken := sorted(RESERVED & parameters.keys()):
         raise BadFrame(f"'{taken[0]}' does not belong into 'parameters'.")
     msgspec.convert(parameters, _Parameters)

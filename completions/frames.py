@@ -83,7 +83,8 @@ def end_frame(followed: Followed, ended: Ended, answer: Message | None, at: Curs
     if ended.status in ("complete", "cancelled"):
         if answer is None:
             return followed.frame("error", error_data("deleted", "The conversation was deleted."), at)
-        return followed.frame("ai_complete", message_data(answer), at)
+        recalled = {} if ended.recalled is None else {"recalled": ended.recalled}
+        return followed.frame("ai_complete", {**message_data(answer), **recalled}, at)
     code = ended.error_code or "interrupted"
     message = ended.error_message or "The answer was interrupted."
     return followed.frame("error", error_data(code, message, ended.retry_after), at)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -33,6 +34,8 @@ class LiveRun:
         self.upstream = accepted.ask.upstream
         self.opened: Opened | None = None
         self.closed: Closed | None = None
+        # Which messages were quoted to the model; None where that was not asked for.
+        self.recalled: tuple[Mapping[str, Any], ...] | None = None
         self.pieces: list[Delta] = []
         self.ended: Ended | None = None
         self.first_token_at: dt.datetime | None = None

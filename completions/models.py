@@ -48,6 +48,8 @@ class Run(models.Model):
     closing = models.JSONField(null=True)
     usage = models.JSONField(null=True)
     finish_reason = models.CharField(max_length=40, blank=True)
+    # Which messages were quoted to the model: [{"conversation_id", "message_id", "number"}]; None: it was not asked.
+    recalled = models.JSONField(null=True)
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.CharField(max_length=600, blank=True)
     http_status = models.PositiveSmallIntegerField(default=200)

@@ -23,7 +23,7 @@ INSERT_CHUNK = Insert(Chunk, "run", "seq", "end", "text", "wire")
 FINISH_RUN = Update(
     Run,
     *("state", "upstream", "usage", "finish_reason", "error_code", "error_message", "http_status"),
-    *("envelope", "closing", "first_token_at", "finished_at"),
+    *("envelope", "closing", "recalled", "first_token_at", "finished_at"),
     condition="worker = %s AND state = 'running'",
 )
 FINISH_MESSAGE = Update(Message, "content", "parts", "status", "finish_reason", "usage", "model", "upstream", "digest")
@@ -46,6 +46,7 @@ class Outcome:
     model: str = ""
     envelope: Wire | None = None
     closing: tuple[Wire, ...] = ()
+    recalled: tuple[Wire, ...] | None = None
     error_code: str = ""
     error_message: str = ""
     http_status: int = 200
@@ -106,6 +107,7 @@ def _run_values(outcome: Outcome) -> dict[str, Any]:
         "http_status": outcome.http_status,
         "envelope": outcome.envelope,
         "closing": list(outcome.closing) or None,
+        "recalled": list(outcome.recalled) if outcome.recalled is not None else None,
         "first_token_at": outcome.first_token_at,
         "finished_at": outcome.finished_at,
     }

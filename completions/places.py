@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from accounts.models import User, uuid7
 from completions.asks import HEAD, Ask
 from completions.exceptions import UnknownConversation
 from completions.prefixes import Prefixes, StoredPrefix
+from completions.recall import Recall, read_recall
 from completions.statements import for_update, key, read_key, table
 from completions.types import Wire
 from conversations import digests
@@ -26,6 +28,7 @@ class Place:
     digest: str
     next_position: int
     is_new: bool
+    recall: Recall | None = None
 
 
 def find_place(
@@ -61,7 +64,7 @@ def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uu
     """Lock the named conversation; raises UnknownConversation for a foreign one just as for none."""
     lock = for_update("NO KEY UPDATE OF c")
     cursor.execute(
-        f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position FROM {table(Conversation)} c "  # noqa: S608
+        f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position, c.recall FROM {table(Conversation)} c "  # noqa: S608
         f"JOIN {table(User)} u ON u.id = c.owner_id WHERE c.id = %s{lock}",
         [key(conversation_id)],
     )
@@ -69,7 +72,7 @@ def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uu
     who = ask.principal
     if row is None or not (row[1] if who.is_guest else read_key(row[0]) == who.user_id):
         raise UnknownConversation
-    owner_id, _, head_id, next_position = row
+    owner_id, _, head_id, next_position, recall = row
     if conversation_id in opened:
         next_position = opened[conversation_id].next_position
     parent_id = ask.parent_id
@@ -85,4 +88,9 @@ def _place_in(cursor: Any, ask: Ask, conversation_id: uuid.UUID, opened: dict[uu
         if found is None:
             raise UnknownConversation("Message not found.")
         digest = found[0]
-    return Place(conversation_id, parent_id, digest, next_position, is_new=False)
+    return Place(conversation_id, parent_id, digest, next_position, is_new=False, recall=_recall(recall))
+
+
+def _recall(stored: Any) -> Recall | None:
+    """Return a conversation's setting; cursors give JSON as text."""
+    return read_recall(json.loads(stored) if isinstance(stored, str) else stored)

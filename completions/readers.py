@@ -166,6 +166,7 @@ def ended_of(run: Run) -> Ended:
         http_status=run.http_status,
         wire=() if whole_choices(run) else tuple(run.closing or ()),
         end=len(content),
+        recalled=tuple(run.recalled) if run.recalled is not None else None,
     )
 
 

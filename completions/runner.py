@@ -7,16 +7,17 @@ import contextvars
 import logging
 import traceback
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
 from accounts.database import in_database_thread
-from completions import providers
+from completions import providers, recall
 from completions.asks import Accepted
 from completions.assembly import WHOLE, Assembly, parts_of_message, says_more, whole_choice
-from completions.context import budget_for, fit
+from completions.context import budget_for, estimate_tokens, fit
 from completions.exceptions import (
     CompletionError,
     DeadlineExceeded,
@@ -51,7 +52,7 @@ async def _run(live: LiveRun) -> None:
         if live.cancelled or live.lost:
             raise asyncio.CancelledError
         async with asyncio.timeout(settings.RUN_SECONDS):
-            request = await _request(live.accepted)
+            request = await _request(live)
             provider, model = providers.provider_for(live.accepted.ask.model)
             request = CompletionRequest(model, request.messages, request.parameters, request.stream)
             if request.stream:
@@ -98,16 +99,45 @@ async def _stream(live: LiveRun, provider: Any, request: CompletionRequest, asse
             live.closed = event
 
 
-async def _request(accepted: Accepted) -> CompletionRequest:
-    """Return what to send upstream: the call's own messages, or the conversation's newest turns."""
-    ask = accepted.ask
+async def _request(live: LiveRun) -> CompletionRequest:
+    """Return what to send upstream: the call's own messages or the conversation's newest turns, and quotations."""
+    accepted = live.accepted
+    ask, tokens = accepted.ask, budget_for(accepted.ask.model, settings.CONTEXT_TOKENS)
     if ask.conversation_id is None or accepted.question_id is None:
+<<<<<<< ours
         return CompletionRequest(ask.model, ask.messages, ask.parameters, ask.stream)
     messages = await in_database_thread(_history, ask.conversation_id, accepted.question_id)
     if ask.said:
         messages.append({"role": "assistant", "content": ask.said})
     tokens = budget_for(ask.model, settings.CONTEXT_TOKENS)
     return CompletionRequest(ask.model, fit(messages, tokens=tokens), ask.parameters, ask.stream)
+=======
+        messages = ask.messages
+        quotation = await _recalled(live, messages, tokens - sum(map(estimate_tokens, messages)))
+    else:
+        history = await in_database_thread(_history, ask.conversation_id, accepted.question_id)
+        quotation = await _recalled(live, history, tokens)
+        messages = fit(history, tokens=tokens - (estimate_tokens(quotation.wire) if quotation else 0))
+    if quotation is not None:
+        messages = recall.insert(messages, quotation.wire)
+    return CompletionRequest(ask.model, messages, ask.parameters, ask.stream)
+
+
+async def _recalled(live: LiveRun, messages: Sequence[Wire], room: int) -> recall.Quotation | None:
+    accepted = live.accepted
+    if accepted.recall is None or not accepted.recall.limit:
+        return None
+    tokens = min(room, budget_for(accepted.ask.model, settings.CONTEXT_TOKENS) // recall.SHARE)
+    found = await recall.quotation(
+        accepted.ask.principal,
+        accepted.recall,
+        messages,
+        conversation_id=accepted.conversation_id,
+        tokens=tokens,
+    )
+    live.recalled = found.quoted if found else ()
+    return found
+>>>>>>> theirs
 
 
 def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID) -> list[Wire]:
@@ -155,6 +185,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             response=response,
             end=len(outcome.content),
             param=error.param if error else None,
+            recalled=outcome.recalled,
         )
     )
 
@@ -198,6 +229,7 @@ def _outcome(live: LiveRun, assembly: Assembly, response: Wire | None, error: Co
         model=str((envelope or {}).get("model") or accepted.ask.model),
         envelope=envelope,
         closing=closing,
+        recalled=live.recalled,
         error_code=_code_of(error) if error else ("interrupted" if interrupted else ""),
         error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
         http_status=error.status if error else 200,

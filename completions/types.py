@@ -104,6 +104,7 @@ class Ended:
 
     `status` is the message's: complete, cancelled, interrupted or failed. `wire` holds the
     upstream's closing chunks, `response` its whole body when the answer was not streamed.
+    `recalled` names the messages that were quoted to the model, None where that was not asked for.
     """
 
     status: str
@@ -117,6 +118,7 @@ class Ended:
     response: Wire | None = None
     param: str | None = None
     end: int = 0
+    recalled: tuple[Wire, ...] | None = None
 
 
 ReaderEvent = Opened | Delta | Resync | Ended

@@ -25,6 +25,7 @@ from completions.exceptions import Refused
 from completions.following import Following
 from completions.frames import Followed, encode_frame, error_data
 from completions.models import Run
+from completions.recall import read_recall
 from completions.slots import take_stream_slot
 from conversations.models import Conversation, Message
 
@@ -197,6 +198,11 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
     if frame.temperature is not None:
         parameters["temperature"] = frame.temperature
     title = frame.title or ""
+<<<<<<< ours
+=======
+    parts = ["websocket", conversation_id, parent_id, frame.content, model, parameters, title, frame.recall]
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+>>>>>>> theirs
     return Ask(
         principal=principal,
         model=model,
@@ -206,6 +212,7 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
         conversation_id=conversation_id,
         parent_id=parent_id,
         title=title,
+        recall=read_recall(frame.recall),
         idempotency_key=frame.client_id or "",
         fingerprint=_fingerprint(frame.client_id, conversation_id, parent_id, frame.content, model, parameters, title),
     )

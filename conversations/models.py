@@ -56,6 +56,8 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # What its answers are to be reminded of: {"limit", "mode"}; None is nothing.
+    recall = models.JSONField(null=True, blank=True)
     # What it was called where it was imported from. Null and not empty: the constraint leaves those out.
     source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
 

@@ -26,13 +26,24 @@ class Busy(Exception):
 
 @transaction.atomic
 def start_conversation(
-    *, owner_id: uuid.UUID, title: str = "", end_user: str = "", metadata: Mapping[str, Any] | None = None
+    *,
+    owner_id: uuid.UUID,
+    title: str = "",
+    end_user: str = "",
+    metadata: Mapping[str, Any] | None = None,
+    recall: Mapping[str, Any] | None = None,
 ) -> Conversation:
     """Create an empty conversation; raises LimitReached."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     if limit and Conversation.objects.filter(owner_id=owner_id).count() >= limit:
         raise LimitReached(f"An account holds at most {limit} conversations.")
-    return Conversation.objects.create(owner_id=owner_id, title=title, end_user=end_user, metadata=dict(metadata or {}))
+    return Conversation.objects.create(
+        owner_id=owner_id,
+        title=title,
+        end_user=end_user,
+        metadata=dict(metadata or {}),
+        recall=dict(recall) if recall else None,
+    )
 
 
 @transaction.atomic
@@ -77,9 +88,9 @@ def show_branch(*, conversation: Conversation, leaf: Message) -> None:
 
 @transaction.atomic
 def update_conversation(*, conversation: Conversation, **changes: Any) -> Conversation:
-    """Change title, end_user, metadata or archived_at."""
+    """Change title, end_user, metadata, archived_at or recall."""
     for name in changes:
-        if name not in {"title", "end_user", "metadata", "archived_at"}:
+        if name not in {"title", "end_user", "metadata", "archived_at", "recall"}:
             raise TypeError(f"update_conversation() does not change {name}")
     for name, value in changes.items():
         setattr(conversation, name, value)

@@ -1,21 +1,19 @@
-"""What may be asked of a search, the same in every dialect; and the search itself, beside the event loop.
+"""What may be asked of a search, the same in every dialect; its answer in parts that all of them show.
 
 `since` and `until` are what the engine calls `after` and `before`: those names belong to cursors and neighbours.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
 
-from accounts.database import in_database_thread
 from accounts.guests import as_id
 from accounts.principal import Principal
 from chatservice.dialects.problems import BadRequest
@@ -23,20 +21,15 @@ from conversations.models import Message
 from search.queries import search_messages
 from search.results import MOST_HITS, Filters, Hit, Hits, Mode
 
-T = TypeVar("T")
 MOST_CHARS = 1000
 MOST_NAME = 200
 DEFAULT_LIMIT = 20
 NEIGHBOUR_CHARS = 200
-# Searches of one process at once: they must not take every thread from those that store an answer.
-AT_ONCE = 4
 NUMBER = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 ARCHIVED = {"all": None, "true": True, "false": False}
 MODES = [str(mode) for mode in Mode]
 ROLES = [str(value) for value in Message.Role.values]
-
-_slots = asyncio.Semaphore(AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +47,6 @@ class Sought:
         return search_messages(
             principal, self.text, mode=self.mode, filters=self.filters, limit=self.limit, cursor=self.cursor
         )
-
-
-async def found(work: Callable[..., T], *arguments: Any) -> T:
-    """Call `work`, which searches, in a database thread; a few at once, the others wait."""
-    async with _slots:
-        return await in_database_thread(work, *arguments)
 
 
 def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: str = "q") -> Sought:

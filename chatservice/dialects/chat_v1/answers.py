@@ -35,7 +35,7 @@ async def whole(question: Ask, *, shown: slice | int) -> HttpResponse:
     accepted = await services.ask(question)
     ended = await wait_for_end(accepted.run_id)
     if ended.status in ENDED_WELL:
-        messages = await in_database_thread(_messages_of, accepted.run_id)
+        messages = await in_database_thread(_messages_of, accepted.run_id, ended)
         response = json_response(envelope(messages[shown], message="Message created successfully"), 201)
     else:
         response = problem_response(problem_of_end(ended), render)
@@ -110,17 +110,20 @@ async def _closing(wire: EventStream, ended: Ended, run_id: uuid.UUID) -> bytes:
     if ended.status not in ENDED_WELL:
         return wire.error(problem_of_end(ended))
     try:
-        messages = await in_database_thread(_messages_of, run_id)
+        messages = await in_database_thread(_messages_of, run_id, ended)
     except Exception as error:
         # The headers are long gone: this stream can only say it.
         return wire.error(problem_of(error))
     return wire.ai_complete(messages[-1])
 
 
-def _messages_of(run_id: uuid.UUID) -> list[dict[str, Any]]:
-    """Return question, if there is one, and answer of a run."""
+def _messages_of(run_id: uuid.UUID, ended: Ended) -> list[dict[str, Any]]:
+    """Return question, if there is one, and answer of a run; the latter with what was recalled for it."""
     message = Message.objects.select_related("parent").get(run=run_id)
-    return [represent(each) for each in (message.parent, message) if each is not None]
+    messages = [represent(each) for each in (message.parent, message) if each is not None]
+    if ended.recalled is not None:
+        messages[-1]["recalled"] = ended.recalled
+    return messages
 
 
 def _opening_of(run_id: uuid.UUID) -> tuple[Run, dict[str, Any] | None]:

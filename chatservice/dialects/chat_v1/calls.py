@@ -19,7 +19,7 @@ from completions.services import upstream_for
 from conversations.models import Message
 
 S = TypeVar("S", bound=Serializer)
-OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", "client_message_id"})
+OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall"})
 
 
 def identifier(text: str) -> uuid.UUID:
@@ -81,6 +81,7 @@ def _ask(request: HttpRequest, principal: Principal, given: Mapping[str, Any], *
         model=model,
         upstream=upstream_for(model),
         parameters={name: value for name, value in given.items() if name not in OURS and value is not None},
+        recall=given.get("recall"),
         idempotency_key=key,
         fingerprint=fingerprint("chat_v1", route_of(request), dict(given)) if key else "",
         **fields,

@@ -15,9 +15,10 @@ from chatservice.dialects.chat_v1.answers import represent
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.serializers import MessageSerializer
 from chatservice.dialects.chat_v1.views import ChatView
-from chatservice.dialects.searching import PARAMETERS, Sought, branch_of, excerpt, found, read_search
+from chatservice.dialects.searching import PARAMETERS, Sought, branch_of, excerpt, read_search
 from conversations.models import Message
 from search.results import Hit
+from search.threads import in_search_thread
 
 
 class FoundIn(serializers.Serializer):
@@ -109,7 +110,7 @@ class SearchView(ChatView):
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         sought = read_search(request.GET, request.GET.getlist("role"))
-        return json_response(await found(_page, principal, sought))
+        return json_response(await in_search_thread(_page, principal, sought))
 
 
 def _page(principal: Principal, sought: Sought) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
 from chatservice.dialects.idempotency import client_message_id_field
+from chatservice.dialects.recalling import RecallField, StoredRecall
 from conversations.models import Conversation, Look, Message
 
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
@@ -30,9 +31,10 @@ class ConversationDetailSerializer(ConversationSerializer):
 
     archived = Boolean(required=False, source="archived_at")
     metadata = Object(required=False)
+    recall = StoredRecall(required=False, allow_null=True)
 
     class Meta(ConversationSerializer.Meta):
-        fields = (*ConversationSerializer.Meta.fields, "archived", "metadata")  # type: ignore[assignment]
+        fields = (*ConversationSerializer.Meta.fields, "archived", "metadata", "recall")  # type: ignore[assignment]
 
     def to_representation(self, instance: Conversation) -> dict[str, Any]:
         return {**super().to_representation(instance), "archived": instance.archived_at is not None}
@@ -48,6 +50,7 @@ class NewConversation(serializers.Serializer):
         required=False, allow_blank=True, allow_null=True, default="", limit="LIMIT_TITLE_CHARS", max_length=200
     )
     metadata = Object(required=False)
+    recall = StoredRecall(required=False, allow_null=True)
 
     def validate_title(self, title: str | None) -> str:
         return title or ""
@@ -95,6 +98,7 @@ class GenerationSerializer(serializers.Serializer):
     """How to answer: every field is optional, and passed to the model's server when given."""
 
     model = Text(required=False, max_length=200, help_text="'default' is the configured model")
+    recall = RecallField(required=False, allow_null=True)
     temperature = Number(required=False, allow_null=True, min_value=0, max_value=2)
     top_p = Number(required=False, allow_null=True, min_value=0, max_value=1)
     frequency_penalty = Number(required=False, allow_null=True, min_value=-2, max_value=2)

@@ -18,6 +18,7 @@ from chatservice.dialects.graphql.context import context_of
 from chatservice.dialects.graphql.errors import AnswerFailed
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with, message_with
 from chatservice.dialects.idempotency import fingerprint, idempotency_key
+from completions import recall as recall_values
 from completions import services
 from completions.asks import HEAD, Accepted, Ask
 from completions.exceptions import UnknownConversation
@@ -44,6 +45,25 @@ class Generation:
             arguments.text(each, "stop", limit=1_000, blank=True)
         given = {name: getattr(self, name) for name in ("temperature", "top_p", "max_tokens", "seed", "stop")}
         return {name: value for name, value in given.items() if value is not None}
+
+
+@strawberry.input(
+    description="What the model is reminded of: passages of your other conversations, 5 unless said, at most 20; "
+    "0 is none, whatever the conversation says. `mode` is hybrid, semantic or text."
+)
+class Recall:
+    limit: int | None = None
+    mode: str | None = None
+
+
+def recalled(given: Recall | None) -> recall_values.Recall | None:
+    """Return what is to be recalled; raises BadRequest."""
+    if given is None:
+        return None
+    try:
+        return recall_values.read_recall({"limit": given.limit, "mode": given.mode})
+    except ValueError as error:
+        raise arguments.invalid("recall", str(error)) from error
 
 
 @strawberry.type(description="What a model says to a question; the question is stored.")
@@ -75,6 +95,7 @@ def new_message(
     model: str | None,
     generation: Generation | None,
     key: str | None,
+    recall: Recall | None = None,
 ) -> Ask:
     """Return the question that a new message asks; raises BadRequest, UnknownConversation."""
     if conversation_id is None and parent_id not in (None, UNSET):
@@ -93,6 +114,7 @@ def new_message(
         parent_id=parent,
         title=arguments.title(title, blank=True) if title is not None else "",
         messages=({"role": "user", "content": arguments.content(content)},),
+        recall=recalled(recall),
     )
 
 

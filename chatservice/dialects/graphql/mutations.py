@@ -13,7 +13,7 @@ from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import identifier
-from chatservice.dialects.graphql.asking import Answer, Generation, ask, begun, new_message, whole
+from chatservice.dialects.graphql.asking import Answer, Generation, Recall, ask, begun, new_message, recalled, whole
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.todos import TodoMutations
 from chatservice.dialects.graphql.types import Conversation, Message, Run
@@ -53,6 +53,7 @@ class Mutation(TodoMutations):
         model: str | None = None,
         generation: Generation | None = None,
         idempotency_key: str | None = None,
+        recall: Recall | None = None,
         wait: bool = True,
     ) -> Answer | None:
         question = new_message(
@@ -64,6 +65,7 @@ class Mutation(TodoMutations):
             model=model,
             generation=generation,
             key=idempotency_key,
+            recall=recall,
         )
         return await (whole if wait else begun)(info, question)
 
@@ -77,6 +79,7 @@ class Mutation(TodoMutations):
         model: str | None = None,
         generation: Generation | None = None,
         idempotency_key: str | None = None,
+        recall: Recall | None = None,
         wait: bool = True,
     ) -> Answer | None:
         principal = principal_of(info)
@@ -85,7 +88,7 @@ class Mutation(TodoMutations):
         asked_id = message.parent_id if is_answer else message.pk
         if asked_id is None:
             raise BadRequest("There is no message to answer.", code="nothing_to_answer", status=409)
-        place = {"conversation_id": message.conversation_id, "parent_id": asked_id}
+        place = {"conversation_id": message.conversation_id, "parent_id": asked_id, "recall": recalled(recall)}
         question = ask(principal, model, generation, idempotency_key, **place)
         return await (whole if wait else begun)(info, question)
 

@@ -11,9 +11,10 @@ import strawberry
 from accounts.principal import Principal
 from chatservice.dialects.graphql.paging import Connection, Edge, PageInfo, page_size
 from chatservice.dialects.graphql.types import Conversation, Message
-from chatservice.dialects.searching import Sought, branch_of, found, read_search
+from chatservice.dialects.searching import Sought, branch_of, read_search
 from conversations import models as rows
 from search.results import MOST_HITS, Hit, Hits, InvalidCursor
+from search.threads import in_search_thread
 
 # A place within a page: how many hits of it come before, and the page's own cursor.
 PLACE = re.compile(r"(\d{1,3})\.(.*)\Z", re.ASCII | re.DOTALL)
@@ -71,7 +72,7 @@ async def search(
         named["archived"] = "true" if archived else "false"
     # Of nothing, too, it is known whether there is more.
     sought = replace(read_search(named, roles, query="query"), limit=size or 1)
-    hits, page = await found(_read, principal, sought, after)
+    hits, page = await in_search_thread(_read, principal, sought, after)
     shown = hits.hits[:size]
     edges = [Edge(cursor=f"{place}.{page}", node=SearchHit.of(hit)) for place, hit in enumerate(shown, start=1)]
     if edges and hits.next_cursor:

@@ -16,7 +16,7 @@ from accounts.database import in_database_thread
 from accounts.principal import Principal
 from chatservice.dialects.endings import problem_of_end
 from chatservice.dialects.graphql.arguments import identifier
-from chatservice.dialects.graphql.asking import ENDED_WELL, Generation, new_message
+from chatservice.dialects.graphql.asking import ENDED_WELL, Generation, Recall, new_message
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with
 from chatservice.dialects.problems import Problem
@@ -87,6 +87,7 @@ class Subscription:
         model: str | None = None,
         generation: Generation | None = None,
         idempotency_key: str | None = None,
+        recall: Recall | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         principal = principal_of(info)
         question = new_message(
@@ -98,6 +99,7 @@ class Subscription:
             model=model,
             generation=generation,
             key=idempotency_key,
+            recall=recall,
         )
         # Before anything is stored: who may not follow another answer may not ask for one here.
         release = take_stream_slot(principal)

@@ -49,6 +49,9 @@ class Run:
     model: str
     finish_reason: str | None
     usage: JSON | None
+    recalled: list[ID] | None = strawberry.field(
+        description="The messages that were quoted to the model; null where it was not asked for."
+    )
     error_code: str | None
     created_at: dt.datetime
     finished_at: dt.datetime | None
@@ -61,6 +64,7 @@ class Run:
             model=row.model,
             finish_reason=row.finish_reason or None,
             usage=row.usage,
+            recalled=None if row.recalled is None else [ID(each["message_id"]) for each in row.recalled],
             error_code=row.error_code or None,
             created_at=row.created_at,
             finished_at=row.finished_at,

@@ -11,6 +11,7 @@ from accounts.principal import Principal
 from chatservice.dialects.idempotency import fingerprint, idempotency_key
 from chatservice.dialects.problems import BadRequest
 from completions.asks import Ask
+from completions.recall import read_recall
 from completions.services import upstream_for
 
 NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -25,7 +26,7 @@ CHECKS: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
     (OBJECTS, (dict,), "an object"),
     (LISTS, (list,), "a list"),
 )
-OURS = ("model", "messages", "stream")
+OURS = ("model", "messages", "stream", "recall")
 
 
 def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str | None) -> Ask:
@@ -47,6 +48,10 @@ def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str 
                 raise _invalid(name, f"'{name}' must be {wanted}.")
     if body.get("n") is not None and not 1 <= body["n"] <= 128:
         raise _invalid("n", "'n' must be between 1 and 128.")
+    try:
+        recall = read_recall(body.get("recall"))
+    except ValueError as error:
+        raise _invalid("recall", f"'recall': {error}") from error
     metadata = body.get("metadata")
     return Ask(
         principal=principal,
@@ -59,6 +64,7 @@ def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str 
         exclusive=False,
         store=body.get("store") is not False,
         end_user=str(body.get("safety_identifier") or body.get("user") or "")[:200],
+        recall=recall,
         metadata=metadata if isinstance(metadata, dict) else {},
         idempotency_key=idempotency_key(idempotency),
         fingerprint=fingerprint("openai_v1", dict(body)) if idempotency else "",

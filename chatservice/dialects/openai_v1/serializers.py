@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
+from chatservice.dialects.recalling import RecallField
+
 
 class ErrorDetail(serializers.Serializer):
     message = serializers.CharField()
@@ -37,6 +39,7 @@ class ChatCompletionRequest(serializers.Serializer):
     tools = serializers.ListField(required=False, allow_null=True)
     metadata = serializers.DictField(required=False, allow_null=True)
     user = serializers.CharField(required=False, allow_null=True)
+    recall = RecallField(required=False, allow_null=True)
 
 
 class AnswerMessage(serializers.Serializer):

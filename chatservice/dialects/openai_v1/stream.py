@@ -57,6 +57,8 @@ class ChunkStream:
         return self._line({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
 
     def _closing(self, ended: Ended) -> bytes:
+        if ended.recalled is not None:
+            self._base["recalled"] = ended.recalled
         lines = []
         for chunk in ended.wire:
             if chunk.get("choices"):

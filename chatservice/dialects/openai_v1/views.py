@@ -102,7 +102,7 @@ async def _whole(accepted: Accepted) -> HttpResponse:
         return _failure(ended)
     # Asked for under an earlier key or elsewhere: the upstream's body is rebuilt from what is stored.
     response = ended.response or await in_database_thread(stored_response, accepted.run_id)
-    return json_response(response)
+    return json_response(response if ended.recalled is None else {**(response or {}), "recalled": ended.recalled})
 
 
 async def _streamed(request: HttpRequest, accepted: Accepted, release: Any, include_usage: bool) -> HttpResponseBase:

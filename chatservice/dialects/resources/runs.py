@@ -104,4 +104,11 @@ def _shape(run: Run) -> dict[str, object]:
         "status": run.state,
         "conversation_id": str(run.conversation_id) if run.conversation_id else None,
         "message_id": run.message.position if run.message else None,
+        "recalled": _recalled(run),
     }
+
+
+def _recalled(run: Run) -> list[dict[str, object]] | None:
+    if run.recalled is None:
+        return None
+    return [{"conversation_id": each["conversation_id"], "message_id": each["number"]} for each in run.recalled]

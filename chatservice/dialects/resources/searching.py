@@ -12,9 +12,10 @@ from chatservice.dialects.base import json_response
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView, refuse_strangers
 from chatservice.dialects.resources.documentation import PK, answer_example, errors
-from chatservice.dialects.searching import MODES, PARAMETERS, Sought, branch_of, excerpt, found, read_search
+from chatservice.dialects.searching import MODES, PARAMETERS, Sought, branch_of, excerpt, read_search
 from conversations.models import Message
 from search.results import Hit, Hits
+from search.threads import in_search_thread
 
 EXAMPLE = {
     "conversation_id": PK,
@@ -62,7 +63,7 @@ class SearchView(ResourceView):
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         refuse_strangers(principal)
         sought = read_search(request.GET, request.GET.getlist("role"))
-        hits, rows = await found(_page, principal, sought)
+        hits, rows = await in_search_thread(_page, principal, sought)
         response = json_response(rows)
         response.headers["X-Search-Asked"] = str(hits.asked)
         response.headers["X-Search-Mode"] = str(hits.mode)

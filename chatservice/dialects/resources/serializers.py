@@ -11,6 +11,7 @@ from rest_framework import serializers
 from accounts.models import User
 from accounts.services import MAX_PASSWORD
 from chatservice.dialects.idempotency import client_message_id_field
+from chatservice.dialects.recalling import RecallField
 from conversations.models import Conversation
 
 MASK = "********"
@@ -203,6 +204,7 @@ class MessageChange(serializers.Serializer):
 class CompleteRequest(serializers.Serializer):
     stream = Boolean(default=False)
     model = model_field()
+    recall = RecallField(required=False, allow_null=True)
     client_message_id = client_message_id_field()
 
 
@@ -220,6 +222,7 @@ class StartRequest(serializers.Serializer):
     user_id = Name(max_length=200, allow_blank=True, default="", help_text="any text")
     message = said_field()
     model = model_field()
+    recall = RecallField(required=False, allow_null=True)
     client_message_id = client_message_id_field()
 
 
@@ -231,6 +234,7 @@ class Started(serializers.Serializer):
 class SendRequest(serializers.Serializer):
     message = said_field()
     model = model_field()
+    recall = RecallField(required=False, allow_null=True)
     client_message_id = client_message_id_field()
 
 
@@ -238,11 +242,17 @@ class Reply(serializers.Serializer):
     reply = serializers.CharField(allow_blank=True)
 
 
+class Recalled(serializers.Serializer):
+    conversation_id = serializers.UUIDField()
+    message_id = serializers.IntegerField(help_text="the message's number in its conversation")
+
+
 class RunShape(serializers.Serializer):
     id = serializers.UUIDField()
     status = serializers.ChoiceField(["running", "complete", "cancelled", "interrupted", "failed"])
     conversation_id = serializers.UUIDField(allow_null=True)
     message_id = serializers.IntegerField(source="message.position", allow_null=True, help_text="the answer's number")
+    recalled = Recalled(many=True, allow_null=True, help_text="what was quoted to the model; null: it was not asked")
 
 
 # --- Search

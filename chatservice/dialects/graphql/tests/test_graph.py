@@ -62,8 +62,10 @@ class PagingTest(GraphQLTestCase):
         talk = start_conversation(owner_id=self.alice.user.pk)
         for text in ("A Whale swims", "no fish", "the WHALE sleeps", "100% whale"):
             append_message(conversation=talk, role="user", content=text)
+        query = (
             'query($q: String!, $n: Int, $a: String) { search(query: $q, first: $n, after: $a, mode: "text") '
             "{ edges { cursor node {"
+        )
         query += " snippet matched branch highlights message { content conversation { id } } } }"
         query += " pageInfo { hasNextPage } } }"
         first = self.data(query, q="whale", n=2)["search"]
@@ -209,13 +211,13 @@ class QueryCountTest(GraphQLTestCase):
             statements.append(sql)
             return execute(sql, *rest)
 
-        call = database._call
+        call = database.call_and_release
 
         def counted(function: Any, arguments: Any) -> Any:
             with connection.execute_wrapper(note):
                 return call(function, arguments)
 
-        with mock.patch.object(database, "_call", counted):
+        with mock.patch.object(database, "call_and_release", counted):
             status, payload = asyncio.run(execute(Operation(self.QUERY, {"n": number}, None), principal))
         self.assertEqual((status, payload.get("errors")), (200, None))
         self.assertEqual(len(payload["data"]["conversations"]["edges"]), number)

@@ -1,0 +1,55 @@
+"""The field `recall`, the same in every dialect: what an answer is to be reminded of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from completions.recall import MOST_PASSAGES, USUAL_PASSAGES, Recall, read_recall
+from search.results import Mode
+
+SHAPE = {
+    "type": "object",
+    "properties": {
+        "limit": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MOST_PASSAGES,
+            "default": USUAL_PASSAGES,
+            "nullable": True,
+        },
+        "mode": {"type": "string", "enum": [str(mode) for mode in Mode], "default": "hybrid", "nullable": True},
+    },
+    "additionalProperties": False,
+}
+HELP = (
+    "quote so many passages of the caller's other conversations to the model, which fit what is asked: true, or "
+    "{limit, mode}. Off unless asked for; a guest's is always off"
+)
+
+
+@extend_schema_field({"oneOf": [{"type": "boolean"}, SHAPE], "nullable": True})
+class RecallField(serializers.Field):
+    """Of a request; null and nothing is what the conversation says."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(help_text=HELP, **options)
+
+    def to_internal_value(self, data: Any) -> Recall | None:
+        try:
+            return read_recall(data)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class StoredRecall(RecallField):
+    """Of a conversation; null is off."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        recall = super().to_internal_value(data)
+        return recall.as_json() if recall is not None and recall.limit else None
