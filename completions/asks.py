@@ -25,14 +25,9 @@ class Ask:
     With `conversation_id`, `messages` (one, or none to answer what stands there) go after
     `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
     history, found: the longest prefix of `messages` that is stored decides. A new conversation
-<<<<<<< ours
     belongs to `owner_id`, or else to the caller. A streamed answer begins with `said`, which another
     one was cut off after; the model goes on from there. `store=False` keeps nothing but the fact that the
-    run happened.
-=======
-    belongs to `owner_id`, or else to the caller. `store=False` keeps nothing but the fact that the
     run happened. Where `recall` is None, the conversation's own setting holds.
->>>>>>> theirs
     """
 
     principal: Principal

@@ -81,15 +81,9 @@ class Ping(_Frame, frozen=True, kw_only=True, tag="ping"):
     pass
 
 
-<<<<<<< ours
 ClientFrame = Auth | Send | Continue | Stop | Subscribe | Unsubscribe | Ping
 TYPES = ("auth", "send", "continue", "stop", "subscribe", "unsubscribe", "ping")
-RESERVED = {"model", "messages", "stream", "stream_options", "store"}
-=======
-ClientFrame = Auth | Send | Stop | Subscribe | Unsubscribe | Ping
-TYPES = ("auth", "send", "stop", "subscribe", "unsubscribe", "ping")
 RESERVED = {"model", "messages", "stream", "stream_options", "store", "recall"}
->>>>>>> theirs
 
 
 class _Parameters(msgspec.Struct):
@@ -162,7 +156,10 @@ def check_send(frame: Send) -> None:
         raise BadFrame("'title' is for a new conversation; this one has 'conversation_id'.")
     if frame.parent_id is not None and frame.conversation_id is None:
         raise BadFrame("'parent_id' needs a 'conversation_id'.")
-<<<<<<< ours
+    try:
+        read_recall(frame.recall)
+    except ValueError as error:
+        raise BadFrame(f"'recall': {error}") from error
     check_parameters(frame.parameters or {})
     if frame.temperature is not None and "temperature" in (frame.parameters or {}):
         raise BadFrame("'temperature' is given twice.")
@@ -170,13 +167,6 @@ def check_send(frame: Send) -> None:
 
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Check generation parameters as far as we know them; raises BadFrame or msgspec.ValidationError."""
-=======
-    try:
-        read_recall(frame.recall)
-    except ValueError as error:
-        raise BadFrame(f"'recall': {error}") from error
-    parameters = frame.parameters or {}
->>>>>>> theirs
     if taken := sorted(RESERVED & parameters.keys()):
         raise BadFrame(f"'{taken[0]}' does not belong into 'parameters'.")
     msgspec.convert(parameters, _Parameters)

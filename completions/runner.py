@@ -104,18 +104,12 @@ async def _request(live: LiveRun) -> CompletionRequest:
     accepted = live.accepted
     ask, tokens = accepted.ask, budget_for(accepted.ask.model, settings.CONTEXT_TOKENS)
     if ask.conversation_id is None or accepted.question_id is None:
-<<<<<<< ours
-        return CompletionRequest(ask.model, ask.messages, ask.parameters, ask.stream)
-    messages = await in_database_thread(_history, ask.conversation_id, accepted.question_id)
-    if ask.said:
-        messages.append({"role": "assistant", "content": ask.said})
-    tokens = budget_for(ask.model, settings.CONTEXT_TOKENS)
-    return CompletionRequest(ask.model, fit(messages, tokens=tokens), ask.parameters, ask.stream)
-=======
         messages = ask.messages
         quotation = await _recalled(live, messages, tokens - sum(map(estimate_tokens, messages)))
     else:
         history = await in_database_thread(_history, ask.conversation_id, accepted.question_id)
+        if ask.said:
+            history.append({"role": "assistant", "content": ask.said})
         quotation = await _recalled(live, history, tokens)
         messages = fit(history, tokens=tokens - (estimate_tokens(quotation.wire) if quotation else 0))
     if quotation is not None:
@@ -137,7 +131,6 @@ async def _recalled(live: LiveRun, messages: Sequence[Wire], room: int) -> recal
     )
     live.recalled = found.quoted if found else ()
     return found
->>>>>>> theirs
 
 
 def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID) -> list[Wire]:

@@ -198,11 +198,6 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
     if frame.temperature is not None:
         parameters["temperature"] = frame.temperature
     title = frame.title or ""
-<<<<<<< ours
-=======
-    parts = ["websocket", conversation_id, parent_id, frame.content, model, parameters, title, frame.recall]
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
->>>>>>> theirs
     return Ask(
         principal=principal,
         model=model,
@@ -214,7 +209,9 @@ def ask_from(frame: Send, principal: Principal) -> Ask:
         title=title,
         recall=read_recall(frame.recall),
         idempotency_key=frame.client_id or "",
-        fingerprint=_fingerprint(frame.client_id, conversation_id, parent_id, frame.content, model, parameters, title),
+        fingerprint=_fingerprint(
+            *(frame.client_id, conversation_id, parent_id, frame.content, model, parameters, title, frame.recall)
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('completions', '0003_staff_filters'),
+        ('completions', '0004_run_recalled'),
         ('conversations', '0005_staff_filters'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
