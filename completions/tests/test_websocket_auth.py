@@ -6,6 +6,8 @@ import datetime as dt
 import time
 
 import pytest
+from django.conf import settings
+from django.test import Client
 from django.utils import timezone
 from websockets.exceptions import InvalidStatus
 
@@ -52,6 +54,21 @@ class AuthTests(SocketTestCase):
             socket.say(type="auth", key=self.alice.secret)
             assert socket.read()["data"]["code"] == "already_authenticated"
             assert self.owner_of_what_is_sent(socket) != self.alice.user.pk
+
+    def test_a_signed_in_browser_is_its_user_on_its_own_pages_until_it_signs_out(self) -> None:
+        client = Client()
+        client.force_login(self.alice.user)
+        session = client.cookies[settings.SESSION_COOKIE_NAME].value
+        headers = {"Cookie": f"{settings.SESSION_COOKIE_NAME}={session}"}
+        home = {**headers, "Origin": self.service.url}
+        with self.socket(additional_headers=home) as socket:
+            assert self.owner_of_what_is_sent(socket) == self.alice.user.pk
+            client.logout()
+            frames, code = socket.closed()
+            assert (frames[-1]["data"]["code"], code) == ("unauthorized", 4401)
+        for refused in (home, headers):  # over, and: no page of ours
+            with self.socket(additional_headers=refused) as socket:
+                self.assert_refused(socket.closed())
 
     def test_a_wrong_key_is_refused_each_way_and_never_a_guest(self) -> None:
         for key in (WRONG, self.alice.secret[:-1] + "0", "", "nonsense", self.alice.secret + "x", "é"):

@@ -14,7 +14,7 @@ function stop() {
 }
 
 async function post(operation, key) {
-  const headers = { "Content-Type": "application/json" };
+  const headers = { "Content-Type": "application/json", "X-Requested-With": "graphql" };
   if (key) headers.Authorization = `Bearer ${key}`;
   const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(operation) });
   show(await response.json());

@@ -24,7 +24,9 @@ RESULTS = Path(settings.BASE_DIR) / "test-results"
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 # Not for judgement in the pages' own words: a request that was cut or refused, where the test means it to be.
-NETWORK_NOISE = re.compile(r"Failed to load resource|net::ERR_|WebSocket connection to|status of 4\d\d")
+NETWORK_NOISE = re.compile(
+    r"Failed to load resource|net::ERR_|WebSocket connection to|status of 4\d\d|blocked by CORS policy"
+)
 
 expect.set_options(timeout=10_000)
 

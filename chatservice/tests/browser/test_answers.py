@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from chatservice.testing import wait_until
 from chatservice.tests.browser.case import one_database_is_enough
@@ -76,6 +76,30 @@ class AnswerTest(ChatCase):
         self.context.set_offline(False)
         self.is_answered()
         self.assertEqual([row.role for row in self.stored()], ["user", "assistant"])
+
+    def test_a_page_that_is_left_before_it_hears_of_its_question_does_not_ask_it_twice(self) -> None:
+        self.network_may_fail = True
+        self.open()
+        heard: list[int] = []
+
+        def swallow(route: Route) -> None:
+            if "sendMessage" in (route.request.post_data or "") and not heard:
+                heard.append(route.fetch().status)  # the service has it, and the page will never know
+            else:
+                route.continue_()
+
+        self.page.route("**/graphql", swallow)
+        self.ask("Did you get this?")
+        # Playwright's handlers run only while something is asked of the page.
+        wait_until(lambda: self.page.evaluate("1") and heard, what="the question on its way")
+        self.page.reload()
+        self.is_answered()
+        self.says("Did you get this?")
+        self.assertEqual([row.role for row in self.stored()], ["user", "assistant"])
+        self.assert_asked_once()
+
+    def assert_asked_once(self) -> None:
+        self.assertEqual(Run.objects.filter(user=self.user).count(), 1)
 
     def test_without_websockets_the_answer_comes_by_server_sent_events(self) -> None:
         self.network_may_fail = True
