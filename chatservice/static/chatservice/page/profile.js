@@ -99,22 +99,27 @@ const loadLooks = pages("looks", "looks", lookRow, 4, "Nobody has looked.");
 
 // --- the end
 
-async function deleteAll(name) {
+async function deleteAll({ username: name, isStaff }) {
   const typed = await ask({ title: "Delete everything?", label: `Type ${name} to delete this account, its conversations and keys, at once and for good`, action: "Delete everything", required: true });
   if (typed === null) return;
   if (typed.trim() !== name) return void toast("That is not the username: nothing was deleted.");
-  await request(`${BASE}/me`, { method: "DELETE", body: { username: name } });
+  const body = { username: name };
+  if (isStaff) {
+    body.password = await ask({ title: "Your password", label: "Accounts of staff are deleted with their password", action: "Delete everything", type: "password", maxlength: 4096, required: true });
+    if (body.password === null) return;
+  }
+  await request(`${BASE}/me`, { method: "DELETE", body });
   await request("/logout", { method: "POST" });
   location.assign("/");
 }
 
 async function start() {
-  const me = await request("/graphql", { method: "POST", body: { query: "{ me { username isGuest } }" } });
-  const { username, isGuest } = me.data.me;
+  const me = await request("/graphql", { method: "POST", body: { query: "{ me { username isGuest isStaff } }" } });
+  const { username, isGuest, isStaff } = me.data.me;
   if (isGuest) return signedOut();
   at("name").textContent = username;
   at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
-  at("delete").addEventListener("click", guarded(() => deleteAll(username)));
+  at("delete").addEventListener("click", guarded(() => deleteAll({ username, isStaff })));
   await Promise.all([loadKeys(), loadUsage(), loadLooks()]);
   document.body.dataset.ready = "yes";
 }
