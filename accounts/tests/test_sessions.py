@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client, SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
+from accounts.models import RateWindow
 from accounts.principal import Caller, NotAdmitted, clear_cache, known_principal, resolve_principal
 from accounts.services import issue_api_key, register_user, update_user
 from accounts.sessions import refusal_of
@@ -168,13 +170,18 @@ class SignInTest(TestCase):
 
     @override_settings(LIMIT_AUTH_FAILURES_PER_MINUTE=3)
     def test_one_address_may_try_so_often_a_minute_and_then_not_even_with_the_right_password(self):
-        for where in ("/login", "/admin/login/", "/login"):
-            self.assertEqual(self.attempt(where=where).status_code, 200)
-        refused = self.attempt(password="a long enough phrase")
+        minute = 0.0
+        while minute != time.time() // 60:  # all of it within one minute, which is what is counted in
+            minute = time.time() // 60
+            RateWindow.objects.all().delete()
+            allowed = [self.attempt(where=where).status_code for where in ("/login", "/admin/login/", "/login")]
+            refused = self.attempt(password="a long enough phrase")
+            staff = self.attempt(where="/admin/login/")
+        self.assertEqual(allowed, [200, 200, 200])
         self.assertEqual(refused.status_code, 429)
         self.assertGreater(int(refused.headers["Retry-After"]), 0)
         self.assertNotIn(settings.SESSION_COOKIE_NAME, refused.cookies)
-        self.assertContains(self.attempt(where="/admin/login/"), "Too many attempts")
+        self.assertContains(staff, "Too many attempts")
 
     def test_who_exists_is_not_told(self):
         disabled = register_user(username="disabled", password="a long enough phrase")
