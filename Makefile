@@ -14,7 +14,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres check format bench clean
+.PHONY: help run test test-sqlite test-postgres check format bench chaos clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,13 @@ format: $(DEVELOPMENT) ## Let ruff sort, mend and format the source
 
 bench: $(DEVELOPMENT) ## Measure streaming against a plain relay (and LiteLLM when installed); takes minutes
 	@$(PY) -m chatservice.benchmarks.streaming $(ARGS)
+
+chaos: $(DEVELOPMENT) ## Try to lose answers: kills, cuts, restarts, floods, on both databases; about half an hour
+	@for database in sqlite postgresql; do \
+		echo "== Chaos on $$database"; \
+		$(PY) -m chatservice.tests.chaos --database $$database $(ARGS) || failed="$$failed $$database"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make chaos: a promise broke on$$failed" >&2; exit 1; fi
 
 clean: ## Remove the environment and all caches; your data in var/ stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -31,10 +32,13 @@ async def run(receive: Any, send: Any) -> None:
             return
 
 
-async def end_runs() -> None:
-    """Let what is being written finish for DRAIN_SECONDS, then mark the rest: their readers are told."""
+async def end_runs(hurried: Callable[[], bool] = lambda: False) -> None:
+    """Let what is being written finish for DRAIN_SECONDS, then mark the rest: their readers are told.
+
+    At once when `hurried` says so: a second signal.
+    """
     until = services.drain() + settings.DRAIN_SECONDS
-    while LIVE and time.monotonic() < until:
+    while LIVE and time.monotonic() < until and not hurried():
         await asyncio.sleep(0.05)
     left = list(LIVE.values())
     for live in left:

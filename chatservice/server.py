@@ -1,23 +1,75 @@
 """`python -m chatservice.server`: the production server with this service's limits; one process.
 
 chatservice/benchmarks/README.md says why uvicorn. What it adds here: from the first SIGTERM nothing
-new is accepted while answers finish, and a clean stop exits with 0.
+new is accepted while answers finish, whoever stops reading is cut off in the end, and a clean stop
+exits with 0.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from chatservice.asgi import application, lifespan
 from completions import services
 
 TELL_SECONDS = 2  # after the drain: for the last frames of answers that did not make it
+UNSENT_BYTES = 32_768
+
+
+class WriteDeadline:
+    """Cuts off a client that reads nothing for SEND_SECONDS while something waits to be sent.
+
+    What waits is at most the transport's 64 KB, and half as much in the kernel. What the client misses
+    is stored: it can come back with its cursor.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        # Otherwise the kernel takes megabytes for a client that will never read them.
+        link = transport.get_extra_info("socket")
+        if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with contextlib.suppress(OSError):
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        super().connection_made(transport)  # type: ignore[misc]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()  # type: ignore[misc]
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(settings.SEND_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._keep()
+        super().resume_writing()  # type: ignore[misc]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._keep()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _keep(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class HttpProtocol(WriteDeadline, HttpToolsProtocol):
+    pass
+
+
+class WebSocketProtocol(WriteDeadline, WebSocketsSansIOProtocol):
+    pass
 
 
 class Server(uvicorn.Server):
@@ -26,10 +78,9 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Beside uvicorn's own wait, which ends in cut lines: before that every reader is told how it ended.
-        ending = asyncio.create_task(lifespan.end_runs())
+        # With the door still open: who asks now is told to come back, and /readyz that this process goes.
+        await lifespan.end_runs(lambda: self.force_exit)
         await super().shutdown(sockets=sockets)
-        await ending
 
 
 def config() -> uvicorn.Config:
@@ -39,8 +90,8 @@ def config() -> uvicorn.Config:
         host=settings.HOST,
         port=settings.PORT,
         loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
         ws_max_size=settings.LIMIT_WS_FRAME_BYTES or 2**31,  # uvicorn's 0 admits no frame at all
         ws_max_queue=16,
         h11_max_incomplete_event_size=16_384,
@@ -49,7 +100,8 @@ def config() -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         log_level="warning",
-        timeout_graceful_shutdown=int(settings.DRAIN_SECONDS) + TELL_SECONDS,
+        # No longer: a peer that reads nothing, or never answers a close, must not hold up the stop.
+        timeout_graceful_shutdown=TELL_SECONDS,
     )
 
 

@@ -89,7 +89,8 @@ else:
             "max_lifetime": 1800,
         },
         "connect_timeout": 5,
-        "options": "-c statement_timeout=10s -c lock_timeout=3s -c idle_in_transaction_session_timeout=15s",
+        # A process that is stopped inside a transaction keeps its locks: no longer than its leases.
+        "options": "-c statement_timeout=10s -c lock_timeout=3s -c idle_in_transaction_session_timeout=8s",
     }
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -265,6 +266,8 @@ CHUNK_HOURS = env.float("CHUNK_HOURS", default=24)
 # How long the same Idempotency-Key means the same request.
 IDEMPOTENCY_DAYS = env.float("IDEMPOTENCY_DAYS", default=7)
 SSE_HEARTBEAT_SECONDS = env.float("SSE_HEARTBEAT_SECONDS", default=15)
+# A client that reads nothing for so long is cut off; it can come back with its cursor.
+SEND_SECONDS = env.float("SEND_SECONDS", default=60)
 
 # --- Search --------------------------------------------------------------------------------------
 

@@ -117,8 +117,9 @@ class Service:
     def websocket_url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws/chat"
 
-    def start(self) -> Service:
-        environment = {
+    def environment(self) -> dict[str, str]:
+        """Return what the process is told: the test run's database and upstream, and no limits."""
+        return {
             **os.environ,
             **UNLIMITED,
             "DATABASE_URL": test_database_url(),
@@ -138,6 +139,9 @@ class Service:
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.env,
         }
+
+    def start(self) -> Service:
+        environment = self.environment()
         for attempt in range(PORT_ATTEMPTS):
             with self.log_path.open("ab") as log:
                 self.process = subprocess.Popen(

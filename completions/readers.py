@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from accounts.database import in_database_thread
@@ -22,6 +22,10 @@ from completions.types import QUIET, Delta, Ended, Opened, Quiet, ReaderEvent, R
 
 NOT_KEPT = "This request was answered, and nothing of it was to be stored: its answer cannot be given again."
 POLL_SECONDS = (0.1, 0.25, 0.5, 1.0)
+# One frame holds about so many characters: a reader that stopped reading keeps one in memory, and nothing else.
+MOST_CHARS = 12_000
+MOST_PIECES = 200
+CHARS_OF_WIRE = 200
 
 
 async def subscribe(
@@ -43,10 +47,11 @@ async def subscribe(
 
 async def _follow_live(live: LiveRun, after: Cursor | None, idle: float) -> AsyncIterator[ReaderEvent | Quiet]:
     seen = 0
-    if after is not None and after.seq:
-        if after.seq > len(live.pieces) or live.pieces[after.seq - 1].end != after.end:
-            seen = len(live.pieces)
-            yield Resync(live.text(), seen)
+    if after is not None and (after.seq or after.end):
+        if not 1 <= after.seq <= len(live.pieces) or live.pieces[after.seq - 1].end != after.end:
+            pieces = portion(live.pieces)
+            seen = len(pieces)
+            yield Resync("".join([piece.text for piece in pieces]), seen)
         else:
             seen = after.seq
     opened = False
@@ -55,8 +60,8 @@ async def _follow_live(live: LiveRun, after: Cursor | None, idle: float) -> Asyn
             opened = True
             yield live.opened
         if len(live.pieces) > seen:
-            news = live.pieces[seen:]
-            seen = len(live.pieces)
+            news = portion(live.pieces[seen : seen + MOST_PIECES])
+            seen += len(news)
             yield merge(news)
         elif live.ended is not None:
             yield live.ended
@@ -65,15 +70,25 @@ async def _follow_live(live: LiveRun, after: Cursor | None, idle: float) -> Asyn
             yield QUIET
 
 
+def portion(pieces: Sequence[Delta]) -> list[Delta]:
+    """Return the first of `pieces`, one at least: as many as fit into a frame."""
+    size = 0
+    for count, piece in enumerate(pieces):
+        size += len(piece.text) + CHARS_OF_WIRE * len(piece.wire)
+        if size > MOST_CHARS:
+            return list(pieces[: max(1, count)])
+    return list(pieces)
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the database holds of a run after one point, read in one go."""
+    """What the database holds of a run after one point, as much as fits into a frame; `more` is there."""
 
     pieces: list[Delta]
     opened: Opened | None
     ended: Ended | None
-    known: bool = True
     resync: Resync | None = None
+    more: bool = False
 
 
 async def _follow_stored(run_id: uuid.UUID, after: Cursor | None, idle: float) -> AsyncIterator[ReaderEvent | Quiet]:
@@ -98,6 +113,8 @@ async def _follow_stored(run_id: uuid.UUID, after: Cursor | None, idle: float) -
                 seq, end = piece.seq, piece.end
                 naps, quiet = 0, 0.0
                 yield piece
+            if stored.more:
+                continue
             if stored.ended is not None:
                 yield stored.ended
                 return
@@ -118,37 +135,57 @@ def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
     if run is None:
         gone = Ended("cancelled", error_code="deleted", error_message="The conversation was deleted.")
         return _Stored([], None, gone)
-    rows = Chunk.objects.filter(run_id=run_id, seq__gt=seq).order_by("seq")
-    pieces = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows]
-    over = run.state != Run.State.RUNNING
-    opened = Opened(run.envelope) if run.envelope is not None else (Opened() if over else None)
-    ended = ended_of(run) if over else None
+    opened = Opened(run.envelope) if run.envelope is not None else (Opened() if _is_over(run) else None)
+    ended = ended_of(run) if _is_over(run) else None
     if ended is not None and ended.error_code == "answer_not_kept":
         opened = None  # or it would look as if an answer began
-    resync = None
-    if first and seq and not _continues(run_id, seq, end):
-        resync, pieces = _from_text(run, seq, end)
-    elif over and not pieces and run.message is not None and len(run.message.content) > end:
+    if first and (seq or end) and not _continues(run_id, seq, end):
+        return _from_text(run, seq, end, opened, ended)
+    pieces, more = _pieces(run_id, seq)
+    if ended is not None and not pieces and run.message is not None and len(run.message.content) > end:
         # The pieces are compacted away; the text is forever.
-        pieces = [Delta(run.message.content[end:], (), seq + 1, len(run.message.content))]
-    return _Stored(pieces, opened, ended, resync=resync)
+        return _rest_of_text(run.message.content, seq, end, opened, ended)
+    return _Stored(pieces, opened, None if more else ended, more=more)
+
+
+def _is_over(run: Run) -> bool:
+    return run.state != Run.State.RUNNING
+
+
+def _pieces(run_id: uuid.UUID, seq: int) -> tuple[list[Delta], bool]:
+    """Return the pieces after `seq`, as many as fit into a frame, and whether there are more."""
+    rows = Chunk.objects.filter(run_id=run_id, seq__gt=seq).order_by("seq")[: MOST_PIECES + 1]
+    found = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows]
+    pieces = portion(found[:MOST_PIECES])
+    return pieces, len(pieces) < len(found)
+
+
+def _rest_of_text(content: str, seq: int, end: int, opened: Opened | None, ended: Ended | None) -> _Stored:
+    """Continue from the final text, whose pieces are gone; numbers of pieces only count on."""
+    until = min(len(content), end + MOST_CHARS)
+    more = until < len(content)
+    piece = Delta(content[end:until], (), seq + 1, until)
+    return _Stored([piece], opened, None if more else ended, more=more)
 
 
 def _continues(run_id: uuid.UUID, seq: int, end: int) -> bool:
     return Chunk.objects.filter(run_id=run_id, seq=seq, end=end).exists()
 
 
-def _from_text(run: Run, seq: int, end: int) -> tuple[Resync | None, list[Delta]]:
+def _from_text(run: Run, seq: int, end: int, opened: Opened | None, ended: Ended | None) -> _Stored:
     """Continue a cursor that no piece answers to: from the final text, or all over again."""
-    rows = list(Chunk.objects.filter(run_id=run.pk).order_by("seq"))
-    if not rows and run.state != Run.State.RUNNING and run.message is not None:
+    pieces, more = _pieces(run.pk, 0)
+    if not pieces and ended is not None and run.message is not None:
         content = run.message.content
-        if end == len(content):
-            return None, []
         if end < len(content):
-            return None, [Delta(content[end:], (), seq + 1, len(content))]
-        return Resync(content, seq), []
-    return Resync("".join([row.text for row in rows]), rows[-1].seq if rows else 0), []
+            return _rest_of_text(content, seq, end, opened, ended)
+        if end == len(content):
+            return _Stored([], opened, ended)
+        resync = Resync(content[:MOST_CHARS], seq)
+        more = len(content) > MOST_CHARS
+        return _Stored([], opened, None if more else ended, resync=resync, more=more)
+    resync = Resync("".join([piece.text for piece in pieces]), len(pieces))
+    return _Stored([], opened, None if more else ended, resync=resync, more=more)
 
 
 def ended_of(run: Run) -> Ended:

@@ -32,6 +32,20 @@ async def slow(c: Connection, pause: str = "20ms", count: str = "200") -> None:
 
 
 @fault
+async def numbered(c: Connection, pause: str = "10ms", count: str = "100") -> None:
+    """Words that are all different and quote the question: a lost, repeated or swapped one shows."""
+    messages = c.body.get("messages") or [{}]
+    name = str(messages[-1].get("content"))
+    words = [f"{n}:{name}{(' ', ' 🙂', chr(10), ' ö')[n % 4]}" for n in range(int(count))]
+    if not c.streaming:
+        await asyncio.sleep(seconds(pause) * int(count))
+        return await c.json(200, whole("".join(words)))
+    await c.open()
+    await c.words(*words, pause=seconds(pause))
+    await c.close()
+
+
+@fault
 async def flood(c: Connection, count: str = "2000") -> None:
     """Prepared beforehand and sent in one go: the upstream costs nothing. One HTTP chunk a token."""
     line = b"data: " + json.dumps(chunk({"content": "token "}), separators=(",", ":")).encode() + b"\n\n"

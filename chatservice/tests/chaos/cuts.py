@@ -1,0 +1,150 @@
+"""A stream cut off again and again, resumed elsewhere each time, has the stored text in the end, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+from chatservice.tests.chaos import wire
+from chatservice.tests.chaos.house import House, Process, database, house
+from chatservice.tests.chaos.proxy import door, some_fault
+from chatservice.tests.chaos.readers import Disagreement, Reader
+from chatservice.tests.chaos.socket_readers import FOLLOWERS, READERS
+from chatservice.tests.chaos.verdict import Verdict
+from completions.models import Run
+
+PROMISE = "a dropped stream resumes with nothing missing or repeated"
+AT_ONCE = 48
+DOOMED = 0.25
+"""This share of the schedules loses the process that writes its answer."""
+ENOUGH = 8
+"""The victim is killed once so many doomed answers are being written by it."""
+IMPATIENT = 0.8
+TWINS = 0.2
+
+
+@dataclass
+class Storm:
+    """The schedules still to come, and the process that is to die next."""
+
+    place: House
+    verdict: Verdict
+    seed: int
+    waiting: list[int]
+    victim: Process
+    doomed: int = 0
+
+
+async def run(seed: int, rounds: int) -> Verdict:
+    verdict = Verdict(PROMISE)
+    async with house(f"{seed} cuts", processes=4) as place:
+        storm = Storm(place, verdict, seed, list(range(rounds))[::-1], place.processes[0])
+        killing = asyncio.create_task(_kill(storm))
+        await asyncio.gather(*(_work(storm) for _ in range(min(rounds, AT_ONCE))))
+        killing.cancel()
+        await asyncio.gather(killing, return_exceptions=True)
+        await place.settle(verdict)
+    return verdict
+
+
+async def _kill(storm: Storm) -> None:
+    """Kill one process after the other, each while it writes for some of the doomed."""
+    rng = random.Random(f"{storm.seed} kills")
+    while True:
+        for victim in storm.place.processes:
+            storm.victim, storm.doomed = victim, 0
+            while storm.doomed < ENOUGH and (storm.waiting or not storm.doomed):
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(rng.uniform(0.0, 1.0))
+            victim.kill()
+            await victim.start()
+            storm.place.baseline[victim.pid] = victim.held()
+            storm.verdict.facts["kills"] += 1
+
+
+async def _work(storm: Storm) -> None:
+    while storm.waiting:
+        await _schedule(storm, storm.waiting.pop())
+
+
+async def _schedule(storm: Storm, number: int) -> None:
+    place, verdict = storm.place, storm.verdict
+    rng = random.Random(f"{storm.seed} cuts {number}")
+    kind = READERS[number % len(READERS)]
+    doomed = rng.random() < DOOMED
+    # A doomed one goes on for as long as it takes to be killed.
+    words = 3000 if doomed else rng.randint(60, 140)
+    person = place.people[number % len(place.people)]
+    reader = kind(person, f"c{number}", f"fake/numbered:{rng.choice((8, 12, 16))}ms:{words}")
+    where = f"schedule {number} ({kind.name}, seed {storm.seed})"
+    twin: asyncio.Task[Reader] | None = None
+    cuts, made, last = rng.randint(1, 10), 0, 0
+    try:
+        async with asyncio.timeout(120):
+            await _prepared(place, reader, rng)
+            told = False
+            while not reader.ended:
+                process = storm.victim if doomed and not reader.run_id else place.another(rng, than=last)
+                last = process.port
+                try:
+                    if made < cuts:
+                        made += 1
+                        async with door(process.port, some_fault(rng, most=1500)) as port:
+                            await reader.attempt(port, patience=IMPATIENT)
+                    else:
+                        await reader.attempt(process.port)
+                except (wire.Cut, OSError, wire.Refused):
+                    verdict.facts["broken lines"] += 1
+                    await asyncio.sleep(0.01)
+                if doomed and reader.run_id and not told:
+                    told = True
+                    storm.doomed += 1
+                if twin is None and reader.run_id and rng.random() < TWINS:
+                    twin = asyncio.create_task(_twin(place, rng, reader))
+            other = await twin if twin is not None else None
+    except (TimeoutError, Disagreement, AssertionError) as error:
+        verdict.broken(f"{where}: {type(error).__name__} {error}")
+        return
+    verdict.rounds += 1
+    await _judge(verdict, where, reader)
+    verdict.facts["by websocket"] += kind.name in ("websocket", "graphql")
+    if other is not None:
+        verdict.facts["second readers"] += 1
+        verdict.expect(other.text == reader.text, f"{where}: a second reader has another text")
+
+
+async def _prepared(place: House, reader: Reader, rng: random.Random) -> None:
+    while True:
+        try:
+            return await reader.prepare(place.another(rng).port)
+        except (wire.Cut, OSError, wire.Refused):
+            await asyncio.sleep(0.05)
+
+
+async def _twin(place: House, rng: random.Random, reader: Reader) -> Reader:
+    """Read the same run from its start, as a second tab would, undisturbed but for kills."""
+    kind = rng.choice(FOLLOWERS)
+    twin = kind(reader.person, reader.prompt, reader.model, run_id=reader.run_id)
+    await twin.insist(lambda: place.another(rng).port)
+    return twin
+
+
+async def _judge(verdict: Verdict, where: str, reader: Reader) -> None:
+    # What a client is told is stored by then, whichever process it asks.
+    row = await database(_run, reader.run_id)
+    stored = row.message.content if row.message else ""
+    verdict.expect(stored == reader.text, f"{where}: {len(stored)} characters stored, {len(reader.text)} received")
+    agrees = row.state == ("complete" if reader.ended == "complete" else "interrupted")
+    verdict.expect(agrees, f"{where}: the client heard {reader.ended}, the run is {row.state}")
+    _, count = reader.model.removeprefix("fake/numbered:").split(":")
+    words = [f"{n}:{reader.prompt}{(' ', ' 🙂', chr(10), ' ö')[n % 4]}" for n in range(int(count))]
+    whole = "".join(words)
+    verdict.expect(whole.startswith(stored), f"{where}: the stored text is not what the upstream said")
+    if row.state == "complete":
+        verdict.expect(stored == whole, f"{where}: complete, but not whole")
+    verdict.facts["lost their producer"] += row.state == "interrupted"
+
+
+def _run(run_id: str) -> Run:
+    return Run.objects.select_related("message").get(pk=run_id)

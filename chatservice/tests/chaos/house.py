@@ -1,0 +1,228 @@
+"""Service processes that share one database, the people who use them, and the upstream they all ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.db import connection
+
+from accounts.database import in_database_thread
+from accounts.models import User
+from accounts.services import issue_api_key, register_user
+from chatservice.testing import ROOT, Service, fake_upstream, free_port
+from chatservice.tests.chaos import wire
+from chatservice.tests.chaos.verdict import Verdict
+from completions.models import Run
+from completions.tests.invariants import invariants
+from completions.tests.upstream import FaultyUpstream
+
+T = TypeVar("T")
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+SPARE_FILES = 48
+"""So many files and threads more than at the start are no leak: pools fill up, SQLite has three files a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Somebody:
+    """An account and its key."""
+
+    user: User
+    secret: str
+
+
+@dataclass
+class Process:
+    """One process of the service, as production runs it; it keeps its port over restarts."""
+
+    env: dict[str, str]
+    port: int = field(default_factory=free_port)
+    popen: subprocess.Popen[bytes] | None = None
+    ready: bool = False
+    log: Path = field(default_factory=lambda: Path(tempfile.mkstemp(prefix="chaos-", suffix=".log")[1]))
+    deaths: dict[int, float] = field(default_factory=dict)
+    """Process id to the wall-clock time it was killed at."""
+    _zombies: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        environment = Service(port=self.port, env=self.env).environment()
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "chatservice.server"]
+            self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        await until(self._answers, timeout=START_SECONDS, what=f"a service on port {self.port}")
+        self.ready = True
+
+    async def _answers(self) -> bool:
+        assert self.popen is not None
+        if self.popen.poll() is not None:
+            raise AssertionError(f"the service ended at once:\n{self.log.read_text()[-5000:]}")
+        try:
+            await wire.call(self.port, "GET", "/readyz", patience=5.0)
+            return True
+        except (OSError, wire.Cut, wire.Refused):
+            return False
+
+    @property
+    def pid(self) -> int:
+        assert self.popen is not None
+        return self.popen.pid
+
+    def kill(self, *, stay: bool = False) -> None:
+        """kill -9. With `stay` its entry in the process table stays: only its lease tells that it is gone."""
+        assert self.popen is not None
+        self.ready = False
+        self.deaths[self.popen.pid] = time.time()
+        self.popen.kill()
+        if stay:
+            self._zombies.append(self.popen)
+        else:
+            self.popen.wait()
+        self.popen = None
+
+    def signal(self, number: int) -> None:
+        assert self.popen is not None
+        self.popen.send_signal(number)
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the exit code, or -9 when it had to be killed."""
+        popen, self.popen, self.ready = self.popen, None, False
+        for zombie in self._zombies:
+            zombie.wait()
+        if popen is None:
+            return 0
+        popen.send_signal(signal.SIGCONT)
+        popen.send_signal(signal.SIGTERM)
+        until_ = time.monotonic() + STOP_SECONDS
+        while popen.poll() is None and time.monotonic() < until_:
+            await asyncio.sleep(0.02)
+        if popen.poll() is None:
+            popen.kill()
+        return popen.wait()
+
+    def resident(self) -> int:
+        """Bytes of memory."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096
+
+    def held(self) -> int:
+        """Open files and threads."""
+        proc = Path(f"/proc/{self.pid}")
+        return len(list((proc / "fd").iterdir())) + len(list((proc / "task").iterdir()))
+
+
+@dataclass
+class House:
+    """An arrangement: its processes, its people and what they are tried with."""
+
+    rng: random.Random
+    processes: list[Process]
+    people: list[Somebody]
+    upstream: FaultyUpstream
+    baseline: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> list[Process]:
+        return [each for each in self.processes if each.ready]
+
+    def another(self, rng: random.Random, than: int = 0) -> Process:
+        """Return a living process, not the one on port `than` if there is a choice."""
+        alive = self.alive or self.processes
+        return rng.choice([each for each in alive if each.port != than] or alive)
+
+    def asked(self, prompt: str) -> list[Any]:
+        """Return the upstream's records of the requests whose last message is `prompt`."""
+        return [each for each in self.upstream.posts if _prompt(each.body) == prompt]
+
+    async def settle(self, verdict: Verdict) -> None:
+        """Wait for the last run, then look at everything that must be true whatever happened."""
+        users = [person.user for person in self.people]
+        try:
+            await until(lambda: database(_nothing_runs, users), timeout=30, what="the end of the last run")
+        except AssertionError as late:
+            verdict.broken(str(late))
+        for wrong in await database(invariants, users):
+            verdict.broken(wrong)
+        for process in self.processes:
+            before = self.baseline.get(process.popen.pid if process.popen else 0)
+            if process.ready and before is not None:
+                held = await _held_at_last(process, before + SPARE_FILES)
+                verdict.expect(held <= before + SPARE_FILES, f"{held} files and threads, {before} at the start")
+            text = process.log.read_text(errors="replace")
+            verdict.expect("Traceback" not in text, f"a traceback in {process.log}: {text[:3000]}")
+
+
+async def _held_at_last(process: Process, most: int) -> int:
+    """Return what it holds once that is `most`, or after a while."""
+    with contextlib.suppress(AssertionError):
+        await until(lambda: process.held() <= most, timeout=15, what="few files")
+    return process.held()
+
+
+def _prompt(body: Any) -> str:
+    messages = body.get("messages") if isinstance(body, dict) else None
+    return str(messages[-1].get("content")) if messages else ""
+
+
+def _nothing_runs(users: list[User]) -> bool:
+    return not Run.objects.running().filter(user__in=users).exists()
+
+
+@contextlib.asynccontextmanager
+async def house(seed: str, *, processes: int = 3, people: int = 4, **env: str) -> AsyncIterator[House]:
+    """Start an arrangement; `seed` is all that its random choices depend on."""
+    rng = random.Random(seed)
+    upstream = fake_upstream()
+    upstream.requests.clear()
+    # One connection pool a process, as deployments size them; a short sweep, as they may.
+    given = {"DATABASE_POOL_MAX": "8", "LOG_LEVEL": "WARNING", **env}
+    members = [Process(given) for _ in range(processes)]
+    try:
+        somebodies = [await database(_somebody, f"chaos{number}") for number in range(people)]
+        await asyncio.gather(*(each.start() for each in members))
+        found = House(rng, members, somebodies, upstream)
+        found.baseline = {each.pid: each.held() for each in members}
+        yield found
+    finally:
+        await asyncio.gather(*(each.stop() for each in members), return_exceptions=True)
+        for each in members:
+            if "Traceback" not in each.log.read_text(errors="replace"):
+                each.log.unlink()
+
+
+def _somebody(name: str) -> Somebody:
+    user = register_user(username=f"{name}-{uuid.uuid4().hex[:12]}")
+    return Somebody(user, issue_api_key(user=user)[1])
+
+
+async def database(function: Callable[..., T], *arguments: Any) -> T:
+    """Call `function` with the database, which is a matter for threads."""
+    return await in_database_thread(function, *arguments)
+
+
+async def until(condition: Callable[[], Any], *, timeout: float, what: str) -> Any:
+    """Return the first true value of `condition`, a coroutine function or not."""
+    limit = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > limit:
+            raise AssertionError(f"{what} did not come within {timeout} s")
+        await asyncio.sleep(0.03)
+
+
+def is_postgres() -> bool:
+    return connection.vendor == "postgresql"

@@ -1,0 +1,183 @@
+"""Clients that never read, bodies that never end, uploads far too large: they cost little, and nobody else waits."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import random
+import socket as sockets
+import struct
+import time
+from statistics import median
+
+from chatservice.tests.chaos import wire
+from chatservice.tests.chaos.house import House, Process, Somebody, house
+from chatservice.tests.chaos.readers import ChatV1Reader
+from chatservice.tests.chaos.verdict import Verdict
+
+PROMISE = "readers that never read, slow bodies, huge uploads: memory, others' first token, nothing lost"
+CROWD = 200
+UPLOADS = 20
+UPLOAD_BYTES = 300_000_000
+MEMORY = 300_000_000
+PER_READER = 64 * 1024
+SLOWER = 2.0
+PROBES = 40
+ANSWER = "fake/ok:1000:1000"
+"""A million characters: far more than the sockets' own buffers hold."""
+SEND_SECONDS = 30
+
+
+async def run(seed: int, rounds: int) -> Verdict:
+    """`rounds` is the size of each crowd."""
+    verdict = Verdict(PROMISE)
+    async with house(f"{seed} pressure", processes=1, SEND_SECONDS=str(SEND_SECONDS), LIMIT_OUTPUT_CHARS="0") as place:
+        [process] = place.processes
+        person, rng = place.people[0], random.Random(f"{seed} pressure")
+        long = ChatV1Reader(person, "long", ANSWER)
+        await long.attempt(process.port)
+        await _first_tokens(place, process, 5)
+        quiet = await _first_tokens(place, process, PROBES)
+        before, peak = process.resident(), 0
+        open_sockets: list[sockets.socket] = []
+        uploads = max(1, rounds * UPLOADS // CROWD)
+        loop = asyncio.get_running_loop()
+        try:
+            for _ in range(rounds):
+                open_sockets.append(await _never_reading(loop, process.port, person, long.run_id, websocket=False))
+                open_sockets.append(await _never_reading(loop, process.port, person, long.run_id, websocket=True))
+                open_sockets.append(await _slow_body(loop, process.port, person))
+                verdict.rounds += 3
+                peak = max(peak, process.resident())
+            readers_cost = process.resident() - before
+            crowd = [asyncio.create_task(_upload(process.port, person, rng.random() < 0.5)) for _ in range(uploads)]
+            loud = await _first_tokens(place, process, PROBES)
+            peak = max(peak, process.resident())
+            refused = await asyncio.gather(*crowd)
+            verdict.facts["uploads refused"] += sum(refused)
+            verdict.rounds += uploads
+            peak = max(peak, process.resident())
+            began = time.monotonic()
+            await wire.call(process.port, "GET", "/healthz")
+            verdict.times.append(time.monotonic() - began)
+            verdict.expect(all(refused), f"{refused.count(False)} uploads were not refused")
+            verdict.expect(peak - before < MEMORY, f"memory grew by {(peak - before) / 1e6:.0f} MB")
+            share = readers_cost / (3 * rounds)
+            verdict.notes.append(f"memory +{(peak - before) / 1e6:.0f} MB, {share / 1024:.0f} KB a connection")
+            verdict.expect(rounds < 50 or share <= PER_READER, f"{share / 1024:.0f} KB for each connection")
+            slower = median(loud) / median(quiet)
+            verdict.notes.append(f"first token {slower:.1f} times as late")
+            if rounds >= CROWD:  # a matter for the full run: fewer clients weigh nothing, and timing is luck
+                verdict.expect(slower <= SLOWER, f"the first token came {slower:.1f} times as late")
+            await _resumable(place, verdict, process, open_sockets, long)
+        finally:
+            for each in open_sockets:
+                each.close()
+        await place.settle(verdict)
+    return verdict
+
+
+async def _first_tokens(place: House, process: Process, count: int) -> list[float]:
+    """Return how long each of `count` askers, one after the other, waits for the first word, in seconds."""
+    times = []
+    for n in range(count):
+        person = place.people[1 + n % (len(place.people) - 1)]
+        body = {"content": "Hi", "model": "fake/ok"}
+        began = time.monotonic()
+        path = "/v1/chat/conversations/stream"
+        async with wire.request(process.port, "POST", path, secret=person.secret, body=body) as answer:
+            async for event in answer.events():
+                if '"ai_chunk"' in event.data:
+                    times.append(time.monotonic() - began)
+                    break
+    return times
+
+
+async def _connect(loop: asyncio.AbstractEventLoop, port: int, data: bytes) -> sockets.socket:
+    link = sockets.socket()
+    # As little as the kernel allows: what is not read must wait in the service.
+    link.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    link.setblocking(False)
+    await loop.sock_connect(link, ("127.0.0.1", port))
+    await loop.sock_sendall(link, data)
+    return link
+
+
+async def _never_reading(
+    loop: asyncio.AbstractEventLoop, port: int, person: Somebody, run_id: str, *, websocket: bool
+) -> sockets.socket:
+    common = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {person.secret}\r\n"
+    if not websocket:
+        return await _connect(loop, port, f"GET /v1/chat/runs/{run_id}/stream HTTP/1.1\r\n{common}\r\n".encode())
+    key = base64.b64encode(os.urandom(16)).decode()
+    head = f"GET /ws/chat HTTP/1.1\r\n{common}Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    head += f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    link = await _connect(loop, port, head.encode())
+    await loop.sock_recv(link, 300)
+    data = json.dumps({"type": "subscribe", "run_id": run_id}).encode()
+    await loop.sock_sendall(link, b"\x81" + struct.pack("!B", 0x80 | len(data)) + b"\x00" * 4 + data)
+    return link
+
+
+async def _slow_body(loop: asyncio.AbstractEventLoop, port: int, person: Somebody) -> sockets.socket:
+    head = f"POST /v1/chat/conversations/stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    head += f"Authorization: Bearer {person.secret}\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+    return await _connect(loop, port, head.encode() + b'{"content": "')
+
+
+async def _upload(port: int, person: Somebody, chunked: bool) -> bool:
+    """Send 300 MB, or as much of it as is taken; tell whether it was refused."""
+    block = b"x" * 262_144
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    how = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {UPLOAD_BYTES}"
+    head = f"POST /v1/chat/conversations/stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{how}\r\n"
+    writer.write(f"{head}Authorization: Bearer {person.secret}\r\nContent-Type: application/json\r\n\r\n".encode())
+    answer = asyncio.create_task(reader.read(4096))
+    sent = 0
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(60):
+            while sent < UPLOAD_BYTES and not answer.done():
+                writer.write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
+                await writer.drain()
+                sent += len(block)
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(10):
+            said = await answer
+            writer.transport.abort()
+            return said.startswith(b"HTTP/1.1 413") or not said
+    writer.transport.abort()
+    return sent < UPLOAD_BYTES
+
+
+async def _resumable(
+    place: House, verdict: Verdict, process: Process, open_sockets: list[sockets.socket], long: ChatV1Reader
+) -> None:
+    """In the end the service hangs up; what a reader has by then leads on to the rest, whole."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(90):
+            await asyncio.sleep(SEND_SECONDS + 3)
+            while part := await loop.sock_recv(open_sockets[0], 65536):
+                data += part
+    reader = ChatV1Reader(long.person, long.prompt, long.model, run_id=long.run_id)
+    body = b""
+    rest = data.partition(b"\r\n\r\n")[2]
+    while b"\r\n" in rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size or b"0", 16)
+        if not length or len(rest) < length:
+            break
+        body, rest = body + rest[:length], rest[length + 2 :]
+    for block in body.split(b"\n\n")[:-1]:
+        event = wire.read_event(block.decode())
+        if event is not None:
+            reader.take(event)
+            reader.cursor = event.id or reader.cursor
+    verdict.expect(not reader.ended, "a reader that never read had room for everything: this proves nothing")
+    verdict.notes.append(f"cut off with {len(reader.text):,} of {len(long.text):,} characters")
+    await reader.insist(lambda: process.port)
+    verdict.expect(reader.text == long.text, "a reader that was cut off did not get the rest by its cursor")

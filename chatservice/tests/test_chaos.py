@@ -1,0 +1,42 @@
+"""Every chaos scenario in small: the full ones are `make chaos`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.db import connection, connections
+from django.test import TransactionTestCase
+
+from chatservice.tests.chaos.scenarios import SCENARIOS
+from chatservice.tests.chaos.verdict import complaints
+
+# So many rounds show that a scenario still finds what it looks for; the whole takes less than a minute.
+ROUNDS = {"kills": 3, "cuts": 24, "cancels": 12, "keys": 6, "restarts": 1, "canaries": 100, "pauses": 3}
+
+
+@pytest.mark.timeout(300)
+class ChaosTest(TransactionTestCase):
+    @classmethod
+    def _fixture_setup(cls) -> None:
+        """Leave the tables alone: the services are using them."""
+
+    def _fixture_teardown(self) -> None:
+        """The same."""
+
+    @pytest.fixture(autouse=True)
+    def _seed(self, seed: int) -> None:
+        self.seed = seed
+
+    def test_a_short_run_of_each_scenario(self) -> None:
+        for name, rounds in ROUNDS.items():
+            scenario = SCENARIOS[name]
+            if scenario.needs_postgres and connection.vendor != "postgresql":
+                continue
+            with self.subTest(name, seed=self.seed):
+                verdict = asyncio.run(scenario.run(self.seed, rounds))
+                if connection.vendor != "sqlite":
+                    connections.close_all()
+                again = f"python -m chatservice.tests.chaos {name} --rounds {rounds} --seed {self.seed}"
+                self.assertFalse(verdict.violations, f"{complaints([verdict])}\n{again}")
+                self.assertGreater(verdict.rounds, 0)
