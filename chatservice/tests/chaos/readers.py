@@ -39,7 +39,7 @@ class Reader:
         self.ended = ""
         self.error = ""
         self.acknowledged = bool(run_id)
-        self.got = 0
+        self.got = self.refused = 0
         self.raw = bytearray()
 
     async def prepare(self, port: int) -> None:
@@ -71,8 +71,13 @@ class Reader:
             while not self.ended:
                 try:
                     await self.attempt(pick(), patience=patience)
-                except (wire.Cut, OSError, wire.Refused):
+                except (wire.Cut, OSError):
                     broken += 1
+                    await asyncio.sleep(0.05)
+                except wire.Refused as refused:
+                    self.refused += 1
+                    if not refused.says_when:
+                        raise Disagreement(f"refused without saying when to come back: {refused}") from None
                     await asyncio.sleep(0.05)
         return broken
 

@@ -23,6 +23,11 @@ class Refused(Exception):
         super().__init__(f"{status} {text[:300]}")
         self.status, self.text, self.headers = status, text, headers
 
+    @property
+    def says_when(self) -> bool:
+        """Tell whether it names a time to come back."""
+        return "retry-after" in self.headers or "retry_after" in self.text or "retryAfter" in self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
