@@ -12,7 +12,7 @@ from chatservice.tests.chaos.scenarios import SCENARIOS
 from chatservice.tests.chaos.verdict import complaints
 
 # So many rounds show that a scenario still finds what it looks for; the whole takes less than a minute.
-ROUNDS = {"kills": 3, "cuts": 24, "cancels": 12, "keys": 6, "restarts": 1, "canaries": 100, "pauses": 3}
+ROUNDS = {"kills": 3, "cuts": 18, "cancels": 12, "keys": 5, "restarts": 1, "canaries": 60, "pauses": 3}
 
 
 @pytest.mark.timeout(300)

@@ -61,11 +61,13 @@ async def _stream(place: House, verdict: Verdict, seed: int, number: int, over: 
         try:
             while True:
                 try:
-                    await reader.prepare(place.another(rng).port)
+                    # A client without a balancer: it does not know which of the two is on its way out.
+                    await reader.prepare(rng.choice(place.processes).port)
                     break
                 except (wire.Cut, OSError, wire.Refused):
                     await asyncio.sleep(0.05)
-            verdict.facts["came back"] += await reader.insist(lambda: place.another(rng).port)
+            verdict.facts["broken lines"] += await reader.insist(lambda: rng.choice(place.processes).port)
+            verdict.facts["told to come back"] += reader.refused
         except (Disagreement, TimeoutError) as error:
             verdict.broken(f"{where}: {type(error).__name__} {error}")
             continue
