@@ -14,6 +14,7 @@ import httpx2
 from chatservice.dialects import DIALECTS
 from chatservice.testing import Service, ServiceTestCase, wait_until
 from completions.models import Run
+from completions.tests.upstream_wire import TEXT
 from completions.tests.websocket_client import Socket
 
 ASK = {
@@ -27,15 +28,15 @@ MUTATION = 'mutation { sendMessage(content: "Hi", model: "fake/ok") { runId } }'
 class DrainTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.own = Service(env={"DRAIN_SECONDS": "30"}).start()
+        self.own = Service(env={"DRAIN_SECONDS": "100"}).start()
         self.addCleanup(self.own.stop)
         self.http = httpx2.Client(base_url=self.own.url, headers=self.alice.headers, timeout=30, trust_env=False)
         self.addCleanup(self.http.close)
 
     def test_nothing_new_is_accepted_and_what_is_being_written_is_finished(self) -> None:
         with Socket(self.own.websocket_url, additional_headers=self.alice.headers) as link:
-            link.say(type="send", content="Hi", model="fake/slow:20ms:200")
-            first = link.read()
+            link.say(type="send", content="Hi", model="fake/held")
+            first = link.until("ai_chunk")[-1]
             assert self.own.process is not None
             self.own.process.send_signal(signal.SIGTERM)
             wait_until(lambda: self.http.get("/readyz").status_code == 503, what="red readiness")
@@ -61,8 +62,9 @@ class DrainTest(ServiceTestCase):
             self.assertEqual(frames[-1]["data"]["code"], "shutting_down")
             self.assertGreater(frames[-1]["data"]["retry_after"], 0)
             self.assertEqual(Run.objects.filter(user=self.alice.user).count(), started)
+            self.upstream.posts[-1].released = True
             last = link.until_end()[-1]
-        self.assertEqual((last["type"], last["data"]["content"]), ("ai_complete", "token " * 200))
+        self.assertEqual((last["type"], last["data"]["content"]), ("ai_complete", TEXT))
         self.assertEqual(Run.objects.get(pk=first["run_id"]).state, "complete")
         self.assertEqual(self.own.stop(), 0)
 

@@ -36,6 +36,7 @@ class Recorded:
     sent: int = 0
     finished: bool = False
     hung_up: float | None = None
+    released: bool = False
 
 
 @dataclass

@@ -46,6 +46,18 @@ async def numbered(c: Connection, pause: str = "10ms", count: str = "100") -> No
 
 
 @fault
+async def held(c: Connection) -> None:
+    """Says one word, and the rest once the test sets `released` on what was recorded."""
+    await c.open()
+    await c.chunk({"role": "assistant", "content": WORDS[0]})
+    while not c.recorded.released:
+        await asyncio.sleep(0.01)
+    for word in WORDS[1:]:
+        await c.chunk({"content": word})
+    await c.close()
+
+
+@fault
 async def flood(c: Connection, count: str = "2000") -> None:
     """Prepared beforehand and sent in one go: the upstream costs nothing. One HTTP chunk a token."""
     line = b"data: " + json.dumps(chunk({"content": "token "}), separators=(",", ":")).encode() + b"\n\n"
