@@ -38,7 +38,7 @@ from completions.exceptions import ProviderError
 from completions.providers.base import Provider
 from completions.providers.fallback import Choice, Fallback
 from completions.providers.routing import public_model, routes_for
-from completions.types import ModelInfo
+from completions.types import ModelInfo, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,14 @@ def provider_for(model: str | None) -> tuple[Provider, str]:
     if len(routes) == 1:
         return _provider(routes[0].upstream), routes[0].model
     return Fallback([Choice(_provider(route.upstream), route.model) for route in routes]), model
+
+
+async def embed(model: str, body: Wire) -> Wire | None:
+    """Pass a request for embeddings on to the upstream of `model`; None where there is none. Raises ProviderError."""
+    route = routes_for(model, settings.UPSTREAMS, settings.DEFAULT_UPSTREAM)[0]
+    provider = _provider(route.upstream)
+    ask = getattr(provider, "embed", None)  # echo has no vectors
+    return await ask({**body, "model": route.model}) if ask is not None else None
 
 
 async def list_models() -> list[ModelInfo]:

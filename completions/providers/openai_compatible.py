@@ -26,7 +26,7 @@ from completions.providers.models import parse_models
 from completions.providers.reading import BROKEN, drain, reads_from, throttled
 from completions.providers.sanitize import decode_json, encode_json
 from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
-from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent
+from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, Wire
 
 _GRACE: Final = 5.0  # for the usage chunk of an answer that has its finish reasons
 
@@ -170,6 +170,17 @@ class OpenAICompatible:
             if isinstance(content, str) and len(content) > self._max_text:
                 raise OutputLimit()
         return Completion(body)
+
+    async def embed(self, body: Wire) -> Wire:
+        """Return the upstream's answer to a request for embeddings, unaltered. Raises ProviderError."""
+        with ContentClock(self._answer) as clock:
+            raw = await self._fetch(clock, self._answer, "/embeddings", encode_json(body), retry=True)
+        answer = _json_object(raw)
+        if answer.get("error"):
+            raise stream_error(answer["error"])
+        if not isinstance(answer.get("data"), list):
+            raise UpstreamInvalid()
+        return answer
 
     async def list_models(self) -> list[ModelInfo]:
         """See `Provider.list_models`. Raises ProviderError."""

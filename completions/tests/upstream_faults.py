@@ -32,6 +32,10 @@ async def answer(c: Connection, models: Any) -> None:
     if "/models/" in path:
         model = path.partition("/models/")[2]
         return await c.json(200, {"id": model, "object": "model", "created": 1, "owned_by": "tests"})
+    if path.endswith("/embeddings"):
+        vectors = [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return await c.json(200, {"object": "list", "model": c.body.get("model"), "data": vectors, "usage": usage})
     if not path.endswith("/chat/completions"):
         return await c.error(404, "Not found")
     name, *arguments = str(c.body.get("model")).split(":")

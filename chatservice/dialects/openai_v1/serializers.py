@@ -62,6 +62,32 @@ class ChatCompletion(serializers.Serializer):
     usage = serializers.DictField(required=False, allow_null=True)
 
 
+class EmbeddingRequest(serializers.Serializer):
+    model = serializers.CharField(max_length=200, help_text="'default' is the model of the search")
+    input = serializers.JSONField(help_text="a text, or a list of up to 2048 texts")
+    encoding_format = serializers.ChoiceField(["float", "base64"], required=False, allow_null=True)
+    dimensions = serializers.IntegerField(required=False, allow_null=True, min_value=1)
+    user = serializers.CharField(required=False, allow_null=True)
+
+
+class Embedding(serializers.Serializer):
+    object = serializers.CharField()
+    index = serializers.IntegerField()
+    embedding = serializers.JSONField(help_text="a list of numbers, or base64 of little-endian float32")
+
+
+class EmbeddingUsage(serializers.Serializer):
+    prompt_tokens = serializers.IntegerField()
+    total_tokens = serializers.IntegerField()
+
+
+class EmbeddingList(serializers.Serializer):
+    object = serializers.CharField()
+    data = Embedding(many=True)
+    model = serializers.CharField()
+    usage = EmbeddingUsage()
+
+
 class StreamEvent(serializers.Serializer):
     """One event of a stream."""
 

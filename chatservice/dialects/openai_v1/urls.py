@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from chatservice.dialects.openai_v1 import views
+from chatservice.dialects.openai_v1 import embeddings, models, views
 
 app_name = "openai_v1"
 
 urlpatterns = [
     path("chat/completions", views.ChatCompletionsView.as_view(), name="completion-create"),
-    path("models", views.ModelsView.as_view(), name="model-list"),
-    path("models/<path:model>", views.ModelView.as_view(), name="model-detail"),
+    path("embeddings", embeddings.EmbeddingsView.as_view(), name="embedding-create"),
+    path("models", models.ModelsView.as_view(), name="model-list"),
+    path("models/<path:model>", models.ModelView.as_view(), name="model-detail"),
 ]

@@ -22,8 +22,8 @@ from chatservice.dialects.openai_v1.calls import ask_from
 from chatservice.dialects.openai_v1.errors import render, should_retry
 from chatservice.dialects.openai_v1.history import stored_response
 from chatservice.dialects.openai_v1.stream import ChunkStream, problem_of_end
-from chatservice.dialects.problems import BadRequest, Problem
-from completions import providers, services, sse
+from chatservice.dialects.problems import Problem
+from completions import services, sse
 from completions.asks import Accepted
 from completions.readers import subscribe, wait_for_end
 from completions.slots import take_stream_slot
@@ -154,31 +154,3 @@ def _add_headers(response: HttpResponseBase, accepted: Accepted) -> None:
         headers["x-ratelimit-limit-requests"] = str(limit)
         headers["x-ratelimit-remaining-requests"] = str(max(0, limit - accepted.starts))
         headers["x-ratelimit-reset-requests"] = f"{throttling.seconds_left()}s"
-
-
-class ModelsView(OpenAIView):
-    @extend_schema(
-        operation_id="list_models",
-        summary="The models that can be asked",
-        responses={200: serializers.ModelList, 401: ERRORS[401]},
-    )
-    async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        models = await providers.list_models()
-        return json_response({"object": "list", "data": [_model(model) for model in models]})
-
-
-class ModelView(OpenAIView):
-    @extend_schema(
-        operation_id="retrieve_model",
-        summary="One model; its id may contain slashes",
-        responses={200: serializers.Model, 401: ERRORS[401], 404: ERRORS[404]},
-    )
-    async def get(self, request: HttpRequest, principal: Principal, model: str) -> HttpResponse:
-        for known in await providers.list_models():
-            if known.id == model:
-                return json_response(_model(known))
-        raise BadRequest("The model does not exist.", code="model_not_found", status=404, param="model")
-
-
-def _model(model: Any) -> dict[str, Any]:
-    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}

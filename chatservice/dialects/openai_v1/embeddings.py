@@ -1,0 +1,162 @@
+"""`/v1/embeddings`: the vectors that the search is made of, for everybody; other models by the server that has them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from search.embedders import CannotEmbed, Embedder, loading
+
+from accounts.principal import Principal
+from chatservice.dialects.base import json_response, problem_response
+from chatservice.dialects.json_body import read_object
+from chatservice.dialects.openai_v1 import serializers
+from chatservice.dialects.openai_v1.errors import render
+from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
+from chatservice.dialects.problems import BadRequest, Problem
+from completions import providers
+from completions.types import ModelInfo
+
+DEFAULT = "default"
+MOST_INPUTS = 2_048
+TOKENS_AT_ONCE = 300_000
+FORMATS = ("float", "base64")
+# What the embedder that comes with the service is called elsewhere.
+ALSO = {"minilm": ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")}
+LOADING_SECONDS, BROKEN_SECONDS = 2, 30
+# One large request at a time, or a few clients would take every core from the answers.
+_thread = ThreadPoolExecutor(1, thread_name_prefix="embeddings")
+EXAMPLE = {"model": DEFAULT, "input": ["Where do whales sleep?", "Near the surface."]}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be embedded, checked."""
+
+    model: str
+    texts: tuple[str, ...]
+    as_base64: bool
+    dimensions: int | None
+
+
+class EmbeddingsView(OpenAIView):
+    @extend_schema(
+        operation_id="create_embedding",
+        summary="Vectors of texts, by the model that the search uses",
+        description="`default` is that model. Another one is asked of the server that has it; if none has, 404. "
+        "Texts longer than the model reads are refused rather than cut.",
+        request=serializers.EmbeddingRequest,
+        responses={200: serializers.EmbeddingList, **{status: ERRORS[status] for status in ERRORS if status != 422}},
+        examples=[OpenApiExample("two texts", EXAMPLE, request_only=True)],
+    )
+    async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:
+        body = read_object(request)
+        model = _model_of(body)
+        if model not in names():
+            answer = await providers.embed(model, {**body, "model": model})
+            if answer is None:
+                raise _not_found(model)
+            return json_response(answer)
+        asked = read(body, model)
+        embedder = loading.ready()
+        if embedder is None:
+            why = loading.why_not()
+            wait = LOADING_SECONDS if why == loading.LOADING else BROKEN_SECONDS
+            return problem_response(Problem(503, "model_not_ready", why, retry_after=wait), render)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(_thread, _embed, embedder, asked)
+        except CannotEmbed as error:
+            return problem_response(Problem(503, "model_not_ready", str(error), retry_after=BROKEN_SECONDS), render)
+
+
+def names() -> tuple[str, ...]:
+    """Return what the model of the search may be called."""
+    name = loading.current_name()
+    kind, _, upstream_name = name.partition(":")
+    return (DEFAULT, name, *ALSO.get(name, ()), *([upstream_name] if kind == "openai" and upstream_name else []))
+
+
+def model_info() -> ModelInfo:
+    return ModelInfo(loading.current_name(), "search")
+
+
+def read(body: Mapping[str, Any], model: str) -> Asked:
+    """Return what a body asks for; raises BadRequest that names the parameter."""
+    encoding = body.get("encoding_format") or "float"
+    if encoding not in FORMATS:
+        raise _invalid("encoding_format", "'encoding_format' must be 'float' or 'base64'.")
+    dimensions = body.get("dimensions")
+    if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions < 1):
+        raise _invalid("dimensions", "'dimensions' must be a whole number from 1.")
+    return Asked(model, _texts(body.get("input")), encoding == "base64", dimensions)
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not texts:
+        raise _invalid("input", "'input' must be a text, or a list of texts.")
+    if all(type(each) in (int, list) for each in texts):
+        raise _invalid("input", "'input' must be text: this model cannot read the tokens of another one.")
+    if not all(isinstance(each, str) for each in texts):
+        raise _invalid("input", "'input' must be a text, or a list of texts.")
+    if len(texts) > MOST_INPUTS:
+        raise _invalid("input", f"'input' holds at most {MOST_INPUTS} texts.")
+    for index, text in enumerate(texts):
+        if not text:
+            raise _invalid("input", f"'input[{index}]' must not be empty.")
+    return tuple(texts)
+
+
+def _embed(embedder: Embedder, asked: Asked) -> HttpResponse:
+    """Return the answer. Takes as long as the model does."""
+    if asked.dimensions not in (None, embedder.dimensions):
+        wanted = f"This model's embeddings have {embedder.dimensions} dimensions, and no others."
+        return problem_response(_invalid("dimensions", wanted).problem, render)
+    counts = embedder.count_tokens(asked.texts)
+    for index, count in enumerate(counts):
+        if count > embedder.tokens:
+            message = f"'input[{index}]' has {count} tokens; this model reads at most {embedder.tokens}."
+            problem = Problem(400, "context_length_exceeded", message, param="input")
+            return problem_response(problem, render)
+    total = sum(counts)
+    if total > TOKENS_AT_ONCE:
+        problem = Problem(400, "too_many_tokens", f"At most {TOKENS_AT_ONCE} tokens in all.", param="input")
+        return problem_response(problem, render)
+    vectors = embedder.embed(asked.texts)
+    data = [
+        {"object": "embedding", "index": index, "embedding": encoded}
+        for index, encoded in enumerate(_encoded(vectors, as_base64=asked.as_base64))
+    ]
+    usage = {"prompt_tokens": total, "total_tokens": total}
+    return json_response({"object": "list", "data": data, "model": loading.current_name(), "usage": usage})
+
+
+def _encoded(vectors: np.ndarray, *, as_base64: bool) -> Sequence[Any]:
+    rows = np.ascontiguousarray(vectors, dtype="<f4")
+    if as_base64:
+        return [base64.b64encode(row.tobytes()).decode("ascii") for row in rows]
+    return rows.astype("f8").tolist()
+
+
+def _model_of(body: Mapping[str, Any]) -> str:
+    model = body.get("model")
+    if not isinstance(model, str) or not model or len(model) > 200:
+        raise _invalid("model", "'model' must be the name of a model.")
+    return model
+
+
+def _not_found(model: str) -> BadRequest:
+    message = f"There is no embeddings model of this name. '{DEFAULT}' is {loading.current_name()}."
+    return BadRequest(message, code="model_not_found", status=404, param="model")
+
+
+def _invalid(param: str, message: str) -> BadRequest:
+    return BadRequest(message, code="invalid_value", param=param)

@@ -1,0 +1,51 @@
+"""`/v1/models`: who can be asked, for answers and for embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import extend_schema
+
+from accounts.principal import Principal
+from chatservice.dialects.base import json_response
+from chatservice.dialects.openai_v1 import serializers
+from chatservice.dialects.openai_v1.embeddings import model_info
+from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
+from chatservice.dialects.problems import BadRequest
+from completions import providers
+from completions.types import ModelInfo
+
+
+class ModelsView(OpenAIView):
+    @extend_schema(
+        operation_id="list_models",
+        summary="The models that can be asked",
+        responses={200: serializers.ModelList, 401: ERRORS[401]},
+    )
+    async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
+        models = await _models()
+        return json_response({"object": "list", "data": [_model(model) for model in models]})
+
+
+class ModelView(OpenAIView):
+    @extend_schema(
+        operation_id="retrieve_model",
+        summary="One model; its id may contain slashes",
+        responses={200: serializers.Model, 401: ERRORS[401], 404: ERRORS[404]},
+    )
+    async def get(self, request: HttpRequest, principal: Principal, model: str) -> HttpResponse:
+        for known in await _models():
+            if known.id == model:
+                return json_response(_model(known))
+        raise BadRequest("The model does not exist.", code="model_not_found", status=404, param="model")
+
+
+async def _models() -> list[ModelInfo]:
+    models = await providers.list_models()
+    embedder = model_info()
+    return models if any(model.id == embedder.id for model in models) else [*models, embedder]
+
+
+def _model(model: Any) -> dict[str, Any]:
+    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
