@@ -168,7 +168,7 @@ PARAMETERS = [
     _parameter(
         "q",
         {"type": "string", "minLength": 1, "maxLength": MOST_CHARS, "pattern": r"\S"},
-        "What to look for, in plain words: quotes, `-word` and wildcards are words like others",
+        'What to look for. `"a phrase"` must be said as it stands, `-word` must not; nothing else is syntax',
         required=True,
     ),
     _parameter(

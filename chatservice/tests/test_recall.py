@@ -55,7 +55,7 @@ class RecallTest(ServiceTestCase):
         pk = self.talk(self.alice)
         self.assertNotIn("recalled", self.ask(f"{V1}/{pk}/messages"))
         self.assertEqual(self.sent(), [{"role": "user", "content": self.word}])
-        answer = self.ask(f"{V1}/{self.talk(self.alice)}/messages", recall=True)
+        answer = self.ask(f"{V1}/{self.talk(self.alice)}/messages", recall={"limit": 1})
         self.assertEqual(answer["recalled"], [self.reference()])
         first, question = self.sent()
         self.assertEqual((first["role"], question), ("system", {"role": "user", "content": self.word}))
@@ -110,7 +110,7 @@ class RecallTest(ServiceTestCase):
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": self.word}]
         for stream in (False, True):
             for store in (True, False):
-                body = {"model": MODEL, "messages": messages, "recall": True, "stream": stream, "store": store}
+                body = {"model": MODEL, "messages": messages, "recall": {"limit": 1}, "stream": stream, "store": store}
                 response = self.alice.http.post("/v1/chat/completions", json=body)
                 self.assertEqual(response.status_code, 200, response.text)
                 self.assertEqual([wire["role"] for wire in self.sent()], ["system", "system", "user"])

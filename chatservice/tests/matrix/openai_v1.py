@@ -19,6 +19,7 @@ ROWS = (
         ),
         body=BODY,
     ),
+    Row("POST /v1/embeddings", Admits.KEYS, body={"model": "default", "input": "Let me in"}),
     Row("GET /v1/models", Admits.KEYS),
     Row("GET /v1/models/{model}", Admits.KEYS, harmless=("path model",)),
 )

@@ -47,13 +47,13 @@ class EmbeddingsTest(ServiceTestCase):
         self.assertIn(answer.model, [model.id for model in self.client.models.list()])
 
     def test_what_is_no_request_is_refused_by_name(self):
-        wrong: tuple[tuple[str, Any], ...] = (
-            *(("input", each) for each in (None, "", [], [""], 5, {}, [1, 2], [[1, 2], [3]], ["x", 1], ["x"] * 2_049)),
-            *(("encoding_format", each) for each in ("int8", 5, [])),
-            *(("dimensions", each) for each in (0, -1, 1.5, "5", True, 7)),
-            *(("model", each) for each in (None, "", 5, [], "x" * 201)),
-        )
-        for name, value in wrong:
+        wrong: dict[str, list[Any]] = {
+            "input": [None, "", [], [""], 5, {}, [1, 2], [[1, 2], [3]], ["x", 1], ["x"] * 2_049],
+            "encoding_format": ["int8", 5, []],
+            "dimensions": [0, -1, 1.5, "5", True, 7],
+            "model": [None, "", 5, [], "x" * 201],
+        }
+        for name, value in ((name, value) for name, values in wrong.items() for value in values):
             with self.subTest(name, value=str(value)[:50]):
                 response = self.post(**{"input": "x", name: value})
                 error = response.json()["error"]
