@@ -82,9 +82,16 @@ def answer_text(request: CompletionRequest) -> str:
     return f"{_NOTICE}\n\nYou wrote:\n\n{asked}"
 
 
+def _rest(text: str, request: CompletionRequest) -> str:
+    """What is left to say, where an answer that was cut off comes last."""
+    last = request.messages[-1] if request.messages else {}
+    said = _text(last) if last.get("role") == "assistant" else ""
+    return text.removeprefix(said)
+
+
 def _answer(request: CompletionRequest) -> tuple[list[str], str, int]:
     """The words of the answer, its finish reason, and how many times it was asked for."""
-    text, reason = answer_text(request), "stop"
+    text, reason = _rest(answer_text(request), request), "stop"
     stop = request.parameters.get("stop")
     for mark in [stop] if isinstance(stop, str) else stop if isinstance(stop, list | tuple) else []:
         if isinstance(mark, str) and mark:

@@ -62,3 +62,11 @@ class EchoTests(IsolatedAsyncioTestCase):
         self.assertEqual((body["object"], body["model"]), ("chat.completion", "echo"))
         usage = body["usage"]
         self.assertEqual(usage["total_tokens"], usage["prompt_tokens"] + usage["completion_tokens"])
+
+    async def test_a_cut_off_answer_at_the_end_goes_on_where_it_stopped(self) -> None:
+        asked = asking().messages
+        whole = (await Echo(delay=0).complete(CompletionRequest("echo", asked))).response
+        text = whole["choices"][0]["message"]["content"]
+        cut_off = {"role": "assistant", "content": text[:40]}
+        rest = (await Echo(delay=0).complete(CompletionRequest("echo", (*asked, cut_off)))).response
+        self.assertEqual(text[:40] + rest["choices"][0]["message"]["content"], text)
