@@ -66,8 +66,8 @@ def delete_user(*, user: User) -> None:
     """
     for left in range(DELETE_TRIES - 1, -1, -1):
         account_closing.send(sender=User, user_id=user.pk)
-        account_emptying.send(sender=User, user_id=user.pk)
         try:
+            account_emptying.send(sender=User, user_id=user.pk)
             _delete_account(user)
         except (IntegrityError, OperationalError):  # somebody wrote into it, or waited for us as we for them
             if not left:

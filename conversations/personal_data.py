@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.db import transaction
 from django.dispatch import receiver
 
 from accounts.personal_data import register
@@ -13,7 +14,7 @@ from accounts.traces import forget_in_admin_log
 from conversations.models import Conversation, Look, Message, Todo
 from conversations.services import delete_conversation
 
-SLICE = 100
+SLICE = 20
 
 register(Conversation, owner="owner")
 register(Message, owner="conversation__owner")
@@ -23,10 +24,11 @@ register(Look, owner="owner_id")
 
 @receiver(account_emptying)
 def delete_conversations(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    """Delete them one by one: each is announced to whoever derived something from it, and none needs much memory."""
+    """Delete them one by one, since each is announced to whoever derived something from it; few to a transaction."""
     mine = Conversation.objects.filter(owner=user_id)
     for rows in (mine, Message.objects.filter(conversation__owner=user_id), Todo.objects.filter(owner=user_id)):
         forget_in_admin_log("conversations", rows.values_list("pk", flat=True))
     while page := list(mine.only("id")[:SLICE]):
-        for conversation in page:
-            delete_conversation(conversation=conversation)
+        with transaction.atomic():
+            for conversation in page:
+                delete_conversation(conversation=conversation)

@@ -96,7 +96,8 @@ def _message(name: str, said: Mapping[str, Any], own: Mapping[str, Any], default
         if role not in SAYING:
             return None
     finish = text(mapping(about.get("finish_details")).get("type"))
-    model = text(about.get("model_slug")) or (default_model if role == "assistant" else "")
+    # A question may be stamped with a model too: with the one that was to answer it.
+    model = (text(about.get("model_slug")) or default_model) if role == "assistant" else ""
     return ImportedMessage(
         source_id=name,
         parent=None,

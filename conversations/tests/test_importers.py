@@ -41,7 +41,7 @@ class ChatGPTTest(SimpleTestCase):
             chat(
                 "talk",
                 root(),
-                node("q", "root", at=START + 1, author="Ann"),
+                node("q", "root", at=START + 1, author="Ann", metadata={"model_slug": "gpt-4o"}),
                 node(
                     *("a", "q", "assistant", ["One", "Two"]),
                     at=START + 2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
@@ -18,5 +20,8 @@ class Command(BaseCommand):
         user = User.objects.filter(username=name).first()
         if user is None:
             raise CommandError(f"There is no account {name!r}.")
-        for line in export_account(user):
-            self.stdout.write(line, ending="")
+        try:
+            for line in export_account(user):
+                self.stdout.write(line, ending="")
+        except BrokenPipeError:  # `| head`
+            sys.stdout = None  # type: ignore[assignment]  # or Python fails once more when it flushes it at the end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Command(BaseCommand):
                 file.writelines(pieces)
         except FileExistsError as error:
             raise CommandError(f"{output} is there already.") from error
+        except BrokenPipeError:  # `| head`
+            sys.stdout = None  # type: ignore[assignment]  # or Python fails once more when it flushes it at the end
 
 
 def _conversations_of(name: str | None):
