@@ -45,6 +45,11 @@ class ChatCase(BrowserTestCase):
         asked.get_by_label("Message", exact=True).fill(text)
         asked.get_by_label("Message", exact=True).press("Enter")
 
+    def find(self, text: str) -> None:
+        """Search by words: what is found by meaning depends on the model, and on how far the index is."""
+        self.page.get_by_label("Search messages").fill(text)
+        self.page.get_by_label("Find by").select_option("text")
+
     def is_answered(self, page: Page | None = None) -> None:
         """Wait until nothing is being written any more."""
         seen = page or self.page
