@@ -13,6 +13,7 @@ from django.db import connection
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap
 from conversations.retention import prune_history
+from search import timings
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def _sweep_forever() -> None:
     while True:
         try:
             reap()
+            timings.write()
             if time.monotonic() >= chunks_due:
                 prune_chunks()
                 prune_keys()

@@ -92,3 +92,14 @@ class PendingMessage(models.Model):
             models.Index(fields=["stage", "-message_id"], name="search_pending_newest"),
             models.Index(fields=["owner_id", "stage"], name="search_pending_owner"),
         ]
+
+
+class SearchTiming(models.Model):
+    """How many searches of one day took about as long: `bucket` is the power of 1.1 in milliseconds."""
+
+    day = models.DateField()
+    bucket = models.SmallIntegerField()
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["day", "bucket"], name="search_timing_unique")]

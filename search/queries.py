@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from accounts.principal import Principal
-from search import analysis, snippets
+from search import analysis, snippets, timings
 from search.backends import backend
 from search.candidates import BLOCK, MOST_BLOCKS, Candidate, find
 from search.cursors import read_cursor, write_cursor
@@ -71,7 +71,9 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
         found = find(scope, analysis.parse(text), text, [], allowed, blocks)
     hits = _hits(scope, found[offset : offset + size], analysis.parse(text).stems)
     more = write_cursor(offset + size, *search) if len(found) > offset + size else ""
-    return Hits(hits, mode, answered, why, more, (time.perf_counter() - began) * 1000)
+    took = (time.perf_counter() - began) * 1000
+    timings.note(took)
+    return Hits(hits, mode, answered, why, more, took)
 
 
 def _embedders() -> tuple[list[tuple[int, Embedder]], str]:

@@ -22,6 +22,7 @@ from django.utils import timezone
 from accounts.listing import first_id_of
 from completions.models import Run
 from conversations.models import Conversation, Message
+from search import timings
 
 DAYS = 30
 PAST_SECONDS = 3_600
@@ -99,6 +100,14 @@ def times_to(column: str) -> tuple[Row, Row]:
         return by_day((as_date(day), STEP ** (float(bucket) + 0.5), count) for day, bucket, count in rows)
 
     return percentiles(_remembered(column, ask))
+
+
+def search_times() -> tuple[Row, Row, float]:
+    """Return p50 and p95 of searches in milliseconds by day, and how many there were."""
+    timings.write()
+    found = by_day(timings.counted_since(days()[0]))
+    middle, slow = percentiles(found)
+    return middle, slow, sum(count for rows in found.values() for _, count in rows)
 
 
 def by_day(rows: Iterable[tuple[Day, float, int]]) -> dict[Day, list[tuple[float, int]]]:

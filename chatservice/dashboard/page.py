@@ -10,6 +10,7 @@ from typing import Any
 from chatservice.dashboard import figures
 from chatservice.dashboard.charts import Chart, Series
 from completions.models import Run
+from search.indexer import backlog
 
 KEPT_SECONDS = 60
 
@@ -90,7 +91,11 @@ def _errors() -> Section:
 
 
 def _search() -> Section:
-    return Section("Search", [], [], [])
+    middle, slow, count = figures.search_times()
+    facts = [("Searches in 30 days", f"{count:,}"), ("Messages waiting for the index", f"{backlog():,}")]
+    series = [Series("p50", middle), Series("p95", slow)]
+    chart = Chart("Time of a search", "ms", figures.days(), series, kind="lines", note="Within 5 %.")
+    return Section("Search", facts, [chart], [])
 
 
 def _total(values: figures.Row) -> str:

@@ -12,9 +12,10 @@ from django.utils import timezone
 from accounts.listing import first_id_of
 from chatservice.dashboard import figures, page
 from chatservice.dashboard.charts import Chart, Series, round_up
-from chatservice.tests.staff import CANARY, StaffCase
+from chatservice.tests.staff import CANARY, LIST, REASON, StaffCase
 from completions.models import Run
 from conversations.models import Conversation
+from search import timings
 
 DAYS = [dt.date(2026, 11, 1) + dt.timedelta(days=day) for day in range(3)]
 
@@ -100,6 +101,23 @@ class FiguresTest(StaffCase):
         self.assertContains(response, "upstream_timeout")
         self.assertNotContains(response, CANARY)
         self.assertEqual(self.signed_in(self.eve).get("/admin/dashboard/").status_code, 403)
+
+    def test_searches_are_counted_by_how_long_they_took(self) -> None:
+        timings.write()
+        _, _, before = figures.search_times()
+        for _ in range(2):  # rows are made, then added to
+            for milliseconds in range(10, 1_010, 10):
+                timings.note(milliseconds)
+            timings.write()
+        middle, slow, count = figures.search_times()
+        self.assertEqual(count, before + 200)
+        self.assertAlmostEqual(middle[-1] or 0, 500, delta=60)
+        self.assertAlmostEqual(slow[-1] or 0, 950, delta=100)
+        response = self.signed_in(self.root).post(
+            f"{LIST}?q=anything", {"content_search": "1", "reason": REASON}, follow=True
+        )
+        self.assertEqual(response.status_code, 200)
+        self.assertEqual(figures.search_times()[2], count + 1)
 
     def test_it_is_computed_once_a_minute(self) -> None:
         first = page.sections()

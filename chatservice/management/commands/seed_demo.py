@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
+from tqdm import tqdm
 
 from accounts.models import User
 from accounts.services import delete_user, register_user
@@ -42,10 +43,8 @@ class Command(BaseCommand):
         people = [users[name] for name in PEOPLE]
         writer = Writer(people)
         conversations: list[Conversation] = []
-        everything = list(talks())
-        for number, talk in enumerate(everything, start=1):
+        for talk in tqdm(list(talks()), unit=" talks", file=sys.stderr, disable=None):
             conversations.append(writer.write(talk))
-            self._progress(number, len(everything))
         Todo.objects.bulk_create(writer.todos(conversations))
         Look.objects.bulk_create(writer.looks(conversations, users[READER]))
         written = Message.objects.filter(conversation__owner__in=people).count()
@@ -70,11 +69,3 @@ class Command(BaseCommand):
         more = Permission.objects.filter(codename__in=("read_content", "change_conversation", "delete_conversation"))
         users[READER].user_permissions.add(*views, *more)
         return passwords, users
-
-    def _progress(self, done: int, whole: int) -> None:
-        if not sys.stderr.isatty():
-            return
-        filled = 30 * done // whole
-        self.stderr.write(
-            f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{whole}", ending="\n" if done == whole else ""
-        )

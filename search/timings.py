@@ -1,0 +1,50 @@
+"""How long searches took: counted in buckets by day, so that any number of them is a few rows. Never what was sought.
+
+Counted in memory and written by the sweeping thread of each process, which costs a search nothing; a process
+that is killed loses the counts of its last seconds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import threading
+from collections import Counter
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from search.models import SearchTiming
+
+STEP = 1.1  # the width of a bucket
+
+_counts: Counter[tuple[dt.date, int]] = Counter()
+_lock = threading.Lock()
+
+
+def note(milliseconds: float) -> None:
+    """Count one search."""
+    bucket = math.floor(math.log(max(milliseconds, 1.0)) / math.log(STEP))
+    with _lock:
+        _counts[timezone.now().date(), bucket] += 1
+
+
+def write() -> None:
+    """Add what was counted since the last time to the table."""
+    with _lock:
+        counted = dict(_counts)
+        _counts.clear()
+    if not counted:
+        return
+    with transaction.atomic():
+        for (day, bucket), count in sorted(counted.items()):
+            row, made = SearchTiming.objects.get_or_create(day=day, bucket=bucket, defaults={"count": count})
+            if not made:
+                SearchTiming.objects.filter(pk=row.pk).update(count=F("count") + count)
+
+
+def counted_since(day: dt.date) -> list[tuple[dt.date, float, int]]:
+    """Return (day, milliseconds, how many) since `day`."""
+    rows = SearchTiming.objects.filter(day__gte=day).values_list("day", "bucket", "count")
+    return [(day, STEP ** (bucket + 0.5), count) for day, bucket, count in rows]
