@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from io import StringIO
+from unittest import mock
 
 from django.core.management import call_command
 from django.test import SimpleTestCase, override_settings
 
 from chatservice.testing import ServiceTestCase, running_service, wait_until
+from completions import providers
 from completions.checks import upstreams_are_understood
 from completions.models import Run
 from completions.tests.streaming import URL, body_of
@@ -68,6 +70,7 @@ class ConfigurationTests(SimpleTestCase):
             entries = {"dead": {"base_url": DEAD, "models": ["x"]}, "first": {"base_url": up.base_url, "priority": -1}}
             with upstreams(**entries):
                 out = StringIO()
+                self.enterContext(mock.patch.object(providers, "LISTING_SECONDS", 30.0))  # the machine may be busy
                 call_command("list_models", "--upstreams", stdout=out)
         lines = [line.split("\t") for line in out.getvalue().splitlines()]
         self.assertEqual(

@@ -160,7 +160,7 @@ class ContinueStreamView(ChatView):
     @extend_schema(
         operation_id="continue_message_stream",
         summary="The same, as it is written",
-        description=f"{schema.CONTINUE} The first `ai_chunk` is what the cut-off answer said.",
+        description=f"{schema.CONTINUE} The stream begins with what the cut-off answer said.",
         request=GenerationSerializer,
         parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
         responses={
