@@ -50,7 +50,7 @@ class AdminTest(BrowserTestCase):
         self.give_reason("Search what was said")
         expect(self.page.locator(".snippet mark").first).to_contain_text(self.word)
         self.assert_accessible()
-        self.shot("admin-search")
+        self.shot("staff-search")
         self.page.locator(".hits a").first.click()
         self.give_reason("Read the conversation")
         message = self.page.locator(f"#m-{self.asked.pk}")
@@ -67,13 +67,13 @@ class AdminTest(BrowserTestCase):
         expect(self.page.locator(f"#m-{other.pk}")).to_contain_text("Said otherwise")
         self.assertGreater(self.page.locator(".markdown .k").count(), 0)
         self.assert_accessible()
-        self.shot("admin-transcript")
+        self.shot("staff-transcript")
         self.page.get_by_label("Previous version").click()
         expect(self.page.locator(f"#m-{self.asked.pk}")).to_contain_text("<script>alert(1)</script>")
         self.assertEqual(self.page.locator(".transcript img, .transcript script").count(), 0)
         self.page.emulate_media(color_scheme="dark")
         self.assert_accessible()
-        self.shot("admin-transcript-dark")
+        self.shot("staff-transcript-dark")
 
     def test_the_lists(self) -> None:
         for name, address in (
@@ -87,7 +87,7 @@ class AdminTest(BrowserTestCase):
                 expect(self.page.locator("#changelist")).to_be_visible()
                 if name in ("list", "runs"):
                     self.assert_accessible()
-                self.shot(f"admin-{name}")
+                self.shot(f"staff-{name}")
         self.page.goto(f"{LIST}?owner={self.owner.username}")
         expect(self.page.locator("#result_list")).to_contain_text("<script>alert(1)</script>")
         self.page.locator("#action-toggle").check()
@@ -103,7 +103,7 @@ class AdminTest(BrowserTestCase):
         self.page.get_by_text("As a table").first.click()
         expect(self.page.locator(".dashboard table").first).to_be_visible()
         self.assert_accessible()
-        self.shot("admin-dashboard")
+        self.shot("staff-dashboard")
         self.page.emulate_media(color_scheme="dark")
         self.assert_accessible()
-        self.shot("admin-dashboard-dark")
+        self.shot("staff-dashboard-dark")
