@@ -144,6 +144,7 @@ def note_outdated(embedder: Embedder, *, most: int = RECHECK_BATCH) -> int:
     old = Passage.objects.exclude(embedder_id=number).values_list("entry_id", flat=True)[:most]
     entries = set(old)
     if not entries:
+        EmbedderRow.objects.exclude(pk=number).delete()  # nothing of theirs is left
         with_passage = Passage.objects.values("entry_id")
         entries = set(Entry.objects.exclude(pk__in=with_passage).values_list("pk", flat=True)[:most])
     messages = Entry.objects.filter(pk__in=entries).values_list("message_id", flat=True)
@@ -200,9 +201,11 @@ def _write_text(turns: Sequence[_Turn]) -> None:
     written = [turn for turn in turns if turn.row["content"]]
     if not written:
         return
+    spaces = _spaces(written)
+    # One worker in a space at a time, in one order: two that each had a turn of a pair would not see the other's.
+    list(Space.objects.select_for_update().filter(pk__in=set(spaces.values())).order_by("pk").values_list("pk"))
     named = {pk for turn in written for pk in (turn.id, *turn.before)}
     numbers = dict(Entry.objects.filter(message_id__in=named).values_list("message_id", "id"))
-    spaces = _spaces(written)
     moved = []
     for turn in written:
         space = spaces[turn.id]

@@ -1,0 +1,204 @@
+"""The index follows the messages: whoever writes them, and to the last trace when they go."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+from django.db import connection, transaction
+from django.test import TransactionTestCase, override_settings
+
+from accounts.principal import Principal
+from accounts.services import delete_user, register_user
+from conversations.models import Conversation, Message
+from conversations.services import (
+    append_message,
+    delete_conversation,
+    delete_message,
+    reset_conversation,
+    start_conversation,
+)
+from search import indexing
+from search.backends import backend
+from search.claims import claim
+from search.embedders import loading
+from search.embedders.hashing import HashingEmbedder
+from search.indexer import Indexer
+from search.models import Embedder, Entry, Passage, PendingMessage, Space
+from search.queries import Mode, search_messages
+from search.tests.people import SearchTestCase
+
+
+class FollowsTest(SearchTestCase):
+    def test_every_way_of_writing_is_noticed(self):
+        conversation = start_conversation(owner_id=self.alice.user_id)
+        Message.objects.bulk_create(
+            Message(conversation=conversation, position=at, role="user", content=f"bulk {at}") for at in (1, 2)
+        )
+        Conversation.objects.filter(pk=conversation.pk).update(next_position=3)
+        conversation.refresh_from_db()
+        with connection.cursor() as cursor:
+            placeholder = append_message(conversation=conversation, role="assistant", content="")
+            self.assertFalse(PendingMessage.objects.filter(pk=placeholder.pk).exists())
+            value = placeholder.pk if connection.features.has_native_uuid_field else placeholder.pk.hex
+            cursor.execute("UPDATE conversations_message SET content = %s WHERE id = %s", ["by hand", value])
+        self.assertEqual(PendingMessage.objects.count(), 3)
+        for sought in ("bulk 2", "hand"):
+            self.assertTrue(self.found(self.alice, sought, mode=Mode.TEXT))
+        self.index()
+        self.assertFalse(PendingMessage.objects.exists())
+        self.assertEqual(Passage.objects.count(), 3)
+
+    def test_a_change_is_followed_by_both_halves(self):
+        _, [first, second, third] = self.talk(self.alice, "about whales", "yes", "and then")
+        self.index()
+        Message.objects.filter(pk=first.pk).update(content="about lighthouses")
+        self.assertEqual(set(PendingMessage.objects.values_list("pk", flat=True)), {first.pk, second.pk, third.pk})
+        self.assertEqual(self.found(self.alice, "whales", mode=Mode.TEXT), [])
+        self.assertEqual(self.found(self.alice, "lighthouses", mode=Mode.TEXT), ["about lighthouses"])
+        self.index()
+        self.assertEqual(Passage.objects.count(), 3)
+        Message.objects.filter(pk=first.pk).update(content="")
+        self.index()
+        self.assertEqual(self.found(self.alice, "lighthouses", mode=Mode.TEXT), [])
+        self.assertEqual((Entry.objects.count(), Passage.objects.count()), (2, 2))
+
+    def test_nothing_is_noted_when_nothing_that_counts_changed(self):
+        conversation, [message] = self.talk(self.alice, "a whale")
+        self.index()
+        Message.objects.filter(pk=message.pk).update(content="a whale", usage={"total_tokens": 1})
+        Conversation.objects.filter(pk=conversation.pk).update(end_user="x")
+        self.assertFalse(PendingMessage.objects.exists())
+
+    def test_turns_that_move_up_are_linked_anew(self):
+        _, [_, second, third] = self.talk(self.alice, "regatta", "hm", "It was Maren")
+        self.index()
+        delete_message(message=second)
+        self.index()
+        entry = Entry.objects.get(message_id=third.pk)
+        self.assertEqual((entry.before, entry.before_that), (Entry.objects.earliest("pk").pk, None))
+
+    def test_what_goes_leaves_no_trace(self):
+        for how in ("message", "conversation", "reset", "user", "SQL"):
+            with self.subTest(how):
+                user = register_user(username=f"eve-{how}")
+                eve = Principal(user_id=user.pk, username=user.username)
+                conversation, [message, _] = self.talk(eve, "a white whale", "another whale")
+                self.index()
+                append_message(conversation=conversation, role="user", content="a whale nobody indexed")
+                self.assertTrue(search_messages(eve, "whale", mode=Mode.SEMANTIC).hits)
+                match how:
+                    case "message":
+                        for each in Message.objects.of(conversation.pk):
+                            delete_message(message=each)
+                    case "conversation":
+                        delete_conversation(conversation=conversation)
+                    case "reset":
+                        reset_conversation(conversation=conversation)
+                    case "user":
+                        delete_user(user=user)
+                    case "SQL":
+                        Conversation.objects.update(head=None)
+                        with connection.cursor() as cursor:
+                            cursor.execute("DELETE FROM conversations_message")
+                self.assertEqual(
+                    [model.objects.count() for model in (Entry, Passage, PendingMessage)], [0, 0, 0], message.pk
+                )
+                for mode in Mode:
+                    self.assertEqual(search_messages(eve, "whale", mode=mode).hits, ())
+        self.assertFalse(Space.objects.filter(owner__username="eve-user").exists())
+
+    def test_what_the_triggers_missed_is_found(self):
+        backend().uninstall()
+        self.say(self.alice, "a whale")
+        missed = PendingMessage.objects.count() == 0
+        backend().install()
+        PendingMessage.objects.all().delete()
+        self.assertTrue(missed or connection.vendor == "postgresql")
+        self.assertEqual(indexing.note_missing(), 1)
+        self.assertEqual(indexing.note_missing(), 0)
+        self.assertEqual(self.found(self.alice, "whale", mode=Mode.TEXT), ["a whale"])
+
+    def test_long_messages_are_found_by_their_end(self):
+        self.say(self.alice, "nothing " * 2000 + "the lighthouse keeper")
+        self.say(self.alice, "nothing of it")
+        self.index()
+        self.assertGreater(Passage.objects.count(), 4)
+        [hit, *_] = search_messages(self.alice, "lighthouse keeper", mode=Mode.SEMANTIC).hits
+        self.assertIn("lighthouse", hit.snippet)
+
+    def test_claimed_work_is_nobody_elses_and_comes_back_when_its_worker_dies(self):
+        for number in range(4):
+            self.say(self.alice, f"whale {number}")
+        indexing.index_text()
+        stage = PendingMessage.Stage.MEANING
+        first, second = claim(stage, 3, 60.0), claim(stage, 3, -1.0)
+        self.assertEqual((len(first), len(second)), (3, 1))
+        self.assertEqual(claim(stage, 9, 60.0).keys(), second.keys())
+        PendingMessage.objects.update(claimed_until=0)
+        self.index()
+        self.assertEqual(Passage.objects.count(), 4)
+
+    def test_what_changes_while_it_is_embedded_is_embedded_again(self):
+        message = self.say(self.alice, "a whale")
+        indexing.index_text()
+
+        class Meanwhile(HashingEmbedder):
+            def embed(self, texts: Sequence[str]) -> np.ndarray:
+                Message.objects.filter(pk=message.pk).update(content="a lighthouse")
+                return super().embed(texts)
+
+        indexing.index_meaning(Meanwhile(64))
+        self.assertEqual(Passage.objects.count(), 0)
+        self.index()
+        self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC), ["a lighthouse"])
+
+    def test_another_embedder_takes_over_while_the_old_vectors_answer(self):
+        for text in ("a whale", "a lighthouse", "a harbour"):
+            self.say(self.alice, text)
+        self.index()
+        with override_settings(SEARCH_EMBEDDER="hashing:32"):
+            indexer = Indexer(embedder=loading.current)
+            self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
+            indexer.step()  # notes what is the old one's
+            self.assertEqual(PendingMessage.objects.count(), 3)
+            self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
+            while indexer.step():
+                pass
+            self.assertEqual(set(Passage.objects.values_list("embedder__name", flat=True)), {"hashing:32"})
+            self.assertEqual(set(Embedder.objects.values_list("name", flat=True)), {"hashing:32"})
+            self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
+
+
+class TogetherTest(TransactionTestCase):
+    def test_several_indexers_do_everything_once(self):
+        user = register_user(username=f"alice-{uuid.uuid4().hex[:8]}")
+        with transaction.atomic():
+            conversation = start_conversation(owner_id=user.pk)
+            for number in range(60):
+                append_message(conversation=conversation, role="user", content=f"whale number {number}")
+        embedder, counts = loading.current(), [0, 0, 0]
+
+        def work(place: int) -> None:
+            try:
+                while True:
+                    indexing.index_text(most=7)
+                    done = indexing.index_meaning(embedder, most=5)
+                    counts[place] += done
+                    if not done and not PendingMessage.objects.exists():
+                        return
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(sum(counts), 60)
+        self.assertEqual(Passage.objects.count(), 60)
+        self.assertEqual(Entry.objects.values("id").distinct().count(), 60)
+        chain = list(Entry.objects.order_by("message_id").values_list("id", "before"))
+        self.assertEqual([before for _, before in chain[1:]], [pk for pk, _ in chain[:-1]])
