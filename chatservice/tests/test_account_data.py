@@ -41,6 +41,7 @@ NOBODYS = {
     "auth.group_permissions": "what a role may do",
     # The index is made from messages, says nothing that they do not, and goes with them.
     **dict.fromkeys(("search.space", "search.entry", "search.passage", "search.pendingmessage"), "derived"),
+    "search.searchtiming": "how long searches took, a day at a time; not whose",
     "search.embedder": "a list of the models that made vectors",
 }
 # A log that nobody may change: of an erased account its id is left, which is nobody's then.
