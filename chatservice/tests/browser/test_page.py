@@ -32,6 +32,7 @@ class SearchTest(ChatCase):
         target = self.page.locator("article", has_text="The recipe needs saffron")
         expect(target).to_be_in_viewport()
         expect(target).to_be_focused()
+        self.assertEqual(self.page.evaluate("[...CSS.highlights.get('found')].map(String)"), ["saffron"])
         self.assertIn(str(talk.pk), self.page.url)
         # Both ends can be reached from there.
         self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")

@@ -5,7 +5,7 @@ import { at, el } from "./dom.js";
 import * as list from "./list.js";
 import { copy } from "./message.js";
 import { hello } from "./operations.js";
-import { clear, startSearch } from "./search.js";
+import { startSearch, wordsFound } from "./search.js";
 import { startShortcuts } from "./shortcuts.js";
 import { watchLine } from "./stream.js";
 import * as talks from "./talk.js";
@@ -111,6 +111,7 @@ function wire() {
   startSearch();
   talks.startTalk({
     model,
+    words: wordsFound,
     running,
     opened,
     changed: (conversation) => {

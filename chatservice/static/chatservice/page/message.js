@@ -84,6 +84,26 @@ function addCopy(pre) {
   wrapper.append(pre, iconButton("copy", "Copy code", () => copy(pre.textContent)));
 }
 
+// Marks words in what a message says, where the browser can; its elements stay as they are.
+export function markWords(article, words) {
+  if (!CSS.highlights) return;
+  const ranges = [];
+  const walker = document.createTreeWalker(article.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const text = node.data.toLowerCase();
+    if (text.length !== node.data.length) continue;
+    for (const word of words) {
+      for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
+        const range = new Range();
+        range.setStart(node, at);
+        range.setEnd(node, at + word.length);
+        ranges.push(range);
+      }
+    }
+  }
+  CSS.highlights.set("found", new Highlight(...ranges));
+}
+
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -5,6 +5,8 @@ import { explain } from "./toasts.js";
 
 const WHY = { words: "by its words", meaning: "by its meaning", both: "by words and meaning" };
 const DELAY_MS = 250;
+// The words that were found, for the message that is opened.
+const words = new Set();
 let asked = 0;
 let timer = 0;
 let after = null;
@@ -40,6 +42,8 @@ export function startSearch() {
   });
 }
 
+export const wordsFound = () => [...words].filter(Boolean);
+
 export function clear() {
   at("search").value = "";
   asked += 1;
@@ -56,7 +60,10 @@ async function run(cursor = null) {
   show(Boolean(query));
   if (!query) return;
   const mine = (asked += 1);
-  if (!cursor) tell("Searching…");
+  if (!cursor) {
+    words.clear();
+    tell("Searching…");
+  }
   try {
     const found = await operations.search(query, { after: cursor, mode: at("mode").value });
     if (mine !== asked) return;
@@ -78,6 +85,8 @@ function tell(text) {
 
 function itemOf(hit) {
   const { message, conversation: talk } = hit;
+  const characters = [...hit.snippet];
+  for (const [start, end] of hit.highlights) words.add(characters.slice(start, end).join("").toLowerCase());
   return el(
     "li",
     {},

@@ -1,7 +1,7 @@
 // The conversation that is open: its messages, the answer that is being written, and what is asked in it.
 import { at, ofTab } from "./dom.js";
 import { LiveText } from "./live.js";
-import { editor, messageElement } from "./message.js";
+import { editor, markWords, messageElement } from "./message.js";
 import * as operations from "./operations.js";
 import { keepingPlace, showMessage, startScrolling, toEnd } from "./scroll.js";
 import { follow } from "./stream.js";
@@ -56,6 +56,7 @@ export async function open(id, { messageId = null, top = null } = {}) {
 }
 
 function flash(target) {
+  markWords(target, on.words());
   target.classList.add("found");
   target.focus({ preventScroll: true });
   setTimeout(() => target.classList.remove("found"), 2_500);
