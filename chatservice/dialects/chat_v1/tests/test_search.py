@@ -14,9 +14,12 @@ from accounts.principal import Principal
 from accounts.services import register_user
 from chatservice.dialects.chat_v1.searching import _page
 from chatservice.dialects.searching import read_search
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, wait_until
 from conversations.models import Conversation, Message
 from conversations.services import append_message, start_conversation, update_conversation
+from search.embedders import loading
+from search.models import PendingMessage
+from search.queries import Mode, search_messages
 from search.indexing import catch_up
 
 URL = "/v1/chat/search"
@@ -142,3 +145,25 @@ class CostTest(TestCase):
         few = self.counted(conversations=1, messages=3)
         self.assertLessEqual(few, STATEMENTS)
         self.assertEqual(self.counted(conversations=12, messages=3), few)
+
+
+class SameTest(ServiceTestCase):
+    def test_by_http_the_same_is_found_as_by_the_function(self):
+        words = [f"w{uuid.uuid4().hex[:6]}" for _ in range(8)]
+        for number in range(12):
+            talk = start_conversation(owner_id=self.alice.user.pk, title=words[number % 3])
+            for turn in range(4):
+                text = " ".join(words[(number * turn + step) % len(words)] for step in range(turn + 2))
+                append_message(conversation=talk, role="user", content=text)
+        wait_until(lambda: not PendingMessage.objects.filter(owner_id=self.alice.user.pk).exists(), what="the index")
+        principal = Principal(self.alice.user.pk, self.alice.user.username)
+        loading.current()
+        for question in (words[0], f"{words[1]} {words[4]}", " ".join(words)):
+            for mode in Mode:
+                hits = search_messages(principal, question, mode=mode, limit=10)
+                self.assertEqual(hits.mode, mode, hits.why)
+                body = self.alice.http.get(URL, params={"q": question, "mode": str(mode), "limit": 10}).json()
+                self.assertEqual(
+                    [(hit["message"]["id"], hit["score"]) for hit in body["data"]],
+                    [(str(hit.message.pk), hit.score) for hit in hits.hits],
+                )
