@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from search.embedders.base import CannotEmbed
+from search.embedders.base import CannotEmbed, of_length_one
 
 logger = logging.getLogger(__name__)
 BATCH = 32
@@ -35,10 +35,10 @@ class SentenceTransformerEmbedder:
             list(texts),
             batch_size=BATCH,
             convert_to_numpy=True,
-            normalize_embeddings=True,
+            normalize_embeddings=False,  # below, in full precision
             show_progress_bar=False,
         )
-        return np.asarray(vectors, dtype="f4")
+        return of_length_one(np.asarray(vectors, dtype="f4"))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         tokenizer = self._model.tokenizer

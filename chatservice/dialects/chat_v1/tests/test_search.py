@@ -18,9 +18,9 @@ from chatservice.testing import ServiceTestCase, wait_until
 from conversations.models import Conversation, Message
 from conversations.services import append_message, start_conversation, update_conversation
 from search.embedders import loading
+from search.indexing import catch_up
 from search.models import PendingMessage
 from search.queries import Mode, search_messages
-from search.indexing import catch_up
 
 URL = "/v1/chat/search"
 HIT = {"message", "conversation", "branch", "snippet", "highlights", "before", "after"}
