@@ -39,7 +39,10 @@ if len(SECRET_KEY) < 32 or SECRET_KEY.startswith(("django-insecure-", "your_", "
 DEBUG = env.bool("DEBUG", default=False)
 HOST = env.str("HOST", default="127.0.0.1")
 PORT = env.int("PORT", default=8000)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "testserver"])
+LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "testserver"]
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=LOCAL_NAMES)
+# Off by itself where others reach the service: turn it on in a process of its own, behind a name of its own.
+ADMIN_ENABLED = env.bool("ADMIN_ENABLED", default=set(ALLOWED_HOSTS) <= set(LOCAL_NAMES))
 # How many proxies of ours stand in front: only that many right-most X-Forwarded-For hops are believed.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 HTTPS = env.bool("HTTPS", default=False)

@@ -16,7 +16,7 @@ urlpatterns = [
     path("profile", pages.profile, name="profile"),
     path("login", pages.SignIn.as_view(), name="login"),
     path("logout", pages.sign_out, name="logout"),
-    path("admin/", admin.site.urls),
+    *([path("admin/", admin.site.urls)] if settings.ADMIN_ENABLED else []),
     # The longest mount first: a dialect may stand inside another one's path.
     *(
         path(DIALECTS[name], include(f"chatservice.dialects.{name}.urls"))

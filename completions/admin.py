@@ -37,7 +37,12 @@ class StateFilter(admin.SimpleListFilter):
         return [(value, str(label)) for value, label in Run.State.choices]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(state=self.value()) if self.value() in Run.State.values else queryset
+        if self.value() not in Run.State.values:
+            return queryset
+        rows = queryset.filter(state=self.value())
+        # These always have a code, and what has one is in an index.
+        always = self.value() in (Run.State.FAILED, Run.State.INTERRUPTED)
+        return rows.exclude(error_code="") if always else rows
 
 
 class ErrorFilter(TextFilter):

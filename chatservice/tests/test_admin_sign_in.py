@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import subprocess
+import sys
 import uuid
 from unittest import mock
 
@@ -11,6 +15,7 @@ from django.test import Client, TestCase, override_settings
 
 from accounts.models import User
 from accounts.services import register_user
+from chatservice import urls
 
 LOGIN = "/admin/login/?next=/admin/"
 PASSWORD = "a long enough phrase"
@@ -42,3 +47,23 @@ class AdminSignInTest(TestCase):
             )
         self.assertTrue(User.objects.get(username="chief").is_superuser)
         self.assertRedirects(self.attempt("chief", PASSWORD, "192.0.2.4"), "/admin/", fetch_redirect_response=False)
+
+    def test_the_site_is_there_only_where_it_is_enabled(self) -> None:
+        def mounted() -> bool:
+            return any(str(each.pattern) == "admin/" for each in importlib.reload(urls).urlpatterns)
+
+        self.addCleanup(importlib.reload, urls)
+        self.assertTrue(mounted())
+        with override_settings(ADMIN_ENABLED=False):
+            self.assertFalse(mounted())
+
+    def test_it_is_off_by_itself_where_others_reach_the_service(self) -> None:
+        script = "from chatservice import settings; print(settings.ADMIN_ENABLED)"
+        for hosts, enabled in (
+            ("chat.example.org", "False"),
+            ("localhost,chat.example.org", "False"),
+            ("localhost", "True"),
+        ):
+            environment = {**os.environ, "ALLOWED_HOSTS": hosts}
+            told = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+            self.assertEqual(told.stdout.strip(), enabled, told.stderr[-300:])

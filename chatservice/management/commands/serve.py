@@ -32,7 +32,8 @@ class Command(BaseCommand):
             self._introduce()
         write(f"Chat:     {address}/")
         write(f"Docs:     {address}/docs")
-        write(f"Admin:    {address}/admin/")
+        if settings.ADMIN_ENABLED:
+            write(f"Admin:    {address}/admin/")
         write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")
         if settings.DEFAULT_UPSTREAM == "echo":
             write("Model:    echo, built in and offline. OPENAI_API_KEY or OPENAI_BASE_URL in .env connect a real one.")
