@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from django.db import OperationalError
 
 from chatservice.dashboard import figures
 from chatservice.dashboard.charts import Chart, Series
 from completions.models import Run
 from search.indexer import backlog
+
+logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 60
 
@@ -52,7 +58,17 @@ def forget() -> None:
 
 
 def compute() -> list[Section]:
-    return [_use(), _speed(), _errors(), _search()]
+    parts = {"Use": _use, "Speed": _speed, "Errors": _errors, "Search": _search}
+    return [_guarded(title, part) for title, part in parts.items()]
+
+
+def _guarded(title: str, part: Callable[[], Section]) -> Section:
+    """Compute one part; what takes longer than the database allows must not take the others with it."""
+    try:
+        return part()
+    except OperationalError as error:
+        logger.warning("dashboard: %s: %s", title, type(error).__name__)
+        return Section(title, [("Not available", "the database took too long")], [], [])
 
 
 def _use() -> Section:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from typing import Any
+from unittest import mock
 
+from django.db import OperationalError
 from django.test import SimpleTestCase
 from django.utils import timezone
 
@@ -118,6 +120,12 @@ class FiguresTest(StaffCase):
         )
         self.assertEqual(response.status_code, 200)
         self.assertEqual(figures.search_times()[2], count + 1)
+
+    def test_a_part_that_takes_too_long_leaves_the_others(self) -> None:
+        with mock.patch.object(figures, "tokens", side_effect=OperationalError("statement timeout")):
+            response = self.signed_in(self.root).get("/admin/dashboard/")
+        self.assertContains(response, "the database took too long")
+        self.assertContains(response, "Time to the first token")
 
     def test_it_is_computed_once_a_minute(self) -> None:
         first = page.sections()
