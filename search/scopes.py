@@ -32,10 +32,11 @@ class Scope:
     @classmethod
     def of(cls, principal: Principal) -> Scope:
         """Return what `principal` may see: its own; for guests whatever guests made."""
-        mine = Q(owner=None) if principal.is_guest else Q(owner_id=principal.user_id)
-        spaces, size = _spaces(mine)
-        who = "guests" if principal.is_guest else str(principal.user_id)
-        return cls(who, spaces, size, False, False, Message.objects.owned_by(principal))
+        messages = Message.objects.owned_by(principal)
+        if principal.is_guest:
+            spaces, size = _spaces(Q(owner=None))
+            return cls("guests", spaces, size, False, False, messages)
+        return cls._owners(str(principal.user_id), principal.user_id, messages)
 
     @classmethod
     def everybodys(cls, owner_id: uuid.UUID | None) -> Scope:
@@ -43,13 +44,16 @@ class Scope:
         if owner_id is None:
             spaces, size = _spaces(Q())
             return cls("staff", spaces, size, True, False, Message.objects.all())
+        return cls._owners(f"staff {owner_id}", owner_id, Message.objects.filter(conversation__owner_id=owner_id))
+
+    @classmethod
+    def _owners(cls, who: str, owner_id: uuid.UUID, messages: MessageQuerySet) -> Scope:
         spaces, size = _spaces(Q(owner_id=owner_id))
-        # What a guest made stands among the other guests'.
+        # What an account that a guest made holds stands among the other guests', also when its person signs in.
         among_guests = not spaces and User.objects.filter(pk=owner_id, guest_made=True).exists()
         if among_guests:
             spaces, size = _spaces(Q(owner=None))
-        messages = Message.objects.filter(conversation__owner_id=owner_id)
-        return cls(f"staff {owner_id}", spaces, size, False, among_guests, messages)
+        return cls(who, spaces, size, False, among_guests, messages)
 
 
 def _spaces(which: Q) -> tuple[tuple[int, ...], int]:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.principal import Principal
 from accounts.services import guest_user, issue_api_key, register_user, revoke_api_key
-from chatservice.testing import Service, make_person
+from chatservice.testing import Service, make_person, wait_until
 from completions.tests.websocket_client import Socket
 from conversations.models import Conversation, Look, Message
 from conversations.todos import create_todo
@@ -105,9 +105,11 @@ def nobodys(like: Mapping[str, str]) -> dict[str, str]:
 def next_of(subject: Subject, word: str) -> str:
     """Return the cursor of the second page of somebody's search for what they and their model said."""
     principal = Principal(subject.user.pk, subject.user.username, is_guest=subject.is_guest)
-    cursor = search_messages(principal, word, mode=Mode.TEXT, limit=1).next_cursor
-    assert cursor, subject.name
-    return cursor
+    # The index comes after the words.
+    return wait_until(
+        lambda: search_messages(principal, word, mode=Mode.TEXT, limit=1).next_cursor,
+        what=f"the index of what {subject.name} said",
+    )
 
 
 def near(pk: uuid.UUID) -> uuid.UUID:
