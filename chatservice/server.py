@@ -29,8 +29,8 @@ UNSENT_BYTES = 32_768
 class WriteDeadline:
     """Cuts off a client that reads nothing for SEND_SECONDS while something waits to be sent.
 
-    What waits is at most the transport's 64 KB, and half as much in the kernel. What the client misses
-    is stored: it can come back with its cursor.
+    What waits is at most UNSENT_BYTES in the kernel, half as much here, and a frame. What the client
+    misses is stored: it can come back with its cursor.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -43,6 +43,7 @@ class WriteDeadline:
         if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with contextlib.suppress(OSError):
                 link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        transport.set_write_buffer_limits(high=UNSENT_BYTES // 2)
         super().connection_made(transport)  # type: ignore[misc]
 
     def pause_writing(self) -> None:

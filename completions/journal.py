@@ -193,9 +193,8 @@ class Journal:
         elif self._dirty:
             self._wake.set()  # their time comes
         for live in lives.values():
-            piece = None if live.lost else live.take()
-            if piece is not None:
-                batch.pieces.append((live, piece))
+            if not live.lost:
+                batch.pieces += [(live, piece) for piece in live.take()]
         if batch.outcomes:
             batch.outcomes = [(outcome, done) for outcome, done in batch.outcomes if not _is_lost(outcome, done)]
         if LIVE and now >= self._beat_at:
@@ -313,8 +312,9 @@ def _apply_one_by_one(batch: _Batch) -> _Result:
         else:
             answer = part.asks[0]
         result.asks.append(answer)
-    for live, piece in batch.pieces:
-        part = _try(_Batch(pieces=[(live, piece)]), retries=RETRIES)
+    for pieces in _by_run(batch.pieces):
+        # All of a run or nothing: a later piece without an earlier one would be a hole.
+        part = _try(_Batch(pieces=pieces), retries=RETRIES)
         if not isinstance(part, Exception):
             result.ours |= part.ours
     holed = {live.run_id for live, _ in batch.pieces} - result.ours
@@ -325,6 +325,13 @@ def _apply_one_by_one(batch: _Batch) -> _Result:
         part = _try(_Batch(outcomes=[pair]), retries=RETRIES)
         result.outcomes.append(part if isinstance(part, Exception) else part.outcomes[0])
     return result
+
+
+def _by_run(pieces: Iterable[tuple[LiveRun, Delta]]) -> Iterable[list[tuple[LiveRun, Delta]]]:
+    runs: dict[uuid.UUID, list[tuple[LiveRun, Delta]]] = {}
+    for live, piece in pieces:
+        runs.setdefault(live.run_id, []).append((live, piece))
+    return runs.values()
 
 
 def _try(batch: _Batch, *, retries: Iterable[float]) -> _Result | Exception:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from completions.types import Closed, Delta, Ended, Opened, merge
+from completions.types import Closed, Delta, Ended, Opened, portions
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -69,19 +69,20 @@ class LiveRun:
             self._taker = self.loop.create_future()
             await self._taker
 
-    def take(self) -> Delta | None:
-        """Return all that is buffered as one numbered piece, to be stored."""
+    def take(self) -> list[Delta]:
+        """Return all that is buffered as numbered pieces, to be stored: one, unless it is very much."""
         if not self._buffer:
-            return None
+            return []
         if self._taker is not None and not self._taker.done():
             self._taker.set_result(None)
-        merged = merge(self._buffer)
+        pieces = []
+        for merged in portions(self._buffer):
+            self._seq += 1
+            self._taken += len(merged.text)
+            pieces.append(Delta(merged.text, merged.wire, self._seq, self._taken))
         self._buffer.clear()
-        self._seq += 1
-        self._taken += len(merged.text)
-        piece = Delta(merged.text, merged.wire, self._seq, self._taken)
-        self._in_flight.append(piece)
-        return piece
+        self._in_flight += pieces
+        return pieces
 
     def pending_text(self) -> str:
         """Return the text that is on its way to the database, and what is buffered after it."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+
+from django.db.models import Q
 
 from accounts.database import in_database_thread
 from completions.assembly import WHOLE
@@ -18,14 +20,23 @@ from completions.cursors import Cursor
 from completions.hints import hints
 from completions.live import LIVE, LiveRun
 from completions.models import Chunk, Run
-from completions.types import QUIET, Delta, Ended, Opened, Quiet, ReaderEvent, Resync, Wire, merge
+from completions.types import (
+    MOST_CHARS,
+    QUIET,
+    Delta,
+    Ended,
+    Opened,
+    Quiet,
+    ReaderEvent,
+    Resync,
+    Wire,
+    merge,
+    portion,
+)
 
 NOT_KEPT = "This request was answered, and nothing of it was to be stored: its answer cannot be given again."
 POLL_SECONDS = (0.1, 0.25, 0.5, 1.0)
-# One frame holds about so many characters: a reader that stopped reading keeps one in memory, and nothing else.
-MOST_CHARS = 12_000
 MOST_PIECES = 200
-CHARS_OF_WIRE = 200
 
 
 async def subscribe(
@@ -68,16 +79,6 @@ async def _follow_live(live: LiveRun, after: Cursor | None, idle: float) -> Asyn
             return
         elif not await live.wait(idle):
             yield QUIET
-
-
-def portion(pieces: Sequence[Delta]) -> list[Delta]:
-    """Return the first of `pieces`, one at least: as many as fit into a frame."""
-    size = 0
-    for count, piece in enumerate(pieces):
-        size += len(piece.text) + CHARS_OF_WIRE * len(piece.wire)
-        if size > MOST_CHARS:
-            return list(pieces[: max(1, count)])
-    return list(pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,67 +132,80 @@ async def _follow_stored(run_id: uuid.UUID, after: Cursor | None, idle: float) -
 
 def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
     # The run before its chunks: once it is seen to have ended, every chunk of it is there to be seen.
-    run = Run.objects.select_related("message").filter(pk=run_id).first()
+    # Without the text, which may be long: it is fetched where it is needed, which is at the end.
+    light = Run.objects.select_related("message").defer("message__content", "message__parts")
+    run = light.filter(pk=run_id).first()
     if run is None:
         gone = Ended("cancelled", error_code="deleted", error_message="The conversation was deleted.")
         return _Stored([], None, gone)
     opened = Opened(run.envelope) if run.envelope is not None else (Opened() if _is_over(run) else None)
-    ended = ended_of(run) if _is_over(run) else None
-    if ended is not None and ended.error_code == "answer_not_kept":
+    if _is_not_kept(run):
         opened = None  # or it would look as if an answer began
     if first and (seq or end) and not _continues(run_id, seq, end):
-        return _from_text(run, seq, end, opened, ended)
-    pieces, more = _pieces(run_id, seq)
-    if ended is not None and not pieces and run.message is not None and len(run.message.content) > end:
+        return _from_text(run, seq, end, opened)
+    pieces, more = _pieces(run_id, seq, end)
+    if _is_over(run) and not pieces and run.message is not None and len(run.message.content) > end:
         # The pieces are compacted away; the text is forever.
-        return _rest_of_text(run.message.content, seq, end, opened, ended)
-    return _Stored(pieces, opened, None if more else ended, more=more)
+        return _rest_of_text(run, seq, end, opened)
+    return _stored(run, pieces, opened, more=more)
+
+
+def _stored(
+    run: Run, pieces: list[Delta], opened: Opened | None, *, more: bool, resync: Resync | None = None
+) -> _Stored:
+    ended = ended_of(run) if _is_over(run) and not more else None
+    return _Stored(pieces, opened, ended, resync=resync, more=more)
 
 
 def _is_over(run: Run) -> bool:
     return run.state != Run.State.RUNNING
 
 
-def _pieces(run_id: uuid.UUID, seq: int) -> tuple[list[Delta], bool]:
-    """Return the pieces after `seq`, as many as fit into a frame, and whether there are more."""
-    rows = Chunk.objects.filter(run_id=run_id, seq__gt=seq).order_by("seq")[: MOST_PIECES + 1]
+def _is_not_kept(run: Run) -> bool:
+    return run.message_id is None and run.state == Run.State.COMPLETE
+
+
+def _pieces(run_id: uuid.UUID, seq: int, end: int) -> tuple[list[Delta], bool]:
+    """Return the pieces after `seq`, as many as fit into a frame, and whether there may be more."""
+    near = Q(end__lte=end + MOST_CHARS) | Q(seq=seq + 1)
+    rows = Chunk.objects.filter(near, run_id=run_id, seq__gt=seq).order_by("seq")[:MOST_PIECES]
     found = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows]
-    pieces = portion(found[:MOST_PIECES])
-    return pieces, len(pieces) < len(found)
+    pieces = portion(found)
+    full = len(pieces) < len(found) or len(found) == MOST_PIECES
+    if pieces and not full:
+        full = Chunk.objects.filter(run_id=run_id, seq=pieces[-1].seq + 1).exists()
+    return pieces, full
 
 
-def _rest_of_text(content: str, seq: int, end: int, opened: Opened | None, ended: Ended | None) -> _Stored:
+def _rest_of_text(run: Run, seq: int, end: int, opened: Opened | None) -> _Stored:
     """Continue from the final text, whose pieces are gone; numbers of pieces only count on."""
+    content = run.message.content if run.message is not None else ""
     until = min(len(content), end + MOST_CHARS)
-    more = until < len(content)
-    piece = Delta(content[end:until], (), seq + 1, until)
-    return _Stored([piece], opened, None if more else ended, more=more)
+    return _stored(run, [Delta(content[end:until], (), seq + 1, until)], opened, more=until < len(content))
 
 
 def _continues(run_id: uuid.UUID, seq: int, end: int) -> bool:
     return Chunk.objects.filter(run_id=run_id, seq=seq, end=end).exists()
 
 
-def _from_text(run: Run, seq: int, end: int, opened: Opened | None, ended: Ended | None) -> _Stored:
+def _from_text(run: Run, seq: int, end: int, opened: Opened | None) -> _Stored:
     """Continue a cursor that no piece answers to: from the final text, or all over again."""
-    pieces, more = _pieces(run.pk, 0)
-    if not pieces and ended is not None and run.message is not None:
-        content = run.message.content
-        if end < len(content):
-            return _rest_of_text(content, seq, end, opened, ended)
-        if end == len(content):
-            return _Stored([], opened, ended)
-        resync = Resync(content[:MOST_CHARS], seq)
-        more = len(content) > MOST_CHARS
-        return _Stored([], opened, None if more else ended, resync=resync, more=more)
-    resync = Resync("".join([piece.text for piece in pieces]), len(pieces))
-    return _Stored([], opened, None if more else ended, resync=resync, more=more)
+    pieces, more = _pieces(run.pk, 0, 0)
+    if pieces or not _is_over(run) or run.message is None:
+        resync = Resync("".join([piece.text for piece in pieces]), len(pieces))
+        return _stored(run, [], opened, more=more, resync=resync)
+    content = run.message.content
+    if end < len(content):
+        return _rest_of_text(run, seq, end, opened)
+    if end == len(content):
+        return _stored(run, [], opened, more=False)
+    return _stored(run, [], opened, more=len(content) > MOST_CHARS, resync=Resync(content[:MOST_CHARS], seq))
 
 
 def ended_of(run: Run) -> Ended:
     """Return the terminal event of a run that is over."""
     content = run.message.content if run.message is not None else ""
-    if run.message is None and run.state == Run.State.COMPLETE:
+    if _is_not_kept(run):
         # Asked not to be stored, and asked for again: an empty answer would be a lie.
         return Ended("failed", error_code="answer_not_kept", error_message=NOT_KEPT, http_status=409)
     return Ended(

@@ -148,3 +148,36 @@ def merge(deltas: Sequence[Delta]) -> Delta:
         for delta in deltas:
             wire.extend(delta.wire or ((plain_chunk(delta.text),) if delta.text else ()))
     return Delta(text, tuple(wire), last.seq, last.end)
+
+
+# What one frame holds at most, about: a reader that stopped reading keeps one in memory, and nothing else.
+MOST_CHARS = 8_000
+CHARS_OF_WIRE = 200
+
+
+def portion(deltas: Sequence[Delta]) -> list[Delta]:
+    """Return the first of `deltas`, one at least: as many as fit into a frame."""
+    size = 0
+    for count, delta in enumerate(deltas):
+        size += len(delta.text) + CHARS_OF_WIRE * len(delta.wire)
+        if size > MOST_CHARS:
+            return list(deltas[: max(1, count)])
+    return list(deltas)
+
+
+def portions(deltas: Sequence[Delta]) -> list[Delta]:
+    """Return what `deltas` say in as few pieces as fit into frames; only text by itself is cut."""
+    short: list[Delta] = []
+    for delta in deltas:
+        if delta.wire or len(delta.text) <= MOST_CHARS:
+            short.append(delta)
+        else:
+            parts = [delta.text[at : at + MOST_CHARS] for at in range(0, len(delta.text), MOST_CHARS)]
+            short += [Delta(part, (), delta.seq, delta.end) for part in parts]
+    merged = []
+    at = 0
+    while at < len(short):
+        some = portion(short[at : at + MOST_CHARS])
+        merged.append(merge(some))
+        at += len(some)
+    return merged

@@ -128,7 +128,8 @@ def _messages_of(run_id: uuid.UUID, ended: Ended) -> list[dict[str, Any]]:
 
 def _opening_of(run_id: uuid.UUID) -> tuple[Run, dict[str, Any] | None]:
     """Return a run, and the question that was stored together with it."""
-    run = Run.objects.select_related("message__parent").filter(pk=run_id).first()
+    # Without the answer's text: the stream has it.
+    run = Run.objects.select_related("message__parent").defer("message__content").filter(pk=run_id).first()
     if run is None:
         raise Run.DoesNotExist
     question = run.message.parent if run.message is not None else None
