@@ -135,6 +135,17 @@ def note_missing() -> int:
     return len(found)
 
 
+def note_everything() -> None:
+    """Note every message that is indexed, for its text and its meaning; what is there answers until it is done."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO search_pendingmessage (message_id, owner_id, stage, version, claimed_until) "
+            "SELECT said.id, talk.owner_id, 0, 0, 0 FROM conversations_message said "
+            "JOIN conversations_conversation talk ON talk.id = said.conversation_id WHERE said.content <> '' "
+            "ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = search_pendingmessage.version + 1"
+        )
+
+
 def note_outdated(embedder: Embedder, *, most: int = RECHECK_BATCH) -> int:
     """Note messages whose passages are another embedder's, or missing; returns how many. For when nothing is pending.
 
@@ -230,12 +241,12 @@ def _write_text(turns: Sequence[_Turn]) -> None:
 
 def _link_later_turns(numbers: dict[uuid.UUID, int]) -> None:
     """Link turns that were indexed before what they follow."""
-    children = Message.objects.filter(parent_id__in=numbers)
-    for pk, parent in children.values_list("id", "parent_id"):
-        Entry.objects.filter(message_id=pk).exclude(before=numbers[parent]).update(before=numbers[parent])
-    grandchildren = Message.objects.filter(parent__parent_id__in=numbers)
-    for pk, first in grandchildren.values_list("id", "parent__parent_id"):
-        Entry.objects.filter(message_id=pk).exclude(before_that=numbers[first]).update(before_that=numbers[first])
+    for column, path in (("before", "parent_id"), ("before_that", "parent__parent_id")):
+        later = dict(Message.objects.filter(**{f"{path}__in": numbers}).values_list("id", path))
+        for pk, message_id, known in Entry.objects.filter(message_id__in=later).values_list("id", "message_id", column):
+            right = numbers[later[message_id]]
+            if known != right:  # seldom: what is said first is mostly indexed first
+                Entry.objects.filter(pk=pk).update(**{column: right})
 
 
 def _spaces(turns: Sequence[_Turn]) -> dict[uuid.UUID, int]:

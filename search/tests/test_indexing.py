@@ -121,6 +121,14 @@ class FollowsTest(SearchTestCase):
         self.assertEqual(indexing.note_missing(), 0)
         self.assertEqual(self.found(self.alice, "whale", mode=Mode.TEXT), ["a whale"])
 
+    def test_another_language_is_another_index(self):
+        self.say(self.alice, "die Häuser am Meer")
+        self.index()
+        with override_settings(SEARCH_LANGUAGE="german"):
+            self.assertEqual(self.found(self.alice, "haus", mode=Mode.TEXT), [])
+            indexing.note_everything()
+            self.assertEqual(len(self.found(self.alice, "haus", mode=Mode.TEXT)), 1)
+
     def test_long_messages_are_found_by_their_end(self):
         self.say(self.alice, "nothing " * 2000 + "the lighthouse keeper")
         self.say(self.alice, "nothing of it")

@@ -25,11 +25,15 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="processor cores to use")
         parser.add_argument("--text-only", action="store_true", help="words alone: no embedder is loaded")
 
-    def handle(self, *args, follow: bool, threads: int, text_only: bool, **options):
+        parser.add_argument("--again", action="store_true", help="index every message anew, after a change of language")
+
+    def handle(self, *args, follow: bool, threads: int, text_only: bool, again: bool, **options):
         self.stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         backend().install()
+        if again:
+            indexing.note_everything()
         missing = indexing.note_missing()
         if missing:
             self.stdout.write(f"{missing} messages were in no index")

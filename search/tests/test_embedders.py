@@ -1,0 +1,91 @@
+"""The real model from its package, a server that speaks OpenAI's embeddings, and what happens without either."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from django.test import SimpleTestCase, override_settings
+
+from search.embedders import CannotEmbed, load, openai_compatible, problem_with
+
+
+class RealModelTest(SimpleTestCase):
+    @pytest.mark.filterwarnings("default")  # what the model's libraries say to each other on import
+    def test_the_default_model_finds_what_is_meant_without_a_shared_word(self):
+        embedder = load("minilm")
+        self.assertEqual((embedder.name, embedder.dimensions), ("minilm", 384))
+        texts = ["Where does the cat sleep?", "The kitten naps on the sofa.", "Interest rates rose again."]
+        asked, near, far = embedder.embed(texts)
+        self.assertGreater(asked @ near, asked @ far + 0.2)
+        self.assertTrue(np.allclose(np.linalg.norm([asked, near, far], axis=1), 1, atol=0.01))
+        self.assertEqual(embedder.embed([]).shape[0], 0)
+
+
+class FakeServer(BaseHTTPRequestHandler):
+    statuses: list[int] = []
+    encode = True
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status = self.statuses.pop(0) if self.statuses else 200
+        data = [{"index": at, "embedding": self.vector(text)} for at, text in enumerate(body["input"])]
+        answer = json.dumps({"data": data[::-1]}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def vector(self, text: str) -> Any:
+        values = np.array([len(text), 1.0], "<f4")
+        return base64.b64encode(values.tobytes()).decode() if self.encode else values.tolist()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class ServerTest(SimpleTestCase):
+    def setUp(self) -> None:
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), FakeServer)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        FakeServer.statuses, FakeServer.encode = [], True
+        settings = override_settings(EMBEDDINGS_BASE_URL=f"http://127.0.0.1:{self.server.server_port}/v1")
+        settings.enable()
+        self.addCleanup(settings.disable)
+
+    def test_vectors_come_in_order_in_either_encoding(self):
+        for FakeServer.encode in (True, False):
+            embedder = load("openai:small")
+            self.assertEqual((embedder.name, embedder.dimensions), ("openai:small", 2))
+            vectors = embedder.embed(["a" * size for size in range(1, 150)])
+            self.assertEqual(np.argsort(vectors[:, 0]).tolist(), list(range(149)))
+
+    def test_tries_again_where_that_helps_and_says_so_where_it_does_not(self):
+        embedder = load("openai:small")
+        pauses, openai_compatible.PAUSES = openai_compatible.PAUSES, (0.0, 0.0)
+        try:
+            FakeServer.statuses = [503, 429]
+            self.assertEqual(len(embedder.embed(["x"])), 1)
+            for statuses in ([401], [500, 500, 500]):
+                FakeServer.statuses = statuses
+                with self.assertRaises(CannotEmbed):
+                    embedder.embed(["x"])
+        finally:
+            openai_compatible.PAUSES = pauses
+
+
+class WithoutTest(SimpleTestCase):
+    @override_settings(EMBEDDINGS_BASE_URL="")
+    def test_what_cannot_be_had_is_said(self):
+        self.assertTrue(problem_with("openai:small"))
+        self.assertTrue(problem_with("openai:"))
+        self.assertEqual(problem_with("minilm"), "")
+        with self.assertRaises(CannotEmbed):
+            load("openai:small")
