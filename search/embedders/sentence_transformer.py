@@ -30,6 +30,8 @@ class SentenceTransformerEmbedder:
         self.dimensions = int(self._model.get_embedding_dimension())
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
+        if not texts:
+            return np.zeros((0, self.dimensions), "f4")
         # It sorts by length itself, so that no batch is padded to its one long text.
         vectors = self._model.encode(
             list(texts),
