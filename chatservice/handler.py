@@ -19,8 +19,11 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
+from completions.services import is_draining
+
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+COME_BACK = [(b"retry-after", b"5"), (b"content-length", b"0"), (b"connection", b"close")]
 
 
 class BodyTooLarge(Exception):
@@ -33,7 +36,12 @@ class ChatHandler(ASGIHandler):
         scope["root_path"] = ""
         context = ThreadSensitiveContext()
         async with context:
-            await self._respond(context, scope, receive, send)
+            try:
+                await self._respond(context, scope, receive, send)
+            except asyncio.CancelledError:
+                # The drain is over, and with it the server's patience: it closes the line. What is missing is stored.
+                if not is_draining():
+                    raise
 
     async def _respond(
         self, context: ThreadSensitiveContext, scope: dict[str, Any], receive: Receive, send: Send
@@ -45,6 +53,11 @@ class ChatHandler(ASGIHandler):
             return
         except BodyTooLarge:
             body, too_large = io.BytesIO(), True
+        except asyncio.CancelledError:
+            if is_draining():
+                await send({"type": "http.response.start", "status": 503, "headers": COME_BACK})
+                await send({"type": "http.response.body"})
+            raise
         set_script_prefix(get_script_prefix(scope))
         request, error_response = self.create_request(scope, body)
         if request is None:

@@ -72,8 +72,14 @@ class DrainTest(ServiceTestCase):
         links = [self.silent_peer(model) for model in ("fake/ok", "fake/ok:200:1000", "fake/ok:200:1000")]
         runs = Run.objects.filter(user=self.alice.user)
         wait_until(lambda: runs.count() == 3 and not runs.running().exists(), what="the answers")
+        half = socket.create_connection(("127.0.0.1", self.own.port))
+        half.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+        links.append(half)
         began = time.monotonic()
         self.assertEqual(self.own.stop(), 0)
+        half.settimeout(5)
+        self.assertIn(b"503", half.recv(1000).split(b"\r\n")[0])
+        self.assertNotIn("Traceback", self.own.log())
         # Not the whole drain: nothing is being written.
         self.assertLess(time.monotonic() - began, 15)
         for link in links:
