@@ -30,7 +30,14 @@ class DrainTest(ServiceTestCase):
         super().setUp()
         self.own = Service(env={"DRAIN_SECONDS": "100"}).start()
         self.addCleanup(self.own.stop)
-        self.http = httpx2.Client(base_url=self.own.url, headers=self.alice.headers, timeout=30, trust_env=False)
+        self.http = httpx2.Client(
+            base_url=self.own.url,
+            headers=self.alice.headers,
+            timeout=30,
+            trust_env=False,
+            # The service lets go of a line that was idle for a while, just when somebody wants to use it again.
+            limits=httpx2.Limits(max_keepalive_connections=0),
+        )
         self.addCleanup(self.http.close)
 
     def test_nothing_new_is_accepted_and_what_is_being_written_is_finished(self) -> None:
