@@ -45,9 +45,10 @@ def find(
 
     Later blocks stand below earlier ones, so that a further page never changes the one before.
     """
+    own = allowed if scope.narrower else None
     allowed = _with_phrases(scope, query, allowed)
     count = BLOCK * blocks
-    postings, weights = _postings(scope, query)
+    postings, weights = _postings(scope, query, own)
     meaning = _Meaning(scope, embedders, text, allowed)
     near = meaning.nearest(count) if embedders else np.zeros(0, "i8")
     telling = ranking.most_telling(postings, weights, max(TELLING, count))
@@ -125,11 +126,15 @@ def _together(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     return ranking.best_passages(ids, np.round(cosines.astype("f8"), DIGITS))
 
 
-def _postings(scope: Scope, query: Query) -> tuple[list[np.ndarray], np.ndarray]:
+def _postings(scope: Scope, query: Query, own: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return who says each word and how much it weighs; `own` are the caller's, where others share the space."""
     if not query.stems or not scope.spaces:
         return [], np.zeros(0)
     lists = backend().postings([[term_of(space, stem) for space in scope.spaces] for stem in query.stems])
-    return lists, ranking.rarity([len(rows) for rows in lists], scope.size)
+    size = scope.size
+    if own is not None:
+        lists, size = [rows[np.isin(rows["id"], own)] for rows in lists], len(own)
+    return lists, ranking.rarity([len(rows) for rows in lists], size)
 
 
 def _with_phrases(scope: Scope, query: Query, allowed: np.ndarray | None) -> np.ndarray | None:

@@ -73,6 +73,19 @@ class TwinsTest(SearchTestCase):
         self.assertEqual(len(search_messages(self.guest, "whale").hits), 2)
         self.assertEqual(search_messages(self.alice, "whale").hits, ())
 
+    def test_an_account_that_guests_made_finds_its_own_by_its_key_whatever_other_guests_say(self):
+        made = register_user(username="guests-friend", guest_made=True)
+        friend = Principal(user_id=made.pk, username=made.username)
+        self.talk(friend, *TEXTS)
+        self.index()
+        before = [as_values(search_messages(friend, sought, mode=mode)) for sought in QUESTIONS for mode in Mode]
+        self.assertTrue(all(before[:3]))
+        for _ in range(4):
+            self.talk(self.guest, *TEXTS, title="whale captain")
+        self.index()
+        after = [as_values(search_messages(friend, sought, mode=mode)) for sought in QUESTIONS for mode in Mode]
+        self.assertEqual(after, before)
+
     def test_no_two_spaces_share_a_posting_list(self):
         """The time a question takes must not tell how often others say its words."""
         self.say(self.alice, "whale")
