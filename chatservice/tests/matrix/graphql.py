@@ -83,7 +83,7 @@ ROOTS = (
         "search",
         "message",
         probes=(
-            free("query", f'{{ search(query: "<word>") {HITS} }}'),
+            free("query", f'{{ search(query: "<word>", mode: "text") {HITS} }}'),
             free("conversationId", f'{{ search(query: "in", conversationId: "<conversation>") {HITS} }}'),
             probe("after", f'{{ search(query: "<word>", mode: "text", after: "0.<found>") {HITS} }}', "bad_cursor"),
         ),

@@ -16,7 +16,7 @@ CURSORS = (
     Probe("query after", "/runs/<own.run>/stream?after=<cursor>", outcome="400"),
 )
 SEARCHES = (
-    Probe("query q", "/search?q=<word>", outcome="200", reaches=False),
+    Probe("query q", "/search?mode=text&q=<word>", outcome="200", reaches=False),
     Probe("query conversation_id", "/search?q=in&conversation_id=<conversation>", outcome="200", reaches=False),
     Probe("query cursor", "/search?mode=text&q=<word>&cursor=<found>", outcome="400"),
 )
