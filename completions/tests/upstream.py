@@ -65,6 +65,10 @@ class FaultyUpstream:
         """The completions that may have cost money: all that were not refused outright."""
         return [request for request in self.posts if request.status not in _UNBILLED]
 
+    def asked(self, marker: str) -> list[Recorded]:
+        """The billable completions whose messages say `marker`."""
+        return [post for post in self.billable_posts if marker in str(post.body.get("messages"))]
+
     @property
     def hangups(self) -> list[Recorded]:
         """The requests whose client left before the answer was complete."""

@@ -12,6 +12,7 @@ from django.test import TransactionTestCase, override_settings
 
 from accounts.principal import Principal
 from accounts.services import delete_user, register_user
+from chatservice.testing import stop_shared_service
 from conversations.models import Conversation, Message
 from conversations.services import (
     append_message,
@@ -180,33 +181,55 @@ class FollowsTest(SearchTestCase):
             self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
 
 
+class Counting(HashingEmbedder):
+    """Remembers which of one test's texts it was given."""
+
+    def __init__(self, marker: str) -> None:
+        super().__init__(64)
+        self.marker, self.given = marker, []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.given += [text for text in texts if self.marker in text]
+        return super().embed(texts)
+
+
 class TogetherTest(TransactionTestCase):
+    @classmethod
+    def _fixture_setup(cls) -> None:
+        """Leave the tables alone: the service may be using them."""
+
+    def _fixture_teardown(self) -> None:
+        """The same."""
+
     def test_several_indexers_do_everything_once(self):
-        user = register_user(username=f"alice-{uuid.uuid4().hex[:8]}")
+        stop_shared_service()  # its indexer would take a part of the work
+        marker = f"whale{uuid.uuid4().hex[:8]}"
+        user = register_user(username=f"alice-{marker}")
         with transaction.atomic():
             conversation = start_conversation(owner_id=user.pk)
             for number in range(60):
-                append_message(conversation=conversation, role="user", content=f"whale number {number}")
-        embedder, counts = loading.current(), [0, 0, 0]
+                append_message(conversation=conversation, role="user", content=f"number {number}", author=marker)
+        embedder = Counting(marker)
 
-        def work(place: int) -> None:
+        def work() -> None:
             try:
                 while True:
-                    indexing.index_text(most=7)
-                    done = indexing.index_meaning(embedder, most=5)
-                    counts[place] += done
-                    if not done and not PendingMessage.objects.exists():
+                    did = indexing.index_text(most=7) + indexing.index_meaning(embedder, most=5)
+                    if not did and not PendingMessage.objects.filter(owner_id=user.pk).exists():
                         return
             finally:
                 connection.close()
 
-        threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+        threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(60)
-        self.assertEqual(sum(counts), 60)
-        self.assertEqual(Passage.objects.count(), 60)
-        self.assertEqual(Entry.objects.values("id").distinct().count(), 60)
-        chain = list(Entry.objects.order_by("message_id").values_list("id", "before"))
+        messages = Message.objects.filter(conversation=conversation)
+        entries = Entry.objects.filter(message_id__in=messages.values("id"))
+        numbers = list(entries.values_list("id", flat=True))
+        self.assertEqual((len(embedder.given), len(set(embedder.given))), (60, 60))
+        self.assertEqual(len(numbers), 60)
+        self.assertEqual(Passage.objects.filter(entry_id__in=numbers).count(), 60)
+        chain = list(entries.order_by("message_id").values_list("id", "before"))
         self.assertEqual([before for _, before in chain[1:]], [pk for pk, _ in chain[:-1]])

@@ -56,8 +56,8 @@ BY_ID: dict[str, str] = {
     ' it: answer(content: "x", conversationId: $mine, parentId: $m) { cursor } }',
     "Subscription.followRun": "subscription($r: ID!) { it: followRun(runId: $r) { cursor } }",
 }
-# A filter by a foreign id matches nothing (test_admission).
-FILTERS = {"Query.todos"}
+# A filter by a foreign id matches nothing (test_admission, the matrix).
+FILTERS = {"Query.search", "Query.todos"}
 
 
 @dataclass(frozen=True, slots=True)

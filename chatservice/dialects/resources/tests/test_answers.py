@@ -20,7 +20,7 @@ def text_of(events: list[dict]) -> str:
 
 class AnswersTest(ServiceTestCase):
     def asked(self, marker: str) -> list:
-        return [post for post in self.upstream.billable_posts if marker in str(post.body["messages"])]
+        return self.upstream.asked(marker)
 
     def conversation(self, content: str, http: httpx2.Client | None = None) -> str:
         client = http or self.alice.http

@@ -64,11 +64,11 @@ class MessagesTest(ServiceTestCase):
         self.assertEqual(Conversation.objects.get(pk=path.rsplit("/", 1)[1]).owner, self.alice.user)
 
     def test_unknown_paths_answer_in_the_shape_of_what_they_belong_to(self):
-        for path in ("/nothing", "/", "/conversation", "/users/a/b/c", "/v2/x", "/chatter"):
+        for path in ("/nothing", "/conversation", "/users/a/b/c", "/v2/x", "/chatter"):
             response = self.guest.get(path)
             self.assertEqual(response.json(), {"error": {"code": "not_found", "message": "Not found."}}, path)
         self.assertIn("type", self.guest.get("/v1/nothing").json()["error"])
-        for path in ("/healthz", "/readyz", "/docs", "/schema/resources", "/schema/chat", "/admin/login/"):
+        for path in ("/", "/healthz", "/readyz", "/docs", "/schema/resources", "/schema/chat", "/admin/login/"):
             self.assertEqual(self.guest.get(path).status_code, 200, path)
 
     def test_a_method_that_is_not_there_is_told(self):

@@ -62,7 +62,7 @@ class UsersTest(ServiceTestCase):
             next(line for line in lines if "token" in line)
             self.assertEqual(self.guest.delete(f"/users/{user['id']}").status_code, 204)
             self.assertEqual([line for line in lines if line][-1], "data: [DONE]")
-        [post] = [post for post in self.upstream.posts if user["id"] in str(post.body["messages"])]
+        [post] = self.upstream.asked(user["id"])
         wait_until(lambda: post.hung_up is not None, timeout=1, what="the upstream's hang-up")
 
     def test_a_key_alone_does_not_change_a_password(self):
