@@ -28,7 +28,9 @@ from search.models import Embedder as EmbedderRow
 from search.passages import Said, indexed_text, passages
 
 TEXT_BATCH = 500
-MEANING_BATCH = 64
+# Enough to sort by length; what a killed worker had claimed is free again after CLAIM_SECONDS.
+MEANING_BATCH = 256
+CLAIM_SECONDS = 120.0
 RECHECK_BATCH = 2_000
 FIELDS = (
     *("id", "content", "author", "role", "created_at", "parent_id"),
@@ -77,7 +79,7 @@ def catch_up(principal: Principal | None, *, most: int = 2 * TEXT_BATCH) -> None
         index_text(pending, most=most, wait=True)
 
 
-def index_meaning(embedder: Embedder, *, worker_seconds: float = 60.0, most: int = MEANING_BATCH) -> int:
+def index_meaning(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS, most: int = MEANING_BATCH) -> int:
     """Embed at most so many messages whose text is indexed; returns how many it did, 0 when there is nothing."""
     claimed = claim(PendingMessage.Stage.MEANING, most, worker_seconds)
     if not claimed:
