@@ -115,6 +115,11 @@ class Process:
         """Bytes of memory."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096
 
+    def worked(self) -> float:
+        """Seconds of CPU so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
     def held(self) -> int:
         """Open files and threads."""
         proc = Path(f"/proc/{self.pid}")
