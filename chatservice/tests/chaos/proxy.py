@@ -8,6 +8,8 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from chatservice.tests.chaos.wire import connect
+
 KINDS = ("cut", "cut", "cut", "close", "close", "slow", "half-close", "black-hole")
 DEADLINE = 60.0
 
@@ -31,21 +33,27 @@ def some_fault(rng: random.Random, *, most: int) -> Fault:
 async def door(target: int, fault: Fault) -> AsyncIterator[int]:
     """Give a port that leads to `target` on loopback, with `fault` on each connection made to it."""
     tasks: set[asyncio.Task[None]] = set()
+    closed = False
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(DEADLINE):
                 await _carry(reader, writer, target, fault)
-        writer.transport.abort()
-        tasks.discard(task)
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if closed:  # it knocked just before
+            writer.transport.abort()
+            return
+        task = asyncio.ensure_future(serve(reader, writer))
+        tasks.add(task)
+        # Also of one that is cancelled before its first step.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        closed = True
         server.close()
         for task in list(tasks):
             task.cancel()
@@ -53,7 +61,7 @@ async def door(target: int, fault: Fault) -> AsyncIterator[int]:
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: int, fault: Fault) -> None:
-    inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", target)
+    inner_reader, inner_writer = await connect(target)
     up = asyncio.create_task(_copy(reader, inner_writer))
     try:
         left = fault.after if fault.kind != "none" else None
@@ -73,9 +81,10 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tar
             writer.close()
             await writer.wait_closed()
     finally:
+        # First of all: whoever closes the door meanwhile cancels what is waited for here.
+        inner_writer.transport.abort()
         up.cancel()
         await asyncio.gather(up, return_exceptions=True)
-        inner_writer.transport.abort()
 
 
 async def _spoil(kind: str, writer: asyncio.StreamWriter, inner_writer: asyncio.StreamWriter) -> None:

@@ -199,9 +199,11 @@ class ChatReader(EventReader):
         await self._read(port, "GET", path, patience)
         if self.ended == "complete" and not self.cursor:
             # 204, and it never got as far as a cursor: what was said meanwhile is in the list, as its document has it.
+            self.ended = ""
             path = f"/chat/conversation/{self.conversation_id}/messages"
             said = await wire.call(port, "GET", path, secret=self.person.secret)
             self.text = said[-1]["content"]
+            self.finish("complete")
 
     resume = begin
 

@@ -104,6 +104,21 @@ def read_event(block: str) -> Event | None:
     )
 
 
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a line on loopback; one that is made for a caller who was cancelled meanwhile is closed."""
+    work = asyncio.ensure_future(asyncio.open_connection("127.0.0.1", port))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        work.add_done_callback(_drop)
+        raise
+
+
+def _drop(work: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    if not work.cancelled() and work.exception() is None:
+        work.result()[1].transport.abort()
+
+
 @contextlib.asynccontextmanager
 async def request(
     port: int,
@@ -126,7 +141,7 @@ async def request(
     if payload:
         lines.append("Content-Type: application/json")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await connect(port)
     try:
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + payload)
         head = (await _patiently(reader.readuntil(b"\r\n\r\n"), patience)).decode("latin-1").split("\r\n")
