@@ -143,7 +143,10 @@ async def request(
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     reader, writer = await connect(port)
     try:
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + payload)
+        try:
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + payload)
+        except RuntimeError:  # uvloop: the line broke as soon as it was made
+            raise Cut("closed") from None
         head = (await _patiently(reader.readuntil(b"\r\n\r\n"), patience)).decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in head[1:] if line)
         found = {name.strip().lower(): value.strip() for name, _, value in pairs}
