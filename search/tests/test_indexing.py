@@ -186,7 +186,8 @@ class Counting(HashingEmbedder):
 
     def __init__(self, marker: str) -> None:
         super().__init__(64)
-        self.marker, self.given = marker, []
+        self.marker = marker
+        self.given: list[str] = []
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         self.given += [text for text in texts if self.marker in text]
