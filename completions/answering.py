@@ -44,13 +44,13 @@ async def answer(ask: Ask, *, follow_any: bool, again: bool) -> Answering | None
     `follow_any` joins a run even when more was said since it began. `again` also answers anew what
     broke off; an answer without a word never counts as one.
     """
-    if ask.idempotency_key:
-        known = await in_database_thread(_is_known, ask)
-        if known:  # whatever stands there by now: this request was answered
-            accepted = await services.ask(ask)
-            return Answering(accepted.run_id, accepted.message_id)
     for _ in range(TRIES):
         standing = await in_database_thread(what_stands, ask.conversation_id, follow_any, again)
+        # After looking: a duplicate may have asked, and been answered, up to then.
+        known = await in_database_thread(_is_known, ask) if ask.idempotency_key else False
+        if known:
+            accepted = await services.ask(ask)
+            return Answering(accepted.run_id, accepted.message_id)
         if standing.running is not None:
             return standing.running
         if standing.question_id is None:

@@ -36,7 +36,7 @@ from completions.worker import database_clock, worker_id
 
 logger = logging.getLogger(__name__)
 
-CANCEL_POLL_SECONDS = 0.4
+CANCEL_POLL_SECONDS = 0.2
 SLOWEST_PACE = 0.1
 RETRIES = (0.05, 0.2, 0.5, 1.0, 2.0)
 
