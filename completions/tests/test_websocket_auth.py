@@ -71,7 +71,9 @@ class AuthTests(SocketTestCase):
                 self.assert_refused(socket.closed())
 
     def test_a_wrong_key_is_refused_each_way_and_never_a_guest(self) -> None:
-        for key in (WRONG, self.alice.secret[:-1] + "0", "", "nonsense", self.alice.secret + "x", "é"):
+        good = self.alice.secret
+        mistyped = good[:-1] + ("1" if good.endswith("0") else "0")
+        for key in (WRONG, mistyped, "", "nonsense", good + "x", "é"):
             with self.socket(additional_headers={"Authorization": f"Bearer {key}"}) as socket:
                 self.assert_refused(socket.closed())
             with self.socket() as socket:
