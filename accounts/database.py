@@ -11,7 +11,17 @@ from django.db import InterfaceError, OperationalError, connection
 
 T = TypeVar("T")
 
+CLOCK = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "postgresql": "extract(epoch from clock_timestamp())",
+}
+
 _threads = ThreadPoolExecutor(8, thread_name_prefix="database")
+
+
+def database_clock() -> str:
+    """Return the SQL expression for now, in Unix seconds: leases and claims never compare two machines' clocks."""
+    return CLOCK[connection.vendor]
 
 
 async def in_database_thread(function: Callable[..., T], *arguments: Any) -> T:

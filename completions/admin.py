@@ -15,15 +15,11 @@ from accounts.models import User
 from completions.models import Run
 from completions.services import reap
 from conversations.admin import as_id
-from conversations.admin_filters import models_in_use
+from conversations.admin_filters import ModelFilter
 
 
-class ModelFilter(admin.SimpleListFilter):
-    title = "model"
-    parameter_name = "model"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in models_in_use()]
+class RunModelFilter(ModelFilter):
+    """Runs of a model, instead of conversations in which it answered."""
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(model=self.value()) if self.value() else queryset
@@ -61,7 +57,7 @@ class RunAdmin(HistoryAdmin):
     list_display = (
         *("started", "user", "model", "upstream", "state", "error_code", "first_token", "in_all", "tokens"),
     )
-    list_filter = (MadeFilter, StateFilter, ErrorFilter, ModelFilter)
+    list_filter = (MadeFilter, StateFilter, ErrorFilter, RunModelFilter)
     search_fields = ("model",)
     search_help_text = "The beginning of a username, or the id of a run, message or conversation"
     fields = readonly_fields = (

@@ -22,6 +22,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 
+from accounts.database import database_clock
 from completions import outcomes
 from completions.acceptance import accept
 from completions.asks import Accepted, Ask
@@ -32,7 +33,7 @@ from completions.models import Run
 from completions.outcomes import Outcome
 from completions.statements import key, read_key, table
 from completions.types import Delta
-from completions.worker import database_clock, worker_id
+from completions.worker import worker_id
 
 logger = logging.getLogger(__name__)
 

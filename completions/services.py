@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.database import in_database_thread
+from accounts.database import database_clock, in_database_thread
 from accounts.principal import Principal
 from completions import providers, runner
 from completions.asks import Accepted, Ask
@@ -22,7 +22,7 @@ from completions.journal import journal
 from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
 from completions.statements import read_key, table
-from completions.worker import database_clock, is_certainly_dead
+from completions.worker import is_certainly_dead
 from conversations import digests
 from conversations.models import Message
 

@@ -10,18 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
-
-DATABASE_CLOCK = {
-    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
-    "postgresql": "extract(epoch from clock_timestamp())",
-}
-
-
-def database_clock() -> str:
-    """Return the SQL expression for now, in Unix seconds: leases never compare two machines' clocks."""
-    return DATABASE_CLOCK[connection.vendor]
-
+from accounts.database import database_clock
 
 _sample: tuple[int, float, float] | None = None
 SAMPLE_SECONDS = 30.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from django import forms
@@ -11,14 +10,13 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from accounts.database import in_database_thread
+from accounts.database import stream_from_database
 from conversations.exporters import Format, export_conversations
 from conversations.looks import record_looks
 from conversations.models import Conversation, Look
 from conversations.reading import ReasonForm
 
 AT_ONCE = 100
-PIECE = 64 * 1024  # characters
 
 
 class ExportForm(ReasonForm):
@@ -62,22 +60,7 @@ def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> Ht
     kind = Format(form.cleaned_data["format"])
     name = f"conversations-{timezone.now():%Y%m%d-%H%M%S}{kind.suffix}"
     return StreamingHttpResponse(
-        _stream(export_conversations(chosen, kind)),
+        stream_from_database(export_conversations(chosen, kind)),
         content_type=f"{kind.media_type}; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
-
-
-async def _stream(pieces: Iterator[str]) -> AsyncIterator[str]:
-    while piece := await in_database_thread(_next, pieces):
-        yield piece
-
-
-def _next(pieces: Iterator[str]) -> str:
-    gathered, length = [], 0
-    for piece in pieces:
-        gathered.append(piece)
-        length += len(piece)
-        if length >= PIECE:
-            break
-    return "".join(gathered)

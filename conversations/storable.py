@@ -9,6 +9,14 @@ from typing import Any
 DEPTH = 64
 
 
+def is_storable(value: str) -> bool:
+    """Tell whether a database takes `value` as it is: no NUL, no half of a surrogate pair."""
+    try:
+        return b"\x00" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def storable_text(value: str, most: int | None = None) -> str:
     """Return `value` without what no database stores, cut to `most` characters."""
     if not value.isascii():  # half of a surrogate pair, from a broken escape

@@ -7,15 +7,8 @@ from typing import Any
 
 from django.db import connection
 
-CLOCK = {
-    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
-    "postgresql": "extract(epoch from clock_timestamp())",
-}
-
-
-def database_clock() -> str:
-    """Return the SQL expression for now, in Unix seconds."""
-    return CLOCK[connection.vendor]
+from accounts.database import database_clock
+from search.models import PendingMessage
 
 
 def claim(stage: int, most: int, seconds: float) -> dict[uuid.UUID, int]:
@@ -35,8 +28,6 @@ def claim(stage: int, most: int, seconds: float) -> dict[uuid.UUID, int]:
 
 def give_back(ids: list[uuid.UUID]) -> None:
     """Let others have what was claimed and not done."""
-    from search.models import PendingMessage
-
     PendingMessage.objects.filter(message_id__in=ids).update(claimed_until=0)
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
 
 from accounts.guests import as_id
 from accounts.principal import Principal
 from chatservice.dialects.problems import BadRequest
 from conversations.models import Message
+from conversations.storable import is_storable
 from search.queries import search_messages
 from search.results import MOST_HITS, Filters, Hit, Hits, Mode
 
@@ -87,7 +89,7 @@ class _Reader:
         value = self._given.get(name) or ""
         if len(value) > most:
             self.wrong[name] = [f"At most {most} characters."]
-        elif not _storable(value):
+        elif not is_storable(value):
             self.wrong[name] = ["Text must not contain NUL characters or lone surrogates."]
         return value
 
@@ -140,15 +142,36 @@ def _time(text: str, *, whole_day: bool) -> dt.datetime:
     return time + dt.timedelta(days=1) if whole_day and DAY.match(text) else time
 
 
-def _storable(text: str) -> bool:
-    try:
-        return b"\x00" not in text.encode()
-    except UnicodeEncodeError:
-        return False
-
-
 def branch_of(hit: Hit) -> str:
     return "shown" if hit.shown else "other version"
+
+
+class WhyFound(serializers.Serializer):
+    """What every hit says beside its message: on which branch, by which words, how well."""
+
+    branch = serializers.ChoiceField(["shown", "other version"])
+    snippet = serializers.CharField(allow_blank=True)
+    highlights = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
+        help_text="[start, end] of what was found, in code points of `snippet`",
+    )
+    score = serializers.FloatField(help_text="0 to 1, comparable within one answer")
+    text_score = serializers.FloatField(allow_null=True)
+    semantic_score = serializers.FloatField(allow_null=True)
+    matched = serializers.ChoiceField(["words", "meaning", "both"])
+
+
+def why_found(hit: Hit) -> dict[str, Any]:
+    """Return the fields of `WhyFound`."""
+    return {
+        "branch": branch_of(hit),
+        "snippet": hit.snippet,
+        "highlights": hit.highlights,
+        "score": hit.score,
+        "text_score": hit.text_score,
+        "semantic_score": hit.semantic_score,
+        "matched": hit.matched,
+    }
 
 
 def excerpt(message: Message) -> str:

@@ -15,7 +15,7 @@ from chatservice.dialects.chat_v1.answers import represent
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.serializers import MessageSerializer
 from chatservice.dialects.chat_v1.views import ChatView
-from chatservice.dialects.searching import PARAMETERS, Sought, branch_of, excerpt, read_search
+from chatservice.dialects.searching import PARAMETERS, Sought, WhyFound, excerpt, read_search, why_found
 from conversations.models import Message
 from search.results import Hit
 from search.threads import in_search_thread
@@ -32,23 +32,13 @@ class Neighbour(serializers.Serializer):
     excerpt = serializers.CharField(allow_blank=True, help_text="its text, cut at 200 characters")
 
 
-class SearchHit(serializers.Serializer):
+class SearchHit(WhyFound):
     """A message that was found, where it stands, and why it was found."""
 
     message = MessageSerializer()
     conversation = FoundIn()
-    branch = serializers.ChoiceField(["shown", "other version"])
-    snippet = serializers.CharField(allow_blank=True)
-    highlights = serializers.ListField(
-        child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
-        help_text="[start, end] of what was found, in code points of `snippet`",
-    )
     before = Neighbour(allow_null=True)
     after = Neighbour(allow_null=True)
-    score = serializers.FloatField(help_text="0 to 1, comparable within one answer")
-    text_score = serializers.FloatField(allow_null=True)
-    semantic_score = serializers.FloatField(allow_null=True)
-    matched = serializers.ChoiceField(["words", "meaning", "both"])
 
 
 class SearchMeta(serializers.Serializer):
@@ -131,15 +121,9 @@ def _hit(hit: Hit) -> dict[str, Any]:
     return {
         "message": represent(hit.message),
         "conversation": {"id": str(conversation.pk), "title": conversation.title},
-        "branch": branch_of(hit),
-        "snippet": hit.snippet,
-        "highlights": hit.highlights,
         "before": _neighbour(hit.before),
         "after": _neighbour(hit.after),
-        "score": hit.score,
-        "text_score": hit.text_score,
-        "semantic_score": hit.semantic_score,
-        "matched": hit.matched,
+        **why_found(hit),
     }
 
 

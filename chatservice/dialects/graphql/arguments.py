@@ -11,6 +11,7 @@ from strawberry import ID
 from accounts.guests import as_id, shares_local_space
 from accounts.principal import Principal
 from chatservice.dialects.problems import NOT_FOUND, BadRequest
+from conversations.storable import is_storable
 
 MODEL_CHARS = 200
 
@@ -22,7 +23,7 @@ def invalid(name: str, wanted: str) -> BadRequest:
 
 def text(value: str, name: str, *, limit: int, blank: bool = False) -> str:
     """Return a text as it was sent; raises BadRequest for what is too long, empty or not storable."""
-    if "\x00" in value or not _is_unicode(value):
+    if not is_storable(value):
         raise invalid(name, "Text must not contain NUL characters or lone surrogates.")
     if not blank and not value.strip():
         raise invalid(name, "This must not be empty.")
@@ -52,11 +53,3 @@ def refuse_strangers(principal: Principal) -> None:
     """A guest among strangers may use what it knows the id of, and list nothing."""
     if not shares_local_space(principal):
         raise PermissionDenied("Without a key you find what you know the id of; lists need a key.")
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

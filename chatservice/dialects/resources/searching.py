@@ -12,7 +12,7 @@ from chatservice.dialects.base import json_response
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView, refuse_strangers
 from chatservice.dialects.resources.documentation import PK, answer_example, errors
-from chatservice.dialects.searching import MODES, PARAMETERS, Sought, branch_of, excerpt, read_search
+from chatservice.dialects.searching import MODES, PARAMETERS, Sought, excerpt, read_search, why_found
 from conversations.models import Message
 from search.results import Hit, Hits
 from search.threads import in_search_thread
@@ -89,15 +89,9 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "title": message.conversation.title,
         "message": serializers.MessageShape(message).data,
         "created_at": message.created_at,
-        "branch": branch_of(hit),
-        "snippet": hit.snippet,
-        "highlights": hit.highlights,
         "before": _neighbour(hit.before),
         "after": _neighbour(hit.after),
-        "score": hit.score,
-        "text_score": hit.text_score,
-        "semantic_score": hit.semantic_score,
-        "matched": hit.matched,
+        **why_found(hit),
     }
 
 

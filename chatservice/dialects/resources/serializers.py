@@ -12,6 +12,7 @@ from accounts.models import User
 from accounts.services import MAX_PASSWORD
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField
+from chatservice.dialects.searching import WhyFound
 from conversations.models import Conversation
 
 MASK = "********"
@@ -264,20 +265,10 @@ class Neighbour(serializers.Serializer):
     excerpt = serializers.CharField(allow_blank=True, help_text="its text, cut at 200 characters")
 
 
-class Hit(serializers.Serializer):
+class Hit(WhyFound):
     conversation_id = serializers.UUIDField()
     title = serializers.CharField(allow_blank=True)
     message = MessageShape()
     created_at = serializers.DateTimeField()
-    branch = serializers.ChoiceField(["shown", "other version"])
-    snippet = serializers.CharField(allow_blank=True)
-    highlights = serializers.ListField(
-        child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
-        help_text="[start, end] of what was found, in code points of `snippet`",
-    )
     before = Neighbour(allow_null=True)
     after = Neighbour(allow_null=True)
-    score = serializers.FloatField(help_text="0 to 1, comparable within one answer")
-    text_score = serializers.FloatField(allow_null=True)
-    semantic_score = serializers.FloatField(allow_null=True)
-    matched = serializers.ChoiceField(["words", "meaning", "both"])

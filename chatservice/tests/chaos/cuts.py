@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from dataclasses import dataclass
 
@@ -52,18 +53,20 @@ async def run(seed: int, rounds: int) -> Verdict:
 async def _kill(storm: Storm) -> None:
     """Kill one process after the other, each while it writes for some of the doomed."""
     rng = random.Random(f"{storm.seed} kills")
+    following = itertools.cycle(storm.place.processes[1:] + storm.place.processes[:1])
     while True:
-        for victim in storm.place.processes:
-            storm.victim, storm.doomed = victim, 0
-            while storm.doomed < ENOUGH and (storm.waiting or not storm.doomed):
-                if storm.over:
-                    return
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(rng.uniform(0.0, 1.0))
-            victim.kill()
-            await victim.start()
-            storm.place.baseline[victim.pid] = victim.held()
-            storm.verdict.facts["kills"] += 1
+        while storm.doomed < ENOUGH and (storm.waiting or not storm.doomed):
+            if storm.over:
+                return
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(rng.uniform(0.0, 1.0))
+        victim = storm.victim
+        # From here on nobody doomed may begin on this one: it has been killed, and is not due again for long.
+        storm.victim, storm.doomed = next(following), 0
+        victim.kill()
+        await victim.start()
+        storm.place.baseline[victim.pid] = victim.held()
+        storm.verdict.facts["kills"] += 1
 
 
 async def _work(storm: Storm) -> None:
@@ -85,7 +88,7 @@ async def _schedule(storm: Storm, number: int) -> None:
     cuts, made, last = rng.randint(1, 10), 0, 0
     try:
         async with asyncio.timeout(120):
-            await _prepared(place, reader, rng)
+            await reader.prepared(lambda: place.another(rng).port)
             told = False
             while not reader.ended:
                 process = storm.victim if doomed and not reader.run_id else place.another(rng, than=last)
@@ -115,14 +118,6 @@ async def _schedule(storm: Storm, number: int) -> None:
     if other is not None:
         verdict.facts["second readers"] += 1
         verdict.expect(other.text == reader.text, f"{where}: a second reader has another text")
-
-
-async def _prepared(place: House, reader: Reader, rng: random.Random) -> None:
-    while True:
-        try:
-            return await reader.prepare(place.another(rng).port)
-        except (wire.Cut, OSError, wire.Refused):
-            await asyncio.sleep(0.05)
 
 
 async def _twin(place: House, rng: random.Random, reader: Reader) -> Reader:

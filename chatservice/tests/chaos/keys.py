@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 
-from chatservice.tests.chaos import wire
 from chatservice.tests.chaos.house import House, house
 from chatservice.tests.chaos.readers import Disagreement, Reader
 from chatservice.tests.chaos.socket_readers import READERS
@@ -43,7 +42,7 @@ async def _one(place: House, verdict: Verdict, seed: int, number: int) -> None:
     person = place.people[number % len(place.people)]
     prompt, model = f"k{number}", f"fake/numbered:{rng.choice(('0', '2ms', '10ms'))}:{rng.randint(5, 40)}"
     first = kind(person, prompt, model)
-    await _prepared(place, first, rng)
+    await first.prepared(lambda: place.another(rng).port)
     clients = [first, *(kind(person, prompt, model) for _ in range(rng.randint(4, 49)))]
     for each in clients[1:]:
         if hasattr(first, "conversation_id"):
@@ -71,14 +70,6 @@ async def _one(place: House, verdict: Verdict, seed: int, number: int) -> None:
         verdict.expect(len(billed) == 1, f"{where}: answered without asking")
     else:
         verdict.facts["interrupted"] += 1
-
-
-async def _prepared(place: House, reader: Reader, rng: random.Random) -> None:
-    while True:
-        try:
-            return await reader.prepare(place.another(rng).port)
-        except (wire.Cut, OSError, wire.Refused):
-            await asyncio.sleep(0.05)
 
 
 async def _client(place: House, reader: Reader, rng: random.Random) -> None:

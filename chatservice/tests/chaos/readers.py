@@ -45,6 +45,14 @@ class Reader:
     async def prepare(self, port: int) -> None:
         """Do what must be done before the question can be asked."""
 
+    async def prepared(self, pick: Pick) -> None:
+        """Do that, at one process after the other, for as long as it takes."""
+        while True:
+            try:
+                return await self.prepare(pick())
+            except (wire.Cut, OSError, wire.Refused):
+                await asyncio.sleep(0.05)
+
     async def attempt(self, port: int, *, patience: float = wire.PATIENCE) -> None:
         try:
             if self.run_id and self.resumes:
