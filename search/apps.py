@@ -14,21 +14,26 @@ class SearchConfig(AppConfig):
         post_migrate.connect(_after_migrations, sender=self)
 
 
-def _before_migrations(sender: Any, using: str, **kwargs: Any) -> None:
-    """Take the triggers away: migrations of other apps may make the tables anew that they watch."""
+def _before_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
+    """Take the triggers away where tables may change under them; a start with nothing to migrate leaves them.
+
+    Without them what another process on the same file deletes meanwhile would stay in the index.
+    """
     from search.backends import backend
 
-    if using == "default":
+    if using == "default" and plan:
         backend().uninstall()
 
 
-def _after_migrations(sender: Any, using: str, **kwargs: Any) -> None:
+def _after_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
     """Create what only this database knows, and find what changed while nobody watched."""
     from django.db import connection
 
     from search.backends import backend
-    from search.indexing import note_missing
+    from search.indexing import forget_gone, note_missing
 
     if using == "default" and "search_entry" in connection.introspection.table_names():
-        backend().install()
-        note_missing()
+        unwatched = backend().install()
+        if unwatched or plan:
+            forget_gone()
+            note_missing()

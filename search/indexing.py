@@ -56,6 +56,9 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, most: int = T
     `wait` waits for what another worker is just doing instead of leaving it to that one.
     """
     work = (PendingMessage.objects.all() if pending is None else pending).filter(stage=PendingMessage.Stage.TEXT)
+    # Asked first: on SQLite a transaction takes the one lock for writing, and mostly there is nothing to do.
+    if not work.exists():
+        return 0
     with transaction.atomic():
         rows = list(_locked(work, wait).order_by("message_id")[:most].values_list("message_id", "version"))
         if rows:
@@ -70,17 +73,18 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, most: int = T
 
 def catch_up(principal: Principal | None, *, most: int = 2 * TEXT_BATCH) -> None:
     """Index the text of what this caller (None: everybody) said a moment ago: words are found without the indexer."""
-    pending = PendingMessage.objects.filter(stage=PendingMessage.Stage.TEXT)
+    pending = PendingMessage.objects.all()
     if principal is not None and principal.is_guest:
         pending = pending.filter(owner_id__in=User.objects.filter(guest_made=True).values("id"))
     elif principal is not None:
         pending = pending.filter(owner_id=principal.user_id)
-    if pending.exists():
-        index_text(pending, most=most, wait=True)
+    index_text(pending, most=most, wait=True)
 
 
 def index_meaning(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS, most: int = MEANING_BATCH) -> int:
     """Embed at most so many messages whose text is indexed; returns how many it did, 0 when there is nothing."""
+    if not PendingMessage.objects.filter(stage=PendingMessage.Stage.MEANING).exists():
+        return 0
     claimed = claim(PendingMessage.Stage.MEANING, most, worker_seconds)
     if not claimed:
         return 0
@@ -120,6 +124,13 @@ def embedder_number(embedder: Embedder) -> int:
         if created:
             backend().fit(embedder.dimensions)
     return row.pk
+
+
+def forget_gone() -> None:
+    """Drop what is in the index of messages that are there no more: deleted while no trigger watched."""
+    gone = Entry.objects.exclude(message_id__in=Message.objects.values("pk"))
+    _delete_entries(list(gone.values_list("id", flat=True)))
+    PendingMessage.objects.exclude(message_id__in=Message.objects.values("pk")).delete()
 
 
 def note_missing() -> int:

@@ -43,8 +43,8 @@ class NewPassage:
 class Backend(Protocol):
     """One database's half of the index."""
 
-    def install(self) -> None:
-        """Create what is missing of tables, indexes and triggers; repeated calls change nothing."""
+    def install(self) -> bool:
+        """Create what is missing of tables, indexes and triggers; returns whether a trigger was missing."""
 
     def uninstall(self) -> None:
         """Drop the triggers, so that the tables they watch may be changed."""

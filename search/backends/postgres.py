@@ -13,7 +13,7 @@ import numpy as np
 from django.db import DatabaseError, connection, transaction
 
 from search.backends.base import ROWS, NewEntry, NewPassage
-from search.backends.postgres_triggers import TRIGGERS
+from search.backends.postgres_triggers import TRIGGER_NAMES, TRIGGERS
 
 logger = logging.getLogger(__name__)
 INSTALL_LOCK = 0x73656172  # one process at a time creates things
@@ -35,17 +35,20 @@ class PostgresBackend:
     def __init__(self) -> None:
         self._vectors: bool | None = None
 
-    def install(self) -> None:
+    def install(self) -> bool:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [INSTALL_LOCK])
             if not _has_column(cursor, "search_entry", "terms"):
                 cursor.execute("ALTER TABLE search_entry ADD COLUMN terms bigint[] NOT NULL DEFAULT '{}'")
                 cursor.execute("CREATE INDEX search_entry_terms ON search_entry USING gin (terms)")
+            cursor.execute("SELECT tgname FROM pg_trigger WHERE tgname = ANY(%s)", [TRIGGER_NAMES])
+            missing = len(TRIGGER_NAMES) - cursor.rowcount
             for statement in TRIGGERS:
                 cursor.execute(statement)
             if not _has_column(cursor, "search_passage", "vector"):
                 self._add_vectors(cursor)
         self._vectors = None
+        return missing > 0
 
     def _add_vectors(self, cursor: Any) -> None:
         try:

@@ -25,7 +25,7 @@ class SqliteBackend:
     def __init__(self) -> None:
         self._shelves = Shelves()
 
-    def install(self) -> None:
+    def install(self) -> bool:
         with transaction.atomic(), connection.cursor() as cursor:
             if not _has_column(cursor, "search_entry", "terms"):
                 cursor.execute("ALTER TABLE search_entry ADD COLUMN terms text NOT NULL DEFAULT ''")
@@ -37,9 +37,10 @@ class SqliteBackend:
             if "search_text" not in there:
                 cursor.execute(TEXT_TABLE)
                 cursor.execute("INSERT INTO search_text (search_text) VALUES ('rebuild')")
-            for name, body in TRIGGERS.items():
-                if name not in there:
-                    cursor.execute(f"CREATE TRIGGER {name} {body}")
+            missing = [name for name in TRIGGERS if name not in there]
+            for name in missing:
+                cursor.execute(f"CREATE TRIGGER {name} {TRIGGERS[name]}")
+        return bool(missing)
 
     def uninstall(self) -> None:
         """Drop the triggers: a changed table is a new one to SQLite, and triggers that name it stand in its way."""

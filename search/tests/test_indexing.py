@@ -7,8 +7,10 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import TransactionTestCase, override_settings
+from django.test.utils import CaptureQueriesContext
 
 from accounts.principal import Principal
 from accounts.services import delete_user, register_user
@@ -121,6 +123,41 @@ class FollowsTest(SearchTestCase):
         self.assertEqual(indexing.note_missing(), 1)
         self.assertEqual(indexing.note_missing(), 0)
         self.assertEqual(self.found(self.alice, "whale", mode=Mode.TEXT), ["a whale"])
+
+    def test_what_was_deleted_while_no_trigger_watched_is_forgotten(self):
+        kept = self.say(self.alice, "a white whale")
+        gone = self.say(self.alice, "a black whale")
+        self.index()
+        backend().uninstall()
+        try:
+            Message.objects.filter(pk=gone.pk).delete()
+        finally:
+            was_unwatched = backend().install()
+        self.assertEqual(was_unwatched, connection.vendor == "sqlite")
+        indexing.forget_gone()
+        self.assertEqual(list(Entry.objects.values_list("message_id", flat=True)), [kept.pk])
+        self.assertEqual(Passage.objects.count(), 1)
+        self.assertEqual(self.found(self.alice, "whale", mode=Mode.TEXT), ["a white whale"])
+
+    def test_a_start_with_nothing_to_migrate_leaves_the_triggers_alone(self):
+        self.say(self.alice, "a whale")
+        self.index()
+        with CaptureQueriesContext(connection) as asked:
+            call_command("migrate", verbosity=0)
+        said = [query["sql"].upper() for query in asked.captured_queries]
+        self.assertTrue(said)
+        self.assertEqual([each for each in said if "DROP TRIGGER" in each or "CREATE TRIGGER" in each], [])
+        self.assertFalse(backend().install())
+
+    def test_an_idle_indexer_takes_no_lock(self):
+        self.say(self.alice, "a whale")
+        self.index()
+        indexer = Indexer(embedder=loading.current, meaning_checked=True)
+        with CaptureQueriesContext(connection) as asked:
+            self.assertFalse(indexer.step())
+        said = [query["sql"] for query in asked.captured_queries]
+        self.assertTrue(said)
+        self.assertEqual([each for each in said if not each.startswith("SELECT") or "FOR UPDATE" in each], [])
 
     def test_another_language_is_another_index(self):
         self.say(self.alice, "die Häuser am Meer")
