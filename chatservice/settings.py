@@ -220,6 +220,8 @@ RETENTION_DAYS = env.float("RETENTION_DAYS", default=0)
 RETENTION_GUEST_DAYS = env.float("RETENTION_GUEST_DAYS", default=30)
 # Guests' conversations in which nothing was ever said.
 RETENTION_GUEST_EMPTY_HOURS = env.float("RETENTION_GUEST_EMPTY_HOURS", default=24)
+# The log of who of the staff looked at what: a year at least, the database itself refuses less.
+RETENTION_LOOK_DAYS = env.float("RETENTION_LOOK_DAYS", default=365)
 
 # --- Models and their servers --------------------------------------------------------------------
 
@@ -341,6 +343,8 @@ LOGGING = {
             name: {"level": "WARNING"}
             for name in ("openai", "httpx", "httpx2", "httpcore", "aiohttp", "urllib3", "daphne", "asyncio")
         },
+        # At the level below: where on this machine it found the model, at every start.
+        "sentence_transformers": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         "django.db.backends": {"level": "WARNING"},
     },

@@ -12,7 +12,7 @@ from django.db import connection
 
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap
-from conversations.retention import prune_history
+from conversations.retention import prune_history, prune_looks
 from search import timings
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def _sweep_forever() -> None:
                 chunks_due = time.monotonic() + HOUR
             if time.monotonic() >= history_due:
                 prune_history()
+                prune_looks()
                 history_due = time.monotonic() + DAY
         except Exception as error:
             logger.warning("reaper: %s, trying again", type(error).__name__)

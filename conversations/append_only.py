@@ -1,5 +1,6 @@
 """The triggers that make the log of looks append-only in the database itself, for migrations to run.
 
+What is older than KEPT_DAYS may be deleted: RETENTION_LOOK_DAYS, which is a day more, since clocks differ.
 SQLite loses triggers when a migration rebuilds the table: such a migration runs `protect` again at its end.
 """
 
@@ -10,6 +11,7 @@ from typing import Any
 TABLE = "conversations_look"
 NAME = "conversations_look_append_only"
 REFUSAL = "The log of looks is append-only"
+KEPT_DAYS = 364
 COLUMNS = ("id", "created_at", "kind", "reader_id", "reader_name", "owner_id", "conversation_id")
 
 NEW, OLD = (", ".join(f"{row}.{name}" for name in COLUMNS) for row in ("NEW", "OLD"))
@@ -23,6 +25,9 @@ BEGIN
     THEN
         RETURN NEW;
     END IF;
+    IF TG_OP = 'DELETE' AND OLD.created_at < now() - interval '{KEPT_DAYS} days' THEN
+        RETURN OLD;
+    END IF;
     RAISE EXCEPTION '{REFUSAL}';
 END $$;
 DROP TRIGGER IF EXISTS {NAME} ON {TABLE};
@@ -31,6 +36,7 @@ CREATE TRIGGER {NAME} BEFORE UPDATE OR DELETE ON {TABLE} FOR EACH ROW EXECUTE FU
 SQLITE = (
     f"DROP TRIGGER IF EXISTS {NAME}_delete",
     f"""CREATE TRIGGER {NAME}_delete BEFORE DELETE ON {TABLE}
+    WHEN OLD.created_at >= datetime('now', '-{KEPT_DAYS} days')
     BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END""",
     f"DROP TRIGGER IF EXISTS {NAME}_update",
     f"""CREATE TRIGGER {NAME}_update BEFORE UPDATE ON {TABLE}

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
+from conversations.append_only import KEPT_DAYS
 from conversations.models import Look
 
 TRIGGER = "conversations_look_append_only"
@@ -22,6 +23,20 @@ def content_access_is_a_decision(**kwargs: Any) -> list[CheckMessage]:
                 "Staff can read what guests say, and guests cannot see who looked.",
                 hint="Set STAFF_CONTENT_ACCESS=false, or ANONYMOUS to 'auto' or 'off'.",
                 id="conversations.W001",
+            )
+        ]
+    return []
+
+
+@register(Tags.security)
+def looks_are_kept_for_a_year(**kwargs: Any) -> list[CheckMessage]:
+    """Refuse to promise less than the database lets go of."""
+    if settings.RETENTION_LOOK_DAYS and settings.RETENTION_LOOK_DAYS <= KEPT_DAYS:
+        return [
+            Error(
+                f"RETENTION_LOOK_DAYS is {settings.RETENTION_LOOK_DAYS:g}: the log of looks is kept for a year.",
+                hint=f"Set it to {KEPT_DAYS + 1} or more, or to 0 to keep it for ever.",
+                id="conversations.E002",
             )
         ]
     return []

@@ -1,4 +1,4 @@
-"""What is kept no longer: conversations of guests, and of accounts where the operator says so."""
+"""What is kept no longer: conversations of guests, of accounts where the operator says so, and old looks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from conversations.models import Conversation, ConversationQuerySet
+from conversations.models import Conversation, ConversationQuerySet, Look, LookQuerySet
 from conversations.services import delete_conversation
 
 BATCH = 100
@@ -34,6 +34,17 @@ def prune_history() -> int:
 def count_expired() -> int:
     """Return how many conversations `prune_history` would delete."""
     return len({pk for conversations in expired() for pk in conversations.values_list("pk", flat=True)})
+
+
+def expired_looks() -> LookQuerySet:
+    """Return what the log of looks need not say any more; the database refuses to forget anything younger."""
+    days = settings.RETENTION_LOOK_DAYS
+    return Look.objects.filter(created_at__lt=_ago(days=days)) if days else Look.objects.none()
+
+
+def prune_looks() -> int:
+    """Delete looks that are past their time; returns how many."""
+    return expired_looks().delete()[0]
 
 
 def _delete(conversations: ConversationQuerySet) -> int:

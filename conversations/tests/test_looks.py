@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
 from django.contrib.auth.models import Permission
 from django.db import DatabaseError, connection, transaction
 from django.test import TestCase, override_settings
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.principal import Principal
 from accounts.services import delete_user, register_user
 from conversations.append_only import protect, unprotect
-from conversations.checks import looks_are_append_only
+from conversations.checks import looks_are_append_only, looks_are_kept_for_a_year
 from conversations.looks import NotReadable, ReasonNeeded, may_read_content, record_look, record_looks
 from conversations.models import Conversation, Look
+from conversations.retention import prune_looks
 from conversations.services import start_conversation
 
 REASON = "Complaint 4711, agreed with Alice"
@@ -111,6 +114,27 @@ class AppendOnlyTest(LooksCase):
         self.refused(look.delete)
         self.refused(lambda: connection.cursor().execute("DELETE FROM conversations_look"))
         self.assertEqual(rows.get().reason, REASON)
+
+    def test_what_is_older_than_a_year_goes_and_nothing_younger_can(self) -> None:
+        def aged(days: float) -> Look:
+            made = timezone.now() - dt.timedelta(days=days)
+            about = {"reader_id": self.carol.pk, "reader_name": "carol", "owner_id": self.alice.pk}
+            return Look.objects.create(kind=Look.Kind.EXPORT, reason=REASON, created_at=made, **about)
+
+        old, young = aged(365.1), aged(363.9)
+        recent = self.look()
+        for look in (young, recent):
+            self.refused(look.delete)
+        with override_settings(RETENTION_LOOK_DAYS=0):
+            self.assertEqual(prune_looks(), 0)
+        self.assertEqual(prune_looks(), 1)
+        self.assertEqual(set(Look.objects.all()), {young, recent})
+        self.assertFalse(Look.objects.filter(pk=old.pk).exists())
+
+    def test_less_than_a_year_is_refused_at_the_start(self) -> None:
+        for days, problems in ((0, 0), (364, 1), (30, 1), (365, 0), (1000, 0)):
+            with self.subTest(days), override_settings(RETENTION_LOOK_DAYS=days):
+                self.assertEqual(len(looks_are_kept_for_a_year()), problems)
 
     def test_it_outlives_the_conversation_and_the_reader(self) -> None:
         look = self.look()
