@@ -7,7 +7,7 @@ import hashlib
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import Stemmer
@@ -22,6 +22,7 @@ TOKEN = re.compile(rf"[{UNSPACED}]+|{LETTER}+")
 UNSPACED_START = re.compile(f"[{UNSPACED}]")
 QUERY_PART = re.compile(r'(?P<minus>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"?|(?P<words>[^\s"]+))')
 LONGEST_WORD = 64
+WORDS_REMEMBERED = 5_000
 MOST_QUERY_WORDS = 32
 HASH_BITS = 40
 ENGLISH = """
@@ -75,7 +76,7 @@ def words(text: str) -> Iterator[Word]:
         if UNSPACED_START.match(raw):
             yield from _pairs(raw, start)
         else:
-            yield Word(stem(fold(raw)[:LONGEST_WORD]), start, found.end())
+            yield Word(stem(raw), start, found.end())
 
 
 def stems(text: str) -> list[str]:
@@ -137,12 +138,14 @@ def known_language(language: str) -> bool:
     return language == "none" or language in Stemmer.algorithms()
 
 
-def _stemmer():
-    """Return this thread's stemmer: a stemmer is no two threads' at once."""
+def _stemmer() -> Callable[[str], str]:
+    """Return this thread's way from a word to its stem: a stemmer is no two threads' at once."""
     language = settings.SEARCH_LANGUAGE
     if getattr(_own, "language", None) != language:
         _own.language = language
-        _own.stem = Stemmer.Stemmer(language).stemWord if language in Stemmer.algorithms() else str
+        cut = Stemmer.Stemmer(language).stemWord if language in Stemmer.algorithms() else str
+        # Most words of a text are words of the texts before it.
+        _own.stem = functools.lru_cache(WORDS_REMEMBERED)(lambda word: cut(fold(word)[:LONGEST_WORD]))
     return _own.stem
 
 

@@ -94,8 +94,9 @@ def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
 
 
 def _hits(scope: Scope, found: Sequence[Candidate], stems: Sequence[str]) -> tuple[Hit, ...]:
-    numbers = [candidate.entry for candidate in found]
-    ids = dict(Entry.objects.filter(pk__in=numbers).values_list("id", "message_id"))
+    if not found:
+        return ()
+    ids = dict(Entry.objects.filter(pk__in=[each.entry for each in found]).values_list("id", "message_id"))
     # Asked of the caller's messages once more: an entry may be older than what it stands for.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))

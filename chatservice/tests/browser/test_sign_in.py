@@ -7,6 +7,7 @@ import uuid
 from playwright.sync_api import expect
 
 from accounts.services import register_user
+from chatservice.testing import needs_dialect
 from chatservice.tests.browser.case import BrowserTestCase, one_database_is_enough
 
 PASSWORD = "a long enough phrase"
@@ -25,6 +26,7 @@ class SignInTest(BrowserTestCase):
         self.page.get_by_role("button", name="Sign in").click()
 
     def test_with_the_right_password_one_is_signed_in(self) -> None:
+        needs_dialect("graphql")  # the page that comes then asks it
         self.fill(self.user.username, PASSWORD)
         self.page.wait_for_url("**/")
         cookie = next(each for each in self.context.cookies() if each["name"] == "chat_session")
