@@ -13,10 +13,13 @@ from django.conf import settings
 from completions import providers, services
 from completions.journal import journal
 from completions.live import LIVE
+from completions.slots import open_streams
 from search import indexer
 from search.embedders import loading
 
 logger = logging.getLogger(__name__)
+
+TELL_SECONDS = 1.0
 
 
 async def run(receive: Any, send: Any) -> None:
@@ -33,7 +36,7 @@ async def run(receive: Any, send: Any) -> None:
 
 
 async def end_runs(hurried: Callable[[], bool] = lambda: False) -> None:
-    """Let what is being written finish for DRAIN_SECONDS, then mark the rest: their readers are told.
+    """Let what is being written finish for DRAIN_SECONDS, then mark the rest; their readers get TELL_SECONDS.
 
     At once when `hurried` says so: a second signal.
     """
@@ -44,6 +47,10 @@ async def end_runs(hurried: Callable[[], bool] = lambda: False) -> None:
     for live in left:
         live.stop()
     await asyncio.gather(*(live.task for live in left if live.task is not None), return_exceptions=True)
+    # An answer that has ended is not yet told: its readers still have the last of it to send.
+    until = time.monotonic() + TELL_SECONDS
+    while open_streams() and time.monotonic() < until and not hurried():
+        await asyncio.sleep(0.02)
     if left:
         logger.warning("%d answers were interrupted by the shutdown", len(left))
 

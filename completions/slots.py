@@ -38,3 +38,8 @@ def take_stream_slot(principal: Principal) -> Callable[[], None]:
                     del _open[name]
 
     return release
+
+
+def open_streams() -> int:
+    """Return how many are open in this process."""
+    return _open["process"]

@@ -22,7 +22,7 @@ TOKEN = re.compile(rf"[{UNSPACED}]+|{LETTER}+")
 UNSPACED_START = re.compile(f"[{UNSPACED}]")
 QUERY_PART = re.compile(r'(?P<minus>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"?|(?P<words>[^\s"]+))')
 LONGEST_WORD = 64
-WORDS_REMEMBERED = 5_000
+WORDS_REMEMBERED = 2_000
 MOST_QUERY_WORDS = 32
 HASH_BITS = 40
 ENGLISH = """
@@ -144,8 +144,13 @@ def _stemmer() -> Callable[[str], str]:
     if getattr(_own, "language", None) != language:
         _own.language = language
         cut = Stemmer.Stemmer(language).stemWord if language in Stemmer.algorithms() else str
-        # Most words of a text are words of the texts before it.
-        _own.stem = functools.lru_cache(WORDS_REMEMBERED)(lambda word: cut(fold(word)[:LONGEST_WORD]))
+
+        def stem(word: str) -> str:
+            return cut(fold(word)[:LONGEST_WORD])
+
+        # Most words of a text are words of the texts before it. What is no word may be a megabyte, and is not kept.
+        known = functools.lru_cache(WORDS_REMEMBERED)(stem)
+        _own.stem = lambda word: known(word) if len(word) <= LONGEST_WORD else stem(word)
     return _own.stem
 
 
