@@ -64,7 +64,4 @@ TRIGGERS = (
     "WHEN ((OLD.title, OLD.owner_id) IS DISTINCT FROM (NEW.title, NEW.owner_id)) "
     "EXECUTE FUNCTION search_conversation_changed()",
 )
-TRIGGER_NAMES = [
-    *("search_messages_added", "search_message_changed", "search_messages_gone"),
-    "search_conversation_changed",
-]
+TRIGGER_NAMES = [made.split()[4] for made in TRIGGERS if made.startswith("CREATE OR REPLACE TRIGGER ")]
