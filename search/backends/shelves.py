@@ -1,4 +1,8 @@
-"""Vectors held in memory by space: loaded once, then only what is new; the least used go when it gets too much."""
+"""Vectors held in memory by space: loaded once, then only what is new; the least used go when it gets too much.
+
+Each is held twice: as stored, and rounded to a byte a dimension. All are scanned by the bytes, a quarter of what single
+precision would read; the few that can be among the nearest by what the rounding may hide are then compared exactly.
+"""
 
 from __future__ import annotations
 
@@ -7,65 +11,96 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
+import simsimd
 from django.conf import settings
 
 CHUNK = 8192  # rows read at once
+ARRAYS = ("ids", "entries", "vectors", "rough", "margins")
+ROUNDING = 1e-5  # what single precision itself errs by, with room
 
 
 class Shelf:
-    """The vectors of one space by one embedder, as one matrix that grows."""
+    """The vectors of one space by one embedder, as arrays that grow together."""
 
     def __init__(self, dimensions: int) -> None:
         self.version = -1
         self.last = 0
         self.size = 0
+        self.lock = threading.Lock()
         self.ids: np.ndarray = np.zeros(0, "i8")
         self.entries: np.ndarray = np.zeros(0, "i8")
-        self.matrix: np.ndarray = np.zeros((0, dimensions), "f4")
-        self.lock = threading.Lock()
+        self.vectors: np.ndarray = np.zeros((0, dimensions), "f2")
+        self.rough: np.ndarray = np.zeros((0, dimensions), "i1")
+        self.margins: np.ndarray = np.zeros((0, 3), "f4")
 
     @property
     def held(self) -> int:
-        return self.matrix.nbytes + self.ids.nbytes + self.entries.nbytes
+        """Bytes."""
+        return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
 
     def add(self, rows: list[tuple[int, int, bytes]]) -> None:
         """Append (passage id, entry id, packed vector), ordered by passage id."""
         vectors = np.frombuffer(b"".join(row[2] for row in rows), "<f2").reshape(len(rows), -1)
         size = self.size + len(rows)
-        if size > len(self.matrix):
-            room = max(size, len(self.matrix) + len(self.matrix) // 4, 64)
-            self.matrix = _grown(self.matrix, room)
-            self.ids, self.entries = _grown(self.ids, room), _grown(self.entries, room)
-        self.matrix[self.size : size] = vectors
-        self.ids[self.size : size] = [row[0] for row in rows]
-        self.entries[self.size : size] = [row[1] for row in rows]
+        if size > len(self.ids):
+            room = max(size, len(self.ids) + len(self.ids) // 4, 64)
+            for name in ARRAYS:
+                setattr(self, name, _grown(getattr(self, name), room))
+        new = slice(self.size, size)
+        self.ids[new] = [row[0] for row in rows]
+        self.entries[new] = [row[1] for row in rows]
+        self.vectors[new] = vectors
+        self.rough[new], self.margins[new] = roughly(vectors.astype("f4"))
         self.size, self.last = size, rows[-1][0]
 
     def keep(self, ids: np.ndarray) -> None:
         """Drop every passage that is not among `ids`; what was dropped is overwritten."""
         kept = np.isin(self.ids[: self.size], ids)
         size = int(kept.sum())
-        self.matrix[:size] = self.matrix[: self.size][kept]
-        self.matrix[size : self.size] = 0
-        for name in ("ids", "entries"):
+        for name in ARRAYS:
             array = getattr(self, name)
             array[:size] = array[: self.size][kept]
+            array[size : self.size] = 0
         self.size = size
 
     def nearest(self, vector: np.ndarray, count: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the entries and cosines of the `count` nearest, exactly: the rough scan only says which can be."""
         with self.lock:
-            entries = self.entries[: self.size]
-            cosines = self.matrix[: self.size] @ vector
-            if allowed is not None:
-                inside = np.isin(entries, allowed)
-                entries, cosines = entries[inside], cosines[inside]
+            if allowed is None:
+                rows = np.arange(self.size)
             else:
-                entries = entries.copy()
-        if len(cosines) > count:
-            best = np.argpartition(-cosines, count)[:count]
-            entries, cosines = entries[best], cosines[best]
-        order = np.lexsort((entries, -cosines))
+                rows = np.flatnonzero(np.isin(self.entries[: self.size], allowed))
+            if len(rows) > count:
+                rows = self._possible(vector, count, rows)
+            entries, cosines = self.entries[rows], self._cosines(vector, rows)
+        order = np.lexsort((entries, -cosines))[:count]
         return entries[order], cosines[order]
+
+    def _possible(self, vector: np.ndarray, count: int, rows: np.ndarray) -> np.ndarray:
+        """Return those of `rows` that may be among the `count` nearest: what the rough cosine errs by is bounded."""
+        [rough], [(scale, rest, _)] = roughly(vector[None, :].astype("f4"))
+        products = simsimd.cdist(rough[None, :], self.rough[: self.size], "dot", out_dtype="float32")
+        scales, rests, lengths = self.margins[: self.size].T
+        cosines = np.asarray(products)[0] * (scales * scale)
+        # By Cauchy and Schwarz: (r + e)(s + f) - rs = (r + e)f + e s, where e and f are the roundings of r and s.
+        error = rests * np.linalg.norm(rough * scale) + lengths * rest + ROUNDING
+        highest, lowest = (cosines + error)[rows], (cosines - error)[rows]
+        possible: np.ndarray = rows[highest >= np.partition(lowest, -count)[-count]]
+        return possible
+
+    def _cosines(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        exact: np.ndarray = vector.astype("f8")
+        parts = [self.vectors[rows[at : at + CHUNK]].astype("f8") @ exact for at in range(0, len(rows), CHUNK)]
+        # Summed in double precision, so that equal vectors are equally near, whichever rows they are.
+        return np.concatenate([np.zeros(0), *parts]).astype("f4")
+
+
+def roughly(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return vectors (n, d) as bytes (n, d), and of each its scale, the length of what was rounded off, its length."""
+    scales = np.abs(vectors).max(axis=1, initial=0) / 127
+    rough = np.rint(vectors / np.where(scales > 0, scales, 1)[:, None])
+    rests = np.linalg.norm(vectors - rough * scales[:, None], axis=1)
+    return rough.astype("i1"), np.stack([scales, rests, np.linalg.norm(vectors, axis=1)], axis=1)
 
 
 class Shelves:

@@ -1,0 +1,97 @@
+"""The scan by bytes answers what brute force answers, however near the vectors lie to each other."""
+
+from __future__ import annotations
+
+from unittest import TestCase
+
+import numpy as np
+
+from search.backends.shelves import Shelf, roughly
+
+Rows = list[tuple[int, int, bytes]]
+
+
+class ShelfTest(TestCase):
+    def setUp(self) -> None:
+        self.random = np.random.default_rng(7)
+
+    def shelf(self, vectors: np.ndarray) -> Shelf:
+        """Hold `vectors` as passages 1, 2, ... of entries 1001, 1002, ..., added in uneven parts."""
+        shelf = Shelf(vectors.shape[1])
+        rows: Rows = [(at, 1000 + at, vector.astype("<f2").tobytes()) for at, vector in enumerate(vectors, 1)]
+        first = 0
+        while first < len(rows):
+            size = int(self.random.integers(1, 200))
+            shelf.add(rows[first : first + size])
+            first += size
+        return shelf
+
+    def unit(self, *shape: int) -> np.ndarray:
+        found = self.random.standard_normal(shape)
+        return (found / np.linalg.norm(found, axis=-1, keepdims=True)).astype("f4")
+
+    def by_force(self, vectors: np.ndarray, vector: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
+        cosines = (vectors.astype("f2").astype("f8") @ vector.astype("f8")).astype("f4")
+        entries = np.arange(1001, 1001 + len(vectors))
+        if allowed is not None:
+            inside = np.isin(entries, allowed)
+            entries, cosines = entries[inside], cosines[inside]
+        return entries[np.lexsort((entries, -cosines))[:count]]
+
+    def same(self, vectors: np.ndarray, vector: np.ndarray, count: int, allowed: np.ndarray | None = None) -> None:
+        entries, cosines = self.shelf(vectors).nearest(vector, count, allowed)
+        np.testing.assert_array_equal(entries, self.by_force(vectors, vector, count, allowed))
+        expected = vectors[entries - 1001].astype("f2").astype("f4") @ vector
+        np.testing.assert_allclose(cosines, expected, atol=1e-6)
+
+    def test_it_finds_what_brute_force_finds(self):
+        for dimensions in (3, 64, 384, 1536):
+            for count in (1, 10, 700):
+                with self.subTest(dimensions=dimensions, count=count):
+                    self.same(self.unit(600, dimensions), self.unit(dimensions), count)
+
+    def test_neighbours_nearer_to_each_other_than_the_rounding(self):
+        question = self.unit(384)
+        near = question + 1e-3 * self.random.standard_normal((800, 384))
+        crowd = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype("f4")
+        for count in (1, 10, 50):
+            self.same(np.concatenate([self.unit(500, 384), crowd]), question, count)
+
+    def test_twins_come_in_the_order_of_their_entries(self):
+        vectors = np.repeat(self.unit(3, 384), 300, axis=0)
+        for count in (1, 50, 450):
+            self.same(vectors, vectors[-1], count)
+
+    def test_lengths_other_than_one_and_nothing_at_all(self):
+        vectors = self.unit(400, 64) * self.random.uniform(0, 9, (400, 1)).astype("f4")
+        vectors[::7] = 0
+        self.same(vectors, self.unit(64), 20)
+        self.same(vectors, np.zeros(64, "f4"), 20)
+
+    def test_only_among_the_allowed(self):
+        vectors, vector = self.unit(900, 384), self.unit(384)
+        for allowed in (np.arange(1001, 1901, 3), np.array([1500]), np.array([5]), np.zeros(0, "i8")):
+            with self.subTest(allowed=len(allowed)):
+                self.same(vectors, vector, 10, allowed)
+
+    def test_an_empty_shelf(self):
+        entries, cosines = Shelf(384).nearest(self.unit(384), 10, None)
+        self.assertEqual((len(entries), len(cosines)), (0, 0))
+
+    def test_nothing_is_left_of_what_was_dropped(self):
+        vectors, vector = self.unit(500, 384), self.unit(384)
+        shelf = self.shelf(vectors)
+        best = int(shelf.nearest(vector, 1, None)[0][0]) - 1000
+        kept = np.array([at for at in range(1, 501, 2) if at != best])
+        shelf.keep(kept)
+        entries, _ = shelf.nearest(vector, 10, None)
+        np.testing.assert_array_equal(entries, self.by_force(vectors, vector, 10, kept + 1000))
+        for array in (shelf.ids, shelf.entries, shelf.vectors, shelf.rough, shelf.margins):
+            self.assertFalse(array[len(kept) :].any())
+
+    def test_the_rounding_is_never_worse_than_it_says(self):
+        vectors = self.unit(300, 384)
+        rough, margins = roughly(vectors)
+        rests = np.linalg.norm(vectors - rough * margins[:, :1], axis=1)
+        np.testing.assert_allclose(rests, margins[:, 1], rtol=1e-4)
+        self.assertLess(margins[:, 1].max(), 0.03)
