@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from typing import Any
 
 DEPTH = 64
+HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair, from a broken escape
 
 
 def is_storable(value: str) -> bool:
@@ -18,9 +20,9 @@ def is_storable(value: str) -> bool:
 
 
 def storable_text(value: str, most: int | None = None) -> str:
-    """Return `value` without what no database stores, cut to `most` characters."""
-    if not value.isascii():  # half of a surrogate pair, from a broken escape
-        value = value.encode("utf-8", "replace").decode()
+    """Return `value` without NUL, half a character as U+FFFD, cut to `most` characters."""
+    if not value.isascii():
+        value = HALVES.sub("\ufffd", value)
     if "\x00" in value:
         value = value.replace("\x00", "")
     return value if most is None or len(value) <= most else value[:most]

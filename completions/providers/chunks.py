@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from completions.exceptions import OutputLimit, UpstreamFailed, UpstreamInvalid, UpstreamTruncated
-from completions.providers.sanitize import clean_text, safe_code
+from completions.providers.sanitize import safe_code
 from completions.types import Closed, Delta, Opened, ProviderEvent
+from conversations.storable import storable_text
 
 MAX_TEXT_CHARS: Final = 1 << 18
 # Known keys whose change from chunk to chunk says nothing (Ollama and llama.cpp date every chunk).
@@ -134,7 +135,7 @@ class AnswerBuilder:
 
     def _merge_plain(self) -> None:
         """Put the text gathered since the last wire chunk into one plain chunk."""
-        text = clean_text("".join(self.texts[self._written :]))
+        text = storable_text("".join(self.texts[self._written :]))
         self._written = len(self.texts)
         if text:
             choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
@@ -144,7 +145,7 @@ class AnswerBuilder:
         """Append one `Delta` with all that was gathered. Raises OutputLimit after the part that fits."""
         if not self.texts and not self._wire:
             return
-        text = clean_text("".join(self.texts))
+        text = storable_text("".join(self.texts))
         if self._wire:
             self._merge_plain()
         wire, self._wire, self.texts, self._written = tuple(self._wire), [], [], 0

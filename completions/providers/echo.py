@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from completions.exceptions import UpstreamRejected
 from completions.providers.health import Health
-from completions.providers.sanitize import clean_text, encode_json
+from completions.providers.sanitize import encode_json
 from completions.types import Closed, Completion, CompletionRequest, Delta, ModelInfo, Opened, ProviderEvent
+from conversations.storable import storable_text
 
 MODEL: Final = "echo"
 QUOTE_CHARS: Final = 500
@@ -116,10 +117,10 @@ def _words(text: str) -> list[str]:
 def _text(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     if isinstance(content, str):
-        return clean_text(content)
+        return storable_text(content)
     parts = content if isinstance(content, list | tuple) else []
     texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    return clean_text("\n".join(text for text in texts if isinstance(text, str)))
+    return storable_text("\n".join(text for text in texts if isinstance(text, str)))
 
 
 def _usage(request: CompletionRequest, words: list[str], count: int) -> dict[str, int]:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+from conversations.storable import storable_text
+
 MESSAGE_CHARS: Final = 500
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _SECRETS = re.compile(
     r"(?i:\bbearer\s+\S+)"
@@ -24,19 +25,12 @@ _SECRETS = re.compile(
 _decode = msgspec.json.Decoder().decode
 
 
-def clean_text(text: str) -> str:
-    """`text` without NUL, each lone surrogate replaced by U+FFFD."""
-    if "\x00" in text:
-        text = text.replace("\x00", "")
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-
-
 def clean_tree(value: Any) -> Any:
     """A copy of decoded JSON with every string, keys included, made clean."""
     if isinstance(value, str):
-        return clean_text(value)
+        return storable_text(value)
     if isinstance(value, dict):
-        return {clean_text(key): clean_tree(item) for key, item in value.items()}
+        return {storable_text(key): clean_tree(item) for key, item in value.items()}
     if isinstance(value, list):
         return [clean_tree(item) for item in value]
     return value
@@ -84,7 +78,7 @@ def safe_message(text: object, *secrets: str, limit: int = MESSAGE_CHARS) -> str
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[redacted]")
-    text = _SECRETS.sub("[redacted]", _CONTROLS.sub(" ", clean_text(text))).strip()
+    text = _SECRETS.sub("[redacted]", _CONTROLS.sub(" ", storable_text(text))).strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

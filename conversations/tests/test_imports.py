@@ -241,7 +241,7 @@ class ImportTest(TestCase):
         tally = bring_in(self.alice, [entry])
         self.assertEqual((tally.created, tally.skipped), (1, []))
         message = Message.objects.get()
-        self.assertEqual((message.content, message.source_id, len(message.author)), ("nul  and half ?", "q", 200))
+        self.assertEqual((message.content, message.source_id, len(message.author)), ("nul  and half \ufffd", "q", 200))
         self.assertEqual(bring_in(self.alice, [entry]).unchanged, 1)
         talk = Conversation.objects.get()
         self.assertTrue(talk.title.startswith("two lines ttt"))
