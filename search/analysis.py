@@ -110,8 +110,8 @@ def parse(text: str) -> Query:
 def term_of(space: int, stem: str) -> int:
     """Return the number by which `space` indexes `stem`.
 
-    Of its own in each space, so that no posting list is ever shared; and a hash, so that what indexes keep
-    of a deleted message until they are compacted can be read by nobody.
+    Of its own in each space, so that no posting list is ever shared; and a hash, so that what an index keeps
+    of a deleted message until it is compacted is no text (whoever has the file can still guess words).
     """
     digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=HASH_BITS // 8).digest()
     return space << HASH_BITS | int.from_bytes(digest, "big")

@@ -11,6 +11,17 @@ from accounts.database import database_clock
 from search.models import PendingMessage
 
 
+def anything_to_claim(stage: int) -> bool:
+    """Tell whether messages of a stage wait that nobody is at, without taking a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM search_pendingmessage "  # noqa: S608
+            f"WHERE stage = %s AND claimed_until < {database_clock()} LIMIT 1",
+            [stage],
+        )
+        return cursor.fetchone() is not None
+
+
 def claim(stage: int, most: int, seconds: float) -> dict[uuid.UUID, int]:
     """Claim at most so many messages of a stage, newest first; returns their versions by id."""
     skip = " FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""

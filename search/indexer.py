@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +23,8 @@ from search.models import PendingMessage
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.5
 TROUBLE_SECONDS = 5.0
+COMPACT_SECONDS = 600.0  # a compaction rewrites the whole index
+COMPACT_PAUSE = 0.05
 POLITE = 10  # niceness of the thread: answers come first
 
 
@@ -31,9 +35,13 @@ class Indexer:
     embedder: Callable[[], Embedder | None]
     done: Callable[[int], None] = lambda count: None
     meaning_checked: bool = False
+    compacted: float = -math.inf
 
     def step(self) -> bool:
         """Do the next piece of work, words before meaning; returns whether there was any. Raises CannotEmbed."""
+        return self._index() or self._compact()
+
+    def _index(self) -> bool:
         if indexing.index_text():
             return True
         if not backend().has_vectors():
@@ -50,6 +58,15 @@ class Indexer:
             self.meaning_checked = not indexing.note_outdated(embedder)
             return not self.meaning_checked
         return False
+
+    def _compact(self) -> bool:
+        """Now and then, when there is nothing else to do, remove what deleted messages left in the index."""
+        now = time.monotonic()
+        if not backend().compact(begin=now >= self.compacted + COMPACT_SECONDS):
+            return False
+        self.compacted = now
+        time.sleep(COMPACT_PAUSE)  # each part holds the lock of a file that others want to write to
+        return True
 
     def _without_vectors(self) -> bool:
         """Let go of what only vectors would need; should they come, it is found again."""

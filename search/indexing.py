@@ -21,7 +21,7 @@ from conversations.models import Message
 from search.analysis import stems, terms_of
 from search.backends import backend
 from search.backends.base import NewEntry, NewPassage
-from search.claims import claim, give_back
+from search.claims import anything_to_claim, claim, give_back
 from search.embedders import Embedder
 from search.models import SPACE_BITS, Entry, Passage, PendingMessage, Space
 from search.models import Embedder as EmbedderRow
@@ -83,7 +83,7 @@ def catch_up(principal: Principal | None, *, most: int = 2 * TEXT_BATCH) -> None
 
 def index_meaning(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS, most: int = MEANING_BATCH) -> int:
     """Embed at most so many messages whose text is indexed; returns how many it did, 0 when there is nothing."""
-    if not PendingMessage.objects.filter(stage=PendingMessage.Stage.MEANING).exists():
+    if not anything_to_claim(PendingMessage.Stage.MEANING):
         return 0
     claimed = claim(PendingMessage.Stage.MEANING, most, worker_seconds)
     if not claimed:

@@ -55,6 +55,9 @@ class Backend(Protocol):
     def fit(self, dimensions: int) -> None:
         """Make room for vectors of this size."""
 
+    def compact(self, *, begin: bool) -> bool:
+        """Do a small part of removing what deleted words left in the index, or `begin` to; tells whether it did."""
+
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
         """Write entries; those that are there with the same id are replaced."""
 

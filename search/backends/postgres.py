@@ -78,6 +78,10 @@ class PostgresBackend:
             cursor.execute("DROP INDEX IF EXISTS search_passage_vector")
             cursor.execute(PLAIN)
 
+    def compact(self, *, begin: bool) -> bool:
+        """Nothing: the database's own vacuum does it."""
+        return False
+
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(

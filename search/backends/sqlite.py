@@ -10,9 +10,10 @@ from django.db import connection, transaction
 
 from search.backends.base import NewEntry, NewPassage, as_rows
 from search.backends.shelves import Shelf, Shelves
-from search.backends.sqlite_schema import TEXT_TABLE, TRIGGERS
+from search.backends.sqlite_schema import LEAVE, LEFT, LEFTOVER_TABLE, MERGING, TEXT_TABLE, TRIGGERS
 
 MOST_VARIABLES = 900
+MERGE_PAGES = 64  # of the full text's index at once: some milliseconds
 SELECT_ROW = "SELECT e.id, coalesce(e.before, 0), coalesce(e.before_that, 0), e.length FROM search_entry e"
 # Which rows hold long terms: an index with all that is asked spares reading them. By name, since SQLite thinks more of
 # the unique one.
@@ -42,6 +43,10 @@ class SqliteBackend:
             if "search_text" not in there:
                 cursor.execute(TEXT_TABLE)
                 cursor.execute("INSERT INTO search_text (search_text) VALUES ('rebuild')")
+            if "search_leftover" not in there:
+                cursor.execute(LEFTOVER_TABLE)
+                if "search_text" in there:
+                    cursor.execute(LEAVE)  # an earlier version did not note it
             missing = [name for name in TRIGGERS if name not in there]
             for name in missing:
                 cursor.execute(f"CREATE TRIGGER {name} {TRIGGERS[name]}")
@@ -58,6 +63,24 @@ class SqliteBackend:
 
     def fit(self, dimensions: int) -> None:
         """Nothing: a blob is as long as it is."""
+
+    def compact(self, *, begin: bool) -> bool:
+        wanted = (LEFT, MERGING) if begin else (MERGING,)
+        if _leftover() not in wanted:  # asked without the lock that a transaction takes here
+            return False
+        with transaction.atomic(), connection.cursor() as cursor:
+            state = _leftover()
+            if state not in wanted:
+                return False
+            # A negative number of pages begins to merge all there is; see "Special INSERT commands" of FTS5.
+            pages = -MERGE_PAGES if state == LEFT else MERGE_PAGES
+            before = _changes(cursor)
+            cursor.execute("INSERT INTO search_text (search_text, rank) VALUES ('merge', %s)", [pages])
+            if state == MERGING and _changes(cursor) - before < 2:
+                cursor.execute("DELETE FROM search_leftover")
+            else:
+                cursor.execute("UPDATE search_leftover SET state = %s", [MERGING])
+        return True
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
         with connection.cursor() as cursor:
@@ -146,6 +169,19 @@ class SqliteBackend:
 def _has_column(cursor: Any, table: str, column: str) -> bool:
     cursor.execute("SELECT 1 FROM pragma_table_info(%s) WHERE name = %s", [table, column])
     return cursor.fetchone() is not None
+
+
+def _leftover() -> int:
+    """Return the state of what deleted terms left in the full text; 0 when that is nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT state FROM search_leftover")
+        row = cursor.fetchone()
+    return row[0] if row else 0
+
+
+def _changes(cursor: Any) -> int:
+    cursor.execute("SELECT total_changes()")
+    return int(cursor.fetchone()[0])
 
 
 def _word(term: int) -> str:

@@ -15,10 +15,19 @@ TEXT_TABLE = (
 )
 FORGET = "INSERT INTO search_text (search_text, rowid, terms) VALUES ('delete', OLD.id, OLD.terms);"
 LEARN = "INSERT INTO search_text (rowid, terms) VALUES (NEW.id, NEW.terms);"
+# What deleted terms leave in the segments of FTS5 goes only when those are merged. The one row says that there is
+# something left, or that a merge is under way which began after it.
+LEFT, MERGING = 1, 2
+LEFTOVER_TABLE = "CREATE TABLE search_leftover (id integer PRIMARY KEY CHECK (id = 1), state integer NOT NULL)"
+LEAVE = (
+    f"INSERT INTO search_leftover (id, state) VALUES (1, {LEFT}) ON CONFLICT (id) DO UPDATE SET state = excluded.state;"
+)
 TRIGGERS = {
     "search_entry_added": f"AFTER INSERT ON search_entry BEGIN {LEARN} END",
     "search_entry_changed": f"AFTER UPDATE OF terms ON search_entry BEGIN {FORGET} {LEARN} END",
     "search_entry_gone": f"AFTER DELETE ON search_entry BEGIN {FORGET} END",
+    "search_entry_change_left": f"AFTER UPDATE OF terms ON search_entry WHEN OLD.terms <> NEW.terms BEGIN {LEAVE} END",
+    "search_entry_left": f"AFTER DELETE ON search_entry BEGIN {LEAVE} END",
     "search_message_added": (
         "AFTER INSERT ON conversations_message WHEN NEW.content <> '' BEGIN "
         f"INSERT INTO {COLUMNS} SELECT NEW.id, talk.owner_id, 0, 0, 0 FROM conversations_conversation talk "

@@ -153,11 +153,21 @@ class FollowsTest(SearchTestCase):
         self.say(self.alice, "a whale")
         self.index()
         indexer = Indexer(embedder=loading.current, meaning_checked=True)
+        while indexer.step():
+            pass
         with CaptureQueriesContext(connection) as asked:
             self.assertFalse(indexer.step())
         said = [query["sql"] for query in asked.captured_queries]
         self.assertTrue(said)
         self.assertEqual([each for each in said if not each.startswith("SELECT") or "FOR UPDATE" in each], [])
+
+    def test_an_indexer_whose_peer_has_claimed_everything_takes_no_lock(self):
+        self.say(self.alice, "a whale")
+        indexing.index_text()
+        self.assertEqual(len(claim(PendingMessage.Stage.MEANING, 9, 60.0)), 1)
+        with CaptureQueriesContext(connection) as asked:
+            self.assertEqual(indexing.index_meaning(HashingEmbedder(64)), 0)
+        self.assertEqual([each["sql"] for each in asked.captured_queries if not each["sql"].startswith("SELECT")], [])
 
     def test_another_language_is_another_index(self):
         self.say(self.alice, "die Häuser am Meer")
