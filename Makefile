@@ -49,7 +49,7 @@ format: $(DEVELOPMENT) ## Let ruff sort, mend and format the source
 bench: $(DEVELOPMENT) ## Measure streaming against a plain relay (and LiteLLM when installed); takes minutes
 	@$(PY) -m chatservice.benchmarks.streaming $(ARGS)
 
-chaos: $(DEVELOPMENT) ## Try to lose answers: kills, cuts, restarts, floods, on both databases; about half an hour
+chaos: $(DEVELOPMENT) ## Try to lose answers: kills, cuts, restarts, floods, on both databases; about an hour
 	@for database in sqlite postgresql; do \
 		echo "== Chaos on $$database"; \
 		$(PY) -m chatservice.tests.chaos --database $$database $(ARGS) || failed="$$failed $$database"; \
