@@ -260,7 +260,7 @@ def _inserting(maker: Any, owner: Any) -> None:
 
     rates = {}
     entries = [owner.space << SPACE_BITS | owner.size + 1 + n for n in range(INSERTS)]
-    index = "search_passage_vector" if connection.vendor == "postgresql" else "search_passage_space"
+    index = "search_passage_covering" if connection.vendor == "postgresql" else "search_passage_space"
     for name in ("with", "without"):
         vectors = maker.vectors(INSERTS)
         if name == "without":

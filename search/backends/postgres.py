@@ -1,29 +1,44 @@
 """The index on PostgreSQL: terms in a GIN index, vectors as pgvector's `halfvec` in a covering index by owner.
 
+The database scans that index, exactly. Of an owner with much, every process that searches keeps the vectors beside it:
+what changed is read before each search, and what it finds must still be there.
 Without the extension everything else works, and search is by words alone.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from search.backends.base import ROWS, NewEntry, NewPassage
 from search.backends.postgres_triggers import TRIGGER_NAMES, TRIGGERS
+from search.backends.shelves import CHUNK, Near, Rows, Shelves, room_for_one
 
 logger = logging.getLogger(__name__)
 INSTALL_LOCK = 0x73656172  # one process at a time creates things
+WRITE_LOCK = 0x73656173  # with a space: its passages become visible in the order of their ids
+MUCH = 5_000  # entries of a space from which on its vectors are kept in memory
 WIDEST_COVERED = 1200  # dimensions: an index row holds at most a third of a page
 ROW = "int8send(id) || int8send(coalesce(before, 0)) || int8send(coalesce(before_that, 0)) || int4send(length)"
+# With the id, so that what is new to a process is the end of a range.
 COVERING = (
-    "CREATE INDEX IF NOT EXISTS search_passage_vector ON search_passage (space_id, embedder_id) "
+    "CREATE INDEX IF NOT EXISTS search_passage_covering ON search_passage (space_id, embedder_id, id) "
     "INCLUDE (entry_id, vector)"
 )
-PLAIN = "CREATE INDEX IF NOT EXISTS search_passage_space ON search_passage (space_id, embedder_id)"
+PLAIN = "CREATE INDEX IF NOT EXISTS search_passage_plain ON search_passage (space_id, embedder_id, id)"
+FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # what took their place
+READ = (
+    "SELECT string_agg(int8send(id) || int8send(entry_id) || halfvec_send(vector), ''::bytea ORDER BY id) FROM "
+    "(SELECT id, entry_id, vector FROM search_passage WHERE space_id = %s AND embedder_id = %s AND id > %s "
+    "ORDER BY id LIMIT %s) fresh"
+)
+HEAD = np.dtype([("id", ">i8"), ("entry", ">i8"), ("dimensions", ">u2"), ("unused", ">u2")])
 INSERT_ENTRY = (
     "INSERT INTO search_entry (id, message_id, before, before_that, length, terms) VALUES (%s, %s, %s, %s, %s, %s) "
     "ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, before = excluded.before, "
@@ -34,6 +49,8 @@ INSERT_ENTRY = (
 class PostgresBackend:
     def __init__(self) -> None:
         self._vectors: bool | None = None
+        self._shelves = Shelves(_read)
+        self._loading: set[tuple[int, int]] = set()
 
     def install(self) -> bool:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -47,6 +64,11 @@ class PostgresBackend:
                 cursor.execute(statement)
             if not _has_column(cursor, "search_passage", "vector"):
                 self._add_vectors(cursor)
+            for name, index in FORMER.items():
+                cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
+                if cursor.fetchone()[0]:
+                    cursor.execute(index)
+                    cursor.execute(f"DROP INDEX {name}")
         self._vectors = None
         return missing > 0
 
@@ -75,7 +97,7 @@ class PostgresBackend:
         if dimensions <= WIDEST_COVERED:
             return
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("DROP INDEX IF EXISTS search_passage_vector")
+            cursor.execute("DROP INDEX IF EXISTS search_passage_covering")
             cursor.execute(PLAIN)
 
     def compact(self, *, begin: bool) -> bool:
@@ -110,7 +132,10 @@ class PostgresBackend:
             return _rows(cursor.fetchone()[0])
 
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
+        spaces = sorted({passage.space_id for passage in passages})
         with connection.cursor() as cursor:
+            for space in spaces:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [WRITE_LOCK, space])
             cursor.executemany(
                 'INSERT INTO search_passage (entry_id, space_id, embedder_id, start, "end", vector) '
                 "VALUES (%s, %s, %s, %s, %s, %s::halfvec)",
@@ -120,11 +145,51 @@ class PostgresBackend:
     def nearest(
         self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
+        if spaces is not None and len(spaces) == 1:
+            near = self._from_shelf(spaces[0], embedder_id, vector, count, allowed)
+            if near is not None:
+                return near.entries, near.cosines
         where, parameters = _within(spaces, embedder_id)
         if allowed is not None:
             where += " AND entry_id = ANY(%s)"
             parameters.append(allowed.tolist())
         return self._cosines(f"{where} ORDER BY vector <#> %s::halfvec LIMIT %s", parameters, vector, count)
+
+    def _from_shelf(
+        self, space: int, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None
+    ) -> Near | None:
+        """Return the nearest of what is kept in memory; None where it is not, or not yet."""
+        with connection.cursor() as cursor:
+            shelf = self._shelves.loaded(cursor, space, embedder_id)
+            if shelf is None:
+                cursor.execute("SELECT next_seq FROM search_space WHERE id = %s", [space])
+                [size] = cursor.fetchone() or [0]
+                if MUCH <= size <= settings.SEARCH_CACHE_MB * 2**20 // room_for_one(vector.size):
+                    self._begin_to_load(space, embedder_id, vector.size)
+                return None
+            vector = vector.astype("f2").astype("f4")  # as the database rounds it
+            near = shelf.nearest(vector, count, allowed)
+            # Deletions lock nothing that others need, and so leave no mark for whoever has the vectors.
+            while len(gone := _gone(cursor, near.ids)):
+                shelf.drop(gone)
+                near = shelf.nearest(vector, count, allowed)
+        return near
+
+    def _begin_to_load(self, space: int, embedder_id: int, dimensions: int) -> None:
+        key = (space, embedder_id)
+        if key not in self._loading:
+            self._loading.add(key)
+            threading.Thread(target=self._load, args=(*key, dimensions), name="vectors", daemon=True).start()
+
+    def _load(self, space: int, embedder_id: int, dimensions: int) -> None:
+        try:
+            with connection.cursor() as cursor:
+                self._shelves.open(cursor, space, embedder_id, dimensions)
+        except DatabaseError as error:
+            logger.warning("vectors were not loaded: %s", type(error).__name__)
+        finally:
+            connection.close()
+            self._loading.discard((space, embedder_id))
 
     def similarities(
         self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
@@ -144,6 +209,20 @@ class PostgresBackend:
             )
             rows = cursor.fetchall()
         return np.array([row[0] for row in rows], dtype="i8"), np.array([row[1] for row in rows], dtype="f4")
+
+
+def _read(cursor: Any, space: int, embedder: int, after: int) -> Rows:
+    cursor.execute(READ, [space, embedder, after, CHUNK])
+    packed = bytes(cursor.fetchone()[0] or b"")
+    dimensions = int(np.frombuffer(packed, HEAD, 1)["dimensions"][0]) if packed else 0
+    rows = np.frombuffer(packed, [*HEAD.descr, ("vector", ">f2", (dimensions,))])
+    return Rows(rows["id"], rows["entry"], rows["vector"])
+
+
+def _gone(cursor: Any, ids: np.ndarray) -> np.ndarray:
+    """Return those of these passages that are there no more."""
+    cursor.execute("SELECT id FROM search_passage WHERE id = ANY(%s)", [ids.tolist()])
+    return np.setdiff1d(ids, np.fromiter((row[0] for row in cursor.fetchall()), "i8"))
 
 
 def _has_column(cursor: Any, table: str, column: str) -> bool:

@@ -7,8 +7,10 @@ precision would read; the few that can be among the nearest by what the rounding
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import simsimd
@@ -17,6 +19,27 @@ from django.conf import settings
 CHUNK = 8192  # rows read at once
 ARRAYS = ("ids", "entries", "vectors", "rough", "margins")
 ROUNDING = 1e-5  # what single precision itself errs by, with room
+GONE_SECONDS = 60.0  # how often it is looked whose spaces are there no more
+
+
+class Rows(NamedTuple):
+    """Passages as a database has them, by id: (n,), (n,), and half precision (n, dimensions)."""
+
+    ids: np.ndarray
+    entries: np.ndarray
+    vectors: np.ndarray
+
+
+class Near(NamedTuple):
+    """Passages, best first."""
+
+    ids: np.ndarray
+    entries: np.ndarray
+    cosines: np.ndarray
+
+
+# Cursor, space, embedder, id: the next passages after that id, CHUNK of them at most.
+Reader = Callable[[Any, int, int, int], Rows]
 
 
 class Shelf:
@@ -36,26 +59,29 @@ class Shelf:
     @property
     def held(self) -> int:
         """Bytes."""
-        return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
+        return sum(getattr(self, name).nbytes for name in ARRAYS)
 
-    def add(self, rows: list[tuple[int, int, bytes]]) -> None:
-        """Append (passage id, entry id, packed vector), ordered by passage id."""
-        vectors = np.frombuffer(b"".join(row[2] for row in rows), "<f2").reshape(len(rows), -1)
-        size = self.size + len(rows)
+    def add(self, rows: Rows) -> None:
+        size = self.size + len(rows.ids)
         if size > len(self.ids):
             room = max(size, len(self.ids) + len(self.ids) // 4, 64)
             for name in ARRAYS:
                 setattr(self, name, _grown(getattr(self, name), room))
         new = slice(self.size, size)
-        self.ids[new] = [row[0] for row in rows]
-        self.entries[new] = [row[1] for row in rows]
-        self.vectors[new] = vectors
-        self.rough[new], self.margins[new] = roughly(vectors.astype("f4"))
-        self.size, self.last = size, rows[-1][0]
+        self.ids[new], self.entries[new], self.vectors[new] = rows
+        self.rough[new], self.margins[new] = roughly(rows.vectors.astype("f4"))
+        self.size, self.last = size, int(rows.ids[-1])
 
     def keep(self, ids: np.ndarray) -> None:
         """Drop every passage that is not among `ids`; what was dropped is overwritten."""
-        kept = np.isin(self.ids[: self.size], ids)
+        self._keep(np.isin(self.ids[: self.size], ids))
+
+    def drop(self, ids: np.ndarray) -> None:
+        """Drop the passages `ids`."""
+        with self.lock:
+            self._keep(~np.isin(self.ids[: self.size], ids))
+
+    def _keep(self, kept: np.ndarray) -> None:
         size = int(kept.sum())
         for name in ARRAYS:
             array = getattr(self, name)
@@ -63,8 +89,8 @@ class Shelf:
             array[size : self.size] = 0
         self.size = size
 
-    def nearest(self, vector: np.ndarray, count: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the entries and cosines of the `count` nearest, exactly: the rough scan only says which can be."""
+    def nearest(self, vector: np.ndarray, count: int, allowed: np.ndarray | None) -> Near:
+        """Return the `count` nearest, exactly: the rough scan only says which can be among them."""
         with self.lock:
             if allowed is None:
                 rows = np.arange(self.size)
@@ -72,9 +98,9 @@ class Shelf:
                 rows = np.flatnonzero(np.isin(self.entries[: self.size], allowed))
             if len(rows) > count:
                 rows = self._possible(vector, count, rows)
-            entries, cosines = self.entries[rows], self._cosines(vector, rows)
+            ids, entries, cosines = self.ids[rows], self.entries[rows], self._cosines(vector, rows)
         order = np.lexsort((entries, -cosines))[:count]
-        return entries[order], cosines[order]
+        return Near(ids[order], entries[order], cosines[order])
 
     def _possible(self, vector: np.ndarray, count: int, rows: np.ndarray) -> np.ndarray:
         """Return those of `rows` that may be among the `count` nearest: what the rough cosine errs by is bounded."""
@@ -95,6 +121,11 @@ class Shelf:
         return np.concatenate([np.zeros(0), *parts]).astype("f4")
 
 
+def room_for_one(dimensions: int) -> int:
+    """Return how many bytes one passage takes on a shelf."""
+    return 3 * dimensions + 28
+
+
 def roughly(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return vectors (n, d) as bytes (n, d), and of each its scale, the length of what was rounded off, its length."""
     scales = np.abs(vectors).max(axis=1, initial=0) / 127
@@ -106,22 +137,45 @@ def roughly(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Shelves:
     """All shelves of this process, SEARCH_CACHE_MB of them at most (and the one in use, be it larger)."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Reader) -> None:
+        self._read = read
         self._shelves: OrderedDict[tuple[int, int, int], Shelf] = OrderedDict()
         self._lock = threading.Lock()
+        self._looked = time.monotonic()
 
     def open(self, cursor: Any, space: int, embedder: int, dimensions: int) -> Shelf:
-        """Return the shelf as the database has it now."""
-        cursor.execute("SELECT nonce, version FROM search_space WHERE id = %s", [space])
-        nonce, version = cursor.fetchone() or (0, 0)
-        key = (space, nonce, embedder)
+        """Return the shelf as the database has it now, loading it if need be."""
+        nonce, version = _state(cursor, space)
         with self._lock:
-            shelf = self._shelves.setdefault(key, Shelf(dimensions))
-            self._shelves.move_to_end(key)
-        with shelf.lock:
-            _refresh(shelf, cursor, space, embedder, version)
-        self._make_room()
+            shelf = self._shelves.setdefault((space, nonce, embedder), Shelf(dimensions))
+        self._use(cursor, (space, nonce, embedder), shelf, version)
         return shelf
+
+    def loaded(self, cursor: Any, space: int, embedder: int) -> Shelf | None:
+        """Return the shelf as the database has it now, if it has been loaded."""
+        nonce, version = _state(cursor, space)
+        with self._lock:
+            shelf = self._shelves.get((space, nonce, embedder))
+        if shelf is None or shelf.version < 0:
+            return None
+        self._use(cursor, (space, nonce, embedder), shelf, version)
+        return shelf
+
+    def _use(self, cursor: Any, key: tuple[int, int, int], shelf: Shelf, version: int) -> None:
+        space, _, embedder = key
+        with shelf.lock:
+            if version != shelf.version and shelf.size:
+                shelf.keep(_ids(cursor, space, embedder))
+            while len((rows := self._read(cursor, space, embedder, shelf.last)).ids):
+                shelf.add(rows)
+                if len(rows.ids) < CHUNK:
+                    break
+            shelf.version = version
+        with self._lock:
+            if key in self._shelves:
+                self._shelves.move_to_end(key)
+        self._forget_gone(cursor)
+        self._make_room()
 
     def _make_room(self) -> None:
         most = settings.SEARCH_CACHE_MB * 2**20
@@ -131,24 +185,27 @@ class Shelves:
                 _, shelf = self._shelves.popitem(last=False)
                 held -= shelf.held
 
-
-def _refresh(shelf: Shelf, cursor: Any, space: int, embedder: int, version: int) -> None:
-    if version != shelf.version:
-        if shelf.size:
-            cursor.execute("SELECT id FROM search_passage WHERE space_id = %s AND embedder_id = %s", [space, embedder])
-            shelf.keep(np.fromiter((found[0] for found in cursor.fetchall()), "i8"))
-        shelf.version = version
-    while True:
-        cursor.execute(
-            "SELECT id, entry_id, vector FROM search_passage "
-            "WHERE space_id = %s AND embedder_id = %s AND id > %s ORDER BY id LIMIT %s",
-            [space, embedder, shelf.last, CHUNK],
-        )
-        rows = cursor.fetchall()
-        if rows:
-            shelf.add(rows)
-        if len(rows) < CHUNK:
+    def _forget_gone(self, cursor: Any) -> None:
+        """Now and then let go of what belonged to accounts that are deleted."""
+        if time.monotonic() < self._looked + GONE_SECONDS:
             return
+        self._looked = time.monotonic()
+        cursor.execute("SELECT id, nonce FROM search_space")
+        there = set(cursor.fetchall())
+        with self._lock:
+            for key in [key for key in self._shelves if key[:2] not in there]:
+                del self._shelves[key]
+
+
+def _state(cursor: Any, space: int) -> tuple[int, int]:
+    cursor.execute("SELECT nonce, version FROM search_space WHERE id = %s", [space])
+    nonce, version = cursor.fetchone() or (0, 0)
+    return nonce, version
+
+
+def _ids(cursor: Any, space: int, embedder: int) -> np.ndarray:
+    cursor.execute("SELECT id FROM search_passage WHERE space_id = %s AND embedder_id = %s", [space, embedder])
+    return np.fromiter((found[0] for found in cursor.fetchall()), "i8")
 
 
 def _grown(array: np.ndarray, room: int) -> np.ndarray:

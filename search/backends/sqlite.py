@@ -9,7 +9,7 @@ import numpy as np
 from django.db import connection, transaction
 
 from search.backends.base import NewEntry, NewPassage, as_rows
-from search.backends.shelves import Shelf, Shelves
+from search.backends.shelves import CHUNK, Rows, Shelf, Shelves
 from search.backends.sqlite_schema import LEAVE, LEFT, LEFTOVER_TABLE, MERGING, TEXT_TABLE, TRIGGERS
 
 MOST_VARIABLES = 900
@@ -28,7 +28,7 @@ INSERT_ENTRY = (
 
 class SqliteBackend:
     def __init__(self) -> None:
-        self._shelves = Shelves()
+        self._shelves = Shelves(_read)
 
     def install(self) -> bool:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -132,7 +132,8 @@ class SqliteBackend:
     ) -> tuple[np.ndarray, np.ndarray]:
         best: list[tuple[np.ndarray, np.ndarray]] = []
         for shelf in self._open(spaces, embedder_id, vector.size):
-            best.append(shelf.nearest(vector, count, allowed))
+            near = shelf.nearest(vector, count, allowed)
+            best.append((near.entries, near.cosines))
         if len(best) == 1:
             return best[0]
         ids = np.concatenate([each[0] for each in best] or [np.zeros(0, "i8")])
@@ -164,6 +165,17 @@ class SqliteBackend:
                 spaces = [row[0] for row in cursor.fetchall()]
             for space in spaces:
                 yield self._shelves.open(cursor, space, embedder_id, dimensions)
+
+
+def _read(cursor: Any, space: int, embedder: int, after: int) -> Rows:
+    cursor.execute(
+        "SELECT id, entry_id, vector FROM search_passage "
+        "WHERE space_id = %s AND embedder_id = %s AND id > %s ORDER BY id LIMIT %s",
+        [space, embedder, after, CHUNK],
+    )
+    ids, entries, packed = tuple(zip(*cursor.fetchall(), strict=True)) or ((), (), ())
+    vectors = np.frombuffer(b"".join(packed), "<f2").reshape(len(ids), -1 if ids else 0)
+    return Rows(np.array(ids, "i8"), np.array(entries, "i8"), vectors)
 
 
 def _has_column(cursor: Any, table: str, column: str) -> bool:

@@ -6,9 +6,7 @@ from unittest import TestCase
 
 import numpy as np
 
-from search.backends.shelves import Shelf, roughly
-
-Rows = list[tuple[int, int, bytes]]
+from search.backends.shelves import Rows, Shelf, room_for_one, roughly
 
 
 class ShelfTest(TestCase):
@@ -18,12 +16,11 @@ class ShelfTest(TestCase):
     def shelf(self, vectors: np.ndarray) -> Shelf:
         """Hold `vectors` as passages 1, 2, ... of entries 1001, 1002, ..., added in uneven parts."""
         shelf = Shelf(vectors.shape[1])
-        rows: Rows = [(at, 1000 + at, vector.astype("<f2").tobytes()) for at, vector in enumerate(vectors, 1)]
-        first = 0
-        while first < len(rows):
-            size = int(self.random.integers(1, 200))
-            shelf.add(rows[first : first + size])
-            first += size
+        ids, first = np.arange(1, len(vectors) + 1), 0
+        while first < len(ids):
+            part = slice(first, first + int(self.random.integers(1, 200)))
+            shelf.add(Rows(ids[part], ids[part] + 1000, vectors[part].astype("f2")))
+            first = part.stop
         return shelf
 
     def unit(self, *shape: int) -> np.ndarray:
@@ -39,7 +36,7 @@ class ShelfTest(TestCase):
         return entries[np.lexsort((entries, -cosines))[:count]]
 
     def same(self, vectors: np.ndarray, vector: np.ndarray, count: int, allowed: np.ndarray | None = None) -> None:
-        entries, cosines = self.shelf(vectors).nearest(vector, count, allowed)
+        _, entries, cosines = self.shelf(vectors).nearest(vector, count, allowed)
         np.testing.assert_array_equal(entries, self.by_force(vectors, vector, count, allowed))
         expected = vectors[entries - 1001].astype("f2").astype("f4") @ vector
         np.testing.assert_allclose(cosines, expected, atol=1e-6)
@@ -75,19 +72,22 @@ class ShelfTest(TestCase):
                 self.same(vectors, vector, 10, allowed)
 
     def test_an_empty_shelf(self):
-        entries, cosines = Shelf(384).nearest(self.unit(384), 10, None)
-        self.assertEqual((len(entries), len(cosines)), (0, 0))
+        self.assertEqual([len(each) for each in Shelf(384).nearest(self.unit(384), 10, None)], [0, 0, 0])
 
     def test_nothing_is_left_of_what_was_dropped(self):
         vectors, vector = self.unit(500, 384), self.unit(384)
         shelf = self.shelf(vectors)
-        best = int(shelf.nearest(vector, 1, None)[0][0]) - 1000
+        best = int(shelf.nearest(vector, 1, None).ids[0])
         kept = np.array([at for at in range(1, 501, 2) if at != best])
         shelf.keep(kept)
-        entries, _ = shelf.nearest(vector, 10, None)
+        entries = shelf.nearest(vector, 10, None).entries
         np.testing.assert_array_equal(entries, self.by_force(vectors, vector, 10, kept + 1000))
         for array in (shelf.ids, shelf.entries, shelf.vectors, shelf.rough, shelf.margins):
             self.assertFalse(array[len(kept) :].any())
+
+    def test_it_takes_the_room_it_says(self):
+        shelf = self.shelf(self.unit(100, 384))
+        self.assertEqual(shelf.held, len(shelf.ids) * room_for_one(384))
 
     def test_the_rounding_is_never_worse_than_it_says(self):
         vectors = self.unit(300, 384)
