@@ -23,7 +23,7 @@ class ReasonForm(forms.Form):
         min_length=SHORTEST_REASON,
         max_length=LONGEST_REASON,
         widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
-        help_text="The owner sees this sentence, your username and the time. It is recorded for good.",
+        help_text="The owner sees this sentence, your username and the time.",
     )
 
     def clean_reason(self) -> str:

@@ -190,11 +190,15 @@ class Shelves:
         if time.monotonic() < self._looked + GONE_SECONDS:
             return
         self._looked = time.monotonic()
-        cursor.execute("SELECT id, nonce FROM search_space")
+        with self._lock:
+            held = list(self._shelves)
+        marks = ", ".join(["%s"] * len(held))
+        cursor.execute(f"SELECT id, nonce FROM search_space WHERE id IN ({marks})", [space for space, _, _ in held])
         there = set(cursor.fetchall())
         with self._lock:
-            for key in [key for key in self._shelves if key[:2] not in there]:
-                del self._shelves[key]
+            for key in held:
+                if key[:2] not in there:
+                    self._shelves.pop(key, None)
 
 
 def _state(cursor: Any, space: int) -> tuple[int, int]:

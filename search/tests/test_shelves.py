@@ -1,12 +1,23 @@
-"""The scan by bytes answers what brute force answers, however near the vectors lie to each other."""
+"""The scan by bytes answers what brute force answers, however near the vectors lie; shelves follow the database."""
 
 from __future__ import annotations
 
+import uuid
 from unittest import TestCase
+from unittest.mock import patch
 
 import numpy as np
+from django.db import connection
+from django.test import override_settings
 
-from search.backends.shelves import Rows, Shelf, room_for_one, roughly
+from accounts.principal import Principal
+from conversations.models import Message
+from search.backends import postgres, shelves, sqlite
+from search.backends.shelves import Rows, Shelf, Shelves, room_for_one, roughly
+from search.embedders import loading
+from search.indexing import embedder_number
+from search.models import Space
+from search.tests.people import SearchTestCase
 
 
 class ShelfTest(TestCase):
@@ -95,3 +106,47 @@ class ShelfTest(TestCase):
         rests = np.linalg.norm(vectors - rough * margins[:, :1], axis=1)
         np.testing.assert_allclose(rests, margins[:, 1], rtol=1e-4)
         self.assertLess(margins[:, 1].max(), 0.03)
+
+
+class ShelvesTest(SearchTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.shelves = Shelves(postgres._read if connection.vendor == "postgresql" else sqlite._read)
+        for who in (self.alice, self.bob):
+            self.talk(who, "a whale", "another whale", "a third one")
+        self.index()
+
+    def open(self, who: Principal) -> Shelf:
+        space = Space.objects.get(owner_id=who.user_id).pk
+        embedder = loading.current()
+        with connection.cursor() as cursor:
+            return self.shelves.open(cursor, space, embedder_number(embedder), embedder.dimensions)
+
+    def owners(self) -> set[uuid.UUID]:
+        spaces = [space for space, _, _ in self.shelves._shelves]
+        return set(Space.objects.filter(pk__in=spaces).values_list("owner_id", flat=True))
+
+    def test_each_holds_its_owners_passages_as_they_are_now(self):
+        for who in (self.alice, self.bob):
+            self.assertEqual(self.open(who).size, 3)
+        first = Message.objects.filter(conversation__owner_id=self.alice.user_id).oldest_first().first()
+        Message.objects.filter(pk=first.pk).update(content="a lighthouse")
+        self.say(self.alice, "a fourth one")
+        self.index()
+        self.assertEqual((self.open(self.alice).size, self.open(self.bob).size), (4, 3))
+
+    def test_the_least_used_go_when_it_gets_too_much(self):
+        for who in (self.alice, self.bob, self.alice):
+            self.open(who)
+        self.assertEqual(self.owners(), {self.alice.user_id, self.bob.user_id})
+        with override_settings(SEARCH_CACHE_MB=0):
+            self.open(self.alice)
+        self.assertEqual(self.owners(), {self.alice.user_id})
+
+    def test_nothing_is_held_for_accounts_that_are_deleted(self):
+        for who in (self.alice, self.bob):
+            self.open(who)
+        Space.objects.filter(owner_id=self.bob.user_id).delete()
+        with patch.object(shelves, "GONE_SECONDS", 0.0):
+            self.open(self.alice)
+        self.assertEqual(len(self.shelves._shelves), 1)
