@@ -1,33 +1,15 @@
-"""Reading what others export: every trap that was met in a real one, and files that mean harm."""
+"""Reading conversations that others exported: every trap that was met in a real one."""
 
 from __future__ import annotations
 
 import datetime as dt
-import json
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from django.test import SimpleTestCase
 
-from conversations.importers import parse, read_history
-from conversations.importers.values import Broken, ImportedConversation, Skipped, Unreadable, Unusable, moment
-from conversations.tests.exports import START, chat, claude_message, node, root, without, write_zip
-
-LARGEST = 1 << 20
-READ = """
-import json, re, sys
-from pathlib import Path
-from conversations.importers import read_history
-
-history = read_history(Path(sys.argv[1]), largest=int(sys.argv[2]))
-found = [(type(each).__name__, getattr(each, "reason", "")) for each in history]
-# The most memory that this program ever had; what getrusage tells may be that of the one which started it.
-print(json.dumps([found, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])]))
-"""
+from conversations.importers import parse
+from conversations.importers.values import ImportedConversation, Unusable, moment
+from conversations.tests.exports import START, chat, claude_message, node, root, without
 
 
 def told(conversation: ImportedConversation) -> list[tuple[str, str | None]]:
@@ -316,148 +298,3 @@ class JsonlTest(SimpleTestCase):
         ):
             with self.assertRaisesRegex(Unusable, reason):
                 parse({"messages": messages})
-
-
-class FilesTest(SimpleTestCase):
-    def setUp(self):
-        directory = TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.folder = Path(directory.name)
-        self.talks = [chat(f"talk{at}", node("q", None)) for at in range(4)]
-
-    def read(self, path: Path, largest: int = LARGEST) -> list[Any]:
-        return list(read_history(path, largest=largest))
-
-    def names(self, path: Path) -> list[str]:
-        return [each.source_id for each in self.read(path)]
-
-    def file(self, data: Any, name: str = "conversations.json") -> Path:
-        path = self.folder / name
-        path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
-        return path
-
-    def test_a_file_is_read_as_what_it_holds_whatever_it_is_called(self):
-        every = ["talk0", "talk1", "talk2", "talk3"]
-        self.assertEqual(self.names(self.file(self.talks, "x.txt")), every)
-        self.assertEqual(self.names(self.file(b"\xef\xbb\xbf \n" + json.dumps(self.talks, indent=2).encode())), every)
-        lines = "\n\n".join(json.dumps(talk) for talk in self.talks)
-        self.assertEqual(self.names(self.file(lines.encode() + b"\n", "lines")), every)
-        self.assertEqual(self.names(self.file(self.talks[0], "one.json")), ["talk0"])
-        self.assertEqual(self.names(self.file(json.dumps(self.talks[0], indent=1).encode(), "one.json")), ["talk0"])
-
-    def test_kinds_may_be_mixed_in_one_file(self):
-        mixed = [
-            self.talks[0],
-            {"uuid": "claude", "chat_messages": [claude_message("q")]},
-            {"id": "wire", "messages": [{"role": "user", "content": "Hi"}]},
-        ]
-        self.assertEqual(self.names(self.file(mixed)), ["talk0", "claude", "wire"])
-
-    def test_todays_zip_has_numbered_shards_and_much_that_is_none_of_them(self):
-        shards = {f"conversations-{at:03}.json": [talk] for at, talk in enumerate(self.talks)}
-        rest = {
-            "export_manifest.json": {"files": [{"path": name} for name in shards] + ["conversations-004.json"]},
-            "user.json": {"id": "u"},
-            "user_settings.json": {},
-            "message_feedback.json": [{"id": "f", "conversation_id": "talk0"}],
-            "shared_conversations.json": [{"id": "s"}],
-            "chat.html": b"<html>",
-            "file-1.png": b"\x89PNG",
-        }
-        found = self.read(write_zip(self.folder / "export.zip", {**rest, **dict(reversed(shards.items()))}))
-        self.assertIsInstance(found[0], Broken)
-        self.assertEqual(found[0].name, "conversations-004.json")
-        self.assertEqual([each.source_id for each in found[1:]], ["talk0", "talk1", "talk2", "talk3"])
-
-    def test_shards_are_read_in_the_order_of_their_numbers(self):
-        for number, talk in ((10, self.talks[1]), (9, self.talks[0])):
-            self.file([talk], f"conversations-{number}.json")
-        self.assertEqual(self.names(self.folder), ["talk0", "talk1"])
-
-    def test_an_unpacked_folder_is_read_like_the_zip(self):
-        (self.folder / "inner").mkdir()
-        self.file(self.talks, "inner/conversations.json")
-        self.file([{"uuid": "u"}], "users.json")
-        self.assertEqual(len(self.names(self.folder)), 4)
-
-    def test_nothing_is_ever_written_to_where_a_zip_points(self):
-        files = {"../../evil/conversations.json": [self.talks[0]], "/tmp/conversations-001.json": [self.talks[1]]}
-        path = write_zip(self.folder / "export.zip", files)
-        self.assertEqual(sorted(self.names(path)), ["talk0", "talk1"])
-        self.assertEqual([each.name for each in self.folder.iterdir()], ["export.zip"])
-        self.assertFalse(Path("/tmp/conversations-001.json").exists())
-
-    def test_one_bad_conversation_is_said_and_the_others_are_read(self):
-        folder = {"id": "p-1", "title": "A\nfolder"}
-        found = self.read(self.file([self.talks[0], folder, None, 5, "x", [], {}, chat("empty"), self.talks[1]]))
-        self.assertEqual([type(each) for each in found], [ImportedConversation, *[Skipped] * 7, ImportedConversation])
-        self.assertEqual(found[1].label, '"A folder" (p-1)')
-        self.assertEqual(found[2].label, "conversations.json no. 3")
-        lines = [json.dumps(self.talks[0]), '{"mapping": {', "[" * 100_000 + "]" * 100_000, json.dumps(self.talks[1])]
-        found = self.read(self.file("\n".join(lines).encode() + b'\n{"a": "\xff"}'))
-        self.assertEqual(
-            [type(each) for each in found], [ImportedConversation, Skipped, Skipped, ImportedConversation, Skipped]
-        )
-
-    def test_a_file_that_ends_early_gives_what_came_before(self):
-        whole = json.dumps(self.talks).encode()
-        found = self.read(self.file(whole[:-40]))
-        self.assertEqual([each.source_id for each in found[:-1]], ["talk0", "talk1", "talk2"])
-        self.assertIn("cut off or not valid JSON; 3 entries", found[-1].reason)
-        [first, broken] = self.read(self.file(b"[" + json.dumps(self.talks[0]).encode() + b", nonsense]"))
-        self.assertIn("; 1 entries", broken.reason)
-
-    def test_a_damaged_or_locked_zip_says_so(self):
-        path = write_zip(self.folder / "export.zip", {"conversations.json": self.talks * 50})
-        data = bytearray(path.read_bytes())
-        with zipfile.ZipFile(path) as archive:
-            [entry] = archive.infolist()
-        data[entry.header_offset + 100] ^= 0xFF
-        [*_, broken] = self.read(self.file(bytes(data), "damaged.zip"))
-        self.assertIsInstance(broken, Broken)
-        locked = bytearray(path.read_bytes())
-        for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-            locked[locked.index(mark) + flags] |= 1
-        [broken] = self.read(self.file(bytes(locked), "locked.zip"))
-        self.assertIn("encrypted", broken.reason)
-        with self.assertRaisesMessage(Unreadable, "no conversations.json"):
-            self.read(write_zip(self.folder / "other.zip", {"photos.json": []}))
-        with self.assertRaises(Unreadable):
-            self.read(self.folder / "missing.zip")
-        [broken] = self.read(self.file(bytes(path.read_bytes()[:200]), "cut.zip"))
-        self.assertIn("not valid JSON", broken.reason)
-
-    def test_a_bomb_costs_no_memory_and_hides_nothing_behind_it(self):
-        bombs = {
-            "conversations-000.json": b"[" * 30_000_000,
-            "conversations-001.json": b'[{"title": "' + b"x" * 30_000_000 + b'"}]',
-            "conversations-002.json": b'[{"mapping": '
-            + b"[" * 500
-            + b"]" * 500
-            + b"}, "
-            + json.dumps(self.talks[0]).encode()
-            + b"]",
-            "conversations-003.json": b'{"mapping": {"'
-            + b"x" * 30_000_000
-            + b'": 1}}\n'
-            + json.dumps(self.talks[1]).encode(),
-            "conversations-004.json": b'[{"mapping": ['
-            + b"{}, " * 1_000_000
-            + b"1]}, "
-            + json.dumps(self.talks[2]).encode()
-            + b"]",
-            "conversations-005.json": b" " * 30_000_000,
-        }
-        path = write_zip(self.folder / "export.zip", bombs)
-        del bombs
-        # In a process of its own: only that one's memory is the importer's.
-        done = subprocess.run(
-            [sys.executable, "-c", READ, str(path), str(LARGEST)], capture_output=True, text=True, check=True
-        )
-        [found, kilobytes] = json.loads(done.stdout)
-        kinds = [kind for kind, _ in found]
-        talk, skipped, broken = "ImportedConversation", "Skipped", "Broken"
-        self.assertEqual(kinds, [broken, broken, skipped, talk, skipped, talk, skipped, talk, broken])
-        self.assertIn("nested", found[2][1])
-        self.assertIn("LIMIT_IMPORT_BYTES", found[6][1])
-        self.assertLess(kilobytes, 60 << 10)
