@@ -191,7 +191,8 @@ class FaultTests(ProviderCase):
             ("408", x.UpstreamTimeout, ""),
         ):
             started = time.monotonic()
-            events, error = await self.listen(model)
+            # A broken chunk that comes alone is noticed by the silence after it.
+            events, error = await self.listen(model, idle=1)
             self.assertIsInstance(error, kind, model)
             assert error is not None
             self.assertNotIn(KEY_IN_ERROR, f"{error} {error.message}", model)
