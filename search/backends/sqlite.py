@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,11 +15,17 @@ from search.backends.sqlite_schema import LEAVE, LEFT, LEFTOVER_TABLE, MERGING, 
 
 MOST_VARIABLES = 900
 MERGE_PAGES = 64  # of the full text's index at once: some milliseconds
-SELECT_ROW = "SELECT e.id, coalesce(e.before, 0), coalesce(e.before_that, 0), e.length FROM search_entry e"
 # Which rows hold long terms: an index with all that is asked spares reading them. By name, since SQLite thinks more of
 # the unique one.
 COVERING = "search_entry_row"
-SELECT_BY_ID = f"{SELECT_ROW} INDEXED BY {COVERING} WHERE e.id"
+SELECT_ROW = "SELECT e.id, coalesce(e.before, 0), coalesce(e.before_that, 0), e.length"
+SELECT_BY_ID = f"{SELECT_ROW} FROM search_entry e INDEXED BY {COVERING} WHERE e.id"
+AROUND = (
+    "WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(%s)), near (id) AS ("
+    "SELECT id FROM asked UNION SELECT e.id FROM asked JOIN search_entry e ON e.before = asked.id "
+    "UNION SELECT e.id FROM asked JOIN search_entry e ON e.before_that = asked.id) "
+    f"{SELECT_ROW} FROM near CROSS JOIN search_entry e INDEXED BY {COVERING} ON e.id = near.id"
+)
 INSERT_ENTRY = (
     "INSERT INTO search_entry (id, message_id, before, before_that, length, terms) VALUES (%s, %s, %s, %s, %s, %s) "
     "ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, before = excluded.before, "
@@ -107,14 +114,9 @@ class SqliteBackend:
         return found
 
     def around(self, ids: Sequence[int]) -> np.ndarray:
-        rows: set[tuple] = set()
         with connection.cursor() as cursor:
-            for part in _parts(ids):
-                marks = ", ".join(["%s"] * len(part))
-                for asked in (SELECT_BY_ID, f"{SELECT_ROW} WHERE e.before", f"{SELECT_ROW} WHERE e.before_that"):
-                    cursor.execute(f"{asked} IN ({marks})", part)
-                    rows.update(cursor.fetchall())
-        return as_rows(sorted(rows))
+            cursor.execute(AROUND, [json.dumps(list(ids))])
+            return as_rows(cursor.fetchall())
 
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
         with connection.cursor() as cursor:
@@ -144,15 +146,13 @@ class SqliteBackend:
     def similarities(
         self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        rows: list[tuple[int, bytes]] = []
         with connection.cursor() as cursor:
-            for part in _parts(ids):
-                marks = ", ".join(["%s"] * len(part))
-                cursor.execute(
-                    f"SELECT entry_id, vector FROM search_passage WHERE embedder_id = %s AND entry_id IN ({marks})",
-                    [embedder_id, *part],
-                )
-                rows += cursor.fetchall()
+            cursor.execute(
+                "SELECT entry_id, vector FROM search_passage "
+                "WHERE embedder_id = %s AND entry_id IN (SELECT value FROM json_each(%s))",
+                [embedder_id, json.dumps(list(ids))],
+            )
+            rows = cursor.fetchall()
         if not rows:
             return np.zeros(0, "i8"), np.zeros(0, "f4")
         matrix = np.frombuffer(b"".join(row[1] for row in rows), "<f2").reshape(len(rows), -1).astype("f4")

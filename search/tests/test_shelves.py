@@ -93,8 +93,8 @@ class ShelfTest(TestCase):
         shelf.keep(kept)
         entries = shelf.nearest(vector, 10, None).entries
         np.testing.assert_array_equal(entries, self.by_force(vectors, vector, 10, kept + 1000))
-        for array in (shelf.ids, shelf.entries, shelf.vectors, shelf.rough, shelf.margins):
-            self.assertFalse(array[len(kept) :].any())
+        for name in shelves.ARRAYS:
+            self.assertFalse(getattr(shelf, name)[len(kept) :].any(), name)
 
     def test_it_takes_the_room_it_says(self):
         shelf = self.shelf(self.unit(100, 384))
@@ -102,10 +102,16 @@ class ShelfTest(TestCase):
 
     def test_the_rounding_is_never_worse_than_it_says(self):
         vectors = self.unit(300, 384)
-        rough, margins = roughly(vectors)
-        rests = np.linalg.norm(vectors - rough * margins[:, :1], axis=1)
-        np.testing.assert_allclose(rests, margins[:, 1], rtol=1e-4)
-        self.assertLess(margins[:, 1].max(), 0.03)
+        rough, scales, rests, lengths = roughly(vectors)
+        np.testing.assert_allclose(np.linalg.norm(vectors - rough * scales[:, None], axis=1), rests, rtol=1e-4)
+        np.testing.assert_allclose(lengths, 1, rtol=1e-4)
+        self.assertLess(rests.max(), 0.03)
+
+    def test_many_more_than_a_sample(self):
+        vectors = np.repeat(self.unit(30, 16), 1000, axis=0)
+        vectors[:29_000] *= np.linspace(0.1, 1, 29_000, dtype="f4")[:, None]
+        for count in (1, 50, 3_000):
+            self.same(vectors, vectors[29_500], count)
 
 
 class ShelvesTest(SearchTestCase):
