@@ -34,7 +34,6 @@ def search_messages(
     cursor: str = "",
 ) -> Hits:
     """Find what `principal` may see, best first; raises InvalidCursor. `filters.owner_id` does not count."""
-    _expect(text, mode)
     catch_up(principal)
     return _search(Scope.of(principal), text, mode, filters, limit, cursor)
 
@@ -48,14 +47,8 @@ def search_everybody(
     cursor: str = "",
 ) -> Hits:
     """Find in everybody's messages, or in `filters.owner_id`'s: for staff alone; raises InvalidCursor."""
-    _expect(text, mode)
     catch_up(None)
     return _search(Scope.everybodys(filters.owner_id), text, mode, filters, limit, cursor)
-
-
-def _expect(text: str, mode: Mode) -> None:
-    if mode != Mode.TEXT and backend().has_vectors():
-        loading.expect_question(text)
 
 
 def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, cursor: str) -> Hits:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from django.conf import settings
@@ -14,14 +13,12 @@ from search.embedders import DEFAULT, CannotEmbed, Embedder, load
 
 logger = logging.getLogger(__name__)
 AGAIN_AFTER = 30.0  # seconds until what could not be loaded is tried again
-QUESTIONS = 8  # embedded at once
 REMEMBERED = 256  # questions: the next page asks the same
 
 _loaded: dict[str, Embedder] = {}
 _failed: dict[str, tuple[float, str]] = {}
 _loading: dict[str, threading.Thread] = {}
-_questions: dict[tuple[str, str], Future[np.ndarray]] = {}
-_asking = ThreadPoolExecutor(max_workers=QUESTIONS, thread_name_prefix="question")
+_questions: dict[tuple[str, str], np.ndarray] = {}
 _lock = threading.Lock()
 LOADING = "The embedder is still loading."
 
@@ -62,30 +59,15 @@ def start(name: str = "") -> None:
     thread.start()
 
 
-def expect_question(text: str) -> None:
-    """Begin to embed what is about to be looked for, beside whatever comes before its vector is needed."""
-    embedder = ready()
-    if embedder is not None:
-        _question(embedder, text)
-
-
 def embed_question(embedder: Embedder, text: str) -> np.ndarray:
     """Return the vector of what is looked for; raises CannotEmbed."""
-    return _question(embedder, text).result()
-
-
-def _question(embedder: Embedder, text: str) -> Future[np.ndarray]:
     key = (embedder.name, text)
     vector = _questions.get(key)
-    if vector is None or (vector.done() and vector.exception() is not None):
+    if vector is None:
+        vector = embedder.embed([text])[0]
         if len(_questions) >= REMEMBERED:
             _questions.clear()
-        vector = _questions[key] = _asking.submit(_embed, embedder, text)
-    return vector
-
-
-def _embed(embedder: Embedder, text: str) -> np.ndarray:
-    vector: np.ndarray = embedder.embed([text])[0]
+        _questions[key] = vector
     return vector
 
 
