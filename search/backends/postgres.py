@@ -175,6 +175,10 @@ class PostgresBackend:
                 near = shelf.nearest(vector, count, allowed)
         return near
 
+    @property
+    def is_loading(self) -> bool:
+        return bool(self._loading)
+
     def _begin_to_load(self, space: int, embedder_id: int, dimensions: int) -> None:
         key = (space, embedder_id)
         if key not in self._loading:
