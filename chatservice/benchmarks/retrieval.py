@@ -177,8 +177,8 @@ class _Bare:
         late = float(np.percentile(times["search"], 95))
         ratio = middle["search"] / (middle["vectors"] + middle["text"] + middle["model"])
         print(
-            f"| {name} | {first:.0f} | {middle['search']:.1f} / {late:.1f} | {middle['vectors']:.1f} | {middle['text']:.1f} "
-            f"| {middle['model']:.1f} | {ratio:.2f}x | {self._recall(owner, vectors)} |",
+            f"| {name} | {first:.0f} | {middle['search']:.1f} / {late:.1f} | {middle['vectors']:.1f} "
+            f"| {middle['text']:.1f} | {middle['model']:.1f} | {ratio:.2f}x | {self._recall(owner, vectors)} |",
             flush=True,
         )
 
