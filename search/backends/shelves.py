@@ -31,6 +31,14 @@ class Rows(NamedTuple):
     vectors: np.ndarray
 
 
+class State(NamedTuple):
+    """What a database says about a space: which one it is, its version, its newest passage by an embedder."""
+
+    nonce: int
+    version: int
+    newest: int
+
+
 class Near(NamedTuple):
     """Passages, best first."""
 
@@ -157,32 +165,35 @@ class Shelves:
 
     def open(self, cursor: Any, space: int, embedder: int, dimensions: int) -> Shelf:
         """Return the shelf as the database has it now, loading it if need be."""
-        nonce, version = _state(cursor, space)
+        state = _state(cursor, space, embedder)
+        key = (space, state.nonce, embedder)
         with self._lock:
-            shelf = self._shelves.setdefault((space, nonce, embedder), Shelf(dimensions))
-        self._use(cursor, (space, nonce, embedder), shelf, version)
+            shelf = self._shelves.setdefault(key, Shelf(dimensions))
+        self._use(cursor, key, shelf, state)
         return shelf
 
     def loaded(self, cursor: Any, space: int, embedder: int) -> Shelf | None:
         """Return the shelf as the database has it now, if it has been loaded."""
-        nonce, version = _state(cursor, space)
+        state = _state(cursor, space, embedder)
+        key = (space, state.nonce, embedder)
         with self._lock:
-            shelf = self._shelves.get((space, nonce, embedder))
+            shelf = self._shelves.get(key)
         if shelf is None or shelf.version < 0:
             return None
-        self._use(cursor, (space, nonce, embedder), shelf, version)
+        self._use(cursor, key, shelf, state)
         return shelf
 
-    def _use(self, cursor: Any, key: tuple[int, int, int], shelf: Shelf, version: int) -> None:
+    def _use(self, cursor: Any, key: tuple[int, int, int], shelf: Shelf, state: State) -> None:
         space, _, embedder = key
         with shelf.lock:
-            if version != shelf.version and shelf.size:
+            if state.version != shelf.version and shelf.size:
                 shelf.keep(_ids(cursor, space, embedder))
-            while len((rows := self._read(cursor, space, embedder, shelf.last)).ids):
-                shelf.add(rows)
-                if len(rows.ids) < CHUNK:
+            while state.newest > shelf.last:
+                rows = self._read(cursor, space, embedder, shelf.last)
+                if not len(rows.ids):
                     break
-            shelf.version = version
+                shelf.add(rows)
+            shelf.version = state.version
         with self._lock:
             if key in self._shelves:
                 self._shelves.move_to_end(key)
@@ -213,10 +224,13 @@ class Shelves:
                     self._shelves.pop(key, None)
 
 
-def _state(cursor: Any, space: int) -> tuple[int, int]:
-    cursor.execute("SELECT nonce, version FROM search_space WHERE id = %s", [space])
-    nonce, version = cursor.fetchone() or (0, 0)
-    return nonce, version
+def _state(cursor: Any, space: int, embedder: int) -> State:
+    cursor.execute(
+        "SELECT nonce, version, coalesce((SELECT max(id) FROM search_passage "
+        "WHERE space_id = search_space.id AND embedder_id = %s), 0) FROM search_space WHERE id = %s",
+        [embedder, space],
+    )
+    return State(*(cursor.fetchone() or (0, 0, 0)))
 
 
 def _ids(cursor: Any, space: int, embedder: int) -> np.ndarray:
