@@ -74,8 +74,11 @@ def stop_with_parent() -> Callable[[], None] | None:
 
 
 @contextlib.contextmanager
-def postgres(*, durable: bool = False) -> Iterator[str]:
-    """Yield the URL of a new server's empty database; `durable` keeps fsync on, as measurements need."""
+def postgres(*, durable: bool = False, **options: str) -> Iterator[str]:
+    """Yield the URL of a new server's empty database; `durable` keeps fsync on, as measurements need.
+
+    `options` are settings of the server.
+    """
     package = installation()
     home = Path(tempfile.mkdtemp(prefix="chat-postgres-"))
     server: subprocess.Popen[bytes] | None = None
@@ -87,7 +90,7 @@ def postgres(*, durable: bool = False) -> Iterator[str]:
             package = copy_for(account, package, home)
         binaries = package / "pginstall18" / "bin"
         password = secrets.token_urlsafe(16)
-        initialise(binaries, home, password, {**OPTIONS, **SCRAM, **({} if durable else FAST)}, as_user)
+        initialise(binaries, home, password, {**OPTIONS, **SCRAM, **({} if durable else FAST), **options}, as_user)
         server, port = start(binaries, home, as_user)
         yield f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
     finally:

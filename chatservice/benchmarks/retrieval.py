@@ -26,6 +26,7 @@ OWNERS = 1_000
 RECALL_AT = 10
 CANDIDATES = 50
 INSERTS = 2_048
+SHARED_BUFFERS = "4GB"
 
 
 def main() -> int:
@@ -46,7 +47,8 @@ def main() -> int:
         environment = {**os.environ, **environment, "SEARCH_EMBEDDER": given.embedder}
         if not given.postgres:
             return subprocess.run(command, env=environment).returncode
-        with postgres(durable=True) as url:
+        # A server of its own for so much is given memory; by default it would read most from the system's cache.
+        with postgres(durable=True, shared_buffers=SHARED_BUFFERS) as url:
             return subprocess.run(command, env={**environment, "DATABASE_URL": url}).returncode
 
 
