@@ -16,12 +16,27 @@ CLOCK = {
     "postgresql": "extract(epoch from clock_timestamp())",
 }
 
+NO_LIMIT, USUAL_LIMIT = "SET statement_timeout = 0", "RESET statement_timeout"
 _threads = ThreadPoolExecutor(8, thread_name_prefix="database")
 
 
 def database_clock() -> str:
     """Return the SQL expression for now, in Unix seconds: leases and claims never compare two machines' clocks."""
     return CLOCK[connection.vendor]
+
+
+def lift_time_limit() -> None:
+    """Let this connection's statements take their time: a change of a large table is nothing a request waits for."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(NO_LIMIT)
+
+
+def restore_time_limit() -> None:
+    """Take back `lift_time_limit`."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(USUAL_LIMIT)
 
 
 async def in_database_thread(function: Callable[..., T], *arguments: Any) -> T:

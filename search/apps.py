@@ -29,11 +29,14 @@ def _after_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) ->
     """Create what only this database knows, and find what changed while nobody watched."""
     from django.db import connection
 
+    from accounts.database import lift_time_limit, restore_time_limit
     from search.backends import backend
     from search.indexing import forget_gone, note_missing
 
     if using == "default" and "search_entry" in connection.introspection.table_names():
+        lift_time_limit()
         unwatched = backend().install()
         if unwatched or plan:
             forget_gone()
             note_missing()
+        restore_time_limit()

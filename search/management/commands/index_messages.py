@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from tqdm import tqdm
 
+from accounts.database import lift_time_limit, restore_time_limit
 from search import indexing
 from search.backends import backend
 from search.embedders import CannotEmbed, loading
@@ -31,10 +32,12 @@ class Command(BaseCommand):
         self.stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        lift_time_limit()
         backend().install()
         if again:
             indexing.note_everything()
         missing = indexing.note_missing()
+        restore_time_limit()
         if missing:
             self.stdout.write(f"{missing} messages were in no index")
         embedder = None
