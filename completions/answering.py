@@ -67,8 +67,23 @@ async def answer(ask: Ask, *, follow_any: bool, again: bool) -> Answering | None
 
 
 def what_stands(conversation_id: uuid.UUID, follow_any: bool, again: bool) -> Standing:
-    """Look at the shown branch of a conversation."""
-    head_id = Conversation.objects.filter(pk=conversation_id).values_list("head_id", flat=True).first()
+    """Look at the shown branch of a conversation, until it is the same before and after.
+
+    An answer that began and ended between two looks would make its question look like one to answer anew.
+    """
+    head_id = _head(conversation_id)
+    while True:
+        standing = _look(conversation_id, head_id, follow_any, again)
+        head_before, head_id = head_id, _head(conversation_id)
+        if head_id == head_before:
+            return standing
+
+
+def _head(conversation_id: uuid.UUID) -> uuid.UUID | None:
+    return Conversation.objects.filter(pk=conversation_id).values_list("head_id", flat=True).first()
+
+
+def _look(conversation_id: uuid.UUID, head_id: uuid.UUID | None, follow_any: bool, again: bool) -> Standing:
     live = list(Run.objects.running().filter(conversation_id=conversation_id).order_by("-created_at"))
     for run in live:
         if follow_any or run.message_id == head_id:

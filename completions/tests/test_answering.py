@@ -1,47 +1,36 @@
-"""Answering what stands: however many ask at the same time with one key, all get the one answer."""
+"""One question, one answer: also when it is answered while somebody looks whether it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-from unittest import mock
+from unittest.mock import patch
 
-from accounts.database import in_database_thread
+from django.test import TestCase
+
+from accounts.services import register_user
 from completions import answering
-from completions.asks import Ask
-from completions.models import Run
-from completions.readers import wait_for_end
-from completions.tests.asking import question
-from completions.tests.committed import CommittedTestCase
 from conversations.services import append_message, start_conversation
 
 
-class DuplicateTest(CommittedTestCase):
-    def test_a_duplicate_whose_twin_is_answered_while_it_looks_gets_that_answer(self) -> None:
-        conversation = start_conversation(owner_id=self.alice.pk)
-        append_message(conversation=conversation, role="user", content="Hi")
-        ask = question(self.alice, conversation_id=conversation.pk, idempotency_key="key", fingerprint="same")
+class WhatStandsTest(TestCase):
+    def setUp(self) -> None:
+        self.talk = start_conversation(owner_id=register_user(username="alice").pk)
+        self.question = append_message(conversation=self.talk, role="user", content="a question")
 
-        async def test() -> tuple[answering.Answering | None, answering.Answering | None]:
-            twins: list[answering.Answering | None] = []
+    def test_a_question_without_an_answer_stands(self) -> None:
+        standing = answering.what_stands(self.talk.pk, True, False)
+        self.assertEqual(standing.question_id, self.question.pk)
 
-            async def slowly(function: Callable[..., Any], *arguments: Any) -> Any:
-                if function is answering.what_stands and not twins:
-                    twins.append(None)
-                    twins[0] = await self.answered(ask)
-                return await in_database_thread(function, *arguments)
+    def test_a_question_that_is_answered_between_two_looks_is_not_answered_anew(self) -> None:
+        look = answering._unanswered
+        answers: list[Any] = []
 
-            with mock.patch.object(answering, "in_database_thread", slowly):
-                late = await self.answered(ask)
-            return late, twins[0]
+        def answered_meanwhile(*asked: Any) -> Any:
+            if not answers:
+                self.talk.refresh_from_db()
+                answers.append(append_message(conversation=self.talk, role="assistant", content="an answer"))
+            return look(*asked)
 
-        late, twin = self.in_loop(test)
-        self.assertIsNotNone(late)
-        self.assertEqual(late, twin)
-        self.assertEqual(Run.objects.filter(conversation=conversation).count(), 1)
-
-    async def answered(self, ask: Ask) -> answering.Answering | None:
-        found = await answering.answer(ask, follow_any=False, again=True)
-        if found is not None:
-            await wait_for_end(found.run_id)
-        return found
+        with patch.object(answering, "_unanswered", answered_meanwhile):
+            standing = answering.what_stands(self.talk.pk, True, False)
+        self.assertEqual(standing, answering.Standing())

@@ -124,8 +124,9 @@ class StreamTest(ServiceTestCase):
         with running_service() as other:
             elsewhere = httpx2.Client(base_url=other.url, headers=self.alice.headers, timeout=30, trust_env=False)
             with elsewhere:
-                for model in ("fake/ok", "fake/slow:5ms:20"):
-                    marker = f"two houses, {model}"
+                # The quick ones end while others still look whether there is an answer.
+                for number, model in enumerate(["fake/slow:5ms:20", *["fake/ok"] * 20]):
+                    marker = f"two houses, number {number} of them"
                     path = start(self.alice.http, marker)
                     barrier = threading.Barrier(8)
                     statuses: list[int] = []
