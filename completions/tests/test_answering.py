@@ -1,15 +1,53 @@
-"""One question, one answer: also when it is answered while somebody looks whether it is."""
+"""Answering what stands: however many ask or look at the same time, all get the one answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
+from unittest import mock
 
 from django.test import TestCase
 
+from accounts.database import in_database_thread
 from accounts.services import register_user
 from completions import answering
+from completions.asks import Ask
+from completions.models import Run
+from completions.readers import wait_for_end
+from completions.tests.asking import question
+from completions.tests.committed import CommittedTestCase
 from conversations.services import append_message, start_conversation
+
+
+class DuplicateTest(CommittedTestCase):
+    def test_a_duplicate_whose_twin_is_answered_while_it_looks_gets_that_answer(self) -> None:
+        conversation = start_conversation(owner_id=self.alice.pk)
+        append_message(conversation=conversation, role="user", content="Hi")
+        ask = question(self.alice, conversation_id=conversation.pk, idempotency_key="key", fingerprint="same")
+
+        async def test() -> tuple[answering.Answering | None, answering.Answering | None]:
+            twins: list[answering.Answering | None] = []
+
+            async def slowly(function: Callable[..., Any], *arguments: Any) -> Any:
+                if function is answering.what_stands and not twins:
+                    twins.append(None)
+                    twins[0] = await self.answered(ask)
+                return await in_database_thread(function, *arguments)
+
+            with mock.patch.object(answering, "in_database_thread", slowly):
+                late = await self.answered(ask)
+            return late, twins[0]
+
+        late, twin = self.in_loop(test)
+        self.assertIsNotNone(late)
+        self.assertEqual(late, twin)
+        self.assertEqual(Run.objects.filter(conversation=conversation).count(), 1)
+
+    async def answered(self, ask: Ask) -> answering.Answering | None:
+        found = await answering.answer(ask, follow_any=False, again=True)
+        if found is not None:
+            await wait_for_end(found.run_id)
+        return found
 
 
 class WhatStandsTest(TestCase):
@@ -31,6 +69,6 @@ class WhatStandsTest(TestCase):
                 answers.append(append_message(conversation=self.talk, role="assistant", content="an answer"))
             return look(*asked)
 
-        with patch.object(answering, "_unanswered", answered_meanwhile):
+        with mock.patch.object(answering, "_unanswered", answered_meanwhile):
             standing = answering.what_stands(self.talk.pk, True, False)
         self.assertEqual(standing, answering.Standing())
