@@ -16,7 +16,6 @@ CLOCK = {
     "postgresql": "extract(epoch from clock_timestamp())",
 }
 
-NO_LIMIT, USUAL_LIMIT = "SET statement_timeout = 0", "RESET statement_timeout"
 _threads = ThreadPoolExecutor(8, thread_name_prefix="database")
 
 
@@ -27,16 +26,18 @@ def database_clock() -> str:
 
 def lift_time_limit() -> None:
     """Let this connection's statements take their time: a change of a large table is nothing a request waits for."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(NO_LIMIT)
+    _on_postgres("SET statement_timeout = 0")
 
 
 def restore_time_limit() -> None:
     """Take back `lift_time_limit`."""
+    _on_postgres("RESET statement_timeout")
+
+
+def _on_postgres(statement: str) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(USUAL_LIMIT)
+            cursor.execute(statement)
 
 
 async def in_database_thread(function: Callable[..., T], *arguments: Any) -> T:

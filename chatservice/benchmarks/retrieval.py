@@ -168,7 +168,8 @@ class _Bare:
         began = time.perf_counter()
         asked["search"](0)
         first = (time.perf_counter() - began) * 1000
-        self._warm_up(lambda: asked["search"](1))
+        while getattr(backend(), "is_loading", False):  # the owner's vectors, beside the first searches
+            asked["search"](1)
         # One after the other for each question: whatever else the machine does meets them all.
         for number in range(len(questions)):
             for part, ask in asked.items():
@@ -185,14 +186,6 @@ class _Bare:
             f"| {ratio:.2f}x | {self._recall(owner, vectors)} |",
             flush=True,
         )
-
-    def _warm_up(self, search: Callable[[], Any]) -> None:
-        """Search until the owner's vectors are in memory, where they are going to be: that takes the first seconds."""
-        from search.backends import backend
-
-        search()
-        while getattr(backend(), "is_loading", False):
-            search()
 
     def _recall(self, owner: Any, vectors: np.ndarray) -> str:
         """Return the share of the exact nearest ten that the index finds, by single precision."""

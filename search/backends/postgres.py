@@ -171,7 +171,8 @@ class PostgresBackend:
             near = shelf.nearest(vector, count, allowed)
             # Deletions lock nothing that others need, and so leave no mark for whoever has the vectors.
             while len(gone := _gone(cursor, near.ids)):
-                shelf.drop(gone)
+                with shelf.lock:
+                    shelf.drop(gone)
                 near = shelf.nearest(vector, count, allowed)
         return near
 

@@ -84,13 +84,12 @@ class Shelf:
         self.size, self.last = size, int(rows.ids[-1])
 
     def keep(self, ids: np.ndarray) -> None:
-        """Drop every passage that is not among `ids`; what was dropped is overwritten."""
+        """Drop every passage that is not among `ids`; what was dropped is overwritten. Under the lock, as `drop`."""
         self._keep(np.isin(self.ids[: self.size], ids))
 
     def drop(self, ids: np.ndarray) -> None:
         """Drop the passages `ids`."""
-        with self.lock:
-            self._keep(~np.isin(self.ids[: self.size], ids))
+        self._keep(~np.isin(self.ids[: self.size], ids))
 
     def _keep(self, kept: np.ndarray) -> None:
         size = int(kept.sum())
@@ -119,11 +118,10 @@ class Shelf:
         # By Cauchy and Schwarz: (r + e)(s + f) - rs = (r + e)f + e s, where e and f are the roundings of r and s.
         errors = self.rests[: self.size] * np.linalg.norm(rough * scale)
         errors += self.lengths[: self.size] * rest + ROUNDING
-        if inside is None:
-            return np.flatnonzero(cosines + errors >= _nth_largest(cosines - errors, count))
-        cosines, errors = cosines[inside], errors[inside]
-        possible: np.ndarray = inside[cosines + errors >= _nth_largest(cosines - errors, count)]
-        return possible
+        if inside is not None:
+            cosines, errors = cosines[inside], errors[inside]
+        possible = np.flatnonzero(cosines + errors >= _nth_largest(cosines - errors, count))
+        return possible if inside is None else inside[possible]
 
     def _cosines(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
         exact: np.ndarray = vector.astype("f8")
