@@ -8,7 +8,7 @@ from unittest import IsolatedAsyncioTestCase, TestCase
 from completions import exceptions as x
 from completions.providers.health import Health
 from completions.providers.openai_compatible import OpenAICompatible
-from completions.tests.test_providers_faults import asking
+from completions.tests.provider_case import asking
 from completions.tests.upstream import FaultyUpstream
 
 

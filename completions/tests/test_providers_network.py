@@ -10,7 +10,7 @@ from unittest import IsolatedAsyncioTestCase
 from completions import exceptions as x
 from completions.providers.openai_compatible import OpenAICompatible
 from completions.tests.certificates import self_signed
-from completions.tests.test_providers_faults import KEY, asking
+from completions.tests.provider_case import KEY, asking
 from completions.tests.upstream import FaultyUpstream
 from completions.tests.upstream_wire import TEXT
 
