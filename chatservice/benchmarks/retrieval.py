@@ -93,6 +93,8 @@ def _measure(given: argparse.Namespace) -> int:
     if many:
         for owner in (many[0], many[OWNERS // 2]):
             bare.row(f"{owner.size:,} of {given.many:,}", owner, given.questions)
+    if owners or many:
+        bare.everybodys(sum(owner.size for owner in (*owners, *many)), given.questions)
     _inserting(maker, owners[-1] if owners else many[0])
     return 0
 
@@ -186,6 +188,18 @@ class _Bare:
             f"| {ratio:.2f}x | {self._recall(owner, vectors)} |",
             flush=True,
         )
+
+    def everybodys(self, total: int, count: int) -> None:
+        """Print what staff's search over all owners costs."""
+        from search.queries import search_everybody
+
+        times = []
+        for question in [self.maker.question() for _ in range(count + 3)]:
+            began = time.perf_counter()
+            search_everybody(question, limit=20)
+            times.append((time.perf_counter() - began) * 1000)
+        middle, late = float(np.median(times[3:])), float(np.percentile(times[3:], 95))
+        print(f"| everybody's {total:,}, by staff | {times[0]:.0f} | {middle:.0f} / {late:.0f} " + "| - " * 6 + "|")
 
     def _recall(self, owner: Any, vectors: np.ndarray) -> str:
         """Return the share of the exact nearest ten that the index finds, by single precision."""

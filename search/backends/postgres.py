@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,14 @@ WRITE_LOCK = 0x73656173  # with a space: its passages become visible in the orde
 MUCH = 5_000  # entries of a space from which on its vectors are kept in memory
 WIDEST_COVERED = 1200  # dimensions: an index row holds at most a third of a page
 ROW = "int8send(id) || int8send(coalesce(before, 0)) || int8send(coalesce(before_that, 0)) || int4send(length)"
+AROUND = (
+    f"WITH known AS (SELECT unnest(%s::bigint[]) AS entry) SELECT string_agg({ROW}, ''::bytea) FROM ("
+    + " UNION ALL ".join(
+        f"SELECT id, before, before_that, length FROM known JOIN search_entry ON {column} = entry"
+        for column in ("id", "before", "before_that")
+    )
+    + ") near"
+)
 # With the id, so that what is new to a process is the end of a range.
 COVERING = (
     "CREATE INDEX IF NOT EXISTS search_passage_covering ON search_passage (space_id, embedder_id, id) "
@@ -113,10 +121,16 @@ class PostgresBackend:
     def postings(self, terms: Sequence[Sequence[int]]) -> list[np.ndarray]:
         if not terms:
             return []
-        one = f"SELECT %s, string_agg({ROW}, ''::bytea) FROM search_entry WHERE terms && %s::bigint[]"
-        parameters = [value for place, alternatives in enumerate(terms) for value in (place, list(alternatives))]
+        asked = ", ".join(["(%s, %s::bigint[])"] * len(terms))
+        parameters = [value for place, wanted in enumerate(terms) for value in (place, _array(wanted))]
         with connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join([one] * len(terms)), parameters)
+            # Each by the index, whatever the planner thinks of a thousand owners' words; never by parallel workers,
+            # which take ten times as long to start as these rows take to read.
+            cursor.execute(
+                f"SELECT place, (SELECT string_agg({ROW}, ''::bytea) FROM search_entry WHERE terms && wanted) "
+                f"FROM (VALUES {asked}) AS asked (place, wanted)",
+                parameters,
+            )
             found = {place: _rows(packed) for place, packed in cursor.fetchall()}
         return [found[place] for place in range(len(terms))]
 
@@ -124,11 +138,7 @@ class PostgresBackend:
         if not ids:
             return _rows(None)
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT string_agg({ROW}, ''::bytea) FROM search_entry "
-                "WHERE id = ANY(%s) OR before = ANY(%s) OR before_that = ANY(%s)",
-                [list(ids)] * 3,
-            )
+            cursor.execute(AROUND, [_array(ids)])
             return _rows(cursor.fetchone()[0])
 
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
@@ -151,8 +161,8 @@ class PostgresBackend:
                 return near.entries, near.cosines
         where, parameters = _within(spaces, embedder_id)
         if allowed is not None:
-            where += " AND entry_id = ANY(%s)"
-            parameters.append(allowed.tolist())
+            where += " AND entry_id = ANY(%s::bigint[])"
+            parameters.append(_array(allowed))
         return self._cosines(f"{where} ORDER BY vector <#> %s::halfvec LIMIT %s", parameters, vector, count)
 
     def _from_shelf(
@@ -200,7 +210,7 @@ class PostgresBackend:
         self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
         where, parameters = _within(spaces, embedder_id)
-        return self._cosines(f"{where} AND entry_id = ANY(%s)", [*parameters, list(ids)], vector, None)
+        return self._cosines(f"{where} AND entry_id = ANY(%s::bigint[])", [*parameters, _array(ids)], vector, None)
 
     def _cosines(
         self, where: str, parameters: list[Any], vector: np.ndarray, count: int | None
@@ -226,7 +236,7 @@ def _read(cursor: Any, space: int, embedder: int, after: int) -> Rows:
 
 def _gone(cursor: Any, ids: np.ndarray) -> np.ndarray:
     """Return those of these passages that are there no more."""
-    cursor.execute("SELECT id FROM search_passage WHERE id = ANY(%s)", [ids.tolist()])
+    cursor.execute("SELECT id FROM search_passage WHERE id = ANY(%s::bigint[])", [_array(ids)])
     return np.setdiff1d(ids, np.fromiter((row[0] for row in cursor.fetchall()), "i8"))
 
 
@@ -244,6 +254,11 @@ def _within(spaces: Sequence[int] | None, embedder_id: int) -> tuple[str, list[A
     if len(spaces) == 1:
         return "space_id = %s AND embedder_id = %s", [spaces[0], embedder_id]
     return "space_id = ANY(%s) AND embedder_id = %s", [list(spaces), embedder_id]
+
+
+def _array(numbers: Iterable[int]) -> str:
+    """Return a `bigint[]` as PostgreSQL writes it: the driver looks at each number of a list by itself."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _rows(packed: Any) -> np.ndarray:
