@@ -20,11 +20,13 @@ MERGE_PAGES = 64  # of the full text's index at once: some milliseconds
 COVERING = "search_entry_row"
 SELECT_ROW = "SELECT e.id, coalesce(e.before, 0), coalesce(e.before_that, 0), e.length"
 SELECT_BY_ID = f"{SELECT_ROW} FROM search_entry e INDEXED BY {COVERING} WHERE e.id"
-AROUND = (
-    "WITH asked (id) AS MATERIALIZED (SELECT value FROM json_each(%s)), near (id) AS ("
-    "SELECT id FROM asked UNION SELECT e.id FROM asked JOIN search_entry e ON e.before = asked.id "
-    "UNION SELECT e.id FROM asked JOIN search_entry e ON e.before_that = asked.id) "
-    f"{SELECT_ROW} FROM near CROSS JOIN search_entry e INDEXED BY {COVERING} ON e.id = near.id"
+AROUND = "WITH known (entry) AS MATERIALIZED (SELECT value FROM json_each(%s)) " + " UNION ALL ".join(
+    f"{SELECT_ROW} FROM known CROSS JOIN search_entry e INDEXED BY {index} ON e.{column} = known.entry"
+    for column, index in (
+        ("id", COVERING),
+        ("before", "search_entry_after"),
+        ("before_that", "search_entry_after_that"),
+    )
 )
 INSERT_ENTRY = (
     "INSERT INTO search_entry (id, message_id, before, before_that, length, terms) VALUES (%s, %s, %s, %s, %s, %s) "
