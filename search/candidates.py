@@ -18,7 +18,7 @@ from search.scopes import Scope
 
 BLOCK = ranking.CANDIDATES
 MOST_BLOCKS = 20
-TELLING = 200  # entries whose neighbourhood is looked at
+TELLING = 100  # entries whose neighbourhood is looked at: twice what can be found by words
 WINDOWS = 3  # passages of one message that may stand among the nearest
 DIGITS = 6  # of a cosine: beyond them it depends on the library that multiplied
 
