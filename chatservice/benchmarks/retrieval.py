@@ -44,7 +44,8 @@ def main() -> int:
         return _measure(given)
     command = [sys.executable, "-m", "chatservice.benchmarks.retrieval", *sys.argv[1:], "--inside"]
     with own_directory() as environment:
-        environment = {**os.environ, **environment, "SEARCH_EMBEDDER": given.embedder}
+        # A search is one thread's work, and so are the parts it is compared with.
+        environment = {**os.environ, **environment, "SEARCH_EMBEDDER": given.embedder, "OPENBLAS_NUM_THREADS": "1"}
         if not given.postgres:
             return subprocess.run(command, env=environment).returncode
         # A server of its own for so much is given memory; by default it would read most from the system's cache.
