@@ -268,18 +268,19 @@ def make_person(name: str, *, url: str, staff: bool = False) -> Person:
     return Person(user=user, key=key, secret=secret, http=client)
 
 
-class ServiceTestCase(TransactionTestCase):
-    """Tests against the running service. Alice owns, Bob must not see, Carol is staff; `guest` has no key.
-
-    Nothing is rolled back: the service is another process. Every test makes its own people.
-    """
+class KeptTablesTestCase(TransactionTestCase):
+    """Nothing is rolled back, no table is emptied: other processes use them. Every test makes its own people."""
 
     @classmethod
     def _fixture_setup(cls) -> None:
-        """Leave the tables alone: the service is using them."""
+        """Leave the tables alone."""
 
     def _fixture_teardown(self) -> None:
         """The same."""
+
+
+class ServiceTestCase(KeptTablesTestCase):
+    """Tests against the running service. Alice owns, Bob must not see, Carol is staff; `guest` has no key."""
 
     def setUp(self) -> None:
         super().setUp()

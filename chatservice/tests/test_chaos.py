@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 from django.db import connection, connections
-from django.test import TransactionTestCase
 
+from chatservice.testing import KeptTablesTestCase
 from chatservice.tests.chaos.scenarios import SCENARIOS
 from chatservice.tests.chaos.verdict import complaints
 
@@ -16,14 +16,7 @@ ROUNDS = {"kills": 3, "cuts": 18, "cancels": 12, "keys": 5, "restarts": 1, "cana
 
 
 @pytest.mark.timeout(300)
-class ChaosTest(TransactionTestCase):
-    @classmethod
-    def _fixture_setup(cls) -> None:
-        """Leave the tables alone: the services are using them."""
-
-    def _fixture_teardown(self) -> None:
-        """The same."""
-
+class ChaosTest(KeptTablesTestCase):
     @pytest.fixture(autouse=True)
     def _seed(self, seed: int) -> None:
         self.seed = seed

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from django.db import connection, connections
-from django.test import TransactionTestCase, override_settings
+from django.test import override_settings
 
 from accounts.models import User
+from chatservice.testing import KeptTablesTestCase
 from completions import providers, services
 from completions.asks import Accepted, Ask
 from completions.journal import journal
@@ -27,15 +28,8 @@ RELAXED = {
 }
 
 
-class CommittedTestCase(TransactionTestCase):
+class CommittedTestCase(KeptTablesTestCase):
     """Every test makes its own people; nothing is rolled back, and at the end every run is over and sound."""
-
-    @classmethod
-    def _fixture_setup(cls) -> None:
-        """Leave the tables alone: other processes may be using them."""
-
-    def _fixture_teardown(self) -> None:
-        """The same."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.test import TransactionTestCase, override_settings
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from accounts.principal import Principal
 from accounts.services import delete_user, register_user
-from chatservice.testing import stop_shared_service
+from chatservice.testing import KeptTablesTestCase, stop_shared_service
 from conversations.models import Conversation, Message
 from conversations.services import (
     append_message,
@@ -241,14 +241,7 @@ class Counting(HashingEmbedder):
         return super().embed(texts)
 
 
-class TogetherTest(TransactionTestCase):
-    @classmethod
-    def _fixture_setup(cls) -> None:
-        """Leave the tables alone: the service may be using them."""
-
-    def _fixture_teardown(self) -> None:
-        """The same."""
-
+class TogetherTest(KeptTablesTestCase):
     def test_several_indexers_do_everything_once(self):
         stop_shared_service()  # its indexer would take a part of the work
         marker = f"whale{uuid.uuid4().hex[:8]}"

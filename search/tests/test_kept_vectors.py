@@ -9,10 +9,10 @@ from unittest.mock import patch
 
 import numpy as np
 from django.db import connection, transaction
-from django.test import TransactionTestCase, override_settings
+from django.test import override_settings
 
 from accounts.services import delete_user, register_user
-from chatservice.testing import wait_until
+from chatservice.testing import KeptTablesTestCase, wait_until
 from conversations.models import Message
 from conversations.services import delete_message
 from search.backends import backend, postgres
@@ -114,14 +114,7 @@ class KeptVectorsTest(SearchTestCase):
 
 
 @on_postgres
-class TogetherTest(TransactionTestCase):
-    @classmethod
-    def _fixture_setup(cls) -> None:
-        """Leave the tables alone: the service may be using them."""
-
-    def _fixture_teardown(self) -> None:
-        """The same."""
-
+class TogetherTest(KeptTablesTestCase):
     def setUp(self) -> None:
         loading.forget()
         self.user = register_user(username="kept-vectors")
