@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ HEAD = uuid.UUID(int=0)
 """As `Ask.parent_id`: after whatever the conversation shows."""
 
 TITLE_CHARS = 80
+TITLE_FROM_CHARS = 2_000
+# Markdown's signs for headings, quotations, lists and fences at the beginning of a line, for code anywhere.
+MARKDOWN = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]?)+|[-*+][ \t]+|```[\w+-]*$)|`", re.MULTILINE)
+BOLD = re.compile(r"(?<!\w)\*\*(\S(?:[^*\n]*\S)?)\*\*(?!\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,13 @@ class Accepted:
 
 
 def title_from(messages: Sequence[Wire]) -> str:
-    """Return the first line the user said, as the title of an untitled conversation."""
+    """Return what the user said first, as the title of an untitled conversation: one line, without Markdown's signs."""
     for wire in messages:
         content = wire.get("content")
         if wire.get("role") == "user":
             if isinstance(content, list):
                 content = next((part.get("text") for part in content if isinstance(part, dict)), "")
-            line = " ".join(str(content or "").split())
+            said = str(content or "").lstrip()[:TITLE_FROM_CHARS]
+            line = " ".join(BOLD.sub(r"\1", MARKDOWN.sub("", said)).split()) or " ".join(said.split())
             return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
     return ""

@@ -201,3 +201,15 @@ class TitleTest(TestCase):
         self.assertEqual(title_from([system, assistant_says("x")]), "")
         long = title_from([user_says("word " * 100)])
         self.assertTrue(len(long) <= 80 and long.endswith("…"))
+
+    def test_a_title_has_no_markdown(self):
+        for said, title in (
+            ("# Plan\n\n- **first** `ls -l`\n> quoted", "Plan first ls -l quoted"),
+            ("```python\nx = snake_case * 2 ** 3\n```", "x = snake_case * 2 ** 3"),
+            ("3 * 4 - 5 > 6 #7 a_b", "3 * 4 - 5 > 6 #7 a_b"),
+            ("#hashtag -5 *x*", "#hashtag -5 *x*"),
+            ("x**2 + y**2", "x**2 + y**2"),
+            ("```", "```"),
+        ):
+            with self.subTest(said):
+                self.assertEqual(title_from([user_says(said)]), title)
