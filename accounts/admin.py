@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 
 from accounts.forms import StaffSignInForm
@@ -65,12 +66,12 @@ class StateFilter(admin.SimpleListFilter):
         return [("usable", "Usable"), ("unusable", "Revoked, expired or disabled")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        usable = ApiKey.objects.usable().values("pk")
+        usable = Exists(ApiKey.objects.usable().filter(pk=OuterRef("pk")))
         match self.value():
             case "usable":
-                return queryset.filter(pk__in=usable)
+                return queryset.filter(usable)
             case "unusable":
-                return queryset.exclude(pk__in=usable)
+                return queryset.filter(~usable)
         return queryset
 
 

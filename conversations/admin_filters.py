@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import connection
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -39,12 +40,12 @@ class GuestFilter(admin.SimpleListFilter):
         return [("yes", "Of guests"), ("no", "Of accounts")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        guests = User.objects.filter(guest_made=True).values("pk")
+        of_a_guest = Exists(User.objects.filter(pk=OuterRef("owner_id"), guest_made=True))
         match self.value():
             case "yes":
-                return queryset.filter(owner_id__in=guests)
+                return queryset.filter(of_a_guest)
             case "no":
-                return queryset.exclude(owner_id__in=guests)
+                return queryset.filter(~of_a_guest)
         return queryset
 
 

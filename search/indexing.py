@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from accounts.models import User
 from accounts.principal import Principal
@@ -128,35 +128,34 @@ def embedder_number(embedder: Embedder) -> int:
 
 def forget_gone() -> None:
     """Drop what is in the index of messages that are there no more: deleted while no trigger watched."""
-    gone = Entry.objects.exclude(message_id__in=Message.objects.values("pk"))
-    _delete_entries(list(gone.values_list("id", flat=True)))
-    PendingMessage.objects.exclude(message_id__in=Message.objects.values("pk")).delete()
+    # By Exists, here and below: PostgreSQL would go through the whole of a long list for each row that is not IN it.
+    said = Exists(Message.objects.filter(pk=OuterRef("message_id")))
+    _delete_entries(list(Entry.objects.filter(~said).values_list("id", flat=True)))
+    PendingMessage.objects.filter(~said).delete()
 
 
 def note_missing() -> int:
     """Note messages that are in no index and in no list of work; returns how many. Reads everything once."""
-    missing = Message.objects.exclude(content="").exclude(
-        pk__in=Entry.objects.values("message_id"),
+    return _note(
+        "NOT EXISTS (SELECT 1 FROM search_entry entry WHERE entry.message_id = said.id) "
+        "ON CONFLICT (message_id) DO NOTHING"
     )
-    missing = missing.exclude(pk__in=PendingMessage.objects.values("message_id"))
-    found = list(missing.values_list("id", "conversation__owner_id"))
-    for at in range(0, len(found), RECHECK_BATCH):
-        PendingMessage.objects.bulk_create(
-            [PendingMessage(message_id=pk, owner_id=owner) for pk, owner in found[at : at + RECHECK_BATCH]],
-            ignore_conflicts=True,
-        )
-    return len(found)
 
 
 def note_everything() -> None:
     """Note every message that is indexed, for its text and its meaning; what is there answers until it is done."""
+    _note("true ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = search_pendingmessage.version + 1")
+
+
+def _note(which: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO search_pendingmessage (message_id, owner_id, stage, version, claimed_until) "
+            "INSERT INTO search_pendingmessage (message_id, owner_id, stage, version, claimed_until) "  # noqa: S608
             "SELECT said.id, talk.owner_id, 0, 0, 0 FROM conversations_message said "
-            "JOIN conversations_conversation talk ON talk.id = said.conversation_id WHERE said.content <> '' "
-            "ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = search_pendingmessage.version + 1"
+            "JOIN conversations_conversation talk ON talk.id = said.conversation_id "
+            f"WHERE said.content <> '' AND {which}"
         )
+        return int(cursor.rowcount)
 
 
 def note_outdated(embedder: Embedder, *, most: int = RECHECK_BATCH) -> int:
@@ -165,12 +164,13 @@ def note_outdated(embedder: Embedder, *, most: int = RECHECK_BATCH) -> int:
     The old vectors stay, and answer, until the new ones are there.
     """
     number = embedder_number(embedder)
-    old = Passage.objects.exclude(embedder_id=number).values_list("entry_id", flat=True)[:most]
-    entries = set(old)
+    others = EmbedderRow.objects.exclude(pk=number)
+    old = Passage.objects.filter(embedder_id__in=list(others.values_list("pk", flat=True)))
+    entries = set(old.values_list("entry_id", flat=True)[:most])
     if not entries:
-        EmbedderRow.objects.exclude(pk=number).delete()  # nothing of theirs is left
-        with_passage = Passage.objects.values("entry_id")
-        entries = set(Entry.objects.exclude(pk__in=with_passage).values_list("pk", flat=True)[:most])
+        others.delete()  # nothing of theirs is left
+        embedded = Exists(Passage.objects.filter(entry_id=OuterRef("pk")))
+        entries = set(Entry.objects.filter(~embedded).values_list("pk", flat=True)[:most])
     messages = Entry.objects.filter(pk__in=entries).values_list("message_id", flat=True)
     owners = Message.objects.filter(pk__in=list(messages)).values_list("id", "conversation__owner_id")
     PendingMessage.objects.bulk_create(

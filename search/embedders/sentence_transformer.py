@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -29,6 +30,10 @@ class SentenceTransformerEmbedder:
         torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) // 2))
         self.tokens = int(self._model.max_seq_length or 256)
         self.dimensions = int(self._model.get_embedding_dimension())
+        # What came with it are some hundred thousand objects that stay: walking them again and again would stop every
+        # stream of the process for a quarter of a second.
+        gc.collect()
+        gc.freeze()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         if not texts:

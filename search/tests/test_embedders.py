@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,8 @@ class RealModelTest(SimpleTestCase):
     def test_the_default_model_finds_what_is_meant_without_a_shared_word(self):
         embedder = load("minilm")
         self.assertEqual((embedder.name, embedder.dimensions), ("minilm", 384))
+        walked = len(gc.get_objects())
+        self.assertLess(walked, 20_000, "the collector walks what came with the model")
         texts = ["Where does the cat sleep?", "The kitten naps on the sofa.", "Interest rates rose again."]
         asked, near, far = embedder.embed(texts)
         self.assertGreater(asked @ near, asked @ far + 0.2)

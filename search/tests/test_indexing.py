@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Sequence
+from unittest import skipUnless
 
 import numpy as np
 from django.core.management import call_command
@@ -138,6 +139,21 @@ class FollowsTest(SearchTestCase):
         self.assertEqual(list(Entry.objects.values_list("message_id", flat=True)), [kept.pk])
         self.assertEqual(Passage.objects.count(), 1)
         self.assertEqual(self.found(self.alice, "whale", mode=Mode.TEXT), ["a white whale"])
+
+    @skipUnless(connection.vendor == "postgresql", "SQLite looks each row up in an index")
+    def test_looking_over_everything_joins_and_does_not_search_a_list_for_each_row(self):
+        self.say(self.alice, "a whale")
+        self.index()
+        with CaptureQueriesContext(connection) as asked:
+            indexing.forget_gone()
+            indexing.note_missing()
+            indexing.note_outdated(loading.current())
+        looked = [query["sql"] for query in asked if "EXISTS" in query["sql"]]
+        self.assertEqual(len(looked), 4, "entries and work without a message, messages and entries without the next")
+        for query in [query["sql"] for query in asked]:
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {query.replace('%', '%%')}")
+                self.assertNotIn("SubPlan", str(cursor.fetchall()), query)
 
     def test_a_start_with_nothing_to_migrate_leaves_the_triggers_alone(self):
         self.say(self.alice, "a whale")
