@@ -167,8 +167,8 @@ def _saying(scope: Scope, phrase: tuple[str, ...]) -> np.ndarray:
 
 
 def _everything(scope: Scope) -> np.ndarray:
-    ids: list[int] = []
-    for space in scope.spaces:
-        inside = Entry.objects.filter(pk__gte=space << SPACE_BITS, pk__lt=(space + 1) << SPACE_BITS)
-        ids += inside.values_list("pk", flat=True)
-    return np.array(sorted(ids), "i8")
+    entries = Entry.objects.order_by("pk").values_list("pk", flat=True)
+    if scope.everybody:
+        return np.fromiter(entries.iterator(), "i8")
+    inside = [entries.filter(pk__gte=space << SPACE_BITS, pk__lt=(space + 1) << SPACE_BITS) for space in scope.spaces]
+    return np.fromiter((pk for found in inside for pk in found), "i8")
