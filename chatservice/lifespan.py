@@ -58,7 +58,7 @@ async def end_runs(hurried: Callable[[], bool] = lambda: False) -> None:
 def start() -> None:
     """Begin what runs beside the requests; nothing waits for it."""
     if settings.SEARCH_INDEXER:
-        indexer.start()
+        indexer.start(busy=lambda: bool(LIVE))
     else:
         loading.start()
 

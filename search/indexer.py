@@ -26,14 +26,17 @@ TROUBLE_SECONDS = 5.0
 COMPACT_SECONDS = 600.0  # a compaction rewrites the whole index
 COMPACT_PAUSE = 0.05
 POLITE = 10  # niceness of the thread: answers come first
+# While answers are being written: messages at once, the thread's share of the time, and its longest pause in seconds.
+BITE, SHARE, LONGEST_PAUSE = 16, 0.1, 5.0
 
 
 @dataclass(slots=True)
 class Indexer:
-    """One worker. `done` is told how many messages were finished, whenever some were."""
+    """One worker. `done` is told how many messages were finished, whenever some were; while `busy` it takes bites."""
 
     embedder: Callable[[], Embedder | None]
     done: Callable[[int], None] = lambda count: None
+    busy: Callable[[], bool] = lambda: False
     meaning_checked: bool = False
     compacted: float = -math.inf
 
@@ -42,14 +45,15 @@ class Indexer:
         return self._index() or self._compact()
 
     def _index(self) -> bool:
-        if indexing.index_text():
+        busy = self.busy()
+        if indexing.index_text(most=BITE if busy else indexing.TEXT_BATCH):
             return True
         if not backend().has_vectors():
             return self._without_vectors()
         embedder = self.embedder()
         if embedder is None:
             return False
-        count = indexing.index_meaning(embedder)
+        count = indexing.index_meaning(embedder, most=BITE if busy else indexing.MEANING_BATCH)
         if count:
             self.done(count)
             return True
@@ -62,7 +66,7 @@ class Indexer:
     def _compact(self) -> bool:
         """Now and then, when there is nothing else to do, remove what deleted messages left in the index."""
         now = time.monotonic()
-        if not backend().compact(begin=now >= self.compacted + COMPACT_SECONDS):
+        if self.busy() or not backend().compact(begin=now >= self.compacted + COMPACT_SECONDS):
             return False
         self.compacted = now
         time.sleep(COMPACT_PAUSE)  # each part holds the lock of a file that others want to write to
@@ -84,12 +88,12 @@ _thread: threading.Thread | None = None
 _stop = threading.Event()
 
 
-def start() -> None:
-    """Begin to index in a thread of this process, and to load the embedder."""
+def start(busy: Callable[[], bool] = lambda: False) -> None:
+    """Begin to index in a thread of this process, with little of its time while it is `busy`; load the embedder."""
     global _thread
     if _thread is None or not _thread.is_alive():
         _stop.clear()
-        _thread = threading.Thread(target=_run, name="indexer", daemon=True)
+        _thread = threading.Thread(target=_run, args=(busy,), name="indexer", daemon=True)
         _thread.start()
 
 
@@ -100,15 +104,17 @@ def stop(timeout: float = 5.0) -> None:
         _thread.join(timeout)
 
 
-def _run() -> None:
+def _run(busy: Callable[[], bool]) -> None:
     _be_polite()
-    indexer = Indexer(embedder=loading.ready)
+    indexer = Indexer(embedder=loading.ready, busy=busy)
     loading.start()
     while not _stop.is_set():
         pause = IDLE_SECONDS
+        began = time.monotonic()
         try:
             if indexer.step():
-                pause = 0.0
+                took = time.monotonic() - began
+                pause = min(took * (1 / SHARE - 1), LONGEST_PAUSE) if busy() else 0.0
         except CannotEmbed as error:
             logger.warning("indexing waits: %s", error)
             pause = TROUBLE_SECONDS

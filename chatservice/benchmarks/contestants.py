@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatservice.benchmarks import wire
-from chatservice.benchmarks.processes import HOST, ROOT, Process, environment, free_port, run
+from chatservice.benchmarks.processes import HOST, ROOT, NotStarted, Process, environment, free_port, run
 
 SERVERS = ("daphne", "uvicorn", "granian")
 DATABASES = ("sqlite", "postgres")
 SERVICES = tuple(f"service-{server}-{database}" for database in DATABASES for server in SERVERS)
 NAMES = ("direct", *SERVICES, "relay", "litellm")
 UPSTREAM_KEY = "bench-key-upstream"
+WARM_SECONDS = 60.0
 # The limits are what a benchmark must not run into. They are raised, not switched off: their cost is measured.
 LIMITS = {
     "LIMIT_RUNS_PER_USER": "100000",
@@ -128,6 +131,21 @@ def server_command(server: str, port: int) -> list[str]:
         return [*python, application, "--host", HOST, "--port", str(port), *fast]
     fast = ["--workers", "1", "--runtime-mode", "st", "--loop", "uvloop", "--no-access-log", "--log-level", "warning"]
     return [*python, "--interface", "asgi", "--host", HOST, "--port", str(port), *fast, application]
+
+
+def wait_warm(service: Running) -> None:
+    """Return when the service searches by meaning: loading the model for it takes the first seconds of a process."""
+    headers = {"Authorization": f"Bearer {service.key}"}
+    deadline = time.monotonic() + WARM_SECONDS
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(HOST, service.port, timeout=10)
+        connection.request("GET", "/v1/chat/search?q=warm&mode=semantic", headers=headers)
+        answer = json.load(connection.getresponse())
+        connection.close()
+        if answer["meta"]["mode"] == "semantic":
+            return
+        time.sleep(0.2)
+    raise NotStarted(f"{service.name} did not search by meaning within {WARM_SECONDS:.0f} s: {answer['meta']['why']}")
 
 
 def start_upstream(logs: Path) -> Process:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,14 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 class SentenceTransformerEmbedder:
     def __init__(self, name: str, source: str, *, threads: int, offline: bool) -> None:
         self.name = name
-        self._model = _load(source, offline)
+        with _nothing_collected():
+            self._model = _load(source, offline)
         import torch
 
         # Half of the cores: the rest is the event loop's and the database's.
         torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) // 2))
         self.tokens = int(self._model.max_seq_length or 256)
         self.dimensions = int(self._model.get_embedding_dimension())
-        # What came with it are some hundred thousand objects that stay: walking them again and again would stop every
-        # stream of the process for a quarter of a second.
-        gc.collect()
-        gc.freeze()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         if not texts:
@@ -52,6 +50,22 @@ class SentenceTransformerEmbedder:
         tokenizer = self._model.tokenizer
         found = tokenizer(list(texts), truncation=False, padding=False, return_attention_mask=False, verbose=False)
         return [len(ids) for ids in found["input_ids"]]
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Keep the garbage collector from walking, now and ever, the some hundred thousand objects that stay.
+
+    Each walk would stop every stream of the process, for up to a quarter of a second.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def minilm(argument: str, *, threads: int = 0) -> SentenceTransformerEmbedder:

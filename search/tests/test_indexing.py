@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Sequence
 from unittest import skipUnless
+from unittest.mock import patch
 
 import numpy as np
 from django.core.management import call_command
@@ -29,7 +30,7 @@ from search.backends import backend
 from search.claims import claim
 from search.embedders import loading
 from search.embedders.hashing import HashingEmbedder
-from search.indexer import Indexer
+from search.indexer import BITE, Indexer
 from search.models import Embedder, Entry, Passage, PendingMessage, Space
 from search.queries import Mode, search_messages
 from search.tests.people import SearchTestCase
@@ -184,6 +185,27 @@ class FollowsTest(SearchTestCase):
         with CaptureQueriesContext(connection) as asked:
             self.assertEqual(indexing.index_meaning(HashingEmbedder(64)), 0)
         self.assertEqual([each["sql"] for each in asked.captured_queries if not each["sql"].startswith("SELECT")], [])
+
+    def test_while_answers_are_written_only_bites_are_taken(self):
+        for number in range(BITE + 3):
+            self.say(self.alice, f"whale {number}")
+        answering, done = [True], []
+        indexer = Indexer(embedder=loading.current, done=done.append, busy=lambda: bool(answering))
+        self.assertTrue(indexer.step())
+        self.assertEqual(Entry.objects.count(), BITE)
+        self.assertTrue(indexer.step())
+        self.assertTrue(indexer.step())
+        self.assertEqual((Entry.objects.count(), done), (BITE + 3, [BITE]))
+        with patch.object(backend(), "compact") as compact:
+            while indexer.step():
+                pass
+            compact.assert_not_called()
+        self.assertEqual(Passage.objects.count(), BITE + 3)
+        answering.clear()
+        for number in range(BITE + 3):
+            self.say(self.alice, f"another whale {number}")
+        self.assertTrue(indexer.step())
+        self.assertEqual(Entry.objects.count(), 2 * (BITE + 3))
 
     def test_another_language_is_another_index(self):
         self.say(self.alice, "die Häuser am Meer")
