@@ -189,7 +189,7 @@ class FollowsTest(SearchTestCase):
     def test_while_answers_are_written_only_bites_are_taken(self):
         for number in range(BITE + 3):
             self.say(self.alice, f"whale {number}")
-        answering, done = [True], []
+        answering, done = [True], list[int]()
         indexer = Indexer(embedder=loading.current, done=done.append, busy=lambda: bool(answering))
         self.assertTrue(indexer.step())
         self.assertEqual(Entry.objects.count(), BITE)
