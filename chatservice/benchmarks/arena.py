@@ -92,7 +92,7 @@ class Arena:
             running = self.services.start(name, self.logs)
         assert running.process is not None
         self._keep(running.process)
-        if name.startswith("service-") and "daphne" not in name:  # which has no lifespan, and so no indexer
+        if name.startswith("service-"):
             contestants.wait_warm(running)
         return running
 
