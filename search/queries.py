@@ -56,7 +56,7 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
     size = max(1, min(limit, MOST_HITS))
     search = (scope.who, text, str(mode), filters)
     offset = read_cursor(cursor, *search)
-    query = analysis.parse(text)
+    said = query = analysis.parse(text)
     embedders, why = ([], "") if mode == Mode.TEXT else _embedders()
     answered = mode if embedders or mode == Mode.TEXT else Mode.TEXT
     if answered == Mode.SEMANTIC:
@@ -68,8 +68,8 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
         found = find(scope, query, text, embedders, allowed, blocks)
     except CannotEmbed as error:
         answered, why = Mode.TEXT, str(error)
-        found = find(scope, analysis.parse(text), text, [], allowed, blocks)
-    hits = _hits(scope, found[offset : offset + size], analysis.parse(text).stems)
+        found = find(scope, said, text, [], allowed, blocks)
+    hits = _hits(scope, found[offset : offset + size], said.stems)
     more = write_cursor(offset + size, *search) if len(found) > offset + size else ""
     took = (time.perf_counter() - began) * 1000
     timings.note(took)
