@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import secrets
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatservice.benchmarks import wire
-from chatservice.benchmarks.processes import HOST, ROOT, NotStarted, Process, environment, free_port, run
+from chatservice.benchmarks.processes import HOST, ROOT, Process, environment, free_port, run
 
 SERVERS = ("daphne", "uvicorn", "granian")
 DATABASES = ("sqlite", "postgres")
@@ -21,7 +19,7 @@ SERVICES = tuple(f"service-{server}-{database}" for database in DATABASES for se
 NAMES = ("direct", *SERVICES, "relay", "litellm")
 UPSTREAM_KEY = "bench-key-upstream"
 WARM_SECONDS = 60.0
-NOTHING_EMBEDDED = "Nothing has been embedded yet."
+WARMING = b'{"model": "default", "input": "warm"}'
 # The limits are what a benchmark must not run into. They are raised, not switched off: their cost is measured.
 LIMITS = {
     "LIMIT_RUNS_PER_USER": "100000",
@@ -137,18 +135,10 @@ def server_command(server: str, port: int) -> list[str]:
 
 
 def wait_warm(service: Running) -> None:
-    """Return when the service could search by meaning: loading the model for it takes a process's first seconds."""
-    headers = {"Authorization": f"Bearer {service.key}"}
-    deadline = time.monotonic() + WARM_SECONDS
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection(HOST, service.port, timeout=10)
-        connection.request("GET", "/v1/chat/search?q=warm&mode=semantic", headers=headers)
-        answer = json.load(connection.getresponse())
-        connection.close()
-        if answer["meta"]["mode"] == "semantic" or answer["meta"]["why"] == NOTHING_EMBEDDED:
-            return
-        time.sleep(0.2)
-    raise NotStarted(f"{service.name} was not warm within {WARM_SECONDS:.0f} s: {answer['meta']['why']}")
+    """Return when the service has loaded the model for search by meaning: that takes a process's first seconds."""
+    assert service.process is not None
+    headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
+    service.process.wait_for("POST", "/v1/embeddings", WARM_SECONDS, body=WARMING, headers=headers)
 
 
 def start_upstream(logs: Path) -> Process:

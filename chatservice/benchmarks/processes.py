@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chatservice.benchmarks.procfs import tree
@@ -68,20 +68,32 @@ class Process:
 
     def wait_ready(self, seconds: float) -> None:
         """Return when `ready` answers 200."""
+        self.wait_for("GET", self.ready, seconds)
+
+    def wait_for(
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Return when such a request is answered with 200; raises NotStarted."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.popen.poll() is not None:
                 raise NotStarted(f"{self.name} ended with status {self.popen.returncode}:\n{self.last_words()}")
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if self._get_status() == 200:
+                if self._status(method, path, body, headers) == 200:
                     return
             time.sleep(0.1)
         raise NotStarted(f"{self.name} was not ready after {seconds:.0f} s:\n{self.last_words()}")
 
-    def _get_status(self) -> int:
+    def _status(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None) -> int:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
         try:
-            connection.request("GET", self.ready)
+            connection.request(method, path, body, headers or {})
             return connection.getresponse().status
         finally:
             connection.close()
