@@ -56,6 +56,22 @@ class SearchTest(ChatCase):
         expect(self.page.get_by_text("About pepper")).to_have_count(0)
         expect(self.page.get_by_text("1/2")).to_be_visible()
 
+    def test_a_hit_is_marked_while_the_next_question_is_on_its_way(self) -> None:
+        self.network_may_fail = True  # what is held back is given up at the end
+        self.talk("The recipe needs saffron, and patience", title="Cooking")
+        self.open()
+        self.find("saffron")
+        hit = self.page.locator("#hits a")
+        expect(hit).to_have_count(1)
+        self.page.route(
+            "**/graphql", lambda route: None if "pepper" in (route.request.post_data or "") else route.continue_()
+        )
+        with self.page.expect_request(lambda request: "pepper" in (request.post_data or "")):
+            self.page.get_by_label("Search messages").fill("pepper")
+        hit.click()
+        expect(self.page.locator("article", has_text="The recipe needs saffron")).to_be_focused()
+        self.assertEqual(self.page.evaluate("[...CSS.highlights.get('found')].map(String)"), ["saffron"])
+
     def test_nothing_found_is_said(self) -> None:
         self.open()
         self.find("zyzzyva")

@@ -26,7 +26,6 @@ export function startSearch() {
       clear();
     } else if (event.key === "Enter") {
       event.preventDefault();
-      clearTimeout(timer);
       run();
     } else if (event.key === "ArrowDown") {
       event.preventDefault();
@@ -56,17 +55,17 @@ function show(searching) {
 }
 
 async function run(cursor = null) {
+  clearTimeout(timer);
   const query = at("search").value.trim();
   show(Boolean(query));
   if (!query) return;
   const mine = (asked += 1);
-  if (!cursor) {
-    words.clear();
-    tell("Searching…");
-  }
+  if (!cursor) tell("Searching…");
   try {
     const found = await operations.search(query, { after: cursor, mode: at("mode").value });
     if (mine !== asked) return;
+    // Not before: until then, the hits that are shown are those of the question before.
+    if (!cursor) words.clear();
     const items = found.rows.map(itemOf);
     if (cursor) at("hits").append(...items);
     else at("hits").replaceChildren(...items);
