@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +10,13 @@ from conversations.models import Message
 from search import ranking
 from search.analysis import Query, says_phrase, stems, term_of
 from search.backends import backend
-from search.embedders import Embedder
-from search.embedders.loading import embed_question
+from search.meaning import Meaning
 from search.models import SPACE_BITS, Entry
 from search.scopes import Scope
 
 BLOCK = ranking.CANDIDATES
 MOST_BLOCKS = 20
 TELLING = 100  # entries whose neighbourhood is looked at: twice what can be found by words
-WINDOWS = 3  # passages of one message that may stand among the nearest
-DIGITS = 6  # of a cosine: beyond them it depends on the library that multiplied
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +32,7 @@ class Candidate:
 def find(
     scope: Scope,
     query: Query,
-    text: str,
-    embedders: Sequence[tuple[int, Embedder]],
+    meaning: Meaning | None,
     allowed: np.ndarray | None,
     blocks: int,
 ) -> list[Candidate]:
@@ -49,13 +44,12 @@ def find(
     allowed = _with_phrases(scope, query, allowed)
     count = BLOCK * blocks
     postings, weights = _postings(scope, query, own)
-    meaning = _Meaning(scope, embedders, text, allowed)
-    near = meaning.nearest(count) if embedders else np.zeros(0, "i8")
+    near = meaning.nearest(count, allowed) if meaning is not None else np.zeros(0, "i8")
     telling = ranking.most_telling(postings, weights, max(TELLING, count))
     known = np.union1d(telling, near).tolist()
     matches = ranking.match_text(postings, weights, backend().around(known)) if postings else None
     # Who asks for words alone wants to see them; with meaning beside them an answer may do with its question's.
-    own_only = not embedders
+    own_only = meaning is None
     said = ranking.best_text(matches, count, allowed, own_only=own_only) if matches is not None else np.zeros(0, "i8")
     by_words, by_meaning = set(said.tolist()), set(near.tolist())
     found: list[Candidate] = []
@@ -68,7 +62,7 @@ def find(
         if not len(ids):
             break
         words, lengths = matches.of(ids) if matches is not None else (np.zeros(len(ids)), np.zeros(len(ids)))
-        if embedders:
+        if meaning is not None:
             cosines = meaning.of(ids)
             scores = ranking.fuse(words, cosines, lengths) if matches is not None else np.clip(cosines, 0, 1)
         else:
@@ -84,46 +78,6 @@ def find(
             for at in ranking.in_order(scores, ids)
         ]
     return found
-
-
-class _Meaning:
-    """Cosines of passages to a question, by every embedder whose vectors are stored."""
-
-    def __init__(
-        self, scope: Scope, embedders: Sequence[tuple[int, Embedder]], text: str, allowed: np.ndarray | None
-    ) -> None:
-        self._spaces = None if scope.everybody else scope.spaces
-        self._allowed = allowed
-        self._questions = [(number, embed_question(embedder, text)) for number, embedder in embedders]
-
-    def nearest(self, count: int) -> np.ndarray:
-        """Return the ids of the `count` nearest entries, best first."""
-        if self._spaces == ():
-            return np.zeros(0, "i8")
-        found = [
-            backend().nearest(self._spaces, number, vector, count * WINDOWS, self._allowed)
-            for number, vector in self._questions
-        ]
-        ids, cosines = _together(found)
-        return ids[ranking.in_order(cosines, ids)][:count]
-
-    def of(self, ids: np.ndarray) -> np.ndarray:
-        """Return the cosine of each entry's nearest passage; 0 where it has none."""
-        found = [
-            backend().similarities(self._spaces, number, vector, ids.tolist()) for number, vector in self._questions
-        ]
-        known, cosines = _together(found)
-        result = np.zeros(len(ids))
-        if len(known):
-            at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-            result = np.where(known[at] == ids, cosines[at], 0.0)
-        return result
-
-
-def _together(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    ids = np.concatenate([each[0] for each in found])
-    cosines = np.concatenate([each[1] for each in found])
-    return ranking.best_passages(ids, np.round(cosines.astype("f8"), DIGITS))
 
 
 def _postings(scope: Scope, query: Query, own: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:

@@ -12,8 +12,9 @@ from search.candidates import BLOCK, MOST_BLOCKS, Candidate, find
 from search.cursors import read_cursor, write_cursor
 from search.embedders import CannotEmbed, Embedder, loading
 from search.indexing import catch_up
+from search.meaning import Meaning
 from search.models import Embedder as EmbedderRow
-from search.models import Entry, Passage
+from search.models import Entry
 from search.neighbours import surroundings
 from search.results import MOST_HITS, Filters, Hit, Hits, InvalidCursor, Mode
 from search.scopes import Scope, allowed_entries
@@ -65,11 +66,12 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
     blocks = min(MOST_BLOCKS, -(-(offset + size + 1) // BLOCK))
     allowed = allowed_entries(scope, filters)
     try:
-        found = find(scope, query, text, embedders, allowed, blocks)
+        meaning = Meaning(scope, embedders, text) if embedders else None
+        found = find(scope, query, meaning, allowed, blocks)
     except CannotEmbed as error:
-        answered, why = Mode.TEXT, str(error)
-        found = find(scope, said, text, [], allowed, blocks)
-    hits = _hits(scope, found[offset : offset + size], said.stems)
+        answered, why, meaning = Mode.TEXT, str(error), None
+        found = find(scope, said, meaning, allowed, blocks)
+    hits = _hits(scope, found[offset : offset + size], said.stems, meaning)
     more = write_cursor(offset + size, *search) if len(found) > offset + size else ""
     took = (time.perf_counter() - began) * 1000
     timings.note(took)
@@ -93,20 +95,23 @@ def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
     return usable, "" if usable and current is not None else why
 
 
-def _hits(scope: Scope, found: Sequence[Candidate], stems: Sequence[str]) -> tuple[Hit, ...]:
+def _hits(scope: Scope, found: Sequence[Candidate], stems: Sequence[str], meaning: Meaning | None) -> tuple[Hit, ...]:
     if not found:
         return ()
     ids = dict(Entry.objects.filter(pk__in=[each.entry for each in found]).values_list("id", "message_id"))
     # Asked of the caller's messages once more: an entry may be older than what it stands for.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))
-    windows = _windows([candidate.entry for candidate in found if candidate.text is None])
+    said = {pk: snippets.words_said(message.content, frozenset(stems)) for pk, message in rows.items()}
+    # What goes by meaning alone is shown from where it is meant.
+    mute = {pk for pk, message in rows.items() if not said[pk] and len(message.content) > snippets.CHARS}
+    begins = meaning.begins([entry for entry, pk in ids.items() if pk in mute]) if meaning is not None else {}
     hits = []
     for candidate in found:
         message = rows.get(ids.get(candidate.entry))
         if message is None:
             continue
-        piece = snippets.snippet(message.content, frozenset(stems), windows.get(candidate.entry))
+        piece = snippets.snippet(message.content, said[message.pk], begins.get(candidate.entry, 0))
         near = around[message.pk]
         hits.append(
             Hit(
@@ -122,12 +127,3 @@ def _hits(scope: Scope, found: Sequence[Candidate], stems: Sequence[str]) -> tup
             )
         )
     return tuple(hits)
-
-
-def _windows(entries: Sequence[int]) -> dict[int, tuple[int, int]]:
-    return {
-        entry: (start, end)
-        for entry, start, end in Passage.objects.filter(entry_id__in=entries)
-        .order_by("-id")
-        .values_list("entry_id", "start", "end")
-    }

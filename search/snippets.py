@@ -17,10 +17,14 @@ class Snippet:
     highlights: tuple[tuple[int, int], ...]
 
 
-def snippet(content: str, stems: Collection[str], window: tuple[int, int] | None = None) -> Snippet:
-    """Return the part of `content` that says most of `stems`; where it says none, the beginning of `window`."""
-    said = [word for word in words(content) if word.stem in stems]
-    start = _best_start(said, content) if said else (window or (0, 0))[0]
+def words_said(content: str, stems: Collection[str]) -> list[Word]:
+    """Return the words of `content` whose stems are among `stems`."""
+    return [word for word in words(content) if word.stem in stems]
+
+
+def snippet(content: str, said: list[Word], begins: int = 0) -> Snippet:
+    """Return the part of `content` with most of the words `said`; where there are none, the one that `begins` there."""
+    start = _best_start(said, content) if said else begins
     start = _at_word(content, start)
     end = min(len(content), start + CHARS)
     inside = [(word.start - start, word.end - start) for word in said if start <= word.start and word.end <= end]

@@ -77,8 +77,8 @@ class Backend(Protocol):
 
     def similarities(
         self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return entry ids and cosines of every passage of the given entries."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return entry ids and cosines of every passage of the given entries, and where each begins."""
 
 
 def as_rows(values: Sequence[tuple]) -> np.ndarray:

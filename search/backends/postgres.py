@@ -163,7 +163,15 @@ class PostgresBackend:
         if allowed is not None:
             where += " AND entry_id = ANY(%s::bigint[])"
             parameters.append(_array(allowed))
-        return self._cosines(f"{where} ORDER BY vector <#> %s::halfvec LIMIT %s", parameters, vector, count)
+        literal = _literal(vector)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT entry_id, -(vector <#> %s::halfvec) FROM search_passage "
+                f"WHERE {where} ORDER BY vector <#> %s::halfvec LIMIT %s",
+                [literal, *parameters, literal, count],
+            )
+            rows = cursor.fetchall()
+        return np.array([row[0] for row in rows], dtype="i8"), np.array([row[1] for row in rows], dtype="f4")
 
     def _from_shelf(
         self, space: int, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None
@@ -208,22 +216,17 @@ class PostgresBackend:
 
     def similarities(
         self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         where, parameters = _within(spaces, embedder_id)
-        return self._cosines(f"{where} AND entry_id = ANY(%s::bigint[])", [*parameters, _array(ids)], vector, None)
-
-    def _cosines(
-        self, where: str, parameters: list[Any], vector: np.ndarray, count: int | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        literal = _literal(vector)
-        rest = [] if count is None else [literal, count]
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT entry_id, -(vector <#> %s::halfvec) FROM search_passage WHERE {where}",
-                [literal, *parameters, *rest],
+                "SELECT entry_id, -(vector <#> %s::halfvec), start FROM search_passage "
+                f"WHERE {where} AND entry_id = ANY(%s::bigint[])",
+                [_literal(vector), *parameters, _array(ids)],
             )
             rows = cursor.fetchall()
-        return np.array([row[0] for row in rows], dtype="i8"), np.array([row[1] for row in rows], dtype="f4")
+        entries, cosines, starts = zip(*rows, strict=True) if rows else ((), (), ())
+        return np.array(entries, "i8"), np.array(cosines, "f4"), np.array(starts, "i8")
 
 
 def _read(cursor: Any, space: int, embedder: int, after: int) -> Rows:

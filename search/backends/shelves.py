@@ -106,7 +106,7 @@ class Shelf:
             rows = np.arange(self.size) if inside is None else inside
             if len(rows) > count:
                 rows = self._possible(vector, count, inside)
-            ids, entries, cosines = self.ids[rows], self.entries[rows], self._cosines(vector, rows)
+            ids, entries, cosines = self.ids[rows], self.entries[rows], cosines_of(self.vectors[rows], vector)
         order = np.lexsort((entries, -cosines))[:count]
         return Near(ids[order], entries[order], cosines[order])
 
@@ -123,11 +123,13 @@ class Shelf:
         possible = np.flatnonzero(cosines + errors >= _nth_largest(cosines - errors, count))
         return possible if inside is None else inside[possible]
 
-    def _cosines(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        exact: np.ndarray = vector.astype("f8")
-        parts = [self.vectors[rows[at : at + CHUNK]].astype("f8") @ exact for at in range(0, len(rows), CHUNK)]
-        # Summed in double precision, so that equal vectors are equally near, whichever rows they are.
-        return np.concatenate([np.zeros(0), *parts]).astype("f4")
+
+def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Return the cosines of vectors (n, d) of length 1 to one; of equal vectors equal, whichever rows they are."""
+    exact: np.ndarray = vector.astype("f8")
+    # Summed in double precision, which single precision then hides the order of.
+    parts = [vectors[at : at + CHUNK].astype("f8") @ exact for at in range(0, len(vectors), CHUNK)]
+    return np.concatenate([np.zeros(0), *parts]).astype("f4")
 
 
 def room_for_one(dimensions: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from django.db import connection, transaction
 
 from search.backends.base import NewEntry, NewPassage, as_rows
-from search.backends.shelves import CHUNK, Rows, Shelf, Shelves
+from search.backends.shelves import CHUNK, Rows, Shelf, Shelves, cosines_of
 from search.backends.sqlite_schema import LEAVE, LEFT, LEFTOVER_TABLE, MERGING, TEXT_TABLE, TRIGGERS
 
 MOST_VARIABLES = 900
@@ -147,18 +147,19 @@ class SqliteBackend:
 
     def similarities(
         self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT entry_id, vector FROM search_passage "
+                "SELECT entry_id, vector, start FROM search_passage "
                 "WHERE embedder_id = %s AND entry_id IN (SELECT value FROM json_each(%s))",
                 [embedder_id, json.dumps(list(ids))],
             )
             rows = cursor.fetchall()
         if not rows:
-            return np.zeros(0, "i8"), np.zeros(0, "f4")
-        matrix = np.frombuffer(b"".join(row[1] for row in rows), "<f2").reshape(len(rows), -1).astype("f4")
-        return np.array([row[0] for row in rows], "i8"), matrix @ vector
+            return np.zeros(0, "i8"), np.zeros(0, "f4"), np.zeros(0, "i8")
+        matrix = np.frombuffer(b"".join(row[1] for row in rows), "<f2").reshape(len(rows), -1)
+        entries, _, starts = zip(*rows, strict=True)
+        return np.array(entries, "i8"), cosines_of(matrix, vector), np.array(starts, "i8")
 
     def _open(self, spaces: Sequence[int] | None, embedder_id: int, dimensions: int) -> Iterable[Shelf]:
         with connection.cursor() as cursor:

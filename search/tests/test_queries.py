@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from conversations.models import Message
 from conversations.services import append_message, edit_message, start_conversation, update_conversation
+from search.embedders import loading
 from search.queries import Filters, Hit, InvalidCursor, Mode, search_everybody, search_messages
 from search.tests.people import SearchTestCase
 
@@ -96,6 +97,19 @@ class AnswerTest(SearchTestCase):
         self.assertTrue(0 < hit.score <= 1 and hit.text_score and hit.semantic_score)
         [hit] = search_messages(self.alice, "cafe sea", mode=Mode.SEMANTIC).hits
         self.assertEqual((hit.matched, hit.text_score), ("meaning", None))
+
+    def test_of_a_long_message_the_part_that_is_meant_is_shown(self):
+        def same(word: str, other: str) -> bool:
+            first, second = loading.current().embed([word, other])
+            return bool(first @ second > 0.99)
+
+        synonym = next(word for word in (f"word{number}" for number in range(10_000)) if same(word, "zebra"))
+        self.talk(self.alice, "x " * 2_000 + "y " * 2_000 + f"a {synonym}")
+        self.index()
+        for mode in (Mode.HYBRID, Mode.SEMANTIC):
+            [hit] = search_messages(self.alice, "zebra", mode=mode).hits
+            self.assertEqual((hit.matched, hit.highlights), ("meaning", ()))
+            self.assertEqual(set(hit.snippet), set("y "))
 
     def test_says_what_answered_and_why(self):
         self.say(self.alice, "a whale")

@@ -1,0 +1,73 @@
+"""The half that goes by meaning: what is near to a question, how near, and which part of a message it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from search import ranking
+from search.backends import backend
+from search.embedders import Embedder
+from search.embedders.loading import embed_question
+from search.scopes import Scope
+
+WINDOWS = 3  # passages of one message that may stand among the nearest
+DIGITS = 6  # of a cosine: beyond them it depends on the library that multiplied
+
+
+class Meaning:
+    """Cosines of passages to a question, by every embedder whose vectors are stored; raises CannotEmbed."""
+
+    def __init__(self, scope: Scope, embedders: Sequence[tuple[int, Embedder]], text: str) -> None:
+        self._spaces = None if scope.everybody else scope.spaces
+        self._questions = [(number, embed_question(embedder, text)) for number, embedder in embedders]
+        self._known: tuple[np.ndarray, np.ndarray] = (np.zeros(0, "i8"), np.zeros(0))
+
+    def nearest(self, count: int, allowed: np.ndarray | None) -> np.ndarray:
+        """Return the ids of the `count` nearest entries, best first."""
+        if self._spaces == ():
+            return np.zeros(0, "i8")
+        found = [
+            backend().nearest(self._spaces, number, vector, count * WINDOWS, allowed)
+            for number, vector in self._questions
+        ]
+        ids, cosines = _together(found)
+        if len(self._questions) == 1:  # of several, one may have an entry among its nearest and another not
+            self._known = ids, cosines
+        return ids[ranking.in_order(cosines, ids)][:count]
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the cosine of each entry's nearest passage; 0 where it has none."""
+        known, result = _looked_up(ids, *self._known)
+        rest = ids[~known]
+        if len(rest):
+            found = [(entries, cosines) for entries, cosines, _ in self._passages(rest.tolist())]
+            result[~known] = _looked_up(rest, *_together(found))[1]
+        return result
+
+    def begins(self, ids: Sequence[int]) -> dict[int, int]:
+        """Return where, in code points of its message, each entry's nearest passage begins."""
+        best: dict[int, tuple[float, int]] = {}
+        for entries, cosines, starts in self._passages(ids) if ids else ():
+            for entry, cosine, start in zip(entries.tolist(), cosines.tolist(), starts.tolist(), strict=True):
+                best[entry] = max(best.get(entry, (-2.0, 0)), (cosine, start))
+        return {entry: start for entry, (_, start) in best.items()}
+
+    def _passages(self, ids: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return [backend().similarities(self._spaces, number, vector, ids) for number, vector in self._questions]
+
+
+def _together(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.concatenate([each[0] for each in found])
+    cosines = np.concatenate([each[1] for each in found])
+    return ranking.best_passages(ids, np.round(cosines.astype("f8"), DIGITS))
+
+
+def _looked_up(ids: np.ndarray, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of `ids` are among the sorted `known`, and their values; 0 for the others."""
+    if not len(known):
+        return np.zeros(len(ids), bool), np.zeros(len(ids))
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    there: np.ndarray = known[at] == ids
+    return there, np.where(there, values[at], 0.0)
