@@ -58,6 +58,7 @@ class Shelf:
         self.version = -1
         self.last = 0
         self.size = 0
+        self.counted = 0  # bytes, as Shelves knows it
         self.lock = threading.Lock()
         self.ids: np.ndarray = np.zeros(0, "i8")
         self.entries: np.ndarray = np.zeros(0, "i8")
@@ -160,6 +161,7 @@ class Shelves:
     def __init__(self, read: Reader) -> None:
         self._read = read
         self._shelves: OrderedDict[tuple[int, int, int], Shelf] = OrderedDict()
+        self._held = 0  # bytes of all of them
         self._lock = threading.Lock()
         self._looked = time.monotonic()
 
@@ -194,19 +196,18 @@ class Shelves:
                     break
                 shelf.add(rows)
             shelf.version = state.version
+        self._forget_gone(cursor)
+        self._count(key, shelf)
+
+    def _count(self, key: tuple[int, int, int], used: Shelf) -> None:
+        """Note that the shelf was used, and its size, and make room; by a running sum, since there may be thousands."""
         with self._lock:
             if key in self._shelves:
                 self._shelves.move_to_end(key)
-        self._forget_gone(cursor)
-        self._make_room()
-
-    def _make_room(self) -> None:
-        most = settings.SEARCH_CACHE_MB * 2**20
-        with self._lock:
-            held = sum(shelf.held for shelf in self._shelves.values())
-            while held > most and len(self._shelves) > 1:
-                _, shelf = self._shelves.popitem(last=False)
-                held -= shelf.held
+                self._held += used.held - used.counted
+                used.counted = used.held
+            while self._held > settings.SEARCH_CACHE_MB * 2**20 and len(self._shelves) > 1:
+                self._held -= self._shelves.popitem(last=False)[1].counted
 
     def _forget_gone(self, cursor: Any) -> None:
         """Now and then let go of what belonged to accounts that are deleted."""
@@ -220,8 +221,8 @@ class Shelves:
         there = set(cursor.fetchall())
         with self._lock:
             for key in held:
-                if key[:2] not in there:
-                    self._shelves.pop(key, None)
+                if key[:2] not in there and key in self._shelves:
+                    self._held -= self._shelves.pop(key).counted
 
 
 def _state(cursor: Any, space: int, embedder: int) -> State:

@@ -145,9 +145,12 @@ class ShelvesTest(SearchTestCase):
         for who in (self.alice, self.bob, self.alice):
             self.open(who)
         self.assertEqual(self.owners(), {self.alice.user_id, self.bob.user_id})
+        self.assertEqual(self.shelves._held, self.open(self.bob).held + self.open(self.alice).held)
         with override_settings(SEARCH_CACHE_MB=0):
             self.open(self.alice)
         self.assertEqual(self.owners(), {self.alice.user_id})
+        self.assertEqual(self.shelves._held, self.open(self.alice).held)
+        self.assertEqual(self.open(self.bob).size, 3)
 
     def test_nothing_is_held_for_accounts_that_are_deleted(self):
         for who in (self.alice, self.bob):
@@ -156,3 +159,4 @@ class ShelvesTest(SearchTestCase):
         with patch.object(shelves, "GONE_SECONDS", 0.0):
             self.open(self.alice)
         self.assertEqual(len(self.shelves._shelves), 1)
+        self.assertEqual(self.shelves._held, self.open(self.alice).held)
