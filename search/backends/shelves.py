@@ -18,6 +18,7 @@ from django.conf import settings
 
 CHUNK = 8192  # rows read at once
 ARRAYS = ("ids", "entries", "vectors", "rough", "scales", "rests", "lengths")
+LEAST_ROOM = 16  # passages: most owners of many have few
 SAMPLE = 8192  # values that say about where the largest begin
 ROUNDING = 1e-5  # what single precision itself errs by, with room
 GONE_SECONDS = 60.0  # how often it is looked whose spaces are there no more
@@ -76,7 +77,7 @@ class Shelf:
     def add(self, rows: Rows) -> None:
         size = self.size + len(rows.ids)
         if size > len(self.ids):
-            room = max(size, len(self.ids) + len(self.ids) // 4, 64)
+            room = max(size, len(self.ids) + len(self.ids) // 4, LEAST_ROOM)
             for name in ARRAYS:
                 setattr(self, name, _grown(getattr(self, name), room))
         new = slice(self.size, size)
