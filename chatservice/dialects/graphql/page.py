@@ -12,7 +12,7 @@ from django.utils.html import escape
 from chatservice.dialects.graphql.schema import schema
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
@@ -22,6 +22,7 @@ def _html() -> str:
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     for name, value in (
         ("css", static("chatservice/graphql.css")),
+        ("icon", static("chatservice/page/icon.svg")),
         ("js", static("chatservice/graphql.js")),
         ("schema", escape(schema.as_str())),
     ):

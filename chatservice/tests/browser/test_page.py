@@ -56,6 +56,24 @@ class SearchTest(ChatCase):
         expect(self.page.get_by_text("About pepper")).to_have_count(0)
         expect(self.page.get_by_text("1/2")).to_be_visible()
 
+    def test_what_is_asked_at_a_hit_is_what_a_reload_shows(self) -> None:
+        self.talk("A question about saffron", "An answer")
+        self.open()
+        self.find("saffron")
+        self.page.locator("#hits a").click()
+        expect(self.page.locator("article.mine")).to_be_focused()
+        self.page.locator("article.mine").get_by_role("button", name="Edit message").click()
+        field = self.page.get_by_role("textbox", name="Edit message")
+        field.fill("A question about pepper")
+        field.press("Enter")
+        self.is_answered()
+        self.says("pepper")
+        head = self.conversation().head_id
+        self.page.reload()
+        self.says("pepper")
+        expect(self.page.get_by_text("2/2")).to_be_visible()
+        self.assertEqual(self.conversation().head_id, head)
+
     def test_a_hit_is_marked_while_the_next_question_is_on_its_way(self) -> None:
         self.network_may_fail = True  # what is held back is given up at the end
         self.talk("The recipe needs saffron, and patience", title="Cooking")

@@ -49,6 +49,11 @@ function opened() {
   showDraft();
 }
 
+// What is asked or chosen now is what a reload shows, no longer the message that was found.
+function moved() {
+  if (location.hash.includes("/")) history.replaceState(null, "", `#${talk.id}`);
+}
+
 function create() {
   history.pushState(null, "", location.pathname);
   talks.close();
@@ -114,6 +119,7 @@ function wire() {
     words: wordsFound,
     running,
     opened,
+    moved,
     changed: (conversation) => {
       if (conversation.id === talk.id && conversation.title !== undefined) talk.title = conversation.title;
       title();

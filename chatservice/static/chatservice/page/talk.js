@@ -11,7 +11,7 @@ import { toast, toastProblem, guarded } from "./toasts.js";
 export const talk = { id: null, title: "", archived: false, rows: [], older: false, newer: false, run: null };
 let opening = 0;
 let loading = false;
-let on = { changed() {}, running() {}, opened() {} };
+let on = { changed() {}, running() {}, opened() {}, moved() {} };
 
 export function startTalk(handlers) {
   on = handlers;
@@ -153,6 +153,7 @@ async function send(question) {
   const pending = { id: question.key, role: "user", content: question.content, pending: true };
   add(pending);
   toEnd();
+  on.moved();
   on.running(true);
   try {
     const begun = await patiently(() => operations.send(question));
@@ -243,6 +244,7 @@ async function again(row) {
   if (mine !== opening) return undefined;
   const place = talk.rows.findIndex((each) => each.id === row.id);
   cut(row.role === "assistant" ? place : place + 1);
+  on.moved();
   begin({ ...begun, question: null });
   on.changed(begun.conversation);
   return undefined;
@@ -270,6 +272,7 @@ async function show(versionId, row) {
   if (talk.run) return toast("An answer is being written: stop it first.");
   const top = elementOf(row.id).getBoundingClientRect().top;
   await operations.showBranch(versionId);
+  on.moved();
   await open(talk.id, { messageId: versionId, top });
   elementOf(versionId)?.focus({ preventScroll: true });
   on.changed(talk);
