@@ -90,6 +90,13 @@ class SearchTest(ChatCase):
         expect(self.page.locator("article", has_text="The recipe needs saffron")).to_be_focused()
         self.assertEqual(self.page.evaluate("[...CSS.highlights.get('found')].map(String)"), ["saffron"])
 
+    def test_a_hit_shows_no_signs_of_markdown(self) -> None:
+        self.talk("## Rice\n> Take **saffron**, `salt` and 2 * 3 eggs of snake_case")
+        self.open()
+        self.find("saffron")
+        expect(self.page.locator("#hits .snippet")).to_have_text("Rice Take saffron, salt and 2 * 3 eggs of snake_case")
+        expect(self.page.locator("#hits mark")).to_have_text("saffron")
+
     def test_nothing_found_is_said(self) -> None:
         self.open()
         self.find("zyzzyva")

@@ -82,6 +82,9 @@ function tell(text) {
   at("search-note").hidden = !text;
 }
 
+// Signs of Markdown say nothing in a list.
+const plain = (piece) => (typeof piece === "string" ? piece.replace(/\*\*|`+|^#{1,6} |^> /gm, "") : piece);
+
 function itemOf(hit) {
   const { message, conversation: talk } = hit;
   const characters = [...hit.snippet];
@@ -93,7 +96,7 @@ function itemOf(hit) {
       "a",
       { href: `#${talk.id}/${message.id}` },
       el("span", { class: "hit-head" }, el("strong", {}, talk.title || "Untitled"), el("time", {}, shortTime(message.createdAt))),
-      el("span", { class: "snippet" }, ...marked(hit.snippet, hit.highlights)),
+      el("span", { class: "snippet" }, ...marked(hit.snippet, hit.highlights).map(plain)),
       el("span", { class: "why" }, message.role === "user" ? "You" : "Assistant", " · ", WHY[hit.matched], hit.branch === "shown" ? "" : " · other version"),
     ),
   );
