@@ -278,7 +278,7 @@ SEND_SECONDS = env.float("SEND_SECONDS", default=60)
 
 # Whose word endings are cut off: a Snowball language ("german", "french", ...), or "none".
 SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="english")
-# What makes vectors: minilm (in a package, offline), openai:MODEL, or a path or hub name of sentence-transformers.
+# What makes vectors: see search/embedders/__init__.py.
 SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="hashing" if TESTING else "minilm")
 EMBEDDINGS_BASE_URL = env.str("EMBEDDINGS_BASE_URL", default="")
 # The key of OpenAI goes to OPENAI_BASE_URL alone, never to another server.

@@ -1,7 +1,8 @@
 """Embedders by name: what turns passages and questions into vectors. SEARCH_EMBEDDER names the one in use.
 
-`minilm` (or nothing) is all-MiniLM-L6-v2 from an installed package, `openai:MODEL` an OpenAI-compatible server,
-`hashing` a fake for tests, and anything else the path or hub name of a sentence-transformers model.
+`minilm` (or nothing) is all-MiniLM-L6-v2 from an installed package, `minilm-int8` the same in eight bits,
+`openai:MODEL` an OpenAI-compatible server, `hashing` a fake for tests, and anything else the path or hub name of a
+sentence-transformers model.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ DEFAULT = "minilm"
 # Imported on first use: some of them cost seconds.
 BUILDERS = {
     "minilm": "search.embedders.sentence_transformer.minilm",
+    "minilm-int8": "search.embedders.onnx.minilm_int8",
     "hashing": "search.embedders.hashing.hashing",
     "openai": "search.embedders.openai_compatible.openai_compatible",
 }

