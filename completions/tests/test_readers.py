@@ -23,7 +23,7 @@ class ReaderTest(CommittedTestCase):
         """A finished run of many pieces."""
 
         async def test():
-            accepted = await services.ask(question(self.alice, "word " * 30))
+            accepted = await services.ask(question(self.alice, "word " * 120))
             await follow(accepted)
             return accepted
 

@@ -193,7 +193,9 @@ function begin({ runId, conversation, question, message }) {
   if (question && !talk.rows.some((row) => row.id === question.id)) add(question);
   add(message);
   toEnd();
-  watch(runId, message);
+  // It may have ended before we heard that it began.
+  if (message.status === "in_progress") watch(runId, message);
+  else ended(message);
 }
 
 // --- the answer
@@ -225,9 +227,13 @@ async function finish(messageId) {
   if (mine !== opening) return;
   talk.run = null;
   if (row) put(row);
+  ended(row);
+  on.changed(talk);
+}
+
+function ended(row) {
   say(row?.status === "complete" ? "The answer is complete." : "The answer ended early.");
   on.running(false);
-  on.changed(talk);
 }
 
 export async function stop() {
