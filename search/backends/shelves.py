@@ -108,7 +108,7 @@ class Shelf:
             rows = np.arange(self.size) if inside is None else inside
             if len(rows) > count:
                 rows = self._possible(vector, count, inside)
-            ids, entries, cosines = self.ids[rows], self.entries[rows], cosines_of(self.vectors[rows], vector)
+            ids, entries, cosines = self.ids[rows], self.entries[rows], self._cosines(vector, rows)
         order = np.lexsort((entries, -cosines))[:count]
         return Near(ids[order], entries[order], cosines[order])
 
@@ -125,13 +125,16 @@ class Shelf:
         possible = np.flatnonzero(cosines + errors >= _nth_largest(cosines - errors, count))
         return possible if inside is None else inside[possible]
 
+    def _cosines(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        parts = [cosines_of(self.vectors[rows[at : at + CHUNK]], vector) for at in range(0, len(rows), CHUNK)]
+        return np.concatenate([np.zeros(0, "f4"), *parts])
+
 
 def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """Return the cosines of vectors (n, d) of length 1 to one; of equal vectors equal, whichever rows they are."""
-    exact: np.ndarray = vector.astype("f8")
     # Summed in double precision, which single precision then hides the order of.
-    parts = [vectors[at : at + CHUNK].astype("f8") @ exact for at in range(0, len(vectors), CHUNK)]
-    return np.concatenate([np.zeros(0), *parts]).astype("f4")
+    cosines: np.ndarray = vectors.astype("f8") @ vector.astype("f8")
+    return cosines.astype("f4")
 
 
 def room_for_one(dimensions: int) -> int:
@@ -203,7 +206,7 @@ class Shelves:
     def _count(self, key: tuple[int, int, int], used: Shelf) -> None:
         """Note that the shelf was used, and its size, and make room; by a running sum, since there may be thousands."""
         with self._lock:
-            if key in self._shelves:
+            if self._shelves.get(key) is used:
                 self._shelves.move_to_end(key)
                 self._held += used.held - used.counted
                 used.counted = used.held

@@ -51,7 +51,7 @@ function opened() {
 
 // What is asked or chosen now is what a reload shows, no longer the message that was found.
 function moved() {
-  if (location.hash.includes("/")) history.replaceState(null, "", `#${talk.id}`);
+  if (talk.id && location.hash.includes("/")) history.replaceState(null, "", `#${talk.id}`);
 }
 
 function create() {
