@@ -39,11 +39,11 @@ class Meaning:
 
     def of(self, ids: np.ndarray) -> np.ndarray:
         """Return the cosine of each entry's nearest passage; 0 where it has none."""
-        known, result = _looked_up(ids, *self._known)
+        known, result = ranking.looked_up(ids, *self._known)
         rest = ids[~known]
         if len(rest):
             found = [(entries, cosines) for entries, cosines, _ in self._passages(rest.tolist())]
-            result[~known] = _looked_up(rest, *_together(found))[1]
+            _, result[~known] = ranking.looked_up(rest, *_together(found))
         return result
 
     def begins(self, ids: Sequence[int]) -> dict[int, int]:
@@ -62,12 +62,3 @@ def _together(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     ids = np.concatenate([each[0] for each in found])
     cosines = np.concatenate([each[1] for each in found])
     return ranking.best_passages(ids, np.round(cosines.astype("f8"), DIGITS))
-
-
-def _looked_up(ids: np.ndarray, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of `ids` are among the sorted `known`, and their values; 0 for the others."""
-    if not len(known):
-        return np.zeros(len(ids), bool), np.zeros(len(ids))
-    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    there: np.ndarray = known[at] == ids
-    return there, np.where(there, values[at], 0.0)

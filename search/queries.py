@@ -102,7 +102,8 @@ def _hits(scope: Scope, found: Sequence[Candidate], stems: Sequence[str], meanin
     # Asked of the caller's messages once more: an entry may be older than what it stands for.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))
-    said = {pk: snippets.words_said(message.content, frozenset(stems)) for pk, message in rows.items()}
+    sought = frozenset(stems)
+    said = {pk: snippets.words_said(message.content, sought) for pk, message in rows.items()}
     # What goes by meaning alone is shown from where it is meant.
     mute = {pk for pk, message in rows.items() if not said[pk] and len(message.content) > snippets.CHARS}
     begins = meaning.begins([entry for entry, pk in ids.items() if pk in mute]) if meaning is not None else {}

