@@ -14,7 +14,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres check format bench chaos clean
+.PHONY: help run test test-sqlite test-postgres check format docs bench chaos clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -35,24 +35,30 @@ test-postgres: $(DEVELOPMENT) ## Run the tests on PostgreSQL only
 	@echo "== Tests on PostgreSQL 18 with pgvector"
 	@$(ISOLATED) $(PY) scripts/postgres.py run -- $(PY) -m pytest $(ARGS)
 
-check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schemas
+check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schemas, documentation
 	@echo "== ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
 	@echo "== mypy" && $(PY) -m mypy $(PACKAGES) conftest.py
 	@echo "== migrations" && $(ISOLATED) $(PY) -W error manage.py makemigrations --check --dry-run
-	@echo "== production settings" && ALLOWED_HOSTS=chat.example.org ANONYMOUS=off HTTPS=true \
+	@echo "== production settings" && ALLOWED_HOSTS=chat.example.org ANONYMOUS=off HTTPS=true TRUSTED_PROXIES=1 \
 		$(ISOLATED) $(PY) -W error manage.py check --deploy --fail-level WARNING
 	@echo "== API schemas" && $(ISOLATED) $(PY) manage.py check_schemas
+	@echo "== documentation" && $(PY) -m scripts.document_settings --check && site=$$(mktemp -d) && \
+		trap 'rm -rf "$$site"' EXIT && { $(PY) -m mkdocs build --strict --site-dir "$$site/site" >"$$site/log" 2>&1 || \
+		{ cat "$$site/log" >&2; exit 1; }; }
 
 format: $(DEVELOPMENT) ## Let ruff sort, mend and format the source
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
+docs: $(DEVELOPMENT) ## Serve the documentation on http://127.0.0.1:8001
+	@exec $(PY) -m mkdocs serve --dev-addr 127.0.0.1:8001
+
 bench: $(DEVELOPMENT) ## Measure streaming against a plain relay (and LiteLLM when installed); takes minutes
-	@$(PY) -m chatservice.benchmarks.streaming $(ARGS)
+	@$(PY) -m benchmarks.streaming $(ARGS)
 
 chaos: $(DEVELOPMENT) ## Try to lose answers: kills, cuts, restarts, floods, on both databases; about an hour
 	@for database in sqlite postgresql; do \
 		echo "== Chaos on $$database"; \
-		$(PY) -m chatservice.tests.chaos --database $$database $(ARGS) || failed="$$failed $$database"; \
+		$(PY) -m tests.chaos --database $$database $(ARGS) || failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "make chaos: a promise broke on$$failed" >&2; exit 1; fi
 

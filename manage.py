@@ -9,7 +9,12 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    from chatservice import startup
+
+    startup.load_settings(warn=sys.argv[1:2] != ["serve"])  # the server that it starts prints them
+    startup.prepare_first_run()
+    with startup.refusing_configuration_errors():
+        execute_from_command_line(sys.argv)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -9,29 +10,57 @@ from django.contrib.auth.admin import UserAdmin
 from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 
+from accounts.admin_stopping import StoppingAdmin
 from accounts.forms import StaffSignInForm
-from accounts.listing import HistoryAdmin, ListAdmin, MadeFilter
 from accounts.models import ApiKey, User
 from accounts.services import delete_user, revoke_api_key
+from foundation.admin_base import HistoryAdmin, ListAdmin, MadeFilter, TextFilter
 
 # What makes somebody more than they are: only a superuser gives it.
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
+# What other apps have to say of an account, on its page: each returns a few words.
+FACTS: list[Callable[[User], str]] = []
+MAKER = ("created_by", "limits_owner", "stopped_at")
+
 admin.site.login_form = StaffSignInForm
 
 
+class MakerFilter(TextFilter):
+    title = "maker"
+    parameter_name = "created_by"
+    placeholder = "username"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if not self.text():
+            return queryset
+        maker = User.objects.named(self.text())
+        return queryset.filter(created_by=maker) if maker else queryset.none()
+
+
 @admin.register(User)
-class AccountAdmin(ListAdmin, UserAdmin):
-    list_display = ("username", "is_active", "is_staff", "guest_made", "date_joined", "last_login")
-    list_filter = ("is_active", "is_staff", "guest_made", MadeFilter)
+class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):
+    list_display = ("username", "is_active", "is_staff", "created_by", "guest_made", "date_joined", "last_login")
+    list_filter = ("is_active", "is_staff", "guest_made", MakerFilter, MadeFilter)
+    list_select_related = ("created_by",)
+    fieldsets = (*(UserAdmin.fieldsets or ()), ("Created by", {"fields": MAKER}))
+    actions = ("deactivate",)
     search_fields = ("username__istartswith",)
-    search_help_text = "The beginning of a username"
+    search_help_text = "Start of a username"
     ordering = ("-id",)
     sortable_by = ("username",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
+        fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined", "holds", *MAKER)
         return fields if request.user.is_superuser else (*fields, *POWERS)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        return (*fieldsets, ("Storage", {"fields": ("holds",)})) if obj is not None else fieldsets
+
+    @admin.display(description="holds")
+    def holds(self, user: User) -> str:
+        return ", ".join(fact(user) for fact in FACTS)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody becomes a superuser by giving one a new password."""
@@ -83,8 +112,11 @@ class ApiKeyAdmin(HistoryAdmin):
     list_filter = (StateFilter, MadeFilter)
     list_select_related = ("user",)
     search_fields = ("kid__startswith", "user__username__istartswith")
-    search_help_text = "The beginning of a key (without cb_) or of its owner's username"
-    fields = readonly_fields = (*("shown", "name", "user", "created_at", "expires_at", "last_used_at", "revoked_at"),)
+    search_help_text = "Start of a key (without cb_) or of its owner's username"
+    fields = readonly_fields = (
+        *("shown", "name", "user", "may_change_credentials", "issued_by"),
+        *("created_at", "expires_at", "last_used_at", "revoked_at"),
+    )
     ordering = ("-id",)
     sortable_by = ()
     actions = ("revoke",)
@@ -110,4 +142,4 @@ class ApiKeyAdmin(HistoryAdmin):
         for key in revoked:
             revoke_api_key(key=key)
             self.log_change(request, key, "Revoked")
-        self.message_user(request, f"{len(revoked)} keys no longer work.")
+        self.message_user(request, f"{len(revoked)} keys were revoked.")

@@ -7,29 +7,38 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 
-from accounts.principal import Caller, NotAdmitted, Principal, TooManyFailures, resolve_principal
+from accounts.callers import Caller, NotAdmitted, Principal, TooManyFailures
+from accounts.connections import connection_of
+from accounts.principal import resolve_principal
 
 
 def caller_of(request: HttpRequest) -> Caller:
     """Return what `request` shows of its sender."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     peer = request.META.get("REMOTE_ADDR", "") or ""
-    return Caller(headers=headers, peer=peer, secure=request.is_secure(), method=request.method or "GET")
+    return Caller(
+        headers=headers,
+        peer=peer,
+        secure=request.is_secure(),
+        method=request.method or "GET",
+        connection=connection_of(getattr(request, "scope", {})),
+    )
 
 
 class PrincipalAuthentication(BaseAuthentication):
-    """`request.user` is a Principal. Subclasses say who is admitted without a key, and how lax the header may be."""
+    """`request.user` is a Principal. Subclasses say whether guests are admitted and how strict the header must be."""
 
     allow_guest = True
-    sloppy = False
+    lenient = False
 
     def authenticate(self, request) -> tuple[Principal, Principal]:
         try:
-            principal = resolve_principal(caller_of(request._request), allow_guest=self.allow_guest, sloppy=self.sloppy)
-        except TooManyFailures as error:
-            raise exceptions.Throttled(wait=error.retry_after, detail=error.message) from error
+            caller = caller_of(request._request)
+            principal = resolve_principal(caller, allow_guest=self.allow_guest, lenient=self.lenient)
+        except TooManyFailures:
+            raise  # DRF's own exception for it would take away what the limit is
         except NotAdmitted as error:
-            raise exceptions.AuthenticationFailed(error.message) from error
+            raise exceptions.AuthenticationFailed(error.message, code=error.code) from error
         return principal, principal
 
     def authenticate_header(self, request) -> str:
@@ -42,10 +51,10 @@ class KeyAuthentication(PrincipalAuthentication):
     allow_guest = False
 
 
-class SloppyKeyAuthentication(KeyAuthentication):
+class LenientKeyAuthentication(KeyAuthentication):
     """The OpenAI surface: its document prints `beareryour_key`."""
 
-    sloppy = True
+    lenient = True
 
 
 class BearerKeyScheme(OpenApiAuthenticationExtension):

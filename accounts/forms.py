@@ -1,34 +1,85 @@
-"""Signing in with username and password: so many attempts a minute from one address, and no hint who exists."""
+"""Forms in which a password can be tried, each held to the limits of password_attempts.py; no hint who exists."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponseBase
 
-from accounts import throttling
 from accounts.authentication import caller_of
+from accounts.password_attempts import (
+    COOKIE,
+    COOKIE_SECONDS,
+    SIGNED_IN,
+    TooManyAttempts,
+    cookie_for,
+    device_in,
+    password_attempt,
+)
 from accounts.services import MAX_PASSWORD
 
 
 class SignInForm(AuthenticationForm):
-    """Every attempt is counted before the password is looked at, right ones too. `retry_after` is in seconds."""
+    """Username and password. `retry_after` is in seconds, where the password was not looked at."""
 
     retry_after = 0
 
     def clean(self) -> dict[str, Any]:
-        address = caller_of(self.request).address if self.request is not None else ""
-        wait = throttling.hit(f"signin:{address}", limit=settings.LIMIT_AUTH_FAILURES_PER_MINUTE)
-        if wait:
-            self.retry_after = wait
-            raise ValidationError(f"Too many attempts from this address. Try again in {wait} seconds.", code="limit")
-        if len(self.cleaned_data.get("password") or "") > MAX_PASSWORD:
-            raise self.get_invalid_login_error()
-        return super().clean()
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if username is None or not password or self.request is None:
+            return super().clean()
+        cookie = self.request.COOKIES.get(COOKIE, "")
+        device = device_in(cookie, username)
+        try:
+            with password_attempt(username, caller_of(self.request).address, device=device):
+                if len(password) > MAX_PASSWORD:
+                    raise self.get_invalid_login_error()
+                cleaned = super().clean()
+        except TooManyAttempts as refusal:
+            self.retry_after = refusal.retry_after
+            raise ValidationError(refusal.message, code="limit") from refusal
+        self.request.device_cookie = cookie_for(cookie, username)
+        return cleaned
 
 
 class StaffSignInForm(SignInForm, AdminAuthenticationForm):
     """The same for the admin site."""
+
+
+class StaffPasswordForm(AdminPasswordChangeForm):
+    """A new password for whoever is signed in to the admin site and knows the old one."""
+
+    retry_after = 0
+
+    def __init__(self, *arguments: Any, request: HttpRequest, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.request = request
+
+    def clean_old_password(self) -> str:
+        try:
+            with password_attempt(self.user.username, caller_of(self.request).address, device=SIGNED_IN):
+                return super().clean_old_password()
+        except TooManyAttempts as refusal:
+            self.retry_after = refusal.retry_after
+            raise ValidationError(refusal.message, code="limit") from refusal
+
+
+def finish_attempt(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Give the answer to one of these forms its status, and the cookie by which the browser is known from now on."""
+    form = (getattr(response, "context_data", None) or {}).get("form")
+    if wait := getattr(form, "retry_after", 0):
+        response.status_code = 429
+        response.headers["Retry-After"] = str(wait)
+    if cookie := getattr(request, "device_cookie", ""):
+        response.set_cookie(
+            COOKIE,
+            cookie,
+            max_age=COOKIE_SECONDS,
+            secure=settings.SESSION_COOKIE_SECURE,
+            httponly=True,
+            samesite=settings.SESSION_COOKIE_SAMESITE,
+        )

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db.models import QuerySet
 
+from accounts.access import visible
+from accounts.callers import Principal
 from accounts.models import User
-from accounts.principal import Principal
-from accounts.services import GUEST_USERNAME, guest_user
+from accounts.services import GUEST_USERNAMES, guest_user
+from accounts.usernames import username_key
 
 UUID_TEXT = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\Z", re.IGNORECASE)
-RESERVED = frozenset({GUEST_USERNAME, "guest (anonymous)"})
+RESERVED = frozenset(map(username_key, GUEST_USERNAMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,12 @@ def shares_local_space(principal: Principal) -> bool:
 
 def accounts_of(principal: Principal) -> QuerySet[User]:
     """Return the accounts a caller may use: its own; for guests the ones that guests made."""
+    made = User.objects.filter(visible(principal, ""))
     if not principal.is_guest:
-        return User.objects.filter(pk=principal.user_id)
-    made = User.objects.filter(guest_made=True)
+        return made
+    made = made.filter(is_active=True)
     # Everybody is told the shared account's id: where guests are strangers, it must open nothing.
-    return made if shares_local_space(principal) else made.exclude(username__in=RESERVED)
+    return made if shares_local_space(principal) else made.exclude(username_key__in=RESERVED)
 
 
 def account_named(principal: Principal, name: str) -> User | None:
@@ -53,7 +56,7 @@ def account_named(principal: Principal, name: str) -> User | None:
     if pk is not None and (found := accounts.filter(pk=pk).first()):
         return found
     # A name can be guessed, and it would give the id away.
-    return accounts.filter(username=name).first() if shares_local_space(principal) else None
+    return accounts.named(name) if shares_local_space(principal) else None
 
 
 def is_shared_guest(user: User) -> bool:
@@ -68,7 +71,7 @@ def owner_for(principal: Principal, user_id: str = "") -> Owner:
     if not user_id:
         return Owner(principal.user_id)
     if not principal.is_guest:
-        mine = user_id == principal.username or as_id(user_id) == principal.user_id
+        mine = username_key(user_id) == username_key(principal.username) or as_id(user_id) == principal.user_id
         return Owner(principal.user_id, "" if mine else user_id)
     account = account_named(principal, user_id)
     return Owner(account.pk) if account else Owner(principal.user_id, user_id)

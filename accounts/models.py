@@ -3,42 +3,115 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
-import uuid_utils
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from accounts.usernames import NOT_AVAILABLE, duplicate_key, username_key, validate_username
+from foundation.ids import uuid7
 
-def uuid7() -> uuid.UUID:
-    """Return a new id that sorts by time."""
-    return uuid.UUID(int=uuid_utils.uuid7().int)
+
+class AccountQuerySet(models.QuerySet):
+    def named(self, username: str) -> User | None:
+        """Return the account that `username` means in any spelling, by one look-up; an exact match goes first."""
+        found = list(self.filter(Q(username=username) | Q(username_key=username_key(username)))[:2])
+        return next((user for user in found if user.username == username), found[0] if found else None)
+
+    def sharing_limits(self, user_id: uuid.UUID) -> AccountQuerySet:
+        """Return the accounts that are counted as one with this: who answers for it, and all that one answers for."""
+        counted = Subquery(self.filter(pk=user_id).values_list(Coalesce("limits_owner_id", "pk"))[:1])
+        return self.filter(Q(pk=counted) | Q(limits_owner_id=counted))
+
+
+class AccountManager(UserManager.from_queryset(AccountQuerySet)):  # type: ignore[misc]  # made when it runs
+    def get_by_natural_key(self, username: str | None) -> User:
+        """Find whom a sign-in form names: Django asks here."""
+        if username is None or (user := self.named(username)) is None:
+            raise self.model.DoesNotExist
+        return user
 
 
 class User(AbstractUser):
-    """An account. `guest_made` marks the ones that callers without credentials created and may use."""
+    """An account. `guest_made` marks the ones that callers without credentials created and may use.
+
+    `limits_owner` is the account that answers for one made by somebody who is no staff: its limits are shared,
+    and it takes the made account with it when it is deactivated or erased. `username_key` is what usernames are
+    compared by.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     guest_made = models.BooleanField(default=False, editable=False)
+    username_key = models.CharField(max_length=500, null=True, editable=False)  # noqa: DJ001  see Meta
+    created_by = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="created_accounts", editable=False
+    )
+    limits_owner = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+", editable=False)
+    # What was open before then is closed by every process: "stop everything of this user".
+    stopped_at = models.DateTimeField(null=True, editable=False)
+
+    objects = AccountManager()
+
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            # Signing in, and whether a name is free. Not `unique=True`, which makes SQLite copy the table, and triggers
+            # on other tables that ask this one refuse that; NULL is for rows that no migration has seen yet.
+            models.UniqueConstraint(F("username_key"), name="user_one_of_a_name"),
+        ]
 
     def __str__(self) -> str:
         return self.username
 
+    def clean(self) -> None:
+        super().clean()
+        if self._has_new_key():
+            key = username_key(self.username)
+            try:
+                validate_username(self.username)
+                if type(self).objects.filter(username_key=key).exclude(pk=self.pk).exists():
+                    raise ValidationError(NOT_AVAILABLE, code="unique")
+            except ValidationError as error:
+                raise ValidationError({"username": error}) from error
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._has_new_key():
+            self.username_key = username_key(self.username)
+            if (fields := kwargs.get("update_fields")) is not None and "username" in fields:
+                kwargs["update_fields"] = {*fields, "username_key"}
+        super().save(*args, **kwargs)
+
+    def _has_new_key(self) -> bool:
+        kept = (username_key(self.username or ""), duplicate_key(self.username or "", self.pk))
+        return bool(self.username) and self.username_key not in kept
+
 
 class ApiKeyQuerySet(models.QuerySet):
     def usable(self) -> ApiKeyQuerySet:
+        """Return the keys that open something: neither revoked nor expired, of an account that is active."""
         return self.filter(revoked_at=None, user__is_active=True).filter(
             Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         )
 
 
 class ApiKey(models.Model):
-    """A bearer key. Only the HMAC digest of its secret is here; the secret is shown once."""
+    """A bearer key. Only the HMAC digest of its secret is here; the secret is shown once.
+
+    `issued_by` is the key that made this one and that it must not outlive: it is revoked together with it.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=100, blank=True)
+    may_change_credentials = models.BooleanField(
+        default=False, help_text="may change username and password, and make keys that outlive it"
+    )
+    issued_by = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="issued_keys", editable=False
+    )
     kid = models.CharField(max_length=8, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -55,9 +128,56 @@ class ApiKey(models.Model):
         return f"{self.name or 'key'} (cb_{self.kid}…)"
 
 
+class FailedSignIn(models.Model):
+    """Wrong passwords for an account, from one network, for its owner to see.
+
+    `is_reported` once the owner has signed in after them; the sign-in after that one drops them.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="failed_sign_ins")
+    network = models.CharField(max_length=50)
+    is_reported = models.BooleanField(default=False)
+    attempts = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(default=timezone.now)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-last_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "network", "is_reported"], name="failed_sign_in_of_a_network")
+        ]
+
+
+class PasswordDelay(models.Model):
+    """When the next password may be tried for an account: Unix seconds, by the database's clock.
+
+    `account` is a hash of its name, whether or not there is one. `device` is a browser that signed in to it before
+    or somebody who is signed in; empty for everybody else together. `password_attempts.py` writes it.
+    """
+
+    account = models.CharField(max_length=64)
+    device = models.CharField(max_length=32, blank=True)
+    failures = models.PositiveIntegerField(default=1)
+    until = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "device"], name="password_delay_of_a_device")]
+
+
 class RateWindow(models.Model):
     """How often something happened in one window of time; `throttling.py` counts in it, atomically."""
 
     key = models.CharField(max_length=100, primary_key=True)
     window = models.BigIntegerField()
     count = models.IntegerField(default=0)
+
+
+class SecretFingerprint(models.Model):
+    """Which secret of the settings this database was used with: a digest that tells nothing about it."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    fingerprint = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name

@@ -8,8 +8,9 @@ import uuid
 from django.conf import settings
 from django.db import transaction
 
+from accounts.callers import NotAdmitted, Principal
+from accounts.credentials import CredentialsRefused
 from accounts.models import ApiKey, ApiKeyQuerySet, User
-from accounts.principal import Principal
 from accounts.services import issue_api_key, revoke_api_key
 
 
@@ -24,23 +25,41 @@ def keys_of(principal: Principal) -> ApiKeyQuerySet:
 
 @transaction.atomic
 def issue_own_key(*, principal: Principal, name: str, expires_at: dt.datetime | None) -> tuple[ApiKey, str]:
-    """Make a key for the caller and return it with its text. One that a key makes does not outlive that key.
+    """Make a key for the caller and return it with its text. It never may change credentials.
 
-    Raises TooManyKeys.
+    What a key makes does not outlive it: it expires no later and is revoked together with it, unless the key may
+    change credentials. Raises TooManyKeys, and NotAdmitted for a key that was revoked meanwhile.
     """
-    user = User.objects.select_for_update().get(pk=principal.user_id)
+    # One at a time: two that count together would both fit.
+    User.objects.select_for_update(no_key=True).get(pk=principal.counted_id)
     limit = settings.LIMIT_KEYS_PER_USER
-    if limit and ApiKey.objects.usable().filter(user=user).count() >= limit:
+    sharing = User.objects.sharing_limits(principal.user_id)
+    if limit and ApiKey.objects.usable().filter(user__in=sharing).count() >= limit:
         raise TooManyKeys(f"An account has at most {limit} keys. Revoke one first.")
-    if principal.key_id is not None:
-        ends = ApiKey.objects.values_list("expires_at", flat=True).get(pk=principal.key_id)
-        expires_at = min((each for each in (ends, expires_at) if each is not None), default=None)
-    return issue_api_key(user=user, name=name, expires_at=expires_at)
+    issuer = None
+    if principal.key_id is not None and not principal.may_change_credentials:
+        issuer = ApiKey.objects.usable().select_for_update(of=("self",)).filter(pk=principal.key_id).first()
+        if issuer is None:
+            raise NotAdmitted("This key is no longer valid.")
+        expires_at = min((each for each in (issuer.expires_at, expires_at) if each is not None), default=None)
+    user = User.objects.get(pk=principal.user_id)
+    return issue_api_key(user=user, name=name, expires_at=expires_at, issued_by_id=issuer.pk if issuer else None)
 
 
 @transaction.atomic
 def revoke_own_key(*, principal: Principal, key_id: uuid.UUID) -> ApiKey:
-    """Revoke one of the caller's keys; raises ApiKey.DoesNotExist for any other."""
+    """Revoke one of the caller's keys; raises ApiKey.DoesNotExist for any other.
+
+    A key that may not change credentials revokes itself and what it made; CredentialsRefused for the rest.
+    """
     key = keys_of(principal).select_for_update().get(pk=key_id)
+    if not principal.may_change_credentials and not _comes_from(key, principal.key_id):
+        raise CredentialsRefused("This key can only revoke itself and the keys it created.")
     revoke_api_key(key=key)
     return key
+
+
+def _comes_from(key: ApiKey | None, issuer_id: uuid.UUID | None) -> bool:
+    while key is not None and key.pk != issuer_id:
+        key = key.issued_by
+    return key is not None

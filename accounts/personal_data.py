@@ -15,8 +15,9 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.db.models import Model
 
-from accounts.models import ApiKey, RateWindow, User
-from accounts.traces import counters_of, sessions_of
+from accounts.erasure import counters_of, sessions_of
+from accounts.models import ApiKey, FailedSignIn, PasswordDelay, RateWindow, User
+from accounts.password_attempts import delays_of
 
 ROWS = 200
 
@@ -82,4 +83,6 @@ register(User.user_permissions.through, owner="user")
 register(ApiKey, owner="user", secret=("digest",))
 register(Session, secret=("session_key", "session_data"), find=sessions_of)
 register(RateWindow, find=counters_of)
+register(FailedSignIn, owner="user")
+register(PasswordDelay, find=delays_of)
 register(LogEntry, owner="user")

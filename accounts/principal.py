@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hmac
-import ipaddress
 import re
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -23,80 +22,29 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import OperationalError
 from django.utils import timezone
 
-from accounts import keys, sessions, throttling
+from accounts import keys, sessions
+from accounts.addresses import address_key
+from accounts.callers import PAGE_USER, Caller, IdentityChanged, NotAdmitted, Principal, TooManyFailures
 from accounts.models import ApiKey, User
 from accounts.services import guest_user
-from accounts.signals import account_deleted, api_key_revoked
+from accounts.signals import account_deleted, accounts_stopped, api_key_revoked
+from accounts.throttling import RateLimited, enforce
 
 MAX_HEADER = 512
 STRICT = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
 # The Chatbot API document prints "beareryour_key": no space, any case. Only its own surface accepts that.
-SLOPPY = re.compile(r"(?:bearer)?[\s:]*(cb_\S+)\s*\Z", re.IGNORECASE)
-FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+LENIENT = re.compile(r"(?:bearer)?[\s:]*(cb_\S+)\s*\Z", re.IGNORECASE)
 LAST_USED_EVERY = dt.timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who is calling. `user_id` owns what is stored; a guest's is the shared guest account's."""
-
-    user_id: uuid.UUID
-    username: str
-    is_guest: bool = False
-    is_staff: bool = False
-    key_id: uuid.UUID | None = None
-    address: str = ""
-    session: str = field(default="", repr=False)
-
-    # What DRF and Django's views ask of a user.
-    is_authenticated = True
-    is_anonymous = False
-
-    @property
-    def pk(self) -> uuid.UUID:
-        return self.user_id
-
-    @property
-    def credential(self) -> uuid.UUID | str | None:
-        """What can stop being good: the key's id, or the session's name."""
-        return self.key_id or self.session or None
-
-
-class NotAdmitted(Exception):
-    """Nobody we know: 401. `message` says what to do about it and is safe to show."""
-
-    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.retry_after = retry_after
-
-
-class TooManyFailures(NotAdmitted):
-    """Too many wrong credentials from one address: 429."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """What a request shows of its sender, whatever it came in by. `headers` has lower-case names."""
-
-    headers: Mapping[str, str]
-    peer: str
-    secure: bool = False
-    method: str = "GET"
-
-    @property
-    def address(self) -> str:
-        """The client's address: the socket peer, or the right-most hop that is not a proxy of ours."""
-        count = settings.TRUSTED_PROXIES
-        hops = [hop.strip() for hop in self.headers.get("x-forwarded-for", "").split(",") if hop.strip()]
-        if count and len(hops) >= count:
-            return hops[-count]
-        return self.peer
-
+KEY_NEEDED = "A key is needed: send 'Authorization: Bearer <key>'."
+LOCAL_GUESTS = (
+    "Without one, ANONYMOUS=auto admits only programs of the user that runs this service, on this machine and not "
+    "through a proxy. Use the key that the first start printed, or create one with `manage.py create_api_key`; "
+    "behind a proxy also set TRUSTED_PROXIES. ANONYMOUS=on admits everybody. See docs/guests.md."
+)
 
 _cache: dict[tuple[str, str], tuple[float, Principal]] = {}
 _sessions: dict[tuple[str, str], tuple[float, Principal]] = {}
-_guest: dict[str, tuple[float, uuid.UUID]] = {}
+_guest: dict[str, tuple[float, User]] = {}
 CACHE_SIZE = 10_000
 
 
@@ -111,14 +59,25 @@ def _forget_session(sender, request, **kwargs) -> None:
 
 
 def _forget_account(sender, user_id: uuid.UUID, **kwargs) -> None:
+    _forget_accounts(sender, [user_id])
+
+
+def _forget_accounts(sender, user_ids: Iterable[uuid.UUID], **kwargs) -> None:
+    forget_accounts(user_ids)
+
+
+def forget_accounts(user_ids: Iterable[uuid.UUID]) -> None:
+    """Drop what is remembered of these accounts' credentials: the next request asks the database."""
+    gone = set(user_ids)
     for known in (_cache, _sessions):
-        for entry in [entry for entry, (_, who) in list(known.items()) if who.user_id == user_id]:
+        for entry in [entry for entry, (_, who) in list(known.items()) if who.user_id in gone]:
             known.pop(entry, None)
     _guest.clear()
 
 
 api_key_revoked.connect(_forget_key)
 account_deleted.connect(_forget_account)
+accounts_stopped.connect(_forget_accounts)
 user_logged_out.connect(_forget_session)
 
 
@@ -128,11 +87,11 @@ def clear_cache() -> None:
     _guest.clear()
 
 
-def read_bearer(header: str, *, sloppy: bool = False) -> str:
+def read_bearer(header: str, *, lenient: bool = False) -> str:
     """Return the token of an Authorization header; raises NotAdmitted when it is not a bearer token."""
     match = None
     if len(header) <= MAX_HEADER and header.isascii():
-        match = STRICT.match(header.strip()) or (SLOPPY.match(header.strip()) if sloppy else None)
+        match = STRICT.match(header.strip()) or (LENIENT.match(header.strip()) if lenient else None)
     if match is None:
         raise NotAdmitted("Send the key as 'Authorization: Bearer <key>'.")
     return match[1]
@@ -159,21 +118,19 @@ def principal_of_key(token: str, address: str = "") -> Principal:
         if not hmac.compare_digest(expected, keys.digest(parsed.secret)):
             row = None
     if row is None:
-        wait = throttling.hit(f"auth:{address}", limit=settings.LIMIT_AUTH_FAILURES_PER_MINUTE)
-        if wait:
-            raise TooManyFailures("Too many wrong keys from this address.", retry_after=wait)
+        # Only now: a key that is right is nobody's guess, whatever others behind the same address tried.
+        try:
+            enforce(f"auth:{address_key(address)}", "LIMIT_AUTH_FAILURES_PER_MINUTE", "wrong keys from one address")
+        except RateLimited as limited:
+            raise TooManyFailures(limited.message, retry_after=limited.retry_after) from limited
         raise NotAdmitted("This key is not valid.")
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
         # A store too busy to note it is no reason to turn somebody away.
         with contextlib.suppress(OperationalError):
             ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
-    principal = Principal(
-        user_id=row.user_id,
-        username=row.user.username,
-        is_staff=row.user.is_staff,
-        key_id=row.id,
-        address=address,
+    principal = _principal_of(
+        row.user, key_id=row.id, address=address, may_change_credentials=row.may_change_credentials
     )
     if len(_cache) >= CACHE_SIZE:
         _cache.clear()
@@ -184,6 +141,18 @@ def principal_of_key(token: str, address: str = "") -> Principal:
     return principal
 
 
+def _principal_of(user: User, **credential: Any) -> Principal:
+    return Principal(
+        user_id=user.pk,
+        username=user.username,
+        is_staff=user.is_staff,
+        limits_owner_id=user.limits_owner_id,
+        guest_made=user.guest_made,
+        stopped_at=user.stopped_at,
+        **credential,
+    )
+
+
 def principal_of_session(session_key: str, caller: Caller) -> Principal:
     """Return whom the session of a signed-in browser belongs to; raises NotAdmitted. Uses the database."""
     if known := cached_session(session_key, caller):
@@ -191,9 +160,7 @@ def principal_of_session(session_key: str, caller: Caller) -> Principal:
     user = sessions.users_of_sessions([session_key]).get(session_key)
     if user is None:
         raise NotAdmitted(sessions.SIGNED_OUT)
-    principal = Principal(
-        user_id=user.pk, username=user.username, is_staff=user.is_staff, address=caller.address, session=session_key
-    )
+    principal = _principal_of(user, address=caller.address, session=session_key, may_change_credentials=True)
     if len(_sessions) >= CACHE_SIZE:
         _sessions.clear()
     _sessions[(session_key, caller.address)] = (time.monotonic() + settings.KEY_CACHE_SECONDS, principal)
@@ -209,73 +176,91 @@ def cached_session(session_key: str, caller: Caller) -> Principal | None:
 
 
 def guests_admitted(caller: Caller) -> bool:
-    """Tell whether a caller without credentials may be a guest here: `ANONYMOUS=auto|off|on`."""
-    if settings.ANONYMOUS == "on":
-        return True
-    if settings.ANONYMOUS != "auto":
-        return False
+    """Tell whether a caller without credentials may be a guest here: `ANONYMOUS=auto|off|on`. Call it in a thread."""
+    return settings.ANONYMOUS == "on" or (settings.ANONYMOUS == "auto" and is_local_guest(caller))
+
+
+def is_local_guest(caller: Caller) -> bool:
+    """Tell whether a program of our own user on this machine asks, and no page of another site. Call it in a thread."""
     headers = caller.headers
-    if not _is_loopback(caller.peer) or any(name.startswith(FORWARDED) for name in headers):
-        return False
-    host = _host_of(f"//{headers.get('host', '')}")
-    if not _is_local_name(host):
-        return False
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
-    return origin is None or _netloc_of(origin) == headers.get("host", "")
+    at_home = origin is None or _netloc_of(origin) == headers.get("host", "")
+    return at_home and caller.is_local()
+
+
+def guests_refused() -> str:
+    """Return what to tell a caller who came without a credential where that does not do."""
+    if settings.ANONYMOUS == "auto":
+        return f"{KEY_NEEDED} {LOCAL_GUESTS}"
+    return (
+        f"{KEY_NEEDED} (Whether callers without one are admitted is up to the setting ANONYMOUS, which is "
+        f"'{settings.ANONYMOUS}'.)"
+    )
 
 
 def guest_principal(caller: Caller) -> Principal:
     """Return the guest; raises NotAdmitted, naming the setting, where guests are not admitted."""
     if not guests_admitted(caller):
-        raise NotAdmitted(
-            "A key is needed: send 'Authorization: Bearer <key>'. "
-            f"(Callers without one are admitted by the setting ANONYMOUS, which is '{settings.ANONYMOUS}'.)"
-        )
+        raise NotAdmitted(guests_refused())
     known = _guest.get("guest")
     if known is None or known[0] < time.monotonic():
-        known = (time.monotonic() + settings.KEY_CACHE_SECONDS, guest_user().pk)
+        known = (time.monotonic() + settings.KEY_CACHE_SECONDS, guest_user())
         _guest["guest"] = known
-    return Principal(user_id=known[1], username="guest", is_guest=True, address=caller.address)
+    guest = known[1]
+    if not guest.is_active:
+        raise NotAdmitted("A key is needed: send 'Authorization: Bearer <key>'. The guests' account is deactivated.")
+    return Principal(
+        user_id=guest.pk,
+        username="guest",
+        is_guest=True,
+        address=caller.address,
+        is_local=is_local_guest(caller),
+        stopped_at=guest.stopped_at,
+    )
 
 
-def resolve_principal(caller: Caller, *, allow_guest: bool = True, sloppy: bool = False) -> Principal:
+def check_page_user(caller: Caller, page_user: str) -> None:
+    """Raise IdentityChanged when the page that sent this request was loaded for anybody but `page_user`.
+
+    A browser's tabs share one cookie: what is typed into the page of one user must not be stored as another's,
+    nor as a guest's, because somebody signed out or in elsewhere.
+    """
+    if caller.headers.get(PAGE_USER, page_user) != page_user:
+        raise IdentityChanged
+
+
+def resolve_principal(caller: Caller, *, allow_guest: bool = True, lenient: bool = False) -> Principal:
     """Say who is calling; raises NotAdmitted. Uses the database."""
+    principal = _admitted_principal(caller, allow_guest=allow_guest, lenient=lenient)
+    check_page_user(caller, principal.page_user)
+    return principal
+
+
+def _admitted_principal(caller: Caller, *, allow_guest: bool, lenient: bool) -> Principal:
     header = caller.headers.get("authorization")
     if header is not None:
-        return principal_of_key(read_bearer(header, sloppy=sloppy), caller.address)
+        return principal_of_key(read_bearer(header, lenient=lenient), caller.address)
     session_key = sessions.session_key_of(caller.headers)
     if session_key is not None:
         return principal_of_session(session_key, caller)
     if not allow_guest:
-        raise NotAdmitted("A key is needed: send 'Authorization: Bearer <key>'.")
+        raise NotAdmitted(KEY_NEEDED)
     return guest_principal(caller)
 
 
-def known_principal(caller: Caller, *, sloppy: bool = False) -> Principal | None:
+def known_principal(caller: Caller, *, lenient: bool = False) -> Principal | None:
     """The same from memory alone, for the event loop: None means that the database must be asked."""
     header = caller.headers.get("authorization")
     if header is not None:
-        return cached_principal(read_bearer(header, sloppy=sloppy), caller.address)
-    session_key = sessions.session_key_of(caller.headers)
-    return cached_session(session_key, caller) if session_key is not None else None
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_loopback
-
-
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+        principal = cached_principal(read_bearer(header, lenient=lenient), caller.address)
+    else:
+        session_key = sessions.session_key_of(caller.headers)
+        principal = cached_session(session_key, caller) if session_key is not None else None
+    if principal is not None:
+        check_page_user(caller, principal.page_user)
+    return principal
 
 
 def _netloc_of(url: str) -> str:
@@ -283,10 +268,6 @@ def _netloc_of(url: str) -> str:
         return urlsplit(url).netloc
     except ValueError:
         return ""
-
-
-def _is_local_name(host: str) -> bool:
-    return host == "localhost" or host == "testserver" or _is_loopback(host)
 
 
 def user_of(principal: Principal) -> User:

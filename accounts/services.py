@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 
 from accounts import keys
+from accounts.erasure import delete_sessions, erase_personal_data, truncate_write_ahead_log
+from accounts.fingerprints import confirm_key_pepper
 from accounts.models import ApiKey, User
-from accounts.signals import account_closing, account_deleted, account_deleting, account_emptying, api_key_revoked
-from accounts.traces import forget_traces, leave_nothing_behind
+from accounts.signals import (
+    account_closing,
+    account_deleted,
+    account_deleting,
+    account_emptying,
+    accounts_stopped,
+    accounts_stopping,
+    api_key_revoked,
+)
+from accounts.usernames import NOT_AVAILABLE, username_key
 
 MAX_PASSWORD = 4096  # argon2 over more is a way to keep a core busy
 
-GUEST_USERNAME = "guest"
+GUEST_USERNAMES = ("guest", "guest (anonymous)")  # the second one where somebody is really called guest
 DELETE_TRIES = 3
+
+
+class MakerInactive(Exception):
+    """Who makes an account was deactivated or erased meanwhile."""
 
 
 @transaction.atomic
@@ -25,36 +42,129 @@ def register_user(
     *,
     username: str,
     password: str | None = None,
+    email: str = "",
     staff: bool = False,
     superuser: bool = False,
     guest_made: bool = False,
+    created_by: User | None = None,
 ) -> User:
     """Create an account; without a password it can only be used by key.
 
-    Raises django.core.exceptions.ValidationError for a bad or taken name or a weak password.
+    One that is `created_by` somebody who is no staff shares their limits, and is deactivated with them.
+    Raises django.core.exceptions.ValidationError for a bad or taken name or a weak password, and MakerInactive.
     """
-    user = User(username=username, is_staff=staff or superuser, is_superuser=superuser, guest_made=guest_made)
+    user = new_user(
+        username=username,
+        password=password,
+        email=email,
+        is_staff=staff or superuser,
+        is_superuser=superuser,
+        guest_made=guest_made,
+    )
+    if created_by is not None:
+        # Whoever deactivates the maker meanwhile waits for this, or is waited for.
+        maker = User.objects.select_for_update(no_key=True).filter(pk=created_by.pk, is_active=True).first()
+        if maker is None:
+            raise MakerInactive
+        user.created_by = maker
+        user.limits_owner_id = None if maker.is_staff else maker.limits_owner_id or maker.pk
+    validate_user(user)
+    _save(user, force_insert=True)
+    return user
+
+
+def new_user(*, username: str, password: str | None, **fields: Any) -> User:
+    """Return an account that is not stored yet; raises ValidationError for a weak password.
+
+    The password is hashed before anybody looks whether the name is taken: how long that takes tells nothing.
+    """
+    user = User(username=User.normalize_username(username), **fields)
     if password is None:
         user.set_unusable_password()
     else:
         validate_password(password, user)
         user.set_password(password)
-    user.full_clean(exclude=["password"])
-    _save(user, force_insert=True)
     return user
+
+
+def validate_user(user: User) -> None:
+    """Raise ValidationError for a name that is bad or taken, or an address that is none."""
+    user.full_clean(exclude=["password", "username_key"])
 
 
 @transaction.atomic
 def update_user(*, user: User, username: str | None = None, password: str | None = None) -> User:
     """Change name or password, what is None stays; raises ValidationError as register_user does."""
-    if username is not None:
-        user.username = username
     if password is not None:
         validate_password(password, user)
         user.set_password(password)
-    user.full_clean(exclude=["password"])
+    if username is not None:
+        user.username = User.normalize_username(username)
+    validate_user(user)
     _save(user)
     return user
+
+
+@transaction.atomic
+def stop_user(*, user: User) -> None:
+    """End what runs for an account in every process: answers, streams, sockets. It may begin anew at once."""
+    _stop([user.pk])
+
+
+@transaction.atomic
+def deactivate_users(*, users: Sequence[User]) -> list[User]:
+    """Close accounts, and those that they answer for, and end what runs for them; returns them all.
+
+    Keys and sessions open nothing from here on. Activating an account again is a decision about each of them.
+    """
+    return _deactivate(accounts_closed_with(users))
+
+
+def accounts_closed_with(users: Sequence[User]) -> list[User]:
+    """Return these accounts, and those that are deactivated with them."""
+    found = {user.pk: user for user in users}
+    made = {user.pk: user for user in _made_by(list(found))}
+    return list((found | made).values())
+
+
+def activate_user(*, user: User) -> None:
+    """Open an account again: its keys work as before, sessions have to be begun anew."""
+    user.is_active = True
+    user.save(update_fields=["is_active"])
+
+
+def _made_by(ids: list[uuid.UUID]) -> list[User]:
+    """Return the accounts that these answer for, and those that they made in turn; staff are on their own."""
+    found: list[User] = []
+    while ids:
+        made = list(
+            User.objects.filter(created_by__in=ids, is_staff=False)
+            .exclude(limits_owner=None)
+            .select_related("created_by")
+        )
+        found += made
+        ids = [user.pk for user in made]
+    return found
+
+
+def _deactivate(users: list[User]) -> list[User]:
+    """Close these accounts; returns them, and those that one of them was just making and that are closed as well."""
+    if not users:
+        return []
+    ids = [user.pk for user in users]
+    User.objects.filter(pk__in=ids).update(is_active=False)
+    for user in users:
+        user.is_active = False
+    delete_sessions(ids)
+    _stop(ids)
+    # Whoever was making one held its maker's row, and is done by now; whoever comes later finds the maker closed.
+    return [*users, *_deactivate([made for made in _made_by(ids) if made.is_active])]
+
+
+def _stop(ids: list[uuid.UUID]) -> None:
+    User.objects.filter(pk__in=ids).update(stopped_at=timezone.now())
+    accounts_stopping.send(sender=User, user_ids=ids)
+    transaction.on_commit(lambda: accounts_stopped.send(sender=User, user_ids=ids))
 
 
 def delete_user(*, user: User) -> None:
@@ -62,8 +172,11 @@ def delete_user(*, user: User) -> None:
 
     What runs for it is stopped first. What is much goes in slices, each in its own transaction; the
     last one takes what came meanwhile, and the account with it. Until then its keys work: should this
-    be interrupted, it can be asked for again. Call it outside of a transaction.
+    be interrupted, it can be asked for again. Call it outside of a transaction. Accounts that it made and
+    answered for are deactivated: nobody answers for them any more.
     """
+    with transaction.atomic():
+        _deactivate(_made_by([user.pk]))
     for left in range(DELETE_TRIES - 1, -1, -1):
         account_closing.send(sender=User, user_id=user.pk)
         try:
@@ -82,14 +195,15 @@ def _delete_account(user: User) -> None:
     locked = User.objects.select_for_update().filter(pk=user.pk).first()
     if locked is None:
         return
+    _deactivate(_made_by([user.pk]))  # one made since
     account_deleting.send(sender=User, user_id=user.pk)
-    forget_traces(locked)
+    erase_personal_data(locked)
     keys_of_user = list(ApiKey.objects.filter(user=user))
     User.objects.filter(pk=user.pk).delete()
     for key in keys_of_user:
         transaction.on_commit(lambda key=key: api_key_revoked.send(sender=ApiKey, key=key))
     transaction.on_commit(lambda: account_deleted.send(sender=User, user_id=user.pk))
-    transaction.on_commit(leave_nothing_behind)
+    transaction.on_commit(truncate_write_ahead_log)
 
 
 def _save(user: User, **how: bool) -> None:
@@ -97,38 +211,58 @@ def _save(user: User, **how: bool) -> None:
         with transaction.atomic():
             user.save(**how)
     except IntegrityError as error:  # somebody took the name since it was checked
-        taken = ValidationError("A user with that username already exists.", code="unique")
+        taken = ValidationError(NOT_AVAILABLE, code="unique")
         raise ValidationError({"username": [taken]}) from error
 
 
 def guest_user() -> User:
     """Return the account that owns what callers without credentials store, making it at first need."""
-    user = User.objects.filter(guest_made=True, username=GUEST_USERNAME).first()
-    if user is None:
-        user, _ = User.objects.get_or_create(
-            username=GUEST_USERNAME, defaults={"guest_made": True, "password": "!", "is_active": True}
-        )
-        if not user.guest_made:  # somebody is really called guest: stand beside, never inside
-            user, _ = User.objects.get_or_create(
-                username="guest (anonymous)", defaults={"guest_made": True, "password": "!"}
-            )
-    return user
+    for username in GUEST_USERNAMES:
+        user = User.objects.named(username)
+        if user is None:
+            made = {"username": username, "guest_made": True, "password": "!"}
+            user, _ = User.objects.get_or_create(username_key=username_key(username), defaults=made)
+        if user.guest_made:
+            return user
+    # Somebody is really called guest, and somebody else as no request can be: stand beside, never inside.
+    raise ImproperlyConfigured(
+        f"Rename one of the accounts {' and '.join(GUEST_USERNAMES)}: the account of all guests needs its name."
+    )
 
 
 @transaction.atomic
-def issue_api_key(*, user: User, name: str = "", expires_at: dt.datetime | None = None) -> tuple[ApiKey, str]:
+def issue_api_key(
+    *,
+    user: User,
+    name: str = "",
+    expires_at: dt.datetime | None = None,
+    may_change_credentials: bool = False,
+    issued_by_id: uuid.UUID | None = None,
+) -> tuple[ApiKey, str]:
     """Create a key and return it with its text, which is nowhere else and cannot be had again."""
+    confirm_key_pepper()
     key, text = keys.generate()
     row = ApiKey.objects.create(
-        user=user, name=name, kid=key.kid, digest=keys.digest(key.secret), expires_at=expires_at
+        user=user,
+        name=name,
+        kid=key.kid,
+        digest=keys.digest(key.secret),
+        expires_at=expires_at,
+        may_change_credentials=may_change_credentials,
+        issued_by_id=issued_by_id,
     )
     return row, text
 
 
 @transaction.atomic
 def revoke_api_key(*, key: ApiKey) -> None:
-    """Make a key useless: at once in this process, within KEY_CACHE_SECONDS in the others."""
-    if key.revoked_at is None:
-        key.revoked_at = timezone.now()
-        key.save(update_fields=["revoked_at"])
-    transaction.on_commit(lambda: api_key_revoked.send(sender=ApiKey, key=key))
+    """Make a key useless, and the keys it made: at once in this process, within KEY_CACHE_SECONDS in the others."""
+    now = timezone.now()
+    # Under its lock: a key that it is just making is made before, and found below, or not at all.
+    ids = list(ApiKey.objects.select_for_update().filter(pk=key.pk).values_list("pk", flat=True))
+    key.revoked_at = key.revoked_at or now
+    while ids:
+        ApiKey.objects.filter(pk__in=ids, revoked_at=None).update(revoked_at=now)
+        for each in ApiKey.objects.filter(pk__in=ids):
+            transaction.on_commit(lambda each=each: api_key_revoked.send(sender=ApiKey, key=each))
+        ids = list(ApiKey.objects.filter(issued_by__in=ids).values_list("pk", flat=True))

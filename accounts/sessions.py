@@ -18,14 +18,15 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from accounts.models import User
+from accounts.proxies import missing_setting
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MARK = "x-requested-with"
 """The header that our pages send: another site's page cannot, without asking us first by CORS, which we never grant."""
 SESSION_NAME = re.compile(r"[a-z0-9]{32}\Z")
 SIGNED_OUT = "Your session has ended. Sign in again."
-NOT_OUR_PAGE = "A session counts only in requests of this site's own pages (Origin, Sec-Fetch-Site)."
-UNMARKED = "A session needs the header X-Requested-With in every request that changes something."
+NOT_OUR_PAGE = "A session is accepted only in requests from this site's own pages (Origin, Sec-Fetch-Site)."
+UNMARKED = "With a session, every request that changes something must send the header X-Requested-With."
 
 
 def session_key_of(headers: Mapping[str, str]) -> str | None:
@@ -37,7 +38,8 @@ def session_key_of(headers: Mapping[str, str]) -> str | None:
 
 
 def refusal_of(method: str, headers: Mapping[str, str], *, secure: bool) -> str:
-    """Return why a session must not count in this request; empty when our own page sent it.
+    """Return why a session must not count in this request, and what a proxy in front has to do with it; empty when
+    our own page sent it.
 
     `Sec-Fetch-Site` and `Origin` must be at home where they are sent. What changes something needs MARK
     besides. What only reads needs one of them, MARK, or a `Referer` at home: an old browser sends no more.
@@ -45,11 +47,15 @@ def refusal_of(method: str, headers: Mapping[str, str], *, secure: bool) -> str:
     host = headers.get("host", "")
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site not in (None, "same-origin", "none") or (origin is not None and not _is_home(origin, host, secure)):
-        return NOT_OUR_PAGE
+        return _not_our_page(headers, secure)
     if method not in SAFE_METHODS:
         return "" if headers.get(MARK) else UNMARKED
     shown = site is not None or origin is not None or headers.get(MARK)
-    return "" if shown or _is_home(headers.get("referer", ""), host, secure) else NOT_OUR_PAGE
+    return "" if shown or _is_home(headers.get("referer", ""), host, secure) else _not_our_page(headers, secure)
+
+
+def _not_our_page(headers: Mapping[str, str], secure: bool) -> str:
+    return f"{NOT_OUR_PAGE} {missing_setting(headers, secure=secure)}".strip()
 
 
 def _is_home(url: str, host: str, secure: bool) -> bool:

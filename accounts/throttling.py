@@ -1,48 +1,80 @@
-"""Limits per principal and address that hold across processes: counters in the database, one statement each."""
+"""Limits that hold across processes and machines: counters in the database, one statement each.
+
+Who is counted: `Principal.limit_key`, which is the user for whoever has a key or a session and the address for
+guests; and the address for whoever fails to show a credential. Windows begin and end by the database's clock:
+machines whose clocks differ count in the same one.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
+import functools
+import math
+from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 
 from accounts.models import RateWindow
+from foundation.database import database_clock
 
 MINUTE = 60  # seconds
 HOUR = 3600
+PERIODS = {MINUTE: "a minute", HOUR: "an hour"}
 
 _TABLE = RateWindow._meta.db_table
-# A row is reused window after window, so the table stays as small as the number of callers.
-COUNT_SQL = (
-    f'INSERT INTO {_TABLE} ("key", "window", "count") VALUES (%s, %s, %s) '  # noqa: S608  no input in the text
-    f'ON CONFLICT ("key") DO UPDATE SET '
-    f'"count" = CASE WHEN {_TABLE}."window" = excluded."window" THEN {_TABLE}."count" + excluded."count" '
-    f'ELSE excluded."count" END, "window" = excluded."window" RETURNING "count"'
-)
-GIVE_BACK_SQL = (
-    f'UPDATE {_TABLE} SET "count" = "count" - %s '  # noqa: S608  no input in the text
-    f'WHERE "key" = %s AND "window" = %s AND "count" >= %s'
-)
+_WHOLE = {"sqlite": "CAST({} AS INTEGER)", "postgresql": "CAST(floor({}) AS bigint)"}
 
 
-def count(
-    cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE, clock: Callable[[], float] = time.time
-) -> int:
-    """Add `amount` to the counter of `key` in the current `window` of seconds and return its new value."""
-    cursor.execute(COUNT_SQL, [key[:100], int(clock()) // window, amount])
-    return cursor.fetchone()[0]
+class RateLimited(Exception):
+    """A limit is reached: 429. `message` names its value and its setting and is safe to show."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
 
 
-def give_back(cursor: Any, key: str, *, amount: int, clock: Callable[[], float] = time.time) -> None:
+class Counted(NamedTuple):
+    """A counter's new value, and the whole seconds until its window ends: at least 1, the Retry-After of a refusal."""
+
+    used: int
+    seconds_left: int
+
+
+@functools.cache
+def _count_sql(vendor: str, clock: str, window: int) -> str:
+    # A row is reused window after window, so the table stays as small as the number of callers.
+    number = _WHOLE[vendor].format(f"{clock} / {window}")
+    return (
+        f'INSERT INTO {_TABLE} ("key", "window", "count") VALUES (%s, {number}, %s) '  # noqa: S608  no input in the text
+        f'ON CONFLICT ("key") DO UPDATE SET '
+        f'"count" = CASE WHEN {_TABLE}."window" = excluded."window" THEN {_TABLE}."count" + excluded."count" '
+        f'ELSE excluded."count" END, "window" = excluded."window" '
+        f'RETURNING "count", ("window" + 1) * {window} - {clock}'
+    )
+
+
+def count(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -> Counted:
+    """Add `amount` to the counter of `key` in the current `window` of seconds."""
+    cursor.execute(_count_sql(connection.vendor, database_clock(), window), [key[:100], amount])
+    used, left = cursor.fetchone()
+    return Counted(used, _whole_seconds(left))
+
+
+def give_back(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -> None:
     """Take `amount` off the counter of `key` again: what was counted beforehand did not happen."""
-    cursor.execute(GIVE_BACK_SQL, [amount, key[:100], int(clock()) // MINUTE, amount])
+    number = _WHOLE[connection.vendor].format(f"{database_clock()} / {window}")
+    cursor.execute(
+        f'UPDATE {_TABLE} SET "count" = "count" - %s '  # noqa: S608  no input in the text
+        f'WHERE "key" = %s AND "window" = {number} AND "count" >= %s',
+        [amount, key[:100], amount],
+    )
 
 
-def seconds_left(clock: Callable[[], float] = time.time, *, window: int = MINUTE) -> int:
-    """Seconds until the current window ends, at least 1: the Retry-After of a refusal."""
-    return window - int(clock()) % window
+def seconds_left(*, window: int = MINUTE) -> int:
+    """Return the seconds until the current window ends, at least 1."""
+    return _whole_seconds(window - _database_time() % window)
 
 
 def hit(key: str, *, limit: int, window: int = MINUTE) -> int:
@@ -50,12 +82,31 @@ def hit(key: str, *, limit: int, window: int = MINUTE) -> int:
     if limit <= 0:
         return 0
     with connection.cursor() as cursor:
-        used = count(cursor, key, window=window)
-    return seconds_left(window=window) if used > limit else 0
+        counted = count(cursor, key, window=window)
+    return counted.seconds_left if counted.used > limit else 0
 
 
-def forget_old(clock: Callable[[], float] = time.time) -> int:
-    """Drop the counters of an hour ago and before: they say who was here, and count nothing any more."""
-    minute = int(clock()) // MINUTE
-    # Longer windows have smaller numbers, by far: those rows are few, and stay.
-    return RateWindow.objects.filter(window__gt=minute // 2, window__lt=minute - 60).delete()[0]
+def enforce(key: str, setting: str, what: str, *, window: int = MINUTE) -> None:
+    """Count one event against the limit that `setting` names; raises RateLimited, which calls the events `what`."""
+    limit = getattr(settings, setting)
+    if wait := hit(key, limit=limit, window=window):
+        raise RateLimited(f"At most {limit} {what} {PERIODS[window]} ({setting}).", retry_after=wait)
+
+
+def forget_old() -> int:
+    """Drop the counters of windows that are over for long: they say who was here, and count nothing any more."""
+    now = _database_time()
+    minute, hour = int(now) // MINUTE, int(now) // HOUR
+    # Windows of an hour have smaller numbers than windows of a minute, by far.
+    old_minutes = Q(window__gt=minute // 2, window__lt=minute - 60)
+    return RateWindow.objects.filter(old_minutes | Q(window__lt=hour - 1)).delete()[0]
+
+
+def _database_time() -> float:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {database_clock()}")
+        return float(cursor.fetchone()[0])
+
+
+def _whole_seconds(left: Any) -> int:
+    return max(1, math.ceil(left))

@@ -5,17 +5,18 @@ No serializer and no route: dialects bring those.
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404
 from rest_framework import viewsets
-from rest_framework.exceptions import PermissionDenied, Throttled
+from rest_framework.exceptions import PermissionDenied
 
-from accounts import services, throttling
+from accounts import services
+from accounts.callers import Principal
+from accounts.credentials import allow_new_credentials, confirm_deletion
 from accounts.guests import RESERVED, account_named, accounts_of, is_shared_guest, shares_local_space
 from accounts.models import User
-from accounts.principal import Principal
+from accounts.registration import count_name_tried, register_for
 
 
 class NameTaken(Exception):
@@ -34,9 +35,9 @@ class AccountViewSet(viewsets.GenericViewSet):
     def get_queryset(self) -> QuerySet[User]:
         """Return what a list may show: the account that all guests share was made by none of them."""
         if not shares_local_space(self.principal):
-            raise PermissionDenied("Without a key you find what you know the id of; lists need a key.")
+            raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")
         accounts = accounts_of(self.principal).order_by("id")
-        return accounts.exclude(username__in=RESERVED) if self.principal.is_guest else accounts
+        return accounts.exclude(username_key__in=RESERVED) if self.principal.is_guest else accounts
 
     def get_object(self) -> User:
         account = account_named(self.principal, self.kwargs[self.lookup_url_kwarg])
@@ -45,47 +46,37 @@ class AccountViewSet(viewsets.GenericViewSet):
         return account
 
     def register(self, *, username: str, password: str) -> User:
-        """Create an account, a guest's when a guest asks; raises NameTaken."""
-        address = self.principal.address
-        if wait := throttling.hit(f"users:{address}", limit=settings.LIMIT_NEW_USERS_PER_MINUTE):
-            raise Throttled(wait=wait)
-        if username in RESERVED:
-            raise NameTaken
+        """Create an account that the caller answers for; raises NameTaken and what register_for does."""
         try:
-            return services.register_user(username=username, password=password, guest_made=self.principal.is_guest)
+            return register_for(self.principal, username=username, password=password)
         except ValidationError as error:
             raise _taken_or(error) from error
 
     def change(self, account: User, *, username: str | None, password: str | None, current_password: str = "") -> User:
-        """Change name or password; raises NameTaken, PermissionDenied or ValidationError."""
-        self.refuse_shared(account)
-        if password is not None:
-            self._allow_new_password(account, current_password)
-        if username in RESERVED:
-            raise NameTaken
+        """Change name or password; raises NameTaken, ValidationError and what allow_new_credentials does."""
+        allow_new_credentials(
+            self.principal, account, current_password=current_password, new_password=password is not None
+        )
+        if username is not None:
+            count_name_tried(self.principal)
         try:
             return services.update_user(user=account, username=username, password=password)
         except ValidationError as error:
             raise _taken_or(error) from error
 
-    def refuse_shared(self, account: User) -> None:
+    def get_deletable(self) -> User:
+        """Return the account that is named; raises PermissionDenied for one that an API does not delete."""
+        account = self.get_object()
         if is_shared_guest(account):
             raise PermissionDenied("This account is shared by all guests.")
-
-    def refuse_staff(self, account: User) -> None:
-        """A key opens the API; it must not grow into the admin site, nor empty it."""
-        if account.is_staff:
+        if account.is_staff:  # a key opens the API; it must not empty the admin site
             raise PermissionDenied("Staff accounts are managed in the admin site.")
+        return account
 
-    def _allow_new_password(self, account: User, current_password: str) -> None:
-        self.refuse_staff(account)
-        if account.guest_made or not account.has_usable_password():
-            return
-        limit = settings.LIMIT_AUTH_FAILURES_PER_MINUTE
-        if not account.check_password(current_password):
-            if wait := throttling.hit(f"auth:{self.principal.address}", limit=limit):
-                raise Throttled(wait=wait)
-            raise PermissionDenied("'current_password' is not this account's password.")
+    def erase(self, account: User, *, username: str | None, password: str | None) -> None:
+        """Delete an account and everything in it; raises NotConfirmed and TooManyAttempts."""
+        confirm_deletion(self.principal, account, username=username, password=password)
+        services.delete_user(user=account)
 
 
 def _taken_or(error: ValidationError) -> Exception:

@@ -13,18 +13,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
 
 import django
 
+from chatservice import startup
+
+startup.prepare_first_run()  # for servers that come here without chatservice.server
 django.setup()
 
 from asgiref.sync import ThreadSensitiveContext  # noqa: E402
 from channels.routing import URLRouter  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
 from accounts.websocket_auth import OriginCheck  # noqa: E402
 from chatservice import lifespan  # noqa: E402
 from chatservice.dialects import DIALECTS  # noqa: E402
+from chatservice.dialects.sockets import nowhere  # noqa: E402
 from chatservice.handler import ChatHandler, Receive, Send  # noqa: E402
 from completions.reaper import start_reaper  # noqa: E402
-from completions.routing import websocket_urlpatterns  # noqa: E402
 
 http = ChatHandler()
 # A dialect that has a websocket.py answers at its own mount, with and without the slash.
@@ -34,7 +37,7 @@ dialect_sockets = [
     if find_spec(f"chatservice.dialects.{name}.websocket")
     for slash in ("", "/")
 ]
-websocket = OriginCheck(URLRouter([*dialect_sockets, *websocket_urlpatterns]))
+websocket = OriginCheck(URLRouter([*dialect_sockets, re_path(r"", nowhere)]))
 
 # The journal's thread gives the interpreter up at every statement; by default it would wait 5 ms to get it back.
 sys.setswitchinterval(0.0005)

@@ -42,4 +42,6 @@ async def schema(request: HttpRequest, dialect: str) -> HttpResponse:
 
 
 async def swagger(request: HttpRequest) -> HttpResponse:
-    return render(request, "docs.html", {"dialects": documented_dialects()})
+    response = render(request, "docs.html", {"dialects": documented_dialects()})
+    response.headers["Cache-Control"] = "no-cache"
+    return response

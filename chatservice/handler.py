@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from completions.services import is_draining
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+LARGE_BODY_BYTES = 65_536
 COME_BACK = [(b"retry-after", b"5"), (b"content-length", b"0"), (b"connection", b"close")]
 
 
@@ -30,18 +32,36 @@ class BodyTooLarge(Exception):
     """The client sends more than LIMIT_BODY_BYTES."""
 
 
+class Turnstile:
+    """Lets one task through in each turn of the event loop, so that others' input and output come in between.
+
+    Else a few large bodies that came at the same time would be read one after the other, in one go.
+    """
+
+    def __init__(self) -> None:
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+
+    async def turn(self) -> None:
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            await asyncio.sleep(0)
+
+
 class ChatHandler(ASGIHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._large_bodies = Turnstile()
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         # Never from the client: Daphne takes it from a header, and it would reroute the request.
         scope["root_path"] = ""
         context = ThreadSensitiveContext()
-        async with context:
-            try:
+        try:
+            async with context:  # leaving it waits for the thread of a synchronous view
                 await self._respond(context, scope, receive, send)
-            except asyncio.CancelledError:
-                # The drain is over, and with it the server's patience: it closes the line. What is missing is stored.
-                if not is_draining():
-                    raise
+        except asyncio.CancelledError:
+            # The drain is over and the server closes the connection. The rest of the answer is stored.
+            if not is_draining():
+                raise
 
     async def _respond(
         self, context: ThreadSensitiveContext, scope: dict[str, Any], receive: Receive, send: Send
@@ -58,6 +78,8 @@ class ChatHandler(ASGIHandler):
                 await send({"type": "http.response.start", "status": 503, "headers": COME_BACK})
                 await send({"type": "http.response.body"})
             raise
+        if body.getbuffer().nbytes > LARGE_BODY_BYTES:
+            await self._large_bodies.turn()
         set_script_prefix(get_script_prefix(scope))
         request, error_response = self.create_request(scope, body)
         if request is None:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from django.conf import settings
 
-from completions import providers, services
+from completions import long_histories, providers, services
 from completions.journal import journal
 from completions.live import LIVE
-from completions.slots import open_streams
+from completions.stream_limits import open_streams
 from search import indexer
 from search.embedders import loading
 
 logger = logging.getLogger(__name__)
 
 TELL_SECONDS = 1.0
+# After the drain, where the database or something else hangs: to store the outcomes, to let go of everything, and
+# until the process ends all the same: of the ten seconds that are promised the rest is the interpreter's own end.
+STORE_SECONDS, RELEASE_SECONDS, EXIT_SECONDS = 4.0, 7.0, 8.5
 
 
 async def run(receive: Any, send: Any) -> None:
@@ -35,18 +40,21 @@ async def run(receive: Any, send: Any) -> None:
             return
 
 
-async def end_runs(hurried: Callable[[], bool] = lambda: False) -> None:
+async def end_runs(hurried: Callable[[], bool] = lambda: False, pending: Callable[[], bool] = lambda: False) -> None:
     """Let what is being written finish for DRAIN_SECONDS, then mark the rest; their readers get TELL_SECONDS.
 
-    At once when `hurried` says so: a second signal.
+    Requests that `pending` tells of are waited for as well. It ends at once when `hurried` says so: a second signal.
     """
     until = services.drain() + settings.DRAIN_SECONDS
-    while LIVE and time.monotonic() < until and not hurried():
+    journal().give_up_in(until + STORE_SECONDS - time.monotonic())
+    while (LIVE or pending()) and time.monotonic() < until and not hurried():
         await asyncio.sleep(0.05)
+    services.close()
     left = list(LIVE.values())
     for live in left:
         live.stop()
-    await asyncio.gather(*(live.task for live in left if live.task is not None), return_exceptions=True)
+    if tasks := [live.task for live in left if live.task is not None]:
+        await asyncio.wait(tasks, timeout=max(0.0, until + STORE_SECONDS + TELL_SECONDS - time.monotonic()))
     # An answer that has ended is not yet told: its readers still have the last of it to send.
     until = time.monotonic() + TELL_SECONDS
     while open_streams() and time.monotonic() < until and not hurried():
@@ -64,8 +72,36 @@ def start() -> None:
 
 
 async def stop() -> None:
-    """End all runs, then let go of everything."""
+    """End all runs, then let go of everything: of what hangs, without its consent."""
     await end_runs()
-    await asyncio.to_thread(indexer.stop)
-    await journal().close()
-    await providers.close_all()
+    until = services.drain() + settings.DRAIN_SECONDS + RELEASE_SECONDS
+    await _within(until, asyncio.to_thread(indexer.stop, _left(until)))
+    await _within(until, long_histories.finish())
+    await _within(until, journal().close(_left(until)))
+    await _within(until, providers.close_all())
+
+
+def end_process_in_time() -> None:
+    """See to it that a process told to stop ends, whatever hangs: a thread in it, or its event loop."""
+    until = time.monotonic() + settings.DRAIN_SECONDS + EXIT_SECONDS
+    threading.Thread(target=_end_process, args=(until,), name="end", daemon=True).start()
+
+
+def _end_process(until: float) -> None:
+    time.sleep(max(0.0, until - time.monotonic()))
+    logger.error("something hung during the shutdown: the process ends without waiting for it")
+    logging.shutdown()
+    os._exit(1)
+
+
+def _left(until: float) -> float:
+    """Return the seconds until then; a little even when it is past, for what does not hang."""
+    return max(0.2, until - time.monotonic())
+
+
+async def _within(until: float, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.timeout(_left(until)):
+            await work
+    except Exception as error:
+        logger.warning("the shutdown continues without waiting for something that hangs (%s)", type(error).__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,13 +21,20 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from chatservice.policy import POLICY
-from chatservice.views import unknown_host
+from accounts.authentication import caller_of
+from accounts.callers import FORWARDED
+from accounts.connections import is_loopback
+from accounts.proxies import https_hint, missing_setting
+from chatservice.views import healthz, proxy_not_configured, readyz, shutting_down, unknown_host
+from foundation.request_ids import request_id
+from pages.policy import POLICY
+
+logger = logging.getLogger(__name__)
 
 BROWSER_PATHS = ("/admin", "/static/", "/login", "/logout")
 WITH_SLASH = ("/admin", "/static/")
-# A load balancer asks by the address of the machine.
-HEALTH = ("/healthz", "/readyz")
+# Load balancers ask by the machine's address, over plain http, and some by other methods than GET.
+PROBES = {"/healthz": healthz, "/readyz": readyz}
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
 
 
@@ -41,21 +50,42 @@ class RequestMiddleware:
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.headers.get("x-request-id", "")
-        request.request_id = given if REQUEST_ID.match(given) else f"req_{uuid_utils.uuid7().hex}"
+        request.request_id = given if REQUEST_ID.match(given) else new_request_id()
+        request_id.set(request.request_id)
         path = request.path_info
         if len(path) > 1 and path.endswith("/") and not path.startswith(WITH_SLASH):
             # Every documented route answers with and without the slash, without a redirect.
             request.path_info = path.rstrip("/") or "/"
-        if request.path_info in HEALTH or is_addressed_to_us(request):
+        if probe := probe_of(request):
+            response = await probe(request)
+        elif getattr(request, "scope", {}).get("late"):
+            response = shutting_down(request)
+        elif is_addressed_to_us(request):
             response = await self.get_response(request)
         else:
             response = unknown_host(request)
+        if not response.streaming and response.status_code not in (204, 304):
+            # Without a length the server sends chunks, which HTTP/1.0 does not know: some load balancers use it.
+            response.headers.setdefault("Content-Length", str(len(response.content)))
         response.headers["X-Request-Id"] = request.request_id
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "same-origin")
+        # What may be kept says so itself: static files, documentation, pages that are the same for everybody.
+        response.headers.setdefault("Cache-Control", "no-store")
         if path.startswith("/admin"):
             response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
+
+
+def new_request_id() -> str:
+    return f"req_{uuid_utils.uuid7().hex}"
+
+
+def probe_of(request: HttpRequest) -> Callable[[HttpRequest], Awaitable[HttpResponse]] | None:
+    """Return the view of a probe, which is called before hosts and redirects are looked at."""
+    if request.method == "OPTIONS" and request.path_info == "/":
+        return readyz  # HAProxy's default; it takes a redirect for success
+    return PROBES.get(request.path_info)
 
 
 def is_addressed_to_us(request: HttpRequest) -> bool:
@@ -83,8 +113,35 @@ class BrowserSecurityMiddleware(SecurityMiddleware):
         return self.__acall__(request) if iscoroutinefunction(self) else super().__call__(request)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.process_request(request) or await self.get_response(request)
+        response = self.process_request(request)
+        if response is None:
+            response = await self.get_response(request)
+        elif problem := await sync_to_async(redirect_loop_cause, thread_sensitive=False)(request):
+            warn_once(problem)
+            response = proxy_not_configured(request, problem)
         return self.process_response(request, response)
+
+
+def redirect_loop_cause(request: HttpRequest) -> str:
+    """Return what to change if the redirect to https would lead back here; empty if it would not.
+
+    It would if the client spoke https to a proxy already. A proxy that says nothing about that shows itself by other
+    headers of its own, or by being another user's process on this machine.
+    """
+    caller = caller_of(request)
+    if found := missing_setting(caller.headers, secure=False):
+        return found
+    if "x-forwarded-proto" in caller.headers:
+        return ""
+    if any(name.startswith(FORWARDED) for name in caller.headers):
+        return https_hint()
+    connection = caller.connection if is_loopback(caller.peer) else None
+    return https_hint() if connection is not None and not connection.is_from_own_user() else ""
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):

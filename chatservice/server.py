@@ -1,8 +1,8 @@
 """`python -m chatservice.server`: the production server with this service's limits; one process.
 
-chatservice/benchmarks/README.md says why uvicorn. What it adds here: from the first SIGTERM nothing
-new is accepted while answers finish, whoever stops reading is cut off in the end, and a clean stop
-exits with 0. Its threads share their memory.
+benchmarks/README.md says why uvicorn. What it adds here: a start that could not do what the configuration
+says ends with 2; limits on unauthenticated clients (`serving/`); from the first SIGTERM no new connection is accepted
+while answers finish; a clean stop exits with 0. Its threads share their memory.
 """
 
 from __future__ import annotations
@@ -16,89 +16,93 @@ import socket
 from types import FrameType
 from typing import Any
 
+from chatservice import startup
+
+if __name__ == "__main__":  # before the application is imported: that starts threads which use the database
+    startup.read_arguments()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
+    startup.load_settings()
+    startup.prepare_first_run()
+    startup.check_service()
+
 import uvicorn
 from django.conf import settings
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from chatservice.asgi import application, lifespan
+from chatservice.handler import Receive, Send
+from chatservice.serving.connections import Connections, raise_file_limit
+from chatservice.serving.http_protocol import HttpProtocol
+from chatservice.serving.listeners import close_listeners
+from chatservice.serving.websocket_protocol import WebSocketProtocol
 from completions import services
 
 TELL_SECONDS = 2  # after the drain: for the last frames of answers that did not make it
-UNSENT_BYTES = 32_768
 M_ARENA_MAX = -8  # as malloc.h has it
 
 
-class WriteDeadline:
-    """Cuts off a client that reads nothing for SEND_SECONDS while something waits to be sent.
-
-    What waits is at most UNSENT_BYTES in the kernel, half as much here, and a frame. What the client
-    misses is stored: it can come back with its cursor.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    transport: asyncio.Transport
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        # Otherwise the kernel takes megabytes for a client that will never read them.
-        link = transport.get_extra_info("socket")
-        if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            with contextlib.suppress(OSError):
-                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        transport.set_write_buffer_limits(high=UNSENT_BYTES // 2)
-        super().connection_made(transport)  # type: ignore[misc]
-
-    def pause_writing(self) -> None:
-        super().pause_writing()  # type: ignore[misc]
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(settings.SEND_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        self._keep()
-        super().resume_writing()  # type: ignore[misc]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._keep()
-        super().connection_lost(exc)  # type: ignore[misc]
-
-    def _keep(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-
-class HttpProtocol(WriteDeadline, HttpToolsProtocol):
-    pass
-
-
-class WebSocketProtocol(WriteDeadline, WebSocketsSansIOProtocol):
-    pass
+async def admitting(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Run the application; requests that came in time may ask for answers although the process stops."""
+    if scope["type"] == "http" and not scope["late"]:
+        services.admit()
+    await application(scope, receive, send)
 
 
 class Server(uvicorn.Server):
+    server_state: Connections
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state = Connections()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await refuse_unusable_address()
+        await super().startup(sockets=sockets)
+        self.server_state.start()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not services.is_draining():
+            lifespan.end_process_in_time()
         services.drain()
+        self.server_state.is_stopping = True
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # With the door still open: who asks now is told to come back, and /readyz that this process goes.
-        await lifespan.end_runs(lambda: self.force_exit)
+        # First of all, so that a proxy turns to another process.
+        self.server_state.begin_stop()
+        await close_listeners(self.servers, self._protocol)
+        self.server_state.listening_ended()
+        await lifespan.end_runs(lambda: self.force_exit, self.server_state.has_pending_requests)
         await super().shutdown(sockets=sockets)
+
+    def _protocol(self) -> HttpProtocol:
+        return HttpProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+async def refuse_unusable_address() -> None:
+    """Exit with code 2 and one sentence if the service cannot listen on HOST and PORT."""
+    host, port = settings.HOST, settings.PORT
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be encoded
+        number = getattr(error, "errno", None) or 0
+        # Errors of name resolution have negative numbers, which strerror does not know.
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", "there is no such name")
+        startup.refuse([f"HOST, PORT: the service cannot listen on {host}, port {port}: {reason}."])
+    server.close()
+    await server.wait_closed()
 
 
 def config() -> uvicorn.Config:
     """Return the server's configuration from the settings."""
     return uvicorn.Config(
-        application,
+        admitting,
         host=settings.HOST,
         port=settings.PORT,
         loop="uvloop",
         http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=settings.LIMIT_WS_FRAME_BYTES or 2**31,  # uvicorn's 0 admits no frame at all
-        ws_max_queue=16,
-        h11_max_incomplete_event_size=16_384,
+        timeout_keep_alive=settings.KEEP_ALIVE_SECONDS or 2**31,
         # Access logs would write query strings; whose address counts is decided by TRUSTED_PROXIES alone.
         access_log=False,
         proxy_headers=False,
@@ -118,6 +122,7 @@ def share_heaps() -> None:
 
 def main() -> None:
     share_heaps()
+    raise_file_limit()
     # The server raises the signal again once it has stopped: by then that is no news.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     signal.signal(signal.SIGINT, lambda number, frame: None)

@@ -1,60 +1,100 @@
-"""Every setting of the service. One name here is one environment variable; `.env` is read first.
+"""Every setting of the service: one name here is one environment variable, or a line of `.env`.
 
-Runs with no `.env` at all: secrets are made on the first run, the database is one file.
+Runs with no `.env` at all: the first start makes the secrets and the data directory (chatservice/first_run.py), and the
+database is one file. Reading this file changes nothing. What cannot be used is refused at its end, all of it at once;
+chatservice/environment.py says how each type is read. docs/settings.md is made of the comments here: a comment
+describes the settings right below it.
 """
 
 from __future__ import annotations
 
 import os
-import sys
+import re
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
-import environ
-from django.core.exceptions import ImproperlyConfigured
-
-from chatservice.secrets_file import read_or_create
+from chatservice import __version__
+from chatservice.database_config import SQLITE, database_from_url
+from chatservice.environment import Environment, is_allowed_host, is_ip_address
+from chatservice.first_run import read_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-TESTING = "pytest" in sys.modules
-env = environ.Env()
-if not TESTING:  # an operator's settings are none of the tests' business
-    environ.Env.read_env(BASE_DIR / ".env")
+# Settings that were renamed, former name to new: the former one works for one more release, with a warning.
+RENAMED = {"RETENTION_LOOK_DAYS": "RETENTION_ACCESS_LOG_DAYS"}
+env = Environment(renamed=RENAMED)
+env.read_file(BASE_DIR / ".env")
 
 # --- Where things are kept -----------------------------------------------------------------------
 
+# The directory of what the service keeps: the SQLite file, generated secrets, converted models. By default `var`.
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
-VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 # --- Secrets -------------------------------------------------------------------------------------
 
-_secrets = {} if env.str("SECRET_KEY", "") and env.str("KEY_PEPPER", "") else read_or_create(VAR_DIR / "secrets.env")
-SECRET_KEY = env.str("SECRET_KEY", "") or _secrets["SECRET_KEY"]
-# Keys are stored as HMAC digests under this pepper: a stolen database alone opens nothing.
-KEY_PEPPER = env.str("KEY_PEPPER", "") or _secrets["KEY_PEPPER"]
-if len(SECRET_KEY) < 32 or SECRET_KEY.startswith(("django-insecure-", "your_", "change")):
-    raise ImproperlyConfigured("SECRET_KEY must be a secret of at least 32 characters, not a placeholder.")
+try:
+    _secrets = read_secrets(VAR_DIR)
+except OSError as _error:
+    _secrets = {}
+    env.problem(f"{VAR_DIR / 'secrets.env'} cannot be used ({_error.strerror}).")
+# Signs sessions and cursors: at least 32 random characters. By default made by the first start, in
+# `secrets.env` of VAR_DIR.
+SECRET_KEY = env.str("SECRET_KEY", default=_secrets.get("SECRET_KEY", ""))
+# API keys are stored as HMAC digests under this pepper, so a stolen database opens nothing. By default made
+# like SECRET_KEY.
+KEY_PEPPER = env.str("KEY_PEPPER", default=_secrets.get("KEY_PEPPER", ""))
+SECRETS_ARE_MISSING = not (SECRET_KEY and KEY_PEPPER)
+if (SECRET_KEY or _secrets) and (
+    len(SECRET_KEY) < 32 or SECRET_KEY.startswith(("django-insecure-", "your_", "change"))
+):
+    env.problem("SECRET_KEY must be a secret of at least 32 characters, not a placeholder.")
+if _secrets and not KEY_PEPPER:
+    env.problem(f"KEY_PEPPER is neither set nor in {VAR_DIR / 'secrets.env'}.")
 
 # --- Where it is reached -------------------------------------------------------------------------
 
+# Error pages with source and settings: never where others can reach the service.
 DEBUG = env.bool("DEBUG", default=False)
-HOST = env.str("HOST", default="127.0.0.1")
-PORT = env.int("PORT", default=8000)
+# The address or name of this machine that the server listens on. By default `127.0.0.1`.
+HOST = env.str("HOST").strip() or "127.0.0.1"
+if not (re.fullmatch(r"[\w.-]+", HOST) or is_ip_address(HOST)):
+    env.problem(
+        "HOST must be an address or a name of this machine, for example 127.0.0.1, without a port, quotes or brackets."
+    )
+# The port that the server listens on.
+PORT = env.int("PORT", default=8000, minimum=1, maximum=65_535)
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "testserver"]
+# The names by which clients reach the service; everything else but the probes is 400 (docs/proxies.md).
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=LOCAL_NAMES)
-# Off by itself where others reach the service: turn it on in a process of its own, behind a name of its own.
-ADMIN_ENABLED = env.bool("ADMIN_ENABLED", default=set(ALLOWED_HOSTS) <= set(LOCAL_NAMES))
-# How many proxies of ours stand in front: only that many right-most X-Forwarded-For hops are believed.
+if not all(map(is_allowed_host, ALLOWED_HOSTS)):
+    env.problem(
+        "ALLOWED_HOSTS takes names between commas, as in chat.example.org, .example.org, [::1] or *, without https://, "
+        "ports or quotes."
+    )
+# `auto`: the admin answers only callers whom ANONYMOUS=auto would admit, the user that runs the service on this
+# machine; `true`: everybody, best in a process of its own behind a name of its own; `false`: nobody.
+ADMIN_ENABLED: bool | str = env.str("ADMIN_ENABLED", default="auto").strip().lower()
+if ADMIN_ENABLED != "auto":
+    ADMIN_ENABLED = env.bool("ADMIN_ENABLED", default=True)
+# How many proxies of yours stand in front: that many right-most hops of X-Forwarded-For are believed, no more.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+# Whether a proxy in front ends TLS: secure cookies, HSTS, redirects to https (docs/proxies.md).
 HTTPS = env.bool("HTTPS", default=False)
+# With HTTPS: whether requests over plain http are redirected.
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True) and HTTPS
+# With HTTPS: for how long browsers are told to use nothing but https (HSTS).
+_hsts_seconds = env.int("SECURE_HSTS_SECONDS", default=31_536_000, maximum=315_360_000)
+SECURE_HSTS_SECONDS = _hsts_seconds if HTTPS else 0
+# With HTTPS: whether HSTS covers all subdomains, and whether it asks to be in browsers' preload lists. Both bind names
+# that this service does not serve, and browsers remember them.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False) and HTTPS
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False) and HTTPS
 if HTTPS:
-    SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
-    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000)
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=True)
-    SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=True)
     CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if host != "testserver"]
     if TRUSTED_PROXIES:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+CSRF_FAILURE_VIEW = "chatservice.views.csrf_failure"
 SESSION_COOKIE_AGE = 8 * 3600
 # Cookies know no ports: under the usual name another application on this host would sign everybody out.
 SESSION_COOKIE_NAME = "chat_session"
@@ -66,38 +106,40 @@ APPEND_SLASH = False  # every route answers with and without the slash: a redire
 
 # --- The database --------------------------------------------------------------------------------
 
-_default_database = f"sqlite:///{VAR_DIR / 'chat.sqlite3'}"
-_database = env.db_url_config(env.str("DATABASE_URL", "") or _default_database)
-_database["CONN_MAX_AGE"] = 0
-if _database["ENGINE"] == "django.db.backends.sqlite3":
-    if _database["NAME"] != ":memory:":
-        _database["NAME"] = str((BASE_DIR / _database["NAME"]).resolve())
-        # A file, and its own for each run: an in-memory database is not there for a second process.
-        _database["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
-    # WAL alone makes locking worse; together with IMMEDIATE and a timeout writers queue up and never fail.
-    _database["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": (
-            f"PRAGMA journal_mode=WAL; PRAGMA synchronous={env.str('SQLITE_SYNCHRONOUS', 'FULL')};"
-            "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA cache_size=-6000;"
-        ),
-    }
-else:
-    _database["OPTIONS"] = {
-        "pool": {
-            "min_size": env.int("DATABASE_POOL_MIN", 1),
-            "max_size": env.int("DATABASE_POOL_MAX", 8),
-            "timeout": 5,
-            "max_lifetime": 1800,
-        },
-        "connect_timeout": 5,
-        # A process that is stopped inside a transaction keeps its locks: no longer than its leases.
-        "options": "-c statement_timeout=10s -c lock_timeout=3s -c idle_in_transaction_session_timeout=8s",
-    }
+_default_database = f"sqlite:///{quote(str(VAR_DIR / 'chat.sqlite3'))}"
+# Connections to PostgreSQL that a process keeps open, and how many it opens at most.
+_pool = {
+    "min_size": env.int("DATABASE_POOL_MIN", default=1),
+    "max_size": env.int("DATABASE_POOL_MAX", default=8, minimum=1),
+    "timeout": 5,
+    "max_lifetime": 1800,
+}
+if _pool["min_size"] > _pool["max_size"]:
+    env.problem("DATABASE_POOL_MIN must not be greater than DATABASE_POOL_MAX.")
+# When SQLite waits for the disk: with FULL a commit outlives a power cut.
+_synchronous = env.str("SQLITE_SYNCHRONOUS", default="FULL", choices=("OFF", "NORMAL", "FULL", "EXTRA"))
+_pragmas = (
+    f"PRAGMA journal_mode=WAL; PRAGMA synchronous={_synchronous};"
+    "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA cache_size=-6000; PRAGMA temp_store=MEMORY;"
+    # The reaper's thread does that every few seconds; a commit only should that thread not keep up (64 MB).
+    "PRAGMA wal_autocheckpoint=16000;"
+)
+# PostgreSQL for more than one process, or another SQLite file: docs/configuration.md has the options. By default a
+# SQLite file in VAR_DIR.
+_database = env.parsed(
+    "DATABASE_URL",
+    partial(database_from_url, base=BASE_DIR, pool=_pool, sqlite_pragmas=_pragmas, data_directory=VAR_DIR),
+    default=_default_database,
+)
+if _database["ENGINE"] == SQLITE and _database["NAME"] != ":memory:":
+    # A file, and its own for each run: an in-memory database is not there for a second process.
+    _database["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
 DATABASES = {"default": _database}
+# How long to wait for a statement, should the connection fall silent (0: for ever): longer than the database's own
+# limit of 10 s (docs/outages.md).
+DATABASE_STATEMENT_SECONDS = env.float("DATABASE_STATEMENT_SECONDS", default=12)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# A hint bus between processes and nothing more: everything holds without it.
+# Carries wake-ups between processes, which otherwise poll: nothing depends on it.
 REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- Applications --------------------------------------------------------------------------------
@@ -117,6 +159,8 @@ INSTALLED_APPS = [
     "conversations",
     "search",
     "completions",
+    "pages",
+    "dashboard",
     "chatservice.apps.ChatserviceConfig",
 ]
 # Async all the way: what needs a session or a form runs only where a browser is (middleware.py).
@@ -130,8 +174,9 @@ MIDDLEWARE = [
     "chatservice.middleware.BrowserMessageMiddleware",
     "chatservice.middleware.BrowserClickjackingMiddleware",
 ]
-# Security, CSRF and clickjacking middleware are there as subclasses, which these checks do not see.
-SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
+# Security, CSRF and clickjacking middleware are there as subclasses, which the first three checks do not see; the last
+# two ask for HSTS on subdomains and for preloading.
+SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003", "security.W005", "security.W021"]
 ROOT_URLCONF = "chatservice.urls"
 ASGI_APPLICATION = "chatservice.asgi.application"
 TEMPLATES = [
@@ -171,73 +216,123 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-# auto: guests only from this very machine; off: never; on: everybody who reaches the port.
-ANONYMOUS = env.str("ANONYMOUS", default="auto")
-# A revoked key stops working at once in the process that revoked it, within this time in the others.
+# Who is admitted without a credential. `auto`: programs of the user that runs the service, on this machine and not
+# through a proxy (docs/guests.md); `off`: nobody; `on`: everybody who reaches the port.
+ANONYMOUS = env.str("ANONYMOUS", default="auto", choices=("auto", "off", "on"))
+# Who may make accounts by API (`POST /users`). `local`: guests on this very machine; `keys`: whoever has a key or is
+# signed in; `off`: nobody. Staff always may, in the admin and by `manage.py create_user` (docs/accounts.md).
+REGISTRATION = env.str("REGISTRATION", default="local", choices=("local", "keys", "off"))
+# How soon a revoked key stops working in processes other than the one that revoked it.
 KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", default=1.0)
-# Whether staff with the permission conversations.read_content may read what people said (each time with a reason,
-# which the owner sees). false: nobody of the staff, by transcript, search or export, superusers neither.
+# Whether staff with the permission `conversations.read_content` may read what people said, each time with a reason
+# that the owner sees. `false`: no staff at all, not even superusers, by transcript, search or export (docs/admin.md).
 STAFF_CONTENT_ACCESS = env.bool("STAFF_CONTENT_ACCESS", default=True)
-# For so long the same reason holds for the same conversation; every look is recorded all the same.
-STAFF_REASON_SECONDS = env.int("STAFF_REASON_SECONDS", default=900)
+# How long a reason holds for the same conversation; every access is recorded all the same.
+STAFF_REASON_SECONDS = env.int("STAFF_REASON_SECONDS", default=900, maximum=31_536_000)
 
-# --- Limits (0 turns one off) --------------------------------------------------------------------
+# --- Limits (0 turns one off; docs/limits.md says who is counted) --------------------------------
 
+# The body of a request: its size, how deeply its JSON nests, and how many keys one object has.
 LIMIT_BODY_BYTES = env.int("LIMIT_BODY_BYTES", default=1_048_576)
 LIMIT_JSON_DEPTH = env.int("LIMIT_JSON_DEPTH", default=32)
 LIMIT_JSON_KEYS = env.int("LIMIT_JSON_KEYS", default=1_000)
+# The length of one message, and of a conversation's title.
 LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=32_768)
 LIMIT_TITLE_CHARS = env.int("LIMIT_TITLE_CHARS", default=200)
+# Messages of one conversation, and conversations of one user.
 LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", default=10_000)
 LIMIT_CONVERSATIONS_PER_USER = env.int("LIMIT_CONVERSATIONS_PER_USER", default=10_000)
-# One conversation of an import, in the bytes of its file: it has to be in memory as a whole.
+# Messages that one request may add to the history, and that all requests of one user may store in a minute, answers
+# included (docs/storage.md).
+LIMIT_NEW_MESSAGES_PER_REQUEST = env.int("LIMIT_NEW_MESSAGES_PER_REQUEST", default=2_000)
+LIMIT_ROWS_PER_MINUTE = env.int("LIMIT_ROWS_PER_MINUTE", default=20_000)
+# What one account may hold in all (docs/storage.md says what counts).
+LIMIT_MESSAGES_PER_USER = env.int("LIMIT_MESSAGES_PER_USER", default=1_000_000)
+LIMIT_STORED_BYTES_PER_USER = env.int("LIMIT_STORED_BYTES_PER_USER", default=5_000_000_000)
+# The size of one conversation in an imported file: it has to be in memory as a whole.
 LIMIT_IMPORT_BYTES = env.int("LIMIT_IMPORT_BYTES", default=67_108_864)
+# API keys and to-dos of one user.
 LIMIT_KEYS_PER_USER = env.int("LIMIT_KEYS_PER_USER", default=50)
 LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
+# Answers of one user that are written at once; a request with n=3 counts as three, here and below.
 LIMIT_RUNS_PER_USER = env.int("LIMIT_RUNS_PER_USER", default=4)
+# Answers of the guests at one address that are written at once: both limit the same, and the smaller one holds.
 LIMIT_RUNS_PER_GUEST = env.int("LIMIT_RUNS_PER_GUEST", default=1)
 LIMIT_RUNS_PER_IP = env.int("LIMIT_RUNS_PER_IP", default=8)
+# Answers that one process writes at once, for everybody.
 LIMIT_RUNS_PER_PROCESS = env.int("LIMIT_RUNS_PER_PROCESS", default=64)
+# Answers that one user starts in a minute, and that the guests at one address start.
 LIMIT_RUN_STARTS_PER_MINUTE = env.int("LIMIT_RUN_STARTS_PER_MINUTE", default=20)
 LIMIT_GUEST_RUN_STARTS_PER_MINUTE = env.int("LIMIT_GUEST_RUN_STARTS_PER_MINUTE", default=5)
+# Requests in a minute that start no answer, of one user or one guest address.
 LIMIT_READS_PER_MINUTE = env.int("LIMIT_READS_PER_MINUTE", default=300)
+# Streams of answers that are open in one process: of one user, of the guests at one address, of everybody.
 LIMIT_STREAMS_PER_USER = env.int("LIMIT_STREAMS_PER_USER", default=8)
 LIMIT_STREAMS_PER_IP = env.int("LIMIT_STREAMS_PER_IP", default=32)
 LIMIT_STREAMS_PER_PROCESS = env.int("LIMIT_STREAMS_PER_PROCESS", default=1_000)
+# Websockets that are open in one process, whether or not anything is streamed on them: the same, and sockets that
+# have not said who they are count for their address.
+LIMIT_SOCKETS_PER_USER = env.int("LIMIT_SOCKETS_PER_USER", default=50)
+LIMIT_SOCKETS_PER_IP = env.int("LIMIT_SOCKETS_PER_IP", default=100)
+LIMIT_SOCKETS_PER_PROCESS = env.int("LIMIT_SOCKETS_PER_PROCESS", default=2_000)
+# Wrong keys, and wrong passwords, from one address in a minute.
 LIMIT_AUTH_FAILURES_PER_MINUTE = env.int("LIMIT_AUTH_FAILURES_PER_MINUTE", default=10)
+# Wrong passwords for one account in a row, after which each further try must wait: 1 s, 2, 4, … at most 30.
+LIMIT_PASSWORD_FAILURES = env.int("LIMIT_PASSWORD_FAILURES", default=5)
+# Accounts that one user or guest address makes by API in a minute.
 LIMIT_NEW_USERS_PER_MINUTE = env.int("LIMIT_NEW_USERS_PER_MINUTE", default=10)
-# Conversations that an address without a key creates by GET: whatever follows links could.
+# Conversations that the guests at one address create by `GET` in an hour: whatever follows links could.
 LIMIT_GUEST_CREATIONS_PER_HOUR = env.int("LIMIT_GUEST_CREATIONS_PER_HOUR", default=30)
+# What one websocket may send: the size of a frame, and how many frames in a second.
 LIMIT_WS_FRAME_BYTES = env.int("LIMIT_WS_FRAME_BYTES", default=65_536)
 LIMIT_WS_FRAMES_PER_SECOND = env.int("LIMIT_WS_FRAMES_PER_SECOND", default=20)
+# The length of one answer: it fails beyond, and keeps what was written.
 LIMIT_OUTPUT_CHARS = env.int("LIMIT_OUTPUT_CHARS", default=262_144)
+# The address and the headers of a request, before its key is looked at (docs/operations.md).
+MAX_URL_BYTES = env.int("MAX_URL_BYTES", default=8_192)
+MAX_HEADER_BYTES = env.int("MAX_HEADER_BYTES", default=16_384)
+MAX_HEADERS = env.int("MAX_HEADERS", default=100)
+# Open connections of one process.
+MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4_096)
+# Connections that have been open for over a second without the complete headers of a request: in all, and of one
+# address (not with TRUSTED_PROXIES, where every address is the proxy's).
+MAX_INCOMPLETE_CONNECTIONS = env.int("MAX_INCOMPLETE_CONNECTIONS", default=1_000)
+MAX_INCOMPLETE_CONNECTIONS_PER_IP = env.int("MAX_INCOMPLETE_CONNECTIONS_PER_IP", default=50)
+# How long the headers of a request may take to arrive, and then its body.
+HEADER_SECONDS = env.float("HEADER_SECONDS", default=10)
+BODY_SECONDS = env.float("BODY_SECONDS", default=60)
+# How long a connection may wait for its next request: longer than a proxy keeps it (nginx: 60), or a request may be
+# sent just as it is closed.
+KEEP_ALIVE_SECONDS = env.float("KEEP_ALIVE_SECONDS", default=75)
 DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT_BODY_BYTES
 
-# --- How long history is kept (0: for ever) -------------------------------------------------------
+# --- How long history is kept (0 keeps it forever) -----------------------------------------------
 
-# Days without a new word after which a conversation is deleted: an account's, and a guest's.
-RETENTION_DAYS = env.float("RETENTION_DAYS", default=0)
-RETENTION_GUEST_DAYS = env.float("RETENTION_GUEST_DAYS", default=30)
-# Guests' conversations in which nothing was ever said.
-RETENTION_GUEST_EMPTY_HOURS = env.float("RETENTION_GUEST_EMPTY_HOURS", default=24)
-# The log of who of the staff looked at what: a year at least, the database itself refuses less.
-RETENTION_LOOK_DAYS = env.float("RETENTION_LOOK_DAYS", default=365)
+# Days without a new message after which a conversation is deleted: an account's, and a guest's.
+RETENTION_DAYS = env.days("RETENTION_DAYS", default=0)
+RETENTION_GUEST_DAYS = env.days("RETENTION_GUEST_DAYS", default=30)
+# Hours after which a guest's conversation without any message is deleted.
+RETENTION_GUEST_EMPTY_HOURS = env.hours("RETENTION_GUEST_EMPTY_HOURS", default=24)
+# Days for which the access log (which staff read what, and why) is kept: at least a year, the database refuses less.
+RETENTION_ACCESS_LOG_DAYS = env.days("RETENTION_ACCESS_LOG_DAYS", default=365)
 
 # --- Models and their servers --------------------------------------------------------------------
 
 PLACEHOLDERS = {"your_api_key_here", "your_openai_api_key", "your_key", "changeme"}
-OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
+# The key of OpenAI, or of whoever runs OPENAI_BASE_URL. Without both, the built-in offline model `echo` answers.
+OPENAI_API_KEY = env.secret("OPENAI_API_KEY")
 if OPENAI_API_KEY in PLACEHOLDERS:
     OPENAI_API_KEY = ""
-OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="")
-# What OpenRouter shows as the calling application.
+    env.warn("OPENAI_API_KEY is the placeholder of an example: it is treated as not set.")
+# Any server that speaks the OpenAI API. By default https://api.openai.com/v1, where there is a key.
+OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="", url=True)
+# The name and the address that OpenRouter shows for the calling application.
 APP_TITLE = env.str("APP_TITLE", default="")
 APP_URL = env.str("APP_URL", default="")
-# Further upstreams by name: {"local": {"base_url": "http://127.0.0.1:11434/v1", "models": ["llama*"]}}
-# Several with a pattern for the same model are asked in order of `priority`, then as listed: the next one when one
-# cannot be reached, is overloaded or refuses our key, never when it may have been paid. All options:
-# completions/providers/__init__.py.
-UPSTREAMS = env.json("UPSTREAMS", default={})
+# More model servers by name: `{"local": {"base_url": "http://127.0.0.1:11434/v1", "models": ["llama*"]}}`. Of several
+# with a pattern for the same model, the next one is asked where one cannot be reached, is overloaded or refuses our
+# key. All options: docs/upstreams.md.
+UPSTREAMS = env.json("UPSTREAMS", default={}, values=dict)
 if OPENAI_API_KEY or OPENAI_BASE_URL:
     UPSTREAMS = {
         **UPSTREAMS,
@@ -248,52 +343,72 @@ if OPENAI_API_KEY or OPENAI_BASE_URL:
             **UPSTREAMS.get("openai", {}),
         },
     }
+# The upstream of models that no pattern matches. By default `openai`, or `echo` where that is not configured.
 DEFAULT_UPSTREAM = env.str("DEFAULT_UPSTREAM", default="openai" if "openai" in UPSTREAMS else "echo")
+# The model that "default" names. By default `gpt-4o-mini`, or `echo` where that is the default upstream.
 DEFAULT_MODEL = env.str("DEFAULT_MODEL", default="echo" if DEFAULT_UPSTREAM == "echo" else "gpt-4o-mini")
-# Tokens of history sent with a question, by model pattern; "*" is the default.
-CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000})
-# How long a model's answer waits for what it is to be reminded of; then it is given without.
+# Which models may be asked by whom, as patterns: `{"*": ["gpt-*"], "guest": ["echo"], "staff": ["*"]}`; empty: all by
+# everybody (docs/limits.md).
+MODELS_ALLOWED = env.json("MODELS_ALLOWED", default={}, values=list)
+# Parameters that no request may carry, by name or with one value: `service_tier,n=2` (docs/limits.md).
+FORBIDDEN_PARAMETERS = env.list("FORBIDDEN_PARAMETERS", default=[])
+# Tokens of history that are sent with a question, by model pattern; `*` is for all other models.
+CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000}, values=int)
+# How long an answer waits for the passages to quote from other conversations; then it goes without them.
 RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
+# Seconds between two tokens of the built-in model `echo`.
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
 
 # --- Runs ----------------------------------------------------------------------------------------
 
-RUN_SECONDS = env.float("RUN_SECONDS", default=600)
-FIRST_BYTE_SECONDS = env.float("FIRST_BYTE_SECONDS", default=60)
-IDLE_SECONDS = env.float("IDLE_SECONDS", default=45)
-LEASE_SECONDS = env.float("LEASE_SECONDS", default=10)
-HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=2)
-SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=2)
+# How long a whole answer may take, its first byte, and a silence within it.
+RUN_SECONDS = env.seconds("RUN_SECONDS", default=600)
+FIRST_BYTE_SECONDS = env.seconds("FIRST_BYTE_SECONDS", default=60)
+IDLE_SECONDS = env.seconds("IDLE_SECONDS", default=45)
+# A process that has not renewed its lease on an answer for LEASE_SECONDS has lost it; it renews all of them every
+# HEARTBEAT_SECONDS, at most a third of that.
+LEASE_SECONDS = env.seconds("LEASE_SECONDS", default=10)
+HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", default=2)
+if 3 * HEARTBEAT_SECONDS > LEASE_SECONDS:
+    env.problem("HEARTBEAT_SECONDS must be at most a third of LEASE_SECONDS, or a late heartbeat ends running answers.")
+# How often each process looks for answers whose process died.
+SWEEP_SECONDS = env.seconds("SWEEP_SECONDS", default=2)
+# How long answers may go on after SIGTERM (docs/operations.md).
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=30)
+# The pause between two commits of the text that is being written.
 FLUSH_SECONDS = env.float("FLUSH_SECONDS", default=0.025)
-# A stream resumes from its pieces for this long, afterwards from the text of the message.
-CHUNK_HOURS = env.float("CHUNK_HOURS", default=24)
-# How long the same Idempotency-Key means the same request.
-IDEMPOTENCY_DAYS = env.float("IDEMPOTENCY_DAYS", default=7)
-SSE_HEARTBEAT_SECONDS = env.float("SSE_HEARTBEAT_SECONDS", default=15)
-# A client that reads nothing for so long is cut off; it can come back with its cursor.
-SEND_SECONDS = env.float("SEND_SECONDS", default=60)
+# For how long a stream resumes from its stored chunks; afterwards from the text of the message.
+CHUNK_HOURS = env.hours("CHUNK_HOURS", default=24)
+# For how long the same Idempotency-Key means the same request.
+IDEMPOTENCY_DAYS = env.days("IDEMPOTENCY_DAYS", default=7)
+# The pause between two signs of life on a stream that has nothing else to send.
+SSE_HEARTBEAT_SECONDS = env.seconds("SSE_HEARTBEAT_SECONDS", default=15)
+# After how long a client that reads nothing is cut off; its answer goes on, and it can come back with its cursor.
+SEND_SECONDS = env.seconds("SEND_SECONDS", default=60)
 
 # --- Search --------------------------------------------------------------------------------------
 
-# Whose word endings are cut off: a Snowball language ("german", "french", ...), or "none".
+# The language whose word endings are cut off: one of Snowball's (`german`, `french`, …), or `none`.
 SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="english")
-# What makes vectors: see search/embedders/__init__.py.
-SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="hashing" if TESTING else "minilm")
-EMBEDDINGS_BASE_URL = env.str("EMBEDDINGS_BASE_URL", default="")
-# The key of OpenAI goes to OPENAI_BASE_URL alone, never to another server.
-EMBEDDINGS_API_KEY = env.str("EMBEDDINGS_API_KEY", default="" if EMBEDDINGS_BASE_URL else OPENAI_API_KEY)
+# The model for search by meaning: `minilm` (in a package, offline), `minilm-int8` (the same in eight bits, for small
+# machines), `openai:MODEL`, or the path or hub name of a sentence-transformers model (docs/search.md).
+SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="minilm")
+# The server of `openai:MODEL`. By default OPENAI_BASE_URL.
+EMBEDDINGS_BASE_URL = env.str("EMBEDDINGS_BASE_URL", default="", url=True)
+# Its key. By default OPENAI_API_KEY, unless EMBEDDINGS_BASE_URL names another server: that never gets it.
+EMBEDDINGS_API_KEY = env.secret("EMBEDDINGS_API_KEY", default="" if EMBEDDINGS_BASE_URL else OPENAI_API_KEY)
 EMBEDDINGS_BASE_URL = EMBEDDINGS_BASE_URL or OPENAI_BASE_URL
 if OPENAI_API_KEY and not EMBEDDINGS_BASE_URL:
     EMBEDDINGS_BASE_URL = "https://api.openai.com/v1"
-# Whether the service indexes in a thread of its own; many processes share the work, or leave it to
-# `manage.py index_messages --follow`.
+# Whether the service indexes messages in a thread of its own; otherwise run `manage.py index_messages --follow`.
 SEARCH_INDEXER = env.bool("SEARCH_INDEXER", default=True)
-# Vectors that a process on SQLite holds in memory; a hundred thousand passages are 150 MB.
+# Memory of one process for vectors: on SQLite for all of them, on PostgreSQL for those of owners with many messages
+# (docs/search.md).
 SEARCH_CACHE_MB = env.int("SEARCH_CACHE_MB", default=256)
 
-# --- Wire documentation --------------------------------------------------------------------------
+# --- API documentation ---------------------------------------------------------------------------
 
+# Swagger UI at /docs and the OpenAPI documents at /schema; with them goes GraphQL's introspection.
 DOCS = env.bool("DOCS", default=True)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.PrincipalAuthentication"],
@@ -304,7 +419,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
-    "VERSION": "1.0.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     # It would check one schema of everything; ours are one per dialect, checked by `manage.py check_schemas`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
@@ -317,24 +432,30 @@ SPECTACULAR_SETTINGS = {
 
 # --- GraphQL -------------------------------------------------------------------------------------
 
-# Introspection; where DOCS are on it is open anyway.
+# Whether GraphQL answers introspection although DOCS is off.
 GRAPHQL_PUBLIC_SCHEMA = env.bool("GRAPHQL_PUBLIC_SCHEMA", default=False)
-GRAPHQL_DEPTH = env.int("GRAPHQL_DEPTH", default=8)
-GRAPHQL_ALIASES = env.int("GRAPHQL_ALIASES", default=15)
-GRAPHQL_TOKENS = env.int("GRAPHQL_TOKENS", default=1_000)
-# Objects that one operation may ask for, lists inside lists multiplied.
-GRAPHQL_COST = env.int("GRAPHQL_COST", default=2_000)
-GRAPHQL_PAGE = env.int("GRAPHQL_PAGE", default=50)
-GRAPHQL_SUBSCRIPTIONS = env.int("GRAPHQL_SUBSCRIPTIONS", default=10)
-GRAPHQL_INIT_SECONDS = env.float("GRAPHQL_INIT_SECONDS", default=5)
+# What one operation may contain: levels of nesting, aliases, tokens of its text.
+GRAPHQL_DEPTH = env.int("GRAPHQL_DEPTH", default=8, minimum=1)
+GRAPHQL_ALIASES = env.int("GRAPHQL_ALIASES", default=15, minimum=1)
+GRAPHQL_TOKENS = env.int("GRAPHQL_TOKENS", default=1_000, minimum=1)
+# Objects that one operation may ask for; lists inside lists are multiplied.
+GRAPHQL_COST = env.int("GRAPHQL_COST", default=2_000, minimum=1)
+# Items of one page of a list, at most.
+GRAPHQL_PAGE = env.int("GRAPHQL_PAGE", default=50, minimum=1)
+# Operations at once on one GraphQL websocket.
+GRAPHQL_SUBSCRIPTIONS = env.int("GRAPHQL_SUBSCRIPTIONS", default=10, minimum=1)
+# How long a GraphQL websocket may take to send `connection_init`.
+GRAPHQL_INIT_SECONDS = env.seconds("GRAPHQL_INIT_SECONDS", default=5)
 
 # --- Logs: never a prompt, an answer, a key or a query string ------------------------------------
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+# The least serious messages that are logged.
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "filters": {"no_outages": {"()": "foundation.outages.NoOutages"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
@@ -345,7 +466,14 @@ LOGGING = {
         },
         # At the level below: where on this machine it found the model, at every start.
         "sentence_transformers": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["no_outages"]},
+        # One line for every try to connect, while the database is away.
+        "psycopg.pool": {"level": "ERROR"},
         "django.db.backends": {"level": "WARNING"},
     },
 }
+
+# --- What cannot be used is refused --------------------------------------------------------------
+
+env.finish()
+CONFIGURATION_WARNINGS = env.warnings

@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
+
+from accounts.authentication import caller_of
+from chatservice.views import notice
+
+View = Callable[..., Any]
+CLOSED = (
+    "The admin is open only to the user that runs this service, on the machine where it runs and not through a "
+    "proxy. ADMIN_ENABLED=true opens it to everybody who reaches the service and signs in as staff. See "
+    "docs/guests.md."
+)
+
+
+def require_local(view: View) -> View:
+    """Refuse callers that are not this machine's own user unless ADMIN_ENABLED=true, the sign-in form included."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if settings.ADMIN_ENABLED == "auto" and not caller_of(request).is_local():
+            return notice(403, "The admin is closed here", CLOSED)
+        return view(request, *args, **kwargs)
+
+    return guarded
 
 
 class StaffSite(AdminSite):
     site_title = "Chat service"
     site_header = "Chat service"
-    index_title = "What there is"
+    index_title = "Site administration"
     site_url = "/"
 
     def get_urls(self) -> list[Any]:
         return [path("dashboard/", self.admin_view(self.dashboard), name="dashboard"), *super().get_urls()]
 
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
+        return require_local(super().admin_view(view, cacheable))
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        from accounts.forms import finish_attempt
+
+        response = require_local(super().login)(request, extra_context)
+        finish_attempt(request, response)
+        return response
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's own, but for the form: the old password can be guessed here, too."""
+        from django.contrib.auth.views import PasswordChangeView
+
+        from accounts.forms import StaffPasswordForm, finish_attempt
+
+        view = PasswordChangeView.as_view(
+            form_class=partial(StaffPasswordForm, request=request),
+            success_url=reverse("admin:password_change_done", current_app=self.name),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        request.current_app = self.name
+        response = view(request)
+        finish_attempt(request, response)
+        return response
+
     def dashboard(self, request: HttpRequest) -> HttpResponse:
         """Show counts and times of the last 30 days: no titles, nothing of what was said."""
-        from chatservice.dashboard.page import sections
+        from dashboard.page import sections
 
         if not request.user.has_perm("completions.view_run"):
             raise PermissionDenied

@@ -6,10 +6,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
-from chatservice import docs, pages, views
+from chatservice import docs, views
 from chatservice.dialects import DIALECTS
+from pages import views as pages
 
 urlpatterns = [
+    # The middleware calls these two before it looks for a route; here are all routes, for whoever lists them.
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("", pages.chat, name="chat"),

@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-from django.db import connection
-from django.http import HttpRequest, HttpResponse
+import sys
+from typing import Any
 
-from accounts.database import in_database_thread
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import Resolver404, resolve
+
+from accounts.authentication import caller_of
+from accounts.proxies import missing_setting
+from chatservice import __version__, readiness
 from chatservice.dialects import dialect_of
 from chatservice.dialects.base import json_response, problem_response, renderer_of
-from chatservice.dialects.problems import NOT_FOUND, Problem
-from completions.services import is_draining
+from chatservice.dialects.problems import NOT_FOUND, Problem, problem_of
+from completions.exceptions import ShuttingDown
+from foundation.outages import is_passing
+from pages.policy import PAGE_HEADERS
 
 
 async def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
-    return json_response({"status": "ok"})
+    return json_response({"status": "ok", "version": __version__})
 
 
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """The process can do its work: the database answers, and it is not shutting down."""
-    if is_draining():
-        return json_response({"status": "draining"}, 503)
-    try:
-        await in_database_thread(_ask_database)
-    except Exception:
-        return json_response({"status": "database unavailable"}, 503)
-    return json_response({"status": "ok"})
-
-
-def _ask_database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    """The process can do its work; the answer says what keeps it from it."""
+    problem = await readiness.problem()
+    return json_response({"status": problem or "ok"}, 503 if problem else 200)
 
 
 def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    dialect = dialect_of(request.path)
-    if dialect is None:
-        return json_response({"error": {"code": problem.code, "message": problem.message}}, problem.status)
-    return problem_response(problem, renderer_of(dialect))
+    return answer_at(request.path, problem)
+
+
+def answer_at(path: str, problem: Problem) -> HttpResponse:
+    """Return `problem` in the shape of the dialect that `path` belongs to."""
+    dialect = _dialect_at(path)
+    return problem_response(problem, _plain if dialect is None else renderer_of(dialect))
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    return {"error": {"code": problem.code, "message": problem.message}}
+
+
+def _dialect_at(path: str) -> str | None:
+    """Return the dialect whose view answers there: one may stand inside another one's mount."""
+    try:
+        view = resolve("/" + path.strip("/")).func
+    except Resolver404:
+        return dialect_of(path)
+    module = getattr(view, "view_class", view).__module__
+    package, _, rest = module.removeprefix("chatservice.").partition(".")
+    return rest.partition(".")[0] if package == "dialects" else dialect_of(path)
+
+
+def notice(status: int, title: str, message: str) -> HttpResponse:
+    """Return a page that explains a refusal to people."""
+    page = render_to_string("notice.html", {"title": title, "message": message})
+    return HttpResponse(page, status=status, headers=PAGE_HEADERS)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -45,6 +67,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    error = sys.exc_info()[1]
+    if isinstance(error, Exception) and is_passing(error):
+        return _answer(request, problem_of(error))
     return _answer(request, Problem(500, "internal_error", "The service failed. It is not your fault."))
 
 
@@ -53,8 +78,23 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def unknown_host(request: HttpRequest) -> HttpResponse:
-    message = "Nothing is served under this Host: see the setting ALLOWED_HOSTS."
+    message = "This Host is not served here: see the setting ALLOWED_HOSTS."
     return _answer(request, Problem(400, "unknown_host", message))
+
+
+def shutting_down(request: HttpRequest) -> HttpResponse:
+    return _answer(request, problem_of(ShuttingDown(retry_after=5)))
+
+
+def proxy_not_configured(request: HttpRequest, message: str) -> HttpResponse:
+    return _answer(request, Problem(500, "proxy_not_configured", message))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Say why a form was not accepted; a setting that a proxy in front makes necessary is the usual reason."""
+    caller = caller_of(request)
+    message = missing_setting(caller.headers, secure=caller.secure) or f"{reason} Reload the page and try again."
+    return notice(403, "This form was not accepted", message)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -1,38 +1,44 @@
 """Accepting questions: user message, placeholder of the answer, run and idempotency row, all or nothing.
 
 A batch of questions is accepted in one transaction by a handful of statements. What is refused is
-refused before anything of it is written, so one bad question never spoils the batch.
+refused before anything of it is written, so one bad question never spoils the batch. A long history is in the
+staging table by then (`staging.py`), and moved from there by one statement.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.models import uuid7
+from completions import staging
 from completions.admission import Admission
-from completions.asks import Accepted, Ask, title_from
+from completions.bulk_sql import SHARING_LIMITS, Insert, Update, key, pipelined, read_key, table
 from completions.exceptions import (
     ConversationBusy,
     IdempotencyMismatch,
     InvalidRequest,
     Refused,
+    StorageFull,
 )
+from completions.insertion import InsertionPoint, find_insertion_point
 from completions.models import IdempotencyKey, Run
-from completions.places import Place, find_place
-from completions.prefixes import Prefixes
-from completions.statements import Insert, Update, key, pipelined, read_key, table
+from completions.prefixes import Prefixes, is_threaded
+from completions.providers.sanitize import encode_json
+from completions.run_requests import RunHandle, RunRequest, title_from
+from completions.storage_limits import StorageLimits
 from completions.types import Wire
 from completions.worker import database_time
-from conversations import digests
-from conversations.models import Conversation, Message
-from conversations.wire import split_wire
+from conversations import chat_wire, digests
+from conversations.chat_wire import Part
+from conversations.models import Conversation, Message, MessagePart
+from foundation.ids import uuid7
 
 INSERT_CONVERSATION = Insert(
     Conversation,
@@ -41,233 +47,316 @@ INSERT_CONVERSATION = Insert(
 )
 INSERT_MESSAGE = Insert(
     Message,
-    *("id", "conversation", "parent", "position", "role", "content", "parts", "author", "model", "upstream", "status"),
-    *("finish_reason", "usage", "digest", "created_at"),
+    *("id", "conversation", "parent", "position", "role", "content", "has_parts", "author", "model"),
+    *("upstream", "status", "finish_reason", "usage", "digest", "created_at"),
 )
+INSERT_PART = Insert(MessagePart, "message", "position", "kind", "text", "call_id", "name", "data")
 INSERT_RUN = Insert(
     Run,
-    *("id", "message", "conversation", "user", "address", "upstream", "model", "parameters", "state", "exclusive"),
-    *("epoch", "worker", "lease_until", "finish_reason", "error_code", "error_message", "http_status", "created_at"),
+    *("id", "message", "conversation", "user", "address", "api_key_id", "request_id", "upstream", "model"),
+    *("parameters", "state", "exclusive", "choices", "epoch", "worker", "lease_until", "created_at"),
+    *("finish_reason", "error_code", "error_message", "http_status"),
 )
 INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")
 MOVE_HEAD = Update(Conversation, "head", "next_position", "updated_at")
-ROLES = frozenset(Message.Role.values)
+MAX_PARAMETER_BYTES = 4_096
 
 
 @dataclass(slots=True)
 class _Rows:
     conversations: list[dict] = field(default_factory=list)
+    staged: list[staging.Destination] = field(default_factory=list)
     messages: list[dict] = field(default_factory=list)
+    parts: list[dict] = field(default_factory=list)
     runs: list[dict] = field(default_factory=list)
     keys: list[dict] = field(default_factory=list)
     heads: list[tuple[uuid.UUID, dict]] = field(default_factory=list)
+    started: Counter[uuid.UUID] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What the questions of one transaction share. `opened` are the places that they have added to so far."""
+    """What the questions of one transaction share. `points` are the places that they have added to so far."""
 
     cursor: Any
     admission: Admission
+    storage: StorageLimits
     prefixes: Prefixes
     worker: str
     lease_until: float
     now: dt.datetime
     rows: _Rows = field(default_factory=_Rows)
-    opened: dict[uuid.UUID, Place] = field(default_factory=dict)
+    points: dict[uuid.UUID, InsertionPoint] = field(default_factory=dict)
 
 
-def accept(cursor: Any, asks: Sequence[Ask], *, worker: str) -> list[Accepted | Refused]:
-    """Store `asks` inside the current transaction; returns, in order, what became of each."""
-    results: list[Accepted | Refused | None] = [None] * len(asks)
+def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> list[RunHandle | Refused]:
+    """Store `run_requests` inside the current transaction; returns, in order, what became of each."""
+    results: list[RunHandle | Refused | None] = [None] * len(run_requests)
     batch = _Batch(
         cursor=cursor,
-        admission=Admission(cursor, asks),
-        prefixes=Prefixes(cursor, asks),
+        admission=Admission(cursor, run_requests),
+        storage=StorageLimits(cursor, run_requests),
+        prefixes=Prefixes(cursor, run_requests),
         worker=worker,
         lease_until=database_time(cursor) + settings.LEASE_SECONDS,
         now=timezone.now(),
     )
     # In one order everywhere, so that two processes never wait for each other's conversations.
-    for index in sorted(range(len(asks)), key=lambda index: str(asks[index].conversation_id or "~")):
-        ask = asks[index]
+    for index in sorted(range(len(run_requests)), key=lambda index: str(run_requests[index].conversation_id or "~")):
+        request = run_requests[index]
         try:
-            results[index] = _known_key(cursor, ask, batch.rows) or _accept_one(batch, ask)
+            results[index] = _known_key(batch, request) or _accept_one(batch, request)
         except Refused as refusal:
             results[index] = refusal
     batch.admission.close()
+    batch.storage.close()
     _write(cursor, batch.rows)
     return results  # type: ignore[return-value]
 
 
-def _accept_one(batch: _Batch, ask: Ask) -> Accepted:
+def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
     """Add the rows of one question to the batch, or raise Refused and add none."""
     rows, now = batch.rows, batch.now
-    starts = batch.admission.check(ask)
+    batch.admission.check(request)
     run_id = uuid7()
     run = {
         "id": run_id,
-        "user": ask.principal.user_id,
-        "address": ask.principal.address[:45],
-        "upstream": ask.upstream,
-        "model": ask.model[:200],
-        "parameters": dict(ask.parameters),
-        "exclusive": ask.exclusive,
+        "user": request.principal.user_id,
+        "address": request.principal.limit_key if request.principal.has_guest_limits else "",
+        "api_key_id": request.principal.key_id,
+        "request_id": request.request_id,
+        "upstream": request.upstream,
+        "model": request.model[:200],
+        "parameters": _small(request.parameters),
+        "exclusive": request.exclusive,
+        "choices": request.choices,
         "worker": batch.worker,
         "lease_until": batch.lease_until,
         "created_at": now,
         "message": None,
         "conversation": None,
     }
-    if not ask.store:
-        batch.admission.admitted(ask)
-        rows.runs.append(run)
-        _remember_key(ask, rows, run_id, now)
-        return Accepted(ask=ask, run_id=run_id, created_at=now, recall=ask.recall, starts=starts)
+    if not request.store:
+        return _accept_unkept(batch, request, run)
 
-    place, messages = find_place(batch.cursor, ask, batch.prefixes, batch.opened)
+    point, messages = find_insertion_point(batch.cursor, request, batch.prefixes, batch.points)
+    try:
+        batch.storage.check(request, point.owner_id, len(messages))
+    except StorageFull:
+        if not is_threaded(request):
+            raise
+        return _accept_unkept(batch, replace(request, store=False), run, not_kept="quota")
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
-    if limit and place.next_position + len(messages) > limit:
+    if limit and point.next_position + len(messages) > limit:
         raise InvalidRequest(f"A conversation holds at most {limit} messages.")
-    if place.is_new and not ask.threaded:
-        _refuse_when_full(batch.cursor, ask, rows)
-    if ask.exclusive and not place.is_new:
-        _refuse_while_busy(batch.cursor, ask, place, rows)
+    if point.is_new and not request.threaded:
+        _refuse_when_full(batch.cursor, request, rows)
+    if request.exclusive and not point.is_new:
+        _refuse_while_busy(batch.cursor, request, point, rows)
 
     # From here on nothing is refused.
-    question_id = place.parent_id
-    parent_id = place.parent_id
-    digest = place.digest
-    for wire in messages:
-        digest = digests.follow(digest, wire) if digest else ""
-        question_id = uuid7()
-        rows.messages.append(_message_row(wire, question_id, place, parent_id, digest, now))
-        parent_id = question_id
-        place.next_position += 1
+    question_id, digest = _add_messages(batch, request, point, messages)
     answer_id = uuid7()
     rows.messages.append(
         {
             "id": answer_id,
-            "conversation": place.conversation_id,
-            "parent": parent_id,
-            "position": place.next_position,
+            "conversation": point.conversation_id,
+            "parent": question_id,
+            "position": point.next_position,
             "role": Message.Role.ASSISTANT,
             "content": "",
-            "model": ask.model[:200],
-            "upstream": ask.upstream[:100],
+            "model": request.model[:200],
+            "upstream": request.upstream[:100],
             "status": Message.Status.IN_PROGRESS,
             "created_at": now,
         }
     )
-    place.next_position += 1
-    head = {"head": answer_id, "next_position": place.next_position, "updated_at": now}
-    if place.is_new and place.conversation_id not in batch.opened:
+    point.next_position += 1
+    head = {"head": answer_id, "next_position": point.next_position, "updated_at": now}
+    if point.is_new and point.conversation_id not in batch.points:
+        rows.started[request.principal.counted_id] += 1
         rows.conversations.append(
             {
-                "id": place.conversation_id,
-                "owner": ask.owner_id or ask.principal.user_id,
-                "title": ask.title or title_from(messages),
-                "end_user": ask.end_user[:200],
-                "metadata": dict(ask.metadata),
+                "id": point.conversation_id,
+                "owner": request.owner_id or request.principal.user_id,
+                "title": request.title or title_from(messages),
+                "end_user": request.end_user[:200],
+                "metadata": dict(request.metadata),
                 "created_at": now,
                 **head,
             }
         )
     else:
-        rows.heads.append((place.conversation_id, head))
-    batch.opened[place.conversation_id] = place
-    batch.admission.admitted(ask)
-    rows.runs.append({**run, "message": answer_id, "conversation": place.conversation_id})
-    _remember_key(ask, rows, run_id, now)
-    return Accepted(
-        ask=ask,
+        rows.heads.append((point.conversation_id, head))
+    batch.points[point.conversation_id] = point
+    batch.admission.admitted(request)
+    batch.storage.admitted(request, point.owner_id, len(messages))
+    rows.runs.append({**run, "message": answer_id, "conversation": point.conversation_id})
+    _remember_key(request, rows, run_id, now)
+    return RunHandle(
+        request=request,
         run_id=run_id,
         created_at=now,
-        conversation_id=place.conversation_id,
+        conversation_id=point.conversation_id,
         message_id=answer_id,
         question_id=question_id,
         digest_before=digest,
-        recall=place.recall if ask.recall is None else ask.recall,
-        starts=starts,
+        recall=point.recall if request.recall is None else request.recall,
+        starts=batch.admission.starts(request),
     )
 
 
-def _message_row(
-    wire: Wire, pk: uuid.UUID, place: Place, parent_id: uuid.UUID | None, digest: str, now: dt.datetime
-) -> dict[str, Any]:
-    content, parts = split_wire(wire)
-    role = wire["role"]
-    if role not in ROLES:  # the upstream's business; as_wire() gives it back
-        role, parts = Message.Role.USER, {**(parts or {}), "role": wire["role"]}
-    return {
+def _accept_unkept(batch: _Batch, request: RunRequest, run: dict, *, not_kept: str = "") -> RunHandle:
+    """Add the run alone: of what was asked nothing stays, its parameters included."""
+    batch.admission.admitted(request)
+    batch.rows.runs.append({**run, "parameters": {}})
+    _remember_key(request, batch.rows, run["id"], batch.now)
+    starts = batch.admission.starts(request)
+    return RunHandle(
+        request=request, run_id=run["id"], created_at=batch.now, recall=request.recall, starts=starts, not_kept=not_kept
+    )
+
+
+def _add_messages(
+    batch: _Batch, request: RunRequest, point: InsertionPoint, messages: Sequence[Wire]
+) -> tuple[uuid.UUID | None, str]:
+    """Add the rows of new messages; returns the last one's id and digest."""
+    if request.history is not None and request.history.staged_ids and messages:
+        first = len(request.messages) - len(messages)
+        batch.rows.staged.append(
+            staging.Destination(first, point.conversation_id, point.parent_id, point.next_position, batch.now)
+        )
+        point.next_position += len(messages)
+        return request.history.staged_ids[-1], request.history.digests[-1]
+    # Of a call that resends its history the digests are known; there the new messages are its last ones.
+    chain = iter(
+        batch.prefixes.digests_of(request)[len(request.messages) - len(messages) :] if is_threaded(request) else ()
+    )
+    last_id, digest = point.parent_id, point.digest
+    for wire in messages:
+        digest = (next(chain, None) or digests.follow(digest, wire)) if digest else ""
+        pk = uuid7()
+        row, parts = message_rows(wire, pk, point.conversation_id, last_id, point.next_position, digest, batch.now)
+        batch.rows.messages.append(row)
+        batch.rows.parts += parts
+        last_id = pk
+        point.next_position += 1
+    return last_id, digest
+
+
+def _small(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a request's parameters is stored with its run: nothing long, such as the schemas of tools."""
+    if len(encode_json(parameters)) <= MAX_PARAMETER_BYTES:
+        return dict(parameters)
+    kept, left = {}, MAX_PARAMETER_BYTES
+    for name, value in parameters.items():
+        size = len(encode_json({name: value}))
+        if size <= left:
+            kept[name] = value
+            left -= size
+    return kept
+
+
+def message_rows(
+    wire: Wire,
+    pk: uuid.UUID,
+    conversation_id: uuid.UUID | None,
+    parent_id: uuid.UUID | None,
+    position: int,
+    digest: str,
+    now: dt.datetime,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the row of a message, and those of its parts."""
+    role, content, author, parts = chat_wire.split(wire)
+    row = {
         "id": pk,
-        "conversation": place.conversation_id,
+        "conversation": conversation_id,
         "parent": parent_id,
-        "position": place.next_position,
+        "position": position,
         "role": role,
         "content": content,
-        "parts": parts,
-        "author": str(wire.get("name") or "")[:200],
+        "has_parts": bool(parts),
+        "author": author,
         "digest": digest,
         "created_at": now,
     }
+    return row, part_rows(pk, parts)
 
 
-def _refuse_when_full(cursor: Any, ask: Ask, rows: _Rows) -> None:
+def part_rows(message_id: uuid.UUID, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    return [
+        {
+            "message": message_id,
+            "position": position,
+            "kind": part.kind,
+            "text": part.text,
+            "call_id": part.call_id,
+            "name": part.name,
+            "data": part.data,
+        }
+        for position, part in enumerate(parts)
+    ]
+
+
+def _refuse_when_full(cursor: Any, request: RunRequest, rows: _Rows) -> None:
     """Hold an account to its number of conversations. Calls that are threaded make theirs without being asked."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     if not limit:
         return
-    owner_id = ask.owner_id or ask.principal.user_id
-    cursor.execute(f"SELECT count(*) FROM {table(Conversation)} WHERE owner_id = %s", [key(owner_id)])  # noqa: S608
-    held = cursor.fetchone()[0] + sum(row["owner"] == owner_id for row in rows.conversations)
-    if held >= limit:
+    # The caller's account answers for it, whoever's it is: guests store for the accounts that guests made.
+    counted_id = request.principal.counted_id
+    cursor.execute(
+        f"SELECT count(*) FROM {table(Conversation)} WHERE owner_id IN ({SHARING_LIMITS})",  # noqa: S608
+        [key(counted_id)] * 2,
+    )
+    if cursor.fetchone()[0] + rows.started[counted_id] >= limit:
         raise InvalidRequest(f"An account holds at most {limit} conversations.")
 
 
-def _refuse_while_busy(cursor: Any, ask: Ask, place: Place, rows: _Rows) -> None:
+def _refuse_while_busy(cursor: Any, request: RunRequest, point: InsertionPoint, rows: _Rows) -> None:
     cursor.execute(
         f"SELECT 1 FROM {table(Run)} WHERE conversation_id = %s AND state = 'running'",  # noqa: S608
-        [key(place.conversation_id)],
+        [key(point.conversation_id)],
     )
-    in_batch = any(run["conversation"] == place.conversation_id for run in rows.runs)
+    in_batch = any(run["conversation"] == point.conversation_id for run in rows.runs)
     if in_batch or cursor.fetchone() is not None:
         raise ConversationBusy
 
 
-def _known_key(cursor: Any, ask: Ask, rows: _Rows) -> Accepted | None:
+def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | None:
     """Return the run that this key already started; raises IdempotencyMismatch for another request."""
-    if not ask.idempotency_key:
+    if not request.idempotency_key:
         return None
+    cursor, rows, starts = batch.cursor, batch.rows, batch.admission.starts(request)
     for row in rows.keys:
-        if row["user"] == ask.principal.user_id and row["key"] == ask.idempotency_key:
-            if row["fingerprint"] != ask.fingerprint:
+        if row["user"] == request.principal.user_id and row["key"] == request.idempotency_key:
+            if row["fingerprint"] != request.fingerprint:
                 raise IdempotencyMismatch
             run = next(run for run in rows.runs if run["id"] == row["run"])
-            return Accepted(ask, run["id"], row["created_at"], run["conversation"], run["message"], attached=True)
+            known = (run["id"], row["created_at"], run["conversation"], run["message"])
+            return RunHandle(request, *known, attached=True, starts=starts)
     cursor.execute(
         f"SELECT k.fingerprint, r.id, r.conversation_id, r.message_id FROM {table(IdempotencyKey)} k "  # noqa: S608
         f"JOIN {table(Run)} r ON r.id = k.run_id WHERE k.user_id = %s AND k.key = %s",
-        [key(ask.principal.user_id), ask.idempotency_key],
+        [key(request.principal.user_id), request.idempotency_key],
     )
     row = cursor.fetchone()
     if row is None:
         return None
     fingerprint, run_id, conversation_id, message_id = row
-    if fingerprint != ask.fingerprint:
+    if fingerprint != request.fingerprint:
         raise IdempotencyMismatch
-    return Accepted(
-        ask, read_key(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id), attached=True
-    )
+    known = (read_key(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id))
+    return RunHandle(request, *known, attached=True, starts=starts)
 
 
-def _remember_key(ask: Ask, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) -> None:
-    if ask.idempotency_key:
+def _remember_key(request: RunRequest, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) -> None:
+    if request.idempotency_key:
         rows.keys.append(
             {
-                "user": ask.principal.user_id,
-                "key": ask.idempotency_key,
-                "fingerprint": ask.fingerprint,
+                "user": request.principal.user_id,
+                "key": request.idempotency_key,
+                "fingerprint": request.fingerprint,
                 "run": run_id,
                 "created_at": now,
             }
@@ -277,7 +366,10 @@ def _remember_key(ask: Ask, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) ->
 def _write(cursor: Any, rows: _Rows) -> None:
     with pipelined():
         INSERT_CONVERSATION.execute(cursor, rows.conversations)
+        for destination in rows.staged:
+            staging.move(cursor, INSERT_MESSAGE, INSERT_PART, destination)
         INSERT_MESSAGE.execute(cursor, rows.messages)
+        INSERT_PART.execute(cursor, rows.parts)
         INSERT_RUN.execute(cursor, rows.runs)
         INSERT_KEY.execute(cursor, rows.keys)
         MOVE_HEAD.execute_many(cursor, rows.heads)

@@ -10,12 +10,13 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 
-from accounts.listing import HistoryAdmin, MadeFilter, TextFilter, minute
 from accounts.models import User
 from completions.models import Run
 from completions.services import reap
+from completions.token_counts import PATHS
 from conversations.admin import as_id
 from conversations.admin_filters import ModelFilter
+from foundation.admin_base import HistoryAdmin, MadeFilter, TextFilter, minute
 
 
 class RunModelFilter(ModelFilter):
@@ -59,11 +60,11 @@ class RunAdmin(HistoryAdmin):
     )
     list_filter = (MadeFilter, StateFilter, ErrorFilter, RunModelFilter)
     search_fields = ("model",)
-    search_help_text = "The beginning of a username, or the id of a run, message or conversation"
+    search_help_text = "Start of a username, or the id of a run, message or conversation"
     fields = readonly_fields = (
-        *("id", "conversation_id", "message_id", "user", "address", "upstream", "model", "state", "finish_reason"),
-        *("error_code", "error_message", "http_status", "usage", "created_at", "first_token_at", "finished_at"),
-        *("first_token", "in_all", "cancel_requested_at", "worker", "epoch"),
+        *("id", "conversation_id", "message_id", "user", "address", "api_key_id", "request_id", "upstream", "model"),
+        *("state", "finish_reason", "error_code", "error_message", "http_status", "usage", *PATHS, "created_at"),
+        *("first_token_at", "finished_at", "first_token", "in_all", "cancel_requested_at", "worker", "epoch"),
     )
     ordering = ("-id",)
     sortable_by = ()
@@ -114,5 +115,5 @@ class RunAdmin(HistoryAdmin):
         if request.method != "POST":
             return HttpResponse(status=405, headers={"Allow": "POST"})
         count = reap()
-        self.message_user(request, f"{count} runs without a producer were marked interrupted.")
+        self.message_user(request, f"{count} runs whose process died were marked as interrupted.")
         return HttpResponseRedirect(reverse("admin:completions_run_changelist"))

@@ -1,8 +1,8 @@
-"""Who may start how many runs: counted in the accept transaction, exact across processes.
+"""Who may start how many answers: counted in the accept transaction, exact across processes.
 
-The counter row of each caller is written first, in key order; then, in order too, the addresses are
-locked. Accepts of one caller or address wait for each other, so that the count of live runs that
-follows cannot be outdated. What is refused in the end does not count: whoever is told to come again
+Who is counted is `Principal.limit_key`: the user, and of guests the address. `n` answers to one question count
+as n. Each caller's counter is written first, in key order, so accepts of one caller wait for each other, and the
+count of running answers that follows cannot be outdated. A refusal does not count: whoever is told to come again
 in a second may do so all minute long.
 """
 
@@ -13,71 +13,89 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import connection
 
 from accounts import throttling
+from accounts.callers import Principal
+from completions.bulk_sql import SHARING_LIMITS, key, table
 from completions.exceptions import TooManyRuns
 from completions.models import Run
-from completions.statements import key, table
 
 if TYPE_CHECKING:
-    from completions.asks import Ask
+    from completions.run_requests import RunRequest
+
+# Guests are told apart by their address alone, so the smaller of their two limits holds.
+RUNNING = {False: ("LIMIT_RUNS_PER_USER",), True: ("LIMIT_RUNS_PER_GUEST", "LIMIT_RUNS_PER_IP")}
+STARTED = {False: "LIMIT_RUN_STARTS_PER_MINUTE", True: "LIMIT_GUEST_RUN_STARTS_PER_MINUTE"}
+
+
+def max_starts(who: Principal) -> int:
+    """Return how many answers this caller may start in a minute; 0 is any number."""
+    return int(getattr(settings, STARTED[who.has_guest_limits]))
 
 
 class Admission:
     """The limits for one batch of questions."""
 
-    def __init__(self, cursor: Any, asks: Sequence[Ask]) -> None:
+    def __init__(self, cursor: Any, run_requests: Sequence[RunRequest]) -> None:
         self._cursor = cursor
         self._started: dict[str, int] = {}
-        self._live: dict[tuple[str, Any], int] = {}
-        self._refused = Counter(_rate_key(ask) for ask in asks)  # until they are admitted
-        for rate_key, amount in sorted(self._refused.items()):
-            self._started[rate_key] = throttling.count(cursor, rate_key, amount=amount) - amount
-        if settings.LIMIT_RUNS_PER_IP and connection.vendor == "postgresql":  # SQLite's writer is alone anyway
-            for address in sorted({ask.principal.address for ask in asks} - {""}):
-                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"runs of {address}"])
+        self._running: dict[str, int] = {}
+        self._seconds_left = 0
+        self._not_admitted: Counter[str] = Counter()
+        for request in run_requests:
+            self._not_admitted[_rate_key(request)] += request.choices
+        for rate_key, amount in sorted(self._not_admitted.items()):
+            used, self._seconds_left = throttling.count(cursor, rate_key, amount=amount)
+            self._started[rate_key] = used - amount
 
-    def check(self, ask: Ask) -> int:
-        """Admit one more run, or raise TooManyRuns; returns how many its caller started in this minute."""
-        who = ask.principal
-        rate_key = _rate_key(ask)
-        place = self._started[rate_key] + 1
-        guest = who.is_guest
-        rate = settings.LIMIT_GUEST_RUN_STARTS_PER_MINUTE if guest else settings.LIMIT_RUN_STARTS_PER_MINUTE
-        if rate and place > rate:
-            raise TooManyRuns(f"At most {rate} answers a minute can be started.", retry_after=throttling.seconds_left())
-        limit = settings.LIMIT_RUNS_PER_GUEST if guest else settings.LIMIT_RUNS_PER_USER
-        if limit and self._running("user_id", key(who.user_id)) >= limit:
-            raise TooManyRuns(f"At most {limit} answers can be written at once.", retry_after=1)
-        limit = settings.LIMIT_RUNS_PER_IP
-        if limit and who.address and self._running("address", who.address[:45]) >= limit:
-            raise TooManyRuns("Too many answers at once for this address.", retry_after=1)
-        return place
+    def check(self, request: RunRequest) -> None:
+        """Admit the answers to one more question, all or none; raises TooManyRuns."""
+        guest, wanted = request.principal.has_guest_limits, request.choices
+        setting = STARTED[guest]
+        limit, started = getattr(settings, setting), self._started[_rate_key(request)]
+        if limit and started + wanted > limit:
+            problem = f"At most {limit} answers can be started per minute ({setting})"
+            raise TooManyRuns(_with_n(problem, wanted), retry_after=self._seconds_left)
+        for setting in RUNNING[guest]:
+            limit = getattr(settings, setting)
+            if limit and self._running_for(request) + wanted > limit:
+                problem = f"At most {limit} answers can be written at once ({setting})"
+                raise TooManyRuns(_with_n(problem, wanted), retry_after=1)
 
-    def admitted(self, ask: Ask) -> None:
-        """Count a run that the batch is about to insert."""
-        self._started[_rate_key(ask)] += 1
-        self._refused[_rate_key(ask)] -= 1
-        for entry in (("user_id", key(ask.principal.user_id)), ("address", ask.principal.address[:45])):
-            if entry in self._live:
-                self._live[entry] += 1
+    def admitted(self, request: RunRequest) -> None:
+        """Count the answers that the batch is about to insert."""
+        rate_key = _rate_key(request)
+        self._started[rate_key] += request.choices
+        self._not_admitted[rate_key] -= request.choices
+        if rate_key in self._running:
+            self._running[rate_key] += request.choices
+
+    def starts(self, request: RunRequest) -> throttling.Counted:
+        """Return how many answers the caller started in this minute, and the seconds that are left of it."""
+        return throttling.Counted(self._started[_rate_key(request)], self._seconds_left)
 
     def close(self) -> None:
         """Give back what was counted for questions that start no run."""
-        for rate_key, amount in sorted(self._refused.items()):
+        for rate_key, amount in sorted(self._not_admitted.items()):
             if amount:
                 throttling.give_back(self._cursor, rate_key, amount=amount)
 
-    def _running(self, column: str, value: Any) -> int:
-        if (column, value) not in self._live:
+    def _running_for(self, request: RunRequest) -> int:
+        who = request.principal
+        rate_key = _rate_key(request)
+        if rate_key not in self._running:
+            where = "address = %s" if who.has_guest_limits else f"user_id IN ({SHARING_LIMITS})"
             self._cursor.execute(
-                f"SELECT count(*) FROM {table(Run)} WHERE {column} = %s AND state = 'running'",  # noqa: S608
-                [value],
+                f"SELECT coalesce(sum(choices), 0) FROM {table(Run)} WHERE {where} AND state = 'running'",  # noqa: S608
+                [who.limit_key] if who.has_guest_limits else [key(who.counted_id)] * 2,
             )
-            self._live[column, value] = self._cursor.fetchone()[0]
-        return self._live[column, value]
+            self._running[rate_key] = int(self._cursor.fetchone()[0])
+        return self._running[rate_key]
 
 
-def _rate_key(ask: Ask) -> str:
-    return f"runs:{ask.principal.user_id.hex}"
+def _rate_key(request: RunRequest) -> str:
+    return f"runs:{request.principal.limit_key}"
+
+
+def _with_n(problem: str, wanted: int) -> str:
+    return f"{problem}; this request's n asks for {wanted}." if wanted > 1 else f"{problem}."

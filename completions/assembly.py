@@ -13,7 +13,7 @@ _WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expire
 
 
 class Assembly:
-    """Collects wire chunks; `parts` and `siblings` are what they amount to."""
+    """Collects wire chunks; `extras` and `siblings` are what they amount to."""
 
     def __init__(self) -> None:
         self._choices: dict[int, dict[str, Any]] = {}
@@ -29,7 +29,7 @@ class Assembly:
                 if choice.get("finish_reason"):
                     known["finish_reason"] = choice["finish_reason"]
 
-    def parts(self) -> dict[str, Any] | None:
+    def extras(self) -> dict[str, Any] | None:
         """Return what the first choice has beyond role and text, or None."""
         return _tidy(self._choices.get(0, {}), without=("role", "content", "finish_reason")) or None
 
@@ -42,18 +42,18 @@ class Assembly:
         )
 
 
-def parts_of_message(message: Wire) -> dict[str, Any] | None:
+def extras_of_message(message: Wire) -> dict[str, Any] | None:
     """Return what a whole answer message has beyond role and text, empty fields left out."""
-    parts = {name: value for name, value in message.items() if name not in ("role", "content") and value}
-    return parts or None
+    extras = {name: value for name, value in message.items() if name not in ("role", "content") and value}
+    return extras or None
 
 
 def whole_choice(message: Wire, finish_reason: str) -> dict[str, Any]:
     """Return the choice of a whole answer, as OpenAI writes it, from a stored message."""
-    said = {"role": "assistant", "content": "", "refusal": None, **message}
-    if not said["content"] and (said.get("tool_calls") or said["refusal"]):
-        said["content"] = None
-    return {"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason or "stop"}
+    filled = {"role": "assistant", "content": "", "refusal": None, **message}
+    if not filled["content"] and (filled.get("tool_calls") or filled["refusal"]):
+        filled["content"] = None
+    return {"index": 0, "message": filled, "logprobs": None, "finish_reason": finish_reason or "stop"}
 
 
 def says_more(choices: Sequence[Any], stored: Wire) -> bool:
@@ -62,8 +62,8 @@ def says_more(choices: Sequence[Any], stored: Wire) -> bool:
 
 
 def _telling(choice: Wire) -> tuple[dict[str, Any], dict[str, Any]]:
-    said = choice.get("message") or {}
-    message = {name: value for name, value in said.items() if value or name == "content" or value in (0, False)}
+    given = choice.get("message") or {}
+    message = {name: value for name, value in given.items() if value or name == "content" or value in (0, False)}
     rest = {name: value for name, value in choice.items() if name not in ("message", "index") and value is not None}
     return message, rest
 
@@ -92,14 +92,14 @@ def _merge(into: dict[str, Any], delta: Wire) -> None:
             into[name] = (known or value) if name in _WHOLE else known + value
         elif isinstance(known, dict) and isinstance(value, dict):
             _merge(known, value)
-        elif isinstance(known, _Pieces) and isinstance(value, list):
+        elif isinstance(known, _Growing) and isinstance(value, list):
             for item in value:
                 known.add(item)
         else:
             into[name] = value
 
 
-class _Pieces(list[Any]):
+class _Growing(list[Any]):
     """A list that grows piece by piece; `at` finds what has an `index` without looking at ten thousand others."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _copy(item) for name, item in value.items()}
     if isinstance(value, list):
-        pieces = _Pieces()
+        pieces = _Growing()
         for item in value:
             pieces.add(item)
         return pieces

@@ -22,7 +22,7 @@ def hold_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
 @receiver(messages_changed)
 def let_go_of_deleted_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
     """Stop this process's runs that are no more; other processes notice with their next commit."""
-    let_go_of_runs([run_id for run_id, live in list(LIVE.items()) if live.accepted.conversation_id == conversation_id])
+    let_go_of_runs([run_id for run_id, live in list(LIVE.items()) if live.handle.conversation_id == conversation_id])
 
 
 def let_go_of_runs(run_ids: list[uuid.UUID]) -> None:

@@ -3,11 +3,16 @@
     CompletionError
     ├── Refused                     the run was never accepted: nothing is stored
     │   ├── InvalidRequest          400
+    │   ├── ModelNotAllowed         403, by the setting MODELS_ALLOWED
+    │   ├── ParameterNotAllowed     403, by the setting FORBIDDEN_PARAMETERS
     │   ├── UnknownConversation     404, a foreign one included
     │   ├── ConversationBusy        409, an answer is already on its way
     │   ├── NothingToContinue       409, the answer was not cut off
     │   ├── IdempotencyMismatch     422, same key with another request
     │   ├── TooManyRuns             429, rate or concurrency
+    │   ├── TooManyMessages         429, rows a minute
+    │   ├── StorageFull             403, the account has reached its storage limit
+    │   ├── HistoryChanged          409, what it resends was deleted at the same time; tried again before anyone is told
     │   ├── ShuttingDown            503
     │   └── StorageUnavailable      503, the database does not answer
     └── ProviderError               accepted, then the upstream let us down: the run ends `failed`
@@ -53,6 +58,18 @@ class InvalidRequest(Refused):
     default_message = "The request is not valid."
 
 
+class ModelNotAllowed(Refused):
+    code = "model_not_allowed"
+    status = 403
+    default_message = "This model is not allowed for this account (MODELS_ALLOWED)."
+
+
+class ParameterNotAllowed(Refused):
+    code = "parameter_not_allowed"
+    status = 403
+    default_message = "This parameter is not allowed here (FORBIDDEN_PARAMETERS)."
+
+
 class UnknownConversation(Refused):
     code = "not_found"
     status = 404
@@ -81,6 +98,24 @@ class TooManyRuns(Refused):
     code = "rate_limit_exceeded"
     status = 429
     default_message = "Too many answers at once."
+
+
+class TooManyMessages(Refused):
+    code = "rate_limit_exceeded"
+    status = 429
+    default_message = "Too many messages were stored within a minute."
+
+
+class StorageFull(Refused):
+    code = "storage_full"
+    status = 403
+    default_message = "The account has reached its storage limit."
+
+
+class HistoryChanged(Refused):
+    code = "history_changed"
+    status = 409
+    default_message = "The history that this request resends is changing; try again."
 
 
 class ShuttingDown(Refused):
@@ -132,7 +167,7 @@ class UpstreamStalled(ProviderError):
 
 class UpstreamTruncated(ProviderError):
     code = "upstream_truncated"
-    default_message = "The model's answer broke off."
+    default_message = "The model's answer was cut off."
 
 
 class UpstreamInvalid(ProviderError):
@@ -174,7 +209,7 @@ class UpstreamFailed(ProviderError):
 
 class OutputLimit(ProviderError):
     code = "output_limit"
-    default_message = "The model's answer is longer than this service stores."
+    default_message = "The model's answer is longer than this service can store."
 
 
 class DeadlineExceeded(ProviderError):

@@ -3,6 +3,10 @@
 Questions, first words and outcomes are committed at once; further text is committed at once when
 none was for a while, otherwise FLUSH_SECONDS after the last. While one commit is on its way to the
 disk, the next one gathers. Only after the commit is anything told to anyone.
+
+While the database is away, what waits is tried again as a whole: questions for ACCEPT_SECONDS, text and
+outcomes for as long as a lease lasts. Then the runs are lost to whoever sweeps, and their readers are
+told so. What a batch's own part is to blame for is tried part by part.
 """
 
 from __future__ import annotations
@@ -10,54 +14,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
+import math
 import time
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError
 
-from accounts.database import database_clock
-from completions import outcomes
-from completions.acceptance import accept
-from completions.asks import Accepted, Ask
-from completions.exceptions import ConversationBusy, StorageUnavailable
-from completions.hints import hints
+from completions.commits import RETRY_AFTER, Attempt, Batch, Entry, Result, Writer, is_outage
+from completions.exceptions import ConversationBusy, Refused, StorageUnavailable
 from completions.live import LIVE, LiveRun
-from completions.models import Run
-from completions.outcomes import Outcome
-from completions.statements import key, read_key, table
-from completions.types import Delta
-from completions.worker import worker_id
+from completions.notifications import notifications
+from completions.run_requests import RunHandle, RunRequest
+from completions.run_results import RunResult
+from foundation.database import StorageError
+from foundation.outages import is_disk_full, note_failure, note_success
 
 logger = logging.getLogger(__name__)
 
 CANCEL_POLL_SECONDS = 0.2
 SLOWEST_PACE = 0.1
-RETRIES = (0.05, 0.2, 0.5, 1.0, 2.0)
+RETRIES = (0.05, 0.2, 0.5, 1.0)
+ACCEPT_SECONDS = 5.0
+PROBE_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
+# So many messages of questions go into one commit; a question alone may bring more.
+MAX_MESSAGES = 128
 
-
-@dataclass(slots=True)
-class _Batch:
-    asks: list[tuple[Ask, asyncio.Future, Callable[[Accepted], object]]] = field(default_factory=list)
-    pieces: list[tuple[LiveRun, Delta]] = field(default_factory=list)
-    outcomes: list[tuple[Outcome, asyncio.Future]] = field(default_factory=list)
-    heartbeat: list[uuid.UUID] = field(default_factory=list)
-    look: bool = False
-    paced: bool = False
-
-
-@dataclass(slots=True)
-class _Result:
-    asks: list[Accepted | Exception] = field(default_factory=list)
-    ours: set[uuid.UUID] = field(default_factory=set)
-    outcomes: list[bool | Exception] = field(default_factory=list)
-    running: dict[uuid.UUID, bool] | None = None
+T = TypeVar("T")
 
 
 _journals: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Journal] = weakref.WeakKeyDictionary()
@@ -72,34 +62,48 @@ def journal() -> Journal:
     return found
 
 
+def oldest_wait() -> float:
+    """Return for how many seconds the oldest commit of this process has been waiting; 0 when all is stored."""
+    found = _journals.get(asyncio.get_running_loop())
+    return found.oldest_wait() if found is not None else 0.0
+
+
 class Journal:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._batch = _Batch()
+        self._writer = Writer()
+        self._batch = Batch()
         self._now: dict[uuid.UUID, LiveRun] = {}
         self._dirty: dict[uuid.UUID, LiveRun] = {}
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._text_at = 0.0
         self._pace = settings.FLUSH_SECONDS
+        self._commit_seconds = 0.0
         self._beat_at = self._look_at = 0.0
+        # Since when something could not be stored that should have been; None while all is well.
+        self._waiting_since: float | None = None
+        self._give_up_at = math.inf
         # A context of its own: the request that happens to come first must not lend its variables.
         self._task = loop.create_task(self._work(), context=contextvars.Context())
-        self._hints = hints()
-        self._hints.listen(self.look)
+        self._notifications = notifications()
+        self._notifications.listen(self.look)
 
     # --- what the runners and the dialects call
 
-    async def accept(self, ask: Ask, started: Callable[[Accepted], object]) -> Accepted:
+    async def accept(self, request: RunRequest, started: Callable[[RunHandle], object]) -> RunHandle:
         """Store a question; `started` is called after the commit even if the caller is gone by then.
 
         Raises completions.exceptions.Refused.
         """
         future = self._loop.create_future()
-        self._batch.asks.append((ask, future, started))
-        self._urge()
-        return await future
+        self._batch.requests.append((request, future, started))
+        self.wake()
+        timer = self._loop.call_later(ACCEPT_SECONDS, self._refuse_waiting, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def write(self, live: LiveRun) -> None:
         """Note that `live` has text to store; its first words do not wait for company."""
@@ -109,40 +113,60 @@ class Journal:
         else:
             live.begun = True
             self._now[live.run_id] = live
-            self._urge()
+            self.wake()
 
-    def hurry(self, live: LiveRun) -> None:
+    def flush_soon(self, live: LiveRun) -> None:
         """Store what `live` has said with the next commit: its outcome comes."""
         self._now[live.run_id] = live
 
-    async def finish(self, outcome: Outcome) -> bool:
-        """Store an outcome, after all text that was hurried; returns whether the run was still ours."""
+    async def finish(self, run_result: RunResult) -> bool:
+        """Store an outcome, after all text of its run; returns whether the run was still ours."""
         future = self._loop.create_future()
-        self._batch.outcomes.append((outcome, future))
-        self._urge()
+        self._batch.results.append((run_result, future))
+        self.wake()
         return await future
+
+    async def between_commits(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call `function` in the journal's thread and return its result; TimeoutError when it takes too long."""
+        return await self._writer.call(function, *arguments)
+
+    async def flush_now(self) -> None:
+        """Let the text that waits for company go with the next commit, which is asked for before this returns."""
+        self._text_at = 0.0
+        self.wake()
+        await asyncio.sleep(0)
 
     def look(self) -> None:
         """Ask the database at once whether one of our runs is to stop."""
         self._look_at = 0.0
         if LIVE:
-            self._urge()
+            self.wake()
 
-    async def close(self) -> None:
-        """Commit what is waiting and stop."""
-        while self._now or self._dirty or self._batch.asks or self._batch.outcomes:
-            self._urge()
+    def oldest_wait(self) -> float:
+        return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
+
+    def give_up_in(self, seconds: float) -> None:
+        """Wait for the database for so long at most, whatever it is: the process ends."""
+        self._give_up_at = min(self._give_up_at, time.monotonic() + seconds)
+        self._writer.shorten_timeouts(seconds)
+
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Commit what is waiting and stop, in so many seconds."""
+        until = time.monotonic() + seconds
+        self.give_up_in(seconds / 2)
+        while (self._now or self._dirty or self._batch.requests or self._batch.results) and time.monotonic() < until:
+            self.wake()
             await asyncio.sleep(0.005)
         self._task.cancel()
-        await self._hints.close()
-        # A function of its own: `connection.close` would be the loop's connection, not the journal's.
-        await self._loop.run_in_executor(self._thread, _disconnect)
-        self._thread.shutdown(wait=False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.1, until - time.monotonic())):
+                await self._notifications.close()
+        await self._writer.close(max(0.1, until - time.monotonic()))
         _journals.pop(self._loop, None)
 
     # --- the loop
 
-    def _urge(self) -> None:
+    def wake(self) -> None:
         self._urgent.set()
         self._wake.set()
 
@@ -157,17 +181,18 @@ class Journal:
     async def _turn(self) -> None:
         await self._wait_for_work()
         batch = self._take()
-        began = time.monotonic()
-        result = await self._loop.run_in_executor(self._thread, _commit, batch)
-        self._tell(batch, result)
+        await self._store(batch)
         if batch.paced:
             self._text_at = time.monotonic()
             # Under load a commit may take longer than the pace: then fewer, larger pieces.
-            self._pace = min(SLOWEST_PACE, max(settings.FLUSH_SECONDS, self._text_at - began))
+            # What it waited for a long history before it says nothing about the next.
+            self._pace = min(SLOWEST_PACE, max(settings.FLUSH_SECONDS, self._commit_seconds))
 
     async def _wait_for_work(self) -> None:
         while not self._wake.is_set():
             timeout = max(0.0, min(self._beat_at, self._look_at) - time.monotonic()) if LIVE else None
+            if self._waiting_since is not None:
+                timeout = PROBE_SECONDS
             if timeout == 0.0:
                 return
             try:
@@ -181,10 +206,95 @@ class Journal:
                 async with asyncio.timeout(left):
                     await self._urgent.wait()
 
-    def _take(self) -> _Batch:
-        batch, self._batch = self._batch, _Batch()
+    async def _store(self, batch: Batch) -> None:
+        """Commit `batch` and tell what became of it, however many tries it takes."""
+        began = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = began
+        waiting, pauses = deque([batch]), itertools.chain(RETRIES, itertools.repeat(RETRIES[-1]))
+        error: Exception = TimeoutError()
+        while waiting:
+            if not (left := self._patience(began)):
+                self._give_up(waiting, error)
+                return
+            part = waiting.popleft()
+            if part.doubtful is None:
+                part.results = [
+                    (run_result, done) for run_result, done in part.results if not _is_lost(run_result, done)
+                ]
+            attempt = Attempt(part)
+            try:
+                result = await self._writer.commit(attempt, left)
+            except (*StorageError, TimeoutError) as failed:
+                error = failed
+                if attempt.in_doubt():
+                    part.doubtful = attempt
+            except Exception as failed:
+                error = failed
+            else:
+                self._commit_seconds = result.seconds
+                self._publish(part, result)
+                continue
+            if is_outage(error) or (part.doubtful is not None and isinstance(error, StorageError)):
+                note_failure(error)
+                if part.doubtful is None and (time.monotonic() - began > ACCEPT_SECONDS or is_disk_full(error)):
+                    self._refuse(part, StorageUnavailable(retry_after=RETRY_AFTER))
+                waiting.appendleft(part)
+            elif len(parts := part.split()) > 1:
+                logger.warning("journal: a batch failed (%s), its parts are tried one by one", type(error).__name__)
+                if part.doubtful is not None:
+                    self._refuse(part, StorageUnavailable(retry_after=RETRY_AFTER))
+                    parts = part.split()
+                waiting.extendleft(reversed(parts))
+                continue
+            elif part.requests or not isinstance(error, StorageError):
+                logger.warning("journal: something cannot be stored (%s)", type(error).__name__)
+                self._fail(part, error)
+                continue
+            else:
+                waiting.append(part)  # somebody holds a lock, say: the others first
+            await asyncio.sleep(min(next(pauses), self._patience(began)))
+        self._waiting_since = None
+        note_success()
+
+    def _patience(self, since: float) -> float:
+        """Return for how long what waits since then may still wait: as long as a lease, less when the process ends."""
+        return max(0.0, min(since + settings.LEASE_SECONDS, self._give_up_at) - time.monotonic())
+
+    def _give_up(self, parts: Iterable[Batch], error: Exception) -> None:
+        """Let go of what waited for a lease's time, and in an outage of all runs: their leases are over, too."""
+        for part in parts:
+            self._fail(part, error)
+        for live in list(LIVE.values()):
+            if live.loop is self._loop and is_outage(error):
+                live.lose()
+
+    def _fail(self, part: Batch, error: Exception) -> None:
+        busy = isinstance(error, IntegrityError)
+        self._refuse(part, ConversationBusy() if busy else StorageUnavailable(retry_after=RETRY_AFTER))
+        self._publish(part, Result(results=[error] * len(part.results)))
+
+    def _refuse(self, part: Batch, refusal: Refused) -> None:
+        """Refuse the questions of a part that is not stored."""
+        for _, future, _ in part.requests:
+            if not future.done():
+                future.set_exception(refusal)
+        part.requests = []
+
+    def _refuse_waiting(self, future: asyncio.Future) -> None:
+        """Refuse a question that no commit took up in time."""
+        waiting = [entry for entry in self._batch.requests if entry[1] is not future]
+        if len(waiting) < len(self._batch.requests) and not future.done():
+            self._batch.requests = waiting
+            future.set_exception(StorageUnavailable(retry_after=RETRY_AFTER))
+
+    def _take(self) -> Batch:
+        batch, self._batch = self._batch, Batch()
         self._wake.clear()
         self._urgent.clear()
+        batch.requests, self._batch.requests = _bounded(batch.requests)
+        if self._batch.requests:
+            self.wake()
         now = time.monotonic()
         lives, self._now = self._now, {}
         if now >= self._text_at + self._pace:
@@ -195,19 +305,17 @@ class Journal:
             self._wake.set()  # their time comes
         for live in lives.values():
             if not live.lost:
-                batch.pieces += [(live, piece) for piece in live.take()]
-        if batch.outcomes:
-            batch.outcomes = [(outcome, done) for outcome, done in batch.outcomes if not _is_lost(outcome, done)]
+                batch.chunks += [(live, chunk) for chunk in live.take()]
         if LIVE and now >= self._beat_at:
             batch.heartbeat = [live.run_id for live in LIVE.values() if live.loop is self._loop]
             self._beat_at = now + settings.HEARTBEAT_SECONDS
-        if LIVE and now >= self._look_at:
+        if self._waiting_since is not None or (LIVE and now >= self._look_at):
             batch.look = True
             self._look_at = now + CANCEL_POLL_SECONDS
         return batch
 
-    def _tell(self, batch: _Batch, result: _Result) -> None:
-        for (_, future, started), answer in zip(batch.asks, result.asks, strict=True):
+    def _publish(self, batch: Batch, result: Result) -> None:
+        for (_, future, started), answer in zip(batch.requests, result.requests, strict=True):
             if isinstance(answer, Exception):
                 if not future.done():
                     future.set_exception(answer)
@@ -216,24 +324,26 @@ class Journal:
                 started(answer)
             if not future.done():
                 future.set_result(answer)
-        for live, piece in batch.pieces:
+        for live, chunk in batch.chunks:
             if live.run_id in result.ours:
-                live.publish(piece)
+                live.publish(chunk)
             else:
                 live.lose()
-        for (_, done), ended in zip(batch.outcomes, result.outcomes, strict=True):
+        for (_, done), finished in zip(batch.results, result.results, strict=True):
             if done.done():
                 continue
-            if isinstance(ended, Exception):
-                done.set_exception(ended)
+            if isinstance(finished, Exception):
+                done.set_exception(finished)
             else:
-                done.set_result(ended)
+                done.set_result(finished)
         if result.running is not None:
-            self._obey(result.running)
-        if self._hints.enabled:
-            self._hints.tell({live.run_id for live, _ in batch.pieces} | {done.run_id for done, _ in batch.outcomes})
+            self._apply_cancellations(result.running)
+        if self._notifications.enabled:
+            self._notifications.notify(
+                {live.run_id for live, _ in batch.chunks} | {done.run_id for done, _ in batch.results}
+            )
 
-    def _obey(self, running: dict[uuid.UUID, bool]) -> None:
+    def _apply_cancellations(self, running: dict[uuid.UUID, bool]) -> None:
         """Act on what the database says of our runs: cancelled from elsewhere, or no longer ours."""
         for run_id, live in list(LIVE.items()):
             if live.loop is not self._loop:
@@ -248,104 +358,21 @@ class Journal:
                 live.missed = True
 
 
-def _is_lost(outcome: Outcome, done: asyncio.Future) -> bool:
+def _bounded(run_requests: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Return the questions that one commit takes, and those that wait for the next one."""
+    messages = 0
+    for number, (request, _, _) in enumerate(run_requests):
+        messages += request.new_messages + 1
+        if number and messages > MAX_MESSAGES:
+            return run_requests[:number], run_requests[number:]
+    return run_requests, []
+
+
+def _is_lost(run_result: RunResult, done: asyncio.Future) -> bool:
     """Tell, and answer it, whether text before this outcome could not be stored: then nobody was shown it."""
-    live = LIVE.get(outcome.run_id)
+    live = LIVE.get(run_result.run_id)
     if live is None or not live.lost:
         return False
     if not done.done():
         done.set_result(False)
     return True
-
-
-def _disconnect() -> None:
-    connection.close()
-
-
-def _commit(batch: _Batch) -> _Result:
-    """Run in the journal's thread: one transaction for all, or, should it fail, one for each."""
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            return _apply(cursor, batch)
-    except Exception as error:
-        logger.warning("journal: a batch failed (%s), its parts are tried one by one", type(error).__name__)
-        connection.close_if_unusable_or_obsolete()
-        return _apply_one_by_one(batch)
-
-
-def _apply(cursor: Any, batch: _Batch) -> _Result:
-    result = _Result()
-    worker = worker_id()
-    if batch.asks:
-        result.asks = list(accept(cursor, [ask for ask, _, _ in batch.asks], worker=worker))
-    if batch.pieces:
-        stored = [(live.run_id, piece) for live, piece in batch.pieces if live.accepted.ask.store]
-        unstored = {live.run_id for live, _ in batch.pieces if not live.accepted.ask.store}
-        result.ours = outcomes.record(cursor, stored, worker=worker) | unstored if stored else unstored
-    if batch.outcomes:
-        result.outcomes = list(outcomes.finish(cursor, [outcome for outcome, _ in batch.outcomes], worker=worker))
-    if batch.heartbeat:
-        # By id: a run of ours that nobody here produces any more must run out of its lease.
-        marks = ", ".join(["%s"] * len(batch.heartbeat))
-        cursor.execute(
-            f"UPDATE {table(Run)} SET lease_until = {database_clock()} + %s "  # noqa: S608
-            f"WHERE worker = %s AND state = 'running' AND id IN ({marks})",
-            [settings.LEASE_SECONDS, worker, *map(key, batch.heartbeat)],
-        )
-    if batch.look or batch.heartbeat:
-        cursor.execute(
-            f"SELECT id, cancel_requested_at FROM {table(Run)} WHERE worker = %s AND state = 'running'",  # noqa: S608
-            [worker],
-        )
-        result.running = {read_key(pk): asked is not None for pk, asked in cursor.fetchall()}
-    return result
-
-
-def _apply_one_by_one(batch: _Batch) -> _Result:
-    result = _Result()
-    for entry in batch.asks:
-        part = _try(_Batch(asks=[entry]), retries=())
-        answer: Accepted | Exception
-        if isinstance(part, IntegrityError):
-            answer = ConversationBusy()
-        elif isinstance(part, Exception):
-            answer = StorageUnavailable(retry_after=5)
-        else:
-            answer = part.asks[0]
-        result.asks.append(answer)
-    for pieces in _by_run(batch.pieces):
-        # All of a run or nothing: a later piece without an earlier one would be a hole.
-        part = _try(_Batch(pieces=pieces), retries=RETRIES)
-        if not isinstance(part, Exception):
-            result.ours |= part.ours
-    holed = {live.run_id for live, _ in batch.pieces} - result.ours
-    for pair in batch.outcomes:
-        if pair[0].run_id in holed:
-            result.outcomes.append(False)
-            continue
-        part = _try(_Batch(outcomes=[pair]), retries=RETRIES)
-        result.outcomes.append(part if isinstance(part, Exception) else part.outcomes[0])
-    return result
-
-
-def _by_run(pieces: Iterable[tuple[LiveRun, Delta]]) -> Iterable[list[tuple[LiveRun, Delta]]]:
-    runs: dict[uuid.UUID, list[tuple[LiveRun, Delta]]] = {}
-    for live, piece in pieces:
-        runs.setdefault(live.run_id, []).append((live, piece))
-    return runs.values()
-
-
-def _try(batch: _Batch, *, retries: Iterable[float]) -> _Result | Exception:
-    error: Exception | None = None
-    for pause in (0.0, *retries):
-        time.sleep(pause)
-        try:
-            with transaction.atomic(), connection.cursor() as cursor:
-                return _apply(cursor, batch)
-        except (OperationalError, InterfaceError) as failed:
-            error = failed
-            connection.close_if_unusable_or_obsolete()
-        except Exception as failed:  # trying again would not change it
-            return failed
-    assert error is not None
-    return error

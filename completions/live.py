@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from completions.types import Closed, Delta, Ended, Opened, portions
+from completions.types import Delta, RunFinished, StreamFinished, StreamStarted, portions
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from completions.asks import Accepted
+    from completions.run_requests import RunHandle
 
 LIVE: dict[uuid.UUID, LiveRun] = {}
 
@@ -25,19 +25,19 @@ class LiveRun:
     Text waits in a buffer until the journal has committed it; only then is it published to readers.
     """
 
-    def __init__(self, accepted: Accepted) -> None:
-        self.accepted = accepted
-        self.run_id = accepted.run_id
+    def __init__(self, handle: RunHandle) -> None:
+        self.handle = handle
+        self.run_id = handle.run_id
         self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task | None = None
         # The preferred one, until another is known to have answered.
-        self.upstream = accepted.ask.upstream
-        self.opened: Opened | None = None
-        self.closed: Closed | None = None
+        self.upstream = handle.request.upstream
+        self.started: StreamStarted | None = None
+        self.stream_finished: StreamFinished | None = None
         # Which messages were quoted to the model; None where that was not asked for.
         self.recalled: tuple[Mapping[str, Any], ...] | None = None
-        self.pieces: list[Delta] = []
-        self.ended: Ended | None = None
+        self.chunks: list[Delta] = []
+        self.finished: RunFinished | None = None
         self.first_token_at: dt.datetime | None = None
         self.begun = False
         self.length = 0
@@ -75,33 +75,33 @@ class LiveRun:
             return []
         if self._taker is not None and not self._taker.done():
             self._taker.set_result(None)
-        pieces = []
+        chunks = []
         for merged in portions(self._buffer):
             self._seq += 1
             self._taken += len(merged.text)
-            pieces.append(Delta(merged.text, merged.wire, self._seq, self._taken))
+            chunks.append(Delta(merged.text, merged.wire, self._seq, self._taken))
         self._buffer.clear()
-        self._in_flight += pieces
-        return pieces
+        self._in_flight += chunks
+        return chunks
 
     def pending_text(self) -> str:
         """Return the text that is on its way to the database, and what is buffered after it."""
         return "".join([delta.text for delta in (*self._in_flight, *self._buffer)])
 
     def text(self) -> str:
-        return "".join([piece.text for piece in self.pieces])
+        return "".join([chunk.text for chunk in self.chunks])
 
     # --- after the commit
 
-    def publish(self, piece: Delta) -> None:
-        self._in_flight.remove(piece)
-        self.pieces.append(piece)
+    def publish(self, chunk: Delta) -> None:
+        self._in_flight.remove(chunk)
+        self.chunks.append(chunk)
         self.wake()
 
-    def end(self, ended: Ended) -> None:
+    def end(self, finished: RunFinished) -> None:
         """Say the one terminal event; saying it again changes nothing."""
-        if self.ended is None:
-            self.ended = ended
+        if self.finished is None:
+            self.finished = finished
             LIVE.pop(self.run_id, None)
             self.wake()
 

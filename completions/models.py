@@ -6,11 +6,15 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts.models import User, uuid7
+from accounts.access import OwnedQuerySet
+from accounts.models import User
 from conversations.models import Conversation, Message
+from foundation.ids import uuid7
 
 
-class RunQuerySet(models.QuerySet):
+class RunQuerySet(OwnedQuerySet):
+    owner_lookup = "user"
+
     def running(self) -> RunQuerySet:
         return self.filter(state=Run.State.RUNNING)
 
@@ -20,7 +24,11 @@ class Run(models.Model):
 
     `worker` is the producing process, whose lease ends at `lease_until` (Unix seconds by the
     database's clock); `epoch` fences a process that lost it. `message` and `conversation` are None
-    for a call that opted out of history. `exclusive` runs are alone in their conversation.
+    for a call that opted out of history. `exclusive` runs are alone in their conversation. `address`
+    is kept for guests alone, who are limited by it, and as it is counted. `choices` is how many
+    answers were asked for at once (`n`). `api_key_id` is no foreign key, since accepting would lock
+    the key's row; `request_id` is what the response to the request carried. The token counts are
+    those in `usage`, None where it tells none.
     """
 
     class State(models.TextChoices):
@@ -35,11 +43,15 @@ class Run(models.Model):
     conversation = models.ForeignKey(Conversation, null=True, on_delete=models.CASCADE, related_name="runs")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="runs")
     address = models.CharField(max_length=45, blank=True)
+    api_key_id = models.UUIDField(null=True)
+    request_id = models.CharField(max_length=128, blank=True, default="", db_default="")
     upstream = models.CharField(max_length=100)
     model = models.CharField(max_length=200)
     parameters = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=State, default=State.RUNNING)
     exclusive = models.BooleanField(default=True)
+    # Null is never written: a column that may be null and has its default in the database is added at once.
+    choices = models.PositiveSmallIntegerField(null=True, default=1, db_default=1)
     epoch = models.PositiveIntegerField(default=1)
     worker = models.CharField(max_length=120)
     lease_until = models.FloatField()
@@ -47,6 +59,10 @@ class Run(models.Model):
     envelope = models.JSONField(null=True)
     closing = models.JSONField(null=True)
     usage = models.JSONField(null=True)
+    input_tokens = models.BigIntegerField(null=True)
+    cached_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    reasoning_tokens = models.BigIntegerField(null=True)
     finish_reason = models.CharField(max_length=40, blank=True)
     # Which messages were quoted to the model: [{"conversation_id", "message_id", "number"}]; None: it was not asked.
     recalled = models.JSONField(null=True)
@@ -68,7 +84,7 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            # Concurrency limits count an owner's live runs inside the accept transaction.
+            # Concurrency limits count a user's live runs, and a guest address's, inside the accept transaction.
             # (With the state in it, or SQLite takes the foreign key's own index and walks the whole history.)
             models.Index(fields=["user", "state"], condition=Q(state="running"), name="run_live_by_user"),
             models.Index(fields=["address"], condition=Q(state="running"), name="run_live_by_address"),

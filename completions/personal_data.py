@@ -1,4 +1,4 @@
-"""Whose the rows of this app are, and how what runs for an account ends when that is deleted."""
+"""Whose the rows of this app are, and how what runs for an account ends when that is stopped or deleted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 from django.dispatch import receiver
+from django.utils import timezone
 
+from accounts.erasure import anonymize_admin_log
 from accounts.personal_data import register
-from accounts.signals import account_closing, account_deleted, account_deleting, account_emptying
-from accounts.traces import forget_in_admin_log
+from accounts.signals import (
+    account_closing,
+    account_deleted,
+    account_deleting,
+    account_emptying,
+    accounts_stopped,
+    accounts_stopping,
+    api_key_revoked,
+)
 from completions.deletion import let_go_of_runs
 from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run, RunQuerySet
+from completions.notifications import notify_accounts_changed
 from completions.services import request_cancel
 
 logger = logging.getLogger(__name__)
@@ -30,9 +40,9 @@ register(Chunk, owner="run__user")
 register(IdempotencyKey, owner="user")
 
 
-def _runs_of(user_id: uuid.UUID) -> RunQuerySet:
-    """Return what the account asked, and what others asked in its conversations: guests share theirs."""
-    return Run.objects.filter(Q(user=user_id) | Q(conversation__owner=user_id))
+def _runs_of(*user_ids: uuid.UUID) -> RunQuerySet:
+    """Return what the accounts asked, and what others asked in their conversations: guests share theirs."""
+    return Run.objects.filter(Q(user__in=user_ids) | Q(conversation__owner__in=user_ids))
 
 
 @receiver(account_closing)
@@ -56,10 +66,23 @@ def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
         time.sleep(POLL)
 
 
+@receiver(accounts_stopping)
+def cancel_runs(sender: Any, user_ids: list[uuid.UUID], **kwargs: Any) -> None:
+    """Leave word for whichever processes write the answers; those that begin meanwhile are the journal's to stop."""
+    running = _runs_of(*user_ids).running().filter(cancel_requested_at=None)
+    running.update(cancel_requested_at=timezone.now())
+
+
+@receiver(accounts_stopped)
+@receiver(api_key_revoked)
+def tell_other_processes(sender: Any, **kwargs: Any) -> None:
+    notify_accounts_changed()
+
+
 @receiver(account_emptying)
 def delete_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
     """Delete the runs that kept no history, some at a time; those of conversations go with them."""
-    forget_in_admin_log("completions", _runs_of(user_id).values_list("pk", flat=True))
+    anonymize_admin_log("completions", _runs_of(user_id).values_list("pk", flat=True))
     over = Run.objects.filter(user=user_id).exclude(state=Run.State.RUNNING)
     while page := list(over.values_list("pk", flat=True)[:SLICE]):
         Run.objects.filter(pk__in=page).delete()
@@ -73,4 +96,4 @@ def hold_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
 
 @receiver(account_deleted)
 def let_go(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    let_go_of_runs([run_id for run_id, live in list(LIVE.items()) if live.accepted.ask.principal.user_id == user_id])
+    let_go_of_runs([run_id for run_id, live in list(LIVE.items()) if live.handle.request.principal.user_id == user_id])

@@ -1,214 +1,286 @@
 """Following a run, from any point, in any process: first what is stored, then what comes.
 
 A reader on the producing process is woken by it. Anywhere else, or after that process died, the
-database is asked; a lagging reader gets all it missed in one piece.
+database is asked; a lagging reader gets all it missed in one piece. A database that is away for a while
+delays what comes; after STORAGE_SECONDS the reader is told to come back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.db.models import Q
 
-from accounts.database import in_database_thread
+from accounts.callers import Principal
+from accounts.credential_watch import Refusal, Watched, credential_watch
 from completions.assembly import WHOLE
 from completions.cursors import Cursor
-from completions.hints import hints
 from completions.live import LIVE, LiveRun
 from completions.models import Chunk, Run
+from completions.notifications import notifications
 from completions.types import (
-    MOST_CHARS,
-    QUIET,
+    HEARTBEAT,
+    MAX_CHARS,
     Delta,
-    Ended,
-    Opened,
-    Quiet,
+    Heartbeat,
     ReaderEvent,
     Resync,
+    RunFinished,
+    StreamStarted,
     Wire,
     merge,
     portion,
 )
+from foundation.database import StorageError, in_database_thread
+from foundation.outages import note_failure
 
-NOT_KEPT = "This request was answered, and nothing of it was to be stored: its answer cannot be given again."
+NOT_KEPT = "This request was already answered, and its answer was not to be stored: it cannot be sent again."
 POLL_SECONDS = (0.1, 0.25, 0.5, 1.0)
-MOST_PIECES = 200
+MAX_CHUNKS = 200
+# Less than the time after which a run without a producer is over: a reader waits no longer for the news of it.
+STORAGE_SECONDS = 12.0
+TRY_SECONDS = 4.0
+STORAGE_PAUSES = (0.1, 0.5, 1.0)
+COME_BACK = RunFinished(
+    "interrupted",
+    error_code="storage_unavailable",
+    error_message="The service cannot reach its store right now. The text so far is kept: resume later for the rest.",
+    http_status=503,
+    retry_after=5,
+)
+
+T = TypeVar("T")
+
+Events = AsyncGenerator[ReaderEvent | Heartbeat, None]
 
 
 async def subscribe(
-    run_id: uuid.UUID, *, after: Cursor | None = None, idle: float = 15.0
-) -> AsyncIterator[ReaderEvent | Quiet]:
-    """Yield what happens in a run after the cursor, up to and including its one `Ended`.
+    run_id: uuid.UUID, *, reader: Principal | None = None, after: Cursor | None = None, idle: float = 15.0
+) -> AsyncIterator[ReaderEvent | Heartbeat]:
+    """Yield what happens in a run after the cursor, up to and including its one `RunFinished`.
 
-    `Quiet` comes whenever `idle` seconds brought nothing. Whether the caller may read this run is
-    the caller's business, and decided before.
+    `Heartbeat` comes whenever `idle` seconds brought nothing. Whether the caller may read this run is
+    the caller's business, and decided before; that a `reader` stops being admitted meanwhile ends it
+    with a `RunFinished` of its own. A socket watches over its credential by itself, and names none.
     """
     live = LIVE.get(run_id)
     if live is not None and live.loop is asyncio.get_running_loop():
-        events = _follow_live(live, after, idle)
+        events = _follow_live(live, reader, after, idle)
     else:
-        events = _follow_stored(run_id, after, idle)
+        events = _follow_stored(run_id, reader, after, idle)
     async for event in events:
         yield event
 
 
-async def _follow_live(live: LiveRun, after: Cursor | None, idle: float) -> AsyncIterator[ReaderEvent | Quiet]:
+async def _follow_live(
+    live: LiveRun, reader: Principal | None, after: Cursor | None, idle: float
+) -> AsyncIterator[ReaderEvent | Heartbeat]:
     seen = 0
     if after is not None and (after.seq or after.end):
-        if not 1 <= after.seq <= len(live.pieces) or live.pieces[after.seq - 1].end != after.end:
-            pieces = portion(live.pieces)
-            seen = len(pieces)
-            yield Resync("".join([piece.text for piece in pieces]), seen)
+        if not 1 <= after.seq <= len(live.chunks) or live.chunks[after.seq - 1].end != after.end:
+            chunks = portion(live.chunks)
+            seen = len(chunks)
+            yield Resync("".join([chunk.text for chunk in chunks]), seen)
         else:
             seen = after.seq
-    opened = False
+    started = False
+    with credential_watch.watching(reader, live.wake) as watched:
+        while True:
+            if watched is not None and watched.refusal is not None:
+                yield _refused(watched.refusal)
+                return
+            if not started and live.started is not None:
+                started = True
+                yield live.started
+            if len(live.chunks) > seen:
+                news = portion(live.chunks[seen : seen + MAX_CHUNKS])
+                seen += len(news)
+                yield merge(news)
+            elif live.finished is not None:
+                yield await _ending(live.finished, watched)
+                return
+            elif not await live.wait(idle):
+                yield HEARTBEAT
+
+
+async def _ending(finished: RunFinished, watched: Watched | None) -> RunFinished:
+    """Return how a run ended for this reader: who stopped it may have shut out the reader as well, a moment ago."""
+    if watched is not None and finished.status == Run.State.CANCELLED:
+        await credential_watch.check(watched)
+        if watched.refusal is not None:
+            return _refused(watched.refusal)
+    return finished
+
+
+def _refused(refusal: Refusal) -> RunFinished:
+    return RunFinished("failed", error_code=refusal.code, error_message=refusal.message, http_status=refusal.status)
+
+
+async def patiently(function: Callable[..., T], *arguments: Any) -> T:
+    """Call `function` in a database thread, again and again while the database is away; raises StorageError."""
+    until = time.monotonic() + STORAGE_SECONDS
+    pauses = itertools.chain(STORAGE_PAUSES, itertools.repeat(STORAGE_PAUSES[-1]))
     while True:
-        if not opened and live.opened is not None:
-            opened = True
-            yield live.opened
-        if len(live.pieces) > seen:
-            news = portion(live.pieces[seen : seen + MOST_PIECES])
-            seen += len(news)
-            yield merge(news)
-        elif live.ended is not None:
-            yield live.ended
-            return
-        elif not await live.wait(idle):
-            yield QUIET
+        try:
+            return await in_database_thread(
+                function, *arguments, seconds=min(TRY_SECONDS, max(0.1, until - time.monotonic()))
+            )
+        except StorageError as error:
+            note_failure(error)
+            pause = next(pauses)
+            if time.monotonic() + pause > until:
+                raise
+        await asyncio.sleep(pause)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """What the database holds of a run after one point, as much as fits into a frame; `more` is there."""
 
-    pieces: list[Delta]
-    opened: Opened | None
-    ended: Ended | None
+    chunks: list[Delta]
+    started: StreamStarted | None
+    finished: RunFinished | None
     resync: Resync | None = None
     more: bool = False
 
 
-async def _follow_stored(run_id: uuid.UUID, after: Cursor | None, idle: float) -> AsyncIterator[ReaderEvent | Quiet]:
+async def _follow_stored(
+    run_id: uuid.UUID, reader: Principal | None, after: Cursor | None, idle: float
+) -> AsyncIterator[ReaderEvent | Heartbeat]:
     seq, end = (after.seq, after.end) if after else (0, 0)
-    opened = False
+    started = False
     first = True
     quiet = 0.0
-    naps = 0
-    with hints().watch(run_id) as news:
+    backoff = 0
+    with notifications().watch(run_id) as news, credential_watch.watching(reader, news.set) as watched:
         while True:
             news.clear()
-            stored = await in_database_thread(_read, run_id, seq, end, first)
+            if watched is not None and watched.refusal is not None:
+                yield _refused(watched.refusal)
+                return
+            try:
+                stored = await patiently(_read, run_id, seq, end, first)
+            except StorageError:
+                yield COME_BACK
+                return
             first = False
             if stored.resync is not None:
                 yield stored.resync
                 seq, end = stored.resync.seq, len(stored.resync.text)
-            if not opened and stored.opened is not None:
-                opened = True
-                yield stored.opened
-            if stored.pieces:
-                piece = merge(stored.pieces)
-                seq, end = piece.seq, piece.end
-                naps, quiet = 0, 0.0
-                yield piece
+            if not started and stored.started is not None:
+                started = True
+                yield stored.started
+            if stored.chunks:
+                chunk = merge(stored.chunks)
+                seq, end = chunk.seq, chunk.end
+                backoff, quiet = 0, 0.0
+                yield chunk
             if stored.more:
                 continue
-            if stored.ended is not None:
-                yield stored.ended
+            if stored.finished is not None:
+                yield await _ending(stored.finished, watched)
                 return
-            nap = POLL_SECONDS[min(naps, len(POLL_SECONDS) - 1)]
-            naps += 1
+            pause = POLL_SECONDS[min(backoff, len(POLL_SECONDS) - 1)]
+            backoff += 1
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(nap):
+                async with asyncio.timeout(pause):
                     await news.wait()
-            quiet += nap
+            quiet += pause
             if quiet >= idle:
                 quiet = 0.0
-                yield QUIET
+                yield HEARTBEAT
 
 
 def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
     # The run before its chunks: once it is seen to have ended, every chunk of it is there to be seen.
     # Without the text, which may be long: it is fetched where it is needed, which is at the end.
-    light = Run.objects.select_related("message").defer("message__content", "message__parts")
+    light = Run.objects.select_related("message").defer("message__content")
     run = light.filter(pk=run_id).first()
     if run is None:
-        gone = Ended("cancelled", error_code="deleted", error_message="The conversation was deleted.")
+        gone = RunFinished("cancelled", error_code="deleted", error_message="The conversation was deleted.")
         return _Stored([], None, gone)
-    opened = Opened(run.envelope) if run.envelope is not None else (Opened() if _is_over(run) else None)
+    started = StreamStarted(run.envelope) if run.envelope is not None else (StreamStarted() if _is_over(run) else None)
     if _is_not_kept(run):
-        opened = None  # or it would look as if an answer began
+        started = None  # or it would look as if an answer began
     if first and (seq or end) and not _continues(run_id, seq, end):
-        return _from_text(run, seq, end, opened)
-    pieces, more = _pieces(run_id, seq, end)
-    if _is_over(run) and not pieces and run.message is not None and len(run.message.content) > end:
+        return _from_text(run, seq, end, started)
+    chunks, more = _chunks(run_id, seq, end)
+    if _is_over(run) and not chunks and len(_text_of(run)) > end:
         # The pieces are compacted away; the text is forever.
-        return _rest_of_text(run, seq, end, opened)
-    return _stored(run, pieces, opened, more=more)
+        return _rest_of_text(run, seq, end, started)
+    return _stored(run, chunks, started, more=more)
 
 
 def _stored(
-    run: Run, pieces: list[Delta], opened: Opened | None, *, more: bool, resync: Resync | None = None
+    run: Run, chunks: list[Delta], started: StreamStarted | None, *, more: bool, resync: Resync | None = None
 ) -> _Stored:
-    ended = ended_of(run) if _is_over(run) and not more else None
-    return _Stored(pieces, opened, ended, resync=resync, more=more)
+    finished = run_finished(run) if _is_over(run) and not more else None
+    return _Stored(chunks, started, finished, resync=resync, more=more)
 
 
 def _is_over(run: Run) -> bool:
     return run.state != Run.State.RUNNING
 
 
+def _text_of(run: Run) -> str:
+    return run.message.streamed_text() if run.message is not None else ""
+
+
 def _is_not_kept(run: Run) -> bool:
     return run.message_id is None and run.state == Run.State.COMPLETE
 
 
-def _pieces(run_id: uuid.UUID, seq: int, end: int) -> tuple[list[Delta], bool]:
+def _chunks(run_id: uuid.UUID, seq: int, end: int) -> tuple[list[Delta], bool]:
     """Return the pieces after `seq`, as many as fit into a frame, and whether there may be more."""
-    near = Q(end__lte=end + MOST_CHARS) | Q(seq=seq + 1)
-    rows = Chunk.objects.filter(near, run_id=run_id, seq__gt=seq).order_by("seq")[:MOST_PIECES]
+    near = Q(end__lte=end + MAX_CHARS) | Q(seq=seq + 1)
+    rows = Chunk.objects.filter(near, run_id=run_id, seq__gt=seq).order_by("seq")[:MAX_CHUNKS]
     found = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows]
-    pieces = portion(found)
-    full = len(pieces) < len(found) or len(found) == MOST_PIECES
-    if pieces and not full:
-        full = Chunk.objects.filter(run_id=run_id, seq=pieces[-1].seq + 1).exists()
-    return pieces, full
+    chunks = portion(found)
+    full = len(chunks) < len(found) or len(found) == MAX_CHUNKS
+    if chunks and not full:
+        full = Chunk.objects.filter(run_id=run_id, seq=chunks[-1].seq + 1).exists()
+    return chunks, full
 
 
-def _rest_of_text(run: Run, seq: int, end: int, opened: Opened | None) -> _Stored:
+def _rest_of_text(run: Run, seq: int, end: int, started: StreamStarted | None) -> _Stored:
     """Continue from the final text, whose pieces are gone; numbers of pieces only count on."""
-    content = run.message.content if run.message is not None else ""
-    until = min(len(content), end + MOST_CHARS)
-    return _stored(run, [Delta(content[end:until], (), seq + 1, until)], opened, more=until < len(content))
+    content = _text_of(run)
+    until = min(len(content), end + MAX_CHARS)
+    return _stored(run, [Delta(content[end:until], (), seq + 1, until)], started, more=until < len(content))
 
 
 def _continues(run_id: uuid.UUID, seq: int, end: int) -> bool:
     return Chunk.objects.filter(run_id=run_id, seq=seq, end=end).exists()
 
 
-def _from_text(run: Run, seq: int, end: int, opened: Opened | None) -> _Stored:
+def _from_text(run: Run, seq: int, end: int, started: StreamStarted | None) -> _Stored:
     """Continue a cursor that no piece answers to: from the final text, or all over again."""
-    pieces, more = _pieces(run.pk, 0, 0)
-    if pieces or not _is_over(run) or run.message is None:
-        resync = Resync("".join([piece.text for piece in pieces]), len(pieces))
-        return _stored(run, [], opened, more=more, resync=resync)
-    content = run.message.content
+    chunks, more = _chunks(run.pk, 0, 0)
+    if chunks or not _is_over(run) or run.message is None:
+        resync = Resync("".join([chunk.text for chunk in chunks]), len(chunks))
+        return _stored(run, [], started, more=more, resync=resync)
+    content = _text_of(run)
     if end < len(content):
-        return _rest_of_text(run, seq, end, opened)
+        return _rest_of_text(run, seq, end, started)
     if end == len(content):
-        return _stored(run, [], opened, more=False)
-    return _stored(run, [], opened, more=len(content) > MOST_CHARS, resync=Resync(content[:MOST_CHARS], seq))
+        return _stored(run, [], started, more=False)
+    return _stored(run, [], started, more=len(content) > MAX_CHARS, resync=Resync(content[:MAX_CHARS], seq))
 
 
-def ended_of(run: Run) -> Ended:
+def run_finished(run: Run) -> RunFinished:
     """Return the terminal event of a run that is over."""
-    content = run.message.content if run.message is not None else ""
+    content = _text_of(run)
     if _is_not_kept(run):
         # Asked not to be stored, and asked for again: an empty answer would be a lie.
-        return Ended("failed", error_code="answer_not_kept", error_message=NOT_KEPT, http_status=409)
-    return Ended(
+        return RunFinished("failed", error_code="answer_not_kept", error_message=NOT_KEPT, http_status=409)
+    return RunFinished(
         run.state,
         finish_reason=run.finish_reason or None,
         usage=run.usage,
@@ -227,14 +299,14 @@ def whole_choices(run: Run) -> list[Wire] | None:
     return next((wire["choices"] for wire in closing if wire.get("object") == WHOLE), None)
 
 
-async def wait_for_end(run_id: uuid.UUID) -> Ended:
+async def wait_for_end(run_id: uuid.UUID) -> RunFinished:
     """Wait until a run is over, whoever produces it."""
     live = LIVE.get(run_id)
     if live is not None and live.loop is asyncio.get_running_loop():
-        while live.ended is None:
+        while live.finished is None:
             await live.wait(60.0)
-        return live.ended
+        return live.finished
     async for event in subscribe(run_id):
-        if isinstance(event, Ended):
+        if isinstance(event, RunFinished):
             return event
     raise AssertionError("a run always ends")

@@ -10,14 +10,19 @@ import time
 from django.conf import settings
 from django.db import connection
 
+from accounts.password_attempts import forget_delays
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap
-from conversations.retention import prune_history, prune_looks
+from conversations.quota import fold
+from conversations.retention import prune_access_log, prune_history
+from foundation.database import StorageError, checkpoint
+from foundation.outages import note_failure
 from search import timings
 
 logger = logging.getLogger(__name__)
 
 HOUR, DAY = 3600.0, 86_400.0
+MIN_ANALYZED_ROWS = 2_000
 _started = threading.Lock()
 
 
@@ -25,6 +30,22 @@ def start_reaper() -> None:
     """Reap now and then every SWEEP_SECONDS, until the process ends. Starting twice starts one."""
     if _started.acquire(blocking=False):
         threading.Thread(target=_sweep_forever, name="reaper", daemon=True).start()
+
+
+def analyze() -> None:
+    """Gather PostgreSQL's statistics for tables that have thousands of rows but no statistics.
+
+    Its own autovacuum comes a minute later; until then each look-up of many values reads a new table whole.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT relid::regclass::text FROM pg_stat_user_tables WHERE schemaname = current_schema() "
+                "AND n_live_tup >= %s AND last_analyze IS NULL AND last_autoanalyze IS NULL",
+                [MIN_ANALYZED_ROWS],
+            )
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"ANALYZE (SKIP_LOCKED) {table}")
 
 
 def _sweep_forever() -> None:
@@ -37,15 +58,21 @@ def _sweep_forever() -> None:
         try:
             reap()
             timings.write()
+            checkpoint()
+            analyze()
+            fold()
             if time.monotonic() >= chunks_due:
                 prune_chunks()
                 prune_keys()
                 forget_old()
+                forget_delays()
                 chunks_due = time.monotonic() + HOUR
             if time.monotonic() >= history_due:
                 prune_history()
-                prune_looks()
+                prune_access_log()
                 history_due = time.monotonic() + DAY
+        except StorageError as error:
+            note_failure(error)
         except Exception as error:
             logger.warning("reaper: %s, trying again", type(error).__name__)
         finally:

@@ -15,17 +15,17 @@ from typing import Any
 
 from django.conf import settings
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from completions.context import INSTRUCTIONS, estimate_tokens
 from completions.types import Wire
 from conversations.models import Message
 from search.queries import search_messages
-from search.results import MOST_HITS, Hit, Mode
+from search.results import MAX_HITS, Hit, Mode
 from search.threads import in_search_thread
 
 logger = logging.getLogger(__name__)
-USUAL_PASSAGES = 5
-MOST_PASSAGES = 20
+DEFAULT_PASSAGES = 5
+MAX_PASSAGES = 20
 QUESTION_CHARS = 1_000
 PASSAGE_CHARS = 1_000
 SHARE = 4  # of the model's budget a fourth at most
@@ -44,7 +44,7 @@ BEGIN, END = "<quotations>", "</quotations>"
 class Recall:
     """How much to recall: so many passages at most, found so. None of them is no recall."""
 
-    limit: int = USUAL_PASSAGES
+    limit: int = DEFAULT_PASSAGES
     mode: str = str(Mode.HYBRID)
 
     def as_json(self) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def read_recall(value: Any) -> Recall | None:
     if not isinstance(value, dict) or set(value) - {"limit", "mode"}:
         raise ValueError("true, false, or an object with 'limit' and 'mode'.")
     limit, mode = value.get("limit"), value.get("mode")
-    limit = USUAL_PASSAGES if limit is None else limit
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MOST_PASSAGES:
-        raise ValueError(f"'limit' is a whole number from 0 to {MOST_PASSAGES}.")
+    limit = DEFAULT_PASSAGES if limit is None else limit
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MAX_PASSAGES:
+        raise ValueError(f"'limit' is a whole number from 0 to {MAX_PASSAGES}.")
     if mode is not None and mode not in [str(each) for each in Mode]:
         raise ValueError(f"'mode' is one of {', '.join(Mode)}.")
     return Recall(limit, mode or str(Mode.HYBRID))
@@ -87,7 +87,7 @@ async def quotation(
 ) -> Quotation | None:
     """Return what to quote beside `messages`, in `tokens` at most. A search that fails or takes long quotes nothing."""
     text = _question(messages)
-    # Guests share one space: what one said is not another's to be reminded of.
+    # Guests share one partition: what one of them said must not be quoted to another.
     if not text or not recall.limit or principal.is_guest:
         return None
     known = {wire["content"] for wire in messages if isinstance(wire.get("content"), str)}
@@ -195,7 +195,7 @@ def _hits(principal: Principal, recall: Recall, text: str) -> Iterator[Hit]:
     cursor = ""
     for _ in range(PAGES):
         page = search_messages(
-            principal, text, mode=Mode(recall.mode), limit=min(4 * recall.limit, MOST_HITS), cursor=cursor
+            principal, text, mode=Mode(recall.mode), limit=min(4 * recall.limit, MAX_HITS), cursor=cursor
         )
         yield from page.hits
         cursor = page.next_cursor

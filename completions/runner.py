@@ -13,11 +13,9 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.database import in_database_thread
-from completions import providers, recall
-from completions.asks import Accepted
-from completions.assembly import WHOLE, Assembly, parts_of_message, says_more, whole_choice
-from completions.context import budget_for, estimate_tokens, fit
+from completions import recall
+from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice
+from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
 from completions.exceptions import (
     CompletionError,
     DeadlineExceeded,
@@ -28,22 +26,27 @@ from completions.exceptions import (
 )
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
-from completions.outcomes import Outcome
-from completions.types import Closed, CompletionRequest, Delta, Ended, Opened, Wire
-from conversations.branches import branch
+from completions.providers.base import Provider
+from completions.run_requests import RunHandle
+from completions.run_results import RunResult
+from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
+from conversations.branches import branch_ids, in_bulk
 from conversations.models import Message
+from foundation.database import in_database_thread
 
 logger = logging.getLogger(__name__)
 
+HISTORY_SLICE = 100
 
-def start(accepted: Accepted) -> LiveRun:
-    """Begin to answer. The task outlives the request, in a context of its own."""
-    live = LIVE[accepted.run_id] = LiveRun(accepted)
-    live.task = live.loop.create_task(_run(live), context=contextvars.Context())
+
+def start(handle: RunHandle, *, provider: Provider, model: str) -> LiveRun:
+    """Begin to answer by the provider's `model`. The task outlives the request, in a context of its own."""
+    live = LIVE[handle.run_id] = LiveRun(handle)
+    live.task = live.loop.create_task(_run(live, provider, model), context=contextvars.Context())
     return live
 
 
-async def _run(live: LiveRun) -> None:
+async def _run(live: LiveRun, provider: Provider, model: str) -> None:
     assembly = Assembly()
     response: Wire | None = None
     error: CompletionError | None = None
@@ -52,9 +55,7 @@ async def _run(live: LiveRun) -> None:
         if live.cancelled or live.lost:
             raise asyncio.CancelledError
         async with asyncio.timeout(settings.RUN_SECONDS):
-            request = await _request(live)
-            provider, model = providers.provider_for(live.accepted.ask.model)
-            request = CompletionRequest(model, request.messages, request.parameters, request.stream)
+            request = await _request(live, model)
             if request.stream:
                 await _stream(live, provider, request, assembly)
             else:
@@ -76,11 +77,11 @@ async def _run(live: LiveRun) -> None:
     await _settle(live, assembly, response, error)
 
 
-async def _stream(live: LiveRun, provider: Any, request: CompletionRequest, assembly: Assembly) -> None:
+async def _stream(live: LiveRun, provider: Provider, request: CompletionRequest, assembly: Assembly) -> None:
     notes = journal()
     limit = settings.LIMIT_OUTPUT_CHARS
-    if said := live.accepted.ask.said:
-        live.buffer(Delta(said))
+    if prefill := live.handle.request.prefill:
+        live.buffer(Delta(prefill))
         live.first_token_at = None  # nobody has answered yet
         notes.write(live)
     async for event in provider.stream(request, ready=live.taken):
@@ -91,142 +92,172 @@ async def _stream(live: LiveRun, provider: Any, request: CompletionRequest, asse
             notes.write(live)
             if limit and live.length > limit:
                 raise OutputLimit
-        elif type(event) is Opened:
-            live.opened = event
+        elif type(event) is StreamStarted:
+            live.started = event
             live.upstream = event.upstream or live.upstream
-        elif type(event) is Closed:
+        elif type(event) is StreamFinished:
             assembly.feed(event.wire)
-            live.closed = event
+            live.stream_finished = event
 
 
-async def _request(live: LiveRun) -> CompletionRequest:
+async def _request(live: LiveRun, model: str) -> CompletionRequest:
     """Return what to send upstream: the call's own messages or the conversation's newest turns, and quotations."""
-    accepted = live.accepted
-    ask, tokens = accepted.ask, budget_for(accepted.ask.model, settings.CONTEXT_TOKENS)
-    if ask.conversation_id is None or accepted.question_id is None:
-        messages = ask.messages
-        quotation = await _recalled(live, messages, tokens - sum(map(estimate_tokens, messages)))
+    handle = live.handle
+    run_request, tokens = handle.request, budget_for(handle.request.model, settings.CONTEXT_TOKENS)
+    if run_request.conversation_id is None or handle.question_id is None:
+        messages = run_request.messages
+        quotation = await _recalled(live, messages, tokens, beside=messages)
     else:
-        history = await in_database_thread(_history, ask.conversation_id, accepted.question_id)
-        if ask.said:
-            history.append({"role": "assistant", "content": ask.said})
+        history = await in_database_thread(_history, run_request.conversation_id, handle.question_id, tokens)
+        if run_request.prefill:
+            history.append({"role": "assistant", "content": run_request.prefill})
         quotation = await _recalled(live, history, tokens)
         messages = fit(history, tokens=tokens - (estimate_tokens(quotation.wire) if quotation else 0))
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
-    return CompletionRequest(ask.model, messages, ask.parameters, ask.stream)
+    return CompletionRequest(model, messages, run_request.parameters, run_request.stream)
 
 
-async def _recalled(live: LiveRun, messages: Sequence[Wire], room: int) -> recall.Quotation | None:
-    accepted = live.accepted
-    if accepted.recall is None or not accepted.recall.limit:
+async def _recalled(
+    live: LiveRun, messages: Sequence[Wire], room: int, *, beside: Sequence[Wire] = ()
+) -> recall.Quotation | None:
+    """Return what to quote, if anything, in `room` tokens less those of the messages that are sent `beside` it."""
+    handle = live.handle
+    if handle.recall is None or not handle.recall.limit:
         return None
-    tokens = min(room, budget_for(accepted.ask.model, settings.CONTEXT_TOKENS) // recall.SHARE)
+    tokens = min(
+        room - sum(map(estimate_tokens, beside)),
+        budget_for(handle.request.model, settings.CONTEXT_TOKENS) // recall.SHARE,
+    )
     found = await recall.quotation(
-        accepted.ask.principal,
-        accepted.recall,
+        handle.request.principal,
+        handle.recall,
         messages,
-        conversation_id=accepted.conversation_id,
+        conversation_id=handle.conversation_id,
         tokens=tokens,
     )
     live.recalled = found.quoted if found else ()
     return found
 
 
-def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID) -> list[Wire]:
-    """Return the branch that ends in the question, without answers that say nothing."""
-    return [
-        message.as_wire()
-        for message in branch(conversation_id, leaf_id)
-        if message.content or message.parts or message.role != Message.Role.ASSISTANT
-    ]
+def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int) -> list[Wire]:
+    """Return the branch that ends in the question, without answers that say nothing.
+
+    Of a long one, all instructions and the newest messages, somewhat more of them than fit `tokens`: what does not
+    fit need not be read.
+    """
+    ids = branch_ids(conversation_id, leaf_id)
+    newest: list[Wire] = []
+    end = len(ids)
+    while end and tokens > 0:
+        start = max(0, end - HISTORY_SLICE)
+        wires = _wires(ids[start:end])
+        tokens -= sum(map(estimate_tokens, wires))
+        newest[:0] = wires
+        end = start
+    if not end:
+        return newest
+    instructions = Message.objects.of(conversation_id).filter(role__in=INSTRUCTIONS).values_list("pk", flat=True)
+    found = set(instructions)
+    return _wires([pk for pk in ids[:end] if pk in found]) + newest
+
+
+def _wires(ids: Sequence[uuid.UUID]) -> list[Wire]:
+    rows = in_bulk(ids)
+    return [rows[pk].as_wire() for pk in ids if pk in rows and not rows[pk].says_nothing]
 
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
     """Store the outcome, then, and only then, say that it is over."""
     if live.lost:
-        live.end(Ended("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0))
+        live.end(
+            RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
+        )
         return
     # The last text is stored before the outcome, in the same commit or an earlier one.
-    journal().hurry(live)
+    journal().flush_soon(live)
     try:
-        outcome = _outcome(live, assembly, response, error)
+        result = _result(live, assembly, response, error)
     except Exception as failed:  # an answer of a shape nobody foresaw must end like any other
         _log_unforeseen(live, failed)
         error = error or UpstreamInvalid()
-        outcome = _outcome(live, Assembly(), None, error)
+        result = _result(live, Assembly(), None, error)
     try:
-        ours = await journal().finish(outcome)
+        ours = await journal().finish(result)
     except Exception as failed:
         logger.error("run %s: its outcome could not be stored (%s)", live.run_id, type(failed).__name__)
         ours = False
     if error is not None:
         logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, live.upstream)
     if not ours:
-        live.end(Ended("interrupted", error_code="interrupted", error_message="The answer was interrupted."))
+        live.end(RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted."))
         return
     live.end(
-        Ended(
-            outcome.status,
-            finish_reason=outcome.finish_reason or None,
-            usage=outcome.usage,
-            error_code=outcome.error_code,
-            error_message=outcome.error_message,
-            http_status=outcome.http_status,
+        RunFinished(
+            result.status,
+            finish_reason=result.finish_reason or None,
+            usage=result.usage,
+            error_code=result.error_code,
+            error_message=result.error_message,
+            http_status=result.http_status,
             retry_after=error.retry_after if error else None,
-            wire=outcome.closing if response is None else (),
+            wire=result.closing if response is None else (),
             response=response,
-            end=len(outcome.content),
+            end=len(result.content),
             param=error.param if error else None,
-            recalled=outcome.recalled,
+            recalled=result.recalled,
         )
     )
 
 
-def _outcome(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> Outcome:
-    accepted = live.accepted
+def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> RunResult:
+    handle = live.handle
     # What the journal has not published yet is stored before, or together with, this outcome.
     content = live.text() + live.pending_text()
-    parts, siblings = assembly.parts(), assembly.siblings()
+    extras, siblings = assembly.extras(), assembly.siblings()
     finish_reason = ""
     usage: Wire | None = None
     closing: tuple[Wire, ...] = ()
-    envelope: Wire | None = live.opened.envelope if live.opened else None
+    envelope: Wire | None = live.started.envelope if live.started else None
     status = Message.Status.COMPLETE
     if response is not None:
-        content, parts, siblings, finish_reason = _read_response(response)
+        content, extras, siblings, finish_reason = _read_response(response)
         usage = response.get("usage")
         envelope = {name: value for name, value in response.items() if name not in ("choices", "usage")}
         choices = response.get("choices") or ()
-        rebuilt = whole_choice({"content": content, **(parts or {})}, finish_reason)
-        if accepted.ask.store and says_more(choices, rebuilt):
+        rebuilt = whole_choice({"content": content, **(extras or {})}, finish_reason)
+        if handle.request.store and says_more(choices, rebuilt):
             closing = ({"object": WHOLE, "choices": choices},)
-    elif live.closed is not None:
-        finish_reason, usage, closing = live.closed.finish_reason, live.closed.usage, live.closed.wire
+    elif live.stream_finished is not None:
+        finish_reason, usage, closing = (
+            live.stream_finished.finish_reason,
+            live.stream_finished.usage,
+            live.stream_finished.wire,
+        )
     if error is not None:
         status = Message.Status.FAILED
-    elif response is None and live.closed is None:
+    elif response is None and live.stream_finished is None:
         status = Message.Status.CANCELLED if live.cancelled else Message.Status.INTERRUPTED
     interrupted = status == Message.Status.INTERRUPTED
-    return Outcome(
+    return RunResult(
         run_id=live.run_id,
-        message_id=accepted.message_id,
-        conversation_id=accepted.conversation_id,
+        message_id=handle.message_id,
+        conversation_id=handle.conversation_id,
         status=status,
         content=content,
-        parts=parts,
+        extras=extras,
         siblings=siblings,
         finish_reason=finish_reason,
         usage=usage,
         upstream=live.upstream,
-        model=str((envelope or {}).get("model") or accepted.ask.model),
+        model=str((envelope or {}).get("model") or handle.request.model),
         envelope=envelope,
         closing=closing,
         recalled=live.recalled,
         error_code=_code_of(error) if error else ("interrupted" if interrupted else ""),
         error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
         http_status=error.status if error else 200,
-        digest_before=accepted.digest_before,
+        digest_before=handle.digest_before,
         first_token_at=live.first_token_at or (timezone.now() if response is not None else None),
     )
 
@@ -244,7 +275,7 @@ def _code_of(error: CompletionError) -> str:
 
 
 def _read_response(response: Wire) -> tuple[str, dict[str, Any] | None, tuple[Wire, ...], str]:
-    """Return content, parts, further choices and finish reason of a whole answer."""
+    """Return content, extras, further choices and finish reason of a whole answer."""
     choices = [choice for choice in response.get("choices") or () if isinstance(choice, dict)]
     messages = []
     for choice in choices:
@@ -255,8 +286,8 @@ def _read_response(response: Wire) -> tuple[str, dict[str, Any] | None, tuple[Wi
     first, reason = messages[0]
     siblings = tuple(
         {"role": "assistant", "content": str(message.get("content") or ""), "finish_reason": why}
-        | (parts_of_message(message) or {})
+        | (extras_of_message(message) or {})
         for message, why in messages[1:]
     )
     content = first.get("content")
-    return content if isinstance(content, str) else "", parts_of_message(first), siblings, reason
+    return content if isinstance(content, str) else "", extras_of_message(first), siblings, reason

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import logging
 import time
 import uuid
-from typing import Any
+from contextvars import ContextVar
+from dataclasses import replace
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.database import database_clock, in_database_thread
-from accounts.principal import Principal
-from completions import providers, runner
-from completions.asks import Accepted, Ask
+from completions import long_histories, providers, request_policy, runner
+from completions.bulk_sql import read_key, table
 from completions.exceptions import ShuttingDown, TooManyRuns
-from completions.hints import hints
-from completions.journal import journal
 from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
-from completions.statements import read_key, table
+from completions.notifications import notifications
+from completions.run_requests import RunHandle, RunRequest
 from completions.worker import is_certainly_dead
 from conversations import digests
 from conversations.models import Message
+from foundation.database import database_clock, in_database_thread
+from foundation.request_ids import request_id
 
 logger = logging.getLogger(__name__)
 
 _draining_since: float | None = None
+_closed = False
+# Whether this request came in time to be answered although the process drains.
+_admitted: ContextVar[bool] = ContextVar("admitted", default=False)
 
 
 def drain() -> float:
@@ -43,22 +47,33 @@ def is_draining() -> bool:
     return _draining_since is not None
 
 
-async def ask(question: Ask) -> Accepted:
+def admit() -> None:
+    """Let this request ask although the process drains: it was sent before its client could know."""
+    _admitted.set(True)
+
+
+def close() -> None:
+    """Accept no question at all from now on: the drain is over."""
+    global _closed
+    _closed = True
+
+
+async def submit(request: RunRequest) -> RunHandle:
     """Store a question and begin to answer it; raises completions.exceptions.Refused.
 
     Once this was called, the answer is produced and stored whatever becomes of the caller.
     """
-    if is_draining():
+    await request_policy.check(request.principal, request.model, request.parameters)
+    if is_draining() and (_closed or not _admitted.get()):
         raise ShuttingDown(retry_after=5)
-    if settings.LIMIT_RUNS_PER_PROCESS and len(LIVE) >= settings.LIMIT_RUNS_PER_PROCESS:
-        raise TooManyRuns("The service is writing as many answers as it can.", retry_after=1)
-    return await journal().accept(question, runner.start)
-
-
-def upstream_for(model: str) -> str:
-    """Return the name of the upstream that answers for `model`."""
-    provider, _ = providers.provider_for(model)
-    return provider.name
+    limit = settings.LIMIT_RUNS_PER_PROCESS
+    if limit and sum(live.handle.request.choices for live in LIVE.values()) + request.choices > limit:
+        message = f"At most {limit} answers at once in this process (LIMIT_RUNS_PER_PROCESS)."
+        raise TooManyRuns(message, retry_after=1)
+    provider, upstream_model = providers.provider_for(request.model)
+    start = functools.partial(runner.start, provider=provider, model=upstream_model)
+    request = replace(request, upstream=provider.name, request_id=request_id.get())
+    return await long_histories.accept_question(request, start)
 
 
 async def cancel(run_id: uuid.UUID) -> None:
@@ -68,19 +83,12 @@ async def cancel(run_id: uuid.UUID) -> None:
         live.loop.call_soon_threadsafe(live.cancel)
     await in_database_thread(request_cancel, run_id)
     if live is None:
-        hints().tell_cancel(run_id)
+        notifications().notify_cancel(run_id)
 
 
 def request_cancel(run_id: uuid.UUID) -> None:
     """Leave word for the producing process, which looks several times a second."""
     Run.objects.running().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=timezone.now())
-
-
-def runs_of(principal: Principal) -> Any:
-    """Return the runs that `principal` may follow and stop."""
-    if principal.is_guest:
-        return Run.objects.filter(user__guest_made=True)
-    return Run.objects.filter(user_id=principal.user_id)
 
 
 def reap() -> int:
@@ -96,7 +104,7 @@ def reap() -> int:
             interrupt(row)
             reaped += 1
     if reaped:
-        logger.warning("%d runs without a producer were marked interrupted", reaped)
+        logger.warning("%d runs whose process died were marked as interrupted", reaped)
     return reaped
 
 

@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
 from completions.live import LIVE
-from completions.types import Quiet, ReaderEvent
+from completions.types import Heartbeat, ReaderEvent
 
 COMMENT = b": keepalive\n\n"
 # The OpenAI client dispatches an empty event on the blank line once it has seen an id: one newline only.
 COMMENT_LINE = b": keepalive\n"
 
 
-def event_stream(
-    frames: AsyncIterator[bytes], *, headers: Mapping[str, str], on_close: Callable[[], None]
-) -> StreamingHttpResponse:
+def event_stream(frames: AsyncIterator[bytes], *, on_close: Callable[[], None]) -> StreamingHttpResponse:
     """Return the streaming response that sends `frames`; `on_close` is called once, however it ends."""
     response = StreamingHttpResponse(frames, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
-    for name, value in headers.items():
-        response.headers[name] = value
     response._resource_closers.append(on_close)
     return response
 
 
 async def encode(
-    events: AsyncIterator[ReaderEvent | Quiet],
+    events: AsyncIterator[ReaderEvent | Heartbeat],
     frame: Callable[[ReaderEvent], bytes],
     *,
     heartbeat: bytes = COMMENT,
 ) -> AsyncIterator[bytes]:
     """Yield a frame for each event, and a comment when nothing happens."""
     async for event in events:
-        data = heartbeat if isinstance(event, Quiet) else frame(event)
+        data = heartbeat if isinstance(event, Heartbeat) else frame(event)
         if data:
             yield data
 

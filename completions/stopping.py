@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from django.db import IntegrityError, OperationalError
 
-from accounts.database import in_database_thread
 from completions import services
 from completions.models import RunQuerySet
 from completions.readers import wait_for_end
+from foundation.database import in_database_thread
 
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds: a producer that hangs does not keep its conversation
@@ -36,7 +36,7 @@ async def stop_and(runs: RunQuerySet, change: Callable[[], T]) -> T:
     for left in range(TRIES - 1, -1, -1):
         await stop(runs)
         try:
-            return await in_database_thread(change)
+            return await in_database_thread(change, seconds=None)
         except (IntegrityError, OperationalError):
             if not left:
                 raise

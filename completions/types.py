@@ -28,7 +28,7 @@ class CompletionRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class StreamStarted:
     """The upstream began to answer. `envelope` is its first chunk without `choices` and `usage`.
 
     `upstream` names it where several could have answered.
@@ -55,7 +55,7 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class StreamFinished:
     """The upstream finished properly.
 
     `wire` holds its closing chunks as received (finish reasons, then usage), `usage` is the OpenAI
@@ -67,7 +67,7 @@ class Closed:
     wire: tuple[Wire, ...] = ()
 
 
-ProviderEvent = Opened | Delta | Closed
+ProviderEvent = StreamStarted | Delta | StreamFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Resync:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunFinished:
     """The one terminal event of a run.
 
     `status` is the message's: complete, cancelled, interrupted or failed. `wire` holds the
@@ -121,15 +121,18 @@ class Ended:
     recalled: tuple[Wire, ...] | None = None
 
 
-ReaderEvent = Opened | Delta | Resync | Ended
+FINISHED_WELL = ("complete", "cancelled")
+"""The statuses of `RunFinished` that its user wished for."""
+
+ReaderEvent = StreamStarted | Delta | Resync | RunFinished
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class Heartbeat:
     """Nothing happened for a while: a reader's chance to show the line is alive."""
 
 
-QUIET = Quiet()
+HEARTBEAT = Heartbeat()
 
 
 def plain_chunk(text: str) -> Wire:
@@ -151,7 +154,7 @@ def merge(deltas: Sequence[Delta]) -> Delta:
 
 
 # What one frame holds at most, about: a reader that stopped reading keeps one in memory, and nothing else.
-MOST_CHARS = 8_000
+MAX_CHARS = 8_000
 CHARS_OF_WIRE = 200
 
 
@@ -160,7 +163,7 @@ def portion(deltas: Sequence[Delta]) -> list[Delta]:
     size = 0
     for count, delta in enumerate(deltas):
         size += len(delta.text) + CHARS_OF_WIRE * len(delta.wire)
-        if size > MOST_CHARS:
+        if size > MAX_CHARS:
             return list(deltas[: max(1, count)])
     return list(deltas)
 
@@ -169,15 +172,15 @@ def portions(deltas: Sequence[Delta]) -> list[Delta]:
     """Return what `deltas` say in as few pieces as fit into frames; only text by itself is cut."""
     short: list[Delta] = []
     for delta in deltas:
-        if delta.wire or len(delta.text) <= MOST_CHARS:
+        if delta.wire or len(delta.text) <= MAX_CHARS:
             short.append(delta)
         else:
-            parts = [delta.text[at : at + MOST_CHARS] for at in range(0, len(delta.text), MOST_CHARS)]
+            parts = [delta.text[at : at + MAX_CHARS] for at in range(0, len(delta.text), MAX_CHARS)]
             short += [Delta(part, (), delta.seq, delta.end) for part in parts]
     merged = []
     at = 0
     while at < len(short):
-        some = portion(short[at : at + MOST_CHARS])
+        some = portion(short[at : at + MAX_CHARS])
         merged.append(merge(some))
         at += len(some)
     return merged

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
 
-from accounts.principal import Principal
-from completions.services import runs_of
+from accounts.callers import Principal
+from completions.models import Run
 
-MOST_RUNS = 200_000
+MAX_RUNS = 200_000
 
 
 @dataclass(slots=True)
@@ -26,19 +25,14 @@ class Used:
 
 def usage_of(principal: Principal, *, since: dt.datetime) -> list[Used]:
     """Return what `principal` used since then, the newest day first; of their newest 200,000 answers. Database."""
-    runs = runs_of(principal).filter(created_at__gte=since).order_by("-pk")[:MOST_RUNS]
+    runs = Run.objects.visible_to(principal).filter(created_at__gte=since).order_by("-pk")[:MAX_RUNS]
     found: dict[tuple[dt.date, str], Used] = {}
-    # Added up here: what a model's server sends as usage is its own affair, and may be no number at all.
-    for created_at, model, state, usage in runs.values_list("created_at", "model", "state", "usage").iterator():
+    rows = runs.values_list("created_at", "model", "state", "input_tokens", "output_tokens")
+    for created_at, model, state, asked, answered in rows.iterator():
         day = created_at.astimezone(dt.UTC).date()
         used = found.setdefault((day, model), Used(day, model))
         used.runs += 1
         used.failed += state in ("failed", "interrupted")
-        used.prompt_tokens += _tokens(usage, "prompt_tokens")
-        used.completion_tokens += _tokens(usage, "completion_tokens")
+        used.prompt_tokens += asked or 0
+        used.completion_tokens += answered or 0
     return sorted(found.values(), key=lambda used: (-used.day.toordinal(), used.model))
-
-
-def _tokens(usage: Any, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

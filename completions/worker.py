@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from accounts.database import database_clock
+from foundation.database import database_clock
 
 _sample: tuple[int, float, float] | None = None
 SAMPLE_SECONDS = 30.0

@@ -12,16 +12,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from accounts.listing import HistoryAdmin, MadeFilter, minute
+from accounts.admin import FACTS
 from accounts.models import User
 from conversations import admin_filters as filters
+from conversations import quota
+from conversations.access_log import may_read_content, record_access
 from conversations.admin_exports import export_selected
-from conversations.looks import may_read_content, record_look
-from conversations.models import Conversation, Look, Message
+from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.reading import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from conversations.services import delete_conversation, update_conversation
 from conversations.transcript import Transcript, read_transcript
+from foundation.admin_base import HistoryAdmin, MadeFilter, minute
 
+FACTS.append(quota.said_of)
 AT_ONCE = 100
 # Titles are looked through among so many of the latest; older ones are found by what was said in them.
 TITLES, MATCHES = 10_000, 1_000
@@ -37,7 +40,7 @@ class ConversationAdmin(HistoryAdmin):
         *(filters.GuestFilter, filters.ArchivedFilter),
     )
     search_fields = ("title",)
-    search_help_text = "Titles, the beginning of an owner's name, ids"
+    search_help_text = "Titles, the start of an owner's username, or an id"
     ordering = ("-updated_at", "-id")
     sortable_by = ("last_activity",)
     actions = ("export_selected", "archive", "unarchive")
@@ -45,7 +48,7 @@ class ConversationAdmin(HistoryAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = super().get_queryset(request).select_related("owner", "head")
-        return rows.defer("metadata", "head__content", "head__parts", "head__usage")
+        return rows.defer("metadata", "head__content", "head__usage")
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Conversation | None:
         found = super().get_object(request, object_id, from_field)
@@ -113,7 +116,8 @@ class ConversationAdmin(HistoryAdmin):
                     remember_reason(request, place, form.cleaned_data["reason"])
                     return HttpResponseRedirect(request.get_full_path())
             elif reason := remembered_reason(request, place):
-                record_look(reader=request.user, kind=Look.Kind.TRANSCRIPT, reason=reason, conversation=conversation)
+                kind = AccessLogEntry.Kind.TRANSCRIPT
+                record_access(reader=request.user, kind=kind, reason=reason, conversation=conversation)
                 transcript = transcript_asked_for(request, conversation)
             else:
                 form = ReasonForm(initial={"reason": remembered_reason(request, SEARCHING)})
@@ -149,7 +153,7 @@ class ConversationAdmin(HistoryAdmin):
     def archive(self, request: HttpRequest, queryset: Any) -> None:
         self._set_archived(request, queryset.filter(archived_at=None), archived=True)
 
-    @admin.action(description="Take the selected conversations out of the archive", permissions=["archive"])
+    @admin.action(description="Unarchive the selected conversations", permissions=["archive"])
     def unarchive(self, request: HttpRequest, queryset: Any) -> None:
         self._set_archived(request, queryset.exclude(archived_at=None), archived=False)
 
@@ -160,7 +164,7 @@ class ConversationAdmin(HistoryAdmin):
             return
         for row in rows:
             update_conversation(conversation=row, archived_at=timezone.now() if archived else None)
-        self.message_user(request, f"{len(rows)} conversations were {'archived' if archived else 'made active'}.")
+        self.message_user(request, f"{len(rows)} conversations were {'archived' if archived else 'unarchived'}.")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Say what goes without loading it. All of it is the owner's, and goes whatever else staff may do."""
@@ -178,21 +182,21 @@ class ConversationAdmin(HistoryAdmin):
             delete_conversation(conversation=conversation)
 
 
-@admin.register(Look)
-class LookAdmin(HistoryAdmin):
-    """Nobody changes it, and the database refuses it too."""
+@admin.register(AccessLogEntry)
+class AccessLogEntryAdmin(HistoryAdmin):
+    """Read-only for everybody: the database refuses changes, too."""
 
     list_display = ("when", "reader_name", "kind", "reason", "owner_id", "conversation_id")
     list_filter = (MadeFilter, "kind")
     fields = readonly_fields = list_display
     search_fields = ("reader_name",)
-    search_help_text = "The beginning of a reader's username, or the id of an owner or a conversation"
+    search_help_text = "Start of a reader's username, or the id of an owner or a conversation"
     ordering = ("-id",)
     sortable_by = ()
 
     @admin.display(description="when (UTC)")
-    def when(self, look: Look) -> str:
-        return minute(look.created_at)
+    def when(self, entry: AccessLogEntry) -> str:
+        return minute(entry.created_at)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

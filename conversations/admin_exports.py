@@ -10,11 +10,11 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from accounts.database import stream_from_database
+from conversations.access_log import record_accesses
 from conversations.exporters import Format, export_conversations
-from conversations.looks import record_looks
-from conversations.models import Conversation, Look
+from conversations.models import AccessLogEntry, Conversation
 from conversations.reading import ReasonForm
+from foundation.database import stream_from_database
 
 AT_ONCE = 100
 
@@ -22,8 +22,8 @@ AT_ONCE = 100
 class ExportForm(ReasonForm):
     format = forms.ChoiceField(
         choices=[
-            (Format.MARKDOWN, "Markdown, to read"),
-            (Format.JSONL, "JSONL, a conversation a line"),
+            (Format.MARKDOWN, "Markdown, for reading"),
+            (Format.JSONL, "JSONL, one conversation per line"),
             (Format.CHATGPT, "ChatGPT's conversations.json, with every branch"),
         ],
         widget=forms.RadioSelect,
@@ -33,10 +33,10 @@ class ExportForm(ReasonForm):
 
 
 def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-    """Ask for format and reason; then record a look at each conversation, and send them."""
+    """Ask for format and reason; then record the access to each conversation, and send them."""
     ids = list(queryset.values_list("pk", flat=True)[: AT_ONCE + 1])
     if len(ids) > AT_ONCE:
-        model_admin.message_user(request, f"At most {AT_ONCE} conversations are exported at once.", "error")
+        model_admin.message_user(request, f"At most {AT_ONCE} conversations can be exported at once.", "error")
         return None
     form = ExportForm(request.POST if "format" in request.POST else None)
     if not form.is_valid():
@@ -51,9 +51,9 @@ def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> Ht
         }
         return TemplateResponse(request, "admin/export.html", context)
     chosen = Conversation.objects.filter(pk__in=ids)
-    record_looks(
+    record_accesses(
         reader=request.user,
-        kind=Look.Kind.EXPORT,
+        kind=AccessLogEntry.Kind.EXPORT,
         reason=form.cleaned_data["reason"],
         conversations=chosen.values_list("pk", "owner_id"),
     )
@@ -62,5 +62,5 @@ def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> Ht
     return StreamingHttpResponse(
         stream_from_database(export_conversations(chosen, kind)),
         content_type=f"{kind.media_type}; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from typing import Any
 
 from django.contrib import admin
@@ -11,11 +12,12 @@ from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.listing import TextFilter
 from accounts.models import User
 from conversations.models import Message
+from foundation.admin_base import TextFilter
 
 MODELS_LISTED = 30
+NOBODY = uuid.UUID(int=0)
 
 
 class OwnerFilter(TextFilter):
@@ -25,11 +27,13 @@ class OwnerFilter(TextFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         # By id: one look-up first, and the database sees which index serves.
-        return queryset.filter(owner_id__in=list(owners_named(self.text()))) if self.text() else queryset
+        return queryset.filter(owner_id=id_of_owner(self.text())) if self.text() else queryset
 
 
-def owners_named(name: str) -> Any:
-    return User.objects.filter(username=name).values_list("pk", flat=True)
+def id_of_owner(name: str) -> uuid.UUID:
+    """Return the id of the account with this name, in any spelling; for an unknown one an id that is nobody's."""
+    owner = User.objects.named(name)
+    return owner.pk if owner else NOBODY
 
 
 class GuestFilter(admin.SimpleListFilter):
@@ -37,7 +41,7 @@ class GuestFilter(admin.SimpleListFilter):
     parameter_name = "guest"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Of guests"), ("no", "Of accounts")]
+        return [("yes", "Owned by a guest"), ("no", "Owned by an account")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         of_a_guest = Exists(User.objects.filter(pk=OuterRef("owner_id"), guest_made=True))
@@ -83,11 +87,11 @@ class UpdatedFilter(admin.SimpleListFilter):
 class EndedFilter(admin.SimpleListFilter):
     """Conversations with an answer that did not end well."""
 
-    title = "answers that"
+    title = "answer status"
     parameter_name = "ended"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("failed", "Failed"), ("interrupted", "Were interrupted"), ("cancelled", "Were cancelled")]
+        return [("failed", "Failed"), ("interrupted", "Interrupted"), ("cancelled", "Cancelled")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() not in dict(self.lookup_choices):

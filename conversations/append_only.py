@@ -1,64 +1,73 @@
-"""The triggers that make the log of looks append-only in the database itself, for migrations to run.
+"""The triggers that make the access log append-only in the database itself, for migrations to run.
 
-What is older than KEPT_DAYS may be deleted: RETENTION_LOOK_DAYS, which is a day more, since clocks differ.
-SQLite loses triggers when a migration rebuilds the table: such a migration runs `protect` again at its end.
+Entries older than KEPT_DAYS may be deleted: a day less than RETENTION_ACCESS_LOG_DAYS allows, since clocks differ.
+A migration that rebuilds the table on SQLite keeps them (`foundation/sqlite/schema.py`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-TABLE = "conversations_look"
-NAME = "conversations_look_append_only"
-REFUSAL = "The log of looks is append-only"
+REFUSAL = "The access log is append-only"
 KEPT_DAYS = 364
 COLUMNS = ("id", "created_at", "kind", "reader_id", "reader_name", "owner_id", "conversation_id")
 
 NEW, OLD = (", ".join(f"{row}.{name}" for name in COLUMNS) for row in ("NEW", "OLD"))
 
-POSTGRES = f"""
-CREATE OR REPLACE FUNCTION {NAME}() RETURNS trigger LANGUAGE plpgsql AS $$
+POSTGRES = """
+CREATE OR REPLACE FUNCTION {trigger}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND NEW.reason = '' AND OLD.owner_id IS NOT NULL
-        AND ({NEW}) IS NOT DISTINCT FROM ({OLD})
-        AND NOT EXISTS (SELECT 1 FROM accounts_user WHERE id = OLD.owner_id)
+        AND ({new}) IS NOT DISTINCT FROM ({old})
+        AND NOT EXISTS (SELECT 1 FROM {users} WHERE id = OLD.owner_id)
     THEN
         RETURN NEW;
     END IF;
-    IF TG_OP = 'DELETE' AND OLD.created_at < now() - interval '{KEPT_DAYS} days' THEN
+    IF TG_OP = 'DELETE' AND OLD.created_at < now() - interval '{days} days' THEN
         RETURN OLD;
     END IF;
-    RAISE EXCEPTION '{REFUSAL}';
+    RAISE EXCEPTION '{refusal}';
 END $$;
-DROP TRIGGER IF EXISTS {NAME} ON {TABLE};
-CREATE TRIGGER {NAME} BEFORE UPDATE OR DELETE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION {NAME}();
-"""  # noqa: S608  constants of this file
+DROP TRIGGER IF EXISTS {trigger} ON {log};
+CREATE TRIGGER {trigger} BEFORE UPDATE OR DELETE ON {log} FOR EACH ROW EXECUTE FUNCTION {trigger}();
+"""
 SQLITE = (
-    f"DROP TRIGGER IF EXISTS {NAME}_delete",
-    f"""CREATE TRIGGER {NAME}_delete BEFORE DELETE ON {TABLE}
-    WHEN OLD.created_at >= datetime('now', '-{KEPT_DAYS} days')
-    BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END""",
-    f"DROP TRIGGER IF EXISTS {NAME}_update",
-    f"""CREATE TRIGGER {NAME}_update BEFORE UPDATE ON {TABLE}
+    "DROP TRIGGER IF EXISTS {trigger}_delete",
+    """CREATE TRIGGER {trigger}_delete BEFORE DELETE ON {log}
+    WHEN OLD.created_at >= datetime('now', '-{days} days')
+    BEGIN SELECT RAISE(ABORT, '{refusal}'); END""",
+    "DROP TRIGGER IF EXISTS {trigger}_update",
+    """CREATE TRIGGER {trigger}_update BEFORE UPDATE ON {log}
     WHEN NOT (NEW.reason = '' AND OLD.owner_id IS NOT NULL
-        AND ({NEW}) IS ({OLD})
-        AND NOT EXISTS (SELECT 1 FROM accounts_user WHERE id = OLD.owner_id))
-    BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END""",  # noqa: S608
+        AND ({new}) IS ({old})
+        AND NOT EXISTS (SELECT 1 FROM {users} WHERE id = OLD.owner_id))
+    BEGIN SELECT RAISE(ABORT, '{refusal}'); END""",
 )
 
 
 def protect(apps: Any, schema_editor: Any) -> None:
-    """Let the database refuse to change or delete what the log says."""
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(POSTGRES)
-        return
-    for statement in SQLITE:
-        schema_editor.execute(statement)
+    """Make the database refuse to change or delete entries."""
+    names = _names(apps)
+    for statement in [POSTGRES] if schema_editor.connection.vendor == "postgresql" else SQLITE:
+        schema_editor.execute(statement.format(**names, new=NEW, old=OLD, days=KEPT_DAYS, refusal=REFUSAL))
 
 
 def unprotect(apps: Any, schema_editor: Any) -> None:
+    log, trigger = (_names(apps)[name] for name in ("log", "trigger"))
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(f"DROP TRIGGER IF EXISTS {NAME} ON {TABLE}; DROP FUNCTION IF EXISTS {NAME}();")
+        schema_editor.execute(f"DROP TRIGGER IF EXISTS {trigger} ON {log}; DROP FUNCTION IF EXISTS {trigger}();")
         return
     for what in ("delete", "update"):
-        schema_editor.execute(f"DROP TRIGGER IF EXISTS {NAME}_{what}")
+        schema_editor.execute(f"DROP TRIGGER IF EXISTS {trigger}_{what}")
+
+
+def trigger_name(table: str) -> str:
+    """Return the name of the trigger on `table`; SQLite has two of them, with a suffix each."""
+    return f"{table}_append_only"
+
+
+def _names(apps: Any) -> dict[str, str]:
+    """Return the names of the tables and the trigger. The model was called Look before migration 0010."""
+    models = apps.all_models["conversations"]
+    log = (models.get("accesslogentry") or models["look"])._meta.db_table
+    return {"log": log, "users": apps.get_model("accounts", "User")._meta.db_table, "trigger": trigger_name(log)}

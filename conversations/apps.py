@@ -1,8 +1,37 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self) -> None:
-        from conversations import checks, looks, personal_data  # noqa: F401  they connect and register themselves
+        from conversations import access_log, checks, personal_data  # noqa: F401  they connect and register themselves
+
+        pre_migrate.connect(_before_migrations, sender=self)
+        post_migrate.connect(_after_migrations, sender=self)
+
+
+def _before_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
+    from django.db import connection
+
+    from conversations import quota_triggers
+
+    if using == "default" and plan and connection.vendor == "sqlite":
+        quota_triggers.uninstall()
+
+
+def _after_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
+    """Count what accounts hold from here on, and once what they held before."""
+    from django.db import connection
+
+    from conversations import quota, quota_triggers
+
+    if using != "default":
+        return
+    if not {quota_triggers.USAGE, quota_triggers.PART} <= set(connection.introspection.table_names()):
+        quota_triggers.uninstall()  # migrated back: they would name a table that is gone
+    elif quota_triggers.install(anew=bool(plan)):
+        quota.recount()

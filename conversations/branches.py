@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 
-from conversations.models import Message
+from conversations.models import Message, load_parts
 
 
 def branch_ids(conversation_id: uuid.UUID, leaf_id: uuid.UUID | None) -> list[uuid.UUID]:
@@ -29,4 +29,7 @@ def branch(conversation_id: uuid.UUID, leaf_id: uuid.UUID | None) -> list[Messag
 
 
 def in_bulk(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Message]:
-    return Message.objects.in_bulk(list(ids))
+    """Return the messages, whose parts are loaded, by id."""
+    rows = Message.objects.in_bulk(list(ids))
+    load_parts(rows.values())
+    return rows

@@ -1,4 +1,4 @@
-"""What must be true of the log of looks, or it can be tampered with unseen."""
+"""System checks of the access log: nobody can tamper with it, and it is kept long enough."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
-from conversations.append_only import KEPT_DAYS
-from conversations.models import Look
-
-TRIGGER = "conversations_look_append_only"
+from conversations.append_only import KEPT_DAYS, trigger_name
+from conversations.models import AccessLogEntry
 
 
 @register(Tags.security, deploy=True)
@@ -20,7 +18,7 @@ def content_access_is_a_decision(**kwargs: Any) -> list[CheckMessage]:
     if settings.STAFF_CONTENT_ACCESS and settings.ANONYMOUS == "on":
         return [
             Warning(
-                "Staff can read what guests say, and guests cannot see who looked.",
+                "Staff can read what guests write, but guests cannot see the access log.",
                 hint="Set STAFF_CONTENT_ACCESS=false, or ANONYMOUS to 'auto' or 'off'.",
                 id="conversations.W001",
             )
@@ -29,13 +27,14 @@ def content_access_is_a_decision(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security)
-def looks_are_kept_for_a_year(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse to promise less than the database lets go of."""
-    if settings.RETENTION_LOOK_DAYS and settings.RETENTION_LOOK_DAYS <= KEPT_DAYS:
+def access_log_is_kept_for_a_year(**kwargs: Any) -> list[CheckMessage]:
+    """Refuse a retention time shorter than what the database lets anybody delete."""
+    if settings.RETENTION_ACCESS_LOG_DAYS and settings.RETENTION_ACCESS_LOG_DAYS <= KEPT_DAYS:
         return [
             Error(
-                f"RETENTION_LOOK_DAYS is {settings.RETENTION_LOOK_DAYS:g}: the log of looks is kept for a year.",
-                hint=f"Set it to {KEPT_DAYS + 1} or more, or to 0 to keep it for ever.",
+                f"RETENTION_ACCESS_LOG_DAYS is {settings.RETENTION_ACCESS_LOG_DAYS:g}, but the access log must be kept "
+                "for at least a year.",
+                hint=f"Set it to {KEPT_DAYS + 1} or more, or to 0 to keep the log forever.",
                 id="conversations.E002",
             )
         ]
@@ -43,26 +42,28 @@ def looks_are_kept_for_a_year(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.database)
-def looks_are_append_only(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+def access_log_is_append_only(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Fail `migrate` and `check --database` when the trigger behind the log is gone (a rebuilt table loses it)."""
     found: list[CheckMessage] = []
     for alias in databases or ():
         connection = connections[alias]
-        if Look._meta.db_table not in connection.introspection.table_names():
+        table = AccessLogEntry._meta.db_table
+        trigger = trigger_name(table)
+        if table not in connection.introspection.table_names():
             continue
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
-                cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgname = %s AND tgenabled <> 'D'", [TRIGGER])
+                cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgname = %s AND tgenabled <> 'D'", [trigger])
                 wanted = 1
             else:
                 cursor.execute(
-                    "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE %s", [f"{TRIGGER}%"]
+                    "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE %s", [f"{trigger}%"]
                 )
                 wanted = 2
             if cursor.fetchone()[0] < wanted:
                 found.append(
                     Error(
-                        f"The log of looks in database {alias!r} can be changed: its trigger is missing.",
+                        f"The access log in database {alias!r} can be changed: its trigger is missing.",
                         hint="Run the SQL of conversations/append_only.py again.",
                         id="conversations.E001",
                     )

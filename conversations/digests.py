@@ -1,7 +1,13 @@
-"""Chain digests: the identity of a message together with everything said before it. Pure."""
+"""Chain digests: the identity of a message together with everything said before it. Pure.
+
+The digests of one conversation begin alike, with a tag that its first message gives, so they stand together in the
+database's index. Were they spread over it, a long history would change a page of the index for each of its messages.
+Chains that an earlier version began have no tags, and go on without: `untagged` is their root.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from base64 import urlsafe_b64encode
@@ -12,8 +18,19 @@ from typing import Any
 _SIGNIFICANT = ("tool_calls", "tool_call_id", "function_call", "name")
 
 
+TAGGED, ROOT = ".", ".."
+TAG_CHARS, HASH_CHARS = 4, 38
+
+
+@functools.lru_cache(maxsize=1_000)
 def root(owner_id: uuid.UUID) -> str:
     """The digest before the first message: it makes every chain its owner's alone."""
+    return f"{ROOT}{untagged(owner_id)[:-2]}"
+
+
+@functools.lru_cache(maxsize=1_000)
+def untagged(owner_id: uuid.UUID) -> str:
+    """Return the root of a chain without tags."""
     return _encode(b"root" + owner_id.bytes)
 
 
@@ -28,13 +45,17 @@ def follow(parent: str, message: Mapping[str, Any]) -> str:
     if extra or rich is not None:
         # Sorted: PostgreSQL gives JSON back with its keys in another order.
         body += "\n" + json.dumps([extra, rich], sort_keys=True)
-    return _encode(body.encode("utf-8", "surrogatepass"))
+    digest = _encode(body.encode("utf-8", "surrogatepass"))
+    if not parent.startswith(TAGGED):
+        return digest
+    tag = digest[:TAG_CHARS] if parent.startswith(ROOT) else parent[1 : 1 + TAG_CHARS]
+    return f"{TAGGED}{tag}{digest[-HASH_CHARS:]}"
 
 
-def chain(owner_id: uuid.UUID, messages: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the digest after each of `messages`, oldest first."""
+def chain(start: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the digest after each of `messages`, oldest first, of the chain with this root."""
     digests = []
-    current = root(owner_id)
+    current = start
     for message in messages:
         current = follow(current, message)
         digests.append(current)

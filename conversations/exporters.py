@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
 
-from conversations.branches import branch_ids
-from conversations.models import Conversation, ConversationQuerySet, Message
+from conversations.branches import branch_ids, in_bulk
+from conversations.models import Conversation, ConversationQuerySet, Message, load_parts
 
 ROWS = 200
 SEPARATORS = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
@@ -118,7 +118,7 @@ def _node(message: Message, parent: str) -> dict[str, Any]:
             "upstream": message.upstream,
             "finish_reason": message.finish_reason,
             "usage": message.usage,
-            "parts": message.parts,
+            "parts": message.extras(),
         }
     }
     if message.model:
@@ -161,8 +161,8 @@ def _markdown(conversation: Conversation) -> Iterator[str]:
         if (others := versions[message.parent_id]) > 1:
             about.append(f"one of {others} versions")
         yield f"\n## {who}\n\n*{' · '.join(filter(None, about))}*\n\n{message.content.rstrip()}\n"
-        if message.parts:
-            yield f"\n```json\n{json.dumps(message.parts, ensure_ascii=False, indent=2)}\n```\n"
+        if extras := message.extras():
+            yield f"\n```json\n{json.dumps(extras, ensure_ascii=False, indent=2)}\n```\n"
 
 
 # --- JSONL
@@ -200,6 +200,7 @@ def _messages(conversation: Conversation) -> Iterator[Message]:
     rows = Message.objects.of(conversation.pk).oldest_first()
     page = list(rows[:ROWS])
     while page:
+        load_parts(page)
         yield from page
         page = list(rows.filter(position__gt=page[-1].position)[:ROWS])
 
@@ -208,10 +209,10 @@ def _shown(conversation: Conversation) -> Iterator[Message]:
     """Yield the shown branch, without answers that say nothing (yet)."""
     ids = branch_ids(conversation.pk, conversation.head_id)
     for start in range(0, len(ids), ROWS):
-        rows = Message.objects.in_bulk(ids[start : start + ROWS])
+        rows = in_bulk(ids[start : start + ROWS])
         for pk in ids[start : start + ROWS]:
             message = rows.get(pk)
-            if message and (message.content or message.parts or message.role != Message.Role.ASSISTANT):
+            if message and not message.says_nothing:
                 yield message
 
 

@@ -19,18 +19,19 @@ from django.utils import timezone
 
 from accounts.guests import as_id
 from accounts.models import User
-from conversations import digests
+from conversations import digests, quota
+from conversations.chat_wire import ROLES, with_extras
 from conversations.importers.values import ImportedConversation, ImportedMessage, Skipped
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, MessagePart
 from conversations.services import announce_messages
 from conversations.storable import storable_json, storable_name, storable_text
 
-BATCH_MESSAGES = 2_000
-BATCH_CHARS = 8_000_000
+# Whoever else writes to a file waits for a batch: a tenth of a second.
+BATCH_MESSAGES = 250
+BATCH_CHARS = 1_000_000
 ROWS = 500
 NAME_CHARS = 200
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-ROLES = frozenset(Message.Role.values)
 STATUSES = frozenset(Message.Status.values)
 
 
@@ -86,7 +87,7 @@ def import_batch(*, owner: User, conversations: Sequence[ImportedConversation]) 
         return import_conversations(owner=owner, conversations=conversations)
     except (DataError, IntegrityError) as error:
         if len(conversations) == 1:
-            reason = f"the database does not take it ({type(error).__name__})"
+            reason = f"the database refuses it ({type(error).__name__})"
             return Tally(skipped=[Skipped(_label(conversations[0]), reason)])
     tally = Tally()
     for conversation in conversations:
@@ -106,6 +107,7 @@ def import_conversations(*, owner: User, conversations: Sequence[ImportedConvers
     rows = _Rows(owner)
     room = _room(owner)
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
+    held = before = quota.held(owner.pk)
     for conversation in conversations:
         tally.left_out += conversation.left_out
         known = stored.get(_name(conversation.source_id))
@@ -116,18 +118,21 @@ def import_conversations(*, owner: User, conversations: Sequence[ImportedConvers
         elif limit and size > limit:
             reason = f"it has {size} messages; the setting LIMIT_MESSAGES_PER_CONVERSATION allows {limit}"
             tally.skipped.append(Skipped(_label(conversation), reason))
+        elif reason := quota.reason_against(held, messages=len(new)):
+            tally.skipped.append(Skipped(_label(conversation), reason))
         elif known is not None:
             rows.grow(known, conversation, new)
             tally.grown += 1
             tally.messages += len(new)
         elif room is not None and tally.created >= room:
-            held = settings.LIMIT_CONVERSATIONS_PER_USER
-            reason = f"the account is full; the setting LIMIT_CONVERSATIONS_PER_USER allows {held}"
+            most = settings.LIMIT_CONVERSATIONS_PER_USER
+            reason = f"the account is full; the setting LIMIT_CONVERSATIONS_PER_USER allows {most}"
             tally.skipped.append(Skipped(_label(conversation), reason))
         else:
             rows.create(conversation)
             tally.created += 1
             tally.messages += len(new)
+        held = quota.Held(before.messages + tally.messages, before.bytes)
     rows.write()
     return tally
 
@@ -152,7 +157,8 @@ def _stored(owner: User, source_ids: Sequence[str]) -> dict[str, _Stored]:
 def _room(owner: User) -> int | None:
     """Return how many more conversations the account may hold; None without a limit."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
-    return max(0, limit - Conversation.objects.filter(owner=owner).count()) if limit else None
+    held = Conversation.objects.filter(owner__in=User.objects.sharing_limits(owner.pk))
+    return max(0, limit - held.count()) if limit else None
 
 
 class _Rows:
@@ -163,6 +169,7 @@ class _Rows:
         self._now = timezone.now()
         self._conversations: list[Conversation] = []
         self._messages: list[Message] = []
+        self._parts: list[MessagePart] = []
         self._changed: list[Conversation] = []
 
     def create(self, given: ImportedConversation) -> None:
@@ -204,9 +211,9 @@ class _Rows:
         parent_id, before = known[_name(given.parent)] if given.parent else (None, digests.root(self._owner.pk))
         created_at = given.created_at or row.created_at
         role, status = given.role, given.status or Message.Status.COMPLETE
-        parts: dict[str, Any] | None = storable_json(dict(given.parts)) if given.parts else None
+        extras: dict[str, Any] | None = storable_json(dict(given.extras)) if given.extras else None
         if role not in ROLES:  # as_wire() gives it back
-            role, parts = Message.Role.USER, {**(parts or {}), "role": storable_text(role)}
+            role, extras = Message.Role.USER, {**(extras or {}), "role": storable_text(role)}
         if status not in STATUSES or status == Message.Status.IN_PROGRESS:  # nobody is going to finish it
             status = Message.Status.INTERRUPTED
         message = Message(
@@ -215,8 +222,6 @@ class _Rows:
             parent_id=parent_id,
             position=row.next_position,
             role=role,
-            content=storable_text(given.content),
-            parts=parts,
             author=storable_text(given.author, NAME_CHARS),
             model=storable_text(given.model, NAME_CHARS),
             upstream=storable_text(given.upstream, 100),
@@ -226,7 +231,10 @@ class _Rows:
             created_at=created_at,
             source_id=name,
         )
-        message.digest = digests.follow(before, message.as_wire()) if before else ""
+        content = storable_text(given.content)
+        self._parts += message.set_content(content, extras)
+        wire = with_extras(role, content, message.author, extras)
+        message.digest = digests.follow(before, wire) if before else ""
         row.next_position += 1
         known[name] = (message.pk, message.digest)
         self._messages.append(message)
@@ -234,6 +242,7 @@ class _Rows:
     def write(self) -> None:
         Conversation.objects.bulk_create(self._conversations, batch_size=ROWS)
         Message.objects.bulk_create(self._messages, batch_size=ROWS)
+        MessagePart.objects.bulk_create(self._parts, batch_size=ROWS)
         Conversation.objects.bulk_update(self._changed, ["head", "next_position", "updated_at"], batch_size=ROWS)
         for row in (*self._conversations, *self._changed):
             announce_messages(row.pk)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from accounts.callers import Principal
 from accounts.guests import as_id
-from accounts.principal import Principal
 from conversations.branches import branch
 from conversations.models import Conversation, Message
 
@@ -17,7 +17,7 @@ def conversation_of(principal: Principal, text: str) -> Conversation:
     pk = as_id(text)
     if pk is None:
         raise Conversation.DoesNotExist
-    return Conversation.objects.owned_by(principal).get(pk=pk)
+    return Conversation.objects.visible_to(principal).get(pk=pk)
 
 
 def message_at(conversation: Conversation, text: str) -> Message:
@@ -27,10 +27,6 @@ def message_at(conversation: Conversation, text: str) -> Message:
     return Message.objects.of(conversation.pk).get(position=int(text))
 
 
-def said_in(conversation: Conversation) -> list[Message]:
+def messages_in(conversation: Conversation) -> list[Message]:
     """Return the shown branch, oldest first, without answers that say nothing (yet)."""
-    return [
-        message
-        for message in branch(conversation.pk, conversation.head_id)
-        if message.content or message.parts or message.role != Message.Role.ASSISTANT
-    ]
+    return [message for message in branch(conversation.pk, conversation.head_id) if not message.says_nothing]

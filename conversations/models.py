@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts.models import User, uuid7
+from accounts.access import OwnedQuerySet, visible_by_id
+from accounts.models import User
+from conversations import chat_wire
+from foundation.ids import uuid7
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from accounts.principal import Principal
+    from accounts.callers import Principal
 
 
-class ConversationQuerySet(models.QuerySet):
-    def owned_by(self, principal: Principal) -> ConversationQuerySet:
-        """Everything `principal` may use: its own; for guests whatever guests created."""
-        if principal.is_guest:
-            return self.of_guests()
-        return self.filter(owner_id=principal.user_id)
-
+class ConversationQuerySet(OwnedQuerySet):
     def newest_first(self) -> ConversationQuerySet:
         return self.order_by("-updated_at", "-id")
 
@@ -85,11 +83,8 @@ class Conversation(models.Model):
         return str(self.id)
 
 
-class MessageQuerySet(models.QuerySet):
-    def owned_by(self, principal: Principal) -> MessageQuerySet:
-        if principal.is_guest:
-            return self.filter(conversation__owner__guest_made=True)
-        return self.filter(conversation__owner_id=principal.user_id)
+class MessageQuerySet(OwnedQuerySet):
+    owner_lookup = "conversation__owner"
 
     def of(self, conversation_id: uuid.UUID) -> MessageQuerySet:
         return self.filter(conversation_id=conversation_id)
@@ -104,10 +99,10 @@ class MessageQuerySet(models.QuerySet):
 class Message(models.Model):
     """One thing that was said. Editing and regenerating add siblings; nothing is overwritten.
 
-    `parts` holds what a client sent or a model answered beyond plain text, as fields of the OpenAI
-    wire message (`content` as a list, `tool_calls`, `refusal`, `name`, ...). `usage` is OpenAI's
-    usage object; `upstream` names the server that gave an answer. `digest` is the chain digest of
-    everything up to and including this message.
+    `content` is the readable text, of a refusal too. What is more than one plain text has all that it says in
+    `parts`, which `has_parts` tells, so that nobody looks for those of others. `usage` is OpenAI's usage object;
+    `upstream` names the server that gave an answer. `digest` is the chain digest of everything up to and including
+    this message.
     """
 
     class Role(models.TextChoices):
@@ -131,7 +126,7 @@ class Message(models.Model):
     position = models.PositiveIntegerField()
     role = models.CharField(max_length=12, choices=Role)
     content = models.TextField(blank=True)
-    parts = models.JSONField(null=True, blank=True)
+    has_parts = models.BooleanField(default=False, db_default=False, editable=False)
     author = models.CharField(max_length=200, blank=True)
     model = models.CharField(max_length=200, blank=True)
     upstream = models.CharField(max_length=100, blank=True, default="", db_default="")
@@ -169,20 +164,87 @@ class Message(models.Model):
     def __str__(self) -> str:
         return f"{self.role} {self.position}"
 
-    def as_wire(self) -> dict:
-        """Return the message as the OpenAI wire shows it."""
-        wire = {"role": self.role, "content": self.content}
-        if self.author:
-            wire["name"] = self.author
-        return {**wire, **(self.parts or {})}
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it is an answer without a word, or any other part, (yet)."""
+        return not self.content and not self.has_parts and self.role == self.Role.ASSISTANT
+
+    def as_wire(self) -> dict[str, Any]:
+        """Return the message as OpenAI's chat wire has it. Looks its parts up unless `load_parts` did."""
+        if self.has_parts:
+            return chat_wire.join(self.role, self.author, self.parts.all())
+        return chat_wire.with_extras(self.role, self.content, self.author, None)
+
+    def set_content(self, content: str, extras: Mapping[str, Any] | None) -> list[MessagePart]:
+        """Set the readable text of an unsaved message; return its parts, to be stored after it."""
+        wire = chat_wire.with_extras(self.role, content, self.author, extras)
+        given = chat_wire.split(wire) if extras else None
+        self.content = content or (given.content if given else "")
+        self.has_parts = bool(given and given.parts)
+        return [
+            MessagePart(
+                message=self,
+                position=position,
+                kind=part.kind,
+                text=part.text,
+                call_id=part.call_id,
+                name=part.name,
+                data=part.data,
+            )
+            for position, part in enumerate(given.parts if given else ())
+        ]
+
+    def extras(self) -> dict[str, Any] | None:
+        """Return what the message has on the chat wire beyond role, `content` and author; None for nothing."""
+        if not self.has_parts:
+            return None
+        return chat_wire.extras_of(self.as_wire(), role=self.role, content=self.content, author=self.author)
+
+    def streamed_text(self) -> str:
+        """Return the text that a stream of this answer consists of: `content`, unless that is a refusal's."""
+        content = self.as_wire().get("content") if self.has_parts else self.content
+        return content if isinstance(content, str) else self.content
 
 
-class TodoQuerySet(models.QuerySet):
-    def owned_by(self, principal: Principal) -> TodoQuerySet:
-        if principal.is_guest:
-            return self.filter(owner__guest_made=True)
-        return self.filter(owner_id=principal.user_id)
+class MessagePart(models.Model):
+    """One part of a message that is more than one plain text: see `chat_wire.py` for what is in which column."""
 
+    class Kind(models.TextChoices):
+        TEXT = "text"
+        REFUSAL = "refusal"
+        REASONING = "reasoning"
+        TOOL_CALL = "tool_call"
+        TOOL_RESULT = "tool_result"
+        IMAGE = "image"
+        FILE = "file"
+        AUDIO = "audio"
+        CITATION = "citation"
+        OTHER = "other"
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="parts", db_index=False)
+    position = models.PositiveIntegerField()
+    kind = models.CharField(max_length=12, choices=Kind)
+    text = models.TextField(blank=True)
+    call_id = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=200, blank=True)
+    data = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["message", "position"], name="message_part_position_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.position}"
+
+
+def load_parts(messages: Iterable[Message]) -> None:
+    """Look up the parts of those messages that have any, by one query."""
+    with_parts = [message for message in messages if message.has_parts]
+    if with_parts:
+        models.prefetch_related_objects(with_parts, "parts")
+
+
+class TodoQuerySet(OwnedQuerySet):
     def oldest_first(self) -> TodoQuerySet:
         return self.order_by("id")
 
@@ -211,24 +273,40 @@ class Todo(models.Model):
         return self.title
 
 
-class LookQuerySet(models.QuerySet):
-    def owned_by(self, principal: Principal) -> LookQuerySet:
-        """Looks at what `principal` owns."""
-        if principal.is_guest:
-            return self.filter(owner_id__in=User.objects.filter(guest_made=True).values("pk"))
-        return self.filter(owner_id=principal.user_id)
+class StoredUsage(models.Model):
+    """What was added to what an account holds, or taken from it; the account holds the sum. Kept by triggers.
 
-    def newest_first(self) -> LookQuerySet:
+    No foreign key: it would lock the account's row for every message. `quota.py` reads it and adds rows up.
+    """
+
+    owner_id = models.UUIDField()
+    messages = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            # What one account holds.
+            models.Index(fields=["owner_id"], name="usage_owner"),
+        ]
+
+
+class AccessLogEntryQuerySet(models.QuerySet):
+    def visible_to(self, principal: Principal) -> AccessLogEntryQuerySet:
+        """Return the entries about what `principal` owns."""
+        return self.filter(visible_by_id(principal, "owner_id"))
+
+    def newest_first(self) -> AccessLogEntryQuerySet:
         return self.order_by("-id")
 
 
-class Look(models.Model):
-    """One time that staff saw what somebody said: who, whose, when, why. Written by `looks.py`, then never changed.
+class AccessLogEntry(models.Model):
+    """One time that staff read content: who, whose, when, why. Written by `access_log.py` and never changed.
 
-    Bare ids and a copied name, no foreign keys: the log outlives the reader's account, and of an erased owner
-    only the id is left, which then is nobody's. The database itself refuses to change or delete a row; the one
-    exception is the reason of a look whose owner is gone, which may be emptied. `owner_id` is None for a search
-    that showed nothing. What was searched for is not kept: it would repeat here what was said there.
+    It has bare ids and a copied name instead of foreign keys: the log outlives the reader's account, and of a
+    deleted owner only the id is left, which then refers to nobody. The database itself refuses to change or delete
+    a row, with one exception: the reason may be emptied once the owner is gone. `owner_id` is None for a search
+    without results. The search terms are not stored, since they would repeat private content here.
     """
 
     class Kind(models.TextChoices):
@@ -245,14 +323,16 @@ class Look(models.Model):
     conversation_id = models.UUIDField(null=True)
     reason = models.CharField(max_length=300)
 
-    objects = LookQuerySet.as_manager()
+    objects = AccessLogEntryQuerySet.as_manager()
 
     class Meta:
-        # Nobody writes or removes a look by hand, superusers neither: there is no such permission.
+        verbose_name = "access log entry"
+        verbose_name_plural = "access log"
+        # Nobody adds, changes or deletes an entry by hand, not even superusers: no such permission exists.
         default_permissions = ("view",)
         indexes = [
-            # Who looked at what is mine, newest first: ids sort by time.
-            models.Index(fields=["owner_id", "-id"], name="look_owner_recent"),
+            # The entries about one owner's content, newest first: ids sort by time.
+            models.Index(fields=["owner_id", "-id"], name="access_log_owner_recent"),
         ]
 
     def __str__(self) -> str:

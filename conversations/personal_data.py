@@ -8,18 +8,20 @@ from typing import Any
 from django.db import transaction
 from django.dispatch import receiver
 
+from accounts.erasure import anonymize_admin_log
 from accounts.personal_data import register
 from accounts.signals import account_emptying
-from accounts.traces import forget_in_admin_log
-from conversations.models import Conversation, Look, Message, Todo
-from conversations.services import delete_conversation
+from conversations.models import AccessLogEntry, Conversation, Message, MessagePart, StoredUsage, Todo
+from conversations.services import delete_conversation, shorten
 
 SLICE = 20
 
 register(Conversation, owner="owner")
 register(Message, owner="conversation__owner")
+register(MessagePart, owner="message__conversation__owner")
 register(Todo, owner="owner")
-register(Look, owner="owner_id")
+register(AccessLogEntry, owner="owner_id")
+register(StoredUsage, owner="owner_id")
 
 
 @receiver(account_emptying)
@@ -27,8 +29,10 @@ def delete_conversations(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None
     """Delete them one by one, since each is announced to whoever derived something from it; few to a transaction."""
     mine = Conversation.objects.filter(owner=user_id)
     for rows in (mine, Message.objects.filter(conversation__owner=user_id), Todo.objects.filter(owner=user_id)):
-        forget_in_admin_log("conversations", rows.values_list("pk", flat=True))
+        anonymize_admin_log("conversations", rows.values_list("pk", flat=True))
     while page := list(mine.only("id")[:SLICE]):
+        for conversation in page:
+            shorten(conversation.pk)
         with transaction.atomic():
             for conversation in page:
                 delete_conversation(conversation=conversation)

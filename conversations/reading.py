@@ -9,7 +9,7 @@ from django import forms
 from django.conf import settings
 from django.http import HttpRequest
 
-from conversations.looks import LONGEST_REASON, SHORTEST_REASON, ReasonNeeded, checked_reason
+from conversations.access_log import MAX_REASON_CHARS, MIN_REASON_CHARS, ReasonNeeded, checked_reason
 
 SESSION_KEY = "reasons"
 SEARCHING = "search"
@@ -20,8 +20,8 @@ REMEMBERED = 100
 class ReasonForm(forms.Form):
     reason = forms.CharField(
         label="Why do you need to read this?",
-        min_length=SHORTEST_REASON,
-        max_length=LONGEST_REASON,
+        min_length=MIN_REASON_CHARS,
+        max_length=MAX_REASON_CHARS,
         widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
         help_text="The owner sees this sentence, your username and the time.",
     )

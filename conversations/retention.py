@@ -1,4 +1,4 @@
-"""What is kept no longer: conversations of guests, of accounts where the operator says so, and old looks."""
+"""Delete what is past its retention time: conversations of guests and of accounts, and old access log entries."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from conversations.models import Conversation, ConversationQuerySet, Look, LookQuerySet
-from conversations.services import delete_conversation
+from conversations.models import AccessLogEntry, AccessLogEntryQuerySet, Conversation, ConversationQuerySet
+from conversations.services import delete_conversation, shorten
 
 BATCH = 100
 
@@ -36,15 +36,15 @@ def count_expired() -> int:
     return len({pk for conversations in expired() for pk in conversations.values_list("pk", flat=True)})
 
 
-def expired_looks() -> LookQuerySet:
-    """Return what the log of looks need not say any more; the database refuses to forget anything younger."""
-    days = settings.RETENTION_LOOK_DAYS
-    return Look.objects.filter(created_at__lt=_ago(days=days)) if days else Look.objects.none()
+def expired_access_log() -> AccessLogEntryQuerySet:
+    """Return the access log entries past their time; the database refuses to delete any younger ones."""
+    days = settings.RETENTION_ACCESS_LOG_DAYS
+    return AccessLogEntry.objects.filter(created_at__lt=_ago(days=days)) if days else AccessLogEntry.objects.none()
 
 
-def prune_looks() -> int:
-    """Delete looks that are past their time; returns how many."""
-    return expired_looks().delete()[0]
+def prune_access_log() -> int:
+    """Delete the access log entries past their time; returns how many."""
+    return expired_access_log().delete()[0]
 
 
 def _delete(conversations: ConversationQuerySet) -> int:
@@ -53,6 +53,7 @@ def _delete(conversations: ConversationQuerySet) -> int:
     while batch := list(conversations.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         before = deleted
         for pk in batch:
+            shorten(pk, conversations)
             with transaction.atomic():
                 # Asked again under the lock: somebody may have come back to it.
                 Conversation.objects.select_for_update().filter(pk=pk).first()

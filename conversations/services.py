@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from conversations import digests
-from conversations.models import Conversation, Message
+from accounts.models import User
+from conversations import chat_wire, digests, quota
+from conversations.models import Conversation, ConversationQuerySet, Message, MessagePart
 from conversations.signals import conversation_deleted, messages_changed, messages_deleting
+
+DELETE_SLICE = 100
 
 
 class LimitReached(Exception):
     """The owner or the conversation already holds as much as the settings allow."""
+
+
+class StorageFull(LimitReached):
+    """The owner holds as many messages, or bytes, as the settings allow; the message names the setting."""
 
 
 class Busy(Exception):
@@ -34,8 +42,10 @@ def start_conversation(
     recall: Mapping[str, Any] | None = None,
 ) -> Conversation:
     """Create an empty conversation; raises LimitReached."""
+    _check_quota(owner_id)
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
-    if limit and Conversation.objects.filter(owner_id=owner_id).count() >= limit:
+    sharing = User.objects.sharing_limits(owner_id)
+    if limit and Conversation.objects.filter(owner__in=sharing).count() >= limit:
         raise LimitReached(f"An account holds at most {limit} conversations.")
     return Conversation.objects.create(
         owner_id=owner_id,
@@ -53,13 +63,14 @@ def append_message(
     role: str,
     content: str,
     parent_id: uuid.UUID | None = None,
-    parts: Mapping[str, Any] | None = None,
+    extras: Mapping[str, Any] | None = None,
     author: str = "",
     model: str = "",
 ) -> Message:
     """Add a message after the shown branch, or after `parent_id`, and show the branch it is on.
 
-    Raises LimitReached, and Message.DoesNotExist for a parent that is not in this conversation.
+    `extras` are fields that it has on the chat wire beyond role, text and name. Raises LimitReached, and
+    Message.DoesNotExist for a parent that is not in this conversation.
     """
     locked = Conversation.objects.select_for_update().get(pk=conversation.pk)
     return _add(
@@ -67,7 +78,7 @@ def append_message(
         parent_id=parent_id or locked.head_id,
         role=role,
         content=content,
-        parts=dict(parts) if parts else None,
+        extras=extras,
         author=author,
         model=model,
     )
@@ -88,10 +99,12 @@ def show_branch(*, conversation: Conversation, leaf: Message) -> None:
 
 @transaction.atomic
 def update_conversation(*, conversation: Conversation, **changes: Any) -> Conversation:
-    """Change title, end_user, metadata, archived_at or recall."""
+    """Change title, end_user, metadata, archived_at or recall; raises LimitReached for more metadata than fits."""
     for name in changes:
         if name not in {"title", "end_user", "metadata", "archived_at", "recall"}:
             raise TypeError(f"update_conversation() does not change {name}")
+    if changes.get("metadata"):
+        _check_quota(conversation.owner_id)
     for name, value in changes.items():
         setattr(conversation, name, value)
     conversation.updated_at = timezone.now()
@@ -119,9 +132,14 @@ def delete_message(*, message: Message) -> None:
     announce_messages(conversation.pk)
 
 
-@transaction.atomic
 def reset_conversation(*, conversation: Conversation) -> None:
     """Delete all messages and keep the conversation. Answers being written are dropped with them."""
+    shorten(conversation.pk)
+    _reset(conversation)
+
+
+@transaction.atomic
+def _reset(conversation: Conversation) -> None:
     locked = Conversation.objects.select_for_update().get(pk=conversation.pk)
     locked.head = None
     locked.next_position = 1
@@ -132,9 +150,36 @@ def reset_conversation(*, conversation: Conversation) -> None:
     announce_messages(locked.pk)
 
 
-@transaction.atomic
 def delete_conversation(*, conversation: Conversation) -> None:
     """Delete a conversation and everything in it."""
+    shorten(conversation.pk)
+    _delete(conversation)
+
+
+def shorten(conversation_id: uuid.UUID, condition: ConversationQuerySet | None = None) -> None:
+    """Delete the newest messages of a long conversation, few to a transaction, until few are left.
+
+    Thousands at once would keep everybody else from writing to a file, and so would no pause in between. Stops when
+    the conversation is no longer in `condition`. No message that is left loses the one it follows.
+    """
+    mine = (Conversation.objects.all() if condition is None else condition).filter(pk=conversation_id)
+    newest = Message.objects.of(conversation_id).order_by("-position").values_list("pk", flat=True)
+    while newest[DELETE_SLICE:].exists():
+        began = time.monotonic()
+        with transaction.atomic():
+            Conversation.objects.select_for_update().filter(pk=conversation_id).first()
+            if not mine.exists():
+                return
+            messages_deleting.send(sender=Message, conversation_id=conversation_id)
+            Conversation.objects.filter(pk=conversation_id).update(head=None)
+            Message.objects.filter(pk__in=list(newest[:DELETE_SLICE])).delete()
+            announce_messages(conversation_id)
+        if connection.vendor == "sqlite":
+            time.sleep(time.monotonic() - began)
+
+
+@transaction.atomic
+def _delete(conversation: Conversation) -> None:
     pk = conversation.pk
     Conversation.objects.filter(pk=pk).update(head=None)
     messages_deleting.send(sender=Message, conversation_id=pk)
@@ -142,10 +187,20 @@ def delete_conversation(*, conversation: Conversation) -> None:
     transaction.on_commit(lambda: conversation_deleted.send(sender=Conversation, conversation_id=pk))
 
 
-def _add(conversation: Conversation, *, parent_id: uuid.UUID | None, role: str, content: str, **fields: Any) -> Message:
+def _add(
+    conversation: Conversation,
+    *,
+    parent_id: uuid.UUID | None,
+    role: str,
+    content: str,
+    author: str,
+    extras: Mapping[str, Any] | None = None,
+    model: str = "",
+) -> Message:
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and conversation.next_position > limit:
         raise LimitReached(f"A conversation holds at most {limit} messages.")
+    _check_quota(conversation.owner_id, messages=1)
     # Of this conversation only: a message never follows somebody else's.
     parent = Message.objects.of(conversation.pk).get(pk=parent_id) if parent_id else None
     message = Message(
@@ -153,12 +208,15 @@ def _add(conversation: Conversation, *, parent_id: uuid.UUID | None, role: str, 
         parent=parent,
         position=conversation.next_position,
         role=role,
-        content=content,
-        **fields,
+        author=author,
+        model=model,
     )
+    parts = message.set_content(content, extras)
     before = digests.root(conversation.owner_id) if parent is None else parent.digest
-    message.digest = digests.follow(before, message.as_wire()) if before else ""
+    wire = chat_wire.with_extras(role, content, author, extras)
+    message.digest = digests.follow(before, wire) if before else ""
     message.save(force_insert=True)
+    MessagePart.objects.bulk_create(parts)
     Conversation.objects.filter(pk=conversation.pk).update(
         head=message, next_position=F("next_position") + 1, updated_at=timezone.now()
     )
@@ -166,6 +224,11 @@ def _add(conversation: Conversation, *, parent_id: uuid.UUID | None, role: str, 
     conversation.next_position += 1
     announce_messages(conversation.pk)
     return message
+
+
+def _check_quota(owner_id: uuid.UUID, messages: int = 0) -> None:
+    if quota.is_limited() and (reason := quota.reason_against(quota.held(owner_id), messages=messages)):
+        raise StorageFull(reason)
 
 
 def announce_messages(conversation_id: uuid.UUID) -> None:

@@ -1,4 +1,4 @@
-"""Every write to to-dos: keyword-only, in a transaction. Whose they are is decided by `Todo.objects.owned_by`."""
+"""Every write to to-dos: keyword-only, in a transaction. Whose they are is decided by `Todo.objects.visible_to`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def create_todo(*, owner_id: uuid.UUID, title: str, conversation: Conversation |
     limit = settings.LIMIT_TODOS_PER_USER
     if limit:
         # One at a time: two that count together would both fit.
-        User.objects.select_for_update(no_key=True).get(pk=owner_id)
-        if Todo.objects.filter(owner_id=owner_id).count() >= limit:
+        owner = User.objects.get(pk=owner_id)
+        User.objects.select_for_update(no_key=True).get(pk=owner.limits_owner_id or owner_id)
+        if Todo.objects.filter(owner__in=User.objects.sharing_limits(owner_id)).count() >= limit:
             raise LimitReached(f"An account holds at most {limit} to-dos.")
     return Todo.objects.create(owner_id=owner_id, title=title, conversation=conversation)
 

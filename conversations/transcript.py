@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.utils.safestring import SafeString
 
+from conversations.branches import in_bulk
 from conversations.models import Conversation, Message
 from conversations.rendering import render_markdown
 
@@ -35,7 +36,8 @@ class Entry:
     @property
     def parts(self) -> str:
         """What was sent or answered beside the text, as JSON."""
-        return json.dumps(self.message.parts, ensure_ascii=False, indent=2) if self.message.parts else ""
+        extras = self.message.extras()
+        return json.dumps(extras, ensure_ascii=False, indent=2) if extras else ""
 
     @property
     def tokens(self) -> str:
@@ -120,7 +122,7 @@ def read_transcript(
         page = path.index(sought) // PER_PAGE + 1 if sought in path else 1
     page = min(max(1, page), pages)
     ids = path[(page - 1) * PER_PAGE : page * PER_PAGE]
-    rows = Message.objects.in_bulk(ids)
+    rows = in_bulk(ids)
     return Transcript(
         entries=[_entry(tree, rows[pk], pk == sought) for pk in ids if pk in rows],
         leaf=path[-1] if path else None,

@@ -12,10 +12,17 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from conversations import services
-from conversations.models import Conversation, ConversationQuerySet, Look, LookQuerySet, Message, MessageQuerySet
+from conversations.models import (
+    AccessLogEntry,
+    AccessLogEntryQuerySet,
+    Conversation,
+    ConversationQuerySet,
+    Message,
+    MessageQuerySet,
+)
 
 if TYPE_CHECKING:
-    from accounts.principal import Principal
+    from accounts.callers import Principal
 
 
 def caller(view: GenericViewSet) -> Principal:
@@ -30,7 +37,7 @@ class OwnedConversationViewSet(ModelViewSet):
     def get_queryset(self) -> ConversationQuerySet:
         if getattr(self, "swagger_fake_view", False):
             return Conversation.objects.none()
-        return Conversation.objects.owned_by(caller(self)).newest_first()
+        return Conversation.objects.visible_to(caller(self)).newest_first()
 
     def perform_create(self, serializer: BaseSerializer) -> None:
         """Create from validated title, end_user and metadata."""
@@ -54,19 +61,19 @@ class OwnedMessageViewSet(ModelViewSet):
     def get_queryset(self) -> MessageQuerySet:
         if getattr(self, "swagger_fake_view", False):
             return Message.objects.none()
-        return Message.objects.owned_by(caller(self)).oldest_first()
+        return Message.objects.visible_to(caller(self)).oldest_first()
 
     def perform_destroy(self, instance: Message) -> None:
         """Delete one message; raises services.Busy while it is being written."""
         services.delete_message(message=instance)
 
 
-class OwnedLookViewSet(ReadOnlyModelViewSet):
-    """When staff saw what the caller said, newest first: nobody else's looks, and nothing to write."""
+class OwnedAccessLogViewSet(ReadOnlyModelViewSet):
+    """The access log entries about the caller's content, newest first; read-only."""
 
-    queryset = Look.objects.none()
+    queryset = AccessLogEntry.objects.none()
 
-    def get_queryset(self) -> LookQuerySet:
+    def get_queryset(self) -> AccessLogEntryQuerySet:
         if getattr(self, "swagger_fake_view", False):
-            return Look.objects.none()
-        return Look.objects.owned_by(caller(self)).newest_first()
+            return AccessLogEntry.objects.none()
+        return AccessLogEntry.objects.visible_to(caller(self)).newest_first()

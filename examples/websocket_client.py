@@ -4,7 +4,7 @@
     python examples/websocket_client.py [--url ws://127.0.0.1:8000/ws/chat] [--key cb_...] [question]
 
 Without a question it asks for one after the other. The key can also come from CHAT_API_KEY; a service
-on this very machine admits guests without one. A connection that breaks is taken up again where it
+on this very machine admits its own user's programs without one. A connection that breaks is taken up again where it
 broke: that is what the cursor is for. Ctrl-C stops an answer; what it said so far is kept.
 """
 

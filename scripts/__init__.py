@@ -1,1 +1,1 @@
-"""Tools of the Makefile, run from the top directory; the service itself imports nothing from here."""
+"""Tools of the Makefile, the tests and the benchmarks, run from the top directory; the service imports none of them."""

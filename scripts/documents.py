@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SEED_0 = (
+BROWSER_CALLS = (
     # (the printed command, status, what the answer must have)
     ("curl -X GET http://localhost:5000/chat/conversation", 200, ("id", "createdAt")),
     ("curl -X GET http://localhost:5000/chat/conversation/12345", 200, ("id", "createdAt")),
@@ -21,13 +21,13 @@ SEED_0 = (
     ),
     ("curl -X DELETE http://localhost:5000/chat/conversation/12345", 200, ("message",)),
 )
-SEED_1_BASE = "/v1/chat"
-SEED_1_CREATE = """
+V1_BASE = "/v1/chat"
+V1_CREATE = """
   {
     "title": "My New Chat"
   }
 """
-SEED_1_MESSAGE = """
+V1_MESSAGE = """
   {
     "content": "Hello, how are you?",
     "role": "user",
@@ -35,7 +35,7 @@ SEED_1_MESSAGE = """
     "temperature": 0.7
   }
 """
-SEED_1_START = """
+V1_START = """
   {
     "title": "Optional Title",
     "content": "First message content",
@@ -43,7 +43,7 @@ SEED_1_START = """
     "temperature": 0.7
   }
 """
-SEED_2_BODY = """
+OPENAI_BODY = """
 {
   "model": "string",
   "messages": [
@@ -59,7 +59,7 @@ SEED_2_BODY = """
   "stream": false
 }
 """
-SEED_2_PYTHON = """
+OPENAI_PYTHON = """
 import requests
 import json
 
@@ -90,7 +90,7 @@ messages = [{"role": "user", "content": "Tell me a joke"}]
 for chunk in stream_chat_completion("default", messages):
     print(chunk['choices'][0]['delta']['content'], end='', flush=True)
 """
-SEED_2_JAVASCRIPT = """
+OPENAI_JAVASCRIPT = """
 async function streamChatCompletion(model, messages) {
   const response = await fetch("http://localhost:8000/v1/chat/completions", {
     method: "POST",
@@ -129,7 +129,7 @@ async function streamChatCompletion(model, messages) {
 const messages = [{ role: "user", content: "Tell me a joke" }];
 streamChatCompletion("default", messages);
 """
-SEED_2_QUERY = """
+OPENAI_QUERY = """
 query {
   todos {
     id
@@ -139,7 +139,7 @@ query {
   }
 }
 """
-SEED_2_MUTATION = """
+OPENAI_MUTATION = """
 mutation {
   createTodo(title: "Test Todo") {
     id
@@ -149,38 +149,38 @@ mutation {
   }
 }
 """
-SEED_3_START = """
+ASSISTANT_START = """
 {
   "user_id": "123",
   "message": "Hello!"
 }
 """
-SEED_3_MESSAGE = """
+ASSISTANT_MESSAGE = """
 {
   "message": "Tell me a joke"
 }
 """
-SEED_4_USER = """POST http://localhost:3001/users
+RESOURCES_USER = """POST http://localhost:3001/users
 Content-Type: application/json
 
 {
   "username": <nom de l'utilisateur>,
   "password": <mot de passe de l'utilisateur>
 }"""
-SEED_4_GET_USER = "GET http://localhost:3001/users/:username"
-SEED_4_TALKS = "GET http://localhost:3001/users/:userId/conversations"
-SEED_4_CREATE = """POST http://localhost:3001/conversations
+RESOURCES_GET_USER = "GET http://localhost:3001/users/:username"
+RESOURCES_TALKS = "GET http://localhost:3001/users/:userId/conversations"
+RESOURCES_CREATE = """POST http://localhost:3001/conversations
 Content-Type: application/json
 
 {
   "title": <titre de la conversation>,
   "user_id": <id de l'utilisateur qui crée la conversation>
 }"""
-SEED_4_MESSAGES = "GET http://localhost:3001/conversations/:conversationId/messages"
-SEED_4_COMPLETE = """POST http://localhost:3001/conversations/:conversationId/messages:complete
+RESOURCES_MESSAGES = "GET http://localhost:3001/conversations/:conversationId/messages"
+RESOURCES_COMPLETE = """POST http://localhost:3001/conversations/:conversationId/messages:complete
 Content-Type: application/json
 
 {
   "stream": false
 }"""
-SEED_4_STREAM = SEED_4_COMPLETE.replace("false", "true")
+RESOURCES_STREAM = RESOURCES_COMPLETE.replace("false", "true")

@@ -3,7 +3,7 @@
 python -m scripts.fuzz_schemas --url http://127.0.0.1:8000 --key cb_... --examples 2000 [DIALECT...]
 
 Fails on a 5xx, a status or content type that is not documented, and a body or header that differs from its schema.
-Run the service with its limits off (see README, "Settings": `LIMIT_*`), or most answers will be 429.
+Run the service with its limits off (docs/settings.md: `LIMIT_*`), or most answers will be 429.
 """
 
 from __future__ import annotations

@@ -6,14 +6,16 @@ python -m scripts.isolated COMMAND...
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
 
 from scripts.postgres import supervise
 
-# Set but empty or harmless: .env never overrides what is there.
+# No file at all, and what the caller's shell may have set for its own service: empty means the default.
 NEUTRAL = {
+    "ENV_FILE": os.devnull,
     "DATABASE_URL": "",
     "OPENAI_API_KEY": "",
     "OPENAI_BASE_URL": "",

@@ -28,11 +28,11 @@ from scripts.replaying import Answer, Sender, has, need
 class Replay(Sender):
     """The calls of each document, one after the other."""
 
-    # --- seed 0
+    # --- the browser API
 
     def chat(self) -> None:
         conversation = ""
-        for command, status, names in printed.SEED_0:
+        for command, status, names in printed.BROWSER_CALLS:
             words = shlex.split(command.replace("\\\n", " "))
             method = words[words.index("-X") + 1] if "-X" in words else "GET"
             headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
@@ -44,10 +44,10 @@ class Replay(Sender):
             if not conversation and answer.status == 200:
                 conversation = answer.json["id"]
 
-    # --- seed 1
+    # --- the conversation API v1
 
     def v1(self) -> None:
-        base, key = printed.SEED_1_BASE, {"Authorization": f"Bearer {self.key}"}
+        base, key = printed.V1_BASE, {"Authorization": f"Bearer {self.key}"}
 
         def call(method: str, path: str, body: str | None = None, status: int = 200, check: Any = None) -> Answer:
             return self.call("1-v1", method, base + path, body, status=status, headers=key, check=check or succeeded)
@@ -69,7 +69,7 @@ class Replay(Sender):
             has(answer.json["data"], "id", "title", "user_id", "created_at", "updated_at")
             need(answer.json["message"] == "Conversation created successfully", "another message")
 
-        made = call("POST", "/conversations", printed.SEED_1_CREATE, 201, created)
+        made = call("POST", "/conversations", printed.V1_CREATE, 201, created)
         talk = f"/conversations/{made.json['data']['id']}"
         call(
             "GET",
@@ -78,22 +78,22 @@ class Replay(Sender):
         )
         call("GET", "/conversations?page=1&limit=10")
         call("GET", talk)
-        both = call("POST", f"{talk}/messages", printed.SEED_1_MESSAGE, 201, pair)
+        both = call("POST", f"{talk}/messages", printed.V1_MESSAGE, 201, pair)
         call(
             "POST",
             f"{talk}/messages/stream",
-            printed.SEED_1_MESSAGE,
+            printed.V1_MESSAGE,
             check=kinds("user_message", "ai_chunk", "ai_complete"),
         )
         opened = kinds("conversation_created", "ai_chunk", "ai_complete")
-        call("POST", "/conversations/stream", printed.SEED_1_START, check=opened)
+        call("POST", "/conversations/stream", printed.V1_START, check=opened)
         call("GET", f"{talk}/messages")
         message = both.json["data"][0]["id"]
         call("GET", f"/messages/{message}")
         call("DELETE", f"/messages/{message}")
         call("DELETE", talk)
 
-    # --- seed 2
+    # --- the OpenAI-compatible API, with its GraphQL section
 
     def openai(self) -> None:
         key = {"Authorization": "beareryour_api_key_here".replace("your_api_key_here", self.key)}
@@ -102,16 +102,16 @@ class Replay(Sender):
             "2-openai", "GET", "/docs", check=lambda answer: need(b"swagger" in answer.body.lower(), "no Swagger")
         )
         completed = lambda answer: has(answer.json["choices"], "index", "message", "finish_reason")  # noqa: E731
-        self.call("2-openai", "POST", path, printed.SEED_2_BODY, headers=key, check=completed)
+        self.call("2-openai", "POST", path, printed.OPENAI_BODY, headers=key, check=completed)
 
         def chunks(answer: Answer) -> None:
             need(answer.events[-1] == "[DONE]", "no [DONE]")
             has([json.loads(event) for event in answer.events[:-1]], "id", "object", "choices")
 
-        self.call("2-openai", "POST", path, printed.SEED_2_BODY.replace("false", "true"), headers=key, check=chunks)
-        self.client("the printed Python client", [sys.executable], printed.SEED_2_PYTHON, ".py", self.python_went_well)
+        self.call("2-openai", "POST", path, printed.OPENAI_BODY.replace("false", "true"), headers=key, check=chunks)
+        self.client("the printed Python client", [sys.executable], printed.OPENAI_PYTHON, ".py", self.python_went_well)
         if node := shutil.which("node"):
-            self.client("the printed JavaScript client", [node], printed.SEED_2_JAVASCRIPT, ".js", javascript_went_well)
+            self.client("the printed JavaScript client", [node], printed.OPENAI_JAVASCRIPT, ".js", javascript_went_well)
         elif os.environ.get("CI"):
             self.tell("2-openai", "the printed JavaScript client", "-", "needs node")
         else:
@@ -120,7 +120,7 @@ class Replay(Sender):
 
     def graphql(self) -> None:
         key = {"Authorization": f"Bearer {self.key}"}
-        for name, document in (("createTodo", printed.SEED_2_MUTATION), ("todos", printed.SEED_2_QUERY)):
+        for name, document in (("createTodo", printed.OPENAI_MUTATION), ("todos", printed.OPENAI_QUERY)):
 
             def check(answer: Answer, name: str = name) -> None:
                 need("errors" not in answer.json, str(answer.json.get("errors")))
@@ -137,18 +137,18 @@ class Replay(Sender):
         own = re.search(r"json\.loads\(decoded_line\[6:\]\)", done.stderr) and "JSONDecodeError" in done.stderr
         need(done.returncode == 0 or own, done.stderr[-300:])
 
-    # --- seed 3
+    # --- the assistant API
 
     def assistant(self) -> None:
         started = self.call(
             "3-assistant",
             "POST",
             "/conversations/start",
-            printed.SEED_3_START,
+            printed.ASSISTANT_START,
             check=answered("conversation_id", "reply"),
         )
         talk = f"/conversations/{started.json['conversation_id']}"
-        self.call("3-assistant", "POST", f"{talk}/message", printed.SEED_3_MESSAGE, check=answered("reply"))
+        self.call("3-assistant", "POST", f"{talk}/message", printed.ASSISTANT_MESSAGE, check=answered("reply"))
 
         def history(answer: Answer) -> None:
             has(answer.json, "conversation_id", "messages")
@@ -158,7 +158,7 @@ class Replay(Sender):
         self.call("3-assistant", "GET", talk, check=history)
         self.call("3-assistant", "GET", "/docs")
 
-    # --- seed 4
+    # --- the resources API
 
     def resources(self) -> None:
         name = f"reader-{uuid.uuid4().hex[:8]}"
@@ -182,18 +182,18 @@ class Replay(Sender):
             has(answer.json, "id", "username", "password")
             need(answer.json["password"] != SECRET, "the password came back")
 
-        user = call(printed.SEED_4_USER, status=201, check=masked, username=name, password=SECRET)
+        user = call(printed.RESOURCES_USER, status=201, check=masked, username=name, password=SECRET)
         pk = str(user.json["id"])
-        call(printed.SEED_4_GET_USER, check=answered("id", "username"), username=name)
+        call(printed.RESOURCES_GET_USER, check=answered("id", "username"), username=name)
         made = call(
-            printed.SEED_4_CREATE, status=201, check=answered("id", "title", "user_id"), title="Blagues", user=pk
+            printed.RESOURCES_CREATE, status=201, check=answered("id", "title", "user_id"), title="Blagues", user=pk
         )
         talk = str(made.json["id"])
-        call(printed.SEED_4_TALKS, check=listed("conversation_id", "title", "user_id"), userId=pk)
+        call(printed.RESOURCES_TALKS, check=listed("conversation_id", "title", "user_id"), userId=pk)
         said = json.dumps({"role": "user", "content": "Raconte une blague"})
         self.call("4-resources", "POST", f"/conversations/{talk}/messages", said, status=201, check=answered("id"))
         call(
-            printed.SEED_4_COMPLETE,
+            printed.RESOURCES_COMPLETE,
             check=lambda answer: has(answer.json["choices"], *CHOICE, "message"),
             conversationId=talk,
         )
@@ -204,8 +204,8 @@ class Replay(Sender):
             need(last == "[DONE]", "no [DONE]")
             has([json.loads(event)["choices"][0] for event in events], *CHOICE, "delta")
 
-        call(printed.SEED_4_STREAM, check=streamed, conversationId=talk)
-        call(printed.SEED_4_MESSAGES, check=listed("id", "role", "content"), conversationId=talk)
+        call(printed.RESOURCES_STREAM, check=streamed, conversationId=talk)
+        call(printed.RESOURCES_MESSAGES, check=listed("id", "role", "content"), conversationId=talk)
 
 
 SECRET = "correct horse battery"  # noqa: S105  of an account that this script makes

@@ -1,6 +1,6 @@
 """Copy the pictures that the browser tests took into docs/screenshots/, where the README shows them.
 
-`python -m pytest chatservice/tests/browser && python -m scripts.screenshots`
+`python -m pytest tests/browser && python -m scripts.screenshots`
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ QUICK = (
     "chatservice/tests/test_architecture.py",
     "chatservice/tests/test_docs.py",
     "chatservice/tests/test_hosts.py",
-    "chatservice/tests/test_matrix.py",
-    "chatservice/tests/test_matrix_writes.py",
-    "chatservice/tests/test_replay.py",
+    "tests/test_matrix.py",
+    "tests/test_matrix_writes.py",
+    "tests/test_replay.py",
 )
 
 

@@ -1,1 +1,1 @@
-"""Finding it again: what was said where, among what the caller may see. Knows no dialect and no run."""
+"""Search in the messages that the caller may see. Knows no dialect and no run."""

@@ -10,14 +10,14 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from conversations.access_log import may_read_content, record_accesses
 from conversations.admin import ConversationAdmin, as_id
-from conversations.admin_filters import UpdatedFilter, owners_named
-from conversations.looks import may_read_content, record_looks
-from conversations.models import Conversation, Look
+from conversations.admin_filters import UpdatedFilter, id_of_owner
+from conversations.models import AccessLogEntry, Conversation
 from conversations.reading import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from search.queries import Filters, Hit, Mode, search_everybody
 
-LONGEST = 400
+MAX_QUERY_CHARS = 400
 SHOWN = 20
 WAYS = {Mode.HYBRID: "words and meaning", Mode.SEMANTIC: "meaning", Mode.TEXT: "words"}
 
@@ -28,11 +28,11 @@ admin.site.unregister(Conversation)
 class SearchedConversationAdmin(ConversationAdmin):
     """The list below the hits is what titles, owners and ids say to the same words."""
 
-    search_help_text = "What was said, by words and by meaning; titles, owners, ids"
+    search_help_text = "Messages by words and by meaning; titles, owners, ids"
     change_list_template = "admin/conversations/conversation/change_list.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        text = request.GET.get("q", "").replace("\x00", "").strip()[:LONGEST]
+        text = request.GET.get("q", "").replace("\x00", "").strip()[:MAX_QUERY_CHARS]
         context = dict(extra_context or {})
         if text and as_id(text) is None and self.has_view_permission(request) and may_read_content(request.user):
             form = ReasonForm(request.POST) if "content_search" in request.POST else None
@@ -50,9 +50,9 @@ class SearchedConversationAdmin(ConversationAdmin):
 
     def _found(self, request: HttpRequest, text: str, reason: str) -> dict[str, Any]:
         found = search_everybody(text, filters=self._narrowed(request), limit=SHOWN)
-        record_looks(
+        record_accesses(
             reader=request.user,
-            kind=Look.Kind.SEARCH,
+            kind=AccessLogEntry.Kind.SEARCH,
             reason=reason,
             conversations=((hit.message.conversation_id, hit.message.conversation.owner_id) for hit in found.hits),
         )
@@ -77,7 +77,7 @@ class SearchedConversationAdmin(ConversationAdmin):
         owner = asked.get("owner", "").replace("\x00", "").strip()
         days = UpdatedFilter(request, {"updated": [asked.get("updated", "")]}, Conversation, self)
         return Filters(
-            owner_id=(owners_named(owner).first() or Conversation().pk) if owner else None,
+            owner_id=id_of_owner(owner) if owner else None,
             model=asked.get("model", ""),
             after=days.since(),
             archived={"yes": True, "no": False}.get(asked.get("archived", "")),

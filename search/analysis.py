@@ -1,4 +1,4 @@
-"""From text to the terms it is found by: case and accents folded, words stemmed. The same on every database; pure."""
+"""The text analyser: case and accents folded, words stemmed, hashed to terms. The same on every database; pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import NamedTuple
 import Stemmer
 from django.conf import settings
 
-# Languages written without spaces are found by pairs of characters.
+# Scripts written without spaces are indexed by pairs of characters.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\u0e00-\u0e7f"
-# Accents and vowel signs that stand as characters of their own belong to their word.
+# Accents and vowel signs that are characters of their own belong to their word.
 SIGNS = "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff"
 LETTER = rf"(?:[^\W_{UNSPACED}]|[{SIGNS}])"
 TOKEN = re.compile(rf"[{UNSPACED}]+|{LETTER}+")
 UNSPACED_START = re.compile(f"[{UNSPACED}]")
 QUERY_PART = re.compile(r'(?P<minus>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"?|(?P<words>[^\s"]+))')
-LONGEST_WORD = 64
+MAX_WORD_CHARS = 64
 WORDS_REMEMBERED = 2_000
-MOST_QUERY_WORDS = 32
+MAX_QUERY_WORDS = 32
 HASH_BITS = 40
 ENGLISH = """
 a about above after again all also am an and any are as at be because been before being below between both but by
@@ -40,7 +40,7 @@ _own = threading.local()
 
 
 class Word(NamedTuple):
-    """A word of a text: its stem, and where it stands in code points."""
+    """A word of a text: its stem, and its range in code points."""
 
     stem: str
     start: int
@@ -49,7 +49,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: stems that count, phrases that must be said, phrases that must not."""
+    """A parsed query: stems that count, phrases that must occur, phrases that must not."""
 
     stems: tuple[str, ...] = ()
     phrases: tuple[tuple[str, ...], ...] = ()
@@ -85,52 +85,52 @@ def stems(text: str) -> list[str]:
 
 
 def parse(text: str) -> Query:
-    """Read what somebody typed: words, "an exact phrase", -excluded. Everything else is words; never fails."""
+    """Parse what somebody typed: words, "an exact phrase", -excluded. Everything else is words; never fails."""
     found: list[str] = []
     phrases: list[tuple[str, ...]] = []
     excluded: list[tuple[str, ...]] = []
     for part in QUERY_PART.finditer(text):
         quoted = part["phrase"] is not None
-        said = tuple(stems(part["phrase"] if quoted else part["words"]))
-        if not said:
+        part_stems = tuple(stems(part["phrase"] if quoted else part["words"]))
+        if not part_stems:
             continue
         if part["minus"]:
-            excluded.append(said)
+            excluded.append(part_stems)
         elif quoted:
-            phrases.append(said)
-            found.extend(said)
+            phrases.append(part_stems)
+            found.extend(part_stems)
         else:
-            found.extend(said)
+            found.extend(part_stems)
     unique = list(dict.fromkeys(found))
-    # A question of stop words alone is still a question.
-    telling = [stem for stem in unique if stem not in stop_stems(settings.SEARCH_LANGUAGE)] or unique
-    return Query(tuple(telling[:MOST_QUERY_WORDS]), tuple(phrases[:8]), tuple(excluded[:MOST_QUERY_WORDS]))
+    # A query of stop words alone is still a query.
+    discriminative = [stem for stem in unique if stem not in stop_stems(settings.SEARCH_LANGUAGE)] or unique
+    return Query(tuple(discriminative[:MAX_QUERY_WORDS]), tuple(phrases[:8]), tuple(excluded[:MAX_QUERY_WORDS]))
 
 
-def term_of(space: int, stem: str) -> int:
-    """Return the number by which `space` indexes `stem`.
+def term_of(partition: int, stem: str) -> int:
+    """Return the number by which `partition` indexes `stem`.
 
-    Of its own in each space, so that no posting list is ever shared; and a hash, so that what an index keeps
-    of a deleted message until it is compacted is no text (whoever has the file can still guess words).
+    Each partition has numbers of its own, so that no posting list is ever shared. They are hashes, so that what an
+    index keeps of a deleted message until it is compacted is no text (whoever has the file can still guess words).
     """
     digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=HASH_BITS // 8).digest()
-    return space << HASH_BITS | int.from_bytes(digest, "big")
+    return partition << HASH_BITS | int.from_bytes(digest, "big")
 
 
-def terms_of(space: int, said: Iterable[str]) -> list[int]:
+def terms_of(partition: int, text_stems: Iterable[str]) -> list[int]:
     """Return the distinct terms of stems, sorted."""
-    return sorted({term_of(space, stem) for stem in said})
+    return sorted({term_of(partition, stem) for stem in text_stems})
 
 
-def says_phrase(said: list[str], phrase: tuple[str, ...]) -> bool:
-    """Tell whether the stems of `phrase` follow each other in `said`."""
+def contains_phrase(text_stems: list[str], phrase: tuple[str, ...]) -> bool:
+    """Tell whether the stems of `phrase` follow each other in `text_stems`."""
     size, first = len(phrase), phrase[0]
-    return any(stem == first and tuple(said[at : at + size]) == phrase for at, stem in enumerate(said))
+    return any(stem == first and tuple(text_stems[at : at + size]) == phrase for at, stem in enumerate(text_stems))
 
 
 @functools.cache
 def stop_stems(language: str) -> frozenset[str]:
-    """Return the stems that say nothing in `language`; in a language without a list, how rare a word is must do."""
+    """Return the stop words of `language` as stems: none without a list, where rarity alone weighs words."""
     return frozenset(stems(ENGLISH)) if language == "english" else frozenset()
 
 
@@ -139,18 +139,18 @@ def known_language(language: str) -> bool:
 
 
 def _stemmer() -> Callable[[str], str]:
-    """Return this thread's way from a word to its stem: a stemmer is no two threads' at once."""
+    """Return this thread's stemming function: a stemmer is not thread-safe."""
     language = settings.SEARCH_LANGUAGE
     if getattr(_own, "language", None) != language:
         _own.language = language
         cut = Stemmer.Stemmer(language).stemWord if language in Stemmer.algorithms() else str
 
         def stem(word: str) -> str:
-            return cut(fold(word)[:LONGEST_WORD])
+            return cut(fold(word)[:MAX_WORD_CHARS])
 
-        # Most words of a text are words of the texts before it. What is no word may be a megabyte, and is not kept.
+        # Most words of a text occur in earlier texts. What is too long for a word may be a megabyte, and is not cached.
         known = functools.lru_cache(WORDS_REMEMBERED)(stem)
-        _own.stem = lambda word: known(word) if len(word) <= LONGEST_WORD else stem(word)
+        _own.stem = lambda word: known(word) if len(word) <= MAX_WORD_CHARS else stem(word)
     return _own.stem
 
 

@@ -1,6 +1,8 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.apps import apps as current
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models.signals import post_migrate, pre_migrate
 
 
@@ -14,33 +16,33 @@ class SearchConfig(AppConfig):
         post_migrate.connect(_after_migrations, sender=self)
 
 
-def _before_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
-    """Take the triggers away where tables may change under them; a start with nothing to migrate leaves them.
-
-    Without them what another process on the same file deletes meanwhile would stay in the index.
-    """
-    from accounts.database import lift_time_limit
-    from search.backends import backend
+def _before_migrations(sender: Any, using: str, **kwargs: Any) -> None:
+    from foundation.database import lift_time_limit
 
     if using == "default":
         lift_time_limit()  # of all migrations: with a million messages they take longer than a request's statements may
-        if plan:
-            backend().uninstall()
 
 
-def _after_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
-    """Create what only this database knows, and find what changed while nobody watched."""
-    from django.db import connection
-
-    from accounts.database import restore_time_limit
+def _after_migrations(sender: Any, using: str, plan: Any = (), apps: Any = current, **kwargs: Any) -> None:
+    """Complete the schema, and find the messages that changed without a trigger."""
+    from foundation.database import restore_time_limit
     from search.backends import backend
     from search.indexing import forget_gone, note_missing
 
     if using != "default":
         return
-    if "search_entry" in connection.introspection.table_names():
-        unwatched = backend().install()
-        if unwatched or plan:
+    if _is_migrated(apps):
+        was_unwatched = backend().install()
+        if was_unwatched or plan:
             forget_gone()
             note_missing()
     restore_time_limit()
+
+
+def _is_migrated(apps: Any) -> bool:
+    """Tell whether the tables are as the back ends know them; not so after a migration backwards."""
+    try:
+        apps.get_model("search.Passage")._meta.get_field("vector")
+    except (LookupError, FieldDoesNotExist):
+        return False
+    return True

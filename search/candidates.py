@@ -1,4 +1,4 @@
-"""Both halves of a search, asked and brought together: which entries, in which order, and why."""
+"""Both halves of a search, run and merged: which entries are found, in which order, and why."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from conversations.models import Message
 from search import ranking
-from search.analysis import Query, says_phrase, stems, term_of
+from search.analysis import Query, contains_phrase, stems, term_of
 from search.backends import backend
-from search.meaning import Meaning
-from search.models import SPACE_BITS, Entry
+from search.models import PARTITION_SHIFT, Entry
 from search.scopes import Scope
+from search.semantic import SemanticQuery
 
 BLOCK = ranking.CANDIDATES
-MOST_BLOCKS = 20
-TELLING = 100  # entries whose neighbourhood is looked at: twice what can be found by words
+MAX_BLOCKS = 20
+DISCRIMINATIVE_ENTRIES = 100  # whose neighbouring turns are scored: twice what one block takes from the text search
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,44 +26,44 @@ class Candidate:
     entry: int
     score: float
     text: float | None
-    meaning: float | None
+    semantic: float | None
 
 
 def find(
     scope: Scope,
     query: Query,
-    meaning: Meaning | None,
+    semantic: SemanticQuery | None,
     allowed: np.ndarray | None,
     blocks: int,
 ) -> list[Candidate]:
-    """Return candidates, best first: blocks of the best of each half, each fused and ordered in itself.
+    """Return candidates, best first: blocks of the best of each half, each block fused and ordered by itself.
 
-    Later blocks stand below earlier ones, so that a further page never changes the one before.
+    Later blocks rank below earlier ones, so that a further page never changes the page before it.
     """
     own = allowed if scope.narrower else None
     allowed = _with_phrases(scope, query, allowed)
     count = BLOCK * blocks
     postings, weights = _postings(scope, query, own)
-    near = meaning.nearest(count, allowed) if meaning is not None else np.zeros(0, "i8")
-    telling = ranking.most_telling(postings, weights, max(TELLING, count))
-    known = np.union1d(telling, near).tolist()
+    nearest = semantic.nearest(count, allowed) if semantic is not None else np.zeros(0, "i8")
+    discriminative = ranking.most_discriminative(postings, weights, max(DISCRIMINATIVE_ENTRIES, count))
+    known = np.union1d(discriminative, nearest).tolist()
     matches = ranking.match_text(postings, weights, backend().around(known)) if postings else None
-    # Who asks for words alone wants to see them; with meaning beside them an answer may do with its question's.
-    own_only = meaning is None
-    said = ranking.best_text(matches, count, allowed, own_only=own_only) if matches is not None else np.zeros(0, "i8")
-    by_words, by_meaning = set(said.tolist()), set(near.tolist())
+    # A search by words alone finds what says them; with semantic search an answer may be found by its question's words.
+    own_only = semantic is None
+    best = ranking.best_text(matches, count, allowed, own_only=own_only) if matches is not None else np.zeros(0, "i8")
+    text_ids, semantic_ids = set(best.tolist()), set(nearest.tolist())
     found: list[Candidate] = []
     seen: set[int] = set()
     for block in range(blocks):
         part = slice(block * BLOCK, (block + 1) * BLOCK)
-        fresh = (set(said[part].tolist()) | set(near[part].tolist())) - seen
+        fresh = (set(best[part].tolist()) | set(nearest[part].tolist())) - seen
         seen |= fresh
         ids = np.array(sorted(fresh), "i8")
         if not len(ids):
             break
         words, lengths = matches.of(ids) if matches is not None else (np.zeros(len(ids)), np.zeros(len(ids)))
-        if meaning is not None:
-            cosines = meaning.of(ids)
+        if semantic is not None:
+            cosines = semantic.of(ids)
             scores = ranking.fuse(words, cosines, lengths) if matches is not None else np.clip(cosines, 0, 1)
         else:
             cosines, scores = np.zeros(len(ids)), words
@@ -72,8 +72,8 @@ def find(
             Candidate(
                 entry=int(ids[at]),
                 score=min(float(scores[at]), ceiling),
-                text=float(words[at]) if int(ids[at]) in by_words else None,
-                meaning=max(0.0, float(cosines[at])) if int(ids[at]) in by_meaning else None,
+                text=float(words[at]) if int(ids[at]) in text_ids else None,
+                semantic=max(0.0, float(cosines[at])) if int(ids[at]) in semantic_ids else None,
             )
             for at in ranking.in_order(scores, ids)
         ]
@@ -81,10 +81,10 @@ def find(
 
 
 def _postings(scope: Scope, query: Query, own: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return who says each word and how much it weighs; `own` are the caller's, where others share the space."""
-    if not query.stems or not scope.spaces:
+    """Return the entries of each word and its weight; `own` are the caller's, where others share the partition."""
+    if not query.stems or not scope.partitions:
         return [], np.zeros(0)
-    lists = backend().postings([[term_of(space, stem) for space in scope.spaces] for stem in query.stems])
+    lists = backend().postings([[term_of(partition, stem) for partition in scope.partitions] for stem in query.stems])
     size = scope.size
     if own is not None:
         lists, size = [rows[np.isin(rows["id"], own)] for rows in lists], len(own)
@@ -92,11 +92,11 @@ def _postings(scope: Scope, query: Query, own: np.ndarray | None) -> tuple[list[
 
 
 def _with_phrases(scope: Scope, query: Query, allowed: np.ndarray | None) -> np.ndarray | None:
-    """Return `allowed` without what does not say a phrase, or says what is excluded."""
+    """Return `allowed` without the entries that lack a phrase or contain an excluded one."""
     for phrase in query.phrases:
-        saying = _saying(scope, phrase)
-        allowed = saying if allowed is None else np.intersect1d(allowed, saying)
-    unwanted = [_saying(scope, phrase) for phrase in query.excluded]
+        matching = _with_phrase(scope, phrase)
+        allowed = matching if allowed is None else np.intersect1d(allowed, matching)
+    unwanted = [_with_phrase(scope, phrase) for phrase in query.excluded]
     if unwanted:
         if allowed is None:
             allowed = _everything(scope)
@@ -104,11 +104,11 @@ def _with_phrases(scope: Scope, query: Query, allowed: np.ndarray | None) -> np.
     return allowed
 
 
-def _saying(scope: Scope, phrase: tuple[str, ...]) -> np.ndarray:
-    """Return the sorted ids of the entries whose own text says `phrase`."""
-    if not scope.spaces:
+def _with_phrase(scope: Scope, phrase: tuple[str, ...]) -> np.ndarray:
+    """Return the sorted ids of the entries whose own text contains `phrase`."""
+    if not scope.partitions:
         return np.zeros(0, "i8")
-    terms = [[term_of(space, stem) for space in scope.spaces] for stem in dict.fromkeys(phrase)]
+    terms = [[term_of(partition, stem) for partition in scope.partitions] for stem in dict.fromkeys(phrase)]
     ids = None
     for rows in backend().postings(terms):
         found = np.unique(rows["id"].astype("i8"))
@@ -117,12 +117,13 @@ def _saying(scope: Scope, phrase: tuple[str, ...]) -> np.ndarray:
         return ids if ids is not None else np.zeros(0, "i8")
     messages = dict(Entry.objects.filter(pk__in=ids.tolist()).values_list("message_id", "id"))
     texts = Message.objects.filter(pk__in=list(messages)).values_list("id", "content")
-    return np.array(sorted(messages[pk] for pk, content in texts if says_phrase(stems(content), phrase)), "i8")
+    return np.array(sorted(messages[pk] for pk, content in texts if contains_phrase(stems(content), phrase)), "i8")
 
 
 def _everything(scope: Scope) -> np.ndarray:
     entries = Entry.objects.order_by("pk").values_list("pk", flat=True)
     if scope.everybody:
         return np.fromiter(entries.iterator(), "i8")
-    inside = [entries.filter(pk__gte=space << SPACE_BITS, pk__lt=(space + 1) << SPACE_BITS) for space in scope.spaces]
+    ranges = [(pk << PARTITION_SHIFT, (pk + 1) << PARTITION_SHIFT) for pk in scope.partitions]
+    inside = [entries.filter(pk__gte=first, pk__lt=end) for first, end in ranges]
     return np.fromiter((pk for found in inside for pk in found), "i8")

@@ -1,4 +1,4 @@
-"""System checks of this app: settings that search cannot work with."""
+"""System checks: settings that search cannot work with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 from search.analysis import known_language
 from search.backends import backend
 from search.embedders import problem_with
+from search.tables import TABLES
 
 
 @register()
@@ -18,7 +19,7 @@ def language_is_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if known_language(settings.SEARCH_LANGUAGE):
         return []
     return [
-        Error(f"SEARCH_LANGUAGE {settings.SEARCH_LANGUAGE!r} is no language we can stem.", id="search.E001"),
+        Error(f"SEARCH_LANGUAGE {settings.SEARCH_LANGUAGE!r} is not a language that can be stemmed.", id="search.E001"),
     ]
 
 
@@ -32,14 +33,14 @@ def embedder_can_be_had(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def vectors_can_be_kept(app_configs: Any, databases: Any, **kwargs: Any) -> list[CheckMessage]:
     """Asked by `manage.py check --database default` and before `migrate`."""
     try:
-        is_new = "search_passage" not in connection.introspection.table_names()
+        is_new = TABLES.passage not in connection.introspection.table_names()
         if not databases or is_new or backend().has_vectors():
             return []
     except DatabaseError:
         return []
     return [
         Warning(
-            "This PostgreSQL has no pgvector: search finds words only. Have CREATE EXTENSION vector run in this "
+            "This PostgreSQL has no pgvector: search works by words only. Run CREATE EXTENSION vector in this "
             "database, then run `manage.py migrate` again.",
             id="search.W001",
         )

@@ -1,4 +1,4 @@
-"""Where the next page of a search begins: signed, and good for the very search it was given for."""
+"""Cursors of a search's pages: signed, and valid only for the search that they were made for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core import signing
 from search.results import InvalidCursor
 
 SALT = "search.cursor"
-MOST_CHARS = 200
+MAX_CURSOR_CHARS = 200
 
 
 def write_cursor(offset: int, *search: object) -> str:
@@ -22,7 +22,7 @@ def read_cursor(text: str, *search: object) -> int:
     if not text:
         return 0
     try:
-        offset, fingerprint = signing.loads(text[: MOST_CHARS + 1], salt=SALT)
+        offset, fingerprint = signing.loads(text[: MAX_CURSOR_CHARS + 1], salt=SALT)
     except (signing.BadSignature, ValueError, TypeError) as error:
         raise InvalidCursor("This is not a cursor of this search.") from error
     if fingerprint != _fingerprint(search):

@@ -1,4 +1,4 @@
-"""How good a search is: judged histories read from a file, and the measures of what was found. Pure.
+"""How good search is: judged histories read from a file, and the measures of what was found. Pure.
 
 The file is JSON: `conversations[] {id, messages[] {id, session, date, speaker, text, caption}}` in time order,
 `questions[] {id, conversation, text, evidence[], category}`; evidence are the ids of the messages that answer.
@@ -79,7 +79,7 @@ def read_judged(path: Path) -> tuple[list[History], list[Question]]:
         histories = [_history(each) for each in data["conversations"]]
         questions = [_question(each) for each in data["questions"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadFile(f"{path} is no judged set: {type(error).__name__} {error}") from error
+        raise BadFile(f"{path} is not a judged set: {type(error).__name__} {error}") from error
     known = {line.key for history in histories for sitting in history.sittings for line in sitting}
     return histories, [each for each in questions if each.evidence and each.evidence <= known]
 
@@ -88,7 +88,7 @@ def _history(data: dict[str, Any]) -> History:
     sittings: dict[Any, list[Line]] = {}
     for message in data["messages"]:
         sitting = sittings.setdefault(message["session"], [])
-        # What was shown is part of what was said.
+        # A caption is part of the message.
         caption = f" [{message['caption']}]" if message.get("caption") else ""
         at = _date(message["date"]) + dt.timedelta(seconds=len(sitting))
         key = (data["id"], message["id"])

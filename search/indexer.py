@@ -1,4 +1,4 @@
-"""The indexer: works off what the database noted, for as long as it runs. In a thread of the service, or a command."""
+"""The indexer: indexes what the database noted, for as long as it runs. In a thread of the service, or a command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from accounts.database import release_connection
+from foundation.database import StorageError, release_connection
+from foundation.outages import note_failure
 from search import indexing
 from search.backends import backend
 from search.embedders import CannotEmbed, Embedder, loading
@@ -25,46 +26,46 @@ IDLE_SECONDS = 0.5
 TROUBLE_SECONDS = 5.0
 COMPACT_SECONDS = 600.0  # a compaction rewrites the whole index
 COMPACT_PAUSE = 0.05
-POLITE = 10  # niceness of the thread: answers come first
-# While answers are being written: messages at once, the thread's share of the time, and its longest pause in seconds.
-BITE, SHARE, LONGEST_PAUSE = 16, 0.1, 5.0
+NICENESS = 10  # of the thread: answers come first
+# While answers are being written: messages at once, the thread's share of the time, and its longest pause.
+BUSY_BATCH, BUSY_SHARE, MAX_PAUSE_SECONDS = 16, 0.1, 5.0
 
 
 @dataclass(slots=True)
 class Indexer:
-    """One worker. `done` is told how many messages were finished, whenever some were; while `busy` it takes bites."""
+    """One worker: calls `done` with the number of messages it has finished, and works in small batches while `busy`."""
 
     embedder: Callable[[], Embedder | None]
     done: Callable[[int], None] = lambda count: None
     busy: Callable[[], bool] = lambda: False
-    meaning_checked: bool = False
+    semantic_checked: bool = False
     compacted: float = -math.inf
 
     def step(self) -> bool:
-        """Do the next piece of work, words before meaning; returns whether there was any. Raises CannotEmbed."""
+        """Do the next part of the work, text before vectors; returns whether there was any. Raises CannotEmbed."""
         return self._index() or self._compact()
 
     def _index(self) -> bool:
         busy = self.busy()
-        if indexing.index_text(most=BITE if busy else indexing.TEXT_BATCH):
+        if indexing.index_text(limit=BUSY_BATCH if busy else indexing.TEXT_BATCH):
             return True
         if not backend().has_vectors():
             return self._without_vectors()
         embedder = self.embedder()
         if embedder is None:
             return False
-        count = indexing.index_meaning(embedder, most=BITE if busy else indexing.MEANING_BATCH)
+        count = indexing.index_semantic(embedder, limit=BUSY_BATCH if busy else indexing.SEMANTIC_BATCH)
         if count:
             self.done(count)
             return True
-        if not self.meaning_checked:
-            # Once in a while nothing is left: is everything there, and by the embedder in use?
-            self.meaning_checked = not indexing.note_outdated(embedder)
-            return not self.meaning_checked
+        if not self.semantic_checked:
+            # Nothing is left to do: is every message embedded, and by the current embedder?
+            self.semantic_checked = not indexing.note_outdated(embedder)
+            return not self.semantic_checked
         return False
 
     def _compact(self) -> bool:
-        """Now and then, when there is nothing else to do, remove what deleted messages left in the index."""
+        """Now and then, when idle, remove what deleted messages left in the index."""
         now = time.monotonic()
         if self.busy() or not backend().compact(begin=now >= self.compacted + COMPACT_SECONDS):
             return False
@@ -73,8 +74,8 @@ class Indexer:
         return True
 
     def _without_vectors(self) -> bool:
-        """Let go of what only vectors would need; should they come, it is found again."""
-        count, _ = PendingMessage.objects.filter(stage=PendingMessage.Stage.MEANING).delete()
+        """Drop the work that needs vectors; once the database can store them, it is noted again."""
+        count, _ = PendingMessage.objects.filter(stage=PendingMessage.Stage.SEMANTIC).delete()
         self.done(count)
         return False
 
@@ -89,7 +90,7 @@ _stop = threading.Event()
 
 
 def start(busy: Callable[[], bool] = lambda: False) -> None:
-    """Begin to index in a thread of this process, with little of its time while it is `busy`; load the embedder."""
+    """Index in a thread of this process, with little of its time while it is `busy`; load the embedder."""
     global _thread
     if _thread is None or not _thread.is_alive():
         _stop.clear()
@@ -98,14 +99,14 @@ def start(busy: Callable[[], bool] = lambda: False) -> None:
 
 
 def stop(timeout: float = 5.0) -> None:
-    """End the thread after the batch it is at."""
+    """End the thread after its current batch."""
     _stop.set()
     if _thread is not None:
         _thread.join(timeout)
 
 
 def _run(busy: Callable[[], bool]) -> None:
-    _be_polite()
+    _lower_priority()
     indexer = Indexer(embedder=loading.ready, busy=busy)
     loading.start()
     while not _stop.is_set():
@@ -114,12 +115,15 @@ def _run(busy: Callable[[], bool]) -> None:
         try:
             if indexer.step():
                 took = time.monotonic() - began
-                pause = min(took * (1 / SHARE - 1), LONGEST_PAUSE) if busy() else 0.0
+                pause = min(took * (1 / BUSY_SHARE - 1), MAX_PAUSE_SECONDS) if busy() else 0.0
         except CannotEmbed as error:
             logger.warning("indexing waits: %s", error)
             pause = TROUBLE_SECONDS
         except DatabaseError as error:
-            logger.warning("indexing waits: %s", type(error).__name__)
+            if isinstance(error, StorageError):
+                note_failure(error)
+            else:
+                logger.warning("indexing waits: %s", type(error).__name__)
             connection.close()
             pause = TROUBLE_SECONDS
         except Exception as error:
@@ -133,11 +137,14 @@ def _run(busy: Callable[[], bool]) -> None:
     connection.close()
 
 
-def _be_polite() -> None:
-    """Make this thread give way to the others; on Linux a thread has a niceness of its own."""
-    if sys.platform != "linux":
+def _lower_priority() -> None:
+    """Lower the priority of this thread: on Linux each thread has a niceness of its own.
+
+    Not on SQLite: while it holds the one lock for writing, all writers would wait for a slow thread.
+    """
+    if sys.platform != "linux" or connection.vendor == "sqlite":
         return
     try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
     except OSError:
         pass

@@ -1,7 +1,7 @@
-"""Keeping the index true: what changed is noted by the database itself, here it is worked off.
+"""Keep the index up to date: the database's triggers note what has changed, and this module indexes it.
 
-Two stages. Text is cheap and done at once, by whoever searches too; meaning is done in batches by the
-indexer, newest first. Work is claimed, not taken: what a killed worker had, another one gets.
+In two stages. Text is cheap and indexed at once, also by whoever searches; vectors are made in batches by the indexer,
+newest first. Work is claimed for a time: what a killed worker had claimed, another one gets.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ import numpy as np
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 
-from accounts.models import User
-from accounts.principal import Principal
+from accounts.access import visible_by_id
+from accounts.callers import Principal
 from conversations.models import Message
 from search.analysis import stems, terms_of
 from search.backends import backend
 from search.backends.base import NewEntry, NewPassage
-from search.claims import anything_to_claim, claim, give_back
+from search.claims import anything_to_claim, claim, release
 from search.embedders import Embedder
-from search.models import SPACE_BITS, Entry, Passage, PendingMessage, Space
+from search.models import PARTITION_SHIFT, Entry, IndexPartition, Passage, PendingMessage
 from search.models import Embedder as EmbedderRow
-from search.passages import Said, indexed_text, passages
+from search.passages import MessageText, indexed_text, passages
+from search.tables import TABLES
 
 TEXT_BATCH = 500
-# Enough to sort by length; what a killed worker had claimed is free again after CLAIM_SECONDS.
-MEANING_BATCH = 256
+CATCH_UP_BATCH = 50
+# Enough to sort by length. After CLAIM_SECONDS others may claim what a killed worker had claimed.
+SEMANTIC_BATCH = 256
 CLAIM_SECONDS = 120.0
 RECHECK_BATCH = 2_000
 FIELDS = (
@@ -43,71 +45,78 @@ class _Turn:
     """A message as it is stored, with the ids of the up to two turns before it, nearest first."""
 
     row: dict[str, Any]
-    before: tuple[uuid.UUID, ...]
+    previous: tuple[uuid.UUID, ...]
 
     @property
     def id(self) -> uuid.UUID:
         return self.row["id"]
 
 
-def index_text(pending: QuerySet[PendingMessage] | None = None, *, most: int = TEXT_BATCH, wait: bool = False) -> int:
-    """Bring the text index up to date with at most so many changed messages; returns how many it did.
+def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = TEXT_BATCH, wait: bool = False) -> int:
+    """Index the text of at most `limit` pending messages; returns how many it did.
 
-    `wait` waits for what another worker is just doing instead of leaving it to that one.
+    With `wait` it also waits for those that another worker is indexing, instead of skipping them.
     """
     work = (PendingMessage.objects.all() if pending is None else pending).filter(stage=PendingMessage.Stage.TEXT)
-    # Asked first: on SQLite a transaction takes the one lock for writing, and mostly there is nothing to do.
-    if not work.exists():
+    # Read and analysed before the transaction: on SQLite that takes the one lock for writing.
+    found = dict(work.order_by("message_id")[:limit].values_list("message_id", "version"))
+    if not found:
         return 0
+    turns = _turns(list(found))
+    stems_of = {turn.id: _stems_of(turn) for turn in turns if turn.row["content"]}
     with transaction.atomic():
-        rows = list(_locked(work, wait).order_by("message_id")[:most].values_list("message_id", "version"))
-        if rows:
-            ids = [pk for pk, _ in rows]
-            turns = _turns(ids)
-            _write_text(turns)
-            done = {turn.id for turn in turns if turn.row["content"]}
-            _forget(set(ids) - done)
-            PendingMessage.objects.filter(message_id__in=done).update(stage=PendingMessage.Stage.MEANING)
-    return len(rows)
+        rows = _locked(work.filter(message_id__in=found), wait).order_by("message_id")
+        versions = dict(rows.values_list("message_id", "version"))
+        # What changed meanwhile has another version and stays pending.
+        same = {pk for pk, version in versions.items() if version == found[pk]}
+        if same:
+            _write_text([turn for turn in turns if turn.id in same], stems_of)
+            done = same & stems_of.keys()
+            _forget(same - done)
+            PendingMessage.objects.filter(message_id__in=done).update(stage=PendingMessage.Stage.SEMANTIC)
+    return len(found) if wait else len(versions)
 
 
-def catch_up(principal: Principal | None, *, most: int = 2 * TEXT_BATCH) -> None:
-    """Index the text of what this caller (None: everybody) said a moment ago: words are found without the indexer."""
+def catch_up(principal: Principal | None, *, limit: int = 2 * TEXT_BATCH) -> None:
+    """Index the text of this caller's (None: everybody's) newest messages, so that they are found without the indexer.
+
+    Few messages a transaction: a caller who imported thousands, and then searches, must not block other writers.
+    """
     pending = PendingMessage.objects.all()
-    if principal is not None and principal.is_guest:
-        pending = pending.filter(owner_id__in=User.objects.filter(guest_made=True).values("id"))
-    elif principal is not None:
-        pending = pending.filter(owner_id=principal.user_id)
-    index_text(pending, most=most, wait=True)
+    if principal is not None:
+        pending = pending.filter(visible_by_id(principal, "owner_id"))
+    for _ in range(0, limit, CATCH_UP_BATCH):
+        if not index_text(pending, limit=CATCH_UP_BATCH, wait=True):
+            break
 
 
-def index_meaning(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS, most: int = MEANING_BATCH) -> int:
-    """Embed at most so many messages whose text is indexed; returns how many it did, 0 when there is nothing."""
-    if not anything_to_claim(PendingMessage.Stage.MEANING):
+def index_semantic(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS, limit: int = SEMANTIC_BATCH) -> int:
+    """Embed at most `limit` messages whose text is indexed; returns how many it did."""
+    if not anything_to_claim(PendingMessage.Stage.SEMANTIC):
         return 0
-    claimed = claim(PendingMessage.Stage.MEANING, most, worker_seconds)
+    claimed = claim(PendingMessage.Stage.SEMANTIC, limit, worker_seconds)
     if not claimed:
         return 0
     turns = _turns(list(claimed))
-    said = {turn.id: _passages_of(turn, context, embedder.tokens) for turn, context in _with_context(turns)}
-    texts = [passage.text for found in said.values() for passage in found]
+    by_message = {turn.id: _passages_of(turn, context, embedder.tokens) for turn, context in _with_context(turns)}
+    texts = [passage.text for found in by_message.values() for passage in found]
     try:
         vectors = embedder.embed(texts) if texts else np.zeros((0, embedder.dimensions), "f4")
     except BaseException:
-        give_back(list(claimed))
+        release(list(claimed))
         raise
     number = embedder_number(embedder)
     with transaction.atomic():
-        # Only what nobody changed or deleted in the meantime; the rest is noted anew already.
+        # Only what has not been changed or deleted meanwhile; the triggers have noted the rest anew.
         kept = _finish(claimed)
         entries = dict(Entry.objects.filter(message_id__in=kept).values_list("message_id", "id"))
         _drop_passages(entries.values())
         fresh, at = [], 0
-        for pk, found in said.items():
+        for pk, found in by_message.items():
             for passage in found:
                 if pk in entries:
                     entry = entries[pk]
-                    place = (entry, entry >> SPACE_BITS, number, passage.start, passage.end)
+                    place = (entry, entry >> PARTITION_SHIFT, number, passage.start, passage.end)
                     fresh.append(NewPassage(*place, vectors[at]))
                 at += 1
         backend().write_passages(fresh)
@@ -115,7 +124,7 @@ def index_meaning(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS, 
 
 
 def embedder_number(embedder: Embedder) -> int:
-    """Return the number under which this embedder's vectors are stored."""
+    """Return the id under which this embedder's vectors are stored."""
     row = EmbedderRow.objects.filter(name=embedder.name).first()
     if row is None:
         row, created = EmbedderRow.objects.get_or_create(
@@ -127,55 +136,55 @@ def embedder_number(embedder: Embedder) -> int:
 
 
 def forget_gone() -> None:
-    """Drop what is in the index of messages that are there no more: deleted while no trigger watched."""
-    # By Exists, here and below: PostgreSQL would go through the whole of a long list for each row that is not IN it.
-    said = Exists(Message.objects.filter(pk=OuterRef("message_id")))
-    _delete_entries(list(Entry.objects.filter(~said).values_list("id", flat=True)))
-    PendingMessage.objects.filter(~said).delete()
+    """Remove messages from the index that no longer exist: deleted while there was no trigger."""
+    # By Exists, here and below: for each row that is NOT IN a long list, PostgreSQL would read the whole list.
+    exists = Exists(Message.objects.filter(pk=OuterRef("message_id")))
+    _delete_entries(list(Entry.objects.filter(~exists).values_list("id", flat=True)))
+    PendingMessage.objects.filter(~exists).delete()
 
 
 def note_missing() -> int:
-    """Note messages that are in no index and in no list of work; returns how many. Reads everything once."""
+    """Note messages that are neither indexed nor pending; returns how many. Reads all messages once."""
     return _note(
-        "NOT EXISTS (SELECT 1 FROM search_entry entry WHERE entry.message_id = said.id) "
+        f"NOT EXISTS (SELECT 1 FROM {TABLES.entry} entry WHERE entry.message_id = message.id) "  # noqa: S608
         "ON CONFLICT (message_id) DO NOTHING"
     )
 
 
 def note_everything() -> None:
-    """Note every message that is indexed, for its text and its meaning; what is there answers until it is done."""
-    _note("true ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = search_pendingmessage.version + 1")
+    """Note every message for both stages; the index answers as it is until they are done."""
+    _note(f"true ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = {TABLES.pending}.version + 1")
 
 
 def _note(which: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO search_pendingmessage (message_id, owner_id, stage, version, claimed_until) "  # noqa: S608
-            "SELECT said.id, talk.owner_id, 0, 0, 0 FROM conversations_message said "
-            "JOIN conversations_conversation talk ON talk.id = said.conversation_id "
-            f"WHERE said.content <> '' AND {which}"
+            f"INSERT INTO {TABLES.pending} (message_id, owner_id, stage, version, claimed_until) "  # noqa: S608
+            f"SELECT message.id, conversation.owner_id, 0, 0, 0 FROM {TABLES.message} message "
+            f"JOIN {TABLES.conversation} conversation ON conversation.id = message.conversation_id "
+            f"WHERE message.content <> '' AND {which}"
         )
         return int(cursor.rowcount)
 
 
-def note_outdated(embedder: Embedder, *, most: int = RECHECK_BATCH) -> int:
-    """Note messages whose passages are another embedder's, or missing; returns how many. For when nothing is pending.
+def note_outdated(embedder: Embedder, *, limit: int = RECHECK_BATCH) -> int:
+    """Note messages whose passages are missing or another embedder's; returns how many. For when nothing is pending.
 
     The old vectors stay, and answer, until the new ones are there.
     """
     number = embedder_number(embedder)
     others = EmbedderRow.objects.exclude(pk=number)
     old = Passage.objects.filter(embedder_id__in=list(others.values_list("pk", flat=True)))
-    entries = set(old.values_list("entry_id", flat=True)[:most])
+    entries = set(old.values_list("entry_id", flat=True)[:limit])
     if not entries:
         others.delete()  # nothing of theirs is left
         embedded = Exists(Passage.objects.filter(entry_id=OuterRef("pk")))
-        entries = set(Entry.objects.filter(~embedded).values_list("pk", flat=True)[:most])
+        entries = set(Entry.objects.filter(~embedded).values_list("pk", flat=True)[:limit])
     messages = Entry.objects.filter(pk__in=entries).values_list("message_id", flat=True)
     owners = Message.objects.filter(pk__in=list(messages)).values_list("id", "conversation__owner_id")
     PendingMessage.objects.bulk_create(
         [
-            PendingMessage(message_id=pk, owner_id=owner, stage=PendingMessage.Stage.MEANING)
+            PendingMessage(message_id=pk, owner_id=owner, stage=PendingMessage.Stage.SEMANTIC)
             for pk, owner in owners.order_by("id")
         ],
         ignore_conflicts=True,
@@ -203,95 +212,102 @@ def _turns(ids: Sequence[uuid.UUID]) -> list[_Turn]:
     return turns
 
 
-def _said(row: dict[str, Any]) -> Said:
-    return Said(row["author"] or row["role"], row["content"])
+def _message_text(row: dict[str, Any]) -> MessageText:
+    return MessageText(row["author"] or row["role"], row["content"])
 
 
-def _with_context(turns: Sequence[_Turn]) -> list[tuple[_Turn, tuple[Said, ...]]]:
-    wanted = {pk for turn in turns for pk in turn.before}
-    rows = {row["id"]: row for row in Message.objects.filter(pk__in=wanted).values("id", "content", "author", "role")}
-    return [
-        (turn, tuple(_said(rows[pk]) for pk in turn.before if pk in rows and rows[pk]["content"])) for turn in turns
-    ]
+def _with_context(turns: Sequence[_Turn]) -> list[tuple[_Turn, tuple[MessageText, ...]]]:
+    wanted = {pk for turn in turns for pk in turn.previous}
+    rows = Message.objects.filter(pk__in=wanted).exclude(content="").values("id", "content", "author", "role")
+    texts = {row["id"]: _message_text(row) for row in rows}
+    return [(turn, tuple(texts[pk] for pk in turn.previous if pk in texts)) for turn in turns]
 
 
-def _passages_of(turn: _Turn, context: tuple[Said, ...], tokens: int) -> list:
+def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> list:
     row = turn.row
-    return passages(_said(row), row["created_at"], context, row["conversation__title"], tokens=tokens)
+    return passages(_message_text(row), row["created_at"], context, row["conversation__title"], tokens=tokens)
 
 
-def _write_text(turns: Sequence[_Turn]) -> None:
-    """Write the entries of these turns, and the links of the turns after them that were there before."""
+def _stems_of(turn: _Turn) -> list[str]:
+    row = turn.row
+    # With fewer than two turns before it the title counts too: only their number matters here.
+    own = _message_text(row)
+    return stems(indexed_text(own, row["created_at"], (own,) * len(turn.previous), row["conversation__title"]))
+
+
+def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) -> None:
+    """Write the entries of these turns, and link the turns after them that are indexed already."""
     written = [turn for turn in turns if turn.row["content"]]
     if not written:
         return
-    spaces = _spaces(written)
-    # One worker in a space at a time, in one order: two that each had a turn of a pair would not see the other's.
-    list(Space.objects.select_for_update().filter(pk__in=set(spaces.values())).order_by("pk").values_list("pk"))
-    named = {pk for turn in written for pk in (turn.id, *turn.before)}
+    partitions = _partitions(written)
+    # One worker in a partition at a time, locked in one order: two workers, each with a turn of a pair, would not see
+    # the other's.
+    locked = IndexPartition.objects.select_for_update().filter(pk__in=set(partitions.values()))
+    list(locked.order_by("pk").values_list("pk"))
+    named = {pk for turn in written for pk in (turn.id, *turn.previous)}
     numbers = dict(Entry.objects.filter(message_id__in=named).values_list("message_id", "id"))
     moved = []
     for turn in written:
-        space = spaces[turn.id]
-        if turn.id in numbers and numbers[turn.id] >> SPACE_BITS != space:
+        partition = partitions[turn.id]
+        if turn.id in numbers and numbers[turn.id] >> PARTITION_SHIFT != partition:
             moved.append(numbers.pop(turn.id))
     if moved:
         _delete_entries(moved)
-    for turn, number in _allocate([turn for turn in written if turn.id not in numbers], spaces):
+    for turn, number in _allocate([turn for turn in written if turn.id not in numbers], partitions):
         numbers[turn.id] = number
     entries = []
     for turn in written:
-        row = turn.row
-        # The title counts where fewer than two turns stand before: how many there are says their number here.
-        text = indexed_text(_said(row), row["created_at"], (_said(row),) * len(turn.before), row["conversation__title"])
-        said = stems(text)
-        before = [numbers.get(pk) for pk in turn.before] + [None, None]
-        terms = terms_of(spaces[turn.id], said)
-        entries.append(NewEntry(numbers[turn.id], turn.id, before[0], before[1], len(said), terms))
+        text_stems = stems_of[turn.id]
+        previous_1, previous_2, *_ = [*(numbers.get(pk) for pk in turn.previous), None, None]
+        terms = terms_of(partitions[turn.id], text_stems)
+        entries.append(NewEntry(numbers[turn.id], turn.id, previous_1, previous_2, len(text_stems), terms))
     backend().write_entries(entries)
     _link_later_turns({turn.id: numbers[turn.id] for turn in written})
 
 
 def _link_later_turns(numbers: dict[uuid.UUID, int]) -> None:
-    """Link turns that were indexed before what they follow."""
-    for column, path in (("before", "parent_id"), ("before_that", "parent__parent_id")):
-        later = dict(Message.objects.filter(**{f"{path}__in": numbers}).values_list("id", path))
+    """Link turns to the turns before them that are indexed only now."""
+    for column, path in (("previous_1", "parent_id"), ("previous_2", "parent__parent_id")):
+        # Entries of this batch are linked already.
+        later = Message.objects.filter(**{f"{path}__in": numbers}).exclude(pk__in=numbers).values_list("id", path)
+        later = dict(later)
         for pk, message_id, known in Entry.objects.filter(message_id__in=later).values_list("id", "message_id", column):
             right = numbers[later[message_id]]
-            if known != right:  # seldom: what is said first is mostly indexed first
+            if known != right:  # seldom: the older message is mostly indexed first
                 Entry.objects.filter(pk=pk).update(**{column: right})
 
 
-def _spaces(turns: Sequence[_Turn]) -> dict[uuid.UUID, int]:
-    """Return the space of each turn: its owner's, or the one of everything that guests made."""
+def _partitions(turns: Sequence[_Turn]) -> dict[uuid.UUID, int]:
+    """Return the partition of each turn: its owner's, or the one that all guests share."""
     found: dict[uuid.UUID | None, int] = {}
-    spaces = {}
+    partitions = {}
     for turn in turns:
         owner = None if turn.row["conversation__owner__guest_made"] else turn.row["conversation__owner_id"]
         if owner not in found:
-            # Two nulls are no conflict to a database: guests' space is asked for under the others' lock.
-            space = Space.objects.filter(owner_id=owner).order_by("id").first()
-            found[owner] = (space or Space.objects.get_or_create(owner_id=owner)[0]).pk
-        spaces[turn.id] = found[owner]
-    return spaces
+            # Nulls do not conflict in a unique column: should guests have two partitions, the first one is used.
+            partition = IndexPartition.objects.filter(owner_id=owner).order_by("id").first()
+            found[owner] = (partition or IndexPartition.objects.get_or_create(owner_id=owner)[0]).pk
+        partitions[turn.id] = found[owner]
+    return partitions
 
 
-def _allocate(turns: Sequence[_Turn], spaces: dict[uuid.UUID, int]) -> list[tuple[_Turn, int]]:
+def _allocate(turns: Sequence[_Turn], partitions: dict[uuid.UUID, int]) -> list[tuple[_Turn, int]]:
     numbered = []
-    by_space: dict[int, list[_Turn]] = {}
+    by_partition: dict[int, list[_Turn]] = {}
     for turn in turns:
-        by_space.setdefault(spaces[turn.id], []).append(turn)
-    for space in sorted(by_space):  # in one order, so that two workers never wait for each other
-        fresh = by_space[space]
-        Space.objects.filter(pk=space).update(next_seq=F("next_seq") + len(fresh))
-        end = Space.objects.values_list("next_seq", flat=True).get(pk=space)
+        by_partition.setdefault(partitions[turn.id], []).append(turn)
+    for partition in sorted(by_partition):  # in one order, so that two workers never wait for each other
+        fresh = by_partition[partition]
+        IndexPartition.objects.filter(pk=partition).update(next_seq=F("next_seq") + len(fresh))
+        end = IndexPartition.objects.values_list("next_seq", flat=True).get(pk=partition)
         first = end - len(fresh)
-        numbered += [(turn, space << SPACE_BITS | first + at) for at, turn in enumerate(fresh)]
+        numbered += [(turn, partition << PARTITION_SHIFT | first + at) for at, turn in enumerate(fresh)]
     return numbered
 
 
 def _forget(ids: set[uuid.UUID]) -> None:
-    """Drop what says nothing any more from both halves, and from the list of work."""
+    """Remove messages that have become empty from the index and from the pending ones."""
     if ids:
         _delete_entries(list(Entry.objects.filter(message_id__in=ids).values_list("id", flat=True)))
         PendingMessage.objects.filter(message_id__in=ids).delete()
@@ -304,15 +320,15 @@ def _delete_entries(entries: Sequence[int]) -> None:
 
 def _drop_passages(entries: Any) -> None:
     gone = Passage.objects.filter(entry_id__in=list(entries))
-    spaces = set(gone.values_list("space_id", flat=True))
-    if spaces:
+    partitions = set(gone.values_list("partition_id", flat=True))
+    if partitions:
         gone.delete()
-        Space.objects.filter(pk__in=spaces).update(version=F("version") + 1)
+        IndexPartition.objects.filter(pk__in=partitions).update(version=F("version") + 1)
 
 
 def _finish(claimed: dict[uuid.UUID, int]) -> set[uuid.UUID]:
-    """Take these off the list, as they were claimed; returns those that were still so."""
-    work = PendingMessage.objects.filter(message_id__in=claimed, stage=PendingMessage.Stage.MEANING)
+    """Delete these pending messages unless they changed since they were claimed; returns the deleted ones."""
+    work = PendingMessage.objects.filter(message_id__in=claimed, stage=PendingMessage.Stage.SEMANTIC)
     same = {
         pk
         for pk, version in _locked(work, True).order_by("message_id").values_list("message_id", "version")

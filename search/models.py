@@ -1,7 +1,7 @@
-"""The index: derived from the messages, and made anew from them whenever it is gone.
+"""The index: derived from the messages, and rebuilt from them whenever it is lost.
 
-What the two databases do not have in common (the terms of an entry, the vector of a passage, and the
-indexes over both) is in `backends/`; triggers there keep `PendingMessage` and delete with the messages.
+What the two databases do not have in common is in `backends/`: the indexes over terms and vectors, the queries that use
+them, and the triggers that fill `PendingMessage` and delete with the messages.
 """
 
 from __future__ import annotations
@@ -11,41 +11,43 @@ import secrets
 from django.db import models
 
 from accounts.models import User
+from search.fields import TermsField, VectorField
 
-# The number of an entry is `space << SPACE_BITS | seq`: one space's entries stand together.
-SPACE_BITS = 40
+# The id of an entry is `partition << PARTITION_SHIFT | seq`: the entries of a partition stand together.
+PARTITION_SHIFT = 40
 
 
 def _nonce() -> int:
     return secrets.randbits(62)
 
 
-class Space(models.Model):
-    """What is searched together: one owner's messages; `owner` None is everything that guests made."""
+class IndexPartition(models.Model):
+    """The part of the index that is searched together: one owner's messages; with `owner` None, all guests'."""
 
     id = models.AutoField(primary_key=True)
     owner = models.OneToOneField(User, null=True, on_delete=models.CASCADE, related_name="+")
     next_seq = models.BigIntegerField(default=1)
-    # Changes with every change of the space's vectors: what processes hold in memory is good for one version.
+    # Changes with every change of the partition's vectors: what processes cache is valid for one version.
     version = models.BigIntegerField(default=0)
-    # Tells this space from one that had its number before, in a database that was put back or rolled back.
+    # Tells this partition from an earlier one with the same id, in a database that was restored or rolled back.
     nonce = models.BigIntegerField(default=_nonce)
 
 
 class Entry(models.Model):
-    """A message in the text index. `before` and `before_that` are the entries of the two turns before it."""
+    """A message in the text index. `previous_1` and `previous_2` are the entries of the two turns before it."""
 
     id = models.BigIntegerField(primary_key=True)
     message_id = models.UUIDField(unique=True)
-    before = models.BigIntegerField(null=True)
-    before_that = models.BigIntegerField(null=True)
+    previous_1 = models.BigIntegerField(null=True)
+    previous_2 = models.BigIntegerField(null=True)
     length = models.IntegerField()
+    terms = TermsField(editable=False, serialize=False)
 
     class Meta:
         indexes = [
-            # What stands after an entry, one turn and two; with all that is asked, so that the row itself is not read.
-            models.Index(fields=["before", "id", "before_that", "length"], name="search_entry_after"),
-            models.Index(fields=["before_that", "id", "before", "length"], name="search_entry_after_that"),
+            # They find the entries one turn and two turns after one, and cover the query: the rows are not read.
+            models.Index(fields=["previous_1", "id", "previous_2", "length"], name="search_entry_previous_1"),
+            models.Index(fields=["previous_2", "id", "previous_1", "length"], name="search_entry_previous_2"),
         ]
 
 
@@ -57,15 +59,23 @@ class Embedder(models.Model):
     dimensions = models.IntegerField()
 
 
+class PassageManager(models.Manager["Passage"]):
+    def get_queryset(self) -> models.QuerySet[Passage]:
+        return super().get_queryset().defer("vector")
+
+
 class Passage(models.Model):
     """A window of one message, embedded together with its context. `start` and `end` are code points of its text."""
 
     id = models.BigAutoField(primary_key=True)
     entry_id = models.BigIntegerField()
-    space_id = models.IntegerField()
+    partition_id = models.IntegerField()
     embedder = models.ForeignKey(Embedder, on_delete=models.CASCADE, related_name="+", db_index=False)
     start = models.IntegerField()
     end = models.IntegerField()
+    vector = VectorField(editable=False, serialize=False)
+
+    objects = PassageManager()
 
     class Meta:
         indexes = [
@@ -78,7 +88,7 @@ class PendingMessage(models.Model):
 
     class Stage(models.IntegerChoices):
         TEXT = 0
-        MEANING = 1
+        SEMANTIC = 1
 
     message_id = models.UUIDField(primary_key=True)
     owner_id = models.UUIDField()

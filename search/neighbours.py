@@ -1,4 +1,4 @@
-"""What stands around a hit: the messages before and after it on its branch, and whether that branch is shown."""
+"""The messages before and after a hit on its branch, and whether that branch is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Surroundings:
 
 
 def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
-    """Return what stands around each of `messages`, whose conversations are loaded."""
+    """Return the surroundings of each of `messages`, whose conversations are loaded."""
     if not messages:
         return {}
     shown = _shown(messages)
@@ -41,14 +41,14 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
 
 
 def _shown(messages: Sequence[Message]) -> set[Any]:
-    """Return the keys of what is shown in the conversations of `messages`, up to those.
+    """Return the keys of the shown messages in these conversations, down to the lowest of `messages`.
 
     Children have higher positions than their parents: nothing above a message has to be read.
     """
     lowest: dict[uuid.UUID, int] = {}
     for message in messages:
         lowest[message.conversation_id] = min(message.position, lowest.get(message.conversation_id, message.position))
-    # By hand: putting so many conditions together takes Django longer than it takes the database to answer them.
+    # SQL by hand: Django takes longer to combine so many conditions than the database to answer them.
     where = " OR ".join(["(conversation_id = %s AND position >= %s)"] * len(lowest))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -66,5 +66,5 @@ def _shown(messages: Sequence[Message]) -> set[Any]:
 
 
 def _key(pk: uuid.UUID) -> Any:
-    """Return an id as this database's own statements have it."""
+    """Return an id as raw SQL has it on this database."""
     return pk if connection.features.has_native_uuid_field else pk.hex

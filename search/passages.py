@@ -1,7 +1,7 @@
-"""From a message and what stands before it to what is indexed: its terms' text, and passages to embed. Pure.
+"""What is indexed of a message and the turns before it: the text of its terms, and the passages to embed. Pure.
 
-A passage says when, who and what; then, as far as the embedder reads on, the two turns before. A message
-that has fewer turns before it gets its conversation's title instead.
+A passage says when, who and what; then, as far as the embedder reads, the two turns before it. A message with fewer
+turns before it gets the title of its conversation instead.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 # Texts are measured in quarters of a token: an ASCII character is about one, any other about two to four.
 ASCII_COST, OTHER_COST = 1, 3
 OVERLAP = 0.2  # of a window, that the next one repeats
-MOST_WINDOWS = 64  # of one message: about twelve thousand words
-CONTEXT_SHARE = 0.4  # of a passage, at most, for what was said before
-SPACE = re.compile(r"\s")
+MAX_WINDOWS = 64  # of one message: about twelve thousand words
+CONTEXT_SHARE = 0.4  # of a passage, at most, for the turns before it
+WHITESPACE = re.compile(r"\s")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A message as far as the index is concerned. `author` is a name, or the role."""
+class MessageText:
+    """What the index reads of a message. `author` is a name, or the role."""
 
     author: str
     content: str
@@ -41,24 +41,26 @@ def day(at: dt.datetime) -> str:
     return f"{at.day} {at:%B %Y}"
 
 
-def indexed_text(said: Said, at: dt.datetime, before: tuple[Said, ...], title: str) -> str:
-    """Return the text whose words find a message: what it says, who said it and when."""
-    heading = title if len(before) < 2 else ""
-    return f"{said.author}\n{said.content}\n{day(at)}\n{heading}"
+def indexed_text(message: MessageText, at: dt.datetime, previous: tuple[MessageText, ...], title: str) -> str:
+    """Return the text whose words find a message: its content, author and day."""
+    heading = title if len(previous) < 2 else ""
+    return f"{message.author}\n{message.content}\n{day(at)}\n{heading}"
 
 
-def passages(said: Said, at: dt.datetime, before: tuple[Said, ...], title: str, *, tokens: int) -> list[Passage]:
-    """Return the passages of a message; `before` are up to two turns before it, the nearest first."""
+def passages(
+    message: MessageText, at: dt.datetime, previous: tuple[MessageText, ...], title: str, *, tokens: int
+) -> list[Passage]:
+    """Return the passages of a message; `previous` are up to two turns before it, the nearest first."""
     room = tokens * 4
-    context = [f"{turn.author}: {turn.content}" for turn in before]
-    if len(before) < 2 and title:
+    context = [f"{turn.author}: {turn.content}" for turn in previous]
+    if len(previous) < 2 and title:
         context.append(title)
-    head = f"{day(at)}\n{said.author}: "
+    head = f"{day(at)}\n{message.author}: "
     # Short messages leave more to their context; long ones need little of it.
     own = room - cost(head) - min(int(room * CONTEXT_SHARE), sum(map(cost, context)))
     found = []
-    for start, end in windows(said.content, max(own, room // 4)):
-        text = head + said.content[start:end]
+    for start, end in windows(message.content, max(own, room // 4)):
+        text = head + message.content[start:end]
         left = room - cost(text)
         for turn in context:
             piece = beginning(turn, left // 2 if turn is not context[-1] else left)
@@ -73,7 +75,7 @@ def passages(said: Said, at: dt.datetime, before: tuple[Said, ...], title: str, 
 def windows(text: str, room: int) -> Iterator[tuple[int, int]]:
     """Yield overlapping parts of `text` that cost at most `room`, cut between words where there are any."""
     start = 0
-    for _ in range(MOST_WINDOWS):
+    for _ in range(MAX_WINDOWS):
         end = start + len(beginning(text[start:], room))
         if end >= len(text):
             yield start, len(text)
@@ -102,6 +104,6 @@ def cost(text: str) -> int:
 def _cut(text: str, start: int, end: int) -> int:
     """Move `end` back to the last white space in the second half of the window, if there is any."""
     for at in range(end, (start + end) // 2, -1):
-        if SPACE.match(text, at - 1):
+        if WHITESPACE.match(text, at - 1):
             return at
     return end

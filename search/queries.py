@@ -1,23 +1,23 @@
-"""Searching messages: the one way in. Ownership is a condition inside every query, never a filter after it."""
+"""The entry points of search. Ownership is a condition inside every query, never a filter after it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from search import analysis, snippets, timings
 from search.backends import backend
-from search.candidates import BLOCK, MOST_BLOCKS, Candidate, find
+from search.candidates import BLOCK, MAX_BLOCKS, Candidate, find
 from search.cursors import read_cursor, write_cursor
 from search.embedders import CannotEmbed, Embedder, loading
 from search.indexing import catch_up
-from search.meaning import Meaning
 from search.models import Embedder as EmbedderRow
 from search.models import Entry
 from search.neighbours import surroundings
-from search.results import MOST_HITS, Filters, Hit, Hits, InvalidCursor, Mode
+from search.results import MAX_HITS, Filters, Hit, Hits, InvalidCursor, Mode
 from search.scopes import Scope, allowed_entries
+from search.semantic import SemanticQuery
 
 __all__ = ["Filters", "Hit", "Hits", "InvalidCursor", "Mode", "search_everybody", "search_messages"]
 
@@ -34,7 +34,7 @@ def search_messages(
     limit: int = 20,
     cursor: str = "",
 ) -> Hits:
-    """Find what `principal` may see, best first; raises InvalidCursor. `filters.owner_id` does not count."""
+    """Search the messages that `principal` may see; raises InvalidCursor. `filters.owner_id` is ignored."""
     catch_up(principal)
     return _search(Scope.of(principal), text, mode, filters, limit, cursor)
 
@@ -47,31 +47,31 @@ def search_everybody(
     limit: int = 20,
     cursor: str = "",
 ) -> Hits:
-    """Find in everybody's messages, or in `filters.owner_id`'s: for staff alone; raises InvalidCursor."""
+    """Search all messages, or those of `filters.owner_id`: for staff only; raises InvalidCursor."""
     catch_up(None)
     return _search(Scope.everybodys(filters.owner_id), text, mode, filters, limit, cursor)
 
 
 def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, cursor: str) -> Hits:
     began = time.perf_counter()
-    size = max(1, min(limit, MOST_HITS))
+    size = max(1, min(limit, MAX_HITS))
     search = (scope.who, text, str(mode), filters)
     offset = read_cursor(cursor, *search)
-    said = query = analysis.parse(text)
+    parsed = query = analysis.parse(text)
     embedders, why = ([], "") if mode == Mode.TEXT else _embedders()
     answered = mode if embedders or mode == Mode.TEXT else Mode.TEXT
     if answered == Mode.SEMANTIC:
-        # The words that are looked for count for nothing here, what is demanded or excluded does.
+        # The words of the query do not count here; its phrases and exclusions do.
         query = analysis.Query((), query.phrases, query.excluded)
-    blocks = min(MOST_BLOCKS, -(-(offset + size + 1) // BLOCK))
+    blocks = min(MAX_BLOCKS, -(-(offset + size + 1) // BLOCK))
     allowed = allowed_entries(scope, filters)
     try:
-        meaning = Meaning(scope, embedders, text) if embedders else None
-        found = find(scope, query, meaning, allowed, blocks)
+        semantic = SemanticQuery(scope, embedders, text) if embedders else None
+        found = find(scope, query, semantic, allowed, blocks)
     except CannotEmbed as error:
-        answered, why, meaning = Mode.TEXT, str(error), None
-        found = find(scope, said, meaning, allowed, blocks)
-    hits = _hits(scope, found[offset : offset + size], said.stems, meaning)
+        answered, why, semantic = Mode.TEXT, str(error), None
+        found = find(scope, parsed, semantic, allowed, blocks)
+    hits = _hits(scope, found[offset : offset + size], parsed.stems, semantic)
     more = write_cursor(offset + size, *search) if len(found) > offset + size else ""
     took = (time.perf_counter() - began) * 1000
     timings.note(took)
@@ -79,14 +79,14 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
 
 
 def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
-    """Return the embedders whose vectors can answer, by number, and why the one in use is not among them."""
+    """Return the embedders whose vectors can answer, by id, and why the current one is not among them."""
     if not backend().has_vectors():
         return [], NO_VECTORS
     current = loading.ready()
     why = "" if current is not None else loading.why_not()
     usable = []
     for row in EmbedderRow.objects.order_by("id"):
-        # One that is used no more answers with what it made, until the new one has made it anew.
+        # A former embedder answers with its vectors until the current one has replaced them.
         embedder = current if current is not None and row.name == current.name else loading.ready(row.name)
         if embedder is not None:
             usable.append((row.pk, embedder))
@@ -95,33 +95,35 @@ def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
     return usable, "" if usable and current is not None else why
 
 
-def _hits(scope: Scope, found: Sequence[Candidate], stems: Sequence[str], meaning: Meaning | None) -> tuple[Hit, ...]:
+def _hits(
+    scope: Scope, found: Sequence[Candidate], query_stems: Sequence[str], semantic: SemanticQuery | None
+) -> tuple[Hit, ...]:
     if not found:
         return ()
     ids = dict(Entry.objects.filter(pk__in=[each.entry for each in found]).values_list("id", "message_id"))
-    # Asked of the caller's messages once more: an entry may be older than what it stands for.
+    # Read through the caller's messages once more: an entry may be older than its message.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))
-    sought = frozenset(stems)
-    said = {pk: snippets.words_said(message.content, sought) for pk, message in rows.items()}
-    # What goes by meaning alone is shown from where it is meant.
-    mute = {pk for pk, message in rows.items() if not said[pk] and len(message.content) > snippets.CHARS}
-    begins = meaning.begins([entry for entry, pk in ids.items() if pk in mute]) if meaning is not None else {}
+    wanted = frozenset(query_stems)
+    matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in rows.items()}
+    # What was found by meaning alone is shown from its nearest passage on.
+    wordless = {pk for pk, message in rows.items() if not matches[pk] and len(message.content) > snippets.CHARS}
+    begins = semantic.begins([entry for entry, pk in ids.items() if pk in wordless]) if semantic is not None else {}
     hits = []
     for candidate in found:
         message = rows.get(ids.get(candidate.entry))
         if message is None:
             continue
-        piece = snippets.snippet(message.content, said[message.pk], begins.get(candidate.entry, 0))
+        snippet = snippets.snippet(message.content, matches[message.pk], begins.get(candidate.entry, 0))
         near = around[message.pk]
         hits.append(
             Hit(
                 message=message,
-                snippet=piece.text,
-                highlights=piece.highlights,
+                snippet=snippet.text,
+                highlights=snippet.highlights,
                 score=round(candidate.score, 6),
                 text_score=None if candidate.text is None else round(candidate.text, 6),
-                semantic_score=None if candidate.meaning is None else round(candidate.meaning, 6),
+                semantic_score=None if candidate.semantic is None else round(candidate.semantic, 6),
                 shown=near.shown,
                 before=near.before,
                 after=near.after,

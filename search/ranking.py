@@ -1,8 +1,8 @@
-"""Who comes first: how well words and meaning match, on one scale from 0 to 1, and both together. Pure.
+"""Which hits come first: the scores of text and semantic search on one scale from 0 to 1, and both together. Pure.
 
-Measured on judged questions over long histories; README, "Search", has the figures. A message counts for
-a word in full where it says it itself, and for a part where a turn or two beside it does. Words weigh by how
-rare they are among the owner's own messages, and by nothing that anybody else wrote.
+The weights are measured on judged questions over long histories; docs/search.md has the figures. A word counts in
+full for a message that contains it, and in part for one a turn or two away. Words weigh by how rare they are among the
+owner's own messages, and by nothing that anybody else wrote.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ONE_TURN, TWO_TURNS = 0.6, 0.5  # what a word counts that a turn beside it says
+ONE_TURN, TWO_TURNS = 0.6, 0.5  # the weight of a word in a turn one or two away
 TEXT_SHARE = 0.5
 LENGTH_PRIOR, LENGTH_ENOUGH = 0.06, 64  # a longer message answers more, up to so many words
 LONG, LONG_DAMP = 256, 0.15  # and a very long one says many words by chance
@@ -21,8 +21,8 @@ CANDIDATES = 50  # of each half
 
 @dataclass(frozen=True, slots=True)
 class TextMatches:
-    """Entries (sorted ids) with the share of the question's words that each says, its length, and whether it says
-    any of them itself."""
+    """Entries (sorted ids) with the weighted share of the query's words, their lengths, and whether they contain any
+    of the words themselves."""
 
     ids: np.ndarray
     scores: np.ndarray
@@ -30,19 +30,19 @@ class TextMatches:
     own: np.ndarray
 
     def of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores and lengths of these entries; 0 where nothing is known."""
+        """Return scores and lengths of these entries; 0 for unknown ones."""
         _, scores, lengths = looked_up(ids, self.ids, self.scores, self.lengths)
         return scores, lengths
 
 
 def rarity(found: Sequence[int], total: int) -> np.ndarray:
-    """Return the weight of words that so many of `total` entries say."""
+    """Return the weights of words that so many of `total` entries contain."""
     count = np.minimum(np.asarray(found, "f8"), total)
     return np.log1p((total - count + 0.5) / (count + 0.5))
 
 
-def most_telling(postings: Sequence[np.ndarray], weights: np.ndarray, count: int) -> np.ndarray:
-    """Return the ids of the `count` entries that say most themselves."""
+def most_discriminative(postings: Sequence[np.ndarray], weights: np.ndarray, count: int) -> np.ndarray:
+    """Return the ids of the `count` entries whose own words weigh most."""
     if not postings:
         return np.zeros(0, "i8")
     ids, place = np.unique(np.concatenate([rows["id"] for rows in postings]).astype("i8"), return_inverse=True)
@@ -52,25 +52,25 @@ def most_telling(postings: Sequence[np.ndarray], weights: np.ndarray, count: int
 
 
 def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.ndarray) -> TextMatches:
-    """Score every entry that says a word, or stands within two turns of one that does, as far as `around` knows."""
+    """Score every entry that contains a word, or is within two turns of one that does, as far as `around` has it."""
     rows = _unique_rows([*postings, around])
-    ids = np.unique(np.concatenate([rows["id"], rows["before"], rows["before_that"]]).astype("i8"))
+    ids = np.unique(np.concatenate([rows["id"], rows["previous_1"], rows["previous_2"]]).astype("i8"))
     ids = ids[ids > 0]
     if not len(ids):
         return TextMatches(ids, np.zeros(0), np.zeros(0), np.zeros(0, bool))
     own = _places(ids, rows["id"])
-    before, before_that = _places(ids, rows["before"]), _places(ids, rows["before_that"])
+    previous_1, previous_2 = _places(ids, rows["previous_1"]), _places(ids, rows["previous_2"])
     scores = np.zeros(len(ids))
     itself: np.ndarray = np.zeros(len(ids), bool)
     for found, weight in zip(postings, weights, strict=True):
-        says: np.ndarray = np.zeros(len(ids) + 1, bool)  # the last place is nobody's
+        says: np.ndarray = np.zeros(len(ids) + 1, bool)  # the last place stands for no entry
         says[_places(ids, found["id"])] = True
         says[-1] = False
         share = np.zeros(len(ids) + 1)
-        share[before_that[says[own]]] = TWO_TURNS
-        share[own[says[before_that]]] = TWO_TURNS
-        share[before[says[own]]] = ONE_TURN
-        share[own[says[before]]] = ONE_TURN
+        share[previous_2[says[own]]] = TWO_TURNS
+        share[own[says[previous_2]]] = TWO_TURNS
+        share[previous_1[says[own]]] = ONE_TURN
+        share[own[says[previous_1]]] = ONE_TURN
         share[:-1][says[:-1]] = 1.0
         scores += weight * share[:-1]
         itself |= says[:-1]
@@ -82,7 +82,7 @@ def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.n
 
 
 def best_text(matches: TextMatches, count: int, allowed: np.ndarray | None, *, own_only: bool) -> np.ndarray:
-    """Return the ids of the `count` best by words, best first; `own_only` leaves out what stands beside them only."""
+    """Return the ids of the `count` best by text; `own_only` leaves out entries that contain no word themselves."""
     kept = matches.own if own_only else matches.scores > 0
     ids, scores = matches.ids[kept], matches.scores[kept]
     if allowed is not None:
@@ -91,15 +91,15 @@ def best_text(matches: TextMatches, count: int, allowed: np.ndarray | None, *, o
     return ids[_best(scores, ids, count)]
 
 
-def fuse(text: np.ndarray, meaning: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the scores of candidates from both halves' scores (0 to 1), 0 to 1."""
+def fuse(text: np.ndarray, semantic: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the scores of candidates, 0 to 1, from both halves' scores, 0 to 1."""
     prior = LENGTH_PRIOR * np.minimum(1.0, np.log1p(lengths) / np.log(LENGTH_ENOUGH))
-    both = TEXT_SHARE * text + (1 - TEXT_SHARE) * np.maximum(meaning, 0)
+    both = TEXT_SHARE * text + (1 - TEXT_SHARE) * np.maximum(semantic, 0)
     return np.minimum((both + prior) / (1 + LENGTH_PRIOR), 1.0)
 
 
 def looked_up(ids: np.ndarray, known: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return which of `ids` are among the sorted `known`, and of each of `values` theirs; 0 for the others."""
+    """Return which of `ids` are among the sorted `known`, and their entry in each of `values`; 0 for the others."""
     if not len(known):
         return np.zeros(len(ids), bool), *(np.zeros(len(ids)) for _ in values)
     at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
@@ -108,7 +108,7 @@ def looked_up(ids: np.ndarray, known: np.ndarray, *values: np.ndarray) -> tuple[
 
 
 def in_order(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Return the places of `ids`, best first; of equals the newest."""
+    """Return the positions of `ids`, best first; of equal scores the newest first."""
     return np.lexsort((-ids, -scores))
 
 
@@ -122,7 +122,7 @@ def best_passages(ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _best(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
     if len(scores) > 4 * count:
-        # All that reach the score of the last one: equals are decided by id, whatever else is there.
+        # All that reach the score of the last one: ties are broken by id, whatever else is there.
         least = np.partition(scores, len(scores) - count)[len(scores) - count]
         near = np.flatnonzero(scores >= least)
         return near[in_order(scores[near], ids[near])][:count]
@@ -136,7 +136,7 @@ def _unique_rows(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _places(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return where `wanted` are in sorted `ids`; the place after the last one for those that are not."""
+    """Return the positions of `wanted` in sorted `ids`; the one after the last for those that are missing."""
     wanted = wanted.astype("i8")
     at: np.ndarray = np.asarray(np.searchsorted(ids, wanted))
     at[at == len(ids)] = 0

@@ -1,4 +1,4 @@
-"""What a search is asked and what it answers: frozen values. Knows no database and no model."""
+"""The parameters and results of a search: frozen values that know no database and no embedder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from enum import StrEnum
 
 from conversations.models import Message
 
-MOST_HITS = 100
+MAX_HITS = 100
 
 
 class Mode(StrEnum):
-    """How to look: by words, by meaning, or by both."""
+    """How to search: by words, by meaning, or by both."""
 
     HYBRID = "hybrid"
     SEMANTIC = "semantic"
@@ -21,12 +21,12 @@ class Mode(StrEnum):
 
 
 class InvalidCursor(Exception):
-    """This cursor was not given for this search."""
+    """This cursor was not made for this search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What narrows a search. `after` is inclusive, `before` is not; `archived` None is both.
+    """Filters of a search. `after` is inclusive, `before` is not; `archived` None is both.
 
     `owner_id` counts in `search_everybody` only: elsewhere it is the caller whose messages are searched.
     """
@@ -43,10 +43,10 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One message that was found. Scores are from 0 to 1; `score` is comparable within one answer.
+    """One message that was found. Scores are from 0 to 1; `score` is comparable within one search.
 
     `highlights` are (start, end) in code points of `snippet`. A half's score is None where it did not find
-    the message. `before` and `after` are its neighbours on its branch.
+    the message. `before` and `after` are the messages around it on its branch.
     """
 
     message: Message
@@ -61,7 +61,7 @@ class Hit:
 
     @property
     def matched(self) -> str:
-        """Say why it was found: `words`, `meaning` or `both`."""
+        """Return why it was found: `words`, `meaning` or `both`."""
         if self.text_score is not None and self.semantic_score is not None:
             return "both"
         return "words" if self.text_score is not None else "meaning"
@@ -69,7 +69,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """One page of an answer, best first. `mode` is what really answered, `why` the reason where it is not `asked`."""
+    """One page of hits, best first. `mode` is the mode that was used, `why` the reason where it is not `asked`."""
 
     hits: tuple[Hit, ...]
     asked: Mode

@@ -1,4 +1,4 @@
-"""In whose messages a search looks, and what of them filters leave: conditions inside every query."""
+"""Whose messages are searched, and which of them the filters leave: conditions inside every query."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from django.db.models import Q
 
+from accounts.access import sole_owner
+from accounts.callers import Principal
 from accounts.models import User
-from accounts.principal import Principal
 from conversations.models import Message, MessageQuerySet
-from search.models import Entry, Space
+from search.models import Entry, IndexPartition
 from search.results import Filters
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The spaces to look in, how many entries they hold at most, and the messages that may be shown from them.
+    """The partitions to search, how many entries they hold at most, and the messages that may be shown from them.
 
-    `narrower` says that the spaces hold more than those messages.
+    `narrower` says that the partitions hold more than those messages.
     """
 
     who: str
-    spaces: tuple[int, ...]
+    partitions: tuple[int, ...]
     size: int
     everybody: bool
     narrower: bool
@@ -31,38 +32,39 @@ class Scope:
 
     @classmethod
     def of(cls, principal: Principal) -> Scope:
-        """Return what `principal` may see: its own; for guests whatever guests made."""
-        messages = Message.objects.owned_by(principal)
-        if principal.is_guest:
-            spaces, size = _spaces(Q(owner=None))
-            return cls("guests", spaces, size, False, False, messages)
-        return cls._owners(str(principal.user_id), principal.user_id, messages)
+        """Return the scope of `principal`: its own messages; for a guest, all that guests made."""
+        messages = Message.objects.visible_to(principal)
+        owner_id = sole_owner(principal)
+        if owner_id is None:
+            partitions, size = _partitions(Q(owner=None))
+            return cls("guests", partitions, size, False, False, messages)
+        return cls._owners(str(owner_id), owner_id, messages)
 
     @classmethod
     def everybodys(cls, owner_id: uuid.UUID | None) -> Scope:
-        """Return everything, or what one owner has: for staff alone."""
+        """Return the scope of all messages, or of one owner's: for staff only."""
         if owner_id is None:
-            spaces, size = _spaces(Q())
-            return cls("staff", spaces, size, True, False, Message.objects.all())
+            partitions, size = _partitions(Q())
+            return cls("staff", partitions, size, True, False, Message.objects.all())
         return cls._owners(f"staff {owner_id}", owner_id, Message.objects.filter(conversation__owner_id=owner_id))
 
     @classmethod
     def _owners(cls, who: str, owner_id: uuid.UUID, messages: MessageQuerySet) -> Scope:
-        spaces, size = _spaces(Q(owner_id=owner_id))
-        # What an account that a guest made holds stands among the other guests', also when its person signs in.
-        among_guests = not spaces and User.objects.filter(pk=owner_id, guest_made=True).exists()
+        partitions, size = _partitions(Q(owner_id=owner_id))
+        # Messages of an account that a guest made are in the guests' partition, also when its owner signs in.
+        among_guests = not partitions and User.objects.filter(pk=owner_id, guest_made=True).exists()
         if among_guests:
-            spaces, size = _spaces(Q(owner=None))
-        return cls(who, spaces, size, False, among_guests, messages)
+            partitions, size = _partitions(Q(owner=None))
+        return cls(who, partitions, size, False, among_guests, messages)
 
 
-def _spaces(which: Q) -> tuple[tuple[int, ...], int]:
-    rows = list(Space.objects.filter(which).order_by("id").values_list("id", "next_seq"))
+def _partitions(which: Q) -> tuple[tuple[int, ...], int]:
+    rows = list(IndexPartition.objects.filter(which).order_by("id").values_list("id", "next_seq"))
     return tuple(pk for pk, _ in rows), sum(seq - 1 for _, seq in rows)
 
 
 def allowed_entries(scope: Scope, filters: Filters) -> np.ndarray | None:
-    """Return the sorted ids of the entries that `filters` leave; None when that is all of them."""
+    """Return the sorted ids of the entries that pass `filters`; None when all do."""
     if not scope.narrower and filters == Filters(owner_id=filters.owner_id):
         return None
     left = narrow(scope.messages, filters).values("id")
@@ -71,7 +73,7 @@ def allowed_entries(scope: Scope, filters: Filters) -> np.ndarray | None:
 
 
 def narrow(messages: MessageQuerySet, filters: Filters) -> MessageQuerySet:
-    """Return the messages that `filters` leave."""
+    """Return the messages that pass `filters`."""
     conditions = {
         "conversation_id": filters.conversation_id,
         "role__in": filters.roles or None,

@@ -17,25 +17,25 @@ class Snippet:
     highlights: tuple[tuple[int, int], ...]
 
 
-def words_said(content: str, stems: Collection[str]) -> list[Word]:
+def matching_words(content: str, stems: Collection[str]) -> list[Word]:
     """Return the words of `content` whose stems are among `stems`."""
     return [word for word in words(content) if word.stem in stems]
 
 
-def snippet(content: str, said: list[Word], begins: int = 0) -> Snippet:
-    """Return the part of `content` with most of the words `said`; where there are none, the one that `begins` there."""
-    start = _best_start(said, content) if said else begins
+def snippet(content: str, matches: list[Word], begins: int = 0) -> Snippet:
+    """Return the part of `content` with most of its `matches`; without any, the part that begins at `begins`."""
+    start = _best_start(matches, content) if matches else begins
     start = _at_word(content, start)
     end = min(len(content), start + CHARS)
-    inside = [(word.start - start, word.end - start) for word in said if start <= word.start and word.end <= end]
+    inside = [(word.start - start, word.end - start) for word in matches if start <= word.start and word.end <= end]
     return Snippet(content[start:end], tuple(_joined(inside)))
 
 
-def _best_start(said: list[Word], content: str) -> int:
+def _best_start(matches: list[Word], content: str) -> int:
     """Return where a snippet shows the most different words."""
     best, most = 0, 0
-    for at, word in enumerate(said):
-        shown = {other.stem for other in said[at : at + 40] if other.end <= word.start - LEAD + CHARS}
+    for at, word in enumerate(matches):
+        shown = {other.stem for other in matches[at : at + 40] if other.end <= word.start - LEAD + CHARS}
         if len(shown) > most:
             best, most = word.start, len(shown)
     if len(content) <= CHARS:

@@ -1,7 +1,7 @@
-"""How long searches took: counted in buckets by day, so that any number of them is a few rows. Never what was sought.
+"""How long searches took: counted in buckets by day, so that any number of them is a few rows. Never the query.
 
-Counted in memory and written by the sweeping thread of each process, which costs a search nothing; a process
-that is killed loses the counts of its last seconds.
+Counts are kept in memory and written by the sweeping thread of each process, which costs a search nothing; a killed
+process loses the counts of its last seconds.
 """
 
 from __future__ import annotations

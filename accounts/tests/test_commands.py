@@ -7,8 +7,10 @@ import io
 from django.core.management import CommandError, call_command
 from django.test import TestCase
 
+from accounts.callers import NotAdmitted
 from accounts.models import ApiKey, User
 from accounts.principal import clear_cache, principal_of_key
+from accounts.services import register_user
 
 
 def run(*arguments: str) -> list[str]:
@@ -61,3 +63,36 @@ class CommandTest(TestCase):
     def test_a_key_for_nobody_is_told(self):
         with self.assertRaisesMessage(CommandError, "create_user nobody"):
             run("create_api_key", "nobody")
+
+    def test_accounts_are_found_by_any_spelling(self):
+        run("create_user", "Alice")
+        run("create_api_key", "ALICE")
+        self.assertEqual(ApiKey.objects.get().user.username, "Alice")
+        self.assertIn("accounts.user", run("export_user", "аlice")[0])
+        run("erase_user", "alice", "--yes")
+        self.assertFalse(User.objects.filter(username="Alice").exists())
+
+    def test_a_key_changes_credentials_only_where_that_was_said(self):
+        run("create_user", "alice")
+        for options, expected in (([], False), (["--may-change-credentials"], True)):
+            *_, text = run("create_api_key", "alice", *options)
+            self.assertEqual(principal_of_key(text).may_change_credentials, expected)
+
+    def test_an_account_is_deactivated_with_those_it_made_and_activated_by_itself(self):
+        alice = register_user(username="alice")
+        register_user(username="child", created_by=alice)
+        *_, text = run("create_api_key", "child")
+        self.assertEqual(run("deactivate_user", "ALICE"), ["Deactivated alice.", "Deactivated child."])
+        with self.assertRaises(NotAdmitted):
+            principal_of_key(text)
+        run("activate_user", "alice")
+        self.assertEqual(list(User.objects.filter(is_active=True).values_list("username", flat=True)), ["alice"])
+        for command in ("deactivate_user", "activate_user"):
+            with self.assertRaisesMessage(CommandError, "no account"):
+                run(command, "nobody")
+
+    def test_stopping_alone_leaves_it_active(self):
+        register_user(username="alice")
+        run("deactivate_user", "alice", "--only-stop")
+        alice = User.objects.get(username="alice")
+        self.assertTrue(alice.is_active and alice.stopped_at)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from django.test import SimpleTestCase, TestCase, override_settings
 
+from accounts.callers import Caller, NotAdmitted
 from accounts.models import User
-from accounts.principal import Caller, NotAdmitted, clear_cache, guest_principal, guests_admitted, resolve_principal
-from accounts.services import guest_user
+from accounts.principal import clear_cache, guest_principal, guests_admitted, principal_of_key, resolve_principal
+from accounts.services import deactivate_users, guest_user, issue_api_key, register_user
+from chatservice.testing import OwnConnection
 
 HOME = {"host": "localhost:8000"}
 
 
 def caller(peer: str = "127.0.0.1", **headers: str) -> Caller:
-    return Caller(headers={**HOME, **{name.replace("_", "-"): value for name, value in headers.items()}}, peer=peer)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Caller(headers={**HOME, **named}, peer=peer, connection=OwnConnection())
 
 
 @override_settings(ANONYMOUS="auto")
@@ -36,15 +39,25 @@ class AutoTest(SimpleTestCase):
         hosts = ("chat.example.org", "localhost.evil.example", "127.0.0.1.evil.example", "", "10.0.0.1", "evil@x", "[")
         for host in hosts:
             self.assert_refused(caller(host=host))
-        self.assert_refused(Caller(headers={}, peer="127.0.0.1"))
+        self.assert_refused(Caller(headers={}, peer="127.0.0.1", connection=OwnConnection()))
 
     def test_whoever_came_through_a_proxy_is_refused(self):
         for name in (
             *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"),
             *("x-forwarded-prefix", "x-forwarded-server", "x-real-ip"),
         ):
-            self.assert_refused(Caller(headers={**HOME, name: "127.0.0.1"}, peer="127.0.0.1"))
-            self.assert_refused(Caller(headers={**HOME, name: ""}, peer="127.0.0.1"))
+            self.assert_refused(caller(**{name: "127.0.0.1"}))
+            self.assert_refused(caller(**{name: ""}))
+
+    def test_whose_connection_nobody_knows_is_refused(self):
+        self.assert_refused(Caller(headers=HOME, peer="127.0.0.1"))
+
+    def test_another_users_process_is_refused(self):
+        class Foreign(OwnConnection):
+            def is_from_own_user(self) -> bool:
+                return False
+
+        self.assert_refused(Caller(headers=HOME, peer="127.0.0.1", connection=Foreign()))
 
     def test_a_page_of_another_origin_is_refused(self):
         for origin in (
@@ -102,3 +115,14 @@ class GuestAccountTest(TestCase):
     def test_a_surface_that_needs_a_key_admits_no_guest(self):
         with self.assertRaises(NotAdmitted):
             resolve_principal(caller(), allow_guest=False)
+
+    def test_who_deactivates_the_guests_account_sends_guests_and_their_accounts_away(self):
+        made = register_user(username="made", guest_made=True, created_by=guest_user())
+        _, text = issue_api_key(user=made)
+        guest_principal(caller())
+        with self.captureOnCommitCallbacks(execute=True):
+            deactivate_users(users=[guest_user()])
+        with self.assertRaises(NotAdmitted):
+            guest_principal(caller())
+        with self.assertRaises(NotAdmitted):
+            principal_of_key(text)

@@ -7,16 +7,9 @@ import datetime as dt
 from django.test import SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
+from accounts.callers import Caller, NotAdmitted
 from accounts.models import User
-from accounts.principal import (
-    Caller,
-    NotAdmitted,
-    cached_principal,
-    clear_cache,
-    principal_of_key,
-    read_bearer,
-    resolve_principal,
-)
+from accounts.principal import cached_principal, clear_cache, principal_of_key, read_bearer, resolve_principal
 from accounts.services import issue_api_key, register_user, revoke_api_key
 
 
@@ -120,12 +113,12 @@ class BearerHeaderTest(SimpleTestCase):
             with self.assertRaises(NotAdmitted, msg=header):
                 read_bearer(header)
 
-    def test_the_sloppy_form_forgives_a_missing_space_but_only_for_our_keys(self):
+    def test_the_lenient_form_forgives_a_missing_space_but_only_for_our_keys(self):
         for header in ("bearercb_x", "Bearercb_x", "Bearer:cb_x", "cb_x", "bearer : cb_x", "Bearer cb_x"):
-            self.assertEqual(read_bearer(header, sloppy=True), "cb_x", header)
+            self.assertEqual(read_bearer(header, lenient=True), "cb_x", header)
             if header != "Bearer cb_x":
                 with self.assertRaises(NotAdmitted, msg=header):
                     read_bearer(header)
         for header in ("bearersk-x", "Basic cb_x", "cb_x cb_y"):
             with self.assertRaises(NotAdmitted, msg=header):
-                read_bearer(header, sloppy=True)
+                read_bearer(header, lenient=True)

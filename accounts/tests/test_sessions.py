@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 import uuid
 
 from django.conf import settings
@@ -11,11 +10,12 @@ from django.contrib.sessions.models import Session
 from django.test import Client, SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
-from accounts.models import RateWindow
-from accounts.principal import Caller, NotAdmitted, clear_cache, known_principal, resolve_principal
+from accounts.callers import Caller, NotAdmitted
+from accounts.credential_watch import SIGNED_OUT, find_refused
+from accounts.principal import clear_cache, known_principal, principal_of_key, resolve_principal
 from accounts.services import issue_api_key, register_user, update_user
 from accounts.sessions import refusal_of
-from accounts.websocket_auth import unusable
+from chatservice.testing import wait_for_minute
 
 HOME = {"host": "chat.example.org"}
 OUR_PAGE = {"origin": "https://chat.example.org", "sec-fetch-site": "same-origin", "x-requested-with": "chat"}
@@ -149,11 +149,11 @@ class SessionTest(TestCase):
         resolve_principal(self.caller())
 
     def test_open_sockets_learn_of_it(self):
-        key, _ = issue_api_key(user=self.alice)
-        session = resolve_principal(self.caller()).session
-        self.assertEqual(unusable([key.pk, session]), set())
+        _, text = issue_api_key(user=self.alice)
+        by_key, by_session = principal_of_key(text), resolve_principal(self.caller())
+        self.assertEqual(find_refused([by_key, by_session]), {})
         self.browser.logout()
-        self.assertEqual(unusable([key.pk, session]), {session})
+        self.assertEqual(find_refused([by_key, by_session]), {by_session: SIGNED_OUT})
 
 
 class SignInTest(TestCase):
@@ -170,18 +170,16 @@ class SignInTest(TestCase):
 
     @override_settings(LIMIT_AUTH_FAILURES_PER_MINUTE=3)
     def test_one_address_may_try_so_often_a_minute_and_then_not_even_with_the_right_password(self):
-        minute = 0.0
-        while minute != time.time() // 60:  # all of it within one minute, which is what is counted in
-            minute = time.time() // 60
-            RateWindow.objects.all().delete()
-            allowed = [self.attempt(where=where).status_code for where in ("/login", "/admin/login/", "/login")]
-            refused = self.attempt(password="a long enough phrase")
-            staff = self.attempt(where="/admin/login/")
+        wait_for_minute()
+        allowed = [self.attempt(where=where).status_code for where in ("/login", "/admin/login/", "/login")]
+        refused = self.attempt(password="a long enough phrase")
+        staff = self.attempt(where="/admin/login/")
         self.assertEqual(allowed, [200, 200, 200])
         self.assertEqual(refused.status_code, 429)
         self.assertGreater(int(refused.headers["Retry-After"]), 0)
         self.assertNotIn(settings.SESSION_COOKIE_NAME, refused.cookies)
-        self.assertContains(staff, "Too many attempts")
+        self.assertContains(staff, "Too many attempts", status_code=429)
+        self.assertGreater(int(staff.headers["Retry-After"]), 0)
 
     def test_who_exists_is_not_told(self):
         disabled = register_user(username="disabled", password="a long enough phrase")

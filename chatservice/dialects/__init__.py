@@ -11,6 +11,7 @@ DIALECTS = {
     "openai_v1": "v1/",
     "chat": "chat/",
     "graphql": "graphql",
+    "websocket": "ws/chat",
     "resources": "",
 }
 # What is no API: a dialect at the root does not answer for these.

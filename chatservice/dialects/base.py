@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from rest_framework.exceptions import Throttled
 from rest_framework.views import APIView
 
-from accounts import throttling
 from accounts.authentication import PrincipalAuthentication, caller_of
-from accounts.database import in_database_thread
-from accounts.principal import Caller, Principal, known_principal, resolve_principal
+from accounts.callers import Caller, Principal
+from accounts.principal import known_principal, resolve_principal
+from accounts.throttling import RateLimited, enforce
 from chatservice.dialects.problems import TOO_LARGE, BadRequest, Problem, problem_of
+from completions.exceptions import ShuttingDown, StorageUnavailable, TooManyRuns
+from foundation.database import in_database_thread
+
+T = TypeVar("T")
+
+# Refusals that do not count: whoever is told to come again in a second may do so all minute long.
+WITHOUT_ROOM = (RateLimited, TooManyRuns, ShuttingDown, StorageUnavailable)
 
 encode_json = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -59,19 +67,64 @@ class DialectMixin:
 
 
 def count_request(principal: Principal) -> None:
-    """Count a request that starts no run; raises Throttled beyond LIMIT_READS_PER_MINUTE."""
-    if wait := throttling.hit(f"reads:{principal.user_id.hex}", limit=settings.LIMIT_READS_PER_MINUTE):
-        raise Throttled(wait=wait)
+    """Count a request that starts no run; raises RateLimited beyond LIMIT_READS_PER_MINUTE."""
+    enforce(f"reads:{principal.limit_key}", "LIMIT_READS_PER_MINUTE", "requests")
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Whether the current request has counted: as a read, or by the run that it started."""
+
+    counted: bool = False
+
+
+_tally: ContextVar[_Tally] = ContextVar("tally")
+
+
+def begin_counting() -> None:
+    """Count what follows in this task as one request, at most once."""
+    _tally.set(_Tally())
+
+
+async def count_read(principal: Principal) -> None:
+    """Count the current request as a read, unless it has counted; without the limit not even a thread is needed."""
+    tally = _tally.get(None) or _Tally()
+    if not tally.counted:
+        tally.counted = True
+        if settings.LIMIT_READS_PER_MINUTE:
+            await in_database_thread(count_request, principal)
+
+
+async def count_run(principal: Principal, *, joined: bool) -> None:
+    """Note that the current request started a run, which is counted where runs are accepted, or joined an earlier one.
+
+    A request that joins starts none: it counts as a read.
+    """
+    if joined:
+        await count_read(principal)
+    elif tally := _tally.get(None):
+        tally.counted = True
+
+
+async def counting_failures(principal: Principal, starting: Awaitable[T]) -> T:
+    """Await what is to start a run; when it fails before it did, count a read, but not for want of room."""
+    try:
+        return await starting
+    except WITHOUT_ROOM:
+        raise
+    except Exception:
+        await count_read(principal)
+        raise
 
 
 class AsyncAPIView(DialectMixin, APIView):
     """A view of coroutines: no thread before the accept transaction. Documented like any DRF view.
 
-    Handlers take `(request, principal, **path parameters)` and return a Django response. Views whose
-    every request starts a run say so by `generates`: the accept transaction counts those.
+    Handlers take `(request, principal, **path parameters)` and return a Django response. `starts_runs` names the
+    methods that start a run: they submit it by `run_requests.submit`, and count as a read only when they start none.
     """
 
-    generates = False
+    starts_runs: frozenset[str] = frozenset()
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.request = request
@@ -79,15 +132,17 @@ class AsyncAPIView(DialectMixin, APIView):
         handler = getattr(self, request.method.lower(), None) if request.method in self.allowed_methods else None
         try:
             if handler is None:
-                problem = Problem(405, "method_not_allowed", f"{request.method} is not possible here.")
+                problem = Problem(405, "method_not_allowed", f"{request.method} is not allowed here.")
                 response = problem_response(problem, type(self).render)
                 response.headers["Allow"] = ", ".join(self.allowed_methods)
                 return response
             if request.method == "OPTIONS":
                 return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
             principal = await self.principal(request)
-            if not self.generates:
-                await in_database_thread(count_request, principal)
+            begin_counting()
+            if request.method in self.starts_runs:
+                return await counting_failures(principal, handler(request, principal, **kwargs))
+            await count_read(principal)
             return await handler(request, principal, **kwargs)
         except Exception as error:
             return problem_response(problem_of(error), type(self).render)
@@ -96,10 +151,10 @@ class AsyncAPIView(DialectMixin, APIView):
         """Say who is calling; raises NotAdmitted."""
         caller = caller_of(request)
         how = self.authentication
-        if known := known_principal(caller, sloppy=how.sloppy):
+        if known := known_principal(caller, lenient=how.lenient):
             return known
-        return await in_database_thread(_resolve, caller, how.allow_guest, how.sloppy)
+        return await in_database_thread(_resolve, caller, how.allow_guest, how.lenient)
 
 
-def _resolve(caller: Caller, allow_guest: bool, sloppy: bool) -> Principal:
-    return resolve_principal(caller, allow_guest=allow_guest, sloppy=sloppy)
+def _resolve(caller: Caller, allow_guest: bool, lenient: bool) -> Principal:
+    return resolve_principal(caller, allow_guest=allow_guest, lenient=lenient)

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 import httpx2
 from django.utils import timezone
 
-from accounts.models import uuid7
 from accounts.services import issue_api_key, revoke_api_key
 from chatservice.dialects.contract import Call, Capability, DialectAdapter, Ids, LifeContract
 from chatservice.docs import schema_of
 from chatservice.testing import wait_until
 from completions.tests.upstream_wire import KEY_IN_ERROR
+from conversations.models import Conversation, Message
+from foundation.ids import uuid7
 
 SECRETS = (KEY_IN_ERROR, "sk-upstream-secret-canary", "Traceback")
 MALFORMED = ("abc", "0", "-1", "1.5", "18446744073709551616", "%00", "..%2F..", "x" * 1000, "null", "'--")
@@ -95,6 +96,24 @@ class AdmissionContract(DialectAdapter):
                     self.assert_turned_away(response)
         self.assertEqual(self.stored_of(self.alice), stored)
 
+    def test_a_request_from_somebody_elses_page_is_refused_and_nothing_is_read_or_stored(self):
+        """A page says whose it is; the browser's cookie may be another's by now, or nobody's."""
+        self.send_call(self.alice, "Mine").by(self.alice.http)
+        calls = list(self.every_call())
+        stored = [self.stored_of(api_user) for api_user in (self.alice, self.bob)]
+        everything = (Conversation.objects.count(), Message.objects.count())
+        her_page = {"X-Page-User": str(self.alice.user.pk)}
+        for call in calls:
+            with self.subTest(str(call)):
+                self.assert_turned_away(call.by(self.bob.http, **her_page), "identity_changed")
+                self.assert_turned_away(call.by(self.alice.http, **{"X-Page-User": "guest"}), "identity_changed")
+                self.assert_turned_away(call.by(self.guest, **her_page))
+        self.assertEqual([self.stored_of(api_user) for api_user in (self.alice, self.bob)], stored)
+        self.assertEqual((Conversation.objects.count(), Message.objects.count()), everything)
+        for make in (self.send_call, self.stream_call):
+            response = make(self.alice, "Mine").by(self.alice.http, **her_page)
+            self.assertIn(self.status_of(response), (200, 201), response.text)
+
     def test_a_key_that_is_revoked_while_in_use_stops_working(self):
         call = self.send_call(self.alice, "Still me")
         self.assertIn(self.status_of(call.by(self.alice.http)), (200, 201))
@@ -162,10 +181,7 @@ class InputContract(DialectAdapter):
             stored = self.stored_of(self.alice)
             for name, body, kind in BAD_BODIES:
                 with self.subTest(f"{name}: {call.method} {call.path}"):
-                    response = self.alice.http.request(
-                        call.method, call.path, content=body, headers={"Content-Type": kind}
-                    )
-                    self.assert_refused(response)
+                    self.assert_refused(self.send_raw(call, body, kind))
             self.assertEqual(self.stored_of(self.alice), stored)
 
     def test_values_of_the_wrong_kind_are_refused_and_nothing_is_stored(self):

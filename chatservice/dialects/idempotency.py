@@ -23,7 +23,7 @@ def client_message_id_field() -> serializers.RegexField:
         required=False,
         allow_null=True,
         trim_whitespace=False,
-        help_text="the same as Idempotency-Key, where headers are awkward",
+        help_text="same as Idempotency-Key, for clients that cannot set headers",
     )
 
 

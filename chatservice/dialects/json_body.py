@@ -49,29 +49,32 @@ def parse_json(body: bytes) -> Any:
         or body.count(b":") > settings.LIMIT_JSON_KEYS
         or b"\\u0000" in body
     ):
-        _check(value, 1)
+        check_bounds(value, texts=b"\\u0000" in body)
     return value
 
 
-def _check(value: Any, depth: int) -> None:
-    if depth > settings.LIMIT_JSON_DEPTH and isinstance(value, (dict, list)):
-        raise BadRequest("The body is nested too deeply.", code="json_too_deep")
-    if isinstance(value, dict):
-        if len(value) > settings.LIMIT_JSON_KEYS:
-            raise BadRequest("An object in the body has too many keys.", code="json_too_wide")
-        for name, item in value.items():
-            _check_text(name)
-            _check(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth + 1)
-    elif isinstance(value, str):
-        _check_text(value)
-
-
-def _check_text(text: str) -> None:
-    if "\x00" in text:
-        raise BadRequest("Text must not contain NUL characters.", code="nul_character")
+def check_bounds(value: Any, *, texts: bool, what: str = "body") -> None:
+    """Hold the JSON of a `what` to the limits of depth and keys; raises BadRequest. `texts` looks for NUL, too."""
+    # A level at a time: the event loop waits for this.
+    level, depth = [value], 0
+    while level:
+        if texts and any(isinstance(each, str) and "\x00" in each for each in level):
+            raise BadRequest("Text must not contain NUL characters.", code="nul_character")
+        level = [each for each in level if isinstance(each, (dict, list))]
+        depth += 1
+        if level and settings.LIMIT_JSON_DEPTH and depth > settings.LIMIT_JSON_DEPTH:
+            raise BadRequest(f"The {what} is nested too deeply.", code="json_too_deep")
+        below: list[Any] = []
+        for container in level:
+            if isinstance(container, list):
+                below += container
+                continue
+            if settings.LIMIT_JSON_KEYS and len(container) > settings.LIMIT_JSON_KEYS:
+                raise BadRequest(f"An object in the {what} has too many keys.", code="json_too_wide")
+            below += container.values()
+            if texts:
+                below += container
+        level = below
 
 
 class StrictJSONParser(JSONParser):

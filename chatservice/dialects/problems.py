@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core import exceptions as django_exceptions
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions as drf
 
-from accounts.principal import NotAdmitted, TooManyFailures
+from accounts.callers import NotAdmitted, TooManyFailures
+from accounts.credentials import CredentialsRefused, NotConfirmed
+from accounts.registration import RegistrationClosed
+from accounts.throttling import RateLimited
 from completions.cursors import BadCursor
 from completions.exceptions import CompletionError, UpstreamRejected
-from conversations.services import Busy, LimitReached
+from conversations.services import Busy, LimitReached, StorageFull
+from foundation.outages import is_passing, note_failure
 from search.results import InvalidCursor
 
 logger = logging.getLogger(__name__)
@@ -34,7 +39,7 @@ class Problem:
 
 
 class BadRequest(Exception):
-    """The request is not one of this API. `status` is 400, 413, 415 or 422."""
+    """The request is not one of this API. `status` is 400, 403, 404, 409, 413, 415, 422 or 429."""
 
     def __init__(
         self,
@@ -44,12 +49,16 @@ class BadRequest(Exception):
         status: int = 400,
         param: str | None = None,
         details: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.problem = Problem(status, code, message, details=details, param=param)
+        self.problem = Problem(status, code, message, details=details, param=param, retry_after=retry_after)
 
 
 NOT_FOUND = Problem(404, "not_found", "Not found.")
+STORAGE_UNAVAILABLE = Problem(
+    503, "storage_unavailable", "The service cannot reach its store right now.", retry_after=5
+)
 TOO_LARGE = Problem(413, "request_too_large", "The request body is too large.")
 
 
@@ -62,16 +71,23 @@ def problem_of(error: Exception) -> Problem:
             return Problem(error.status, error.upstream_code or error.code, error.message, param=error.param)
         case CompletionError():
             return Problem(error.status, error.code, error.message, param=error.param, retry_after=error.retry_after)
-        case TooManyFailures():
+        case RateLimited():
             return Problem(429, "rate_limit_exceeded", error.message, retry_after=error.retry_after)
+        case TooManyFailures():
+            return Problem(429, error.code, error.message, retry_after=error.retry_after)
         case NotAdmitted():
-            return Problem(401, "unauthorized", error.message)
+            return Problem(401, error.code, error.message)
+        case RegistrationClosed():
+            return Problem(403, "registration_closed", str(error))
+        case CredentialsRefused():
+            return Problem(403, "credentials_refused", str(error))
+        case NotConfirmed():
+            return Problem(403, "not_confirmed", str(error))
         case drf.ValidationError():
             return validation_problem(error.detail)
-        case drf.Throttled():
-            wait = int(error.wait) if error.wait else None
-            return Problem(429, "rate_limit_exceeded", "Too many requests.", retry_after=wait)
-        case drf.AuthenticationFailed() | drf.NotAuthenticated():
+        case drf.AuthenticationFailed():
+            return Problem(401, str(error.get_codes()), str(error.detail))
+        case drf.NotAuthenticated():
             return Problem(401, "unauthorized", str(error.detail))
         case drf.APIException():
             return Problem(error.status_code, error.get_codes() or "error", str(error.detail))
@@ -81,6 +97,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(403, "forbidden", "Not allowed.")
         case BadCursor() | InvalidCursor():
             return Problem(400, "bad_cursor", str(error))
+        case StorageFull():
+            return Problem(403, "storage_full", str(error))
         case LimitReached():
             return Problem(422, "limit_reached", str(error))
         case Busy():
@@ -89,6 +107,9 @@ def problem_of(error: Exception) -> Problem:
             return validation_problem(error.message_dict if hasattr(error, "error_dict") else error.messages)
         case django_exceptions.RequestDataTooBig():
             return TOO_LARGE
+        case OperationalError() | InterfaceError() if is_passing(error):
+            note_failure(error)
+            return STORAGE_UNAVAILABLE
         case django_exceptions.SuspiciousOperation():  # a query of a thousand parameters, say
             return Problem(400, "invalid_request", "The request is not valid.")
     place = traceback.extract_tb(error.__traceback__)

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from completions.recall import MOST_PASSAGES, USUAL_PASSAGES, Recall, read_recall
+from completions.recall import DEFAULT_PASSAGES, MAX_PASSAGES, Recall, read_recall
 from search.results import Mode
 
 SHAPE = {
@@ -16,8 +16,8 @@ SHAPE = {
         "limit": {
             "type": "integer",
             "minimum": 0,
-            "maximum": MOST_PASSAGES,
-            "default": USUAL_PASSAGES,
+            "maximum": MAX_PASSAGES,
+            "default": DEFAULT_PASSAGES,
             "nullable": True,
         },
         "mode": {"type": "string", "enum": [str(mode) for mode in Mode], "default": "hybrid", "nullable": True},
@@ -25,8 +25,8 @@ SHAPE = {
     "additionalProperties": False,
 }
 HELP = (
-    "quote so many passages of the caller's other conversations to the model, which fit what is asked: true, or "
-    "{limit, mode}. Off unless asked for; a guest's is always off"
+    "quote relevant passages of the caller's other conversations to the model: true, or {limit, mode}. Off by "
+    "default, and always off for guests"
 )
 
 

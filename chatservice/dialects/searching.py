@@ -1,6 +1,7 @@
-"""What may be asked of a search, the same in every dialect; its answer in parts that all of them show.
+"""The parameters of a search, the same in every dialect, and the parts of its answer that all of them show.
 
-`since` and `until` are what the engine calls `after` and `before`: those names belong to cursors and neighbours.
+`since` and `until` are what the engine calls `after` and `before`: on the wire those names belong to cursors and to the
+messages around a hit.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
+from accounts.callers import Principal
 from accounts.guests import as_id
-from accounts.principal import Principal
 from chatservice.dialects.problems import BadRequest
 from conversations.models import Message
 from conversations.storable import is_storable
 from search.queries import search_messages
-from search.results import MOST_HITS, Filters, Hit, Hits, Mode
+from search.results import MAX_HITS, Filters, Hit, Hits, Mode
 
-MOST_CHARS = 1000
-MOST_NAME = 200
+MAX_QUERY_CHARS = 1000
+MAX_NAME_CHARS = 200
 DEFAULT_LIMIT = 20
 NEIGHBOUR_CHARS = 200
 NUMBER = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
@@ -35,8 +36,8 @@ ROLES = [str(value) for value in Message.Role.values]
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
-    """A search that is asked for, checked."""
+class SearchRequest:
+    """A validated request for a search."""
 
     text: str
     mode: Mode
@@ -51,23 +52,23 @@ class Sought:
         )
 
 
-def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: str = "q") -> Sought:
-    """Return the search in query parameters; raises BadRequest that names every one that is wrong."""
+def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: str = "q") -> SearchRequest:
+    """Return the search request in query parameters; raises BadRequest that names every wrong one."""
     reader = _Reader(given)
-    text = reader.text(query, MOST_CHARS)
+    text = reader.text(query, MAX_QUERY_CHARS)
     if not text.strip() and query not in reader.wrong:
         reader.wrong[query] = ["This must not be empty."]
-    sought = Sought(
+    search_request = SearchRequest(
         text=text,
         mode=Mode(reader.choice("mode", MODES, str(Mode.HYBRID))),
         filters=Filters(
             conversation_id=reader.identifier("conversation_id"),
             roles=reader.roles(roles),
-            model=reader.text("model", MOST_NAME),
+            model=reader.text("model", MAX_NAME_CHARS),
             after=reader.time("since"),
             before=reader.time("until", whole_day=True),
             archived=ARCHIVED[reader.choice("archived", list(ARCHIVED), "all")],
-            end_user=reader.text("end_user", MOST_NAME),
+            end_user=reader.text("end_user", MAX_NAME_CHARS),
         ),
         limit=reader.limit(),
         cursor=given.get("cursor") or "",
@@ -75,20 +76,20 @@ def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: s
     if reader.wrong:
         name, (message, *_) = next(iter(reader.wrong.items()))
         raise BadRequest(f"{name}: {message}", code="validation_error", param=name, details=reader.wrong)
-    return sought
+    return search_request
 
 
 class _Reader:
-    """Reads parameters by name; what is empty is not there. `wrong` collects what cannot be read."""
+    """Reads parameters by name; an empty one counts as absent. `wrong` collects the errors."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = given
         self.wrong: dict[str, list[str]] = {}
 
-    def text(self, name: str, most: int) -> str:
+    def text(self, name: str, max_chars: int) -> str:
         value = self._given.get(name) or ""
-        if len(value) > most:
-            self.wrong[name] = [f"At most {most} characters."]
+        if len(value) > max_chars:
+            self.wrong[name] = [f"At most {max_chars} characters."]
         elif not is_storable(value):
             self.wrong[name] = ["Text must not contain NUL characters or lone surrogates."]
         return value
@@ -112,14 +113,14 @@ class _Reader:
         if not value:
             return None
         if (pk := as_id(value)) is None:
-            self.wrong[name] = ["An id."]
+            self.wrong[name] = ["This must be an id."]
         return pk
 
     def limit(self) -> int:
         value = self._given.get("limit") or str(DEFAULT_LIMIT)
-        if NUMBER.match(value) and 1 <= int(value) <= MOST_HITS:
+        if NUMBER.match(value) and 1 <= int(value) <= MAX_HITS:
             return int(value)
-        self.wrong["limit"] = [f"A whole number from 1 to {MOST_HITS}."]
+        self.wrong["limit"] = [f"A whole number from 1 to {MAX_HITS}."]
         return DEFAULT_LIMIT
 
     def time(self, name: str, *, whole_day: bool = False) -> dt.datetime | None:
@@ -134,7 +135,7 @@ class _Reader:
 
 
 def _time(text: str, *, whole_day: bool) -> dt.datetime:
-    """Return the moment; of a day its beginning, or its end with `whole_day`. UTC where no zone is said."""
+    """Return the time; of a day its beginning, or its end with `whole_day`. UTC unless a zone is given."""
     if "T" in text:
         text = text.replace(" ", "+")  # a plus that was not escaped in an address
     time = dt.datetime.fromisoformat(text)
@@ -153,9 +154,9 @@ class WhyFound(serializers.Serializer):
     snippet = serializers.CharField(allow_blank=True)
     highlights = serializers.ListField(
         child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
-        help_text="[start, end] of what was found, in code points of `snippet`",
+        help_text="[start, end] of each match, in code points of `snippet`",
     )
-    score = serializers.FloatField(help_text="0 to 1, comparable within one answer")
+    score = serializers.FloatField(help_text="0 to 1, comparable within one response")
     text_score = serializers.FloatField(allow_null=True)
     semantic_score = serializers.FloatField(allow_null=True)
     matched = serializers.ChoiceField(["words", "meaning", "both"])
@@ -184,36 +185,38 @@ def _parameter(name: str, schema: dict[str, Any], description: str, **options: A
     return OpenApiParameter(name, schema, description=description, **options)
 
 
-NAME = {"type": "string", "maxLength": MOST_NAME}
+NAME = {"type": "string", "maxLength": MAX_NAME_CHARS}
 TIME = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 # What the OpenAPI documents say of the above.
 PARAMETERS = [
     _parameter(
         "q",
-        {"type": "string", "minLength": 1, "maxLength": MOST_CHARS, "pattern": r"\S"},
-        'What to look for. `"a phrase"` must be said as it stands, `-word` must not; nothing else is syntax',
+        {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARS, "pattern": r"\S"},
+        'What to search for. `"a phrase"` must occur exactly, `-word` must not occur; there is no other syntax',
         required=True,
     ),
     _parameter(
         "mode",
         {"type": "string", "enum": MODES, "default": "hybrid"},
-        "By words (`text`), by meaning (`semantic`), or by both",
+        "Search by words (`text`), by meaning (`semantic`), or by both",
     ),
-    _parameter("conversation_id", {"type": "string", "format": "uuid"}, "In this conversation alone"),
-    _parameter("role", {"type": "array", "items": {"type": "string", "enum": ROLES}}, "Said by; may be repeated"),
-    _parameter("model", NAME, "Written by this model"),
-    _parameter("since", TIME, "Said at this time or later; a day is meant from its beginning, in UTC"),
-    _parameter("until", TIME, "Said before this time; a day is meant to its end, in UTC"),
+    _parameter("conversation_id", {"type": "string", "format": "uuid"}, "Only in this conversation"),
+    _parameter(
+        "role", {"type": "array", "items": {"type": "string", "enum": ROLES}}, "Role of the author; may be repeated"
+    ),
+    _parameter("model", NAME, "Only answers of this model"),
+    _parameter("since", TIME, "Written at this time or later; a day counts from its start, in UTC"),
+    _parameter("until", TIME, "Written before this time; a day counts to its end, in UTC"),
     _parameter(
         "archived",
         {"type": "string", "enum": list(ARCHIVED), "default": "all"},
-        "In archived conversations (`true`), in the others (`false`)",
+        "Only in archived conversations (`true`), or only in the others (`false`)",
     ),
-    _parameter("end_user", NAME, "In conversations with this end-user label"),
+    _parameter("end_user", NAME, "Only in conversations with this end-user label"),
     _parameter(
         "limit",
-        {"type": "integer", "minimum": 1, "maximum": MOST_HITS, "default": DEFAULT_LIMIT},
-        "So many hits at most",
+        {"type": "integer", "minimum": 1, "maximum": MAX_HITS, "default": DEFAULT_LIMIT},
+        "Maximum number of hits",
     ),
-    _parameter("cursor", {"type": "string"}, "What the page before gave: good for the very same search"),
+    _parameter("cursor", {"type": "string"}, "The cursor from the previous page; valid only for the same search"),
 ]

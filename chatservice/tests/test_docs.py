@@ -6,10 +6,13 @@ import re
 
 from drf_spectacular.validation import validate_schema
 
+from chatservice import __version__
 from chatservice.dialects import DIALECTS
 from chatservice.docs import documented_dialects
 from chatservice.testing import ServiceTestCase, needs_dialect
 
+# GraphQL describes itself; OpenAPI describes no websockets.
+UNDOCUMENTED = {"graphql", "websocket"}
 LINK = re.compile(r"""(?:src|href)=["']([^"']+)""")
 
 
@@ -31,12 +34,13 @@ class DocsTest(ServiceTestCase):
             self.assertIn(dialect, page.text)
 
     def test_every_dialect_has_a_valid_schema_of_its_own_paths(self):
-        self.assertLessEqual(len(DIALECTS) - 1, len(documented_dialects()))
+        self.assertEqual(set(DIALECTS) - set(documented_dialects()), set(DIALECTS) & UNDOCUMENTED)
         for dialect in documented_dialects():
             answer = self.guest.get(f"/schema/{dialect}")
             self.assertEqual(answer.status_code, 200, dialect)
             schema = answer.json()
             validate_schema(schema)
+            self.assertEqual(schema["info"]["version"], __version__, dialect)
             self.assertTrue(schema["paths"], dialect)
             for path in schema["paths"]:
                 self.assertTrue(path.startswith(f"/{DIALECTS[dialect]}"), path)

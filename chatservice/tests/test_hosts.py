@@ -7,7 +7,7 @@ from chatservice.dialects.base import renderer_of
 from chatservice.dialects.problems import Problem
 from chatservice.testing import ServiceTestCase, running_service
 
-MESSAGE = "Nothing is served under this Host: see the setting ALLOWED_HOSTS."
+MESSAGE = "This Host is not served here: see the setting ALLOWED_HOSTS."
 WRONG = ("evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", "", "localhost/x", "10.0.0.1")
 
 

@@ -3,8 +3,11 @@
 from django.conf import settings
 from django.db import migrations, models
 
+from accounts.mending import EnsureIndex
+
 
 class Migration(migrations.Migration):
+    """It was called 0004_runs_by_model for a while: there the index is made already."""
 
     dependencies = [
         ('completions', '0004_run_recalled'),
@@ -13,7 +16,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddIndex(
+        EnsureIndex(
             model_name='run',
             index=models.Index(fields=['model', '-id'], name='run_by_model'),
         ),

@@ -26,7 +26,7 @@ class Provider(Protocol):
         ready: Callable[[], Awaitable[None]] | None = None,
         retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
-        """Yield one `Opened`, then a `Delta` for each read that brought content, then one `Closed`.
+        """Yield one `StreamStarted`, then a `Delta` for each read that brought content, then one `StreamFinished`.
 
         `ready` is awaited before each read: there is no sense in reading faster than the consumer stores.
         Without `retry` the first refusal is the last: somebody else will be asked.

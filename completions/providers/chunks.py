@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from completions.exceptions import OutputLimit, UpstreamFailed, UpstreamInvalid, UpstreamTruncated
 from completions.providers.sanitize import safe_code
-from completions.types import Closed, Delta, Opened, ProviderEvent
+from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
 from conversations.storable import storable_text
 
 MAX_TEXT_CHARS: Final = 1 << 18
@@ -83,7 +83,7 @@ class AnswerBuilder:
             if not answers and not chunk.get("id"):
                 return False  # Azure's prologue: no id, no choices, the prompt's filter results
             self.envelope = {key: value for key, value in chunk.items() if key != "choices" and key != "usage"}
-            events.append(Opened(self.envelope))
+            events.append(StreamStarted(self.envelope))
             return True
         for key, value in chunk.items():
             if key not in _VOLATILE and envelope.get(key, _MISSING) != value and _informs(value):
@@ -159,12 +159,12 @@ class AnswerBuilder:
             events.append(Delta(text, wire))
 
     def close(self, events: list[ProviderEvent]) -> None:
-        """Append the rest and `Closed`. Raises UpstreamTruncated when a choice lacks its finish reason."""
+        """Append the rest and `StreamFinished`. Raises UpstreamTruncated when a choice lacks its finish reason."""
         self.flush(events)
         if not self.finished:
             raise UpstreamTruncated()
         reason = self._finish.get(0) or next(iter(self._finish.values())) or "stop"
-        events.append(Closed(reason, self._usage, tuple(self._held)))
+        events.append(StreamFinished(reason, self._usage, tuple(self._held)))
         self.done = True
 
 

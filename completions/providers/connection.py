@@ -23,7 +23,7 @@ from completions.providers.reading import BROKEN, reads_from
 logger = logging.getLogger(__name__)
 
 RETRIES: Final = 3
-LONGEST_WAIT: Final = 20.0  # an upstream that asks for more is not waited for: its client is told
+MAX_WAIT: Final = 20.0  # an upstream that asks for more is not waited for: its client is told
 MAX_CONNECTIONS: Final = 4096
 _BACKOFF: Final = 0.2
 _ERROR_BODY_BYTES: Final = 1 << 16
@@ -102,7 +102,7 @@ class Connection:
                 not (retry and _is_passing(failure))
                 or attempt > self._retries
                 or self.health.is_open
-                or (failure.retry_after or 0) > LONGEST_WAIT
+                or (failure.retry_after or 0) > MAX_WAIT
                 or loop.time() + wait > give_up
             ):
                 raise failure from None

@@ -15,7 +15,15 @@ from typing import Any, Final
 from completions.exceptions import UpstreamRejected
 from completions.providers.health import Health
 from completions.providers.sanitize import encode_json
-from completions.types import Closed, Completion, CompletionRequest, Delta, ModelInfo, Opened, ProviderEvent
+from completions.types import (
+    Completion,
+    CompletionRequest,
+    Delta,
+    ModelInfo,
+    ProviderEvent,
+    StreamFinished,
+    StreamStarted,
+)
 from conversations.storable import storable_text
 
 MODEL: Final = "echo"
@@ -47,7 +55,7 @@ class Echo:
         """See `Provider.stream`; nothing is read, so `ready` is not asked. Honours max_tokens, stop and n."""
         words, reason, count = _answer(request)
         envelope = _envelope(request, "chat.completion.chunk")
-        yield Opened(envelope)
+        yield StreamStarted(envelope)
         for word in words:
             await asyncio.sleep(self._delay)
             deltas = [{"index": at, "delta": {"content": word}, "finish_reason": None} for at in range(count)]
@@ -55,7 +63,7 @@ class Echo:
         usage = _usage(request, words, count)
         finish: list[dict[str, Any]] = [{"index": at, "delta": {}, "finish_reason": reason} for at in range(count)]
         closing = ({**envelope, "choices": finish}, {**envelope, "choices": [], "usage": usage})
-        yield Closed(reason, usage, closing)
+        yield StreamFinished(reason, usage, closing)
 
     async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
         """See `Provider.complete`."""
@@ -86,8 +94,8 @@ def answer_text(request: CompletionRequest) -> str:
 def _rest(text: str, request: CompletionRequest) -> str:
     """What is left to say, where an answer that was cut off comes last."""
     last = request.messages[-1] if request.messages else {}
-    said = _text(last) if last.get("role") == "assistant" else ""
-    return text.removeprefix(said)
+    prefill = _text(last) if last.get("role") == "assistant" else ""
+    return text.removeprefix(prefill)
 
 
 def _answer(request: CompletionRequest) -> tuple[list[str], str, int]:
@@ -125,8 +133,8 @@ def _text(message: Mapping[str, Any]) -> str:
 
 def _usage(request: CompletionRequest, words: list[str], count: int) -> dict[str, int]:
     asked = sum(len(_text(message).split()) for message in request.messages)
-    said = len(words) * count
-    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+    completion = len(words) * count
+    return {"prompt_tokens": asked, "completion_tokens": completion, "total_tokens": asked + completion}
 
 
 def _envelope(request: CompletionRequest, kind: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from completions.exceptions import ProviderError, UpstreamUnavailable
 from completions.providers.base import Provider
-from completions.types import Completion, CompletionRequest, ModelInfo, Opened, ProviderEvent
+from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, StreamStarted
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Fallback:
     """A `Provider` over others, in order of preference; those that are cooling down come last.
 
     The next one is asked only where the one before provably did nothing. Nobody but the last is
-    waited for. Who answered is said by `Opened`, `Completion` and ProviderError.
+    waited for. Who answered is said by `StreamStarted`, `Completion` and ProviderError.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
@@ -52,7 +52,7 @@ class Fallback:
             try:
                 async with aclosing(events):
                     async for event in events:
-                        yield replace(event, upstream=name) if type(event) is Opened else event
+                        yield replace(event, upstream=name) if type(event) is StreamStarted else event
                 return
             except ProviderError as error:
                 failed = self._after(choice, error, failed)

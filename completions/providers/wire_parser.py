@@ -52,7 +52,7 @@ class AnswerParser:
 
     @property
     def done(self) -> bool:
-        """Whether `Closed` has been returned: nothing more will be read."""
+        """Whether `StreamFinished` has been returned: nothing more will be read."""
         return self._answer.done
 
     @property

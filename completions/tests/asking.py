@@ -1,4 +1,4 @@
-"""Questions for tests: shorthand for `Ask`, and accepting them as the journal does."""
+"""Questions for tests: shorthand for `RunRequest`, and accepting them as the journal does."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from accounts.callers import Principal
 from accounts.models import User
-from accounts.principal import Principal
 from accounts.services import register_user
 from completions.acceptance import accept
-from completions.asks import Accepted, Ask
 from completions.exceptions import Refused
 from completions.models import Run
+from completions.run_requests import RunHandle, RunRequest
 from completions.types import Wire
 from completions.worker import worker_id
 
@@ -23,6 +23,7 @@ def somebody(name: str) -> User:
 
 
 def principal_of(user: User, **fields: Any) -> Principal:
+    fields.setdefault("limits_owner_id", user.limits_owner_id)
     return Principal(user_id=user.pk, username=user.username, is_guest=user.guest_made, **fields)
 
 
@@ -34,24 +35,26 @@ def assistant_says(text: str, **more: Any) -> Wire:
     return {"role": "assistant", "content": text, **more}
 
 
-def question(user: User, *messages: Wire | str, model: str = "echo", **fields: Any) -> Ask:
-    """Return an `Ask`; plain texts are the user's words."""
+def question(user: User, *messages: Wire | str, model: str = "echo", **fields: Any) -> RunRequest:
+    """Return an `RunRequest`; plain texts are the user's words."""
     wires = tuple(user_says(each) if isinstance(each, str) else each for each in messages)
     address = fields.pop("address", "")
-    return Ask(principal=principal_of(user, address=address), model=model, upstream=model, messages=wires, **fields)
+    return RunRequest(
+        principal=principal_of(user, address=address), model=model, upstream=model, messages=wires, **fields
+    )
 
 
-def accept_all(*asks: Ask, worker: str = "") -> list[Accepted | Refused]:
+def accept_all(*run_requests: RunRequest, worker: str = "") -> list[RunHandle | Refused]:
     with transaction.atomic(), connection.cursor() as cursor:
-        return accept(cursor, asks, worker=worker or worker_id())
+        return accept(cursor, run_requests, worker=worker or worker_id())
 
 
-def accept_one(ask: Ask) -> Accepted:
+def accept_one(ask: RunRequest) -> RunHandle:
     [result] = accept_all(ask)
     if isinstance(result, Refused):
         raise result
     return result
 
 
-def run_of(accepted: Accepted) -> Run:
-    return Run.objects.get(pk=accepted.run_id)
+def run_of(handle: RunHandle) -> Run:
+    return Run.objects.get(pk=handle.run_id)

@@ -12,13 +12,13 @@ from django.test import override_settings
 from accounts.models import User
 from chatservice.testing import KeptTablesTestCase
 from completions import providers, services
-from completions.asks import Accepted, Ask
 from completions.journal import journal
 from completions.live import LIVE
 from completions.readers import subscribe
+from completions.run_requests import RunHandle, RunRequest
 from completions.tests.asking import somebody
 from completions.tests.invariants import invariants
-from completions.types import Delta, Ended, ReaderEvent, Resync
+from completions.types import Delta, ReaderEvent, Resync, RunFinished
 
 RELAXED = {
     "LIMIT_RUNS_PER_USER": 0,
@@ -29,7 +29,7 @@ RELAXED = {
 
 
 class CommittedTestCase(KeptTablesTestCase):
-    """Every test makes its own people; nothing is rolled back, and at the end every run is over and sound."""
+    """Every test makes its own users; nothing is rolled back, and at the end every run is over and sound."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -65,18 +65,18 @@ class CommittedTestCase(KeptTablesTestCase):
         return invariants([self.alice, self.bob], **options)
 
     @property
-    def people(self) -> list[User]:
+    def users(self) -> list[User]:
         return [self.alice, self.bob]
 
 
-async def ended(question: Ask) -> tuple[Accepted, list[ReaderEvent]]:
+async def finished(question: RunRequest) -> tuple[RunHandle, list[ReaderEvent]]:
     """Ask, and return everything a reader is told until the end."""
-    accepted = await services.ask(question)
-    return accepted, await follow(accepted)
+    handle = await services.submit(question)
+    return handle, await follow(handle)
 
 
-async def follow(accepted: Accepted, **options: Any) -> list[Any]:
-    return [event async for event in subscribe(accepted.run_id, **options)]
+async def follow(handle: RunHandle, **options: Any) -> list[Any]:
+    return [event async for event in subscribe(handle.run_id, **options)]
 
 
 def text_of(events: list[Any]) -> str:
@@ -90,5 +90,5 @@ def text_of(events: list[Any]) -> str:
     return text
 
 
-def endings(events: list[Any]) -> list[Ended]:
-    return [event for event in events if isinstance(event, Ended)]
+def endings(events: list[Any]) -> list[RunFinished]:
+    return [event for event in events if isinstance(event, RunFinished)]

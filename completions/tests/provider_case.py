@@ -41,7 +41,7 @@ class ProviderCase(IsolatedAsyncioTestCase):
             await provider.close()
 
     async def listen(self, model: str, **options: Any) -> tuple[list[ProviderEvent], x.ProviderError | None]:
-        """All events, and what ended them if not `Closed`."""
+        """All events, and what ended them if not `StreamFinished`."""
         parameters = options.pop("parameters", {})
         events: list[ProviderEvent] = []
         async with self.provider(**options) as provider:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from chatservice.testing import Person, needs_dialect, sse_data
+from chatservice.testing import ApiUser, needs_dialect, sse_data
 
 needs_dialect("openai_v1")
 URL = "/v1/chat/completions"
@@ -70,9 +70,9 @@ def text_of(events: list[Any]) -> str:
 
 
 @contextmanager
-def listening(person: Person, model: str, *, url: str = "", **fields: Any) -> Iterator[Listener]:
-    """Ask `person`'s question at `url` (the person's own service if none) and stream the answer."""
+def listening(api_user: ApiUser, model: str, *, url: str = "", **fields: Any) -> Iterator[Listener]:
+    """Ask as `api_user` at `url` (the service of its client if none) and stream the answer."""
     headers = fields.pop("headers", {})
     body = body_of(model, fields.pop("text", "Hi"), stream=True, **fields)
-    with person.http.stream("POST", f"{url}{URL}", json=body, headers=headers) as response:
+    with api_user.http.stream("POST", f"{url}{URL}", json=body, headers=headers) as response:
         yield Listener(response)

@@ -8,7 +8,6 @@ from django.test import TestCase, override_settings
 
 from accounts.models import User
 from accounts.services import guest_user
-from completions.asks import Accepted, title_from
 from completions.exceptions import (
     ConversationBusy,
     IdempotencyMismatch,
@@ -17,6 +16,7 @@ from completions.exceptions import (
     UnknownConversation,
 )
 from completions.models import IdempotencyKey, Run
+from completions.run_requests import RunHandle, title_from
 from completions.tests.asking import accept_all, accept_one, assistant_says, question, run_of, somebody, user_says
 from conversations.models import Conversation, Message
 from conversations.services import append_message, start_conversation
@@ -32,27 +32,27 @@ class AcceptTest(TestCase):
         self.alice, self.bob = somebody("alice"), somebody("bob")
 
     def test_question_answer_and_run_appear_together(self):
-        accepted = accept_one(question(self.alice, "Hi"))
-        asked, answer = Message.objects.of(accepted.conversation_id).oldest_first()
+        handle = accept_one(question(self.alice, "Hi"))
+        asked, answer = Message.objects.of(handle.conversation_id).oldest_first()
         self.assertEqual((asked.role, asked.content, asked.status, asked.position), ("user", "Hi", "complete", 1))
         self.assertEqual(
             (answer.role, answer.content, answer.status, answer.position), ("assistant", "", "in_progress", 2)
         )
         self.assertEqual(answer.parent_id, asked.pk)
-        run = run_of(accepted)
+        run = run_of(handle)
         self.assertEqual(
-            (run.state, run.message_id, run.conversation_id), ("running", answer.pk, accepted.conversation_id)
+            (run.state, run.message_id, run.conversation_id), ("running", answer.pk, handle.conversation_id)
         )
-        talk = Conversation.objects.get(pk=accepted.conversation_id)
+        talk = Conversation.objects.get(pk=handle.conversation_id)
         self.assertEqual(
             (talk.head_id, talk.next_position, talk.owner_id, talk.title), (answer.pk, 3, self.alice.pk, "Hi")
         )
 
     def test_what_is_not_to_be_kept_is_a_run_and_nothing_else(self):
-        accepted = accept_one(question(self.alice, "secret", store=False, threaded=True))
-        self.assertEqual((accepted.conversation_id, accepted.message_id), (None, None))
+        handle = accept_one(question(self.alice, "secret", store=False, threaded=True))
+        self.assertEqual((handle.conversation_id, handle.message_id), (None, None))
         self.assertFalse(Conversation.objects.exists() or Message.objects.exists())
-        self.assertIsNone(run_of(accepted).message_id)
+        self.assertIsNone(run_of(handle).message_id)
 
     def test_a_conversation_is_continued_after_what_it_shows(self):
         first = accept_one(question(self.alice, "one"))
@@ -95,11 +95,11 @@ class AcceptTest(TestCase):
         made = User.objects.create(username="made by a guest", guest_made=True)
         open_talk = start_conversation(owner_id=made.pk)
         closed_talk = start_conversation(owner_id=self.alice.pk)
-        refused, accepted = accept_all(
+        refused, handle = accept_all(
             question(guest, "x", conversation_id=closed_talk.pk), question(guest, "x", conversation_id=open_talk.pk)
         )
         self.assertIsInstance(refused, UnknownConversation)
-        self.assertIsInstance(accepted, Accepted)
+        self.assertIsInstance(handle, RunHandle)
 
     def test_a_busy_conversation_refuses_and_keeps_what_it_has(self):
         first = accept_one(question(self.alice, "one"))
@@ -112,7 +112,7 @@ class AcceptTest(TestCase):
         results = accept_all(
             question(self.alice, "one", conversation_id=talk.pk), question(self.alice, "two", conversation_id=talk.pk)
         )
-        self.assertEqual(sorted(type(each).__name__ for each in results), ["Accepted", "ConversationBusy"])
+        self.assertEqual(sorted(type(each).__name__ for each in results), ["ConversationBusy", "RunHandle"])
         self.assertEqual(Message.objects.of(talk.pk).count(), 2)
 
     def test_two_that_are_not_exclusive_share_a_conversation_in_one_batch(self):
@@ -120,7 +120,7 @@ class AcceptTest(TestCase):
         results = accept_all(
             *(question(self.alice, text, conversation_id=talk.pk, exclusive=False) for text in ("one", "two"))
         )
-        self.assertTrue(all(isinstance(each, Accepted) for each in results))
+        self.assertTrue(all(isinstance(each, RunHandle) for each in results))
         self.assertEqual(sorted(Message.objects.of(talk.pk).values_list("position", flat=True)), [1, 2, 3, 4])
         talk.refresh_from_db()
         self.assertEqual(talk.next_position, 5)
@@ -142,7 +142,7 @@ class AcceptTest(TestCase):
             question(self.alice, "bad", conversation_id=theirs.pk),
             question(self.bob, "fine", conversation_id=theirs.pk),
         )
-        self.assertEqual([type(each).__name__ for each in results], ["Accepted", "UnknownConversation", "Accepted"])
+        self.assertEqual([type(each).__name__ for each in results], ["RunHandle", "UnknownConversation", "RunHandle"])
         self.assertEqual(set(Message.objects.filter(role="user").values_list("content", flat=True)), {"good", "fine"})
 
 
@@ -162,8 +162,8 @@ class IdempotencyTest(TestCase):
 
     def test_duplicates_in_one_batch_are_one_run(self):
         results = accept_all(*(self.keyed(self.alice) for _ in range(5)))
-        self.assertEqual(len({each.run_id for each in results if isinstance(each, Accepted)}), 1)
-        self.assertEqual(sum(not each.attached for each in results if isinstance(each, Accepted)), 1)
+        self.assertEqual(len({each.run_id for each in results if isinstance(each, RunHandle)}), 1)
+        self.assertEqual(sum(not each.attached for each in results if isinstance(each, RunHandle)), 1)
         self.assertEqual((Run.objects.count(), IdempotencyKey.objects.count(), Message.objects.count()), (1, 1, 2))
 
     def test_another_request_under_the_same_key_is_refused(self):
@@ -171,12 +171,12 @@ class IdempotencyTest(TestCase):
         [refused] = accept_all(self.keyed(self.alice, fingerprint="other"))
         self.assertIsInstance(refused, IdempotencyMismatch)
         first, second = accept_all(self.keyed(self.bob), self.keyed(self.bob, fingerprint="other"))
-        self.assertIsInstance(first, Accepted)
+        self.assertIsInstance(first, RunHandle)
         self.assertIsInstance(second, IdempotencyMismatch)
 
-    def test_another_persons_key_is_another_key(self):
+    def test_another_users_key_is_another_key(self):
         first, second = accept_all(self.keyed(self.alice), self.keyed(self.bob, fingerprint="other"))
-        assert isinstance(first, Accepted) and isinstance(second, Accepted)
+        assert isinstance(first, RunHandle) and isinstance(second, RunHandle)
         self.assertNotEqual(first.run_id, second.run_id)
 
     def test_a_refused_request_does_not_use_up_its_key(self):

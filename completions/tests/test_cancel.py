@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connection
 
-from accounts.database import in_database_thread
 from chatservice.testing import ServiceTestCase, wait_until
 from completions import services
 from completions.models import Run
@@ -21,6 +20,7 @@ from completions.tests.committed import CommittedTestCase, endings, follow, text
 from completions.tests.invariants import invariants
 from completions.tests.streaming import URL, body_of, listening
 from conversations.models import Message
+from foundation.database import in_database_thread
 
 
 class CancelHereTest(CommittedTestCase):
@@ -28,28 +28,28 @@ class CancelHereTest(CommittedTestCase):
         async def test():
             told = []
             for pause in (None, 0, 0.0, 0.005, 0.02, 0.05):
-                accepted = await services.ask(question(self.alice, "word " * 40))
+                handle = await services.submit(question(self.alice, "word " * 40))
                 if pause is not None:
                     await asyncio.sleep(pause)
-                reader = asyncio.create_task(follow(accepted))
-                await services.cancel(accepted.run_id)
-                told.append((accepted, await reader))
+                reader = asyncio.create_task(follow(handle))
+                await services.cancel(handle.run_id)
+                told.append((handle, await reader))
             return told
 
         with self.settings(ECHO_DELAY=0.004):
             told = self.in_loop(test)
-        for accepted, events in told:
+        for handle, events in told:
             self.assertEqual([each.status for each in endings(events)], ["cancelled"])
-            message = Message.objects.get(pk=accepted.message_id)
+            message = Message.objects.get(pk=handle.message_id)
             self.assertEqual((message.status, message.content), ("cancelled", text_of(events)))
 
     def test_stopping_what_is_over_changes_nothing(self):
         async def test():
-            accepted = await services.ask(question(self.alice, "Hi"))
-            await follow(accepted)
-            await services.cancel(accepted.run_id)
-            await services.cancel(accepted.run_id)
-            return accepted
+            handle = await services.submit(question(self.alice, "Hi"))
+            await follow(handle)
+            await services.cancel(handle.run_id)
+            await services.cancel(handle.run_id)
+            return handle
 
         run = Run.objects.get(pk=self.in_loop(test).run_id)
         self.assertEqual((run.state, run.cancel_requested_at), ("complete", None))
@@ -57,12 +57,12 @@ class CancelHereTest(CommittedTestCase):
     def test_stopping_races_the_end_and_one_of_them_wins(self):
         async def test():
             for _ in range(20):
-                accepted = await services.ask(question(self.alice, "Hi"))
-                reader = asyncio.create_task(follow(accepted))
+                handle = await services.submit(question(self.alice, "Hi"))
+                reader = asyncio.create_task(follow(handle))
                 await asyncio.sleep(random.random() * 0.008)
-                await services.cancel(accepted.run_id)
+                await services.cancel(handle.run_id)
                 [end] = endings(await reader)
-                run = await in_database_thread(run_of, accepted)
+                run = await in_database_thread(run_of, handle)
                 self.assertEqual(run.state, end.status)
                 self.assertIn(end.status, ("complete", "cancelled"))
 

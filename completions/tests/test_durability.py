@@ -8,7 +8,7 @@ import threading
 import time
 
 import chatservice.testing as testing
-from chatservice.testing import Service, ServiceTestCase, wait_until
+from chatservice.testing import Service, ServiceTestCase, pause, wait_until
 from completions.models import Run
 from completions.tests.invariants import invariants
 from completions.tests.streaming import listening
@@ -21,7 +21,7 @@ class KillTest(ServiceTestCase):
         # Its reaper would do the work that the restarted process is to be seen doing.
         shared = testing.shared_service()
         assert shared.process is not None
-        os.kill(shared.process.pid, signal.SIGSTOP)
+        pause(shared.process.pid)
         self.addCleanup(os.kill, shared.process.pid, signal.SIGCONT)
 
     def test_the_partial_answer_is_kept_and_marked_after_a_restart(self):
@@ -72,8 +72,8 @@ class DrainTest(ServiceTestCase):
         with listening(self.alice, "fake/slow:20ms:3000", url=service.url) as stream:
             stream.until("token")
             began = time.monotonic()
-            ended: list[int] = []
-            stopping = threading.Thread(target=lambda: ended.append(service.stop()))
+            finished: list[int] = []
+            stopping = threading.Thread(target=lambda: finished.append(service.stop()))
             stopping.start()
             stream.rest()
             stopping.join(40)
@@ -82,6 +82,6 @@ class DrainTest(ServiceTestCase):
         self.assertEqual(Message.objects.get(run=stream.run_id).content, stream.text)
         assert stream.error is not None
         self.assertEqual((stream.error["code"], stream.events[-1]), ("interrupted", "[DONE]"))
-        self.assertEqual(ended, [0], service.log())
+        self.assertEqual(finished, [0], service.log())
         self.assertNotIn("Traceback", service.log())
         self.assertEqual(invariants([self.alice.user]), [])

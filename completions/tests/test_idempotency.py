@@ -106,6 +106,6 @@ class ForgettingTest(TestCase):
         self.assertEqual((IdempotencyKey.objects.count(), Run.objects.count()), (0, 0))
 
     def test_a_run_takes_its_key_with_it(self):
-        accepted = accept_one(question(somebody("alice"), "Hi", idempotency_key="k", fingerprint="f"))
-        Run.objects.get(pk=accepted.run_id).delete()
+        handle = accept_one(question(somebody("alice"), "Hi", idempotency_key="k", fingerprint="f"))
+        Run.objects.get(pk=handle.run_id).delete()
         self.assertFalse(IdempotencyKey.objects.exists())

@@ -9,16 +9,16 @@ from unittest import mock
 from django.db import DatabaseError, OperationalError
 
 from accounts.models import User
-from completions import journal as module
+from completions import commits as module
 from completions import services
-from completions.asks import Accepted
 from completions.exceptions import CompletionError
 from completions.journal import journal
 from completions.models import Chunk, Run
-from completions.outcomes import Outcome
 from completions.readers import subscribe
+from completions.run_requests import RunHandle
+from completions.run_results import RunResult
 from completions.tests.asking import question
-from completions.tests.committed import CommittedTestCase, ended, endings, follow, text_of
+from completions.tests.committed import CommittedTestCase, endings, finished, follow, text_of
 from completions.types import Delta
 from conversations.models import Message
 
@@ -26,11 +26,11 @@ from conversations.models import Message
 class BatchTest(CommittedTestCase):
     def test_questions_asked_together_are_all_answered(self):
         async def test():
-            return await asyncio.gather(*(ended(question(self.alice, f"word{n}")) for n in range(20)))
+            return await asyncio.gather(*(finished(question(self.alice, f"word{n}")) for n in range(20)))
 
-        for accepted, events in self.in_loop(test):
+        for handle, events in self.in_loop(test):
             self.assertEqual([each.status for each in endings(events)], ["complete"])
-            message = Message.objects.get(pk=accepted.message_id)
+            message = Message.objects.get(pk=handle.message_id)
             self.assertEqual(message.content, text_of(events))
         self.assertEqual(Run.objects.filter(user=self.alice, state="complete").count(), 20)
 
@@ -38,24 +38,24 @@ class BatchTest(CommittedTestCase):
         nobody = User(id=uuid.uuid4(), username="nobody")
 
         async def test():
-            asks = [question(self.alice, "one"), question(nobody, "lost"), question(self.bob, "two")]
-            return await asyncio.gather(*map(services.ask, asks), return_exceptions=True)
+            run_requests = [question(self.alice, "one"), question(nobody, "lost"), question(self.bob, "two")]
+            return await asyncio.gather(*map(services.submit, run_requests), return_exceptions=True)
 
         results = self.in_loop(test)
         self.assertIsInstance(results[1], CompletionError)
-        self.assertEqual([type(each) for each in results[::2]], [Accepted, Accepted])
-        self.assertEqual(Run.objects.filter(user__in=self.people).count(), 2)
+        self.assertEqual([type(each) for each in results[::2]], [RunHandle, RunHandle])
+        self.assertEqual(Run.objects.filter(user__in=self.users).count(), 2)
 
     def test_an_outcome_that_cannot_be_stored_spoils_no_other(self):
         async def test():
             with mock.patch.object(services.runner, "start"):
-                good, bad = await asyncio.gather(*(services.ask(question(self.alice, text)) for text in ("a", "b")))
-            outcomes = [
-                Outcome(good.run_id, good.message_id, good.conversation_id, "complete", content="kept"),
+                good, bad = await asyncio.gather(*(services.submit(question(self.alice, text)) for text in ("a", "b")))
+            run_results = [
+                RunResult(good.run_id, good.message_id, good.conversation_id, "complete", content="kept"),
                 # Further choices in a conversation that is not there.
-                Outcome(bad.run_id, bad.message_id, uuid.uuid4(), "complete", siblings=({"content": "x"},)),
+                RunResult(bad.run_id, bad.message_id, uuid.uuid4(), "complete", siblings=({"content": "x"},)),
             ]
-            told = await asyncio.gather(*map(journal().finish, outcomes), return_exceptions=True)
+            told = await asyncio.gather(*map(journal().finish, run_results), return_exceptions=True)
             return good, bad, told
 
         good, bad, told = self.in_loop(test, sound=False)
@@ -71,18 +71,18 @@ class BatchTest(CommittedTestCase):
         real, failures = module._apply, iter(range(3))
 
         def flaky(cursor, batch):
-            if batch.pieces or batch.outcomes:
+            if batch.chunks or batch.results:
                 for _ in failures:
                     raise OperationalError("gone")
             return real(cursor, batch)
 
         async def test():
             with mock.patch.object(module, "_apply", flaky):
-                return await ended(question(self.alice, "Hi"))
+                return await finished(question(self.alice, "Hi"))
 
-        accepted, events = self.in_loop(test)
+        handle, events = self.in_loop(test)
         self.assertEqual([each.status for each in endings(events)], ["complete"])
-        self.assertEqual(Message.objects.get(pk=accepted.message_id).content, text_of(events))
+        self.assertEqual(Message.objects.get(pk=handle.message_id).content, text_of(events))
         self.assertIsNone(next(failures, None))
 
     def test_a_database_that_stays_away_refuses_questions_and_keeps_nothing(self):
@@ -91,9 +91,9 @@ class BatchTest(CommittedTestCase):
 
         async def test():
             with mock.patch.object(module, "_apply", broken), self.assertRaises(CompletionError) as caught:
-                await services.ask(question(self.alice, "Hi"))
+                await services.submit(question(self.alice, "Hi"))
             # And it is well again afterwards.
-            _, events = await ended(question(self.bob, "Hi"))
+            _, events = await finished(question(self.bob, "Hi"))
             return caught.exception, events
 
         error, events = self.in_loop(test)
@@ -106,40 +106,40 @@ class BatchTest(CommittedTestCase):
         real = module._apply
 
         def broken(cursor, batch):
-            if batch.pieces:
+            if batch.chunks:
                 raise DatabaseError("no")
             return real(cursor, batch)
 
         async def test():
             with mock.patch.object(module, "_apply", broken):
-                return await ended(question(self.alice, "Hi"))
+                return await finished(question(self.alice, "Hi"))
 
-        accepted, events = self.in_loop(test, sound=False)
+        handle, events = self.in_loop(test, sound=False)
         self.assertEqual(text_of(events), "")
         self.assertEqual(len(endings(events)), 1)
         self.assertNotEqual(endings(events)[0].status, "complete")
-        self.assertFalse(Chunk.objects.filter(run_id=accepted.run_id).exists())
+        self.assertFalse(Chunk.objects.filter(run_id=handle.run_id).exists())
 
     def test_a_caller_who_left_while_it_was_stored_gets_an_answer_all_the_same(self):
         async def test():
-            task = asyncio.create_task(services.ask(question(self.alice, "Hi")))
+            task = asyncio.create_task(services.submit(question(self.alice, "Hi")))
             await asyncio.sleep(0)
             task.cancel()
             # The journal works in order: after this one the other is accepted, too.
-            await ended(question(self.bob, "later"))
+            await finished(question(self.bob, "later"))
             run = await asyncio.to_thread(lambda: Run.objects.get(user=self.alice))
-            return await follow(Accepted(question(self.alice), run.pk, run.created_at))
+            return await follow(RunHandle(question(self.alice), run.pk, run.created_at))
 
         self.assertEqual([each.status for each in endings(self.in_loop(test))], ["complete"])
 
     def test_a_reader_sees_nothing_that_is_not_stored_yet(self):
         async def test():
-            accepted = await services.ask(question(self.alice, "word " * 40))
-            async for event in subscribe(accepted.run_id):
+            handle = await services.submit(question(self.alice, "word " * 40))
+            async for event in subscribe(handle.run_id):
                 if isinstance(event, Delta):
-                    stored = await asyncio.to_thread(self.stored_end, accepted.run_id)
+                    stored = await asyncio.to_thread(self.stored_end, handle.run_id)
                     self.assertGreaterEqual(stored, event.end)
-            return accepted
+            return handle
 
         with self.settings(ECHO_DELAY=0.002):
             self.in_loop(test)

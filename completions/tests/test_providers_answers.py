@@ -7,7 +7,7 @@ from typing import Any
 from completions import exceptions as x
 from completions.tests.provider_case import KEY, PROMPT, ProviderCase, asking, told
 from completions.tests.upstream_wire import TEXT, USAGE
-from completions.types import Closed, Opened
+from completions.types import StreamFinished, StreamStarted
 
 
 class AnswerTests(ProviderCase):
@@ -34,13 +34,13 @@ class AnswerTests(ProviderCase):
         }.items():
             events, error = await self.listen(model)
             self.assertIsNone(error, model)
-            self.assertIsInstance(events[0], Opened, model)
-            self.assertIsInstance(events[-1], Closed, model)
+            self.assertIsInstance(events[0], StreamStarted, model)
+            self.assertIsInstance(events[-1], StreamFinished, model)
             self.assertEqual(told(events), text, model)
 
     async def test_usage_is_asked_for_and_reported(self) -> None:
         events, _ = await self.listen("ok", parameters={"stream_options": {"include_obfuscation": False}})
-        assert isinstance(events[-1], Closed)
+        assert isinstance(events[-1], StreamFinished)
         self.assertEqual(events[-1].usage, USAGE)
         options = {"include_obfuscation": False, "include_usage": True}
         self.assertEqual(self.up.requests[0].body["stream_options"], options)

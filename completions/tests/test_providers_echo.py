@@ -7,7 +7,7 @@ from unittest import IsolatedAsyncioTestCase
 
 from completions.exceptions import UpstreamRejected
 from completions.providers.echo import QUOTE_CHARS, Echo
-from completions.types import Closed, CompletionRequest, Delta, Opened
+from completions.types import CompletionRequest, Delta, StreamFinished, StreamStarted
 
 
 def asking(content: Any = "What is  love?\nTell me", **parameters: Any) -> CompletionRequest:
@@ -16,10 +16,10 @@ def asking(content: Any = "What is  love?\nTell me", **parameters: Any) -> Compl
 
 
 class EchoTests(IsolatedAsyncioTestCase):
-    async def tell(self, request: CompletionRequest) -> tuple[str, Closed, list[Any]]:
+    async def tell(self, request: CompletionRequest) -> tuple[str, StreamFinished, list[Any]]:
         events = [event async for event in Echo(delay=0).stream(request)]
-        self.assertIsInstance(events[0], Opened)
-        assert isinstance(events[-1], Closed)
+        self.assertIsInstance(events[0], StreamStarted)
+        assert isinstance(events[-1], StreamFinished)
         return "".join(event.text for event in events[1:-1] if isinstance(event, Delta)), events[-1], events
 
     async def test_it_says_what_it_is_and_how_to_connect_a_model(self) -> None:
@@ -67,6 +67,6 @@ class EchoTests(IsolatedAsyncioTestCase):
         asked = asking().messages
         whole = (await Echo(delay=0).complete(CompletionRequest("echo", asked))).response
         text = whole["choices"][0]["message"]["content"]
-        cut_off = {"role": "assistant", "content": text[:40]}
-        rest = (await Echo(delay=0).complete(CompletionRequest("echo", (*asked, cut_off)))).response
+        resume_point = {"role": "assistant", "content": text[:40]}
+        rest = (await Echo(delay=0).complete(CompletionRequest("echo", (*asked, resume_point)))).response
         self.assertEqual(text[:40] + rest["choices"][0]["message"]["content"], text)

@@ -14,7 +14,7 @@ from completions.providers.fallback import Fallback
 from completions.tests.test_providers_registry import DEAD, upstreams
 from completions.tests.upstream import FaultyUpstream
 from completions.tests.upstream_wire import TEXT
-from completions.types import Completion, CompletionRequest, Delta, Opened
+from completions.types import Completion, CompletionRequest, Delta, StreamStarted
 
 ASKED = ({"role": "user", "content": "Hi"},)
 
@@ -39,7 +39,7 @@ class FallbackTests(SimpleTestCase):
         provider, model = providers.provider_for("m")
         text = upstream = ""
         async for event in provider.stream(CompletionRequest(model, ASKED)):
-            if isinstance(event, Opened):
+            if isinstance(event, StreamStarted):
                 upstream = event.upstream
             elif isinstance(event, Delta):
                 text += event.text

@@ -13,7 +13,7 @@ from completions import exceptions as x
 from completions.providers.openai_compatible import OpenAICompatible
 from completions.tests.provider_case import DEADLINE, KEY, PROMPT, ProviderCase, asking, told
 from completions.tests.upstream_wire import KEY_IN_ERROR, TEXT
-from completions.types import Closed, Delta
+from completions.types import Delta, StreamFinished
 
 
 class FaultTests(ProviderCase):
@@ -56,7 +56,7 @@ class FaultTests(ProviderCase):
             assert error is not None
             self.assertNotIn(KEY_IN_ERROR, f"{error} {error.message}", model)
             self.assertLess(time.monotonic() - started, 5, model)
-            self.assertFalse(any(isinstance(event, Closed) for event in events), model)
+            self.assertFalse(any(isinstance(event, StreamFinished) for event in events), model)
             if text is not None:
                 self.assertEqual(told(events), text, model)
         self.assertEqual(len({(r.path, r.body["model"]) for r in self.up.requests}), len(self.up.requests))
@@ -91,7 +91,7 @@ class FaultTests(ProviderCase):
         for model in ("finish-then-open", "done-then-open"):
             events, error = await self.listen(model, idle=DEADLINE)
             self.assertIsNone(error)
-            self.assertEqual((told(events), type(events[-1])), (TEXT, Closed))
+            self.assertEqual((told(events), type(events[-1])), (TEXT, StreamFinished))
 
     async def test_a_slow_consumer_is_not_a_stalled_upstream(self) -> None:
         async with self.provider(idle=0.15) as provider:
@@ -99,7 +99,7 @@ class FaultTests(ProviderCase):
             async for event in provider.stream(asking("slow:50ms:4")):
                 await asyncio.sleep(0.2)
                 events.append(event)
-        self.assertIsInstance(events[-1], Closed)
+        self.assertIsInstance(events[-1], StreamFinished)
 
     async def test_nobody_listens_at_the_address(self) -> None:
         for base_url in ("http://127.0.0.1:1/v1", "http://nobody.invalid/v1", f"https://127.0.0.1:{self.up.port}/v1"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from completions import exceptions as x
 from completions.providers.wire_parser import AnswerParser
 from completions.tests.upstream_wire import ENVELOPE, USAGE, chunk
-from completions.types import Closed, Delta, Opened, ProviderEvent
+from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
 
 PLAIN = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": None}
 TOOL = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{}"}}]}
@@ -41,9 +41,9 @@ def told(events: list[ProviderEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, Delta))
 
 
-def closed(events: list[ProviderEvent]) -> Closed | None:
-    assert sum(isinstance(event, Closed) for event in events) <= 1
-    return events[-1] if events and isinstance(events[-1], Closed) else None
+def closed(events: list[ProviderEvent]) -> StreamFinished | None:
+    assert sum(isinstance(event, StreamFinished) for event in events) <= 1
+    return events[-1] if events and isinstance(events[-1], StreamFinished) else None
 
 
 def wire_text(events: list[ProviderEvent]) -> str:
@@ -102,7 +102,9 @@ class SplitTests(TestCase):
         self.assertEqual(wire_text(events), wire_text(expected))
         self.assertEqual(rest_of_wire(events), rest_of_wire(expected))
         self.assertEqual(closed(events), closed(expected))
-        self.assertEqual([e for e in events if isinstance(e, Opened)], [e for e in expected if isinstance(e, Opened)])
+        self.assertEqual(
+            [e for e in events if isinstance(e, StreamStarted)], [e for e in expected if isinstance(e, StreamStarted)]
+        )
         self.assertEqual(type(parser.error), type(whole.error))
 
     def test_every_split_in_two_and_every_byte_alone(self) -> None:
@@ -158,11 +160,15 @@ class MeaningTests(TestCase):
         usage = {**ENVELOPE, "choices": [], "usage": USAGE}
         finish = chunk({}, "stop")
         events = self.ok(role, *(chunk({"content": c, **null}, obfuscation="zz") for c in "abc"), finish, usage)
-        self.assertEqual(events, [Opened(ENVELOPE), Delta("abc"), Closed("stop", USAGE, (finish, usage))])
+        self.assertEqual(
+            events, [StreamStarted(ENVELOPE), Delta("abc"), StreamFinished("stop", USAGE, (finish, usage))]
+        )
 
     def test_a_role_alone_is_no_delta(self) -> None:
         parser = AnswerParser()
-        self.assertEqual(parser.feed(sse(chunk({"role": "assistant", "content": ""}), done=False)), [Opened(ENVELOPE)])
+        self.assertEqual(
+            parser.feed(sse(chunk({"role": "assistant", "content": ""}), done=False)), [StreamStarted(ENVELOPE)]
+        )
 
     def test_wire_keeps_every_chunk_of_its_delta_in_order(self) -> None:
         tool = chunk(TOOL)
@@ -197,7 +203,7 @@ class MeaningTests(TestCase):
         other = chunk({"content": "B"}, index=1)
         finishes = chunk({}, "stop"), chunk({}, "length", index=1)
         events = self.ok(chunk({"content": "a"}), other, *finishes)
-        self.assertEqual((told(events), events[-1]), ("a", Closed("stop", None, finishes)))
+        self.assertEqual((told(events), events[-1]), ("a", StreamFinished("stop", None, finishes)))
         with self.assertRaises(x.UpstreamTruncated):
             self.ok(chunk({"content": "a"}), other, chunk({}, "stop"))
 
@@ -205,7 +211,7 @@ class MeaningTests(TestCase):
         finish = {**chunk({"content": "!", "role": "assistant"}, "stop"), "usage": USAGE}
         events = self.ok(chunk({"content": "a"}), finish)
         held = {**chunk({"content": "", "role": "assistant"}, "stop"), "usage": USAGE}
-        self.assertEqual(events[1:], [Delta("a!"), Closed("stop", USAGE, (held,))])
+        self.assertEqual(events[1:], [Delta("a!"), StreamFinished("stop", USAGE, (held,))])
 
     def test_the_end_needs_a_finish_reason_and_nothing_else(self) -> None:
         self.assertEqual(
@@ -223,12 +229,12 @@ class MeaningTests(TestCase):
     def test_empty_chunks_are_tolerated(self) -> None:
         empty = [{}, {"choices": []}, {"choices": None}, {"choices": [{"delta": None}]}, {"choices": [{}]}]
         events = self.ok(chunk({"content": "a"}), *empty, chunk({"content": "b"}), chunk({}, "stop"))
-        self.assertEqual(events[1:], [Delta("ab"), Closed("stop", None, (chunk({}, "stop"),))])
+        self.assertEqual(events[1:], [Delta("ab"), StreamFinished("stop", None, (chunk({}, "stop"),))])
 
     def test_a_prologue_does_not_open_the_answer(self) -> None:
         prologue = {"id": "", "model": "", "choices": [], "prompt_filter_results": [1]}
         events = self.ok(prologue, chunk({"content": "a"}, "stop"))
-        self.assertEqual((events[0], events[-1].wire[0]), (Opened(ENVELOPE), prologue))  # type: ignore[union-attr]
+        self.assertEqual((events[0], events[-1].wire[0]), (StreamStarted(ENVELOPE), prologue))  # type: ignore[union-attr]
 
     def test_nonsense_is_invalid_and_keeps_what_came_before(self) -> None:
         for bad in (
@@ -314,7 +320,7 @@ class MeaningTests(TestCase):
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
         }
         events = AnswerParser().whole(json.dumps(body).encode())
-        self.assertEqual(events[:2], [Opened(ENVELOPE), Delta("Hi")])
+        self.assertEqual(events[:2], [StreamStarted(ENVELOPE), Delta("Hi")])
         self.assertEqual((events[2].finish_reason, events[2].usage), ("stop", USAGE))  # type: ignore[union-attr]
         for bad, kind in (
             (b"{}", x.UpstreamInvalid),

@@ -6,42 +6,42 @@ import asyncio
 import random
 
 from completions import services
-from completions.asks import Accepted
 from completions.cursors import BadCursor, Cursor
 from completions.live import LIVE
 from completions.models import Chunk, Run
 from completions.readers import subscribe
+from completions.run_requests import RunHandle
 from completions.tests.asking import question
 from completions.tests.committed import CommittedTestCase, endings, follow, text_of
-from completions.types import Delta, Opened, Quiet, Resync
+from completions.types import Delta, Heartbeat, Resync, StreamStarted
 from conversations.models import Conversation, Message
 from conversations.services import delete_conversation
 
 
 class ReaderTest(CommittedTestCase):
-    def asked(self) -> Accepted:
+    def asked(self) -> RunHandle:
         """A finished run of many pieces."""
 
         async def test():
-            accepted = await services.ask(question(self.alice, "word " * 120))
-            await follow(accepted)
-            return accepted
+            handle = await services.submit(question(self.alice, "word " * 120))
+            await follow(handle)
+            return handle
 
         with self.settings(ECHO_DELAY=0.003, FLUSH_SECONDS=0.002):
-            accepted = self.in_loop(test)
-        self.assertGreater(Chunk.objects.filter(run_id=accepted.run_id).count(), 5)
-        return accepted
+            handle = self.in_loop(test)
+        self.assertGreater(Chunk.objects.filter(run_id=handle.run_id).count(), 5)
+        return handle
 
-    def content(self, accepted: Accepted) -> str:
-        return Message.objects.get(pk=accepted.message_id).content
+    def content(self, handle: RunHandle) -> str:
+        return Message.objects.get(pk=handle.message_id).content
 
     def test_every_cut_is_continued_without_a_hole_or_an_echo(self):
-        accepted = self.asked()
-        content = self.content(accepted)
-        cuts = [(0, 0), *Chunk.objects.filter(run_id=accepted.run_id).values_list("seq", "end")]
+        handle = self.asked()
+        content = self.content(handle)
+        cuts = [(0, 0), *Chunk.objects.filter(run_id=handle.run_id).values_list("seq", "end")]
 
         async def test():
-            return [(end, await follow(accepted, after=Cursor(accepted.run_id, seq, end))) for seq, end in cuts]
+            return [(end, await follow(handle, after=Cursor(handle.run_id, seq, end))) for seq, end in cuts]
 
         for end, events in self.in_loop(test):
             self.assertEqual(content[:end] + text_of(events), content)
@@ -49,14 +49,14 @@ class ReaderTest(CommittedTestCase):
             self.assertEqual(events[-1].end, len(content))
 
     def test_random_reconnects_while_it_is_written_lose_nothing(self):
-        async def reader(accepted: Accepted) -> str:
-            text, cursor = "", Cursor(accepted.run_id)
+        async def reader(handle: RunHandle) -> str:
+            text, cursor = "", Cursor(handle.run_id)
             while True:
                 left = random.randrange(1, 6)
-                async for event in subscribe(accepted.run_id, after=cursor):
+                async for event in subscribe(handle.run_id, after=cursor):
                     if isinstance(event, Delta):
                         text += event.text
-                        cursor = Cursor(accepted.run_id, event.seq, event.end)
+                        cursor = Cursor(handle.run_id, event.seq, event.end)
                     elif endings([event]):
                         return text
                     left -= 1
@@ -64,37 +64,37 @@ class ReaderTest(CommittedTestCase):
                         break
 
         async def test():
-            accepted = await services.ask(question(self.alice, "word " * 60))
-            return accepted, await asyncio.gather(*(reader(accepted) for _ in range(8)))
+            handle = await services.submit(question(self.alice, "word " * 60))
+            return handle, await asyncio.gather(*(reader(handle) for _ in range(8)))
 
         with self.settings(ECHO_DELAY=0.003):
-            accepted, texts = self.in_loop(test)
-        self.assertEqual(set(texts), {self.content(accepted)})
+            handle, texts = self.in_loop(test)
+        self.assertEqual(set(texts), {self.content(handle)})
 
     def test_a_reader_in_another_process_follows_what_is_written_here(self):
         async def test():
-            accepted = await services.ask(question(self.alice, "word " * 60))
-            live = LIVE.pop(accepted.run_id)  # what another process knows of it
-            elsewhere = asyncio.create_task(follow(accepted))
+            handle = await services.submit(question(self.alice, "word " * 60))
+            live = LIVE.pop(handle.run_id)  # what another process knows of it
+            elsewhere = asyncio.create_task(follow(handle))
             await asyncio.sleep(0)
-            LIVE[accepted.run_id] = live
-            here, there = await asyncio.gather(follow(accepted), elsewhere)
-            return accepted, here, there
+            LIVE[handle.run_id] = live
+            here, there = await asyncio.gather(follow(handle), elsewhere)
+            return handle, here, there
 
         with self.settings(ECHO_DELAY=0.01):
-            accepted, here, there = self.in_loop(test)
+            handle, here, there = self.in_loop(test)
         self.assertEqual(text_of(here), text_of(there))
-        self.assertEqual(text_of(there), self.content(accepted))
+        self.assertEqual(text_of(there), self.content(handle))
         self.assertGreater(len([event for event in there if isinstance(event, Delta)]), 1)
         self.assertEqual([each.status for each in endings(there)], ["complete"])
 
     def test_a_cursor_that_fits_nothing_gets_the_whole_text_again(self):
-        accepted = self.asked()
-        content = self.content(accepted)
-        cursors = [Cursor(accepted.run_id, 1, 10**6), Cursor(accepted.run_id, 10**6, 3), Cursor(accepted.run_id, 2, 1)]
+        handle = self.asked()
+        content = self.content(handle)
+        cursors = [Cursor(handle.run_id, 1, 10**6), Cursor(handle.run_id, 10**6, 3), Cursor(handle.run_id, 2, 1)]
 
         async def test():
-            return [await follow(accepted, after=cursor) for cursor in cursors]
+            return [await follow(handle, after=cursor) for cursor in cursors]
 
         for events in self.in_loop(test):
             self.assertIsInstance(events[0], Resync)
@@ -102,13 +102,13 @@ class ReaderTest(CommittedTestCase):
             self.assertEqual(len(endings(events)), 1)
 
     def test_when_the_pieces_are_gone_the_text_goes_on(self):
-        accepted = self.asked()
-        content = self.content(accepted)
-        Chunk.objects.filter(run_id=accepted.run_id).delete()
+        handle = self.asked()
+        content = self.content(handle)
+        Chunk.objects.filter(run_id=handle.run_id).delete()
 
         async def test():
             return [
-                (end, await follow(accepted, after=Cursor(accepted.run_id, seq, end)))
+                (end, await follow(handle, after=Cursor(handle.run_id, seq, end)))
                 for seq, end in ((0, 0), (3, 7), (9, len(content)))
             ]
 
@@ -117,23 +117,23 @@ class ReaderTest(CommittedTestCase):
 
     def test_a_reader_hears_that_the_line_is_alive(self):
         async def test():
-            accepted = await services.ask(question(self.alice, "word"))
-            return await follow(accepted, idle=0.02)
+            handle = await services.submit(question(self.alice, "word"))
+            return await follow(handle, idle=0.02)
 
         with self.settings(ECHO_DELAY=0.1):
             events = self.in_loop(test)
-        self.assertTrue(any(isinstance(event, Quiet) for event in events))
-        self.assertEqual(len([event for event in events if isinstance(event, Opened)]), 1)
+        self.assertTrue(any(isinstance(event, Heartbeat) for event in events))
+        self.assertEqual(len([event for event in events if isinstance(event, StreamStarted)]), 1)
 
     def test_a_run_that_is_deleted_ends_for_its_readers(self):
-        accepted = self.asked()
-        delete_conversation(conversation=Conversation.objects.get(pk=accepted.conversation_id))
+        handle = self.asked()
+        delete_conversation(conversation=Conversation.objects.get(pk=handle.conversation_id))
 
         async def test():
-            return await follow(accepted)
+            return await follow(handle)
 
         self.assertEqual(len(endings(self.in_loop(test))), 1)
-        self.assertFalse(Run.objects.filter(pk=accepted.run_id).exists())
+        self.assertFalse(Run.objects.filter(pk=handle.run_id).exists())
 
 
 class CursorTest(CommittedTestCase):

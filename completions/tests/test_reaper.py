@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from completions import services
 from completions.models import Chunk, Run
-from completions.outcomes import record
+from completions.run_results import record
 from completions.tests.asking import accept_one, question, run_of
 from completions.tests.committed import CommittedTestCase
 from completions.types import Delta
@@ -24,12 +24,12 @@ ELSEWHERE = "another-host-1234-1:17:0123456789ab"
 class ReaperTest(CommittedTestCase):
     def orphan(self, *, worker: str, lease: float) -> Run:
         """A run that said two things and was left alone."""
-        accepted = accept_one(question(self.alice, "Hi"))
-        pieces = [(accepted.run_id, Delta("Hel", (), 1, 3)), (accepted.run_id, Delta("lo", (), 2, 5))]
+        handle = accept_one(question(self.alice, "Hi"))
+        pieces = [(handle.run_id, Delta("Hel", (), 1, 3)), (handle.run_id, Delta("lo", (), 2, 5))]
         with transaction.atomic(), connection.cursor() as cursor:
-            self.assertEqual(record(cursor, pieces, worker=worker_id()), {accepted.run_id})
-        Run.objects.filter(pk=accepted.run_id).update(worker=worker, lease_until=time.time() + lease)
-        return run_of(accepted)
+            self.assertEqual(record(cursor, pieces, worker=worker_id()), {handle.run_id})
+        Run.objects.filter(pk=handle.run_id).update(worker=worker, lease_until=time.time() + lease)
+        return run_of(handle)
 
     def assert_interrupted(self, run: Run) -> None:
         run.refresh_from_db()
@@ -74,17 +74,17 @@ class ReaperTest(CommittedTestCase):
         self.assertEqual(run.state, "complete")
 
     def test_a_run_that_kept_nothing_is_ended_too(self):
-        accepted = accept_one(question(self.alice, "Hi", store=False))
-        Run.objects.filter(pk=accepted.run_id).update(worker=DEAD)
+        handle = accept_one(question(self.alice, "Hi", store=False))
+        Run.objects.filter(pk=handle.run_id).update(worker=DEAD)
         services.reap()
-        self.assertEqual(run_of(accepted).state, "interrupted")
-        self.assertFalse(Chunk.objects.filter(run_id=accepted.run_id).exists())
+        self.assertEqual(run_of(handle).state, "interrupted")
+        self.assertFalse(Chunk.objects.filter(run_id=handle.run_id).exists())
 
     def test_the_partial_answer_can_be_resent_and_is_found(self):
         run = self.orphan(worker=DEAD, lease=1000)
         services.reap()
         wires = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-        chain = digests.chain(self.alice.pk, wires)
+        chain = digests.chain(digests.root(self.alice.pk), wires)
         self.assertEqual(Message.objects.get(pk=run.message_id).digest, chain[-1])
 
     def test_only_what_certainly_is_dead_is_called_so(self):

@@ -6,9 +6,9 @@ from django.db import connection
 from django.test import TestCase, override_settings
 
 from accounts.models import User
-from completions.asks import Accepted
 from completions.models import Run
-from completions.outcomes import Outcome, finish
+from completions.run_requests import RunHandle
+from completions.run_results import RunResult, finish
 from completions.tests.asking import accept_all, accept_one, assistant_says, question, somebody, user_says
 from completions.types import Wire
 from completions.worker import worker_id
@@ -21,28 +21,28 @@ class ThreadingTest(TestCase):
     def setUp(self):
         self.alice, self.bob = somebody("alice"), somebody("bob")
 
-    def call(self, user: User, *messages: Wire | str, answer: str = "") -> Accepted:
+    def call(self, user: User, *messages: Wire | str, answer: str = "") -> RunHandle:
         """Ask and, unless there is no answer, finish."""
-        accepted = accept_one(question(user, *messages, threaded=True, exclusive=False))
+        handle = accept_one(question(user, *messages, threaded=True, exclusive=False))
         if answer:
-            self.finish(accepted, answer)
-        return accepted
+            self.finish(handle, answer)
+        return handle
 
-    def finish(self, accepted: Accepted, answer: str) -> None:
-        outcome = Outcome(
-            run_id=accepted.run_id,
-            message_id=accepted.message_id,
-            conversation_id=accepted.conversation_id,
+    def finish(self, handle: RunHandle, answer: str) -> None:
+        outcome = RunResult(
+            run_id=handle.run_id,
+            message_id=handle.message_id,
+            conversation_id=handle.conversation_id,
             status="complete",
             content=answer,
-            digest_before=accepted.digest_before,
+            digest_before=handle.digest_before,
         )
         with connection.cursor() as cursor:
             self.assertEqual(finish(cursor, [outcome], worker=worker_id()), [True])
 
-    def shown(self, accepted: Accepted) -> list[str]:
-        assert accepted.conversation_id is not None
-        return [message.content for message in branch(accepted.conversation_id, accepted.message_id)]
+    def shown(self, handle: RunHandle) -> list[str]:
+        assert handle.conversation_id is not None
+        return [message.content for message in branch(handle.conversation_id, handle.message_id)]
 
     def test_a_resent_history_goes_on_where_it_ended(self):
         first = self.call(self.alice, "one", answer="ONE")
@@ -116,7 +116,7 @@ class ThreadingTest(TestCase):
         )
         self.assertEqual(len(results), 2)
         for each, text in zip(results, ("two", "deux"), strict=True):
-            assert isinstance(each, Accepted)
+            assert isinstance(each, RunHandle)
             self.assertEqual(each.conversation_id, first.conversation_id)
             self.assertEqual(self.shown(each), ["one", "ONE", text, ""])
         positions = Message.objects.of(first.conversation_id).values_list("position", flat=True)
@@ -129,8 +129,8 @@ class ThreadingTest(TestCase):
         self.assertEqual(Run.objects.running().count(), 2)
 
     def test_a_role_we_do_not_know_is_kept_as_it_was_sent(self):
-        accepted = self.call(self.alice, {"role": "critic", "content": "hm"}, "one")
-        first = Message.objects.of(accepted.conversation_id).oldest_first()[0]
+        handle = self.call(self.alice, {"role": "critic", "content": "hm"}, "one")
+        first = Message.objects.of(handle.conversation_id).oldest_first()[0]
         self.assertEqual(first.as_wire(), {"role": "critic", "content": "hm"})
 
     def test_structured_messages_come_back_as_they_were_sent(self):
@@ -144,7 +144,7 @@ class ThreadingTest(TestCase):
                 "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:,"}}],
             },
         ]
-        accepted = self.call(self.alice, *sent)
-        assert accepted.conversation_id is not None
-        kept = [message.as_wire() for message in branch(accepted.conversation_id, accepted.question_id)]
+        handle = self.call(self.alice, *sent)
+        assert handle.conversation_id is not None
+        kept = [message.as_wire() for message in branch(handle.conversation_id, handle.question_id)]
         self.assertEqual(kept, sent)

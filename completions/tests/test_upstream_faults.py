@@ -13,7 +13,7 @@ from typing import Any
 import openai
 from django.db import connections
 
-from chatservice.testing import Service, ServiceTestCase, fake_upstreams
+from chatservice.testing import Service, ServiceTestCase, fake_upstreams, running_service
 from completions.models import Run
 from completions.tests.certificates import self_signed
 from completions.tests.invariants import invariants
@@ -54,9 +54,7 @@ class FaultTest(ServiceTestCase):
         directory = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         untrusted = cls.enterClassContext(FaultyUpstream(tls=self_signed(directory)[1]))
         env["UPSTREAMS"] = json.dumps(json.loads(fake_upstreams()) | nowhere(untrusted.base_url))
-        cls.faulty = Service(env=env)
-        cls.addClassCleanup(cls.faulty.stop)
-        cls.faulty.start()
+        cls.faulty = cls.enterClassContext(running_service(**env))
 
     def tearDown(self):
         self.assertEqual(invariants([self.alice.user]), [])

@@ -69,6 +69,15 @@ class FaultyUpstream:
         """The billable completions whose messages say `marker`."""
         return [post for post in self.billable_posts if marker in str(post.body.get("messages"))]
 
+    def release(self, marker: str, timeout: float = 15.0) -> None:
+        """Let `held` send the rest of its answer to the request that contains `marker`; use a marker once in a run."""
+        limit = time.monotonic() + timeout
+        while not (asked := self.asked(marker)):
+            assert time.monotonic() < limit, f"nobody asked {marker}"
+            time.sleep(0.005)
+        for each in asked:
+            each.released = True
+
     @property
     def hangups(self) -> list[Recorded]:
         """The requests whose client left before the answer was complete."""

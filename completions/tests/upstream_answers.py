@@ -46,14 +46,15 @@ async def numbered(c: Connection, pause: str = "10ms", count: str = "100") -> No
 
 
 @fault
-async def held(c: Connection) -> None:
-    """Says one word, and the rest once the test sets `released` on what was recorded."""
+async def held(c: Connection, pause: str = "0s", count: str = "") -> None:
+    """Sends one word, or half of `count`, and the rest once the test sets `released` on the recorded request."""
+    words = ["token "] * int(count) if count else list(WORDS)
+    before = len(words) // 2 if count else 1
     await c.open()
-    await c.chunk({"role": "assistant", "content": WORDS[0]})
+    await c.words(*words[:before], pause=seconds(pause))
     while not c.recorded.released:
         await asyncio.sleep(0.01)
-    for word in WORDS[1:]:
-        await c.chunk({"content": word})
+    await c.words(*words[before:], pause=seconds(pause))
     await c.close()
 
 

@@ -76,7 +76,7 @@ def _parse(entry: Any, place: str) -> ImportedConversation | Skipped:
     except Unusable as error:
         return Skipped(_label(entry) or place, str(error))
     except Exception as error:  # whatever it is: the others are to be imported
-        return Skipped(_label(entry) or place, f"it has a shape that nobody expected ({type(error).__name__})")
+        return Skipped(_label(entry) or place, f"it has an unexpected structure ({type(error).__name__})")
 
 
 def parse(entry: Any) -> ImportedConversation:

@@ -50,7 +50,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         nodes[name] = Node(parents[name], message, position if isinstance(position, int) else math.inf)
     messages, head = arrange(nodes, identifier(entry.get("current_node")))
     if not messages and not extension:
-        raise Unusable("nothing was said in it")
+        raise Unusable("it has no text")
     created_at, updated_at = moment(entry.get("create_time")), moment(entry.get("update_time"))
     archived_at = None
     if entry.get("is_archived"):
@@ -109,7 +109,7 @@ def _message(name: str, said: Mapping[str, Any], own: Mapping[str, Any], default
         upstream=text(own.get("upstream")),
         status=text(own.get("status")) if own else _status(said, finish),
         finish_reason=text(own.get("finish_reason")) if own else FINISH_REASONS.get(finish, ""),
-        parts=own.get("parts") if isinstance(own.get("parts"), dict) else None,
+        extras=own.get("parts") if isinstance(own.get("parts"), dict) else None,
         usage=own.get("usage") if isinstance(own.get("usage"), dict) else None,
     )
 

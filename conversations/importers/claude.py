@@ -39,7 +39,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         before = name
     messages, head = arrange(nodes, identifier(entry.get("current_leaf_message_uuid")))
     if not messages:
-        raise Unusable("nothing was said in it")
+        raise Unusable("it has no text")
     created_at, updated_at = moment(entry.get("created_at")), moment(entry.get("updated_at"))
     archived_at = (updated_at or created_at or messages[-1].created_at) if entry.get("is_archived") else None
     kept = {

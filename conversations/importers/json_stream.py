@@ -57,7 +57,7 @@ class Meter(io.RawIOBase):
         self._since_progress = len(data) if self.progressed else self._since_progress + len(data)
         self.progressed = False
         if self._since_progress > self._largest:
-            raise Hopeless("it has a text that is larger than a whole conversation may be")
+            raise Hopeless("it has a text that is larger than the limit for a whole conversation")
         return len(data)
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ def _elements(
                 passed = PassedOver("it is nested too deeply") if depth - level > DEPTH else _oversized(largest)
                 stack, keys = [], []
             if depth > HOPELESS_DEPTH:
-                raise Hopeless("it is nested too deeply to read past it")
+                raise Hopeless("it is nested too deeply to skip it")
             if passed is None:
                 made: Any = {} if event == "start_map" else []
                 if stack:

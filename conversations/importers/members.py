@@ -95,10 +95,10 @@ def _missing(everything: list[Member], chosen: list[Member]) -> Iterator[Broken]
             with manifest.open() as file:
                 told = json.loads(file.read(MANIFEST_BYTES))
         except (ValueError, RecursionError, OSError, zipfile.BadZipFile, Unreadable):
-            yield Broken(manifest.name, "it is not readable, so that nobody knows whether a shard is missing")
+            yield Broken(manifest.name, "it is not readable, so a missing shard would not be noticed")
             continue
         for name in sorted(set(_names_in(told)) - there):
-            yield Broken(name, "the export's manifest names it, and it is not there")
+            yield Broken(name, "the export's manifest lists it, but it is missing")
 
 
 def _names_in(told: Any) -> Iterator[str]:

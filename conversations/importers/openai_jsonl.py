@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conversations.chat_wire import text_and_extras
 from conversations.importers.values import (
     ImportedConversation,
     ImportedMessage,
@@ -20,7 +21,6 @@ from conversations.importers.values import (
     sequence,
     text,
 )
-from conversations.wire import split_wire
 
 
 def is_one(entry: Mapping[str, Any]) -> bool:
@@ -87,7 +87,7 @@ def _chain(
     for number, wire in enumerate(wires):
         about = mapping(details[number]) if number < len(details) else {}
         name = identifier(about.get("id")) or identifier(wire.get("id")) or _digest([parent, wire])
-        content, parts = split_wire({key: value for key, value in wire.items() if key != "id"})
+        content, extras = text_and_extras({key: value for key, value in wire.items() if key != "id"})
         messages.append(
             ImportedMessage(
                 source_id=name,
@@ -98,7 +98,7 @@ def _chain(
                 author=text(wire.get("name")),
                 model=text(about.get("model")) or (model if wire["role"] == "assistant" else ""),
                 status=text(about.get("status")) or "complete",
-                parts=parts,
+                extras=extras,
             )
         )
         parent = name

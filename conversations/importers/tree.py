@@ -56,7 +56,7 @@ def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[Impor
         ordered.append(dataclasses.replace(message, parent=above_it.source_id if above_it else None))
         follow(name, when)
     if len(ordered) < len(parents):
-        raise Unusable("its messages follow each other in a circle")
+        raise Unusable("its messages form a cycle")
     shown = above.nearest(current) if current in nodes else None
     shown_message = nodes[shown].message if shown is not None else None
     if shown_message is not None:

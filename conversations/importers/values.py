@@ -14,7 +14,10 @@ MILLISECONDS = 1e11
 
 @dataclass(frozen=True, slots=True)
 class ImportedMessage:
-    """One thing that was said. `parent` is the `source_id` of the message before it, None at the beginning."""
+    """One thing that was said. `parent` is the `source_id` of the message before it, None at the beginning.
+
+    `extras` are the fields that it has on the chat wire beyond role, text and name.
+    """
 
     source_id: str
     parent: str | None
@@ -26,7 +29,7 @@ class ImportedMessage:
     upstream: str = ""
     status: str = "complete"
     finish_reason: str = ""
-    parts: Mapping[str, Any] | None = None
+    extras: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] | None = None
 
 

@@ -16,16 +16,31 @@ HELLO = {"role": "assistant", "content": "Hello!"}
 
 class DigestTest(SimpleTestCase):
     def test_a_longer_history_begins_with_the_digests_of_the_shorter_one(self):
-        short, long = digests.chain(ALICE, [HI]), digests.chain(ALICE, [HI, HELLO])
+        short, long = digests.chain(digests.root(ALICE), [HI]), digests.chain(digests.root(ALICE), [HI, HELLO])
         self.assertEqual(long[:1], short)
         self.assertEqual(long[1], digests.follow(short[0], HELLO))
-        self.assertEqual(digests.chain(ALICE, []), [])
+        self.assertEqual(digests.chain(digests.root(ALICE), []), [])
 
     def test_a_digest_fits_its_column(self):
-        self.assertEqual({len(each) for each in digests.chain(ALICE, [HI, HELLO])}, {43})
+        self.assertEqual({len(each) for each in digests.chain(digests.root(ALICE), [HI, HELLO])}, {43})
+
+    def test_the_digests_of_one_conversation_stand_together_and_are_not_those_of_another(self):
+        first, second = [HI, HELLO, HI], [{"role": "user", "content": "Something else"}, HELLO, HI]
+        chains = [digests.chain(digests.root(ALICE), messages) for messages in (first, second)]
+        tags = [{digest[:5] for digest in chain} for chain in chains]
+        self.assertEqual([len(each) for each in tags], [1, 1])
+        self.assertNotEqual(*tags)
+        self.assertEqual(len({digest[5:] for chain in chains for digest in chain}), 6)
+
+    def test_a_chain_that_an_earlier_version_began_goes_on_as_it_was(self):
+        chain = digests.chain(digests.untagged(uuid.UUID(int=7)), [HI, HELLO])
+        self.assertEqual(
+            chain,
+            ["9LZUd2yS3tO5519snQ8r6bUFTaV_XoRXxYGldMw-xGY", "73JFUWmPCxoQO1dREqx4faBf5V_LDIX9BYKR_BAkZKs"],
+        )
 
     def test_every_owner_has_chains_of_its_own(self):
-        self.assertNotEqual(digests.chain(ALICE, [HI]), digests.chain(BOB, [HI]))
+        self.assertNotEqual(digests.chain(digests.root(ALICE), [HI]), digests.chain(digests.root(BOB), [HI]))
 
     def test_whatever_was_said_differently_is_another_digest(self):
         root = digests.root(ALICE)
@@ -50,8 +65,8 @@ class DigestTest(SimpleTestCase):
         self.assertEqual(len(set(told)), len(different))
 
     def test_where_a_message_ends_and_the_next_begins_is_part_of_it(self):
-        joined = digests.chain(ALICE, [{"role": "user", "content": "a\nuser\n1\nb"}])
-        apart = digests.chain(ALICE, [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}])
+        joined = digests.chain(digests.root(ALICE), [{"role": "user", "content": "a\nuser\n1\nb"}])
+        apart = digests.chain(digests.root(ALICE), [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}])
         self.assertNotEqual(joined[-1], apart[-1])
 
     def test_one_text_part_is_the_same_as_its_text(self):

@@ -119,7 +119,7 @@ class ExportTest(TestCase):
             path = Path(directory) / "history.json"
             call_command("export_history", "--user", "alice", "--output", path)
             self.assertEqual(len(json.loads(path.read_text())), 1)
-            with self.assertRaisesMessage(CommandError, "is there already"):
+            with self.assertRaisesMessage(CommandError, "exists already"):
                 call_command("export_history", "--user", "alice", "--output", path)
         with self.assertRaisesMessage(CommandError, "no account 'zoe'"):
             call_command("export_history", "--user", "zoe")

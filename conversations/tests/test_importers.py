@@ -161,8 +161,8 @@ class ChatGPTTest(SimpleTestCase):
         for entry, reason in (
             (without(chat("x", node("q", None)), "mapping") | {"messages": "none"}, "not a list"),
             (chat("x") | {"mapping": None}, "no mapping"),
-            (chat("x", root()), "nothing was said"),
-            (chat("x", *circle), "circle"),
+            (chat("x", root()), "it has no text"),
+            (chat("x", *circle), "cycle"),
             ({"title": "A folder"}, "neither mapping nor chat_messages"),
             (None, "not a conversation"),
             ([1], "not a conversation"),
@@ -267,7 +267,7 @@ class JsonlTest(SimpleTestCase):
     def test_a_wire_message_stays_what_it_is(self):
         talk = parse({"messages": list(self.WIRES), "model": "gpt-x"})
         self.assertEqual([message.content for message in talk.messages], ["Be brief", "Weather?", "", "sun", "Sunny"])
-        self.assertEqual(talk.messages[2].parts, {"content": None, "tool_calls": [{"id": "c1"}]})
+        self.assertEqual(talk.messages[2].extras, {"content": None, "tool_calls": [{"id": "c1"}]})
         self.assertEqual((talk.messages[4].author, talk.messages[4].model), ("Bot", "gpt-x"))
         self.assertEqual(talk.head, talk.messages[4].source_id)
 

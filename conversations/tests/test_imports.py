@@ -57,7 +57,9 @@ def snapshot(owner: User) -> dict[str, Any]:
         found[row.source_id or str(row.pk)] = {
             **fields_of(row),
             "head": names.get(row.head_id),
-            "messages": [(names[each.pk], names.get(each.parent_id), fields_of(each)) for each in messages],
+            "messages": [
+                (names[each.pk], names.get(each.parent_id), fields_of(each), each.as_wire()) for each in messages
+            ],
         }
     return found
 
@@ -70,13 +72,13 @@ def lived_in(owner: User) -> Conversation:
     append_message(conversation=talk, role="system", content="Be brief.")
     question = append_message(conversation=talk, role="user", content='"Why?"\n\u2028\\ <b>', author="Zoë")
     call = {"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}], "content": None}
-    append_message(conversation=talk, role="assistant", content="", parts=call, model="gpt-x")
-    append_message(conversation=talk, role="tool", content="42", parts={"tool_call_id": "c1"})
+    append_message(conversation=talk, role="assistant", content="", extras=call, model="gpt-x")
+    append_message(conversation=talk, role="tool", content="42", extras={"tool_call_id": "c1"})
     picture = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
-    append_message(conversation=talk, role="user", content="See", parts={"content": picture})
+    append_message(conversation=talk, role="user", content="See", extras={"content": picture})
     answer = append_message(conversation=talk, role="assistant", content="", model="gpt-x")
     Message.objects.filter(pk=answer.pk).update(status=Message.Status.FAILED)
-    append_message(conversation=talk, role="user", content="odd", parts={"role": "critic"})
+    append_message(conversation=talk, role="user", content="odd", extras={"role": "critic"})
     edited = edit_message(message=question, content="Why not?")
     cut = append_message(conversation=talk, role="assistant", content="Because", model="gpt-y", parent_id=edited.pk)
     Message.objects.filter(pk=cut.pk).update(
@@ -157,7 +159,7 @@ class RoundTripTest(TestCase):
         self.assertEqual(bring_in(self.alice, [line]).unchanged, 1)
         bring_in(self.bob, [line])
         copy = Conversation.objects.get(owner=self.bob)
-        said = [each for each in branch(self.talk.pk, self.talk.head_id) if each.content or each.parts]
+        said = [each for each in branch(self.talk.pk, self.talk.head_id) if each.content or each.has_parts]
         self.assertEqual(
             [(each.as_wire(), each.created_at, each.model) for each in branch(copy.pk, copy.head_id)],
             [(each.as_wire(), each.created_at, each.model) for each in said],
@@ -229,7 +231,7 @@ class ImportTest(TestCase):
         bring_in(self.alice, [chat("talk", *nodes, node("q2", "a"))])
         for leaf in ("q2", "b"):
             path = branch(self.talk().pk, Message.objects.get(content=leaf).pk)
-            chain = digests.chain(self.alice.pk, [message.as_wire() for message in path])
+            chain = digests.chain(digests.root(self.alice.pk), [message.as_wire() for message in path])
             self.assertEqual([message.digest for message in path], chain)
 
     def test_what_no_database_stores_is_taken_out(self):
@@ -310,9 +312,7 @@ class CommandTest(TestCase):
         entries = [chat("good", node("q", None), node("h", "q", weight=0)), {"id": "p-1", "title": "A \x1b[31mfolder"}]
         told = self.run_import(write_zip(self.folder / "export.zip", {"conversations.json": entries}))
         self.assertIn('Skipped "A  [31mfolder" (p-1): it has no messages in it', told)
-        self.assertIn(
-            "1 conversations imported, 0 have grown, 0 were there already, 1 skipped; 1 messages added.", told
-        )
+        self.assertIn("1 conversations imported, 0 extended, 0 unchanged, 1 skipped; 1 messages added.", told)
         self.assertIn("1 hidden, empty and tool entries", told)
         self.assertNotIn("Error", told)
 
@@ -323,7 +323,7 @@ class CommandTest(TestCase):
         bad.write_text("[ nonsense")
         told = self.run_import(bad, self.folder / "missing", good)
         self.assertIn("Not read: bad.json", told)
-        self.assertIn("Error: 2 files were not read to their end", told)
+        self.assertIn("Error: 2 files could not be read completely", told)
         self.assertIn("1 conversations imported", told)
 
     def test_an_account_that_is_not_there_is_named(self):

@@ -45,7 +45,7 @@ class WritingTest(TestCase):
 
     def test_a_message_carries_the_digest_of_all_before_it(self):
         messages = self.say("one", "two")
-        chain = digests.chain(self.alice.pk, [message.as_wire() for message in messages])
+        chain = digests.chain(digests.root(self.alice.pk), [message.as_wire() for message in messages])
         self.assertEqual([message.digest for message in messages], chain)
 
     def test_an_edit_is_a_sibling_and_becomes_the_shown_branch(self):

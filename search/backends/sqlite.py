@@ -1,4 +1,4 @@
-"""The index on SQLite: terms in FTS5, vectors as packed float16, scanned whole by space in this process's memory."""
+"""The index on SQLite: terms in FTS5, vectors as packed float16, scanned in memory, a partition at a time."""
 
 from __future__ import annotations
 
@@ -10,62 +10,41 @@ import numpy as np
 from django.db import connection, transaction
 
 from search.backends.base import NewEntry, NewPassage, as_rows
-from search.backends.shelves import CHUNK, Rows, Shelf, Shelves, cosines_of
-from search.backends.sqlite_schema import LEAVE, LEFT, LEFTOVER_TABLE, MERGING, TEXT_TABLE, TRIGGERS
+from search.backends.sqlite_schema import COVERING, LEFT, MERGING, create_triggers, triggers
+from search.backends.vector_cache import READ_ROWS, CachedVectors, PassageRows, VectorCache, cosines_of
+from search.tables import TABLES
 
-MOST_VARIABLES = 900
+MAX_VARIABLES = 900
 MERGE_PAGES = 64  # of the full text's index at once: some milliseconds
-# Which rows hold long terms: an index with all that is asked spares reading them. By name, since SQLite thinks more of
-# the unique one.
-COVERING = "search_entry_row"
-SELECT_ROW = "SELECT e.id, coalesce(e.before, 0), coalesce(e.before_that, 0), e.length"
-SELECT_BY_ID = f"{SELECT_ROW} FROM search_entry e INDEXED BY {COVERING} WHERE e.id"
+SELECT_ROW = "SELECT e.id, coalesce(e.previous_1, 0), coalesce(e.previous_2, 0), e.length"
+# The covering index by name: SQLite would choose the unique one.
+SELECT_BY_ID = f"{SELECT_ROW} FROM {TABLES.entry} e INDEXED BY {COVERING} WHERE e.id"
 AROUND = "WITH known (entry) AS MATERIALIZED (SELECT value FROM json_each(%s)) " + " UNION ALL ".join(
-    f"{SELECT_ROW} FROM known CROSS JOIN search_entry e INDEXED BY {index} ON e.{column} = known.entry"
+    f"{SELECT_ROW} FROM known CROSS JOIN {TABLES.entry} e INDEXED BY {index} ON e.{column} = known.entry"
     for column, index in (
         ("id", COVERING),
-        ("before", "search_entry_after"),
-        ("before_that", "search_entry_after_that"),
+        ("previous_1", "search_entry_previous_1"),
+        ("previous_2", "search_entry_previous_2"),
     )
 )
 INSERT_ENTRY = (
-    "INSERT INTO search_entry (id, message_id, before, before_that, length, terms) VALUES (%s, %s, %s, %s, %s, %s) "
-    "ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, before = excluded.before, "
-    "before_that = excluded.before_that, length = excluded.length, terms = excluded.terms"
+    f"INSERT INTO {TABLES.entry} (id, message_id, previous_1, previous_2, length, terms) VALUES {{}} "
+    "ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, previous_1 = excluded.previous_1, "
+    "previous_2 = excluded.previous_2, length = excluded.length, terms = excluded.terms"
 )
 
 
 class SqliteBackend:
     def __init__(self) -> None:
-        self._shelves = Shelves(_read)
+        self._cache = VectorCache(_read)
 
     def install(self) -> bool:
         with transaction.atomic(), connection.cursor() as cursor:
-            if not _has_column(cursor, "search_entry", "terms"):
-                cursor.execute("ALTER TABLE search_entry ADD COLUMN terms text NOT NULL DEFAULT ''")
-            if not _has_column(cursor, "search_passage", "vector"):
-                cursor.execute("ALTER TABLE search_passage ADD COLUMN vector blob NOT NULL DEFAULT x''")
-                cursor.execute("CREATE INDEX search_passage_space ON search_passage (space_id, embedder_id, id)")
-            cursor.execute(f"CREATE INDEX IF NOT EXISTS {COVERING} ON search_entry (id, before, before_that, length)")
-            cursor.execute("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'table')")
-            there = {name for (name,) in cursor.fetchall()}
-            if "search_text" not in there:
-                cursor.execute(TEXT_TABLE)
-                cursor.execute("INSERT INTO search_text (search_text) VALUES ('rebuild')")
-            if "search_leftover" not in there:
-                cursor.execute(LEFTOVER_TABLE)
-                if "search_text" in there:
-                    cursor.execute(LEAVE)  # an earlier version did not note it
-            missing = [name for name in TRIGGERS if name not in there]
-            for name in missing:
-                cursor.execute(f"CREATE TRIGGER {name} {TRIGGERS[name]}")
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+            missing = triggers(TABLES).keys() - {name for (name,) in cursor.fetchall()}
+            if missing:
+                create_triggers(connection, TABLES)
         return bool(missing)
-
-    def uninstall(self) -> None:
-        """Drop the triggers: a changed table is a new one to SQLite, and triggers that name it stand in its way."""
-        with connection.cursor() as cursor:
-            for name in TRIGGERS:
-                cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
 
     def has_vectors(self) -> bool:
         return True
@@ -83,23 +62,21 @@ class SqliteBackend:
                 return False
             # A negative number of pages begins to merge all there is; see "Special INSERT commands" of FTS5.
             pages = -MERGE_PAGES if state == LEFT else MERGE_PAGES
-            before = _changes(cursor)
+            changes = _changes(cursor)
             cursor.execute("INSERT INTO search_text (search_text, rank) VALUES ('merge', %s)", [pages])
-            if state == MERGING and _changes(cursor) - before < 2:
+            if state == MERGING and _changes(cursor) - changes < 2:
                 cursor.execute("DELETE FROM search_leftover")
             else:
                 cursor.execute("UPDATE search_leftover SET state = %s", [MERGING])
         return True
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
+        # One statement for all rows: each releases the interpreter lock, and all other writes wait meanwhile.
+        values: list[Any] = []
+        for e in entries:
+            values += (e.id, e.message_id.hex, e.previous_1, e.previous_2, e.length, " ".join(map(_word, e.terms)))
         with connection.cursor() as cursor:
-            cursor.executemany(
-                INSERT_ENTRY,
-                [
-                    (e.id, e.message_id.hex, e.before, e.before_that, e.length, " ".join(map(_word, e.terms)))
-                    for e in entries
-                ],
-            )
+            cursor.execute(INSERT_ENTRY.format(", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(entries))), values)
 
     def postings(self, terms: Sequence[Sequence[int]]) -> list[np.ndarray]:
         found = []
@@ -123,21 +100,26 @@ class SqliteBackend:
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(
-                'INSERT INTO search_passage (entry_id, space_id, embedder_id, start, "end", vector) '
+                f'INSERT INTO {TABLES.passage} (entry_id, partition_id, embedder_id, start, "end", vector) '
                 "VALUES (%s, %s, %s, %s, %s, %s)",
                 [
-                    (p.entry_id, p.space_id, p.embedder_id, p.start, p.end, p.vector.astype("<f2").tobytes())
+                    (p.entry_id, p.partition_id, p.embedder_id, p.start, p.end, p.vector.astype("<f2").tobytes())
                     for p in passages
                 ],
             )
 
     def nearest(
-        self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None
+        self,
+        partitions: Sequence[int] | None,
+        embedder_id: int,
+        vector: np.ndarray,
+        count: int,
+        allowed: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         best: list[tuple[np.ndarray, np.ndarray]] = []
-        for shelf in self._open(spaces, embedder_id, vector.size):
-            near = shelf.nearest(vector, count, allowed)
-            best.append((near.entries, near.cosines))
+        for vectors in self._load(partitions, embedder_id, vector.size):
+            nearest = vectors.nearest(vector, count, allowed)
+            best.append((nearest.entries, nearest.cosines))
         if len(best) == 1:
             return best[0]
         ids = np.concatenate([each[0] for each in best] or [np.zeros(0, "i8")])
@@ -146,11 +128,11 @@ class SqliteBackend:
         return ids[order], cosines[order]
 
     def similarities(
-        self, spaces: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
+        self, partitions: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT entry_id, vector, start FROM search_passage "
+                f"SELECT entry_id, vector, start FROM {TABLES.passage} "
                 "WHERE embedder_id = %s AND entry_id IN (SELECT value FROM json_each(%s))",
                 [embedder_id, json.dumps(list(ids))],
             )
@@ -161,29 +143,24 @@ class SqliteBackend:
         entries, _, starts = zip(*rows, strict=True)
         return np.array(entries, "i8"), cosines_of(matrix, vector), np.array(starts, "i8")
 
-    def _open(self, spaces: Sequence[int] | None, embedder_id: int, dimensions: int) -> Iterable[Shelf]:
+    def _load(self, partitions: Sequence[int] | None, embedder_id: int, dimensions: int) -> Iterable[CachedVectors]:
         with connection.cursor() as cursor:
-            if spaces is None:
-                cursor.execute("SELECT id FROM search_space ORDER BY id")
-                spaces = [row[0] for row in cursor.fetchall()]
-            for space in spaces:
-                yield self._shelves.open(cursor, space, embedder_id, dimensions)
+            if partitions is None:
+                cursor.execute(f"SELECT id FROM {TABLES.partition} ORDER BY id")
+                partitions = [row[0] for row in cursor.fetchall()]
+            for partition in partitions:
+                yield self._cache.load(cursor, partition, embedder_id, dimensions)
 
 
-def _read(cursor: Any, space: int, embedder: int, after: int) -> Rows:
+def _read(cursor: Any, partition: int, embedder: int, after: int) -> PassageRows:
     cursor.execute(
-        "SELECT id, entry_id, vector FROM search_passage "
-        "WHERE space_id = %s AND embedder_id = %s AND id > %s ORDER BY id LIMIT %s",
-        [space, embedder, after, CHUNK],
+        f"SELECT id, entry_id, vector FROM {TABLES.passage} "
+        "WHERE partition_id = %s AND embedder_id = %s AND id > %s ORDER BY id LIMIT %s",
+        [partition, embedder, after, READ_ROWS],
     )
     ids, entries, packed = tuple(zip(*cursor.fetchall(), strict=True)) or ((), (), ())
     vectors = np.frombuffer(b"".join(packed), "<f2").reshape(len(ids), -1 if ids else 0)
-    return Rows(np.array(ids, "i8"), np.array(entries, "i8"), vectors)
-
-
-def _has_column(cursor: Any, table: str, column: str) -> bool:
-    cursor.execute("SELECT 1 FROM pragma_table_info(%s) WHERE name = %s", [table, column])
-    return cursor.fetchone() is not None
+    return PassageRows(np.array(ids, "i8"), np.array(entries, "i8"), vectors)
 
 
 def _leftover() -> int:
@@ -204,5 +181,5 @@ def _word(term: int) -> str:
 
 
 def _parts(values: Sequence[int]) -> Iterable[list[int]]:
-    for start in range(0, len(values), MOST_VARIABLES):
-        yield list(values[start : start + MOST_VARIABLES])
+    for start in range(0, len(values), MAX_VARIABLES):
+        yield list(values[start : start + MAX_VARIABLES])

@@ -1,64 +1,115 @@
-"""The index's tables and triggers on SQLite: FTS5 over the terms of entries, and what happens by itself.
+"""What the index has on SQLite beside the columns of its models: FTS5 over the terms of entries, indexes, triggers.
 
-Terms are written as hexadecimal words. FTS5 keeps neither texts nor positions of its own.
+Terms are written as hexadecimal words. FTS5 keeps neither texts nor positions of its own. When Django rebuilds a table,
+`foundation/sqlite` keeps all of it.
 """
 
 from __future__ import annotations
 
-from search.models import SPACE_BITS
+from typing import Any
 
-NOTE = "ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = version + 1, claimed_until = 0"
-COLUMNS = "search_pendingmessage (message_id, owner_id, stage, version, claimed_until)"
-TEXT_TABLE = (
-    "CREATE VIRTUAL TABLE search_text USING fts5(terms, content='search_entry', content_rowid='id', "
-    "detail=none, columnsize=0, tokenize='ascii')"
-)
-FORGET = "INSERT INTO search_text (search_text, rowid, terms) VALUES ('delete', OLD.id, OLD.terms);"
-LEARN = "INSERT INTO search_text (rowid, terms) VALUES (NEW.id, NEW.terms);"
+from search.models import PARTITION_SHIFT
+from search.tables import Tables
+
+# Rows hold long terms: an index with all that is read saves reading them.
+COVERING = "search_entry_row"
 # What deleted terms leave in the segments of FTS5 goes only when those are merged. The one row says that there is
 # something left, or that a merge is under way which began after it.
 LEFT, MERGING = 1, 2
-LEFTOVER_TABLE = "CREATE TABLE search_leftover (id integer PRIMARY KEY CHECK (id = 1), state integer NOT NULL)"
 LEAVE = (
     f"INSERT INTO search_leftover (id, state) VALUES (1, {LEFT}) ON CONFLICT (id) DO UPDATE SET state = excluded.state;"
 )
-TRIGGERS = {
-    "search_entry_added": f"AFTER INSERT ON search_entry BEGIN {LEARN} END",
-    "search_entry_changed": f"AFTER UPDATE OF terms ON search_entry BEGIN {FORGET} {LEARN} END",
-    "search_entry_gone": f"AFTER DELETE ON search_entry BEGIN {FORGET} END",
-    "search_entry_change_left": f"AFTER UPDATE OF terms ON search_entry WHEN OLD.terms <> NEW.terms BEGIN {LEAVE} END",
-    "search_entry_left": f"AFTER DELETE ON search_entry BEGIN {LEAVE} END",
-    "search_message_added": (
-        "AFTER INSERT ON conversations_message WHEN NEW.content <> '' BEGIN "
-        f"INSERT INTO {COLUMNS} SELECT NEW.id, talk.owner_id, 0, 0, 0 FROM conversations_conversation talk "
-        f"WHERE talk.id = NEW.conversation_id {NOTE}; END"
-    ),
-    # The two turns after it were embedded with it, and are linked to it.
-    "search_message_changed": (
-        "AFTER UPDATE OF content, author, parent_id, conversation_id, created_at ON conversations_message "
-        "WHEN OLD.content IS NOT NEW.content OR OLD.author IS NOT NEW.author OR OLD.parent_id IS NOT NEW.parent_id "
-        "OR OLD.conversation_id IS NOT NEW.conversation_id OR OLD.created_at IS NOT NEW.created_at BEGIN "
-        f"INSERT INTO {COLUMNS} SELECT changed.id, talk.owner_id, 0, 0, 0 FROM ("
-        "SELECT NEW.id AS id UNION SELECT child.id FROM conversations_message child WHERE child.parent_id = NEW.id "
-        "UNION SELECT grandchild.id FROM conversations_message child "
-        "JOIN conversations_message grandchild ON grandchild.parent_id = child.id WHERE child.parent_id = NEW.id"
-        f") changed JOIN conversations_conversation talk ON talk.id = NEW.conversation_id WHERE true {NOTE}; END"
-    ),
-    "search_message_gone": (
-        "AFTER DELETE ON conversations_message BEGIN "
-        "DELETE FROM search_pendingmessage WHERE message_id = OLD.id; "
-        f"UPDATE search_space SET version = version + 1 WHERE id = "
-        f"(SELECT id >> {SPACE_BITS} FROM search_entry WHERE message_id = OLD.id); "
-        "DELETE FROM search_passage WHERE entry_id = (SELECT id FROM search_entry WHERE message_id = OLD.id); "
-        "DELETE FROM search_entry WHERE message_id = OLD.id; END"
-    ),
-    # Of another owner everything; of a new title the turns that have fewer than two before them.
-    "search_conversation_changed": (
-        "AFTER UPDATE OF title, owner_id ON conversations_conversation "
-        "WHEN OLD.title IS NOT NEW.title OR OLD.owner_id IS NOT NEW.owner_id BEGIN "
-        f"INSERT INTO {COLUMNS} SELECT said.id, NEW.owner_id, 0, 0, 0 FROM conversations_message said "
-        "LEFT JOIN conversations_message parent ON parent.id = said.parent_id "
-        "WHERE said.conversation_id = NEW.id AND said.content <> '' "
-        f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) {NOTE}; END"
-    ),
-}
+
+
+def create(connection: Any, tables: Tables) -> None:
+    """Create the indexes, the full text and the triggers, and replace what earlier versions made.
+
+    Columns that those versions added keep their defaults, which nothing uses: to drop them is to copy the whole table.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE INDEX IF NOT EXISTS {COVERING} ON {tables.entry} (id, previous_1, previous_2, length)")
+        cursor.execute("DROP INDEX IF EXISTS search_passage_space")
+        cursor.execute(
+            f"CREATE INDEX IF NOT EXISTS search_passage_partition ON {tables.passage} (partition_id, embedder_id, id)"
+        )
+        existing = connection.introspection.table_names(cursor)
+        if "search_text" not in existing:
+            cursor.execute(
+                f"CREATE VIRTUAL TABLE search_text USING fts5(terms, content='{tables.entry}', content_rowid='id', "
+                "detail=none, columnsize=0, tokenize='ascii')"
+            )
+            cursor.execute("INSERT INTO search_text (search_text) VALUES ('rebuild')")
+        if "search_leftover" not in existing:
+            cursor.execute(
+                "CREATE TABLE search_leftover (id integer PRIMARY KEY CHECK (id = 1), state integer NOT NULL)"
+            )
+            if "search_text" in existing:
+                cursor.execute(LEAVE)  # earlier versions did not note it
+    create_triggers(connection, tables)
+
+
+def create_triggers(connection: Any, tables: Tables) -> None:
+    """Create the triggers anew."""
+    with connection.cursor() as cursor:
+        for name, definition in triggers(tables).items():
+            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+            cursor.execute(f"CREATE TRIGGER {name} {definition}")
+
+
+def drop(connection: Any, tables: Tables) -> None:
+    """Drop the triggers, so that messages are writable without the index's tables, and the full text."""
+    with connection.cursor() as cursor:
+        for name in triggers(tables):
+            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+        for table in ("search_text", "search_leftover"):
+            cursor.execute(f"DROP TABLE {table}")
+
+
+def triggers(tables: Tables) -> dict[str, str]:
+    """Return what follows the name of each trigger in the statement that creates it."""
+    partition, entry, passage, pending, message, conversation = tables
+    insert = f"INSERT INTO {pending} (message_id, owner_id, stage, version, claimed_until)"
+    conflict = "ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = version + 1, claimed_until = 0"
+    forget = "INSERT INTO search_text (search_text, rowid, terms) VALUES ('delete', OLD.id, OLD.terms);"
+    learn = "INSERT INTO search_text (rowid, terms) VALUES (NEW.id, NEW.terms);"
+    return {
+        "search_entry_added": f"AFTER INSERT ON {entry} BEGIN {learn} END",
+        "search_entry_changed": f"AFTER UPDATE OF terms ON {entry} BEGIN {forget} {learn} END",
+        "search_entry_gone": f"AFTER DELETE ON {entry} BEGIN {forget} END",
+        "search_entry_change_left": f"AFTER UPDATE OF terms ON {entry} WHEN OLD.terms <> NEW.terms BEGIN {LEAVE} END",
+        "search_entry_left": f"AFTER DELETE ON {entry} BEGIN {LEAVE} END",
+        "search_message_added": (
+            f"AFTER INSERT ON {message} WHEN NEW.content <> '' BEGIN "
+            f"{insert} SELECT NEW.id, conversation.owner_id, 0, 0, 0 FROM {conversation} conversation "
+            f"WHERE conversation.id = NEW.conversation_id {conflict}; END"
+        ),
+        # The two turns after it were embedded with it, and are linked to it.
+        "search_message_changed": (
+            f"AFTER UPDATE OF content, author, parent_id, conversation_id, created_at ON {message} "
+            "WHEN OLD.content IS NOT NEW.content OR OLD.author IS NOT NEW.author OR OLD.parent_id IS NOT NEW.parent_id "
+            "OR OLD.conversation_id IS NOT NEW.conversation_id OR OLD.created_at IS NOT NEW.created_at BEGIN "
+            f"{insert} SELECT changed.id, conversation.owner_id, 0, 0, 0 FROM ("
+            f"SELECT NEW.id AS id UNION SELECT child.id FROM {message} child WHERE child.parent_id = NEW.id "
+            f"UNION SELECT grandchild.id FROM {message} child "
+            f"JOIN {message} grandchild ON grandchild.parent_id = child.id WHERE child.parent_id = NEW.id"
+            f") changed JOIN {conversation} conversation ON conversation.id = NEW.conversation_id "
+            f"WHERE true {conflict}; END"
+        ),
+        "search_message_gone": (
+            f"AFTER DELETE ON {message} BEGIN "
+            f"DELETE FROM {pending} WHERE message_id = OLD.id; "
+            f"UPDATE {partition} SET version = version + 1 WHERE id = "
+            f"(SELECT id >> {PARTITION_SHIFT} FROM {entry} WHERE message_id = OLD.id); "
+            f"DELETE FROM {passage} WHERE entry_id = (SELECT id FROM {entry} WHERE message_id = OLD.id); "
+            f"DELETE FROM {entry} WHERE message_id = OLD.id; END"
+        ),
+        # Of another owner every message; of a new title those with fewer than two turns before them.
+        "search_conversation_changed": (
+            f"AFTER UPDATE OF title, owner_id ON {conversation} "
+            "WHEN OLD.title IS NOT NEW.title OR OLD.owner_id IS NOT NEW.owner_id BEGIN "
+            f"{insert} SELECT message.id, NEW.owner_id, 0, 0, 0 FROM {message} message "
+            f"LEFT JOIN {message} parent ON parent.id = message.parent_id "
+            "WHERE message.conversation_id = NEW.id AND message.content <> '' "
+            f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) {conflict}; END"
+        ),
+    }

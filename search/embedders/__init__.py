@@ -45,7 +45,7 @@ def problem_with(name: str) -> str:
     kind, _, argument = (name or DEFAULT).partition(":")
     if kind == "openai":
         if not argument:
-            return "'openai:' wants the name of an embeddings model, as in openai:text-embedding-3-small."
+            return "'openai:' requires the name of an embeddings model, for example openai:text-embedding-3-small."
         if not settings.EMBEDDINGS_BASE_URL:
-            return f"{name!r} wants EMBEDDINGS_BASE_URL (or OPENAI_BASE_URL, or OPENAI_API_KEY)."
+            return f"{name!r} requires EMBEDDINGS_BASE_URL (or OPENAI_BASE_URL, or OPENAI_API_KEY)."
     return ""

@@ -45,20 +45,20 @@ class OnnxEmbedder:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         vectors: np.ndarray = np.zeros((len(texts), self.dimensions), "f4")
-        said = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        order = sorted(range(len(said)), key=lambda at: len(said[at]))
+        token_ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(token_ids)), key=lambda at: len(token_ids[at]))
         for first in range(0, len(order), BATCH):
             batch = order[first : first + BATCH]
-            vectors[batch] = self._run([said[at] for at in batch])
+            vectors[batch] = self._run([token_ids[at] for at in batch])
         return of_length_one(vectors)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(encoding.ids) for encoding in self._counter.encode_batch(list(texts))]
 
-    def _run(self, said: list[list[int]]) -> Any:
-        ids: np.ndarray = np.zeros((len(said), max(map(len, said))), "i8")
+    def _run(self, token_ids: list[list[int]]) -> Any:
+        ids: np.ndarray = np.zeros((len(token_ids), max(map(len, token_ids))), "i8")
         mask = np.zeros_like(ids)
-        for row, tokens in enumerate(said):
+        for row, tokens in enumerate(token_ids):
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
         return self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]

@@ -39,9 +39,9 @@ def _export(source: Path, target: Path) -> None:
             self.bert = bert
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            said = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            mask = attention_mask.unsqueeze(-1).to(said.dtype)
-            return (said * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            hidden_states = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            mask = attention_mask.unsqueeze(-1).to(hidden_states.dtype)
+            return (hidden_states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
 
     tokens = torch.randint(1000, 20_000, (2, 7))
     names = ["input_ids", "attention_mask"]

@@ -18,7 +18,7 @@ CHARS_A_TOKEN = 4  # about: the server counts for itself
 TIMEOUT = httpx2.Timeout(30, connect=5)
 PAUSES = (0.5, 2.0)  # seconds before trying again
 TRY_AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
-MOST_BYTES = 64 * 2**20
+MAX_RESPONSE_BYTES = 64 * 2**20
 
 
 class OpenAICompatibleEmbedder:
@@ -49,9 +49,9 @@ class OpenAICompatibleEmbedder:
             data = sorted(answer["data"], key=lambda each: each["index"])
             vectors = np.array([_vector(each["embedding"]) for each in data], dtype="f4")
         except (ValueError, KeyError, TypeError) as error:
-            raise CannotEmbed("The embeddings server answered something that is no list of embeddings.") from error
+            raise CannotEmbed("The embeddings server's response is not a list of embeddings.") from error
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise CannotEmbed("The embeddings server answered another number of embeddings than was asked for.")
+            raise CannotEmbed("The embeddings server returned another number of embeddings than requested.")
         return vectors
 
     def _post(self, body: dict[str, Any]) -> httpx2.Response:
@@ -59,7 +59,7 @@ class OpenAICompatibleEmbedder:
         for pause in (*PAUSES, None):
             try:
                 response = self._client.post("embeddings", json=body)
-                if response.status_code == 200 and len(response.content) <= MOST_BYTES:
+                if response.status_code == 200 and len(response.content) <= MAX_RESPONSE_BYTES:
                     return response
                 problem = f"The embeddings server answered with status {response.status_code}."
                 if response.status_code not in TRY_AGAIN:
@@ -73,7 +73,7 @@ class OpenAICompatibleEmbedder:
 
 def openai_compatible(argument: str, *, threads: int = 0) -> OpenAICompatibleEmbedder:
     if not settings.EMBEDDINGS_BASE_URL:
-        raise CannotEmbed("EMBEDDINGS_BASE_URL says nothing.")
+        raise CannotEmbed("EMBEDDINGS_BASE_URL is not set.")
     return OpenAICompatibleEmbedder(argument, settings.EMBEDDINGS_BASE_URL, settings.EMBEDDINGS_API_KEY)
 
 

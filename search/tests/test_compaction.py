@@ -14,9 +14,9 @@ from search.analysis import stems, term_of
 from search.backends import backend
 from search.embedders import loading
 from search.indexer import Indexer
-from search.models import Space
+from search.models import IndexPartition
 from search.queries import Mode
-from search.tests.people import SearchTestCase
+from search.tests.case import SearchTestCase
 
 WORD = "Quagmirefritillary"
 
@@ -26,11 +26,11 @@ class CompactionTest(SearchTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.compact()  # what other tests left
-        for said in ("a white whale", "the keeper of the lighthouse", "nothing at all"):
-            self.say(self.alice, said)
+        for text in ("a white whale", "the keeper of the lighthouse", "nothing at all"):
+            self.say(self.alice, text)
         self.secret = self.say(self.alice, f"a {WORD}")
         self.index()
-        self.term = term_of(Space.objects.get(owner_id=self.alice.user_id).pk, stems(WORD)[0])
+        self.term = term_of(IndexPartition.objects.get(owner_id=self.alice.user_id).pk, stems(WORD)[0])
 
     def compact(self) -> int:
         """Compact until there is nothing to do; returns in how many parts."""
@@ -75,7 +75,7 @@ class CompactionTest(SearchTestCase):
 
     def test_the_indexer_does_it_when_it_has_nothing_else_to_do_and_not_all_the_time(self):
         delete_message(message=self.secret)
-        working = Indexer(embedder=loading.current, meaning_checked=True)
+        working = Indexer(embedder=loading.current, semantic_checked=True)
         with patch.object(indexer, "COMPACT_PAUSE", 0.0):
             while working.step():
                 pass

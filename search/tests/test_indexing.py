@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from accounts.services import delete_user, register_user
 from chatservice.testing import KeptTablesTestCase, stop_shared_service
 from conversations.models import Conversation, Message
@@ -30,10 +30,10 @@ from search.backends import backend
 from search.claims import claim
 from search.embedders import loading
 from search.embedders.hashing import HashingEmbedder
-from search.indexer import BITE, Indexer
-from search.models import Embedder, Entry, Passage, PendingMessage, Space
+from search.indexer import BUSY_BATCH, Indexer
+from search.models import Embedder, Entry, IndexPartition, Passage, PendingMessage
 from search.queries import Mode, search_messages
-from search.tests.people import SearchTestCase
+from search.tests.case import SearchTestCase, drop_triggers
 
 
 class FollowsTest(SearchTestCase):
@@ -50,8 +50,8 @@ class FollowsTest(SearchTestCase):
             value = placeholder.pk if connection.features.has_native_uuid_field else placeholder.pk.hex
             cursor.execute("UPDATE conversations_message SET content = %s WHERE id = %s", ["by hand", value])
         self.assertEqual(PendingMessage.objects.count(), 3)
-        for sought in ("bulk 2", "hand"):
-            self.assertTrue(self.found(self.alice, sought, mode=Mode.TEXT))
+        for query in ("bulk 2", "hand"):
+            self.assertTrue(self.found(self.alice, query, mode=Mode.TEXT))
         self.index()
         self.assertFalse(PendingMessage.objects.exists())
         self.assertEqual(Passage.objects.count(), 3)
@@ -83,7 +83,7 @@ class FollowsTest(SearchTestCase):
         delete_message(message=second)
         self.index()
         entry = Entry.objects.get(message_id=third.pk)
-        self.assertEqual((entry.before, entry.before_that), (Entry.objects.earliest("pk").pk, None))
+        self.assertEqual((entry.previous_1, entry.previous_2), (Entry.objects.earliest("pk").pk, None))
 
     def test_what_goes_leaves_no_trace(self):
         for how in ("message", "conversation", "reset", "user", "SQL"):
@@ -113,10 +113,10 @@ class FollowsTest(SearchTestCase):
                 )
                 for mode in Mode:
                     self.assertEqual(search_messages(eve, "whale", mode=mode).hits, ())
-        self.assertFalse(Space.objects.filter(owner__username="eve-user").exists())
+        self.assertFalse(IndexPartition.objects.filter(owner__username="eve-user").exists())
 
     def test_what_the_triggers_missed_is_found(self):
-        backend().uninstall()
+        drop_triggers()
         self.say(self.alice, "a whale")
         missed = PendingMessage.objects.count() == 0
         backend().install()
@@ -130,7 +130,7 @@ class FollowsTest(SearchTestCase):
         kept = self.say(self.alice, "a white whale")
         gone = self.say(self.alice, "a black whale")
         self.index()
-        backend().uninstall()
+        drop_triggers()
         try:
             Message.objects.filter(pk=gone.pk).delete()
         finally:
@@ -161,51 +161,51 @@ class FollowsTest(SearchTestCase):
         self.index()
         with CaptureQueriesContext(connection) as asked:
             call_command("migrate", verbosity=0)
-        said = [query["sql"].upper() for query in asked.captured_queries]
-        self.assertTrue(said)
-        self.assertEqual([each for each in said if "DROP TRIGGER" in each or "CREATE TRIGGER" in each], [])
+        statements = [query["sql"].upper() for query in asked.captured_queries]
+        self.assertTrue(statements)
+        self.assertEqual([each for each in statements if "DROP TRIGGER" in each or "CREATE TRIGGER" in each], [])
         self.assertFalse(backend().install())
 
     def test_an_idle_indexer_takes_no_lock(self):
         self.say(self.alice, "a whale")
         self.index()
-        indexer = Indexer(embedder=loading.current, meaning_checked=True)
+        indexer = Indexer(embedder=loading.current, semantic_checked=True)
         while indexer.step():
             pass
         with CaptureQueriesContext(connection) as asked:
             self.assertFalse(indexer.step())
-        said = [query["sql"] for query in asked.captured_queries]
-        self.assertTrue(said)
-        self.assertEqual([each for each in said if not each.startswith("SELECT") or "FOR UPDATE" in each], [])
+        statements = [query["sql"] for query in asked.captured_queries]
+        self.assertTrue(statements)
+        self.assertEqual([each for each in statements if not each.startswith("SELECT") or "FOR UPDATE" in each], [])
 
     def test_an_indexer_whose_peer_has_claimed_everything_takes_no_lock(self):
         self.say(self.alice, "a whale")
         indexing.index_text()
-        self.assertEqual(len(claim(PendingMessage.Stage.MEANING, 9, 60.0)), 1)
+        self.assertEqual(len(claim(PendingMessage.Stage.SEMANTIC, 9, 60.0)), 1)
         with CaptureQueriesContext(connection) as asked:
-            self.assertEqual(indexing.index_meaning(HashingEmbedder(64)), 0)
+            self.assertEqual(indexing.index_semantic(HashingEmbedder(64)), 0)
         self.assertEqual([each["sql"] for each in asked.captured_queries if not each["sql"].startswith("SELECT")], [])
 
-    def test_while_answers_are_written_only_bites_are_taken(self):
-        for number in range(BITE + 3):
+    def test_while_answers_are_written_only_small_batches_are_indexed(self):
+        for number in range(BUSY_BATCH + 3):
             self.say(self.alice, f"whale {number}")
         answering, done = [True], list[int]()
         indexer = Indexer(embedder=loading.current, done=done.append, busy=lambda: bool(answering))
         self.assertTrue(indexer.step())
-        self.assertEqual(Entry.objects.count(), BITE)
+        self.assertEqual(Entry.objects.count(), BUSY_BATCH)
         self.assertTrue(indexer.step())
         self.assertTrue(indexer.step())
-        self.assertEqual((Entry.objects.count(), done), (BITE + 3, [BITE]))
+        self.assertEqual((Entry.objects.count(), done), (BUSY_BATCH + 3, [BUSY_BATCH]))
         with patch.object(backend(), "compact") as compact:
             while indexer.step():
                 pass
             compact.assert_not_called()
-        self.assertEqual(Passage.objects.count(), BITE + 3)
+        self.assertEqual(Passage.objects.count(), BUSY_BATCH + 3)
         answering.clear()
-        for number in range(BITE + 3):
+        for number in range(BUSY_BATCH + 3):
             self.say(self.alice, f"another whale {number}")
         self.assertTrue(indexer.step())
-        self.assertEqual(Entry.objects.count(), 2 * (BITE + 3))
+        self.assertEqual(Entry.objects.count(), 2 * (BUSY_BATCH + 3))
 
     def test_another_language_is_another_index(self):
         self.say(self.alice, "die Häuser am Meer")
@@ -227,7 +227,7 @@ class FollowsTest(SearchTestCase):
         for number in range(4):
             self.say(self.alice, f"whale {number}")
         indexing.index_text()
-        stage = PendingMessage.Stage.MEANING
+        stage = PendingMessage.Stage.SEMANTIC
         first, second = claim(stage, 3, 60.0), claim(stage, 3, -1.0)
         self.assertEqual((len(first), len(second)), (3, 1))
         self.assertEqual(claim(stage, 9, 60.0).keys(), second.keys())
@@ -244,7 +244,7 @@ class FollowsTest(SearchTestCase):
                 Message.objects.filter(pk=message.pk).update(content="a lighthouse")
                 return super().embed(texts)
 
-        indexing.index_meaning(Meanwhile(64))
+        indexing.index_semantic(Meanwhile(64))
         self.assertEqual(Passage.objects.count(), 0)
         self.index()
         self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC), ["a lighthouse"])
@@ -293,7 +293,7 @@ class TogetherTest(KeptTablesTestCase):
         def work() -> None:
             try:
                 while True:
-                    did = indexing.index_text(most=7) + indexing.index_meaning(embedder, most=5)
+                    did = indexing.index_text(limit=7) + indexing.index_semantic(embedder, limit=5)
                     if not did and not PendingMessage.objects.filter(owner_id=user.pk).exists():
                         return
             finally:
@@ -310,5 +310,5 @@ class TogetherTest(KeptTablesTestCase):
         self.assertEqual((len(embedder.given), len(set(embedder.given))), (60, 60))
         self.assertEqual(len(numbers), 60)
         self.assertEqual(Passage.objects.filter(entry_id__in=numbers).count(), 60)
-        chain = list(entries.order_by("message_id").values_list("id", "before"))
-        self.assertEqual([before for _, before in chain[1:]], [pk for pk, _ in chain[:-1]])
+        chain = list(entries.order_by("message_id").values_list("id", "previous_1"))
+        self.assertEqual([previous for _, previous in chain[1:]], [pk for pk, _ in chain[:-1]])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from accounts.services import register_user
 from search.backends import backend
-from search.models import SPACE_BITS, Entry, Space
+from search.models import PARTITION_SHIFT, Entry, IndexPartition
 from search.queries import Filters, Mode, search_messages
-from search.tests.people import SearchTestCase, as_values
+from search.tests.case import SearchTestCase, as_values
 
 TEXTS = (
     "The white whale swims past the harbour",
@@ -29,8 +29,8 @@ QUESTIONS = (
 class TwinsTest(SearchTestCase):
     def answers(self) -> dict:
         return {
-            (sought, mode): as_values(search_messages(self.alice, sought, mode=mode))
-            for sought in QUESTIONS
+            (query, mode): as_values(search_messages(self.alice, query, mode=mode))
+            for query in QUESTIONS
             for mode in Mode
         }
 
@@ -51,7 +51,7 @@ class TwinsTest(SearchTestCase):
         self.say(self.alice, "a whale")
         self.say(self.bob, "a whale")
         search_messages(self.alice, "whale")
-        self.assertEqual(set(Space.objects.values_list("owner_id", flat=True)), {self.alice.user_id})
+        self.assertEqual(set(IndexPartition.objects.values_list("owner_id", flat=True)), {self.alice.user_id})
 
     def test_nobody_finds_what_another_said_by_any_filter(self):
         conversation, _ = self.talk(self.bob, "the secret recipe")
@@ -78,23 +78,23 @@ class TwinsTest(SearchTestCase):
         friend = Principal(user_id=made.pk, username=made.username)
         self.talk(friend, *TEXTS)
         self.index()
-        before = [as_values(search_messages(friend, sought, mode=mode)) for sought in QUESTIONS for mode in Mode]
+        before = [as_values(search_messages(friend, query, mode=mode)) for query in QUESTIONS for mode in Mode]
         self.assertTrue(all(before[:3]))
         for _ in range(4):
             self.talk(self.guest, *TEXTS, title="whale captain")
         self.index()
-        after = [as_values(search_messages(friend, sought, mode=mode)) for sought in QUESTIONS for mode in Mode]
+        after = [as_values(search_messages(friend, query, mode=mode)) for query in QUESTIONS for mode in Mode]
         self.assertEqual(after, before)
 
-    def test_no_two_spaces_share_a_posting_list(self):
+    def test_no_two_partitions_share_a_posting_list(self):
         """The time a question takes must not tell how often others say its words."""
         self.say(self.alice, "whale")
         self.say(self.bob, "whale")
         self.index()
-        mine, theirs = (Space.objects.get(owner_id=who.user_id).pk for who in (self.alice, self.bob))
+        mine, theirs = (IndexPartition.objects.get(owner_id=who.user_id).pk for who in (self.alice, self.bob))
         self.assertEqual(Entry.objects.count(), 2)
         from search.analysis import term_of
 
-        for space in (mine, theirs):
-            [rows] = backend().postings([[term_of(space, "whale")]])
-            self.assertEqual([int(each) >> SPACE_BITS for each in rows["id"]], [space])
+        for partition in (mine, theirs):
+            [rows] = backend().postings([[term_of(partition, "whale")]])
+            self.assertEqual([int(each) >> PARTITION_SHIFT for each in rows["id"]], [partition])

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from accounts.services import delete_user, register_user
 from chatservice import testing
-from chatservice.testing import ROOT, KeptTablesTestCase, stop_shared_service, wait_until
+from chatservice.testing import ROOT, KeptTablesTestCase, pause, stop_shared_service, wait_until
 from conversations.models import Conversation, Message
 from search.models import Entry, Passage, PendingMessage
 
@@ -45,21 +45,21 @@ class KilledIndexersTest(KeptTablesTestCase):
         self.assertFalse(PendingMessage.objects.filter(owner_id=self.alice.pk).exists())
         self.assertEqual((self.entries().count(), self.passages()), (MESSAGES, MESSAGES))
         for conversation in Conversation.objects.filter(owner=self.alice):
-            said = self.entries().filter(message_id__in=conversation.messages.values("id")).order_by("message_id")
-            chain = list(said.values_list("id", "before"))
-            self.assertEqual([before for _, before in chain], [None, *(entry for entry, _ in chain[:-1])])
+            messages = self.entries().filter(message_id__in=conversation.messages.values("id")).order_by("message_id")
+            chain = list(messages.values_list("id", "previous_1"))
+            self.assertEqual([previous for _, previous in chain], [None, *(entry for entry, _ in chain[:-1])])
 
     def say_much(self) -> None:
         for talk in range(MESSAGES // PER_CONVERSATION):
             conversation = Conversation.objects.create(owner=self.alice, title=f"Talk {talk}")
-            said: list[Message] = []
+            messages: list[Message] = []
             for position in range(1, PER_CONVERSATION + 1):
-                above = said[-1] if said else None
+                above = messages[-1] if messages else None
                 content = f"whale number {position} of talk {talk}"
-                said.append(
+                messages.append(
                     Message(conversation=conversation, parent=above, position=position, role="user", content=content)
                 )
-            Message.objects.bulk_create(said)
+            Message.objects.bulk_create(messages)
 
     def index(self) -> subprocess.Popen:
         environment = {
@@ -80,7 +80,7 @@ class KilledIndexersTest(KeptTablesTestCase):
 
     def kill_with_a_claim(self, process: subprocess.Popen) -> None:
         def has_claimed() -> bool:
-            process.send_signal(signal.SIGSTOP)
+            pause(process.pid)
             if self.claims().exists():
                 return True
             process.send_signal(signal.SIGCONT)
@@ -104,7 +104,8 @@ class KilledIndexersTest(KeptTablesTestCase):
 
     def ended(self, process: subprocess.Popen) -> bool:
         """Tell whether it has; and let two minutes pass, so that what was claimed is anybody's again."""
-        self.claims().update(claimed_until=1)
+        # Of everybody's, for the killed ones may have claimed what tests before this one left to do.
+        PendingMessage.objects.filter(claimed_until__gt=1).update(claimed_until=1)
         return process.poll() is not None
 
     def entries(self):

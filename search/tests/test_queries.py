@@ -11,7 +11,7 @@ from conversations.models import Message
 from conversations.services import append_message, edit_message, start_conversation, update_conversation
 from search.embedders import loading
 from search.queries import Filters, Hit, InvalidCursor, Mode, search_everybody, search_messages
-from search.tests.people import SearchTestCase
+from search.tests.case import SearchTestCase
 
 HOSTILE = (
     *("%", "sure_", "whale*", '"', '""', '"unclosed whale', "-", "--", "- -", "-whale", 'a OR "b" AND ('),
@@ -23,9 +23,9 @@ HOSTILE = (
 class WordsTest(SearchTestCase):
     def test_words_are_found_at_once_in_any_case_accent_and_form(self):
         self.say(self.alice, "The Café in Zürich was closed while whales were swimming")
-        for sought in ("café", "CAFE", "zurich", "closed", "whale swims", "cafe\u0301"):
-            with self.subTest(sought):
-                self.assertEqual(len(self.found(self.alice, sought)), 1)
+        for query in ("café", "CAFE", "zurich", "closed", "whale swims", "cafe\u0301"):
+            with self.subTest(query):
+                self.assertEqual(len(self.found(self.alice, query)), 1)
 
     @override_settings(SEARCH_LANGUAGE="german")
     def test_the_language_is_a_setting(self):
@@ -39,10 +39,10 @@ class WordsTest(SearchTestCase):
 
     def test_no_question_is_an_error(self):
         self.say(self.alice, "100% sure_thing: the whale")
-        for sought in HOSTILE:
+        for query in HOSTILE:
             for mode in Mode:
-                with self.subTest(sought=sought, mode=mode):
-                    search_messages(self.alice, sought, mode=mode)
+                with self.subTest(query=query, mode=mode):
+                    search_messages(self.alice, query, mode=mode)
         self.assertEqual(len(self.found(self.alice, "whale*")), 1)
 
     def test_phrases_are_demanded_and_words_excluded(self):
@@ -76,9 +76,9 @@ class WordsTest(SearchTestCase):
         conversation = start_conversation(owner_id=self.alice.user_id, title="Holiday plans")
         message = append_message(conversation=conversation, role="user", content="We take the ferry", author="Ingrid")
         Message.objects.filter(pk=message.pk).update(created_at=dt.datetime(2023, 5, 8, tzinfo=dt.UTC))
-        for sought in ("ingrid", "may 2023", "holiday"):
-            with self.subTest(sought):
-                self.assertEqual(self.found(self.alice, sought), ["We take the ferry"])
+        for query in ("ingrid", "may 2023", "holiday"):
+            with self.subTest(query):
+                self.assertEqual(self.found(self.alice, query), ["We take the ferry"])
         update_conversation(conversation=conversation, title="Timetables")
         self.assertEqual(self.found(self.alice, "holiday"), [])
         self.assertEqual(self.found(self.alice, "timetables"), ["We take the ferry"])
@@ -149,9 +149,9 @@ class AnswerTest(SearchTestCase):
         for cursor in ("x", first + "x", first[::-1], "\x00", "é" * 500):
             with self.subTest(cursor), self.assertRaises(InvalidCursor):
                 search_messages(self.alice, "whale", cursor=cursor)
-        for who, sought in ((self.bob, "whale"), (self.alice, "fish")):
+        for who, query in ((self.bob, "whale"), (self.alice, "fish")):
             with self.assertRaises(InvalidCursor):
-                search_messages(who, sought, cursor=first)
+                search_messages(who, query, cursor=first)
 
     def test_a_hit_knows_its_neighbours_and_whether_it_is_shown(self):
         conversation, [asked, answer] = self.talk(self.alice, "Where do whales live?", "In the sea.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.management.lookup import find_account
 from accounts.services import issue_api_key
 
 
@@ -18,12 +18,17 @@ class Command(BaseCommand):
         parser.add_argument("name", help="the account's username")
         parser.add_argument("--label", default="", help="what the key is for")
         parser.add_argument("--days", type=int, help="how long it is valid")
+        parser.add_argument(
+            "--may-change-credentials",
+            action="store_true",
+            help="allow the key to change username and password, and to create keys that outlive it",
+        )
 
-    def handle(self, *args, name: str, label: str, days: int | None, **options):
-        user = User.objects.filter(username=name).first()
-        if user is None:
-            raise CommandError(f"There is no account {name!r}; make one with: manage.py create_user {name}")
+    def handle(self, *args, name: str, label: str, days: int | None, may_change_credentials: bool, **options):
+        user = find_account(name)
         expires = timezone.now() + dt.timedelta(days=days) if days else None
-        key, text = issue_api_key(user=user, name=label, expires_at=expires)
+        key, text = issue_api_key(
+            user=user, name=label, expires_at=expires, may_change_credentials=may_change_credentials
+        )
         self.stdout.write(f"Key {key.kid} of {user.username}. Keep it safe: it is not shown again.")
         self.stdout.write(text)

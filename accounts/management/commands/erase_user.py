@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.models import User
+from accounts.management.lookup import find_account
 from accounts.services import delete_user
 
 
 class Command(BaseCommand):
     help = (
-        "Delete an account with all conversations, keys, sessions and whatever else it has. Running answers are "
-        "stopped. There is no way back; backups that you made are yours to delete."
+        "Delete an account with all its conversations, keys, sessions and other data. Running answers are stopped. "
+        "This cannot be undone. Backups are not touched: delete those yourself."
     )
 
     def add_arguments(self, parser):
         parser.add_argument("name", help="the account's username")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     def handle(self, *args, name: str, yes: bool, **options) -> None:
-        user = User.objects.filter(username=name).first()
-        if user is None:
-            raise CommandError(f"There is no account {name!r}.")
-        if not yes and input(f"Type the name again to erase {name!r} and everything in it: ") != name:
-            raise CommandError("Nothing was erased.")
+        user = find_account(name)
+        if not yes and input(f"Type the username again to delete {name!r} with all its data: ") != name:
+            raise CommandError("Nothing was deleted.")
         delete_user(user=user)
         self.stdout.write("Erased.")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
-from accounts.models import User
+from accounts.management.lookup import find_account
 from accounts.personal_data import export_account
 
 
 class Command(BaseCommand):
-    help = "Write everything that is stored of an account to stdout, a line of JSON a row; passwords and keys excepted."
+    help = "Write everything stored about an account to stdout, one JSON object per line, without passwords and keys."
 
     def add_arguments(self, parser):
         parser.add_argument("name", help="the account's username")
 
     def handle(self, *args, name: str, **options) -> None:
-        user = User.objects.filter(username=name).first()
-        if user is None:
-            raise CommandError(f"There is no account {name!r}.")
+        user = find_account(name)
         try:
             for line in export_account(user):
                 self.stdout.write(line, ending="")

@@ -3,13 +3,13 @@
 Document: the browser chat API. Mounted at `/chat/`. With a bearer key you are its user; without one a guest,
 where guests are admitted (setting `ANONYMOUS`).
 
-Creating by `GET` is never cached, and refused to prefetching browsers and other sites. A message is
-only stored; `GET .../stream` answers the last one that has no answer, with `data:` frames made for
-EventSource: frames carry an `id:`, a reconnect continues where it broke off, and 204 ends it when
-nothing is left to say. A question is answered, and billed, once, however many ask for the answer.
+Creating by `GET` is never cached, and refused to prefetching browsers and other sites. Posting a message only
+stores it; `GET .../stream` answers the last message without an answer, with `data:` frames made for EventSource:
+frames carry an `id:`, a reconnect resumes where the stream broke off, and 204 stops the reconnecting when nothing is
+left to send. A question is answered, and billed, once, however many clients ask for the answer.
 
-Errors are `{"error": {"code": ..., "message": ..., "details": ...}}`; `details` only for input that
-is not valid, by field. During a stream the same object's inside comes as `event: error`.
+Errors are `{"error": {"code": ..., "message": ..., "details": ...}}`, with `details` by field for invalid input only.
+During a stream, the object inside `error` is sent as `event: error`.
 
-Not served: other roles than `user` in what is sent; editing and branches (see `/conversations`).
+Not served: sending other roles than `user`; editing and branches (see `/conversations`).
 """

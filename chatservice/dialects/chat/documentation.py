@@ -11,15 +11,15 @@ from chatservice.dialects.chat.serializers import ChatError, StreamEvent
 DESCRIPTIONS = {
     400: "The request is not valid",
     401: "No valid key, and guests are not admitted",
-    403: "A prefetch, or another site",
+    403: "A prefetch, or a request from another site",
     404: "No such conversation",
     409: "The conversation is busy",
     413: "The body is too large",
     415: "The body is not JSON",
-    422: "A limit of this account or conversation is reached, or the key belongs to another request",
-    429: "Too many answers at once, or a minute",
+    422: "A limit of this account or conversation is reached, or the Idempotency-Key belongs to another request",
+    429: "Too many answers at once or per minute",
     500: "The service failed",
-    502: "The model's server failed before it said anything",
+    502: "The model's server failed before its first token",
     503: "The service is restarting",
     504: "The model's server did not answer in time",
 }
@@ -46,8 +46,8 @@ FRAMES = f"id: {RUN}.1.5\ndata: Hello\n\nid: {RUN}.2.15\ndata:  how can I\n\n"
 EVENTS = {
     (200, "text/event-stream"): OpenApiResponse(
         StreamEvent,
-        description=f"The answer, piece by piece:\n```\n{FRAMES}```",
-        examples=[OpenApiExample("an event", {"id": f"{RUN}.1.5", "data": "Hello"}, media_type="text/event-stream")],
+        description=f"The answer as it is written:\n```\n{FRAMES}```",
+        examples=[OpenApiExample("An event", {"id": f"{RUN}.1.5", "data": "Hello"}, media_type="text/event-stream")],
     )
 }
 ERROR = {"error": {"code": "not_found", "message": "Not found."}}

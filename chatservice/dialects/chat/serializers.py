@@ -31,9 +31,11 @@ class ChatError(serializers.Serializer):
 class StreamEvent(serializers.Serializer):
     """One event of a stream, as EventSource reads it."""
 
-    data = serializers.CharField(help_text="the next piece of the answer; JSON in an `error` event")
-    id = serializers.CharField(required=False, help_text="where to continue: Last-Event-ID")
-    event = serializers.CharField(required=False, help_text="message, error, or resync: the whole text, from its start")
+    data = serializers.CharField(help_text="the next part of the answer; JSON in an `error` event")
+    id = serializers.CharField(required=False, help_text="where to resume: send it as Last-Event-ID")
+    event = serializers.CharField(
+        required=False, help_text="message, error, or resync (the complete text from its start)"
+    )
 
 
 class ConversationShape(serializers.Serializer):
@@ -62,7 +64,7 @@ class MessageShape(serializers.Serializer):
 
 
 class Text(serializers.CharField):
-    """A text as it was sent, spaces and all; a number is none."""
+    """A string, with its spaces; numbers are refused."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 
 from chatservice.dialects.base import encode_json
-from chatservice.dialects.endings import problem_of_end
+from chatservice.dialects.run_errors import problem_of_end
 from completions.cursors import Cursor
-from completions.types import Delta, Ended, Opened, ReaderEvent, Resync
+from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted
 
 RETRY = b"retry: 1000\n"
 
@@ -25,7 +25,7 @@ class TokenStream:
 
     def frame(self, event: ReaderEvent) -> bytes:
         match event:
-            case Opened():
+            case StreamStarted():
                 return b""
             case Delta():
                 self._at = Cursor(self._at.run_id, event.seq, event.end)
@@ -33,9 +33,9 @@ class TokenStream:
             case Resync():
                 self._at = Cursor(self._at.run_id, event.seq, len(event.text))
                 return self._text(event.text, b"event: resync\n")
-            case Ended(status="complete"):
+            case RunFinished(status="complete"):
                 return b""
-            case Ended():
+            case RunFinished():
                 return self._error(event)
         raise TypeError(event)
 
@@ -49,8 +49,8 @@ class TokenStream:
         data = b"".join([b"data: " + line.encode("utf-8", "replace") + b"\n" for line in lines])
         return name + _id(self._at) + data + b"\n"
 
-    def _error(self, ended: Ended) -> bytes:
-        problem = problem_of_end(ended)
+    def _error(self, finished: RunFinished) -> bytes:
+        problem = problem_of_end(finished)
         payload = encode_json({"code": problem.code, "message": problem.message})
         # One further than the text: a reader that comes back from here knows how it ended.
         seen = Cursor(self._at.run_id, self._at.seq + 1, self._at.end)

@@ -6,30 +6,28 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from accounts.database import in_database_thread
-from accounts.principal import Principal
-from chatservice.dialects.base import problem_response
+from accounts.callers import Principal
+from chatservice.dialects.base import count_read, count_run, problem_response
 from chatservice.dialects.chat.documentation import CONVERSATION_ID, EVENTS, errors
 from chatservice.dialects.chat.errors import render
 from chatservice.dialects.chat.stream import TokenStream
 from chatservice.dialects.chat.views import ChatView, refuse_speculation
-from chatservice.dialects.endings import problem_of_end
-from chatservice.dialects.idempotency import KEY, fingerprint, key_of, route_of
+from chatservice.dialects.idempotency import KEY, key_of, route_of
 from chatservice.dialects.problems import BadRequest
+from chatservice.dialects.run_errors import problem_of_end
+from chatservice.dialects.run_requests import make_run_request, resolve_model
+from chatservice.dialects.run_responses import name_run, peek
 from completions import sse
-from completions.answering import answer
-from completions.asks import Ask
 from completions.cursors import Cursor
 from completions.models import Chunk, Run
+from completions.pending import answer
 from completions.readers import subscribe
-from completions.services import upstream_for
-from completions.slots import take_stream_slot
-from completions.types import Ended, Quiet, ReaderEvent
+from completions.stream_limits import acquire_stream
 from conversations.lookup import conversation_of
+from foundation.database import in_database_thread
 
 MODEL = {"type": "string", "minLength": 1, "maxLength": 200}
 
@@ -45,20 +43,27 @@ class _Reading:
 
 
 class StreamView(ChatView):
+    starts_runs = frozenset({"GET"})
+
     @extend_schema(
         operation_id="stream_answer",
         summary="Stream the answer to the last message",
         description=(
-            "Answers the last message that has no answer, or joins the answer that is being written. "
-            "`204` when there is nothing to answer, which makes EventSource stop reconnecting. An answer that "
-            "failed before its first word has the error's own status; later, an `error` event ends the stream."
+            "Answers the last message that has no answer, or joins the answer that is being written. `204` when "
+            "there is nothing to answer, which makes EventSource stop reconnecting. If the answer fails before its "
+            "first token, the response has the status of the error; after that, an `error` event ends the stream."
         ),
         parameters=[
             CONVERSATION_ID,
-            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="continue after this frame"),
-            OpenApiParameter("after", str, description="the same as Last-Event-ID, for clients that cannot set it"),
-            OpenApiParameter("Idempotency-Key", KEY, OpenApiParameter.HEADER, description="the same key, the same run"),
-            OpenApiParameter("client_message_id", KEY, description="the same as Idempotency-Key, for EventSource"),
+            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="resume after this frame"),
+            OpenApiParameter("after", str, description="same as Last-Event-ID, for clients that cannot set headers"),
+            OpenApiParameter(
+                "Idempotency-Key",
+                KEY,
+                OpenApiParameter.HEADER,
+                description="requests with the same key get the same run",
+            ),
+            OpenApiParameter("client_message_id", KEY, description="same as Idempotency-Key, for EventSource"),
             OpenApiParameter("model", MODEL, description="which model answers; the configured one by default"),
         ],
         responses={
@@ -74,26 +79,28 @@ class StreamView(ChatView):
         model = _model(request)
         key = key_of(request, request.GET.get("client_message_id"))
         reading = await in_database_thread(_find, principal, conversation_id, cursor)
+        if reading.done or reading.run_id is not None:
+            await count_read(principal)
         if reading.done:
             return HttpResponse(status=204)
-        release = take_stream_slot(principal)
+        release = acquire_stream(principal)
         streaming = False
         try:
             if reading.run_id is None:
-                ask = Ask(
-                    principal=principal,
+                run_request = make_run_request(
+                    principal,
                     model=model,
-                    upstream=upstream_for(model),
+                    key=key,
+                    identity=("chat", route_of(request), model),
                     conversation_id=reading.conversation_id,
-                    idempotency_key=key,
-                    fingerprint=fingerprint("chat", route_of(request), model) if key else "",
                 )
                 # What broke off is not asked again behind the reader's back: EventSource repeats by itself.
-                answering = await answer(ask, follow_any=True, again=False)
+                answering = await answer(run_request, follow_any=True, again=False)
+                await count_run(principal, joined=answering is None or answering.joined)
                 if answering is None:
                     return HttpResponse(status=204)
                 reading = _Reading(reading.conversation_id, answering.run_id)
-            response = await _streamed(reading, release)
+            response = await _streamed(principal, reading, release)
             streaming = response.streaming
             return response
         finally:
@@ -105,7 +112,7 @@ def _model(request: HttpRequest) -> str:
     model = request.GET.get("model", "default")
     if not model or len(model) > 200 or not model.isprintable():
         raise BadRequest("'model' must be the name of a model.", param="model")
-    return settings.DEFAULT_MODEL if model == "default" else model
+    return resolve_model(model)
 
 
 def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> _Reading:
@@ -124,7 +131,7 @@ def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> 
 
 def _missed(run: Run, cursor: Cursor) -> bool:
     """Tell whether a run that is over said anything after `cursor`, its error included."""
-    content = run.message.content if run.message else ""
+    content = run.message.streamed_text() if run.message else ""
     if cursor.end < len(content):
         return True
     if run.state == Run.State.COMPLETE:
@@ -135,27 +142,20 @@ def _missed(run: Run, cursor: Cursor) -> bool:
     return cursor.seq <= (last or 0)
 
 
-async def _streamed(reading: _Reading, release: Callable[[], None]) -> HttpResponseBase:
+async def _streamed(principal: Principal, reading: _Reading, release: Callable[[], None]) -> HttpResponseBase:
     assert reading.run_id is not None
-    events = subscribe(reading.run_id, after=reading.after, idle=sse.idle_seconds())
-    first = await anext(events)
-    if isinstance(first, Ended) and first.status != "complete" and reading.after is None:
-        return problem_response(problem_of_end(first), render)
+    events = subscribe(reading.run_id, reader=principal, after=reading.after, idle=sse.idle_seconds())
+    failed, events = await peek(events)
+    if failed is not None and reading.after is None:
+        return problem_response(problem_of_end(failed), render)
     wire = TokenStream(reading.run_id, reading.after)
-    frames = _opened(wire, sse.encode(_chain(first, events), wire.frame))
-    return sse.event_stream(frames, headers={"X-Run-Id": str(reading.run_id)}, on_close=release)
+    frames = _opened(wire, sse.encode(events, wire.frame))
+    response = sse.event_stream(frames, on_close=release)
+    name_run(response, reading.run_id)
+    return response
 
 
 async def _opened(wire: TokenStream, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield wire.opening()
     async for frame in frames:
         yield frame
-
-
-async def _chain(
-    first: ReaderEvent | Quiet, rest: AsyncIterator[ReaderEvent | Quiet]
-) -> AsyncIterator[ReaderEvent | Quiet]:
-    yield first
-    if not isinstance(first, Ended):
-        async for event in rest:
-            yield event

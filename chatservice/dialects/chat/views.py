@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.exceptions import Throttled
 from rest_framework.permissions import AllowAny
 
-from accounts import throttling
-from accounts.database import in_database_thread
-from accounts.principal import Principal
+from accounts.callers import Principal
+from accounts.throttling import HOUR, enforce
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.chat import serializers
 from chatservice.dialects.chat.documentation import CONVERSATION_ID, MESSAGE, MESSAGES, errors, number_up_to
@@ -22,8 +17,9 @@ from chatservice.dialects.problems import BadRequest
 from completions.models import Run
 from completions.stopping import stop_and
 from conversations import services
-from conversations.lookup import conversation_of, said_in
+from conversations.lookup import conversation_of, messages_in
 from conversations.models import Conversation, Message
+from foundation.database import in_database_thread
 
 RESET = "Conversation reset successfully"
 
@@ -34,26 +30,24 @@ class ChatView(AsyncAPIView):
     # No HEAD: it would run the GET, and here a GET creates or asks a model.
     http_method_names = ["get", "post", "delete", "options"]
 
-    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = await super().dispatch(request, *args, **kwargs)
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
-
 
 def refuse_speculation(request: HttpRequest) -> None:
     """Refuse a GET with consequences that nobody meant: a browser's guess, or another site's link."""
     purposes = f"{request.headers.get('sec-purpose', '')} {request.headers.get('purpose', '')}".lower()
     if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
-        raise BadRequest("This must not be prefetched: it would create something.", code="prefetch_refused", status=403)
+        raise BadRequest(
+            "This request must not be prefetched: it would create something.", code="prefetch_refused", status=403
+        )
     if request.headers.get("sec-fetch-site", "").lower() == "cross-site":
-        raise BadRequest("Another site must not request this.", code="cross_site_refused", status=403)
+        raise BadRequest("This request must not come from another site.", code="cross_site_refused", status=403)
 
 
 class ConversationsView(ChatView):
     @extend_schema(
         operation_id="create_conversation",
         summary="Create a conversation",
-        description="Creates at every call, and is never cached. Refused to HEAD, prefetches and other sites.",
+        description="Every call creates a conversation, and no response is cached. HEAD, prefetches and requests from "
+        "other sites are refused.",
         responses={200: serializers.ConversationShape, **errors(401, 403, 422, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
@@ -92,7 +86,7 @@ class MessageView(ChatView):
     @extend_schema(
         operation_id="send_message",
         summary="Store a user message",
-        description="Only stores it. `GET .../stream` has the answer.",
+        description="Only stores the message; `GET .../stream` answers it.",
         parameters=[CONVERSATION_ID],
         request=serializers.NewMessage,
         responses={201: serializers.MessageShape, **errors(400, 401, 404, 413, 415, 422)},
@@ -113,11 +107,11 @@ class MessagesView(ChatView):
     @extend_schema(
         operation_id="list_messages",
         summary="All messages, oldest first",
-        description="An answer is listed once it says something and is no longer being written.",
+        description="An answer is listed once it has text and is no longer being written.",
         parameters=[
             CONVERSATION_ID,
-            OpenApiParameter("limit", number_up_to(100), description="so many at most; all when it is not given"),
-            OpenApiParameter("page", number_up_to(1_000_000), description="which so many, from 1"),
+            OpenApiParameter("limit", number_up_to(100), description="maximum number of messages; all by default"),
+            OpenApiParameter("page", number_up_to(1_000_000), description="page number, from 1"),
         ],
         responses={200: serializers.MessageShape(many=True), **errors(400, 401, 404)},
         examples=[OpenApiExample("two messages", MESSAGES, response_only=True, status_codes=["200"])],
@@ -130,18 +124,17 @@ class MessagesView(ChatView):
 
 def _listed(conversation: Conversation, window: slice) -> HttpResponse:
     """Return the list as an answer. Not in the event loop: ten thousand messages would hold every stream up."""
-    messages = said_in(conversation)
+    messages = messages_in(conversation)
     response = json_response(serializers.MessageShape(messages[window], many=True).data)
     response.headers["X-Total-Count"] = str(len(messages))
     return response
 
 
 def _start(principal: Principal) -> Conversation:
-    """Create a conversation; raises Throttled where an address without a key creates too many."""
+    """Create a conversation; raises RateLimited where an address without a key creates too many."""
     if principal.is_guest:
-        limit = settings.LIMIT_GUEST_CREATIONS_PER_HOUR
-        if wait := throttling.hit(f"creations:{principal.address}", limit=limit, window=throttling.HOUR):
-            raise Throttled(wait=wait)
+        what = "conversations of guests at one address"
+        enforce(f"creations:{principal.limit_key}", "LIMIT_GUEST_CREATIONS_PER_HOUR", what, window=HOUR)
     return services.start_conversation(owner_id=principal.user_id)
 
 

@@ -2,70 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import Throttled
 
-from accounts import throttling
-from accounts.database import in_database_thread, stream_from_database
-from accounts.models import User
+from accounts.callers import Principal
+from accounts.credential_watch import credential_watch
+from accounts.credentials import confirm_deletion
+from accounts.models import FailedSignIn, User
 from accounts.personal_data import export_account
-from accounts.principal import Principal, user_of
+from accounts.principal import user_of
 from accounts.services import delete_user
-from chatservice.dialects.base import json_response
+from chatservice.dialects.base import encode_json, json_response
 from chatservice.dialects.chat_v1 import schema
-from chatservice.dialects.chat_v1.calls import validated
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.fields import Text
+from chatservice.dialects.chat_v1.request_parsing import validated
 from chatservice.dialects.chat_v1.views import ChatView
-from chatservice.dialects.problems import BadRequest
-from completions.slots import take_stream_slot
+from completions.stream_limits import acquire_stream
+from conversations import quota
+from foundation.database import in_database_thread, stream_from_database
 
 LINE = '{"model": "conversations.message", "row": {"id": "…", "role": "user", "content": "Hello"}}\n'
 
 
+class FailedSignInSerializer(serializers.ModelSerializer):
+    """Wrong passwords from one network; `elsewhere` sums up many networks."""
+
+    class Meta:
+        model = FailedSignIn
+        fields = ("network", "attempts", "first_at", "last_at")
+
+
 class AccountSerializer(serializers.ModelSerializer):
-    """An account, as its owner sees it."""
+    """An account, as its owner sees it. `failed_sign_ins` are those since the last sign-in but one."""
 
     created_at = serializers.DateTimeField(source="date_joined")
     has_password = serializers.BooleanField(source="has_usable_password")
+    failed_sign_ins = FailedSignInSerializer(many=True)
 
     class Meta:
         model = User
-        fields = ("id", "username", "is_staff", "has_password", "created_at")
+        fields = ("id", "username", "is_staff", "has_password", "created_at", "failed_sign_ins")
+
+
+class StorageSerializer(serializers.Serializer):
+    """What an account stores, and its limits; null means no limit."""
+
+    messages = serializers.IntegerField()
+    messages_limit = serializers.IntegerField(allow_null=True)
+    bytes = serializers.IntegerField()
+    bytes_limit = serializers.IntegerField(allow_null=True)
+
+
+STORAGE = schema.enveloped("StorageEnvelope", StorageSerializer())
 
 
 class Confirmation(serializers.Serializer):
-    """What shows that the account is really to be deleted: its username, or its password."""
+    """Confirms the deletion of the account by its username or its password."""
 
     username = Text(required=False, max_length=150)
     password = Text(required=False, max_length=4096)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs:
-            raise serializers.ValidationError("Confirm with 'username' or 'password': there is no way back.")
+            raise serializers.ValidationError("Confirm with 'username' or 'password': deletion cannot be undone.")
         return attrs
 
 
 class MeView(ChatView):
     @extend_schema(
         operation_id="get_me",
-        summary="Who I am",
+        summary="The caller's account",
         responses={200: schema.enveloped("AccountEnvelope", AccountSerializer()), **schema.errors(401, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        return json_response(envelope(AccountSerializer(await in_database_thread(user_of, principal)).data))
+        return json_response(envelope(await in_database_thread(_account, principal)))
 
     @extend_schema(
         operation_id="delete_me",
-        summary="Delete my account and everything in it, now",
+        summary="Delete the caller's account and everything in it immediately",
         description=(
-            "Running answers are stopped first. What is stored goes with the account: conversations, keys, sessions, "
-            "idempotency keys, the search index. There is no way back. Staff confirm with the password."
+            "Running answers are stopped first. Everything stored is deleted with the account: conversations, "
+            "keys, sessions, idempotency keys, the search index. This cannot be undone. Staff confirm with the "
+            "password."
         ),
         request=Confirmation,
         responses={200: schema.DELETED, **schema.errors(400, 401, 403, 413, 415, 429)},
@@ -74,15 +98,38 @@ class MeView(ChatView):
     async def delete(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         given = validated(request, Confirmation)
         user = await in_database_thread(_confirmed, principal, given)
-        await in_database_thread(lambda: delete_user(user=user))
+        await in_database_thread(lambda: delete_user(user=user), seconds=None)
         return json_response(envelope(None, message="Account deleted successfully"))
+
+
+class StorageView(ChatView):
+    @extend_schema(
+        operation_id="get_storage",
+        summary="How much the caller stores, and the limits",
+        description="Bytes are counted in UTF-8: messages with their parts, titles and metadata of conversations. "
+        "Accounts that share their limits are counted together.",
+        responses={200: STORAGE, **schema.errors(401, 429)},
+    )
+    async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
+        held = await in_database_thread(quota.held, principal.user_id)
+        return json_response(
+            envelope(
+                {
+                    **held._asdict(),
+                    "messages_limit": settings.LIMIT_MESSAGES_PER_USER or None,
+                    "bytes_limit": settings.LIMIT_STORED_BYTES_PER_USER or None,
+                }
+            )
+        )
 
 
 class ExportView(ChatView):
     @extend_schema(
         operation_id="export_me",
-        summary="Everything that is stored of me, a line of JSON a row",
-        description="Passwords and keys excepted. `manage.py export_history` gives conversations in other shapes.",
+        summary="Everything stored about the caller, one JSON object per line",
+        description='Passwords and keys are left out. A last line `{"error": ...}` means that the export was cut off '
+        "because the key was revoked or the account deactivated. `manage.py export_history` writes conversations in "
+        "other formats.",
         responses={
             (200, "application/x-ndjson"): OpenApiResponse(str, description=f"Lines such as\n```\n{LINE}```"),
             **schema.errors(401, 429),
@@ -90,26 +137,33 @@ class ExportView(ChatView):
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponseBase:
         user = await in_database_thread(user_of, principal)
-        release = take_stream_slot(principal)
+        release = acquire_stream(principal)
         response = StreamingHttpResponse(
-            stream_from_database(export_account(user)),
+            until_refused(principal, stream_from_database(export_account(user))),
             content_type="application/x-ndjson",
-            headers={"Content-Disposition": 'attachment; filename="chat-export.ndjson"', "Cache-Control": "no-store"},
+            headers={"Content-Disposition": 'attachment; filename="chat-export.ndjson"'},
         )
         response._resource_closers.append(release)
         return response
 
 
+def _account(principal: Principal) -> dict[str, Any]:
+    return dict(AccountSerializer(user_of(principal)).data)
+
+
+async def until_refused(principal: Principal, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `chunks` while the caller may have them; then a last line says why they end."""
+    with credential_watch.watching(principal, lambda: None) as watched:
+        async for chunk in chunks:
+            if watched is not None and watched.refusal is not None:
+                refusal = watched.refusal
+                yield encode_json({"error": {"code": refusal.code, "message": refusal.message}}) + b"\n"
+                return
+            yield chunk
+
+
 def _confirmed(principal: Principal, given: dict[str, Any]) -> User:
-    """Return the account that the caller means to delete; raises BadRequest (403) and Throttled."""
+    """Return the account that the caller means to delete; raises NotConfirmed and TooManyAttempts."""
     user = user_of(principal)
-    named = "username" not in given or given["username"] == user.username
-    known = "password" not in given or user.check_password(given["password"])
-    if named and known and ("password" in given or not user.is_staff):
-        return user
-    if wait := throttling.hit(f"confirm:{user.pk.hex}", limit=settings.LIMIT_AUTH_FAILURES_PER_MINUTE):
-        raise Throttled(wait=wait)
-    message = "That is not this account's username or password."
-    if named and known:
-        message = "Staff accounts are deleted with their password, or in the admin site."
-    raise BadRequest(message, code="not_confirmed", status=403)
+    confirm_deletion(principal, user, username=given.get("username"), password=given.get("password"))
+    return user

@@ -45,33 +45,40 @@ ERROR = inline_serializer(
 DESCRIPTIONS = {
     400: "The request is not valid",
     401: "No valid key",
-    403: "Not confirmed",
-    404: "There is no such thing, or it is somebody else's",
+    403: "Not confirmed, or a model or parameter that is not allowed",
+    404: "It does not exist, or it belongs to somebody else",
     409: "An answer is being written right now",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "A limit is reached, or the Idempotency-Key belongs to another request",
     429: "Too many requests or answers",
-    502: "The model's server failed; what it said is stored",
+    502: "The model's server failed; its text so far is stored",
     503: "The service is restarting",
     504: "The model's server did not answer in time",
 }
 ARCHIVED = OpenApiParameter("archived", str, enum=["false", "true", "all"], default="false")
 CONTINUE = (
-    "For an answer that was interrupted, stopped, failed after its first words, or ended by length: a new answer "
-    "beside it, which is shown from now on, begins with its text and goes on. The first one stays as it is. `409` with "
-    "`nothing_to_continue` for any other message."
+    "For an answer that was interrupted, was stopped, failed after its first tokens, or reached the length limit: "
+    "a new answer beside it, which is shown from now on, starts with its text and continues it. The first one is "
+    "kept unchanged. `409` with `nothing_to_continue` for any other message."
 )
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", KEY, OpenApiParameter.HEADER, description="The same key and request is the same answer"
+    "Idempotency-Key",
+    KEY,
+    OpenApiParameter.HEADER,
+    description="Requests with the same key and body get the same answer",
 )
 ON_DISCONNECT = OpenApiParameter(
-    "X-On-Disconnect", str, OpenApiParameter.HEADER, enum=["cancel"], description="Stop when this client leaves"
+    "X-On-Disconnect",
+    str,
+    OpenApiParameter.HEADER,
+    enum=["cancel"],
+    description="Stop the answer when this client disconnects",
 )
 LAST_EVENT_ID = OpenApiParameter(
-    "Last-Event-ID", str, OpenApiParameter.HEADER, description="The `id` of the last event that was seen"
+    "Last-Event-ID", str, OpenApiParameter.HEADER, description="The `id` of the last event received"
 )
-AFTER = OpenApiParameter("after", str, description="The same, where headers cannot be set")
+AFTER = OpenApiParameter("after", str, description="Same as Last-Event-ID, for clients that cannot set headers")
 PAGE = [
     OpenApiParameter("page", int, default=1),
     OpenApiParameter("limit", int, default=MAX_LIMIT, description=f"1 to {MAX_LIMIT}"),
@@ -89,7 +96,7 @@ class StreamEvent(serializers.Serializer):
     """One event of a stream, as EventSource reads it."""
 
     data = serializers.CharField(help_text="JSON: {type, data}; or [DONE] at the end")
-    id = serializers.CharField(required=False, help_text="where to continue: Last-Event-ID")
+    id = serializers.CharField(required=False, help_text="where to resume: send it as Last-Event-ID")
 
 
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
@@ -101,7 +108,7 @@ def example(name: str, body: Any) -> OpenApiExample:
 
 
 def event_stream(description: str) -> dict[Any, Any]:
-    shown = OpenApiExample("an event", EVENT_EXAMPLE, response_only=True, media_type="text/event-stream")
+    shown = OpenApiExample("An event", EVENT_EXAMPLE, response_only=True, media_type="text/event-stream")
     description = f"{description}\n```\n{STREAM_EXAMPLE}```"
     response = OpenApiResponse(StreamEvent, description=description, examples=[shown])
     return {(200, "text/event-stream"): response}

@@ -8,14 +8,14 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import serializers
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.chat_v1 import schema
-from chatservice.dialects.chat_v1.answers import represent
 from chatservice.dialects.chat_v1.envelope import envelope
+from chatservice.dialects.chat_v1.responses import represent
 from chatservice.dialects.chat_v1.serializers import MessageSerializer
 from chatservice.dialects.chat_v1.views import ChatView
-from chatservice.dialects.searching import PARAMETERS, Sought, WhyFound, excerpt, read_search, why_found
+from chatservice.dialects.searching import PARAMETERS, SearchRequest, WhyFound, excerpt, read_search, why_found
 from conversations.models import Message
 from search.results import Hit
 from search.threads import in_search_thread
@@ -43,8 +43,8 @@ class SearchHit(WhyFound):
 
 class SearchMeta(serializers.Serializer):
     asked = serializers.CharField(help_text="hybrid, semantic or text")
-    mode = serializers.CharField(help_text="what answered, in the same words")
-    why = serializers.CharField(allow_null=True, help_text="why that is not what was asked")
+    mode = serializers.CharField(help_text="the mode that was used")
+    why = serializers.CharField(allow_null=True, help_text="why another mode was used than requested")
     limit = serializers.IntegerField()
     next_cursor = serializers.CharField(allow_null=True)
     took_ms = serializers.FloatField()
@@ -89,9 +89,9 @@ EXAMPLE = {
 class SearchView(ChatView):
     @extend_schema(
         operation_id="search_messages",
-        summary="Find messages again, by words and by meaning",
-        description="`meta.mode` is what answered; while the model for meaning loads that is `text`, and `meta.why` "
-        "says so. A conversation that is not the caller's holds nothing to find.",
+        summary="Search messages by words and by meaning",
+        description="`meta.mode` is the mode that was used: `text` while the model for semantic search loads, and "
+        "then `meta.why` says so. Searching a conversation of somebody else finds nothing.",
         parameters=PARAMETERS,
         responses={
             200: OpenApiResponse(RESULT, examples=[OpenApiExample("found", EXAMPLE, response_only=True)]),
@@ -99,17 +99,17 @@ class SearchView(ChatView):
         },
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        sought = read_search(request.GET, request.GET.getlist("role"))
-        return json_response(await in_search_thread(_page, principal, sought))
+        search_request = read_search(request.GET, request.GET.getlist("role"))
+        return json_response(await in_search_thread(_page, principal, search_request))
 
 
-def _page(principal: Principal, sought: Sought) -> dict[str, Any]:
-    hits = sought.find(principal)
+def _page(principal: Principal, search_request: SearchRequest) -> dict[str, Any]:
+    hits = search_request.find(principal)
     meta = {
         "asked": str(hits.asked),
         "mode": str(hits.mode),
         "why": hits.why or None,
-        "limit": sought.limit,
+        "limit": search_request.limit,
         "next_cursor": hits.next_cursor or None,
         "took_ms": round(hits.took_ms, 2),
     }

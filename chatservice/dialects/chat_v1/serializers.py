@@ -10,7 +10,7 @@ from rest_framework import serializers
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField, StoredRecall
-from conversations.models import Conversation, Look, Message
+from conversations.models import AccessLogEntry, Conversation, Message
 
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
 
@@ -27,7 +27,7 @@ class ConversationSerializer(serializers.ModelSerializer):
 
 
 class ConversationDetailSerializer(ConversationSerializer):
-    """The same, with what can be changed besides the title."""
+    """A conversation with the fields that can be changed besides the title."""
 
     archived = Boolean(required=False, source="archived_at")
     metadata = Object(required=False)
@@ -83,19 +83,19 @@ class MessageSerializer(serializers.ModelSerializer):
         return message.finish_reason or None
 
 
-class LookSerializer(serializers.ModelSerializer):
-    """One look: `kind` is transcript, search or export, `reader` a username of staff, `reason` the one they gave."""
+class AccessLogEntrySerializer(serializers.ModelSerializer):
+    """One access: `kind` is transcript, search or export, `reader` a username of staff, `reason` the one they gave."""
 
     reader = serializers.CharField(source="reader_name", read_only=True)
 
     class Meta:
-        model = Look
+        model = AccessLogEntry
         fields = ("id", "created_at", "kind", "reader", "reason", "conversation_id")
         read_only_fields = fields
 
 
 class GenerationSerializer(serializers.Serializer):
-    """How to answer: every field is optional, and passed to the model's server when given."""
+    """Generation parameters: all are optional, and passed to the model's server if given."""
 
     model = Text(required=False, max_length=200, help_text="'default' is the configured model")
     recall = RecallField(required=False, allow_null=True)
@@ -107,14 +107,14 @@ class GenerationSerializer(serializers.Serializer):
     max_completion_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
     seed = Integer(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1)
     client_message_id = client_message_id_field()
-    stop = serializers.JSONField(required=False, allow_null=True, help_text="a text, or up to four of them")
+    stop = serializers.JSONField(required=False, allow_null=True, help_text="a string, or a list of up to four strings")
 
     def validate_stop(self, stop: Any) -> Any:
         texts = [stop] if isinstance(stop, str) else stop
         if texts is not None and not (
             isinstance(texts, list) and len(texts) <= 4 and all(isinstance(text, str) for text in texts)
         ):
-            raise serializers.ValidationError("A text, or a list of up to four texts.")
+            raise serializers.ValidationError("A string, or a list of up to four strings.")
         return stop
 
 
@@ -122,12 +122,14 @@ class NewMessage(GenerationSerializer):
     content = Text(limit="LIMIT_MESSAGE_CHARS")
     role = serializers.ChoiceField(choices=[str(role) for role in ROLES], default=str(Message.Role.USER))
     parent_id = Identifier(
-        required=False, allow_null=True, help_text="the message to follow; null begins anew; absent: what is shown"
+        required=False,
+        allow_null=True,
+        help_text="the message to append to; null: a new branch at the root; omitted: the end of the shown branch",
     )
 
 
 class NewStreamedMessage(NewMessage):
-    """The same; a stream is an answer, so only a user's message can begin one."""
+    """A new message whose answer is streamed: only a user's message has one."""
 
     role = serializers.ChoiceField(choices=[str(Message.Role.USER)], default=str(Message.Role.USER))
 

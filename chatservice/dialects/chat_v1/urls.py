@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatservice.dialects.chat_v1 import me, own, searching, views, viewsets
+from chatservice.dialects.chat_v1 import keys, me, searching, usage, views, viewsets
 
 app_name = "chat_v1"
 
@@ -11,10 +11,13 @@ CONVERSATION = viewsets.ConversationViewSet.as_view(
     {"get": "retrieve", "patch": "partial_update", "delete": "destroy"},
 )
 MESSAGE = viewsets.MessageViewSet.as_view({"get": "retrieve", "delete": "destroy"})
-LOOKS = viewsets.LookViewSet.as_view({"get": "list"})
+ACCESS_LOG = viewsets.AccessLogViewSet.as_view({"get": "list"})
+# The former name of the access log: it answers the same, but is not documented.
+LOOKS = viewsets.AccessLogViewSet.as_view({"get": "list"}, schema=None)
 MESSAGES = "conversations/<str:conversation_id>/messages"
 
 urlpatterns = [
+    path("access-log", ACCESS_LOG, name="access-log"),
     path("conversations", CONVERSATIONS, name="conversation-list"),
     # Before the ids: "stream" is none.
     path("conversations/stream", views.ConversationStreamView.as_view(), name="conversation-stream"),
@@ -24,9 +27,10 @@ urlpatterns = [
     path("looks", LOOKS, name="look-list"),
     path("me", me.MeView.as_view(), name="me"),
     path("me/export", me.ExportView.as_view(), name="me-export"),
-    path("me/keys", own.KeysView.as_view(), name="key-list"),
-    path("me/keys/<str:key_id>", own.KeyView.as_view(), name="key-detail"),
-    path("me/usage", own.UsageView.as_view(), name="usage"),
+    path("me/keys", keys.KeysView.as_view(), name="key-list"),
+    path("me/keys/<str:key_id>", keys.KeyView.as_view(), name="key-detail"),
+    path("me/storage", me.StorageView.as_view(), name="storage"),
+    path("me/usage", usage.UsageView.as_view(), name="usage"),
     path("messages/<str:pk>", MESSAGE, name="message-detail"),
     path("messages/<str:message_id>/cancel", views.CancelMessageView.as_view(), name="message-cancel"),
     path("messages/<str:message_id>/regenerate", views.RegenerateView.as_view(), name="message-regenerate"),

@@ -6,22 +6,25 @@ import asyncio
 import uuid
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import Throttled
 
-from accounts import throttling
 from accounts.authentication import KeyAuthentication
-from accounts.database import in_database_thread
-from accounts.principal import Principal
-from chatservice.dialects.base import AsyncAPIView, json_response
+from accounts.callers import Principal
+from chatservice.dialects.base import AsyncAPIView, count_read, json_response
 from chatservice.dialects.chat_v1 import schema
-from chatservice.dialects.chat_v1.answers import represent, resumed, streamed, whole
-from chatservice.dialects.chat_v1.calls import ask_again, ask_anew, ask_in, go_on, identifier, validated
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.errors import render
 from chatservice.dialects.chat_v1.pagination import MAX_LIMIT, PageRequest
+from chatservice.dialects.chat_v1.request_parsing import (
+    ask_again,
+    ask_anew,
+    ask_in,
+    continue_answer,
+    identifier,
+    validated,
+)
+from chatservice.dialects.chat_v1.responses import represent, resumed, streamed, whole
 from chatservice.dialects.chat_v1.serializers import (
     GenerationSerializer,
     NewMessage,
@@ -30,15 +33,16 @@ from chatservice.dialects.chat_v1.serializers import (
 )
 from chatservice.dialects.problems import BadRequest
 from completions import services
-from completions.continuing import find_cut_off
+from completions.continuing import find_resume_point
 from completions.cursors import BadCursor, Cursor
 from completions.models import Run
 from completions.readers import wait_for_end
 from conversations.branches import branch_ids, in_bulk
 from conversations.models import Conversation, Message
 from conversations.services import append_message
+from foundation.database import in_database_thread
 
-ASKING = (400, 401, 404, 409, 413, 415, 422, 429, 503)
+ASKING = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 STOP_SECONDS = 2.0
 EXAMPLE = {"content": "Hello, how are you?", "role": "user", "model": "openai/gpt-3.5-turbo", "temperature": 0.7}
 
@@ -49,6 +53,8 @@ class ChatView(AsyncAPIView):
 
 
 class MessagesView(ChatView):
+    starts_runs = frozenset({"POST"})
+
     @extend_schema(
         operation_id="list_messages",
         summary="The messages of a conversation, oldest first",
@@ -61,8 +67,8 @@ class MessagesView(ChatView):
 
     @extend_schema(
         operation_id="create_message",
-        summary="Send a message and wait for the whole answer",
-        description="A message with the role assistant or system is stored, and not answered.",
+        summary="Send a message and wait for the complete answer",
+        description="A message with the role assistant or system is stored, but not answered.",
         request=NewMessage,
         parameters=[schema.IDEMPOTENCY_KEY],
         responses={201: schema.MESSAGES, **schema.errors(*ASKING, 502, 504)},
@@ -73,11 +79,14 @@ class MessagesView(ChatView):
         given = validated(request, NewMessage)
         if given["role"] == Message.Role.USER:
             return await whole(ask_in(pk, given, request, principal), shown=slice(None))
+        await count_read(principal)  # it starts no run
         stored = await in_database_thread(_store, principal, pk, given)
         return json_response(envelope([stored], message="Message created successfully"), 201)
 
 
 class MessageStreamView(ChatView):
+    starts_runs = frozenset({"POST"})
+
     @extend_schema(
         operation_id="create_message_stream",
         summary="Send a message and receive the answer as it is written",
@@ -96,6 +105,8 @@ class MessageStreamView(ChatView):
 
 
 class ConversationStreamView(ChatView):
+    starts_runs = frozenset({"POST"})
+
     @extend_schema(
         operation_id="start_conversation_stream",
         summary="Create a conversation and receive its first answer as it is written",
@@ -113,9 +124,11 @@ class ConversationStreamView(ChatView):
 
 
 class RegenerateView(ChatView):
+    starts_runs = frozenset({"POST"})
+
     @extend_schema(
         operation_id="regenerate_message",
-        summary="Answer again, beside an answer; the new one is shown",
+        summary="Regenerate an answer; the new one is shown from now on",
         request=GenerationSerializer,
         parameters=[schema.IDEMPOTENCY_KEY],
         responses={201: schema.MESSAGE, **schema.errors(*ASKING, 502, 504)},
@@ -126,9 +139,11 @@ class RegenerateView(ChatView):
 
 
 class RegenerateStreamView(ChatView):
+    starts_runs = frozenset({"POST"})
+
     @extend_schema(
         operation_id="regenerate_message_stream",
-        summary="The same, as it is written",
+        summary="Regenerate an answer and receive it as it is written",
         request=GenerationSerializer,
         parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
         responses={
@@ -143,24 +158,30 @@ class RegenerateStreamView(ChatView):
 
 
 class ContinueView(ChatView):
+    starts_runs = frozenset({"POST"})
+
     @extend_schema(
         operation_id="continue_message",
-        summary="Go on with an answer that was cut off",
+        summary="Continue an answer that was cut off",
         description=schema.CONTINUE,
         request=GenerationSerializer,
         parameters=[schema.IDEMPOTENCY_KEY],
         responses={201: schema.MESSAGE, **schema.errors(*ASKING, 502, 504)},
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
-        cut_off = await in_database_thread(find_cut_off, principal, identifier(message_id))
-        return await whole(go_on(cut_off, validated(request, GenerationSerializer), request, principal), shown=-1)
+        resume_point = await in_database_thread(find_resume_point, principal, identifier(message_id))
+        return await whole(
+            continue_answer(resume_point, validated(request, GenerationSerializer), request, principal), shown=-1
+        )
 
 
 class ContinueStreamView(ChatView):
+    starts_runs = frozenset({"POST"})
+
     @extend_schema(
         operation_id="continue_message_stream",
-        summary="The same, as it is written",
-        description=f"{schema.CONTINUE} The stream begins with what the cut-off answer said.",
+        summary="Continue an answer and receive it as it is written",
+        description=f"{schema.CONTINUE} The stream starts with the text of the cut-off answer.",
         request=GenerationSerializer,
         parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
         responses={
@@ -169,18 +190,18 @@ class ContinueStreamView(ChatView):
         },
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponseBase:
-        cut_off = await in_database_thread(find_cut_off, principal, identifier(message_id))
-        question = go_on(cut_off, validated(request, GenerationSerializer), request, principal)
+        resume_point = await in_database_thread(find_resume_point, principal, identifier(message_id))
+        question = continue_answer(resume_point, validated(request, GenerationSerializer), request, principal)
         return await streamed(request, principal, question)
 
 
 class RunStreamView(ChatView):
     @extend_schema(
         operation_id="resume_stream",
-        summary="Continue a stream: during the answer or after it, on any process",
+        summary="Resume a stream, during the answer or after it, on any process",
         parameters=[schema.LAST_EVENT_ID, schema.AFTER, schema.ON_DISCONNECT],
         responses={
-            **schema.event_stream("What followed the cursor; `resync` carries the whole text so far"),
+            **schema.event_stream("The events after the cursor; `resync` carries the complete text so far"),
             **schema.errors(400, 401, 404, 429),
         },
     )
@@ -200,13 +221,13 @@ CANCELLING: dict[str, Any] = {
 
 
 class CancelMessageView(ChatView):
-    @extend_schema(operation_id="cancel_message", summary="Stop an answer; what it said so far is kept", **CANCELLING)
+    @extend_schema(operation_id="cancel_message", summary="Stop an answer; its text so far is kept", **CANCELLING)
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         return await _cancelled(principal, "message_id", message_id)
 
 
 class CancelRunView(ChatView):
-    @extend_schema(operation_id="cancel_run", summary="The same, by the run's id", **CANCELLING)
+    @extend_schema(operation_id="cancel_run", summary="Stop an answer by the id of its run", **CANCELLING)
     async def post(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
         return await _cancelled(principal, "id", run_id)
 
@@ -224,9 +245,7 @@ async def _cancelled(principal: Principal, named_by: str, pk: str) -> HttpRespon
 
 
 def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) -> dict[str, Any]:
-    if wait := throttling.hit(f"reads:{principal.user_id.hex}", limit=settings.LIMIT_READS_PER_MINUTE):
-        raise Throttled(wait=wait)
-    conversation = Conversation.objects.owned_by(principal).get(pk=conversation_id)
+    conversation = Conversation.objects.visible_to(principal).get(pk=conversation_id)
     ids = branch_ids(conversation.pk, conversation.head_id)
     shown = ids[asked.cut(len(ids))]
     rows = in_bulk(shown)
@@ -234,7 +253,7 @@ def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) 
 
 
 def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, Any]) -> dict[str, Any]:
-    conversation = Conversation.objects.owned_by(principal).get(pk=conversation_id)
+    conversation = Conversation.objects.visible_to(principal).get(pk=conversation_id)
     message = append_message(
         conversation=conversation,
         role=given["role"],
@@ -246,14 +265,14 @@ def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, An
 
 
 def _answer(principal: Principal, message_id: uuid.UUID) -> Message:
-    message = Message.objects.owned_by(principal).get(pk=message_id)
+    message = Message.objects.visible_to(principal).get(pk=message_id)
     if message.role != Message.Role.ASSISTANT or message.parent_id is None:
-        raise BadRequest("Only an answer to something can be given again.", code="not_an_answer")
+        raise BadRequest("Only an answer to a message can be regenerated.", code="not_an_answer")
     return message
 
 
 def _run_of(principal: Principal, name: str, value: uuid.UUID) -> uuid.UUID:
-    return services.runs_of(principal).values_list("id", flat=True).get(**{name: value})
+    return Run.objects.visible_to(principal).values_list("id", flat=True).get(**{name: value})
 
 
 def _message_of(run_id: uuid.UUID) -> dict[str, Any] | None:

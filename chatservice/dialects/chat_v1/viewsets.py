@@ -9,21 +9,21 @@ from chatservice.dialects.chat_v1 import schema
 from chatservice.dialects.chat_v1.envelope import EnvelopeMixin
 from chatservice.dialects.chat_v1.pagination import PagePagination
 from chatservice.dialects.chat_v1.serializers import (
+    AccessLogEntrySerializer,
     ConversationDetailSerializer,
     ConversationSerializer,
-    LookSerializer,
     MessageSerializer,
     NewConversation,
 )
 from chatservice.dialects.problems import BadRequest
 from conversations.models import ConversationQuerySet
-from conversations.viewsets import OwnedConversationViewSet, OwnedLookViewSet, OwnedMessageViewSet
+from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewSet, OwnedMessageViewSet
 
 
 @extend_schema_view(
     list=extend_schema(
         operation_id="list_conversations",
-        summary="The caller's conversations, the last used first",
+        summary="The caller's conversations, most recently used first",
         parameters=[schema.ARCHIVED],
         responses={200: ConversationSerializer(many=True), **schema.errors(400, 401, 429)},
     ),
@@ -89,7 +89,7 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
     ),
     destroy=extend_schema(
         operation_id="delete_message",
-        summary="Delete one message; what follows it moves up",
+        summary="Delete one message; the messages after it are kept",
         responses={200: schema.DELETED, **schema.errors(401, 404, 409, 429)},
     ),
 )
@@ -100,11 +100,11 @@ class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
 
 @extend_schema_view(
     list=extend_schema(
-        operation_id="list_looks",
-        summary="When staff saw what the caller said, and why; the newest first",
-        responses={200: LookSerializer(many=True), **schema.errors(400, 401, 429)},
+        operation_id="list_access_log",
+        summary="When staff read the caller's content, and why; newest first",
+        responses={200: AccessLogEntrySerializer(many=True), **schema.errors(400, 401, 429)},
     ),
 )
-class LookViewSet(EnvelopeMixin, OwnedLookViewSet):
+class AccessLogViewSet(EnvelopeMixin, OwnedAccessLogViewSet):
     pagination_class = PagePagination
-    serializer_class = LookSerializer
+    serializer_class = AccessLogEntrySerializer

@@ -6,13 +6,13 @@ the session of a browser that signed in makes you its user on this service's own
 without either you are a guest, where guests are admitted (setting `ANONYMOUS`). A browser's websocket sends its key as
 `{"type": "connection_init", "payload": {"authorization": "Bearer <key>"}}`.
 
-Where the document is silent: a to-do is a follow-up, optionally about a conversation. Ids are opaque; a foreign
-one is `null` where it is asked for and `not_found` where it is acted on, as an unknown one is. Errors are
-`{"errors": [{"message", "extensions": {"code"}}]}`: status 200 once an operation was executed, 4xx before. Limits
-on depth, aliases, tokens, cost and page sizes are settings (`GRAPHQL_*`).
+Where the document is silent: a to-do is optionally about a conversation. Ids are opaque. The id of something that
+belongs to somebody else is treated like an unknown one: queries return `null`, mutations fail with `not_found`. Errors
+are `{"errors": [{"message", "extensions": {"code"}}]}`, with status 200 once an operation was executed and 4xx before.
+Limits on depth, aliases, tokens, cost and page sizes are settings (`GRAPHQL_*`).
 
-The chat page asks here: `html` is a message rendered, `versions` are its siblings' ids, and `wait: false` begins an
-answer that is then followed by its run, at `/ws/chat` or by `followRun`.
+The chat page uses this API: `html` is the rendered message, `versions` are the ids of its siblings, and `wait: false`
+starts an answer that is then followed by its run, at `/ws/chat` or with `followRun`.
 
 Not served: batches, queries by GET, uploads, `@defer`, the old subprotocol `graphql-ws`, persisted queries.
 """

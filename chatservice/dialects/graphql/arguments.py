@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from strawberry import ID
 
+from accounts.callers import Principal
 from accounts.guests import as_id, shares_local_space
-from accounts.principal import Principal
 from chatservice.dialects.problems import NOT_FOUND, BadRequest
 from conversations.storable import is_storable
 
@@ -52,4 +52,4 @@ def identifier(value: ID) -> uuid.UUID:
 def refuse_strangers(principal: Principal) -> None:
     """A guest among strangers may use what it knows the id of, and list nothing."""
     if not shares_local_space(principal):
-        raise PermissionDenied("Without a key you find what you know the id of; lists need a key.")
+        raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")

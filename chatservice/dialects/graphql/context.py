@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from strawberry.types import Info
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.graphql.loaders import Loaders
 
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from rest_framework.exceptions import Throttled
+from graphql import FieldNode, GraphQLError, get_operation_ast, parse
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from accounts import throttling
-from accounts.database import in_database_thread
-from accounts.principal import Principal
+from accounts.callers import Principal
+from chatservice.dialects.base import WITHOUT_ROOM, count_read
 from chatservice.dialects.graphql.context import Context
 from chatservice.dialects.graphql.errors import is_request_error, shown
 from chatservice.dialects.graphql.schema import schema
 from chatservice.dialects.problems import BadRequest
 
+STARTS_RUNS = ("answer", "continueAnswer", "regenerate", "sendMessage")
 BY_HTTP = (OperationType.QUERY, OperationType.MUTATION)
 UNUSABLE = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -38,11 +38,11 @@ class Operation:
         """Check a request's JSON; raises BadRequest."""
         query, variables, name = body.get("query"), body.get("variables"), body.get("operationName")
         if not isinstance(query, str) or not query.strip():
-            raise BadRequest("'query' must be the text of a document.", param="query")
+            raise BadRequest("'query' must be a GraphQL document as a string.", param="query")
         if variables is not None and not isinstance(variables, dict):
             raise BadRequest("'variables' must be an object.", param="variables")
         if name is not None and not isinstance(name, str):
-            raise BadRequest("'operationName' must be a text.", param="operationName")
+            raise BadRequest("'operationName' must be a string.", param="operationName")
         if body.get("extensions") is not None and not isinstance(body["extensions"], dict):
             raise BadRequest("'extensions' must be an object.", param="extensions")
         return cls(query, variables or {}, name or None)
@@ -50,7 +50,8 @@ class Operation:
 
 async def execute(operation: Operation, principal: Principal) -> tuple[int, dict[str, Any]]:
     """Return status and body: 200 for what was executed, 400 for what could not be. Raises BadRequest."""
-    await count_read(principal)
+    if not only_starts_runs(operation):
+        await count_read(principal)
     try:
         result = await schema.execute(
             operation.query,
@@ -61,14 +62,27 @@ async def execute(operation: Operation, principal: Principal) -> tuple[int, dict
         )
     except UNUSABLE as error:
         raise unusable(error) from error
+    await count_failure(result, principal)
     return (400 if is_request_error(result.errors) else 200), payload_of(result)
 
 
-async def count_read(principal: Principal) -> None:
-    """Count one operation against its caller's limit; raises Throttled."""
-    limit = settings.LIMIT_READS_PER_MINUTE
-    if limit and (wait := await in_database_thread(_hit, f"reads:{principal.user_id.hex}", limit)):
-        raise Throttled(wait=wait)
+def only_starts_runs(operation: Operation) -> bool:
+    """Tell whether all that an operation asks for starts runs, which the accept transaction counts."""
+    if not any(field in operation.query for field in STARTS_RUNS):
+        return False
+    try:
+        definition = get_operation_ast(parse(operation.query, max_tokens=settings.GRAPHQL_TOKENS), operation.name)
+    except GraphQLError:
+        return False
+    selected = definition.selection_set.selections if definition is not None else ()
+    return bool(selected) and all(isinstance(each, FieldNode) and each.name.value in STARTS_RUNS for each in selected)
+
+
+async def count_failure(result: ExecutionResult, principal: Principal) -> None:
+    """Count an operation as a read when it failed before it started a run, but not for want of room."""
+    errors = result.errors or ()
+    if errors and not any(isinstance(error.original_error, WITHOUT_ROOM) for error in errors):
+        await count_read(principal)
 
 
 def unusable(error: Exception) -> BadRequest:
@@ -86,7 +100,3 @@ def payload_of(result: ExecutionResult) -> dict[str, Any]:
     if result.errors:
         payload["errors"] = [shown(error) for error in result.errors]
     return payload
-
-
-def _hit(key: str, limit: int) -> int:
-    return throttling.hit(key, limit=limit)

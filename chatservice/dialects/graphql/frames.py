@@ -9,14 +9,16 @@ import msgspec
 from django.conf import settings
 
 from chatservice.dialects.graphql.execution import Operation
+from chatservice.dialects.json_body import check_bounds
 from chatservice.dialects.problems import BadRequest
-from completions.client_frames import BadFrame, check_storable
 
 TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
 ID_CHARS = 200
 # The protocol's own close codes.
 BAD_FRAME, UNAUTHORIZED, FORBIDDEN, NOT_ACCEPTABLE, NO_INIT = 4400, 4401, 4403, 4406, 4408
-ID_TAKEN, TOO_MANY, FAILED = 4409, 4429, 4500
+ID_TAKEN, STOPPED_BY_STAFF, TOO_MANY, FAILED = 4409, 4410, 4429, 4500
+# Ours: the protocol's clients never come back after a 4500. (Daphne cannot send 1013, which means the same.)
+UNAVAILABLE = 4503
 
 _decode = msgspec.json.Decoder().decode
 
@@ -61,13 +63,11 @@ def read_frame(text: str | None) -> Frame:
         return Frame(kind, payload=payload)
     pk = value.get("id")
     if not isinstance(pk, str) or not 1 <= len(pk) <= ID_CHARS:
-        raise Violation(BAD_FRAME, f"'id' must be a text of 1 to {ID_CHARS} characters.")
+        raise Violation(BAD_FRAME, f"'id' must be a string of 1 to {ID_CHARS} characters.")
     if kind == "complete":
         return Frame(kind, pk)
     try:
-        check_storable(payload)
+        check_bounds(payload, texts=True, what="frame")
         return Frame(kind, pk, operation=Operation.read(payload or {}))
-    except BadFrame as bad:
-        return Frame(kind, pk, refusal=BadRequest(bad.message, code=bad.code))
     except BadRequest as refusal:
         return Frame(kind, pk, refusal=refusal)

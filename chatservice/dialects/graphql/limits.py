@@ -166,7 +166,7 @@ class Measure:
 def excess(size: Size) -> BadRequest | None:
     """Return the refusal of what is too large."""
     for name, value, limit, code in (
-        ("fields, fragments written out", size.fields, EXPANDED_FIELDS, "query_too_large"),
+        ("fields, with fragments expanded", size.fields, EXPANDED_FIELDS, "query_too_large"),
         ("levels", size.depth, settings.GRAPHQL_DEPTH, "query_too_deep"),
         ("aliases", size.aliases, settings.GRAPHQL_ALIASES, "too_many_aliases"),
         ("objects", size.cost, settings.GRAPHQL_COST, "query_too_expensive"),

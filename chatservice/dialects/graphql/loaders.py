@@ -9,16 +9,15 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from strawberry.dataloader import DataLoader
 
-from accounts.database import in_database_thread
-from accounts.principal import Principal
+from accounts.callers import Principal
 from completions.models import Run
-from completions.services import runs_of
-from conversations.models import Conversation, Message, MessageQuerySet
+from conversations.models import Conversation, Message, MessageQuerySet, load_parts
 from conversations.rendering import render_markdown
+from foundation.database import in_database_thread
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -32,8 +31,8 @@ class Leaf(NamedTuple):
     message_id: uuid.UUID | None
 
 
-class Place(NamedTuple):
-    """Where other versions of a message are."""
+class VersionsKey(NamedTuple):
+    """What all versions of a message share."""
 
     conversation_id: uuid.UUID
     parent_id: uuid.UUID | None
@@ -47,27 +46,34 @@ class Loaders:
 
         self.conversation: DataLoader[uuid.UUID, Conversation | None] = loader(_conversations)
         self.message: DataLoader[uuid.UUID, Message | None] = loader(_messages)
+        self.extras: DataLoader[Message, dict[str, Any] | None] = loader(_extras)
         self.branch: DataLoader[Leaf, list[uuid.UUID]] = loader(_branches)
-        self.versions: DataLoader[Place, list[Message]] = loader(_versions)
-        self.version_ids: DataLoader[Place, list[uuid.UUID]] = loader(_version_ids)
+        self.versions: DataLoader[VersionsKey, list[Message]] = loader(_versions)
+        self.version_ids: DataLoader[VersionsKey, list[uuid.UUID]] = loader(_version_ids)
         self.html: DataLoader[str, str] = loader(_rendered)
         self.run_of_message: DataLoader[uuid.UUID, Run | None] = loader(_runs_of_messages)
         self.active_run: DataLoader[uuid.UUID, Run | None] = loader(_active_runs)
 
 
 def _conversations(principal: Principal, keys: list[uuid.UUID]) -> list[Conversation | None]:
-    return _in_order(keys, Conversation.objects.owned_by(principal).in_bulk(keys))
+    return _in_order(keys, Conversation.objects.visible_to(principal).in_bulk(keys))
 
 
 def _messages(principal: Principal, keys: list[uuid.UUID]) -> list[Message | None]:
-    return _in_order(keys, Message.objects.owned_by(principal).in_bulk(keys))
+    return _in_order(keys, Message.objects.visible_to(principal).in_bulk(keys))
+
+
+def _extras(principal: Principal, keys: list[Message]) -> list[dict[str, Any] | None]:
+    """Return what messages that were read for this caller have beyond text."""
+    load_parts(keys)
+    return [message.extras() for message in keys]
 
 
 def _branches(principal: Principal, keys: list[Leaf]) -> list[list[uuid.UUID]]:
     """Return the ids from the root down to each leaf; none of a leaf that is not in its conversation."""
     parents: dict[uuid.UUID, dict[uuid.UUID, uuid.UUID | None]] = defaultdict(dict)
     wanted = {leaf.conversation_id for leaf in keys if leaf.message_id is not None}
-    links = Message.objects.owned_by(principal).filter(conversation_id__in=wanted)
+    links = Message.objects.visible_to(principal).filter(conversation_id__in=wanted)
     for conversation_id, message_id, parent_id in links.values_list("conversation_id", "id", "parent_id"):
         parents[conversation_id][message_id] = parent_id
     return [_path(parents[leaf.conversation_id], leaf.message_id) for leaf in keys]
@@ -82,25 +88,25 @@ def _path(parents: dict[uuid.UUID, uuid.UUID | None], leaf_id: uuid.UUID | None)
     return path[::-1]
 
 
-def _versions(principal: Principal, keys: list[Place]) -> list[list[Message]]:
-    found: dict[Place, list[Message]] = defaultdict(list)
+def _versions(principal: Principal, keys: list[VersionsKey]) -> list[list[Message]]:
+    found: dict[VersionsKey, list[Message]] = defaultdict(list)
     for query in _queries_of_versions(principal, keys):
         for row in query:
-            found[Place(row.conversation_id, row.parent_id, row.role)].append(row)
+            found[VersionsKey(row.conversation_id, row.parent_id, row.role)].append(row)
     return [found[place] for place in keys]
 
 
-def _version_ids(principal: Principal, keys: list[Place]) -> list[list[uuid.UUID]]:
+def _version_ids(principal: Principal, keys: list[VersionsKey]) -> list[list[uuid.UUID]]:
     """The same without what they say."""
-    found: dict[Place, list[uuid.UUID]] = defaultdict(list)
+    found: dict[VersionsKey, list[uuid.UUID]] = defaultdict(list)
     for query in _queries_of_versions(principal, keys):
         for conversation_id, parent_id, role, pk in query.values_list("conversation_id", "parent_id", "role", "id"):
-            found[Place(conversation_id, parent_id, role)].append(pk)
+            found[VersionsKey(conversation_id, parent_id, role)].append(pk)
     return [found[place] for place in keys]
 
 
-def _queries_of_versions(principal: Principal, keys: list[Place]) -> Iterator[MessageQuerySet]:
-    mine = Message.objects.owned_by(principal).order_by("position")
+def _queries_of_versions(principal: Principal, keys: list[VersionsKey]) -> Iterator[MessageQuerySet]:
+    mine = Message.objects.visible_to(principal).order_by("position")
     if parent_ids := {place.parent_id for place in keys if place.parent_id is not None}:
         yield mine.filter(parent_id__in=parent_ids)
     if rooted := {place.conversation_id for place in keys if place.parent_id is None}:
@@ -120,12 +126,13 @@ _remembered = lru_cache(maxsize=512)(_html_of)
 
 
 def _runs_of_messages(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:
-    runs: Iterable[Run] = runs_of(principal).filter(message_id__in=keys)
+    runs: Iterable[Run] = Run.objects.visible_to(principal).filter(message_id__in=keys)
     return _in_order(keys, {run.message_id: run for run in runs if run.message_id is not None})
 
 
 def _active_runs(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:
-    runs: Iterable[Run] = runs_of(principal).running().filter(conversation_id__in=keys).order_by("created_at", "id")
+    running = Run.objects.visible_to(principal).running()
+    runs: Iterable[Run] = running.filter(conversation_id__in=keys).order_by("created_at", "id")
     return _in_order(keys, {run.conversation_id: run for run in runs if run.conversation_id is not None})
 
 

@@ -9,22 +9,22 @@ from django.utils import timezone
 from strawberry import ID, UNSET
 from strawberry.types import Info
 
-from accounts.database import in_database_thread
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import identifier
-from chatservice.dialects.graphql.asking import Answer, Generation, Recall, ask, begun, new_message, recalled, whole
 from chatservice.dialects.graphql.context import context_of, principal_of
+from chatservice.dialects.graphql.generation import Answer, Generation, Recall, ask, begun, new_message, recalled, whole
 from chatservice.dialects.graphql.todos import TodoMutations
 from chatservice.dialects.graphql.types import Conversation, Message, Run
 from chatservice.dialects.problems import BadRequest
 from completions import models as run_rows
 from completions import services as runs
-from completions.continuing import find_cut_off
+from completions.continuing import find_resume_point
 from completions.readers import wait_for_end
 from completions.stopping import stop_and
 from conversations import models as rows
 from conversations import services
+from foundation.database import in_database_thread
 
 STOP_SECONDS = 2.0
 
@@ -39,9 +39,10 @@ class Mutation(TodoMutations):
         return Conversation.of(row)
 
     @strawberry.mutation(
-        description="Say something, in a new conversation without `conversationId`, and wait for the whole answer, "
-        "unless `wait: false`: then it is being written, to be followed by its run. "
-        "`parentId` is what it is said after: the shown branch unless said, null for a new beginning."
+        description="Send a message and wait for the complete answer. Without `conversationId` a new conversation "
+        "is created. `wait: false` returns as soon as the question is stored; follow the answer by its "
+        "run. `parentId` is the message to append to: by default the end of the shown branch, null for "
+        "a new branch at the root."
     )
     async def send_message(
         self,
@@ -70,7 +71,7 @@ class Mutation(TodoMutations):
         return await (whole if wait else begun)(info, question)
 
     @strawberry.mutation(
-        description="Answer again: beside an answer, or to a message of the user's. `wait: false` as in `sendMessage`."
+        description="Regenerate an answer, or answer a message of the user's again. `wait: false` as in `sendMessage`."
     )
     async def regenerate(
         self,
@@ -93,7 +94,7 @@ class Mutation(TodoMutations):
         return await (whole if wait else begun)(info, question)
 
     @strawberry.mutation(
-        description="Go on with an answer that was cut off: a new one beside it begins with its text and goes on."
+        description="Continue an answer that was cut off: a new one beside it starts with its text and continues it."
     )
     async def continue_answer(
         self,
@@ -104,26 +105,28 @@ class Mutation(TodoMutations):
         idempotency_key: str | None = None,
     ) -> Answer | None:
         principal = principal_of(info)
-        cut_off = await in_database_thread(find_cut_off, principal, identifier(message_id))
-        question = ask(principal, model or cut_off.model, generation, idempotency_key, **cut_off.place())
+        resume_point = await in_database_thread(find_resume_point, principal, identifier(message_id))
+        question = ask(
+            principal, model or resume_point.model, generation, idempotency_key, **resume_point.request_fields()
+        )
         return await whole(info, question)
 
-    @strawberry.mutation(description="Say something else in its place: another version, which is shown from now on.")
+    @strawberry.mutation(description="Edit a message: creates another version, which is shown from now on.")
     async def edit_message(self, info: Info, id: ID, content: str) -> Message | None:
         wanted = arguments.content(content)
         row = await in_database_thread(_edit, principal_of(info), id, wanted)
         context_of(info).forget()
         return Message.of(row)
 
-    @strawberry.mutation(description="Show the branch that a message is on, down to the newest message after it.")
+    @strawberry.mutation(description="Show the branch that a message is on, down to its newest message.")
     async def show_branch(self, info: Info, message_id: ID) -> Conversation | None:
         row = await in_database_thread(_show, principal_of(info), message_id)
         context_of(info).forget()
         return Conversation.of(row)
 
-    @strawberry.mutation(description="Stop an answer; what it said so far is kept.")
+    @strawberry.mutation(description="Stop an answer; its text so far is kept.")
     async def stop_run(self, info: Info, run_id: ID) -> Run | None:
-        mine = runs.runs_of(principal_of(info))
+        mine = run_rows.Run.objects.visible_to(principal_of(info))
         pk = identifier(run_id)
         await in_database_thread(lambda: mine.get(pk=pk))
         await runs.cancel(pk)
@@ -151,7 +154,7 @@ class Mutation(TodoMutations):
         context_of(info).forget()
         return ID(str(row.pk))
 
-    @strawberry.mutation(description="Delete one message; what was said after it stays. Returns its id.")
+    @strawberry.mutation(description="Delete one message; the messages after it are kept. Returns its id.")
     async def delete_message(self, info: Info, id: ID) -> ID | None:
         pk = await in_database_thread(_delete_message, principal_of(info), id)
         context_of(info).forget()
@@ -159,11 +162,11 @@ class Mutation(TodoMutations):
 
 
 def _conversation(principal: Principal, value: ID) -> rows.Conversation:
-    return rows.Conversation.objects.owned_by(principal).get(pk=identifier(value))
+    return rows.Conversation.objects.visible_to(principal).get(pk=identifier(value))
 
 
 def _message(principal: Principal, value: ID) -> rows.Message:
-    return rows.Message.objects.owned_by(principal).get(pk=identifier(value))
+    return rows.Message.objects.visible_to(principal).get(pk=identifier(value))
 
 
 async def _change(info: Info, value: ID, **changes: object) -> Conversation:

@@ -6,10 +6,18 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from accounts.principal import Principal
+from accounts.callers import Principal
+from chatservice.dialects.base import begin_counting, count_read
 from chatservice.dialects.graphql.context import Context
 from chatservice.dialects.graphql.errors import is_request_error, shown
-from chatservice.dialects.graphql.execution import UNUSABLE, Operation, count_read, payload_of, unusable
+from chatservice.dialects.graphql.execution import (
+    UNUSABLE,
+    Operation,
+    count_failure,
+    only_starts_runs,
+    payload_of,
+    unusable,
+)
 from chatservice.dialects.graphql.schema import schema
 
 Told = AsyncGenerator[tuple[str, Any], None]
@@ -17,8 +25,10 @@ Told = AsyncGenerator[tuple[str, Any], None]
 
 async def run_operation(operation: Operation, principal: Principal) -> Told:
     """Yield kind and payload of each frame. Never raises."""
+    begin_counting()
     try:
-        await count_read(principal)
+        if not only_starts_runs(operation):
+            await count_read(principal)
         results: Any = await schema.stream(
             operation.query,
             variable_values=operation.variables,
@@ -27,6 +37,7 @@ async def run_operation(operation: Operation, principal: Principal) -> Told:
         )
         async with aclosing(results):
             async for result in results:
+                await count_failure(result, principal)
                 if is_request_error(result.errors):
                     yield "error", [_told(error) for error in result.errors]
                     return

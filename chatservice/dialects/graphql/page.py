@@ -22,7 +22,7 @@ def _html() -> str:
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     for name, value in (
         ("css", static("chatservice/graphql.css")),
-        ("icon", static("chatservice/page/icon.svg")),
+        ("icon", static("pages/icon.svg")),
         ("js", static("chatservice/graphql.js")),
         ("schema", escape(schema.as_str())),
     ):

@@ -45,7 +45,7 @@ class Connection(Generic[T]):
     page_info: PageInfo
     count: strawberry.Private[Callable[[], Awaitable[int]] | None] = None
 
-    @strawberry.field(description="How many there are in all; null where counting is not cheap.")
+    @strawberry.field(description="Total number of items; null where counting is expensive.")
     async def total_count(self) -> int | None:
         return await self.count() if self.count is not None else None
 
@@ -63,7 +63,7 @@ class Window:
     def read(cls, first: int | None, after: str | None, last: int | None, before: str | None) -> Window:
         """Check the four arguments; raises BadRequest."""
         if first is not None and last is not None:
-            raise invalid("last", "Ask for the first or the last, not for both.")
+            raise invalid("last", "Use either 'first' or 'last', not both.")
         backward = last is not None
         return cls(page_size(last if backward else first, "last" if backward else "first"), backward, after, before)
 

@@ -10,7 +10,6 @@ from django.conf import settings
 from strawberry import ID
 from strawberry.types import Info
 
-from accounts.database import in_database_thread
 from accounts.guests import as_id
 from chatservice.dialects.graphql.arguments import identifier, refuse_strangers
 from chatservice.dialects.graphql.context import principal_of
@@ -34,9 +33,11 @@ from chatservice.dialects.graphql.types import (
     conversation_with,
     message_with,
 )
+from completions import models as run_rows
 from completions.providers import list_models
-from completions.services import runs_of
+from completions.request_policy import allowed_models
 from conversations import models as rows
+from foundation.database import in_database_thread
 
 
 @strawberry.type
@@ -45,15 +46,18 @@ class Query:
     def me(self, info: Info) -> Viewer:
         return Viewer.of(principal_of(info))
 
-    @strawberry.field(description="What can be said as `model`; anything else is passed on to the default upstream.")
-    async def models(self) -> list[str]:
-        return [model.id for model in await list_models()]
+    @strawberry.field(
+        description="The values you can use for `model`. Any other value is passed on to the default upstream, if you "
+        "may use it."
+    )
+    async def models(self, info: Info) -> list[str]:
+        return [model.id for model in await allowed_models(principal_of(info), await list_models())]
 
-    @strawberry.field(description="Who answers where no `model` is said.")
+    @strawberry.field(description="The model used when `model` is omitted.")
     def default_model(self) -> str:
         return str(settings.DEFAULT_MODEL)
 
-    @strawberry.field(description="Your conversations, newest first. `archived: null` is all of them.")
+    @strawberry.field(description="Your conversations, newest first; all of them with `archived: null`.")
     async def conversations(
         self,
         info: Info,
@@ -66,7 +70,7 @@ class Query:
         principal = principal_of(info)
         refuse_strangers(principal)
         window = Window.read(first, after, last, before)
-        mine = rows.Conversation.objects.owned_by(principal)
+        mine = rows.Conversation.objects.visible_to(principal)
         if archived is not None:
             mine = mine.filter(archived_at__isnull=not archived)
         page = await in_database_thread(newest_page, mine, "c", "updated_at", window)
@@ -84,12 +88,16 @@ class Query:
     @strawberry.field
     async def run(self, info: Info, id: ID) -> Run | None:
         pk = as_id(id)
-        found = await in_database_thread(runs_of(principal_of(info)).filter(pk=pk).first) if pk else None
+        found = (
+            await in_database_thread(run_rows.Run.objects.visible_to(principal_of(info)).filter(pk=pk).first)
+            if pk
+            else None
+        )
         return Run.of(found) if found is not None else None
 
     @strawberry.field(
-        description="Messages that fit `query`, by words and by meaning, best first. `since` and `until` are days "
-        "or times in ISO 8601; `archived: null` is all conversations."
+        description="Messages that match `query` by words and by meaning, best first. `since` and `until` are days "
+        "or times in ISO 8601; `archived: null` searches all conversations."
     )
     async def search(
         self,
@@ -123,7 +131,7 @@ class Query:
             end_user=end_user,
         )
 
-    @strawberry.field(description="Your to-dos, oldest first: all of them, unless `first` says how many.")
+    @strawberry.field(description="Your to-dos, oldest first: all of them, unless `first` limits the number.")
     async def todos(
         self,
         info: Info,
@@ -134,7 +142,7 @@ class Query:
     ) -> list[Todo]:
         principal = principal_of(info)
         refuse_strangers(principal)
-        mine = rows.Todo.objects.owned_by(principal).oldest_first()
+        mine = rows.Todo.objects.visible_to(principal).oldest_first()
         if completed is not None:
             mine = mine.filter(completed=completed)
         if conversation_id is not None:
@@ -150,6 +158,6 @@ class Query:
     @strawberry.field
     async def todo(self, info: Info, id: ID) -> Todo | None:
         pk = as_id(id)
-        mine = rows.Todo.objects.owned_by(principal_of(info))
+        mine = rows.Todo.objects.visible_to(principal_of(info))
         found = await in_database_thread(mine.filter(pk=pk).first) if pk else None
         return Todo.of(found) if found is not None else None

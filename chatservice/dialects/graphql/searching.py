@@ -8,30 +8,30 @@ from typing import Any
 
 import strawberry
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.graphql.paging import Connection, Edge, PageInfo, page_size
 from chatservice.dialects.graphql.types import Conversation, Message
-from chatservice.dialects.searching import Sought, branch_of, read_search
+from chatservice.dialects.searching import SearchRequest, branch_of, read_search
 from conversations import models as rows
-from search.results import MOST_HITS, Hit, Hits, InvalidCursor
+from search.results import MAX_HITS, Hit, Hits, InvalidCursor
 from search.threads import in_search_thread
 
-# A place within a page: how many hits of it come before, and the page's own cursor.
-PLACE = re.compile(r"(\d{1,3})\.(.*)\Z", re.ASCII | re.DOTALL)
+# A cursor within a page: how many hits of the page come before it, and the cursor of the page.
+PAGE_CURSOR = re.compile(r"(\d{1,3})\.(.*)\Z", re.ASCII | re.DOTALL)
 
 
-@strawberry.type(description="A message that was found, where it stands, and why it was found.")
+@strawberry.type(description="A message that was found, its context, and why it matched.")
 class SearchHit:
     message: Message
     conversation: Conversation
-    branch: str = strawberry.field(description="`shown`, or `other version`: it is not on the branch that is shown.")
+    branch: str = strawberry.field(description="`shown`, or `other version` if it is not on the shown branch.")
     snippet: str
     highlights: list[list[int]] = strawberry.field(
-        description="[start, end] of what was found, in code points of `snippet`."
+        description="[start, end] of each match, in code points of `snippet`."
     )
-    before: Message | None = strawberry.field(description="What was said before it, on its branch.")
+    before: Message | None = strawberry.field(description="The message before it on its branch.")
     after: Message | None
-    score: float = strawberry.field(description="0 to 1, comparable within one answer.")
+    score: float = strawberry.field(description="0 to 1, comparable within one response.")
     text_score: float | None
     semantic_score: float | None
     matched: str = strawberry.field(description="`words`, `meaning` or `both`.")
@@ -56,8 +56,8 @@ class SearchHit:
 @strawberry.type(name="SearchHitConnection")
 class SearchHits(Connection[SearchHit]):
     asked: str
-    mode: str = strawberry.field(description="What answered: `hybrid`, `semantic` or `text`.")
-    why: str | None = strawberry.field(description="Why that is not what was asked.")
+    mode: str = strawberry.field(description="The mode that was used: `hybrid`, `semantic` or `text`.")
+    why: str | None = strawberry.field(description="Why another mode was used than requested.")
     took_ms: float
 
 
@@ -70,11 +70,11 @@ async def search(
     named = {name: value for name, value in given.items() if value is not None}
     if archived is not None:
         named["archived"] = "true" if archived else "false"
-    # Of nothing, too, it is known whether there is more.
-    sought = replace(read_search(named, roles, query="query"), limit=size or 1)
-    hits, page = await in_search_thread(_read, principal, sought, after)
+    # Also of an empty page it is known whether there is more.
+    search_request = replace(read_search(named, roles, query="query"), limit=size or 1)
+    hits, page = await in_search_thread(_read, principal, search_request, after)
     shown = hits.hits[:size]
-    edges = [Edge(cursor=f"{place}.{page}", node=SearchHit.of(hit)) for place, hit in enumerate(shown, start=1)]
+    edges = [Edge(cursor=f"{position}.{page}", node=SearchHit.of(hit)) for position, hit in enumerate(shown, start=1)]
     if edges and hits.next_cursor:
         edges[-1].cursor = f"0.{hits.next_cursor}"
     return SearchHits(
@@ -92,21 +92,21 @@ async def search(
     )
 
 
-def _read(principal: Principal, sought: Sought, after: str | None) -> tuple[Hits, str]:
-    """Return the hits after a place, and the cursor of the page that they are."""
+def _read(principal: Principal, search_request: SearchRequest, after: str | None) -> tuple[Hits, str]:
+    """Return the hits after a cursor, and the cursor of their page."""
     page = ""
     if after is not None:
-        match = PLACE.match(after)
-        if match is None or int(match[1]) > MOST_HITS:
+        match = PAGE_CURSOR.match(after)
+        if match is None or int(match[1]) > MAX_HITS:
             raise InvalidCursor("This is not a cursor of this search.")
         page = match[2]
         if skipped := int(match[1]):
-            # A place within a page: its end is where the next one begins.
-            before = replace(sought, limit=skipped, cursor=page).find(principal)
+            # The next page begins where the skipped hits end.
+            before = replace(search_request, limit=skipped, cursor=page).find(principal)
             if not before.next_cursor:
                 return replace(before, hits=()), page
             page = before.next_cursor
-    return replace(sought, cursor=page).find(principal), page
+    return replace(search_request, cursor=page).find(principal), page
 
 
 def _shown(row: rows.Message | None) -> Message | None:

@@ -8,24 +8,24 @@ import strawberry
 from strawberry import ID, UNSET
 from strawberry.types import Info
 
-from accounts.database import in_database_thread
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.types import Todo
 from conversations import models as rows
 from conversations import todos
+from foundation.database import in_database_thread
 
 
 @strawberry.type
 class TodoMutations:
-    @strawberry.mutation(description="Note a follow-up, perhaps about a conversation.")
+    @strawberry.mutation(description="Create a to-do, optionally about a conversation.")
     async def create_todo(self, info: Info, title: str, conversation_id: ID | None = None) -> Todo | None:
         wanted = arguments.title(title)
         return await _written(info, _create, wanted, conversation_id)
 
-    @strawberry.mutation(description="Change what is said; `conversationId: null` unties it.")
+    @strawberry.mutation(description="Update a to-do; `conversationId: null` detaches it from its conversation.")
     async def update_todo(
         self,
         info: Info,
@@ -69,14 +69,14 @@ def _create(principal: Principal, title: str, conversation_id: ID | None) -> row
 
 
 def _update(principal: Principal, pk: ID, changes: dict[str, Any], conversation_id: ID | None) -> rows.Todo:
-    todo = rows.Todo.objects.owned_by(principal).get(pk=identifier(pk))
+    todo = rows.Todo.objects.visible_to(principal).get(pk=identifier(pk))
     if conversation_id is not UNSET:
         changes = {**changes, "conversation": _conversation(principal, conversation_id)}
     return todos.update_todo(todo=todo, **changes)
 
 
 def _delete(principal: Principal, pk: ID) -> ID:
-    todo = rows.Todo.objects.owned_by(principal).get(pk=identifier(pk))
+    todo = rows.Todo.objects.visible_to(principal).get(pk=identifier(pk))
     todos.delete_todo(todo=todo)
     return ID(str(identifier(pk)))
 
@@ -84,4 +84,4 @@ def _delete(principal: Principal, pk: ID) -> ID:
 def _conversation(principal: Principal, value: ID | None) -> rows.Conversation | None:
     if value is None:
         return None
-    return rows.Conversation.objects.owned_by(principal).get(pk=identifier(value))
+    return rows.Conversation.objects.visible_to(principal).get(pk=identifier(value))

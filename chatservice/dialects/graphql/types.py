@@ -12,20 +12,20 @@ from strawberry import ID
 from strawberry.scalars import JSON
 from strawberry.types import Info
 
+from accounts.callers import Principal
 from accounts.guests import as_id
-from accounts.principal import Principal
 from chatservice.dialects.graphql.context import loaders_of
-from chatservice.dialects.graphql.loaders import Leaf, Place
+from chatservice.dialects.graphql.loaders import Leaf, VersionsKey
 from chatservice.dialects.graphql.paging import Connection, Edge, Window, connection, cut, page_size
 from completions import models as run_rows
 from conversations import models as rows
 
 First = Annotated[
-    int | None, strawberry.argument(description="So many, from the beginning: 20 unless said, 50 at most.")
+    int | None, strawberry.argument(description="The number of items from the start: 20 by default, at most 50.")
 ]
 
 
-@strawberry.type(description="Who is asking.")
+@strawberry.type(description="The caller.")
 class Viewer:
     id: ID
     username: str
@@ -50,7 +50,7 @@ class Run:
     finish_reason: str | None
     usage: JSON | None
     recalled: list[ID] | None = strawberry.field(
-        description="The messages that were quoted to the model; null where it was not asked for."
+        description="The messages quoted to the model; null if recall was not requested."
     )
     error_code: str | None
     created_at: dt.datetime
@@ -71,13 +71,12 @@ class Run:
         )
 
 
-@strawberry.type(description="One thing that was said. Editing and regenerating add other versions of it.")
+@strawberry.type(description="A message. Editing and regenerating add other versions of it.")
 class Message:
     row: strawberry.Private[rows.Message]
     id: ID
     role: str
     content: str
-    parts: JSON | None
     author: str | None
     model: str | None
     status: str
@@ -94,7 +93,6 @@ class Message:
             id=ID(str(row.pk)),
             role=row.role,
             content=row.content,
-            parts=row.parts,
             author=row.author or None,
             model=row.model or None,
             status=row.status,
@@ -105,31 +103,36 @@ class Message:
             created_at=row.created_at,
         )
 
-    @strawberry.field(description="`content`, which is Markdown, as HTML that is safe to show: no scripts, no images.")
+    @strawberry.field
+    async def parts(self, info: Info) -> JSON | None:
+        extras = await loaders_of(info).extras.load(self.row) if self.row.has_parts else None
+        return JSON(extras) if extras is not None else None
+
+    @strawberry.field(description="The Markdown of `content` as safe HTML: no scripts, no images.")
     async def html(self, info: Info) -> str:
         return await loaders_of(info).html.load(self.content)
 
-    @strawberry.field(description="The ids of all its versions, its own among them, oldest first.")
+    @strawberry.field(description="The ids of all its versions, including its own, oldest first.")
     async def versions(self, info: Info) -> list[ID]:
-        place = Place(self.row.conversation_id, self.row.parent_id, self.row.role)
-        return [ID(str(pk)) for pk in await loaders_of(info).version_ids.load(place)]
+        key = VersionsKey(self.row.conversation_id, self.row.parent_id, self.row.role)
+        return [ID(str(pk)) for pk in await loaders_of(info).version_ids.load(key)]
 
     @strawberry.field
     async def conversation(self, info: Info) -> Conversation | None:
         return await conversation_with(info, self.row.conversation_id)
 
-    @strawberry.field(description="What it was said after.")
+    @strawberry.field(description="The message before it.")
     async def parent(self, info: Info) -> Message | None:
         return await message_with(info, self.row.parent_id)
 
     @strawberry.field(description="Its other versions, oldest first.")
     async def siblings(self, info: Info, first: First = None) -> list[Message]:
         size = page_size(first)
-        place = Place(self.row.conversation_id, self.row.parent_id, self.row.role)
-        versions = await loaders_of(info).versions.load(place)
+        key = VersionsKey(self.row.conversation_id, self.row.parent_id, self.row.role)
+        versions = await loaders_of(info).versions.load(key)
         return [Message.of(row) for row in versions if row.pk != self.row.pk][:size]
 
-    @strawberry.field(description="What writes or wrote it, for an answer.")
+    @strawberry.field(description="For an answer, the run that writes or wrote it.")
     async def run(self, info: Info) -> Run | None:
         row = await loaders_of(info).run_of_message.load(self.row.pk)
         return Run.of(row) if row is not None else None
@@ -159,7 +162,9 @@ class Conversation:
             updated_at=row.updated_at,
         )
 
-    @strawberry.field(description="The messages of a branch, oldest first: the shown one, or the one down to `branch`.")
+    @strawberry.field(
+        description="The messages of a branch, oldest first: the shown one, or the one that ends with `branch`."
+    )
     async def messages(
         self,
         info: Info,
@@ -179,13 +184,13 @@ class Conversation:
         edges = [Edge(cursor=row.pk.hex, node=Message.of(row)) for row in found if row is not None]
         return connection(edges, window, has_more, partial(_size, len(ids)))
 
-    @strawberry.field(description="The answer that is being written, to be followed or stopped.")
+    @strawberry.field(description="The run that is writing an answer, to be followed or stopped.")
     async def active_run(self, info: Info) -> Run | None:
         row = await loaders_of(info).active_run.load(self.row.pk)
         return Run.of(row) if row is not None else None
 
 
-@strawberry.type(description="A follow-up, perhaps about a conversation.")
+@strawberry.type(description="A to-do, optionally about a conversation.")
 class Todo:
     row: strawberry.Private[rows.Todo]
     id: ID

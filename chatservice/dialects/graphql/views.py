@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.graphql.errors import render
 from chatservice.dialects.graphql.execution import Operation, execute
@@ -18,15 +18,13 @@ from chatservice.dialects.json_body import read_object
 class GraphQLView(AsyncAPIView):
     render = staticmethod(render)
     http_method_names = ["post", "options"]
+    # Some operations do: execution.py tells which.
+    starts_runs = frozenset({"POST"})
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response: HttpResponseBase
         if request.method in ("GET", "HEAD") and settings.DOCS and "text/html" in request.headers.get("accept", ""):
-            response = page()
-        else:
-            response = await super().dispatch(request, *args, **kwargs)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+            return page()
+        return await super().dispatch(request, *args, **kwargs)
 
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         status, payload = await execute(Operation.read(read_object(request)), principal)

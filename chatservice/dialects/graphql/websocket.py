@@ -7,18 +7,17 @@ its own. What a frame may be is in frames.py, what an operation does in operatio
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import Callable, Coroutine
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 
-from accounts.database import in_database_thread
-from accounts.principal import Caller, NotAdmitted, Principal, resolve_principal
+from accounts.callers import NotAdmitted, Principal, TooManyFailures
+from accounts.credential_watch import STOPPED, Refusal
+from accounts.principal import resolve_principal
 from accounts.websocket_auth import (
     caller_of_scope,
-    credential_watch,
     has_credentials_in_query,
     offers_key,
     principal_of_scope,
@@ -28,92 +27,71 @@ from chatservice.dialects.graphql import frames
 from chatservice.dialects.graphql.errors import shown
 from chatservice.dialects.graphql.frames import Frame, Violation
 from chatservice.dialects.graphql.operations import run_operation
-from chatservice.dialects.problems import BadRequest
-
-logger = logging.getLogger(__name__)
+from chatservice.dialects.problems import BadRequest, problem_of
+from chatservice.dialects.sockets import FLOOD, DialectSocket, SocketClosed
+from completions.exceptions import TooManyRuns
+from completions.stream_limits import Release, acquire_socket, acquire_unauthenticated_socket
+from foundation.database import in_database_thread
 
 SUBPROTOCOL = "graphql-transport-ws"
-SEND_SECONDS = 60.0
-GOODBYE_SECONDS = 5.0
 REASON_BYTES = 120
-FLOOD = 10
-"""So many times the allowed frames in one second are abuse, not haste."""
+FRAMES_A_SECOND = "At most {} frames a second (LIMIT_WS_FRAMES_PER_SECOND)."
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    await GraphQLSocket(scope, receive, send).serve()
+class GraphQLSocket(DialectSocket):
+    too_slow = (frames.NO_INIT, "Too slow")
 
-
-class SocketClosed(Exception):
-    """There is nobody to tell any more."""
-
-
-class GraphQLSocket:
-    def __init__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._principal: Principal | None = None
-        self._asked_to_begin = False
+        self._init_received = False
+        self._init: dict[str, Any] = {}
         self._operations: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reading: asyncio.Task[None] | None = None
-        self._unwatch: Callable[[], None] | None = None
-        self._second = self._count = 0
 
-    async def serve(self) -> None:
-        if (await self._receive())["type"] != "websocket.connect":
-            return
+    async def connect(self) -> None:
         # Accepted first, whoever it is: a browser shows its page no reason for a refused handshake.
-        spoken = SUBPROTOCOL in (self._scope.get("subprotocols") or ())
-        await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if spoken else None})
+        spoken = SUBPROTOCOL in (self.scope.get("subprotocols") or ())
+        await self.accept(SUBPROTOCOL if spoken else None)
         if not spoken:
-            await self._hang_up(frames.NOT_ACCEPTABLE, f"Subprotocol not acceptable: only {SUBPROTOCOL} is.")
+            await self.hang_up(frames.NOT_ACCEPTABLE, f"Subprotocol not acceptable: only {SUBPROTOCOL} is.")
             return
-        if has_credentials_in_query(self._scope):
-            await self._hang_up(frames.FORBIDDEN, "Never put a key into the URL.")
+        if has_credentials_in_query(self.scope):
+            await self.hang_up(frames.FORBIDDEN, "Never put a key into the URL.")
             return
-        self._reading = asyncio.create_task(self._read())
-        self._spawn(self._expect_init())
         try:
-            await asyncio.wait([self._reading, self._over], return_when=asyncio.FIRST_COMPLETED)
-            if self._closed:
-                await self._over  # somebody is still saying goodbye
-            elif not self._reading.cancelled():
-                self._reading.result()
-        finally:
-            self._closed = True
-            await self._let_go()
+            self._count_as(acquire_unauthenticated_socket, self.scope)
+        except Violation as violation:
+            await self.hang_up(violation.code, violation.reason)
+            return
+        self.spawn(self._expect_init())
 
-    async def _read(self) -> None:
-        while not self._closed:
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            try:
-                in_time = self._in_time()
-                await self._handle(frames.read_frame(message.get("text")), in_time)
-            except Violation as violation:
-                await self._hang_up(violation.code, violation.reason)
-            except SocketClosed:
-                return
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.closed:
+            return
+        try:
+            in_time = self._in_time()
+            await self._handle(frames.read_frame(text_data), in_time)
+        except Violation as violation:
+            await self.hang_up(violation.code, violation.reason)
+        except SocketClosed:
+            pass
+
+    async def hang_up(self, code: int, reason: str = "", *, last: str | None = None) -> None:
+        await super().hang_up(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"), last=last)
 
     def _in_time(self) -> bool:
         """Count a frame; tell whether it is within the limit of its second. Raises Violation for a flood."""
-        limit = settings.LIMIT_WS_FRAMES_PER_SECOND
-        second = int(time.monotonic())
-        self._count = self._count + 1 if second == self._second else 1
-        self._second = second
-        if limit and self._count > limit * FLOOD:
-            raise Violation(frames.TOO_MANY, f"At most {limit} frames a second.")
-        return not limit or self._count <= limit
+        used = self.count_frame()
+        if used > FLOOD:
+            raise Violation(frames.TOO_MANY, FRAMES_A_SECOND.format(settings.LIMIT_WS_FRAMES_PER_SECOND))
+        return used <= 1
 
     async def _handle(self, frame: Frame, in_time: bool) -> None:
         match frame.kind:
             case "connection_init":
                 await self._begin(frame.payload or {})
             case "ping":
-                await self.transmit({"type": "pong"})
+                await self._send_frame({"type": "pong"})
             case "subscribe":
                 await self._subscribe(frame, in_time)
             case "complete":
@@ -123,28 +101,41 @@ class GraphQLSocket:
     # --- who it is
 
     async def _begin(self, payload: dict[str, Any]) -> None:
-        if self._asked_to_begin:
+        if self._init_received:
             raise Violation(frames.TOO_MANY, "Too many initialisation requests")
-        self._asked_to_begin = True
+        self._init_received = True
+        self._init = payload
         try:
-            self._principal = await in_database_thread(principal_for, self._scope, payload)
+            self._principal = await in_database_thread(principal_for, self.scope, payload)
+        except TooManyFailures as refusal:
+            raise Violation(frames.TOO_MANY, refusal.message) from refusal
         except NotAdmitted as refusal:
             raise Violation(frames.FORBIDDEN, refusal.message) from refusal
         except Exception as error:
-            logger.error("graphql: nobody could be admitted (%s)", type(error).__name__)
-            raise Violation(frames.FAILED, "The service failed. It is not your fault.") from error
-        if self._principal.credential is not None:
-            self._unwatch = credential_watch.watch(self._principal.credential, self._key_is_gone)
-        await self.transmit({"type": "connection_ack"})
+            problem = problem_of(error)
+            if problem.retry_after is None:
+                raise Violation(frames.FAILED, problem.message) from error
+            when = f"{problem.message} Try again in {problem.retry_after} s."
+            raise Violation(frames.UNAVAILABLE, when) from error
+        self._count_as(acquire_socket, self._principal)
+        self.watch(self._principal)
+        await self._send_frame({"type": "connection_ack"})
+
+    def _count_as(self, take: Callable[[Any], Release], who: Any) -> None:
+        """Count this socket as one of `who`; raises Violation."""
+        try:
+            self.acquire(take, who)
+        except TooManyRuns as refusal:
+            raise Violation(frames.TOO_MANY, refusal.message) from refusal
 
     async def _expect_init(self) -> None:
         await asyncio.sleep(settings.GRAPHQL_INIT_SECONDS)
-        if not self._asked_to_begin:
-            await self._hang_up(frames.NO_INIT, "Connection initialisation timeout")
+        if not self._init_received:
+            await self.hang_up(frames.NO_INIT, "Connection initialisation timeout")
 
-    def _key_is_gone(self) -> None:
-        if not self._closed:
-            self._spawn(self._hang_up(frames.FORBIDDEN, "This key is no longer valid."))
+    async def be_refused(self, refusal: Refusal) -> None:
+        code = frames.STOPPED_BY_STAFF if refusal is STOPPED else frames.FORBIDDEN
+        await self.hang_up(code, refusal.message)
 
     # --- what it asks
 
@@ -155,24 +146,37 @@ class GraphQLSocket:
             raise Violation(frames.ID_TAKEN, "An operation with this id already exists")
         refusal = frame.refusal
         if not in_time:
-            refusal = BadRequest("Too many frames a second.", code="rate_limit_exceeded", status=429)
+            message = FRAMES_A_SECOND.format(settings.LIMIT_WS_FRAMES_PER_SECOND)
+            refusal = BadRequest(message, code="rate_limit_exceeded", status=429, retry_after=1)
         if len(self._operations) >= settings.GRAPHQL_SUBSCRIPTIONS:
-            message = f"At most {settings.GRAPHQL_SUBSCRIPTIONS} operations at once."
-            refusal = BadRequest(message, code="too_many_subscriptions", status=429)
+            message = f"At most {settings.GRAPHQL_SUBSCRIPTIONS} operations at once (GRAPHQL_SUBSCRIPTIONS)."
+            refusal = BadRequest(message, code="too_many_subscriptions", status=429, retry_after=1)
         if refusal is not None or frame.operation is None:
-            await self.transmit({"id": frame.id, "type": "error", "payload": [shown(refusal or BadRequest("No."))]})
+            await self._refuse(frame, refusal or BadRequest("No."))
             return
+        # Until the watch looks next, the socket may be open with what admits nobody any more.
+        if self._principal.credential is not None:
+            try:
+                await in_database_thread(principal_for, self.scope, self._init)
+            except NotAdmitted as gone:
+                raise Violation(frames.FORBIDDEN, gone.message) from gone
+            except Exception as error:
+                await self._refuse(frame, error)
+                return
         work = run_operation(frame.operation, self._principal)
-        self._operations[frame.id] = self._spawn(self._tell(frame.id, work))
+        self._operations[frame.id] = self.spawn(self._relay(frame.id, work))
 
-    async def _tell(self, name: str, work: Any) -> None:
+    async def _refuse(self, frame: Frame, error: Exception) -> None:
+        await self._send_frame({"id": frame.id, "type": "error", "payload": [shown(error)]})
+
+    async def _relay(self, name: str, work: Any) -> None:
         """Send what an operation gives; its id is free again before the client hears of its end."""
         try:
             async for kind, payload in work:
                 if kind != "next":
                     self._forget(name)
                 frame = {"id": name, "type": kind, "payload": payload}
-                await self.transmit(frame if payload is not None else {"id": name, "type": kind})
+                await self._send_frame(frame if payload is not None else {"id": name, "type": kind})
         except SocketClosed:
             pass
         finally:
@@ -183,54 +187,11 @@ class GraphQLSocket:
         if self._operations.get(name) is asyncio.current_task():
             del self._operations[name]
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    async def _send_frame(self, frame: dict[str, Any]) -> None:
+        await self.transmit(encode_json(frame).decode())
 
-    # --- saying, and ending
 
-    async def transmit(self, frame: dict[str, Any]) -> None:
-        """Send a frame, waiting while the client does not read; raises SocketClosed."""
-        if self._closed:
-            raise SocketClosed
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._send({"type": "websocket.send", "text": encode_json(frame).decode()})
-        except TimeoutError:
-            # What it missed is stored: it can come back with its cursor.
-            self._spawn(self._hang_up(frames.NO_INIT, "Too slow"))
-            raise SocketClosed from None
-        except Exception as gone:
-            raise SocketClosed from gone
-
-    async def _hang_up(self, code: int, reason: str) -> None:
-        """Close, and end the socket's loop. Nothing else is said after this began."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._reading is not None and asyncio.current_task() is not self._reading:
-            # Granian sends no close frame while somebody waits for what the client says next.
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
-        text = reason.encode()[:REASON_BYTES].decode(errors="ignore")
-        try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                await self._send({"type": "websocket.close", "code": code, "reason": text})
-        except Exception:  # noqa: S110  it is gone, or does not read: there is nothing to add
-            pass
-        if not self._over.done():
-            self._over.set_result(None)
-
-    async def _let_go(self) -> None:
-        """Stop everything that was for this socket alone. Runs are not."""
-        if self._unwatch is not None:
-            self._unwatch()
-        tasks = [*self._tasks, *([self._reading] if self._reading else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+application = GraphQLSocket.as_asgi()
 
 
 def principal_for(scope: dict[str, Any], payload: dict[str, Any]) -> Principal:
@@ -242,6 +203,6 @@ def principal_for(scope: dict[str, Any], payload: dict[str, Any]) -> Principal:
         raise NotAdmitted("'authorization' must be the text 'Bearer <key>'.")
     caller = caller_of_scope(scope)
     if offers_key(scope) and caller.headers.get("authorization") != given[0]:
-        raise NotAdmitted("Offer one key.")
-    named = Caller(headers={**caller.headers, "authorization": given[0]}, peer=caller.peer, secure=caller.secure)
+        raise NotAdmitted("Send only one key.")
+    named = dataclasses.replace(caller, headers={**caller.headers, "authorization": given[0]})
     return resolve_principal(named, allow_guest=False)

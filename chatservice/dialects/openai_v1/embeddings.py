@@ -13,19 +13,19 @@ import numpy as np
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiExample, extend_schema
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.base import json_response, problem_response
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import BadRequest, Problem
-from completions import providers
+from completions import providers, request_policy
 from completions.types import ModelInfo
 from search.embedders import CannotEmbed, Embedder, loading
 
 DEFAULT = "default"
-MOST_INPUTS = 2_048
+MAX_INPUTS = 2_048
 TOKENS_AT_ONCE = 300_000
 FORMATS = ("float", "base64")
 # What the embedder that comes with the service is called elsewhere.
@@ -50,17 +50,20 @@ class Asked:
 class EmbeddingsView(OpenAIView):
     @extend_schema(
         operation_id="create_embedding",
-        summary="Vectors of texts, by the model that the search uses",
-        description="`default` is that model. Another one is asked of the server that has it; if none has, 404. "
-        "Texts longer than the model reads are refused rather than cut.",
+        summary="Embed texts with the model that search uses",
+        description="`default` is that model. Any other model is requested from the server that has it, or `404` "
+        "if none has. Texts longer than the model reads are refused, not truncated.",
         request=serializers.EmbeddingRequest,
         responses={200: serializers.EmbeddingList, **{status: ERRORS[status] for status in ERRORS if status != 422}},
-        examples=[OpenApiExample("two texts", EXAMPLE, request_only=True)],
+        examples=[OpenApiExample("Two texts", EXAMPLE, request_only=True)],
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         body = read_object(request)
         model = _model_of(body)
-        if model not in names():
+        is_ours = model in names()
+        parameters = {name: value for name, value in body.items() if name not in ("model", "input")}
+        await request_policy.check(principal, loading.current_name() if is_ours else model, parameters)
+        if not is_ours:
             answer = await providers.embed(model, {**body, "model": model})
             if answer is None:
                 raise _not_found(model)
@@ -104,13 +107,13 @@ def read(body: Mapping[str, Any], model: str) -> Asked:
 def _texts(given: Any) -> tuple[str, ...]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts:
-        raise _invalid("input", "'input' must be a text, or a list of texts.")
+        raise _invalid("input", "'input' must be a string, or a list of strings.")
     if all(type(each) in (int, list) for each in texts):
-        raise _invalid("input", "'input' must be text: this model cannot read the tokens of another one.")
+        raise _invalid("input", "'input' must be text: this model cannot read another model's tokens.")
     if not all(isinstance(each, str) for each in texts):
-        raise _invalid("input", "'input' must be a text, or a list of texts.")
-    if len(texts) > MOST_INPUTS:
-        raise _invalid("input", f"'input' holds at most {MOST_INPUTS} texts.")
+        raise _invalid("input", "'input' must be a string, or a list of strings.")
+    if len(texts) > MAX_INPUTS:
+        raise _invalid("input", f"'input' may have at most {MAX_INPUTS} strings.")
     for index, text in enumerate(texts):
         if not text:
             raise _invalid("input", f"'input[{index}]' must not be empty.")
@@ -120,7 +123,7 @@ def _texts(given: Any) -> tuple[str, ...]:
 def _embed(embedder: Embedder, asked: Asked) -> HttpResponse:
     """Return the answer. Takes as long as the model does."""
     if asked.dimensions not in (None, embedder.dimensions):
-        wanted = f"This model's embeddings have {embedder.dimensions} dimensions, and no others."
+        wanted = f"This model's embeddings always have {embedder.dimensions} dimensions."
         return problem_response(_invalid("dimensions", wanted).problem, render)
     counts = embedder.count_tokens(asked.texts)
     for index, count in enumerate(counts):
@@ -130,7 +133,7 @@ def _embed(embedder: Embedder, asked: Asked) -> HttpResponse:
             return problem_response(problem, render)
     total = sum(counts)
     if total > TOKENS_AT_ONCE:
-        problem = Problem(400, "too_many_tokens", f"At most {TOKENS_AT_ONCE} tokens in all.", param="input")
+        problem = Problem(400, "too_many_tokens", f"At most {TOKENS_AT_ONCE} tokens in total.", param="input")
         return problem_response(problem, render)
     vectors = embedder.embed(asked.texts)
     data = [
@@ -156,7 +159,7 @@ def _model_of(body: Mapping[str, Any]) -> str:
 
 
 def _not_found(model: str) -> BadRequest:
-    message = f"There is no embeddings model of this name. '{DEFAULT}' is {loading.current_name()}."
+    message = f"There is no embeddings model with this name. '{DEFAULT}' is {loading.current_name()}."
     return BadRequest(message, code="model_not_found", status=404, param="model")
 
 

@@ -7,24 +7,25 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.embeddings import model_info
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import BadRequest
 from completions import providers
+from completions.request_policy import allowed_models
 from completions.types import ModelInfo
 
 
 class ModelsView(OpenAIView):
     @extend_schema(
         operation_id="list_models",
-        summary="The models that can be asked",
+        summary="The available models",
         responses={200: serializers.ModelList, 401: ERRORS[401]},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        models = await _models()
+        models = await _models(principal)
         return json_response({"object": "list", "data": [_model(model) for model in models]})
 
 
@@ -35,16 +36,18 @@ class ModelView(OpenAIView):
         responses={200: serializers.Model, 401: ERRORS[401], 404: ERRORS[404]},
     )
     async def get(self, request: HttpRequest, principal: Principal, model: str) -> HttpResponse:
-        for known in await _models():
+        for known in await _models(principal):
             if known.id == model:
                 return json_response(_model(known))
         raise BadRequest("The model does not exist.", code="model_not_found", status=404, param="model")
 
 
-async def _models() -> list[ModelInfo]:
+async def _models(principal: Principal) -> list[ModelInfo]:
     models = await providers.list_models()
     embedder = model_info()
-    return models if any(model.id == embedder.id for model in models) else [*models, embedder]
+    if not any(model.id == embedder.id for model in models):
+        models.append(embedder)
+    return await allowed_models(principal, models)
 
 
 def _model(model: Any) -> dict[str, Any]:

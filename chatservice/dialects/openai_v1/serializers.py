@@ -1,4 +1,4 @@
-"""The shapes of this dialect, for its OpenAPI document. Requests are read in calls.py: unknown fields pass."""
+"""The shapes of this dialect, for its OpenAPI document only: request_parsing.py lets unknown fields pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OpenAIError(serializers.Serializer):
 
 class ChatMessage(serializers.Serializer):
     role = serializers.CharField(max_length=64, help_text="developer, system, user, assistant, tool or function")
-    content = serializers.JSONField(allow_null=True, required=False, help_text="a text, or a list of content parts")
+    content = serializers.JSONField(allow_null=True, required=False, help_text="a string, or a list of content parts")
 
 
 class ChatCompletionRequest(serializers.Serializer):
@@ -30,7 +30,9 @@ class ChatCompletionRequest(serializers.Serializer):
     messages = ChatMessage(many=True, min_length=1)
     stream = serializers.BooleanField(required=False, allow_null=True)
     stream_options = serializers.DictField(required=False, allow_null=True)
-    store = serializers.BooleanField(required=False, allow_null=True, help_text="false keeps nothing as history")
+    store = serializers.BooleanField(
+        required=False, allow_null=True, help_text="false: the call is not stored as history"
+    )
     n = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=128)
     max_tokens = serializers.IntegerField(required=False, allow_null=True)
     max_completion_tokens = serializers.IntegerField(required=False, allow_null=True)
@@ -63,8 +65,8 @@ class ChatCompletion(serializers.Serializer):
 
 
 class EmbeddingRequest(serializers.Serializer):
-    model = serializers.CharField(max_length=200, help_text="'default' is the model of the search")
-    input = serializers.JSONField(help_text="a text, or a list of up to 2048 texts")
+    model = serializers.CharField(max_length=200, help_text="'default' is the model that search uses")
+    input = serializers.JSONField(help_text="a string, or a list of up to 2048 strings")
     encoding_format = serializers.ChoiceField(["float", "base64"], required=False, allow_null=True)
     dimensions = serializers.IntegerField(required=False, allow_null=True, min_value=1)
     user = serializers.CharField(required=False, allow_null=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from chatservice.dialects.base import encode_json
 from chatservice.dialects.openai_v1.errors import render
-from chatservice.dialects.problems import Problem
-from completions.types import Delta, Ended, Opened, ReaderEvent, Resync, Wire, plain_chunk
+from chatservice.dialects.run_errors import problem_of_end
+from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted, Wire, plain_chunk
 
 DONE = b"data: [DONE]\n\n"
 
@@ -37,15 +37,15 @@ class ChunkStream:
                 if not event.wire:
                     return self._begin() + self._line(plain_chunk(event.text))
                 return self._begin() + b"".join([self._line(chunk) for chunk in event.wire])
-            case Opened():
+            case StreamStarted():
                 self._base.update(event.envelope)
                 self._base["object"] = "chat.completion.chunk"
                 return b""
             case Resync():
                 return self._begin() + self._line(plain_chunk(event.text))
-            case Ended(status="complete"):
+            case RunFinished(status="complete"):
                 return self._begin() + self._closing(event) + DONE
-            case Ended():
+            case RunFinished():
                 return self._error(event) + DONE
         raise TypeError(event)
 
@@ -56,20 +56,20 @@ class ChunkStream:
         delta = {"role": "assistant", "content": ""}
         return self._line({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
 
-    def _closing(self, ended: Ended) -> bytes:
-        if ended.recalled is not None:
-            self._base["recalled"] = ended.recalled
+    def _closing(self, finished: RunFinished) -> bytes:
+        if finished.recalled is not None:
+            self._base["recalled"] = finished.recalled
         lines = []
-        for chunk in ended.wire:
+        for chunk in finished.wire:
             if chunk.get("choices"):
                 lines.append(self._line(chunk))
             elif self._include_usage:
-                lines.append(self._line(chunk, usage=chunk.get("usage") or ended.usage))
-        if not any(chunk.get("choices") for chunk in ended.wire):
-            finish = {"index": 0, "delta": {}, "finish_reason": ended.finish_reason or "stop"}
+                lines.append(self._line(chunk, usage=chunk.get("usage") or finished.usage))
+        if not any(chunk.get("choices") for chunk in finished.wire):
+            finish = {"index": 0, "delta": {}, "finish_reason": finished.finish_reason or "stop"}
             lines.insert(0, self._line({"choices": [finish]}))
-        if self._include_usage and not any(not chunk.get("choices") for chunk in ended.wire) and ended.usage:
-            lines.append(self._line({"choices": []}, usage=ended.usage))
+        if self._include_usage and not any(not chunk.get("choices") for chunk in finished.wire) and finished.usage:
+            lines.append(self._line({"choices": []}, usage=finished.usage))
         return b"".join(lines)
 
     def _line(self, chunk: Wire, usage: Any = None) -> bytes:
@@ -82,21 +82,8 @@ class ChunkStream:
         whole["choices"] = [_indexable(choice) for choice in chunk.get("choices") or ()]
         return b"data: " + encode_json(whole) + b"\n\n"
 
-    def _error(self, ended: Ended) -> bytes:
-        return b"data: " + encode_json(render(problem_of_end(ended))) + b"\n\n"
-
-
-def problem_of_end(ended: Ended) -> Problem:
-    """Return why a run gave no whole answer."""
-    if ended.status == "cancelled":
-        return Problem(499, "cancelled", "The answer was stopped before it was complete.")
-    return Problem(
-        ended.http_status if ended.http_status >= 400 else 502,
-        ended.error_code or "interrupted",
-        ended.error_message or "The answer was interrupted.",
-        param=ended.param,
-        retry_after=ended.retry_after,
-    )
+    def _error(self, finished: RunFinished) -> bytes:
+        return b"data: " + encode_json(render(problem_of_end(finished))) + b"\n\n"
 
 
 def _indexable(choice: Mapping[str, Any]) -> Mapping[str, Any]:

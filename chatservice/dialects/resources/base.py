@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import AllowAny
 from rest_framework.serializers import Serializer
 
+from accounts.callers import Principal
 from accounts.guests import shares_local_space
-from accounts.principal import Principal
 from chatservice.dialects.base import AsyncAPIView, DialectMixin
 from chatservice.dialects.resources.errors import render
 
@@ -25,7 +25,7 @@ def valid(kind: type[Serializer], data: Any) -> dict[str, Any]:
 def refuse_strangers(principal: Principal) -> None:
     """A guest among strangers may use what it knows the id of, and list nothing."""
     if not shares_local_space(principal):
-        raise PermissionDenied("Without a key you find what you know the id of; lists need a key.")
+        raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")
 
 
 class ResourceMixin(DialectMixin):
@@ -42,11 +42,6 @@ class ResourceMixin(DialectMixin):
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})  # type: ignore[attr-defined]
 
-    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
-        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
-
 
 class ResourceView(AsyncAPIView):
     """For the views that wait for a model."""
@@ -54,8 +49,3 @@ class ResourceView(AsyncAPIView):
     render = staticmethod(render)
     permission_classes = [AllowAny]  # the same
     http_method_names = ["get", "post", "options"]
-
-    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = await super().dispatch(request, *args, **kwargs)
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response

@@ -13,8 +13,8 @@ DESCRIPTIONS = {
     400: "The request is not valid",
     401: "No valid key, and guests are not admitted",
     403: "Not allowed with these credentials",
-    404: "Unknown, or somebody else's",
-    409: "In conflict with what is there: busy, nothing to answer, or a name that is taken",
+    404: "It does not exist, or it belongs to somebody else",
+    409: "Conflict: the conversation is busy, there is nothing to answer, or the username is taken",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "A limit is reached, or the Idempotency-Key belongs to another request",
@@ -36,7 +36,10 @@ NUMBER = OpenApiParameter("number", str, OpenApiParameter.PATH, description="the
 NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="the account's username or id")
 RUN_ID = OpenApiParameter("run_id", str, OpenApiParameter.PATH, description="as in X-Run-Id")
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", KEY, OpenApiParameter.HEADER, description="the same key is the same answer, billed once"
+    "Idempotency-Key",
+    KEY,
+    OpenApiParameter.HEADER,
+    description="requests with the same key get the same answer, billed once",
 )
 EVENT = '{"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":"Hello"}}]}'
 LAST = '{"choices":[{"finish_reason":"stop","index":0,"delta":{"role":"assistant","content":""}}]}'
@@ -44,8 +47,8 @@ STREAM = f"id: {RUN}.1.5\ndata: {EVENT}\n\nid: {RUN}.1.5\ndata: {LAST}\n\ndata: 
 EVENTS = {
     (200, "text/event-stream"): OpenApiResponse(
         StreamEvent,
-        description=f"The answer, piece by piece:\n```\n{STREAM}```",
-        examples=[OpenApiExample("an event", {"id": f"{RUN}.1.5", "data": EVENT}, media_type="text/event-stream")],
+        description=f"The answer as it is written:\n```\n{STREAM}```",
+        examples=[OpenApiExample("An event", {"id": f"{RUN}.1.5", "data": EVENT}, media_type="text/event-stream")],
     )
 }
 COMPLETION = {

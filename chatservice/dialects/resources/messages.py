@@ -19,7 +19,7 @@ from chatservice.dialects.resources.documentation import (
 )
 from chatservice.dialects.resources.pagination import WholeOrPages
 from conversations import services
-from conversations.lookup import conversation_of, message_at, said_in
+from conversations.lookup import conversation_of, message_at, messages_in
 from conversations.models import Conversation, Message
 from conversations.viewsets import OwnedMessageViewSet
 
@@ -39,18 +39,18 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
     @extend_schema(
         operation_id="list_messages",
         summary="The messages of a conversation, oldest first",
-        description="Those of the shown branch; an answer once it says something.",
+        description="Messages of the shown branch; an answer is listed once it has text.",
         parameters=[CONVERSATION_ID],
         responses={200: serializers.MessageShape(many=True), **errors(READ)},
         examples=[answer_example({"id": 1, **PRINTED})],
     )
     def list(self, request: Request, conversation_id: str) -> Response:
-        page = self.paginate_queryset(said_in(self.conversation()))
+        page = self.paginate_queryset(messages_in(self.conversation()))
         return self.get_paginated_response(serializers.MessageShape(page, many=True).data)
 
     @extend_schema(
         operation_id="create_message",
-        summary="Append a message, without asking for an answer",
+        summary="Append a message without generating an answer",
         parameters=[CONVERSATION_ID],
         request=serializers.NewMessage,
         responses={201: serializers.MessageShape, **errors((*READ, 413, 415, 422))},
@@ -64,7 +64,7 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
 
     @extend_schema(
         operation_id="get_message",
-        summary="One message, on whatever branch",
+        summary="One message, on any branch",
         parameters=[CONVERSATION_ID, NUMBER],
         responses={200: serializers.MessageShape, **errors(READ)},
     )
@@ -73,8 +73,8 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
 
     @extend_schema(
         operation_id="replace_message",
-        summary="Say something else in place of a message",
-        description="A new message with a new number, on a branch of its own, which is shown from now on.",
+        summary="Edit a message",
+        description="Creates a new message with a new number on a branch of its own, which is shown from now on.",
         parameters=[CONVERSATION_ID, NUMBER],
         request=serializers.MessageChange,
         responses={200: serializers.MessageShape, **errors((*READ, 409, 413, 415, 422))},
@@ -84,7 +84,7 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
         message = self.get_object()
         sent = valid(serializers.MessageChange, request.data)
         if sent.get("role", message.role) != message.role:
-            wanted = "The role of a message does not change."
+            wanted = "The role of a message cannot be changed."
             raise BadRequest(wanted, code="validation_error", param="role", details={"role": [wanted]})
         if message.status == Message.Status.IN_PROGRESS:
             raise services.Busy("This message is still being written; stop it first.")
@@ -93,8 +93,8 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
 
     @extend_schema(
         operation_id="update_message",
-        summary="Say something else in place of a message",
-        description="A new message with a new number, on a branch of its own, which is shown from now on.",
+        summary="Edit a message",
+        description="Creates a new message with a new number on a branch of its own, which is shown from now on.",
         parameters=[CONVERSATION_ID, NUMBER],
         request=serializers.MessageChange,
         responses={200: serializers.MessageShape, **errors((*READ, 409, 413, 415, 422))},
@@ -106,7 +106,7 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
     @extend_schema(
         operation_id="delete_message",
         summary="Delete one message",
-        description="What was said after it stays.",
+        description="The messages after it are kept.",
         parameters=[CONVERSATION_ID, NUMBER],
         responses={204: None, **errors((401, 404, 409, 429))},
     )

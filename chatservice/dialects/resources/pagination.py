@@ -48,8 +48,8 @@ class PlainPages(BasePagination):
                 "description": description,
             }
             for name, most, description in (
-                ("limit", MAX_LIMIT, "so many at most"),
-                ("page", MAX_PAGE, "which so many, from 1"),
+                ("limit", MAX_LIMIT, "maximum number of items"),
+                ("page", MAX_PAGE, "page number, from 1"),
             )
         ]
 

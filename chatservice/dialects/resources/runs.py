@@ -7,19 +7,20 @@ import asyncio
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from accounts.database import in_database_thread
+from accounts.callers import Principal
 from accounts.guests import as_id
-from accounts.principal import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView
 from chatservice.dialects.resources.documentation import EVENTS, READ, RUN_ID, errors
-from chatservice.dialects.resources.replies import streamed
+from chatservice.dialects.resources.responses import streamed
+from chatservice.dialects.run_responses import name_run
 from completions import services
 from completions.cursors import BadCursor, Cursor
 from completions.models import Run
 from completions.readers import wait_for_end
-from completions.slots import take_stream_slot
+from completions.stream_limits import acquire_stream
+from foundation.database import in_database_thread
 
 PATIENCE = 5.0  # seconds to wait for a stopped run to be over
 
@@ -27,7 +28,7 @@ PATIENCE = 5.0  # seconds to wait for a stopped run to be over
 class RunView(ResourceView):
     @extend_schema(
         operation_id="get_run",
-        summary="How an answer is doing",
+        summary="The state of a run",
         parameters=[RUN_ID],
         responses={200: serializers.RunShape, **errors((401, 404, 429))},
     )
@@ -39,8 +40,8 @@ class RunView(ResourceView):
 class CancelView(ResourceView):
     @extend_schema(
         operation_id="cancel_run",
-        summary="Stop an answer and keep what it said",
-        description="One that is over stays as it is; the answer says how that was.",
+        summary="Stop an answer; its text so far is kept",
+        description="A run that has ended is not changed; the response says how it ended.",
         parameters=[RUN_ID],
         request=None,
         responses={200: serializers.RunShape, **errors((401, 404, 429))},
@@ -64,8 +65,8 @@ class RunStreamView(ResourceView):
         summary="Follow an answer, from its start or after a frame",
         parameters=[
             RUN_ID,
-            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="continue after this frame"),
-            OpenApiParameter("after", str, description="the same, for clients that cannot set the header"),
+            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="resume after this frame"),
+            OpenApiParameter("after", str, description="same as Last-Event-ID, for clients that cannot set headers"),
         ],
         responses={
             **EVENTS,
@@ -78,21 +79,21 @@ class RunStreamView(ResourceView):
         cursor = Cursor.parse(text) if text else None
         if cursor is not None and cursor.run_id != run.pk:
             raise BadCursor("This cursor belongs to another answer.")
-        release = take_stream_slot(principal)
+        release = acquire_stream(principal)
         streaming = False
         try:
-            response = await streamed(run.pk, cursor, release)
+            response = await streamed(principal, run.pk, cursor, release)
             streaming = response.streaming
         finally:
             if not streaming:
                 release()
-        response.headers["X-Run-Id"] = str(run.pk)
+        name_run(response, run.pk)
         return response
 
 
 def _run_of(principal: Principal, text: str) -> Run:
     pk = as_id(text)
-    run = services.runs_of(principal).select_related("message").filter(pk=pk).first() if pk else None
+    run = Run.objects.visible_to(principal).select_related("message").filter(pk=pk).first() if pk else None
     if run is None:
         raise Http404
     return run

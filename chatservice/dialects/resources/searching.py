@@ -7,12 +7,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView, refuse_strangers
 from chatservice.dialects.resources.documentation import PK, answer_example, errors
-from chatservice.dialects.searching import MODES, PARAMETERS, Sought, excerpt, read_search, why_found
+from chatservice.dialects.searching import MODES, PARAMETERS, SearchRequest, excerpt, read_search, why_found
 from conversations.models import Message
 from search.results import Hit, Hits
 from search.threads import in_search_thread
@@ -41,10 +41,10 @@ def _header(name: str, kind: Any, description: str, **options: Any) -> OpenApiPa
 
 
 HEADERS = [
-    _header("X-Search-Asked", str, "the mode that was asked for", enum=MODES),
-    _header("X-Search-Mode", str, "the mode that answered", enum=MODES),
-    _header("X-Search-Why", str, "why that is not what was asked; empty otherwise"),
-    _header("X-Next-Cursor", str, "the `cursor` of the next page; empty on the last. `Link` has its address"),
+    _header("X-Search-Asked", str, "the mode requested", enum=MODES),
+    _header("X-Search-Mode", str, "the mode used", enum=MODES),
+    _header("X-Search-Why", str, "why another mode was used than requested; empty otherwise"),
+    _header("X-Next-Cursor", str, "the `cursor` of the next page; empty on the last one. `Link` has its URL"),
     _header("X-Took-Ms", float, "how long the search took"),
 ]
 
@@ -54,16 +54,16 @@ class SearchView(ResourceView):
 
     @extend_schema(
         operation_id="search",
-        summary="Find messages again, by words and by meaning",
-        description="A conversation that is not the caller's holds nothing to find.",
+        summary="Search messages by words and by meaning",
+        description="Searching a conversation of somebody else finds nothing.",
         parameters=[*PARAMETERS, *HEADERS],
         responses={200: serializers.Hit(many=True), **errors((400, 401, 403, 429))},
         examples=[answer_example(EXAMPLE)],
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         refuse_strangers(principal)
-        sought = read_search(request.GET, request.GET.getlist("role"))
-        hits, rows = await in_search_thread(_page, principal, sought)
+        search_request = read_search(request.GET, request.GET.getlist("role"))
+        hits, rows = await in_search_thread(_page, principal, search_request)
         response = json_response(rows)
         response.headers["X-Search-Asked"] = str(hits.asked)
         response.headers["X-Search-Mode"] = str(hits.mode)
@@ -77,8 +77,8 @@ class SearchView(ResourceView):
         return response
 
 
-def _page(principal: Principal, sought: Sought) -> tuple[Hits, list[dict[str, Any]]]:
-    hits = sought.find(principal)
+def _page(principal: Principal, search_request: SearchRequest) -> tuple[Hits, list[dict[str, Any]]]:
+    hits = search_request.find(principal)
     return hits, [_hit(hit) for hit in hits.hits]
 
 

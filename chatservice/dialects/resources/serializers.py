@@ -22,7 +22,7 @@ ROLE = "user, assistant or system; developer, tool or function where another API
 
 
 class Text(serializers.CharField):
-    """A text as it was sent, spaces and all; a number is none."""
+    """A string, with its spaces; numbers are refused."""
 
     def __init__(self, *, limit: int = 0, **options: Any) -> None:
         super().__init__(max_length=limit or None, trim_whitespace=False, **options)
@@ -37,7 +37,7 @@ class Text(serializers.CharField):
 
 @extend_schema_field({"oneOf": [{"type": "string", "maxLength": 200}, {"type": "integer"}]})
 class Name(serializers.CharField):
-    """What a client calls somebody: a text, or a number it counts its users by."""
+    """A client's name for a user: a string or a number."""
 
     def to_internal_value(self, data: Any) -> str:
         if isinstance(data, float):
@@ -46,7 +46,7 @@ class Name(serializers.CharField):
 
 
 class Boolean(serializers.BooleanField):
-    """True or false, and not what only reads like it."""
+    """A JSON boolean; strings and numbers are refused."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -76,8 +76,8 @@ class StreamEvent(serializers.Serializer):
     """One event of a stream, as EventSource reads it."""
 
     data = serializers.CharField(help_text="JSON, or [DONE] at the end")
-    id = serializers.CharField(required=False, help_text="where to continue: Last-Event-ID")
-    event = serializers.CharField(required=False, help_text="message; resync: the whole text, from its start")
+    id = serializers.CharField(required=False, help_text="where to resume: send it as Last-Event-ID")
+    event = serializers.CharField(required=False, help_text="message, or resync (the complete text from its start)")
 
 
 # --- Users
@@ -103,6 +103,18 @@ class UserReplacement(UserChange):
     password = Text(limit=MAX_PASSWORD)
 
 
+class Confirmation(serializers.Serializer):
+    """Confirms the deletion of the account by its username or its password."""
+
+    username = Text(limit=150, required=False)
+    password = Text(limit=MAX_PASSWORD, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Confirm with 'username' or 'password': deletion cannot be undone.")
+        return attrs
+
+
 class UserShape(serializers.Serializer):
     id = serializers.UUIDField()
     username = serializers.CharField()
@@ -122,7 +134,7 @@ class CreatedUser(serializers.Serializer):
 
 
 class LabelledSerializer(serializers.Serializer):
-    """`end_user` is there only where the client gave a `user_id` that is a label."""
+    """A conversation. `end_user` is present only if the client gave a label as `user_id`."""
 
     def to_representation(self, instance: Conversation) -> dict[str, Any]:
         shape = super().to_representation(instance)
@@ -167,13 +179,16 @@ class ConversationHistory(ConversationShape):
 class NewConversation(serializers.Serializer):
     title = Text(limit=TITLE_CHARS, allow_blank=True, default="")
     user_id = Name(
-        max_length=200, allow_blank=True, default="", help_text="an account guests made, or a label; never an identity"
+        max_length=200,
+        allow_blank=True,
+        default="",
+        help_text="an account created by guests, or a label; it never identifies the caller",
     )
 
 
 class ConversationChange(serializers.Serializer):
     title = Text(limit=TITLE_CHARS, allow_blank=True, required=False)
-    user_id = Name(max_length=200, required=False, help_text="may be repeated, not changed")
+    user_id = Name(max_length=200, required=False, help_text="may be sent, but not changed")
 
 
 class ConversationReplacement(ConversationChange):
@@ -195,7 +210,7 @@ class NewMessage(serializers.Serializer):
 
 
 class MessageChange(serializers.Serializer):
-    role = serializers.ChoiceField(ROLES, required=False, help_text="may be repeated, not changed")
+    role = serializers.ChoiceField(ROLES, required=False, help_text="may be sent, but not changed")
     content = said_field()
 
 
@@ -220,7 +235,7 @@ class Completion(serializers.Serializer):
 
 
 class StartRequest(serializers.Serializer):
-    user_id = Name(max_length=200, allow_blank=True, default="", help_text="any text")
+    user_id = Name(max_length=200, allow_blank=True, default="", help_text="any string")
     message = said_field()
     model = model_field()
     recall = RecallField(required=False, allow_null=True)
@@ -253,7 +268,9 @@ class RunShape(serializers.Serializer):
     status = serializers.ChoiceField(["running", "complete", "cancelled", "interrupted", "failed"])
     conversation_id = serializers.UUIDField(allow_null=True)
     message_id = serializers.IntegerField(source="message.position", allow_null=True, help_text="the answer's number")
-    recalled = Recalled(many=True, allow_null=True, help_text="what was quoted to the model; null: it was not asked")
+    recalled = Recalled(
+        many=True, allow_null=True, help_text="the messages quoted to the model; null if recall was not requested"
+    )
 
 
 # --- Search

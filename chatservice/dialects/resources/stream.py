@@ -6,11 +6,11 @@ import uuid
 from typing import Any
 
 from chatservice.dialects.base import encode_json
-from chatservice.dialects.endings import problem_of_end
 from chatservice.dialects.resources.errors import render
+from chatservice.dialects.run_errors import problem_of_end
 from completions.cursors import Cursor
 from completions.sse import data_frame
-from completions.types import Delta, Ended, Opened, ReaderEvent, Resync
+from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted
 
 DONE = b"data: [DONE]\n\n"
 
@@ -23,7 +23,7 @@ class ChoiceStream:
 
     def frame(self, event: ReaderEvent) -> bytes:
         match event:
-            case Opened():
+            case StreamStarted():
                 return b""
             case Delta():
                 self._at = Cursor(self._at.run_id, event.seq, event.end)
@@ -31,9 +31,9 @@ class ChoiceStream:
             case Resync():
                 self._at = Cursor(self._at.run_id, event.seq, len(event.text))
                 return b"event: resync\n" + self._line(choice(event.text))
-            case Ended(status="complete"):
+            case RunFinished(status="complete"):
                 return self._line(choice("", event.finish_reason or "stop")) + DONE
-            case Ended():
+            case RunFinished():
                 return self._line(render(problem_of_end(event))) + DONE
         raise TypeError(event)
 

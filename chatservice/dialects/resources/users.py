@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts.guests import is_shared_guest, shares_local_space
 from accounts.models import User
-from accounts.services import delete_user
+from accounts.usernames import NOT_AVAILABLE
 from accounts.viewsets import AccountViewSet, NameTaken
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
@@ -38,8 +38,8 @@ class UsersView(ResourceMixin, AccountViewSet):
 
     @extend_schema(
         operation_id="list_users",
-        summary="The accounts the caller may use",
-        description="With a key, your own; for guests, the ones guests created.",
+        summary="The accounts that the caller may use",
+        description="With a key, your own account; for guests, the accounts that guests created.",
         responses={200: serializers.UserShape(many=True), **errors((*READ, 403))},
     )
     def list(self, request: Request) -> Response:
@@ -49,9 +49,13 @@ class UsersView(ResourceMixin, AccountViewSet):
     @extend_schema(
         operation_id="create_user",
         summary="Create an account",
-        description="The password is stored as an argon2 hash, and masked in the answer.",
+        description=(
+            "The setting REGISTRATION says who may create accounts: `local`, guests on this machine; `keys`, "
+            "anybody with a key; `off`, nobody. The new account shares the limits of the caller and is deactivated "
+            "with it. The password is stored as an argon2 hash, and masked in the response."
+        ),
         request=serializers.NewUser,
-        responses={201: serializers.CreatedUser, **errors((400, 401, 409, 413, 415, 429))},
+        responses={201: serializers.CreatedUser, **errors((400, 401, 403, 409, 413, 415, 429))},
         examples=[
             request_example(PRINTED),
             answer_example({"id": PK, "username": "alice", "password": serializers.MASK}, 201),
@@ -99,14 +103,16 @@ class UsersView(ResourceMixin, AccountViewSet):
     @extend_schema(
         operation_id="delete_user",
         summary="Delete an account and everything in it",
+        description="This cannot be undone: the body confirms it with the account's username or password.",
         parameters=[NAME],
-        responses={204: None, **errors((401, 403, 404, 429))},
+        request=serializers.Confirmation,
+        responses={204: None, **errors((400, 401, 403, 404, 413, 415, 429))},
+        examples=[request_example({"username": "alice"})],
     )
     def destroy(self, request: Request, name: str) -> Response:
-        user = self.get_object()
-        self.refuse_shared(user)
-        self.refuse_staff(user)
-        delete_user(user=user)
+        user = self.get_deletable()
+        sent = valid(serializers.Confirmation, request.data)
+        self.erase(user, username=sent.get("username"), password=sent.get("password"))
         return Response(status=204)
 
     def _change(self, sent: dict[str, Any]) -> Response:
@@ -130,7 +136,7 @@ class UserConversationsView(ResourceMixin, AccountViewSet):
     @extend_schema(
         operation_id="list_user_conversations",
         summary="The conversations of an account, newest first",
-        description="Also takes what was given as `user_id` when the conversations were created.",
+        description="Also accepts the label that was given as `user_id` when the conversations were created.",
         parameters=[NAME],
         responses={200: serializers.UserConversation(many=True), **errors((*READ, 403))},
         examples=[answer_example({"conversation_id": PK, "title": "Jokes", "user_id": PK})],
@@ -154,9 +160,10 @@ class UserConversationsView(ResourceMixin, AccountViewSet):
     def _labelled(self, name: str) -> QuerySet[Conversation]:
         if not shares_local_space(self.principal) or not name.strip("\x00 "):
             return Conversation.objects.none()
-        return Conversation.objects.owned_by(self.principal).filter(end_user=name.replace("\x00", ""))
+        return Conversation.objects.visible_to(self.principal).filter(end_user=name.replace("\x00", ""))
 
 
 def name_taken() -> BadRequest:
-    message = "A user with that username already exists."
-    return BadRequest(message, code="username_taken", status=409, param="username", details={"username": [message]})
+    return BadRequest(
+        NOT_AVAILABLE, code="username_taken", status=409, param="username", details={"username": [NOT_AVAILABLE]}
+    )

@@ -18,6 +18,6 @@ class Command(BaseCommand):
             validate_schema(schema)
             if GENERATOR_STATS:
                 GENERATOR_STATS.emit_summary()
-                raise CommandError(f"The schema of {dialect} was made with warnings.")
+                raise CommandError(f"Generating the schema of {dialect} produced warnings.")
             operations = sum(len(path) for path in schema["paths"].values())
             self.stdout.write(f"{dialect}: {operations} operations, valid")

@@ -11,15 +11,21 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.utils.crypto import get_random_string
 
+from accounts.connections import is_local_name
 from accounts.models import User
 from accounts.services import issue_api_key, register_user
+from chatservice import __version__
 
 
 class Command(BaseCommand):
-    help = "Bring the database up to date and serve on HOST:PORT. The first run makes a staff account and a key."
+    help = "Apply the migrations and serve on HOST:PORT. The first run creates a staff account and an API key."
+
+    def get_version(self) -> str:
+        """Return what `manage.py serve --version` prints; `manage.py --version` is Django's."""
+        return f"chatservice {__version__}"
 
     def add_arguments(self, parser):
-        parser.add_argument("--no-migrate", action="store_true", help="leave the database as it is")
+        parser.add_argument("--no-migrate", action="store_true", help="do not apply migrations")
 
     def handle(self, *args, no_migrate: bool, **options):
         if not no_migrate:
@@ -32,11 +38,14 @@ class Command(BaseCommand):
             self._introduce()
         write(f"Chat:     {address}/")
         write(f"Docs:     {address}/docs")
-        if settings.ADMIN_ENABLED:
+        if settings.ADMIN_ENABLED is True or (settings.ADMIN_ENABLED == "auto" and is_local_name(host)):
             write(f"Admin:    {address}/admin/")
         write(f"API:      {address}/v1   (OpenAI-compatible: set this as base_url)")
         if settings.DEFAULT_UPSTREAM == "echo":
-            write("Model:    echo, built in and offline. OPENAI_API_KEY or OPENAI_BASE_URL in .env connect a real one.")
+            write(
+                "Model:    echo, built in and offline. Set OPENAI_API_KEY or OPENAI_BASE_URL in .env to connect a "
+                "real one."
+            )
         else:
             upstream = urlsplit(settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]["base_url"])
             write(f"Model:    {settings.DEFAULT_MODEL} at {upstream.hostname}")
@@ -49,7 +58,7 @@ class Command(BaseCommand):
         password = get_random_string(20)
         user = register_user(username="admin", password=password, superuser=True)
         _, key = issue_api_key(user=user, name="first key")
-        self.stdout.write("First run. These are shown once, keep them:")
+        self.stdout.write("First run. Keep these, they are shown only once:")
         self.stdout.write(f"Staff:    {user.username}")
         self.stdout.write(f"Password: {password}")
         self.stdout.write(f"API key:  {key}")

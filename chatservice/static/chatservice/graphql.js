@@ -1,4 +1,8 @@
 // Sends one operation: by POST, or by websocket when it is a subscription. Nothing is kept, the key least of all.
+import { fetchResponse } from "../pages/api.js";
+import { pageUser } from "../pages/identity.js";
+import { hello } from "../pages/operations.js";
+
 const at = (id) => document.getElementById(id);
 let socket = null;
 
@@ -14,15 +18,16 @@ function stop() {
 }
 
 async function post(operation, key) {
-  const headers = { "Content-Type": "application/json", "X-Requested-With": "graphql" };
+  const headers = { "Content-Type": "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
-  const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(operation) });
-  show(await response.json());
+  const options = { method: "POST", headers, body: JSON.stringify(operation), anybody: Boolean(key) };
+  show(await (await fetchResponse("/graphql", options)).json());
 }
 
 function subscribe(operation, key) {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  socket = new WebSocket(`${scheme}://${location.host}/graphql`, "graphql-transport-ws");
+  const user = key ? [] : [`user.${pageUser().identity}`];
+  socket = new WebSocket(`${scheme}://${location.host}/graphql`, ["graphql-transport-ws", ...user]);
   const mine = socket;
   const say = (frame) => mine.send(JSON.stringify(frame));
   at("answer").textContent = "";
@@ -46,6 +51,7 @@ async function run() {
   try {
     const operation = { query: at("query").value, variables: JSON.parse(at("variables").value || "{}") };
     const key = at("key").value.trim();
+    if (!key && !pageUser()) await meet();
     if (/^\s*subscription\b/m.test(operation.query)) subscribe(operation, key);
     else await post(operation, key);
   } catch (error) {
@@ -53,6 +59,13 @@ async function run() {
   }
 }
 
+// Without a key it is the page of whoever is here now, and nothing of it goes out as anybody else's: see pages/api.js.
+async function meet() {
+  const { me } = await hello();
+  at("key").placeholder = `empty: ${me.isGuest ? "a guest" : me.username}`;
+}
+
+meet().catch(() => {}); // it is asked again before anything is sent
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
   run();

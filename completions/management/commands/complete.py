@@ -13,7 +13,7 @@ from completions.types import CompletionRequest, Delta
 
 
 class Command(BaseCommand):
-    help = "Ask a model one question, to see that its server answers."
+    help = "Ask a model one question, to check that its server answers."
 
     def add_arguments(self, parser):
         parser.add_argument("prompt")

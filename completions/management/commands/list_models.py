@@ -14,11 +14,13 @@ from completions.types import ModelInfo
 
 
 class Command(BaseCommand):
-    help = "List the models that can be asked."
+    help = "List the available models."
 
     def add_arguments(self, parser):
         parser.add_argument(
-            "--upstreams", action="store_true", help="list the upstreams instead, as they are asked, and how each is"
+            "--upstreams",
+            action="store_true",
+            help="list the upstreams instead, in the order they are tried, with their state",
         )
 
     def handle(self, *args, upstreams: bool = False, **options):

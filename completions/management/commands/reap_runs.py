@@ -8,9 +8,9 @@ from completions.services import prune_chunks, prune_keys, reap
 
 
 class Command(BaseCommand):
-    help = "Mark runs without a producer interrupted, and drop the stored pieces of answers that are long finished."
+    help = "Mark runs whose process died as interrupted, and delete the stored chunks of answers that ended long ago."
 
     def handle(self, *args, **options):
-        self.stdout.write(f"{reap()} runs marked interrupted")
-        self.stdout.write(f"{prune_chunks()} stored pieces dropped")
-        self.stdout.write(f"{prune_keys()} idempotency keys forgotten")
+        self.stdout.write(f"{reap()} runs marked as interrupted")
+        self.stdout.write(f"{prune_chunks()} stored chunks deleted")
+        self.stdout.write(f"{prune_keys()} idempotency keys deleted")

@@ -9,20 +9,24 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.guests import as_id
-from accounts.models import User
+from accounts.management.lookup import find_account
 from conversations.exporters import Format, export_conversation, export_conversations
 from conversations.models import Conversation
 
 
 class Command(BaseCommand):
-    help = "Write conversations as ChatGPT's tree (which import_history takes back whole), Markdown or JSONL."
+    help = (
+        "Write conversations in ChatGPT's format (which import_history restores completely), as Markdown or as JSONL."
+    )
 
     def add_arguments(self, parser):
         whose = parser.add_mutually_exclusive_group()
-        whose.add_argument("--user", help="username: all of this account; without it, everybody's")
-        whose.add_argument("--conversation", metavar="ID", help="one conversation")
+        whose.add_argument("--user", help="username of one account; without it, all accounts")
+        whose.add_argument("--conversation", metavar="ID", help="id of one conversation")
         parser.add_argument("--format", choices=[str(each) for each in Format], default=str(Format.CHATGPT))
-        parser.add_argument("--output", type=Path, metavar="FILE", help="instead of stdout; must not exist")
+        parser.add_argument(
+            "--output", type=Path, metavar="FILE", help="file to write instead of stdout; must not exist"
+        )
 
     def handle(
         self, *args, user: str | None, conversation: str | None, format: str, output: Path | None, **options
@@ -38,7 +42,7 @@ class Command(BaseCommand):
             with nullcontext(self.stdout._out) if output is None else output.open("x", encoding="utf-8") as file:
                 file.writelines(pieces)
         except FileExistsError as error:
-            raise CommandError(f"{output} is there already.") from error
+            raise CommandError(f"{output} exists already.") from error
         except BrokenPipeError:  # `| head`
             sys.stdout = None  # type: ignore[assignment]  # or Python fails once more when it flushes it at the end
 
@@ -46,7 +50,4 @@ class Command(BaseCommand):
 def _conversations_of(name: str | None):
     if name is None:
         return Conversation.objects.all()
-    user = User.objects.filter(username=name).first()
-    if user is None:
-        raise CommandError(f"There is no account {name!r}.")
-    return Conversation.objects.filter(owner=user)
+    return Conversation.objects.filter(owner=find_account(name))

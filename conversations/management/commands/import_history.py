@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
+from accounts.management.lookup import find_account
 from accounts.models import User
 from conversations.importers import read_history, size_of
 from conversations.importers.values import Broken, ImportedConversation, Skipped, Unreadable
@@ -17,8 +18,8 @@ from conversations.imports import Tally, import_batch, in_batches
 
 DESCRIPTION = """\
 Import history: the zip, folder or conversations.json (also in numbered shards) of a ChatGPT or Claude
-export, or JSONL with a {"messages": [...]} a line. What is in a file decides which it is. Importing a
-newer export again adds what is new. Messages are found by search as soon as they are indexed.
+export, or JSONL with a {"messages": [...]} a line. The format is detected from the
+content. Importing a newer export adds only what is new. Messages can be searched as soon as they are indexed.
 """
 
 
@@ -27,13 +28,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-        parser.add_argument("--user", required=True, help="username of the account that the history is for")
-        parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+        parser.add_argument("--user", required=True, help="username of the account to import into")
+        parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
     def handle(self, *args, files: list[Path], user: str, no_progress: bool, **options) -> None:
-        owner = User.objects.filter(username=user).first()
-        if owner is None:
-            raise CommandError(f"There is no account {user!r}; make one with: manage.py create_user {user}")
+        owner = find_account(user)
         self.total = Tally()
         self.broken = 0
         # A bar for a person who watches; a log or a pipe gets the lines alone.
@@ -44,7 +43,7 @@ class Command(BaseCommand):
                 self._import(path, owner)
         self._report()
         if self.broken:
-            raise CommandError(f"{self.broken} files were not read to their end, see above.")
+            raise CommandError(f"{self.broken} files could not be read completely, see above.")
 
     def _import(self, path: Path, owner: User) -> None:
         try:
@@ -87,11 +86,11 @@ class Command(BaseCommand):
     def _report(self) -> None:
         total = self.total
         self.stdout.write(
-            f"{total.created} conversations imported, {total.grown} have grown, {total.unchanged} were there already, "
+            f"{total.created} conversations imported, {total.grown} extended, {total.unchanged} unchanged, "
             f"{len(total.skipped)} skipped; {total.messages} messages added."
         )
         if total.left_out:
-            self.stdout.write(f"{total.left_out} hidden, empty and tool entries are no part of what was said.")
+            self.stdout.write(f"{total.left_out} hidden, empty and tool entries were left out.")
 
 
 def _size(path: Path) -> int:

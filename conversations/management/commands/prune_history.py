@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from django.core.management.base import BaseCommand
 
-from conversations.retention import count_expired, expired_looks, prune_history, prune_looks
+from conversations.retention import count_expired, expired_access_log, prune_access_log, prune_history
 
 
 class Command(BaseCommand):
-    help = "Delete conversations, and lines of the log of looks, that the settings RETENTION_* keep no longer."
+    help = "Delete conversations and access log entries that are past their time by the RETENTION_* settings."
 
     def add_arguments(self, parser):
-        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+        parser.add_argument("--dry-run", action="store_true", help="only count them")
 
     def handle(self, *args, dry_run: bool, **options):
         if dry_run:
             self.stdout.write(f"{count_expired()} conversations are past their time")
-            self.stdout.write(f"{expired_looks().count()} looks are past their time")
+            self.stdout.write(f"{expired_access_log().count()} access log entries are past their time")
         else:
             self.stdout.write(f"{prune_history()} conversations deleted")
-            self.stdout.write(f"{prune_looks()} looks deleted")
+            self.stdout.write(f"{prune_access_log()} access log entries deleted")

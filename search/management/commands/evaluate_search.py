@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("file", type=Path)
-        parser.add_argument("--owner-per-history", action="store_true", help="each history its own owner")
+        parser.add_argument("--owner-per-history", action="store_true", help="give each history its own owner")
         parser.add_argument("--mode", choices=[str(mode) for mode in Mode], default=str(Mode.HYBRID))
         parser.add_argument("--url", help="a running service on this database; otherwise one is started")
         parser.add_argument("--keep", action="store_true", help="leave the imported histories in the database")

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from tqdm import tqdm
 
-from accounts.database import lift_time_limit, restore_time_limit
+from foundation.database import lift_time_limit, restore_time_limit
 from search import indexing
 from search.backends import backend
 from search.embedders import CannotEmbed, loading
@@ -19,14 +19,16 @@ from search.indexer import IDLE_SECONDS, Indexer, backlog
 
 
 class Command(BaseCommand):
-    help = "Index what is not indexed yet, and with --follow whatever comes, until it is stopped."
+    help = "Index all messages that are not indexed yet; with --follow, keep indexing new ones until stopped."
 
     def add_arguments(self, parser):
-        parser.add_argument("--follow", action="store_true", help="go on until stopped")
+        parser.add_argument("--follow", action="store_true", help="keep indexing new messages until stopped")
         parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="processor cores to use")
-        parser.add_argument("--text-only", action="store_true", help="words alone: no embedder is loaded")
+        parser.add_argument("--text-only", action="store_true", help="index words only, without loading an embedder")
 
-        parser.add_argument("--again", action="store_true", help="index every message anew, after a change of language")
+        parser.add_argument(
+            "--again", action="store_true", help="reindex every message, after a change of SEARCH_LANGUAGE"
+        )
 
     def handle(self, *args, follow: bool, threads: int, text_only: bool, again: bool, **options):
         self.stopped = threading.Event()
@@ -39,7 +41,7 @@ class Command(BaseCommand):
         missing = indexing.note_missing()
         restore_time_limit()
         if missing:
-            self.stdout.write(f"{missing} messages were in no index")
+            self.stdout.write(f"{missing} messages were not indexed")
         embedder = None
         if not text_only:
             try:
@@ -55,7 +57,7 @@ class Command(BaseCommand):
                     break
                 self.stopped.wait(IDLE_SECONDS)
         if not backend().has_vectors():
-            self.stdout.write("No pgvector here: search finds words alone.")
+            self.stdout.write("pgvector is not installed: search works by words only.")
         if not follow and not self.stopped.is_set():
             self.stdout.write("Everything is indexed.")
 

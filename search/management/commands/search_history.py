@@ -6,8 +6,8 @@ from functools import partial
 
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.callers import Principal
 from accounts.models import User
-from accounts.principal import Principal
 from search.embedders import CannotEmbed, loading
 from search.queries import Filters, Hit, InvalidCursor, Mode, search_everybody, search_messages
 
@@ -15,24 +15,24 @@ BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
 class Command(BaseCommand):
-    help = "Search one user's messages, or everybody's."
+    help = "Search the messages of one user, or of everybody."
 
     def add_arguments(self, parser):
         parser.add_argument("query")
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("--user", help="whose messages to search, by username")
-        whose.add_argument("--everybody", action="store_true", help="search all messages, as staff may")
+        whose.add_argument("--everybody", action="store_true", help="search the messages of all users")
         parser.add_argument("--mode", choices=[str(mode) for mode in Mode], default=str(Mode.HYBRID))
-        parser.add_argument("--role", action="append", default=[], help="only this role; may be given again")
+        parser.add_argument("--role", action="append", default=[], help="only this role; may be repeated")
         parser.add_argument("--limit", type=int, default=10)
-        parser.add_argument("--cursor", default="", help="the one that the page before printed")
+        parser.add_argument("--cursor", default="", help="the cursor that the previous page printed")
 
     def handle(self, *args, query: str, user: str | None, mode: str, role: list[str], limit: int, cursor: str, **o):
         if mode != Mode.TEXT:
             try:
                 loading.current()
             except CannotEmbed as error:
-                self.stderr.write(f"By words alone: {error}")
+                self.stderr.write(f"Searching by words only: {error}")
         search = partial(search_messages, self._principal(user)) if user else search_everybody
         try:
             found = search(query, mode=Mode(mode), filters=Filters(roles=tuple(role)), limit=limit, cursor=cursor)
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             self.stdout.write(f"More: --cursor {found.next_cursor}")
 
     def _principal(self, username: str) -> Principal:
-        account = User.objects.filter(username=username).first()
+        account = User.objects.named(username)
         if account is None:
             raise CommandError(f"There is no user {username!r}.")
         return Principal(user_id=account.pk, username=account.username, is_guest=account.guest_made)

@@ -11,7 +11,7 @@ import httpx2
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.chat.tests.chatting import start, text_of
 from chatservice.dialects.contract import Call, Capability, Ids, Streamed
-from chatservice.testing import Person, sse_events
+from chatservice.testing import ApiUser, sse_events
 
 BASE = "/chat/conversation"
 
@@ -29,8 +29,8 @@ class ChatContractTest(contract_refusals.DialectContract):
         # Here a caller without a key is a guest, unless something shows that it comes from elsewhere.
         self.guest.headers["X-Forwarded-For"] = "203.0.113.7"
 
-    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
-        return Call("GET", f"{start(person.http, text)}/stream?model={quote(model)}")
+    def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
+        return Call("GET", f"{start(api_user.http, text)}/stream?model={quote(model)}")
 
     stream_call = send_call
 

@@ -8,7 +8,7 @@ import pytest
 
 from chatservice.dialects.chat.stream import TokenStream
 from chatservice.testing import sse_events
-from completions.types import Delta, Ended, Resync
+from completions.types import Delta, Resync, RunFinished
 
 RUN = uuid.UUID(int=7)
 
@@ -54,8 +54,10 @@ def test_the_opening_names_the_run_before_it_says_anything() -> None:
 def test_an_error_stands_one_after_the_text_and_a_good_end_says_nothing() -> None:
     wire = TokenStream(RUN)
     wire.frame(Delta("Hel", (), 1, 3))
-    assert wire.frame(Ended("complete", "stop")) == b""
-    [event] = sse_events(wire.frame(Ended("failed", error_code="x", error_message="Y.", http_status=502)).decode())
+    assert wire.frame(RunFinished("complete", "stop")) == b""
+    [event] = sse_events(
+        wire.frame(RunFinished("failed", error_code="x", error_message="Y.", http_status=502)).decode()
+    )
     assert event == {"event": "error", "id": f"{RUN.hex}.2.3", "data": '{"code":"x","message":"Y."}'}
 
 

@@ -11,6 +11,7 @@ from chatservice.testing import ServiceTestCase, running_service, sse_events, wa
 from conversations.models import Message
 
 SLOW = "fake/slow:20ms:40"
+HELD = "fake/held:20ms:40"
 
 
 class StreamTest(ServiceTestCase):
@@ -79,25 +80,34 @@ class StreamTest(ServiceTestCase):
 
     def test_a_reader_without_a_cursor_joins_the_run_from_its_start(self):
         path = start(self.alice.http, "joining")
-        read_until(self.alice.http, path, 30, model=SLOW)
-        self.assertEqual(text_of(read(self.alice.http, path, model=SLOW)), "token " * 40)
+        read_until(self.alice.http, path, 30, model=HELD)
+        joined = read_until(self.alice.http, path, 30, model=HELD)
+        self.upstream.release("joining")
+        rest = read(self.alice.http, path, after=joined[-1]["id"], model=HELD)
+        self.assertEqual(text_of(joined) + text_of(rest), "token " * 40)
         self.assertEqual(len(self.asked("joining")), 1)
 
     def test_parallel_streams_are_billed_once_and_read_the_same(self):
         path = start(self.alice.http, "all at once")
-        barrier = threading.Barrier(12)
+        barrier, begun = threading.Barrier(12), threading.Semaphore(0)
         texts: list[str] = []
 
         def follow() -> None:
             barrier.wait()
-            texts.append(text_of(read(self.alice.http, path, model="fake/slow:5ms:20")))
+            with self.alice.http.stream("GET", f"{path}/stream", params={"model": HELD}) as response:
+                pieces = response.iter_text()
+                first = next(pieces)
+                begun.release()
+                texts.append(text_of(sse_events(first + "".join(pieces))))
 
         threads = [threading.Thread(target=follow) for _ in range(12)]
         for thread in threads:
             thread.start()
+        self.assertTrue(all(begun.acquire(timeout=30) for _ in threads))
+        self.upstream.release("all at once")
         for thread in threads:
             thread.join(30)
-        self.assertEqual(texts, ["token " * 20] * 12)
+        self.assertEqual(texts, ["token " * 40] * 12)
         self.assertEqual(len(self.asked("all at once")), 1)
         self.assertEqual(self.answers_in(path), 1)
 
@@ -155,9 +165,10 @@ class StreamTest(ServiceTestCase):
 
     def test_a_message_sent_during_the_answer_is_answered_by_the_next_stream(self):
         path = start(self.alice.http, "first question")
-        first = read_until(self.alice.http, path, 30, model=SLOW)
+        first = read_until(self.alice.http, path, 30, model=HELD)
         ask(self.alice.http, path, "second question")
-        rest = read(self.alice.http, path, after=first[-1]["id"], model=SLOW)
+        self.upstream.release("first question")
+        rest = read(self.alice.http, path, after=first[-1]["id"], model=HELD)
         self.assertEqual(text_of(first) + text_of(rest), "token " * 40)
         self.assertEqual(text_of(read(self.alice.http, path, after=rest[-1]["id"], model="fake/ok")), "Hello wörld 🙂!")
         roles = [message["role"] for message in self.alice.http.get(f"{path}/messages").json()]

@@ -18,20 +18,20 @@ PARTIAL = "Hello"
 
 
 class ContinueTest(ServiceTestCase):
-    def cut_off(self, model: str = "fake/truncated", **fields: Any) -> Message:
+    def resume_point(self, model: str = "fake/truncated", **fields: Any) -> Message:
         """Let a conversation begin with an answer that does not end well; returns that answer."""
         body = {"content": "Go on", "model": model, **fields}
         response = self.alice.http.post(f"{BASE}/conversations/stream", json=body)
         return Message.objects.get(pk=response.headers["x-message-id"])
 
-    def go_on(self, message: Message, *, stream: bool = True, **body: Any) -> httpx2.Response:
+    def continue_answer(self, message: Message, *, stream: bool = True, **body: Any) -> httpx2.Response:
         where = f"{BASE}/messages/{message.pk}/continue{'/stream' if stream else ''}"
         headers = body.pop("headers", {})
         return self.alice.http.post(where, json={"model": "fake/ok", **body}, headers=headers)
 
     def test_the_new_answer_begins_with_the_old_text_and_nothing_is_overwritten(self):
-        old = self.cut_off()
-        response = self.go_on(old)
+        old = self.resume_point()
+        response = self.continue_answer(old)
         events = parsed(response.text)
         self.assertTrue(events[0]["data"].startswith(PARTIAL))  # the first words may have come with it
         self.assertEqual(said(response.text), PARTIAL + TEXT)
@@ -50,15 +50,15 @@ class ContinueTest(ServiceTestCase):
         self.assertEqual(invariants([self.alice.user]), [])
 
     def test_it_can_be_waited_for_and_asked_twice(self):
-        old = self.cut_off()
+        old = self.resume_point()
         before = len(self.upstream.posts)
-        first, second = (self.go_on(old, stream=False, headers={"Idempotency-Key": "more"}) for _ in range(2))
+        first, second = (self.continue_answer(old, stream=False, headers={"Idempotency-Key": "more"}) for _ in range(2))
         self.assertEqual((first.status_code, first.json()["data"]["content"]), (201, PARTIAL + TEXT))
         self.assertEqual(second.json()["data"]["id"], first.json()["data"]["id"])
         self.assertEqual(len(self.upstream.posts), before + 1)
 
     def test_what_breaks_off_again_is_kept_and_continued_again_by_the_same_model(self):
-        broken = self.go_on(self.cut_off(), model="fake/truncated")
+        broken = self.continue_answer(self.resume_point(), model="fake/truncated")
         self.assertEqual(parsed(broken.text)[-1]["data"]["code"], "upstream_truncated")
         second = Message.objects.get(pk=broken.headers["x-message-id"])
         self.assertEqual((second.content, second.status), (PARTIAL * 2, "failed"))
@@ -68,12 +68,12 @@ class ContinueTest(ServiceTestCase):
         self.assertEqual(said(third.text), PARTIAL * 3)
 
     def test_an_answer_that_ended_by_length_goes_on(self):
-        short = self.cut_off("echo", max_tokens=3)
+        short = self.resume_point("echo", max_tokens=3)
         self.assertEqual((short.status, short.finish_reason), ("complete", "length"))
-        self.assertEqual(self.go_on(short, stream=False).json()["data"]["content"], short.content + TEXT)
+        self.assertEqual(self.continue_answer(short, stream=False).json()["data"]["content"], short.content + TEXT)
 
     def test_its_stream_resumes_from_any_event(self):
-        response = self.go_on(self.cut_off())
+        response = self.continue_answer(self.resume_point())
         run = response.headers["x-run-id"]
         cursors = [line[4:] for line in response.text.splitlines() if line.startswith("id: ")]
         for at, cursor in enumerate(cursors[:-2]):
@@ -82,12 +82,12 @@ class ContinueTest(ServiceTestCase):
             self.assertEqual(before + said(rest.text), PARTIAL + TEXT)
 
     def test_nothing_else_can_be_continued(self):
-        whole = self.cut_off("fake/ok")
-        silent = self.cut_off("fake/http-500")
+        whole = self.resume_point("fake/ok")
+        silent = self.resume_point("fake/http-500")
         for message in (whole, whole.parent, silent):
             for stream in (True, False):
-                refused = self.go_on(message, stream=stream)
+                refused = self.continue_answer(message, stream=stream)
                 self.assertEqual((refused.status_code, refused.json()["error"]["code"]), (409, "nothing_to_continue"))
-        foreign = self.bob.http.post(f"{BASE}/messages/{self.cut_off().pk}/continue", json={})
+        foreign = self.bob.http.post(f"{BASE}/messages/{self.resume_point().pk}/continue", json={})
         unknown = self.alice.http.post(f"{BASE}/messages/{uuid.uuid4()}/continue", json={})
         self.assertEqual((foreign.status_code, foreign.json()), (404, unknown.json()))

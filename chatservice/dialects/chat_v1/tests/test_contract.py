@@ -9,7 +9,7 @@ import httpx2
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Ids, Streamed
-from chatservice.testing import Person, sse_data
+from chatservice.testing import ApiUser, sse_data
 
 BASE = "/v1/chat"
 
@@ -34,12 +34,12 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
     def cancel_call(self, ids: Ids) -> Call:
         return Call("POST", f"{BASE}/messages/{ids.message}/cancel")
 
-    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
-        conversation = self.created_id(self.create_call("").by(person.http))
+    def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
+        conversation = self.created_id(self.create_call("").by(api_user.http))
         body = {"content": text, "role": "user", "model": model}
         return Call("POST", f"{BASE}/conversations/{conversation}/messages", body)
 
-    def stream_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+    def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return Call("POST", f"{BASE}/conversations/stream", {"content": text, "model": model})
 
     def created_id(self, response: httpx2.Response) -> str:
@@ -95,7 +95,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("POST", f"{message}/continue/stream", {}),
             Call("POST", f"{run}/cancel"),
             Call("GET", f"{run}/stream"),
-            # The id of no key: what somebody else's comes to is in test_own.py.
+            # The id of no key: what somebody else's comes to is in test_keys.py.
             Call("DELETE", f"{BASE}/me/keys/{ids.message}"),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "parent_id": ids.message}),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "role": "system", "parent_id": ids.message}),

@@ -9,7 +9,8 @@ from django.db import connection
 from django.test import RequestFactory, TestCase
 from django.test.utils import CaptureQueriesContext
 
-from accounts.principal import Principal, clear_cache
+from accounts.callers import Principal
+from accounts.principal import clear_cache
 from accounts.services import issue_api_key, register_user
 from chatservice.dialects.chat_v1.pagination import PageRequest
 from chatservice.dialects.chat_v1.urls import CONVERSATION, CONVERSATIONS, MESSAGE

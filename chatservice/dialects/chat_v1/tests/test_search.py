@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from accounts.services import register_user
 from chatservice.dialects.chat_v1.searching import _page
 from chatservice.dialects.searching import read_search
@@ -135,10 +135,10 @@ class CostTest(TestCase):
             talk = start_conversation(owner_id=user.pk, title=f"Talk {number}")
             for _ in range(messages):
                 append_message(conversation=talk, role="user", content="whale")
-        sought = read_search({"q": "whale", "mode": "text"})
+        search_request = read_search({"q": "whale", "mode": "text"})
         catch_up(Principal(user.pk, user.username))  # what was just said is indexed once, by the first who asks
         with CaptureQueriesContext(connection) as queries:
-            self.assertTrue(_page(Principal(user.pk, user.username), sought)["data"])
+            self.assertTrue(_page(Principal(user.pk, user.username), search_request)["data"])
         return len(queries)
 
     def test_statements_do_not_grow_with_what_is_found(self):

@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 from websockets.exceptions import ConnectionClosed
 
-from chatservice.testing import Person, ServiceTestCase
-from completions.tests.websocket_client import Socket
+from chatservice.testing import ApiUser, ServiceTestCase
+from chatservice.testing.sockets import Socket
 
 TODO = "{ id title completed createdAt }"
 FOLLOW = """
@@ -62,8 +62,8 @@ class GraphQLTestCase(ServiceTestCase):
         query = SEND if "after" in variables else SEND.replace("$after: ID, ", "").replace("parentId: $after, ", "")
         return self.data(query, by=by, content=content, **variables)["sendMessage"]
 
-    def socket(self, person: Person | None = None, *, init: bool = True) -> GraphQLSocket:
-        headers = person.headers if person else {}
+    def socket(self, api_user: ApiUser | None = None, *, init: bool = True) -> GraphQLSocket:
+        headers = api_user.headers if api_user else {}
         return GraphQLSocket(self.service.url.replace("http", "ws") + "/graphql", headers=headers, init=init)
 
 

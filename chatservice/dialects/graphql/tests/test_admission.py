@@ -9,12 +9,13 @@ from unittest import mock
 
 import httpx2
 
-from accounts.principal import Principal
+from accounts.callers import Principal
 from accounts.services import revoke_api_key
 from chatservice.dialects.graphql import queries
 from chatservice.dialects.graphql.execution import Operation, execute
 from chatservice.dialects.graphql.tests.client import FOLLOW_RUN, GraphQLSocket, GraphQLTestCase
 from chatservice.testing import running_service
+from conversations.models import Conversation
 
 ME = "{ me { username isGuest isStaff } }"
 
@@ -81,7 +82,7 @@ class AdmissionTest(GraphQLTestCase):
                 self.assertEqual(socket.hung_up()[0], 4403, payload)
         with self.socket(self.bob, init=False) as socket:
             socket.say(type="connection_init", payload={"authorization": f"Bearer {self.alice.secret}"})
-            self.assertEqual(socket.hung_up(), (4403, "Offer one key."))
+            self.assertEqual(socket.hung_up(), (4403, "Send only one key."))
 
     def test_a_socket_is_closed_when_its_key_is_revoked(self):
         with self.socket(self.alice) as socket:
@@ -89,6 +90,16 @@ class AdmissionTest(GraphQLTestCase):
             socket.read()
             revoke_api_key(key=self.alice.key)
             self.assertEqual(socket.hung_up()[0], 4403)
+
+    def test_nothing_is_done_on_an_open_socket_whose_key_was_revoked(self):
+        with running_service(KEY_CACHE_SECONDS="0") as service:
+            url = service.url.replace("http", "ws") + "/graphql"
+            with GraphQLSocket(url, headers=self.alice.headers, init=True) as socket:
+                self.assertEqual(self.me(socket), self.alice.user.username)
+                revoke_api_key(key=self.alice.key)
+                socket.subscribe("1", 'mutation { startConversation(title: "Too late") { id } }')
+                self.assertEqual(socket.hung_up()[0], 4403)
+        self.assertFalse(Conversation.objects.filter(owner=self.alice.user).exists())
 
     def me(self, socket: GraphQLSocket) -> str:
         socket.subscribe("me", ME)

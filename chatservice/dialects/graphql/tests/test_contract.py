@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx2
 
+from accounts.callers import IdentityChanged
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Ids, Streamed
+from chatservice.dialects.contract_sockets import LINES, frames_in
 from chatservice.dialects.graphql.schema import schema
-from chatservice.dialects.graphql.tests.calling import LAST, LINES, operation, subscription
-from chatservice.testing import Person
+from chatservice.dialects.graphql.tests.calling import LAST, operation, subscription
+from chatservice.testing import ApiUser
 from conversations.models import Todo
 
 SEND = """mutation($content: String!, $model: String, $key: String) {
@@ -91,10 +93,10 @@ class GraphQLContractTest(contract_refusals.DialectContract):
     def cancel_call(self, ids: Ids) -> Call:
         return operation("mutation($id: ID!) { it: stopRun(runId: $id) { state } }", id=ids.run)
 
-    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+    def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return operation(SEND, content=text, model=model)
 
-    def stream_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+    def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return subscription(ANSWER, content=text, model=model)
 
     def created_id(self, response: httpx2.Response) -> str:
@@ -137,17 +139,19 @@ class GraphQLContractTest(contract_refusals.DialectContract):
             self.assertEqual(set(response.json()), {"errors"})
         return error["extensions"]["code"]
 
-    def assert_turned_away(self, response: httpx2.Response) -> None:
+    def assert_turned_away(self, response: httpx2.Response, code: str = "") -> None:
         if response.headers["content-type"] != LINES:
-            super().assert_turned_away(response)
+            super().assert_turned_away(response, code)
             return
-        [closed] = [json.loads(line) for line in response.text.splitlines()]
+        [closed] = frames_in(response)
         self.assertEqual((closed["type"], closed["code"]), ("close", CLOSED_FORBIDDEN))
         self.assertTrue(closed["reason"])
+        if code == IdentityChanged.code:
+            self.assertEqual(closed["reason"], IdentityChanged().message)
 
     def errors_in(self, response: httpx2.Response) -> list[dict[str, Any]]:
         if response.headers["content-type"] == LINES:
-            last = json.loads(response.text.splitlines()[-1])
+            last = frames_in(response)[-1]
             return last["payload"] if last["type"] == "error" else []
         return response.json().get("errors", [])
 
@@ -156,13 +160,13 @@ class GraphQLContractTest(contract_refusals.DialectContract):
             return False
         return response.json().get("data", {}) == {"it": None}
 
-    def ids_of(self, person: Person) -> Ids:
-        ids = super().ids_of(person)
-        todo, _ = Todo.objects.get_or_create(owner=person.user, title="Mine")
+    def ids_of(self, api_user: ApiUser) -> Ids:
+        ids = super().ids_of(api_user)
+        todo, _ = Todo.objects.get_or_create(owner=api_user.user, title="Mine")
         return GraphIds(ids.conversation, ids.message, ids.run, str(todo.pk))
 
-    def stored_of(self, person: Person) -> tuple[Any, ...]:
-        return (*super().stored_of(person), list(Todo.objects.filter(owner=person.user).order_by("id").values()))
+    def stored_of(self, api_user: ApiUser) -> tuple[Any, ...]:
+        return (*super().stored_of(api_user), list(Todo.objects.filter(owner=api_user.user).order_by("id").values()))
 
     def calls_with(self, ids: Ids) -> list[Call]:
         own = self.created_id(self.create_call("").by(self.bob.http))

@@ -9,11 +9,11 @@ from unittest import mock
 from django.db import connection
 from django.test import override_settings
 
-from accounts import database
-from accounts.principal import Principal
+from accounts.callers import Principal
 from chatservice.dialects.graphql.execution import Operation, execute
 from chatservice.dialects.graphql.tests.client import GraphQLTestCase
 from conversations.services import append_message, edit_message, start_conversation
+from foundation import database
 
 LIST = """
     query($first: Int, $after: String, $last: Int, $before: String) {
@@ -213,9 +213,9 @@ class QueryCountTest(GraphQLTestCase):
 
         call = database.call_and_release
 
-        def counted(function: Any, arguments: Any) -> Any:
+        def counted(*arguments: Any) -> Any:
             with connection.execute_wrapper(note):
-                return call(function, arguments)
+                return call(*arguments)
 
         with mock.patch.object(database, "call_and_release", counted):
             status, payload = asyncio.run(execute(Operation(self.QUERY, {"n": number}, None), principal))

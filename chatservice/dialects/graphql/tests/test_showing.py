@@ -33,8 +33,9 @@ class ShowingTest(GraphQLTestCase):
         wait_until(lambda: Run.objects.get(pk=run_id).state != Run.State.RUNNING, what="the end of the run")
 
     def test_an_answer_need_not_be_waited_for(self) -> None:
-        begun = self.data(ASK, content="Hi", model="fake/slow:20ms:50")["sendMessage"]
+        begun = self.data(ASK, content="Not waited for", model="fake/held")["sendMessage"]
         self.assertEqual(begun["message"]["status"], "in_progress")
+        self.upstream.release("Not waited for")
         self.ended(begun["runId"])
         self.assertEqual(Message.objects.get(pk=begun["message"]["id"]).status, "complete")
 

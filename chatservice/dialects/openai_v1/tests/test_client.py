@@ -82,8 +82,8 @@ class ClientTest(ServiceTestCase):
         self.assertEqual(self.upstream.posts[-1].body["messages"], history)
         self.assertEqual(Conversation.objects.filter(owner=self.alice.user).count(), 1)
         tool = Message.objects.get(conversation__owner=self.alice.user, role="tool")
-        assert tool.parent is not None and tool.parent.parts is not None
-        self.assertEqual(tool.parent.parts["tool_calls"][0]["id"], "call_1")
+        assert tool.parent is not None and tool.parent.has_parts
+        self.assertEqual((tool.parent.extras() or {})["tool_calls"][0]["id"], "call_1")
 
     def test_two_choices_come_side_by_side_and_are_both_kept(self):
         texts = {0: "", 1: ""}
@@ -108,14 +108,16 @@ class ClientTest(ServiceTestCase):
         chunks = list(self.create("reasoning", stream=True))
         told = "".join(getattr(chunk.choices[0].delta, "reasoning", None) or "" for chunk in chunks)
         self.assertEqual(told, "Let me think")
-        parts = self.answers()[0].parts or {}
-        self.assertEqual(parts["reasoning"], "Let me think")
-        self.assertEqual(parts["reasoning_details"], [{"type": "reasoning.text", "text": "Let me think"}])
+        extras = self.answers()[0].extras() or {}
+        self.assertEqual(extras["reasoning"], "Let me think")
+        self.assertEqual(extras["reasoning_details"], [{"type": "reasoning.text", "text": "Let me think"}])
 
     def test_a_refusal_is_told_and_kept(self):
         chunks = list(self.create("refusal", stream=True))
         self.assertEqual("".join(chunk.choices[0].delta.refusal or "" for chunk in chunks), "I cannot.")
-        self.assertEqual(self.answers()[0].parts, {"refusal": "I cannot."})
+        [answer] = self.answers()
+        self.assertEqual((answer.content, answer.extras()), ("I cannot.", {"refusal": "I cannot."}))
+        self.assertEqual((answer.streamed_text(), answer.as_wire()["content"]), ("", ""))
 
     def test_what_nobody_knows_yet_comes_back(self):
         chunks = list(self.create("unknown-fields", stream=True))

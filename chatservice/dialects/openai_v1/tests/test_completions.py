@@ -9,8 +9,8 @@ from conversations.models import Conversation, Message
 
 
 class ChatCompletionTest(ServiceTestCase):
-    def client_of(self, person) -> openai.OpenAI:
-        client = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key=person.secret, max_retries=0)
+    def client_of(self, api_user) -> openai.OpenAI:
+        client = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key=api_user.secret, max_retries=0)
         self.addCleanup(client.close)
         return client
 

@@ -9,7 +9,7 @@ import httpx2
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Capability, Ids, Streamed
-from chatservice.testing import Person, sse_data
+from chatservice.testing import ApiUser, sse_data
 
 PATH = "/v1/chat/completions"
 
@@ -25,11 +25,11 @@ class OpenAIContractTest(contract_refusals.DialectContract):
     # The upstream is asked as the client asks: what is not streamed comes whole or not at all.
     keeps_partial_of_whole = False
 
-    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+    def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return Call("POST", PATH, {"model": model, "messages": [{"role": "user", "content": text}]})
 
-    def stream_call(self, person: Person, text: str, *, model: str = "default") -> Call:
-        call = self.send_call(person, text, model=model)
+    def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
+        call = self.send_call(api_user, text, model=model)
         return Call("POST", PATH, {**call.json, "stream": True})
 
     def answer_of(self, response: httpx2.Response) -> str:

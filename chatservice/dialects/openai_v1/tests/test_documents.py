@@ -11,8 +11,8 @@ import tempfile
 import pytest
 
 from chatservice.testing import ServiceTestCase, needs_dialect
-from scripts.documents import SEED_2_JAVASCRIPT as JAVASCRIPT
-from scripts.documents import SEED_2_PYTHON as PYTHON
+from scripts.documents import OPENAI_JAVASCRIPT as JAVASCRIPT
+from scripts.documents import OPENAI_PYTHON as PYTHON
 
 
 class PrintedClientTest(ServiceTestCase):

@@ -86,5 +86,5 @@ class ReadingTest(SimpleTestCase):
 
     def test_tokens_are_told_from_other_mistakes(self):
         for tokens in ([1], [[1], [2]]):
-            with self.assertRaisesRegex(BadRequest, "tokens of another"):
+            with self.assertRaisesRegex(BadRequest, "another model's tokens"):
                 read({"input": tokens}, "default")

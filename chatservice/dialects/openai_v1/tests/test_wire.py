@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from accounts.models import ApiKey
 from chatservice.testing import ServiceTestCase, running_service, wait_until
 from completions.models import Chunk, Run
 from completions.tests.invariants import invariants
 from completions.tests.streaming import URL, body_of, listening
 from completions.tests.upstream_wire import TEXT
+from completions.token_counts import PATHS, token_counts
 from conversations.models import Conversation, Message
 
 
@@ -54,6 +56,13 @@ class FrameTest(ServiceTestCase):
             given = self.alice.http.get("/v1/models", headers=headers).headers["x-request-id"]
             self.assertRegex(given, r"\Areq_[0-9a-f]{32}\Z")
         self.assertTrue(self.guest.get("/v1/nothing").headers["x-request-id"])
+
+    def test_a_run_names_its_key_and_its_request_and_counts_its_tokens(self):
+        answer = self.alice.http.post(URL, json=body_of("fake/ok"), headers={"X-Request-Id": "mine-2"})
+        run, usage = Run.objects.get(request_id="mine-2"), answer.json()["usage"]
+        self.assertEqual(run.api_key_id, ApiKey.objects.get(user=self.alice.user).pk)
+        self.assertEqual(token_counts(usage), {name: getattr(run, name) for name in PATHS})
+        self.assertEqual((run.input_tokens, run.output_tokens), (usage["prompt_tokens"], usage["completion_tokens"]))
 
     def test_an_unknown_route_and_a_wrong_method_are_openais_error(self):
         for response, status in ((self.alice.http.get("/v1/nothing"), 404), (self.alice.http.get(URL), 405)):

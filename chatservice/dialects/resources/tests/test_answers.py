@@ -97,7 +97,7 @@ class AnswersTest(ServiceTestCase):
         self.assertEqual(self.alice.http.get(f"{path}/messages/2").json()["content"], "Hello")
 
     def test_a_dropped_stream_continues_by_its_run(self):
-        path = self.conversation("long story")
+        path = self.conversation("dropped and continued")
         body = {"stream": True, "model": SLOW}
         with self.alice.http.stream("POST", f"{path}/messages:complete", json=body) as response:
             run, buffer = response.headers["x-run-id"], ""
@@ -113,7 +113,7 @@ class AnswersTest(ServiceTestCase):
         over = sse_events(self.alice.http.get(f"/runs/{run}/stream", params={"after": first[-1]["id"]}).text)
         self.assertEqual(text_of(first) + text_of(over), "token " * 40)
         self.assertEqual(text_of(sse_events(self.alice.http.get(f"/runs/{run}/stream").text)), "token " * 40)
-        self.assertEqual(len(self.asked("long story")), 1)
+        self.assertEqual(len(self.asked("dropped and continued")), 1)
         self.assertEqual(self.alice.http.get(f"/runs/{run}").json()["status"], "complete")
 
     def test_a_cursor_of_another_run_is_refused(self):
@@ -123,15 +123,15 @@ class AnswersTest(ServiceTestCase):
         self.assertEqual((response.status_code, response.json()["error"]["code"]), (400, "bad_cursor"))
 
     def test_a_message_during_an_answer_waits_its_turn(self):
-        path = self.conversation("first")
-        with self.alice.http.stream(
-            "POST", f"{path}/messages:complete", json={"stream": True, "model": SLOW}
-        ) as response:
+        path = self.conversation("being answered")
+        body = {"stream": True, "model": "fake/held"}
+        with self.alice.http.stream("POST", f"{path}/messages:complete", json=body) as response:
             next(response.iter_bytes())
             busy = self.alice.http.post(f"{path}/message", json={"message": "second"})
             self.assertEqual((busy.status_code, busy.json()["error"]["code"]), (409, "conversation_busy"))
             locked = self.alice.http.delete(f"{path}/messages/2")
             self.assertEqual((locked.status_code, locked.json()["error"]["code"]), (409, "conversation_busy"))
+            self.upstream.release("being answered")
 
     def test_a_failed_start_says_where_to_try_again(self):
         body = {"user_id": "123", "message": "Hello!", "model": "fake/http-500"}

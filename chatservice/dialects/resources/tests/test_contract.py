@@ -9,7 +9,7 @@ import httpx2
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Ids, Streamed
-from chatservice.testing import Person, sse_data
+from chatservice.testing import ApiUser, sse_data
 
 WRONG_SEARCHES = (
     *("", "q=", "q=%20", "q=%00", f"q={'x' * 1001}", "q=x&mode=fast", "q=x&limit=0", "q=x&limit=101", "q=x&cursor=x"),
@@ -37,12 +37,12 @@ class ResourcesContractTest(contract_refusals.DialectContract):
     def cancel_call(self, ids: Ids) -> Call:
         return Call("POST", f"/runs/{ids.run}/cancel")
 
-    def send_call(self, person: Person, text: str, *, model: str = "default") -> Call:
+    def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return Call("POST", "/conversations/start", {"user_id": "123", "message": text, "model": model})
 
-    def stream_call(self, person: Person, text: str, *, model: str = "default") -> Call:
-        path = f"/conversations/{self.created_id(self.create_call('').by(person.http))}"
-        said = person.http.post(f"{path}/messages", json={"role": "user", "content": text})
+    def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
+        path = f"/conversations/{self.created_id(self.create_call('').by(api_user.http))}"
+        said = api_user.http.post(f"{path}/messages", json={"role": "user", "content": text})
         self.assertEqual(said.status_code, 201, said.text)
         return Call("POST", f"{path}/messages:complete", {"stream": True, "model": model})
 

@@ -8,7 +8,7 @@ import uuid
 import httpx2
 
 from accounts.models import User
-from chatservice.testing import ServiceTestCase, sse_data
+from chatservice.testing import ServiceTestCase, running_service, sse_data
 from conversations.models import Conversation, Message
 
 JSON = {"Content-Type": "application/json"}
@@ -128,7 +128,11 @@ class ResourcesDocumentTest(ServiceTestCase):
             self.replay_conversation(self.guest, user["id"], slash)
 
     def test_every_request_works_as_printed_with_a_key(self):
-        self.replay(self.alice.http)
+        with (
+            running_service(REGISTRATION="keys") as service,
+            httpx2.Client(base_url=service.url, headers=self.alice.headers, trust_env=False) as http,
+        ):
+            self.replay(http)
         found = self.alice.http.get(f"/users/{self.alice.user.username}")
         self.assertEqual((found.status_code, found.json()["id"]), (200, str(self.alice.user.pk)))
         self.replay_conversation(self.alice.http, str(self.alice.user.pk))

@@ -14,8 +14,8 @@ from conversations.models import Conversation
 PASSWORD = "correct horse battery"
 
 
-def new_user(http: httpx2.Client) -> dict:
-    made = http.post("/users", json={"username": f"u-{uuid.uuid4().hex[:12]}", "password": PASSWORD})
+def new_user(http: httpx2.Client, url: str = "/users") -> dict:
+    made = http.post(url, json={"username": f"u-{uuid.uuid4().hex[:12]}", "password": PASSWORD})
     assert made.status_code == 201, made.text
     return made.json()
 
@@ -26,7 +26,8 @@ class GuestTest(ServiceTestCase):
         self.assert_unreachable(self.guest, made)
 
     def test_accounts_made_by_a_signed_in_user_are_out_of_a_guests_reach(self):
-        made = User.objects.get(pk=new_user(self.alice.http)["id"])
+        with running_service(REGISTRATION="keys") as service:
+            made = User.objects.get(pk=new_user(self.alice.http, f"{service.url}/users")["id"])
         self.assertFalse(made.guest_made)
         self.assert_unreachable(self.guest, made)
 

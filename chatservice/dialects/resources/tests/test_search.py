@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from urllib.parse import quote
 
-from chatservice.testing import Person, ServiceTestCase
+from chatservice.testing import ApiUser, ServiceTestCase
 from conversations.services import append_message, edit_message, start_conversation
 
 PLACE = {"conversation_id", "title", "message", "created_at", "branch", "before", "after"}
@@ -13,8 +13,8 @@ FOUND = {"snippet", "highlights", "score", "text_score", "semantic_score", "matc
 
 
 class SearchTest(ServiceTestCase):
-    def talk(self, person: Person, *said: str, title: str = "") -> str:
-        conversation = start_conversation(owner_id=person.user.pk, title=title)
+    def talk(self, api_user: ApiUser, *said: str, title: str = "") -> str:
+        conversation = start_conversation(owner_id=api_user.user.pk, title=title)
         for text in said:
             append_message(conversation=conversation, role="user", content=text)
         return str(conversation.pk)
@@ -73,9 +73,9 @@ class SearchTest(ServiceTestCase):
                 with self.subTest(text, mode=mode):
                     found = self.alice.http.get("/search", params={"q": text, "mode": mode})
                     self.assertEqual(found.status_code, 200, found.text)
-        for sought in ("été", "Sûr"):
-            with self.subTest(sought):
-                self.assertEqual(len(self.alice.http.get("/search", params={"q": sought, "mode": "text"}).json()), 1)
+        for query in ("été", "Sûr"):
+            with self.subTest(query):
+                self.assertEqual(len(self.alice.http.get("/search", params={"q": query, "mode": "text"}).json()), 1)
 
 
 HOSTILE = (

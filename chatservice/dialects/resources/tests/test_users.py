@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import uuid
 
+import httpx2
+
 from accounts.models import ApiKey, User
 from accounts.services import register_user
 from chatservice.dialects.resources.tests.test_guests import PASSWORD, new_user
 from chatservice.testing import ServiceTestCase, running_service, wait_until
 from completions.models import Run
 from conversations.models import Conversation
+
+
+def delete(http: httpx2.Client, name: object, **confirmation: str) -> httpx2.Response:
+    return http.request("DELETE", f"/users/{name}", json=confirmation)
 
 
 class UsersTest(ServiceTestCase):
@@ -45,7 +51,8 @@ class UsersTest(ServiceTestCase):
 
     def test_a_deleted_account_takes_everything_with_it(self):
         started = self.alice.http.post("/conversations/start", json={"message": "Hello!"}).json()
-        self.assertEqual(self.alice.http.delete(f"/users/{self.alice.user.pk}").status_code, 204)
+        deleted = delete(self.alice.http, self.alice.user.pk, username=self.alice.user.username)
+        self.assertEqual(deleted.status_code, 204)
         self.assertFalse(User.objects.filter(pk=self.alice.user.pk).exists())
         self.assertFalse(Conversation.objects.filter(pk=started["conversation_id"]).exists())
         self.assertFalse(Run.objects.filter(user_id=self.alice.user.pk).exists())
@@ -60,13 +67,14 @@ class UsersTest(ServiceTestCase):
         with self.guest.stream("POST", f"/conversations/{pk}/messages:complete", json=body) as response:
             lines = response.iter_lines()
             next(line for line in lines if "token" in line)
-            self.assertEqual(self.guest.delete(f"/users/{user['id']}").status_code, 204)
+            self.assertEqual(delete(self.guest, user["id"], username=user["username"]).status_code, 204)
             self.assertEqual([line for line in lines if line][-1], "data: [DONE]")
         [post] = self.upstream.asked(user["id"])
         wait_until(lambda: post.hung_up is not None, timeout=1, what="the upstream's hang-up")
 
-    def test_a_key_alone_does_not_change_a_password(self):
+    def test_a_key_that_may_change_credentials_needs_the_password_there_is(self):
         user = self.bob.user
+        ApiKey.objects.filter(pk=self.bob.key.pk).update(may_change_credentials=True)
         path = f"/users/{user.pk}"
         self.assertEqual(self.bob.http.patch(path, json={"password": PASSWORD}).status_code, 200)
         other = "another long password"
@@ -79,8 +87,9 @@ class UsersTest(ServiceTestCase):
 
     def test_a_staff_key_does_not_open_or_empty_the_admin_site(self):
         path = f"/users/{self.carol.user.pk}"
+        ApiKey.objects.filter(pk=self.carol.key.pk).update(may_change_credentials=True)
         self.assertEqual(self.carol.http.patch(path, json={"password": PASSWORD}).status_code, 403)
-        self.assertEqual(self.carol.http.delete(path).status_code, 403)
+        self.assertEqual(delete(self.carol.http, self.carol.user.pk, password=PASSWORD).status_code, 403)
 
     def test_a_name_can_be_changed_but_not_to_one_that_is_taken(self):
         user, name = new_user(self.guest), f"renamed-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,45 @@
+"""Network addresses as limits see them: which ones are the same caller, and how one is shown to somebody else."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+UNKNOWN = "unknown"
+"""Whatever is no address counts as one caller: inventing names must not make anybody new."""
+
+WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]+)\](?::\d+)?|(?P<ipv4>[0-9.]+):\d+")
+
+
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address in `text`, which may carry a port or a zone; None when there is none.
+
+    An IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) is that IPv4 address.
+    """
+    text = text.strip()
+    if found := WITH_PORT.fullmatch(text):
+        text = found["ipv6"] or found["ipv4"]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def address_key(text: str) -> str:
+    """Return what an address is counted as: IPv4 as it is, IPv6 as its /64, which is what one customer gets."""
+    return _network(text, ipv4=32, ipv6=64)
+
+
+def shortened_address(text: str) -> str:
+    """Return the network an address is in (/24, IPv6 /48): enough to recognise one's own, no more."""
+    return _network(text, ipv4=24, ipv6=48)
+
+
+def _network(text: str, *, ipv4: int, ipv6: int) -> str:
+    address = parse_address(text)
+    if address is None:
+        return UNKNOWN
+    length = ipv4 if address.version == 4 else ipv6
+    network = ipaddress.ip_network((address, length), strict=False)
+    return str(address) if length == address.max_prefixlen else str(network)

@@ -1,0 +1,144 @@
+"""Who sends a request, and whom it counts for: plain values. How one becomes the other is principal.py's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from accounts.addresses import address_key
+from accounts.connections import Connection, is_local_name, is_loopback
+
+FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+PAGE_USER = "x-page-user"
+"""The header in which a page names the user it was loaded for, by id, or GUEST: see docs/page-identity.md."""
+GUEST = "guest"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling. `user_id` owns what is stored; a guest's is the shared guest account's.
+
+    `limits_owner_id` is the account that answers for this one, where that is another. An `is_local` guest sits at
+    this very machine. `stopped_at` is when staff last stopped everything of the account.
+    """
+
+    user_id: uuid.UUID
+    username: str
+    is_guest: bool = False
+    is_staff: bool = False
+    key_id: uuid.UUID | None = None
+    address: str = ""
+    session: str = field(default="", repr=False)
+    limits_owner_id: uuid.UUID | None = None
+    guest_made: bool = False
+    is_local: bool = False
+    may_change_credentials: bool = False
+    stopped_at: dt.datetime | None = None
+
+    # What DRF and Django's views ask of a user.
+    is_authenticated = True
+    is_anonymous = False
+
+    @property
+    def pk(self) -> uuid.UUID:
+        return self.user_id
+
+    @property
+    def credential(self) -> uuid.UUID | str | None:
+        """What can stop being good: the key's id, or the session's name."""
+        return self.key_id or self.session or None
+
+    @property
+    def counted_id(self) -> uuid.UUID:
+        """The account whose limits are used up: everything that is limited "per user" is counted under this id."""
+        return self.limits_owner_id or self.user_id
+
+    @property
+    def has_guest_limits(self) -> bool:
+        """Guests, and the accounts that they made: an account must not multiply what a guest may do."""
+        return self.is_guest or self.guest_made
+
+    @property
+    def limit_key(self) -> str:
+        """What this caller's requests count against: the account that answers for it, whatever the address.
+
+        Of guests, and the accounts that they made, it is the address. Keys and sessions of a user count together:
+        whoever could make another key would have another limit.
+        """
+        return address_key(self.address) if self.has_guest_limits else self.counted_id.hex
+
+    @property
+    def page_user(self) -> str:
+        """How a page that was loaded for this caller names it in PAGE_USER."""
+        return GUEST if self.is_guest else str(self.user_id)
+
+
+class NotAdmitted(Exception):
+    """Nobody we know: 401. `message` says what to do about it and is safe to show."""
+
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class IdentityChanged(NotAdmitted):
+    """The request comes from a page that was loaded for somebody else: 401."""
+
+    code = "identity_changed"
+
+    def __init__(self) -> None:
+        super().__init__("This page was loaded for another user (X-Page-User). Sign in again, or reload the page.")
+
+
+class TooManyFailures(NotAdmitted):
+    """Too many wrong credentials from one address: 429."""
+
+    code = "rate_limit_exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a request shows of its sender, whatever it came in by. `headers` has lower-case names."""
+
+    headers: Mapping[str, str]
+    peer: str
+    secure: bool = False
+    method: str = "GET"
+    connection: Connection | None = None
+
+    @property
+    def address(self) -> str:
+        """The client's address: the socket peer, or the right-most hop that is not a proxy of ours."""
+        count = settings.TRUSTED_PROXIES
+        hops = [hop.strip() for hop in self.headers.get("x-forwarded-for", "").split(",") if hop.strip()]
+        if count and len(hops) >= count:
+            return hops[-count]
+        return self.peer
+
+    def is_local(self) -> bool:
+        """Tell whether a program of our own user on this machine sent this, not through a proxy: docs/guests.md.
+
+        May look processes up: call it in a thread.
+        """
+        return (
+            is_loopback(self.peer)
+            and not any(name.startswith(FORWARDED) for name in self.headers)
+            and is_local_name(_host_of(f"//{self.headers.get('host', '')}"))
+            and self.connection is not None
+            and self.connection.is_from_own_user()
+        )
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

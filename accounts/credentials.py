@@ -1,0 +1,57 @@
+"""Who may change what an account is signed in to with, and what shows that it is really to be deleted.
+
+One rule for every API. A key opens the API and must not grow into more: it changes neither username nor password,
+unless it was made to (`may_change_credentials`).
+"""
+
+from __future__ import annotations
+
+from accounts.callers import Principal
+from accounts.guests import is_shared_guest
+from accounts.models import User
+from accounts.password_attempts import SIGNED_IN, password_attempt
+
+NOT_ITS_OWN = "That is not this account's username or password."
+
+
+class CredentialsRefused(Exception):
+    """These credentials do not allow it. The message is safe to show."""
+
+
+class NotConfirmed(Exception):
+    """What was given as a confirmation is not this account's."""
+
+
+def allow_new_credentials(
+    principal: Principal, account: User, *, current_password: str = "", new_password: bool = False
+) -> None:
+    """Raise CredentialsRefused or TooManyAttempts unless the caller may change username or password of `account`."""
+    if is_shared_guest(account):
+        raise CredentialsRefused("This account is shared by all guests.")
+    if principal.is_guest:  # an account that guests made is theirs together
+        return
+    if not principal.may_change_credentials:
+        raise CredentialsRefused(
+            "This key cannot change the username or the password. Sign in to do that, or use a key created with "
+            "manage.py create_api_key --may-change-credentials."
+        )
+    if not new_password:
+        return
+    if account.is_staff:
+        raise CredentialsRefused("Staff accounts are managed in the admin site.")
+    if account.has_usable_password():
+        with password_attempt(account.username, principal.address, device=SIGNED_IN):
+            if not account.check_password(current_password):
+                raise CredentialsRefused("'current_password' is not this account's password.")
+
+
+def confirm_deletion(principal: Principal, account: User, *, username: str | None, password: str | None) -> None:
+    """Raise NotConfirmed or TooManyAttempts unless what was given is the account's own; staff need the password."""
+    if password is not None:
+        with password_attempt(account.username, principal.address, device=SIGNED_IN):
+            if not account.check_password(password):
+                raise NotConfirmed(NOT_ITS_OWN)
+    elif account.is_staff:
+        raise NotConfirmed("Deleting a staff account takes its password, or the admin site.")
+    if (username is None and password is None) or username not in (None, account.username):
+        raise NotConfirmed(NOT_ITS_OWN)

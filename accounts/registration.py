@@ -1,0 +1,47 @@
+"""Who may make accounts over an API: the setting REGISTRATION, and how often."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from accounts.callers import NotAdmitted, Principal
+from accounts.models import User
+from accounts.services import MakerInactive, guest_user, register_user
+from accounts.throttling import enforce
+
+LOCAL, KEYS, OFF = "local", "keys", "off"
+CLOSED = "Accounts cannot be created here: the setting REGISTRATION is '{}'. Staff can create them."
+
+
+class RegistrationClosed(Exception):
+    """REGISTRATION does not admit this caller. The message names it."""
+
+
+def may_register(principal: Principal) -> bool:
+    """Tell whether REGISTRATION admits a caller: guests on this very machine, who has a key or is signed in, nobody."""
+    if principal.is_guest:
+        return settings.REGISTRATION == LOCAL and principal.is_local
+    return settings.REGISTRATION == KEYS
+
+
+def register_for(principal: Principal, *, username: str, password: str) -> User:
+    """Create an account that its maker answers for.
+
+    Raises RegistrationClosed, RateLimited, NotAdmitted, and ValidationError as register_user does.
+    """
+    if not may_register(principal):
+        raise RegistrationClosed(CLOSED.format(settings.REGISTRATION))
+    count_name_tried(principal)
+    maker = guest_user() if principal.is_guest else User.objects.get(pk=principal.user_id)
+    try:
+        return register_user(username=username, password=password, guest_made=maker.guest_made, created_by=maker)
+    except MakerInactive as error:
+        raise NotAdmitted("This account is no longer active.") from error
+
+
+def count_name_tried(principal: Principal) -> None:
+    """Count a username that somebody asks to have, given or not: the answer tells whether it exists.
+
+    Raises RateLimited beyond LIMIT_NEW_USERS_PER_MINUTE.
+    """
+    enforce(f"users:{principal.limit_key}", "LIMIT_NEW_USERS_PER_MINUTE", "new accounts and usernames")

@@ -1,0 +1,36 @@
+"""The plain relay a competitor would write: FastAPI and AsyncOpenAI, chunks forwarded as they come, nothing stored.
+
+OPENAI_BASE_URL=... OPENAI_API_KEY=... uvicorn benchmarks.relay:app
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request, Response  # type: ignore[import-not-found]  # only in .venv-bench
+from fastapi.responses import StreamingResponse  # type: ignore[import-not-found]
+from openai import AsyncOpenAI
+
+app = FastAPI()
+client = AsyncOpenAI()
+
+
+@app.get("/readyz")  # type: ignore[untyped-decorator]
+async def ready() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@app.post("/v1/chat/completions")  # type: ignore[untyped-decorator]
+async def complete(request: Request) -> Response:
+    asked: dict[str, Any] = await request.json()
+    if not asked.get("stream"):
+        answer = await client.chat.completions.create(**asked)
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    async def events() -> AsyncIterator[str]:
+        async for chunk in await client.chat.completions.create(**asked):
+            yield f"data: {chunk.model_dump_json()}\n\n"
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")

@@ -1,0 +1,86 @@
+"""Parse request bodies and ids, and build the run requests they ask for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from django.http import Http404, HttpRequest
+from rest_framework.serializers import Serializer
+
+from accounts.callers import Principal
+from chatservice.dialects.idempotency import key_of, route_of
+from chatservice.dialects.json_body import read_object
+from chatservice.dialects.run_requests import make_run_request
+from completions.continuing import ResumePoint
+from completions.run_requests import HEAD, RunRequest
+from conversations.models import Message
+
+S = TypeVar("S", bound=Serializer)
+OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall"})
+
+
+def identifier(text: str) -> uuid.UUID:
+    """Return the id in a path; a malformed one is not found, like an unknown one."""
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise Http404 from error
+
+
+def validated(request: HttpRequest, serializer: type[Serializer]) -> dict[str, Any]:
+    """Return the request's body validated by `serializer`; raises BadRequest or ValidationError."""
+    given = serializer(data=read_object(request))
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)
+
+
+def ask_in(
+    conversation_id: uuid.UUID, given: Mapping[str, Any], request: HttpRequest, principal: Principal
+) -> RunRequest:
+    """Return the run request of a new message in a conversation."""
+    return _ask(
+        request,
+        principal,
+        given,
+        conversation_id=conversation_id,
+        parent_id=given.get("parent_id", HEAD),
+        messages=({"role": "user", "content": given["content"]},),
+    )
+
+
+def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:
+    """Return the run request of the first message of a new conversation."""
+    return _ask(
+        request,
+        principal,
+        given,
+        title=given.get("title") or "",
+        metadata=given.get("metadata") or {},
+        messages=({"role": "user", "content": given["content"]},),
+    )
+
+
+def ask_again(answer: Message, given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:
+    """Return the run request that answers the question of `answer` once more, on a new branch."""
+    return _ask(request, principal, given, conversation_id=answer.conversation_id, parent_id=answer.parent_id)
+
+
+def continue_answer(
+    resume_point: ResumePoint, given: Mapping[str, Any], request: HttpRequest, principal: Principal
+) -> RunRequest:
+    """Return the run request that continues a cut-off answer, with the same model unless another is named."""
+    return _ask(request, principal, {"model": resume_point.model, **given}, **resume_point.request_fields())
+
+
+def _ask(request: HttpRequest, principal: Principal, given: Mapping[str, Any], **fields: Any) -> RunRequest:
+    return make_run_request(
+        principal,
+        model=given.get("model"),
+        key=key_of(request, given.get("client_message_id")),
+        identity=("chat_v1", route_of(request), dict(given)),
+        parameters={name: value for name, value in given.items() if name not in OURS and value is not None},
+        recall=given.get("recall"),
+        **fields,
+    )

@@ -1,0 +1,145 @@
+"""Responses with an answer: complete, or as a stream."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from accounts.callers import Principal
+from chatservice.dialects.base import json_response, problem_response
+from chatservice.dialects.chat_v1.envelope import envelope
+from chatservice.dialects.chat_v1.errors import render
+from chatservice.dialects.chat_v1.serializers import MessageSerializer
+from chatservice.dialects.chat_v1.stream import EventStream
+from chatservice.dialects.problems import problem_of
+from chatservice.dialects.run_errors import problem_of_end
+from chatservice.dialects.run_requests import submit
+from chatservice.dialects.run_responses import name_run
+from completions import sse
+from completions.cursors import Cursor
+from completions.models import Run
+from completions.readers import subscribe, wait_for_end
+from completions.run_requests import RunRequest
+from completions.stream_limits import acquire_stream
+from completions.types import FINISHED_WELL, Delta, Heartbeat, ReaderEvent, Resync, RunFinished
+from conversations.models import Message
+from foundation.database import in_database_thread
+
+
+async def whole(question: RunRequest, *, shown: slice | int) -> HttpResponse:
+    """Generate, wait, and return 201 with that part of [question, answer], or the upstream's failure as an error."""
+    handle = await submit(question)
+    finished = await wait_for_end(handle.run_id)
+    if finished.status in FINISHED_WELL:
+        messages = await in_database_thread(_messages_of, handle.run_id, finished)
+        response = json_response(envelope(messages[shown], message="Message created successfully"), 201)
+    else:
+        response = problem_response(problem_of_end(finished), render)
+    name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
+    return response
+
+
+async def streamed(
+    request: HttpRequest, principal: Principal, question: RunRequest, *, opening: str = ""
+) -> HttpResponseBase:
+    """Generate and stream the answer. `opening` names the event that shows the stored question."""
+    release = acquire_stream(principal)
+    try:
+        handle = await submit(question)
+        run_id = handle.run_id
+        return await _stream(request, principal, run_id, release, opening=opening)
+    except BaseException:
+        release()
+        raise
+
+
+async def resumed(
+    request: HttpRequest, principal: Principal, run_id: uuid.UUID, after: Cursor | None
+) -> HttpResponseBase:
+    """Resume a stream after a cursor, or from its beginning."""
+    release = acquire_stream(principal)
+    try:
+        return await _stream(request, principal, run_id, release, opening="" if after else "user_message", after=after)
+    except BaseException:
+        release()
+        raise
+
+
+async def _stream(
+    request: HttpRequest,
+    principal: Principal,
+    run_id: uuid.UUID,
+    release: Callable[[], None],
+    *,
+    opening: str,
+    after: Cursor | None = None,
+) -> HttpResponseBase:
+    run, question = await in_database_thread(_opening_of, run_id)
+    wire = EventStream(run_id, after)
+    first = b""
+    # An answer given again has a question that is older than its run, and that its client knows.
+    if opening and question is not None:
+        first = getattr(wire, opening)(question)
+    frames = _frames(wire, first, subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds()), run_id)
+    if request.headers.get("x-on-disconnect", "").lower() == "cancel":
+        frames = sse.cancel_when_left(frames, run_id)
+    response = sse.event_stream(frames, on_close=release)
+    name_run(response, run_id, run.conversation_id, run.message_id)
+    return response
+
+
+async def _frames(
+    wire: EventStream, first: bytes, events: AsyncIterator[ReaderEvent | Heartbeat], run_id: uuid.UUID
+) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for event in events:
+        match event:
+            case Delta():
+                if frame := wire.ai_chunk(event):
+                    yield frame
+            case Resync():
+                yield wire.resync(event)
+            case Heartbeat():
+                yield sse.COMMENT
+            case RunFinished():
+                yield await _closing(wire, event, run_id)
+
+
+async def _closing(wire: EventStream, finished: RunFinished, run_id: uuid.UUID) -> bytes:
+    """Return the one terminal event, with the answer as it is stored."""
+    if finished.status not in FINISHED_WELL:
+        return wire.error(problem_of_end(finished))
+    try:
+        messages = await in_database_thread(_messages_of, run_id, finished)
+    except Exception as error:
+        # The headers are long gone: this stream can only say it.
+        return wire.error(problem_of(error))
+    return wire.ai_complete(messages[-1])
+
+
+def _messages_of(run_id: uuid.UUID, finished: RunFinished) -> list[dict[str, Any]]:
+    """Return question, if there is one, and answer of a run; the latter with what was recalled for it."""
+    message = Message.objects.select_related("parent").get(run=run_id)
+    messages = [represent(each) for each in (message.parent, message) if each is not None]
+    if finished.recalled is not None:
+        messages[-1]["recalled"] = finished.recalled
+    return messages
+
+
+def _opening_of(run_id: uuid.UUID) -> tuple[Run, dict[str, Any] | None]:
+    """Return a run, and the question that was stored together with it."""
+    # Without the answer's text: the stream has it.
+    run = Run.objects.select_related("message__parent").defer("message__content").filter(pk=run_id).first()
+    if run is None:
+        raise Run.DoesNotExist
+    question = run.message.parent if run.message is not None else None
+    asked_now = question is not None and question.created_at == run.created_at
+    return run, represent(question) if question is not None and asked_now else None
+
+
+def represent(message: Message) -> dict[str, Any]:
+    return dict(MessageSerializer(message).data)

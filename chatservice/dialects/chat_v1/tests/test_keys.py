@@ -1,0 +1,77 @@
+"""The caller's own keys: list, create, revoke."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import httpx2
+from django.utils import timezone
+
+from accounts.models import ApiKey
+from accounts.services import issue_api_key
+from chatservice.testing import ServiceTestCase, running_service
+
+KEYS = "/v1/chat/me/keys"
+
+
+class KeysTest(ServiceTestCase):
+    def make(self, **fields: object) -> dict[str, str]:
+        response = self.alice.http.post(KEYS, json=fields)
+        self.assertEqual(response.status_code, 201, response.text)
+        self.assertEqual(response.headers["cache-control"], "no-store")
+        return response.json()["data"]
+
+    def with_key(self, key: str) -> httpx2.Response:
+        return self.guest.get(KEYS, headers={"Authorization": f"Bearer {key}"})
+
+    def test_a_new_key_opens_what_its_owner_may_open_and_is_shown_once(self) -> None:
+        made = self.make(name="laptop")
+        self.assertEqual(self.with_key(made["key"]).status_code, 200)
+        listed = self.alice.http.get(KEYS)
+        self.assertEqual(listed.json()["data"][0]["name"], "laptop")
+        self.assertTrue(made["key"].startswith(listed.json()["data"][0]["prefix"]))
+        self.assertEqual(listed.json()["meta"]["total"], 2)
+        secret, digest = made["key"][12:], ApiKey.objects.get(pk=made["id"]).digest
+        self.assertNotIn(secret, listed.text)
+        self.assertNotIn(digest, listed.text)
+
+    def test_a_revoked_key_is_useless_at_once(self) -> None:
+        made = self.make()
+        revoked = self.alice.http.delete(f"{KEYS}/{made['id']}")
+        self.assertIsNotNone(revoked.json()["data"]["revoked_at"])
+        self.assertEqual(self.with_key(made["key"]).status_code, 401)
+        self.assertEqual(self.alice.http.delete(f"{KEYS}/{made['id']}").status_code, 200)
+
+    def test_somebody_elses_key_is_not_there(self) -> None:
+        for key_id in (self.bob.key.pk, "nonsense", "01900000-0000-7000-8000-000000000000"):
+            self.assertEqual(self.alice.http.delete(f"{KEYS}/{key_id}").status_code, 404)
+        self.assertEqual(self.bob.http.get(KEYS).status_code, 200)
+
+    def test_a_key_that_ends_makes_none_that_outlive_it(self) -> None:
+        ends = timezone.now() + dt.timedelta(hours=1)
+        _, text = issue_api_key(user=self.alice.user, expires_at=ends)
+        for wanted in (None, (ends + dt.timedelta(days=9)).isoformat()):
+            made = self.guest.post(KEYS, json={"expires_at": wanted}, headers={"Authorization": f"Bearer {text}"})
+            self.assertEqual(ApiKey.objects.get(pk=made.json()["data"]["id"]).expires_at, ends)
+
+    def test_bad_input_is_named(self) -> None:
+        for body, field in (
+            ({"name": "x" * 101}, "name"),
+            ({"name": 5}, "name"),
+            ({"expires_at": "2001-01-01T00:00:00Z"}, "expires_at"),
+            ({"expires_at": "tomorrow"}, "expires_at"),
+        ):
+            response = self.alice.http.post(KEYS, json=body)
+            self.assertEqual(response.status_code, 400, body)
+            self.assertIn(field, response.json()["error"]["details"])
+
+    def test_an_account_has_so_many_keys(self) -> None:
+        with running_service(LIMIT_KEYS_PER_USER="2") as service:
+            url = f"{service.url}{KEYS}"
+            answers = [httpx2.post(url, json={}, headers=self.alice.headers).status_code for _ in range(3)]
+        self.assertEqual(answers, [201, 422, 422])
+
+    def test_without_a_key_there_is_nothing(self) -> None:
+        self.assertEqual(self.guest.get(KEYS).status_code, 401)
+        self.assertEqual(json.loads(self.guest.post(KEYS, json={}).text)["success"], False)

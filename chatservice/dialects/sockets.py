@@ -1,0 +1,150 @@
+"""What the websockets of dialects share, from the handshake to the close; nothing about what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+
+from accounts.callers import Principal
+from accounts.credential_watch import Refusal, Watched, credential_watch
+from completions.stream_limits import Release
+
+SEND_SECONDS = 60.0
+GOODBYE_SECONDS = 5.0
+FLOOD = 10
+"""So many times the allowed frames in one second are abuse, not haste."""
+
+
+class SocketClosed(Exception):
+    """The client is gone, or is being hung up on."""
+
+
+class DialectSocket(AsyncWebsocketConsumer):
+    """A Channels consumer that counts against the limits, watches its credential, and closes once.
+
+    Subclasses handle `connect` and `receive`; `too_slow` is how they hang up on a client that does not read.
+    """
+
+    # Everything goes through the store; a channel layer would cost a connection to Redis for each socket.
+    channel_layer_alias = ""
+    too_slow: tuple[int, str]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._release: Release | None = None
+        self._watched: Watched | None = None
+        self._second = self._count = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self._reading = asyncio.ensure_future(super().__call__(scope, receive, send))
+        try:
+            await asyncio.wait([self._reading, self._over], return_when=asyncio.FIRST_COMPLETED)
+            if self.closed:
+                await self._over  # somebody is still saying goodbye
+            elif not self._reading.cancelled():
+                self._reading.result()
+        finally:
+            self.closed = True
+            self._unwatch()
+            if self._release is not None:
+                self._release()
+            self.stop()
+            tasks = [*self._tasks, self._reading]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # Channels' own closes old database connections first, in a thread for each frame; none is held here.
+        handler = getattr(self, message["type"].replace(".", "_"))
+        await handler(message)
+
+    def stop(self) -> None:
+        """Stop what the subclass does for this socket alone. Runs go on."""
+
+    async def be_refused(self, refusal: Refusal) -> None:
+        """Hang up: the socket's credential no longer admits it."""
+        raise NotImplementedError
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` beside the reading of frames, and cancel it with the socket."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def acquire(self, take: Callable[[Any], Release], who: Any) -> None:
+        """Count this socket as one of `who`, instead of whom it counted for so far; raises TooManyRuns."""
+        if self._release is not None:
+            self._release()
+        self._release = take(who)
+
+    def watch(self, principal: Principal) -> None:
+        """Call `be_refused` once the credential of `principal` no longer admits it."""
+        self._unwatch()
+        self._watched = credential_watch.begin(principal, self._notice_refusal)
+
+    def count_frame(self) -> float:
+        """Count a frame; return this second's count in terms of LIMIT_WS_FRAMES_PER_SECOND: above 1 is too many."""
+        second = int(time.monotonic())
+        self._count = self._count + 1 if second == self._second else 1
+        self._second = second
+        limit: int = settings.LIMIT_WS_FRAMES_PER_SECOND
+        return self._count / limit if limit else 0.0
+
+    async def transmit(self, text: str) -> None:
+        """Send a frame, waiting while the client does not read; raises SocketClosed."""
+        if self.closed:
+            raise SocketClosed
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self.base_send({"type": "websocket.send", "text": text})
+        except TimeoutError:
+            # What it missed is stored: it can come back with its cursor.
+            self.spawn(self.hang_up(*self.too_slow))
+            raise SocketClosed from None
+        except Exception as gone:
+            raise SocketClosed from gone
+
+    async def hang_up(self, code: int, reason: str = "", *, last: str | None = None) -> None:
+        """Send the `last` frame, close, and end the socket's loop. Nothing else is sent after this began."""
+        if self.closed:
+            return
+        self.closed = True
+        self.stop()
+        if asyncio.current_task() is not self._reading:
+            # Granian sends no close frame while somebody waits for what the client says next.
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                if last is not None:
+                    await self.base_send({"type": "websocket.send", "text": last})
+                close = {"type": "websocket.close", "code": code}
+                await self.base_send({**close, "reason": reason} if reason else close)
+        except Exception:  # noqa: S110  it is gone, or does not read: there is nothing to add
+            pass
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _notice_refusal(self) -> None:
+        if not self.closed and self._watched is not None and self._watched.refusal is not None:
+            self.spawn(self.be_refused(self._watched.refusal))
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            credential_watch.end(self._watched)
+
+
+async def nowhere(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Refuse a socket at an address that no dialect has: without a route Channels would raise, which is a 500."""
+    await receive()
+    await send({"type": "websocket.close", "code": 4404})

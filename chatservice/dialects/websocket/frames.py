@@ -1,0 +1,90 @@
+"""What the websocket says: events as frames of the v1 document's stream, plus run, conversation and cursor. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from completions.cursors import Cursor
+from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
+from conversations.models import Message
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedRun:
+    """One run as one socket follows it. `frame_id` is the client's id of the frame that asked for it."""
+
+    run_id: uuid.UUID
+    conversation_id: uuid.UUID | None
+    message_id: uuid.UUID | None
+    frame_id: str | None = None
+
+    def frame(self, kind: str, data: Any, at: Cursor) -> str:
+        place = {"run_id": self.run_id, "conversation_id": self.conversation_id, "cursor": str(at)}
+        return encode_frame(kind, data, frame_id=self.frame_id, **place)
+
+
+def encode_frame(kind: str, data: Any = None, *, frame_id: str | None = None, **fields: Any) -> str:
+    """Return a frame's text; what is None is left out."""
+    frame: dict[str, Any] = {"type": kind}
+    if frame_id is not None:
+        frame["id"] = frame_id
+    frame.update({name: value for name, value in fields.items() if value is not None})
+    if data is not None:
+        frame["data"] = data
+    return _encode(frame).decode()
+
+
+def error_data(code: str, message: str, retry_after: int | None = None) -> dict[str, Any]:
+    """Return the data of an error frame; `retry_after` is in seconds."""
+    data: dict[str, Any] = {"code": code, "message": message}
+    if retry_after is not None:
+        data["retry_after"] = retry_after
+    return data
+
+
+def message_data(message: Message) -> dict[str, Any]:
+    """Return a message as the v1 document shows it."""
+    return {
+        "id": message.pk,
+        "conversation_id": message.conversation_id,
+        "role": message.role,
+        "content": message.content,
+        "model": message.model or None,
+        "status": message.status,
+        "finish_reason": message.finish_reason or None,
+        "usage": message.usage,
+        "parent_id": message.parent_id,
+        "created_at": message.created_at,
+    }
+
+
+def question_frame(relayed: RelayedRun, question: Message, *, is_new: bool) -> str:
+    """Say that the question is stored, and with it a new conversation."""
+    at = Cursor(relayed.run_id)
+    if is_new:
+        data = {"conversationId": question.conversation_id, "userMessage": message_data(question)}
+        return relayed.frame("conversation_created", data, at)
+    return relayed.frame("user_message", message_data(question), at)
+
+
+def text_frame(relayed: RelayedRun, event: Delta | Resync, at: Cursor) -> str:
+    """Say what was said since `at`'s predecessor or, to resync, everything up to `at`."""
+    return relayed.frame("resync" if isinstance(event, Resync) else "ai_chunk", event.text, at)
+
+
+def end_frame(relayed: RelayedRun, finished: RunFinished, answer: Message | None, at: Cursor) -> str:
+    """Say the one terminal frame. `answer` is the stored message, None once it is deleted."""
+    if finished.status in FINISHED_WELL:
+        if answer is None:
+            return relayed.frame("error", error_data("deleted", "The conversation was deleted."), at)
+        recalled = {} if finished.recalled is None else {"recalled": finished.recalled}
+        return relayed.frame("ai_complete", {**message_data(answer), **recalled}, at)
+    code = finished.error_code or "interrupted"
+    message = finished.error_message or "The answer was interrupted."
+    return relayed.frame("error", error_data(code, message, finished.retry_after), at)

@@ -1,0 +1,58 @@
+"""One run told to one socket: its opening frame, what is said, and exactly one terminal frame."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import cast
+
+from chatservice.dialects.websocket.frames import RelayedRun, end_frame, question_frame, text_frame
+from completions.cursors import Cursor
+from completions.readers import Events, patiently, subscribe
+from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
+from conversations.models import Message
+
+
+class StreamRelay:
+    """`transmit` sends a frame and waits while the client reads slowly; meanwhile the text gathers into one frame."""
+
+    def __init__(self, relayed: RelayedRun, transmit: Callable[[str], Awaitable[None]], after: Cursor | None) -> None:
+        self._relayed = relayed
+        self._transmit = transmit
+        self._at = after or Cursor(relayed.run_id)
+
+    async def send_question(self, *, is_new: bool) -> None:
+        """Say that the question is stored."""
+        question = await patiently(question_of, self._relayed)
+        if question is not None:
+            await self._transmit(question_frame(self._relayed, question, is_new=is_new))
+
+    async def send_subscribed(self) -> None:
+        data = {"message_id": self._relayed.message_id}
+        await self._transmit(self._relayed.frame("subscribed", data, self._at))
+
+    async def send_answer(self) -> None:
+        """Say everything after the cursor, up to the terminal frame."""
+        relayed = self._relayed
+        events = cast(Events, subscribe(relayed.run_id, after=self._at, idle=60.0))
+        async with aclosing(events):
+            async for event in events:
+                match event:
+                    case Delta() | Resync():
+                        end = event.end if isinstance(event, Delta) else len(event.text)
+                        self._at = Cursor(relayed.run_id, event.seq, end)
+                        # A piece without text (a tool call, reasoning) only moves the cursor.
+                        if event.text or isinstance(event, Resync):
+                            await self._transmit(text_frame(relayed, event, self._at))
+                    case RunFinished():
+                        answer = await patiently(answer_of, relayed) if event.status in FINISHED_WELL else None
+                        await self._transmit(end_frame(relayed, event, answer, self._at))
+                        return
+
+
+def answer_of(relayed: RelayedRun) -> Message | None:
+    return Message.objects.filter(pk=relayed.message_id).first()
+
+
+def question_of(relayed: RelayedRun) -> Message | None:
+    return Message.objects.filter(children=relayed.message_id).first()

@@ -1,0 +1,101 @@
+"""What holds for every connection: it is closed in the end, whatever its client does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+from django.conf import settings
+
+from accounts.connections import STATE, Connection
+from chatservice.serving.connections import Connections, Phase
+
+UNSENT_BYTES = 32_768
+STALLED_SECONDS = 2
+
+
+def over(amount: float, limit: float) -> bool:
+    """Tell whether a limit is exceeded; 0 is none."""
+    return bool(limit) and amount > limit
+
+
+class Bounded:
+    """Mixin for uvicorn's protocols.
+
+    A client that reads nothing for SEND_SECONDS while something waits to be sent is cut off. What waits is at most
+    UNSENT_BYTES in the kernel, half as much here, and a frame. What the client misses is stored: it can come back
+    with its cursor.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    server_state: Connections
+    client: tuple[str, int] | None
+    app_state: dict[str, Any]
+    since = number = 0
+    _phase: Any = None
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        # Otherwise the kernel takes megabytes for a client that will never read them.
+        link = transport.get_extra_info("socket")
+        if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with contextlib.suppress(OSError):
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        transport.set_write_buffer_limits(high=UNSENT_BYTES // 2)
+        # Each request tells which connection it came by: whose process is at its other end is found out once for all.
+        self.app_state = {**self.app_state, STATE: Connection(transport)}
+        super().connection_made(transport)  # type: ignore[misc]
+        self.since, self.number = self.server_state.sweeps, next(self.server_state.numbers)
+        if self.server_state.is_full:
+            # Without a response: a proxy then tries another process.
+            transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()  # type: ignore[misc]
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(settings.SEND_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._keep()
+        super().resume_writing()  # type: ignore[misc]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._keep()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _keep(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    @property
+    def address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    def phase(self) -> Phase:
+        return Phase.END if self.transport.is_closing() else Phase.FRAMES
+
+    def check_deadline(self) -> Phase:
+        phase = self.phase()
+        # A few unread bytes are enough to keep a closed connection open.
+        if over(self.sweeps_in(phase), settings.SEND_SECONDS) and phase is Phase.END:
+            self.transport.abort()
+        return phase
+
+    def sweeps_in(self, phase: Any) -> int:
+        """Return how many sweeps (about one a second) this phase has lasted."""
+        if phase != self._phase:
+            self._phase, self.since = phase, self.server_state.sweeps
+        return self.server_state.sweeps - self.since
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the client has read nothing for a while although something waits to be sent."""
+        paused = self._deadline
+        return paused is not None and paused.when() - self.loop.time() < settings.SEND_SECONDS - STALLED_SECONDS
+
+    def finish(self) -> None:
+        """Close the connection after the request that is being answered."""

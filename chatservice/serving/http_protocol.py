@@ -1,0 +1,202 @@
+"""One connection over HTTP: how much a client may send before anybody knows it, and how long it may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from chatservice.dialects.problems import Problem
+from chatservice.serving.bounded import Bounded, over
+from chatservice.serving.connections import Connections, Phase
+from chatservice.serving.refusals import (
+    INVALID,
+    LARGE_HEADERS,
+    LONG_URL,
+    MANY_HEADERS,
+    SLOW_BODY,
+    SLOW_HEADERS,
+    refusal_bytes,
+)
+
+# The parser is fed in slices, and what it holds is checked between them.
+SLICE_BYTES = 4_096
+MAX_PIPELINED = 16
+# After a refusal so much more is read: closed with unread data, the connection is reset, and our response may be lost.
+LINGER_BYTES = 262_144
+LINGER_SWEEPS = 2
+
+
+class HttpProtocol(Bounded, HttpToolsProtocol):
+    """Requests are bounded while they arrive: httptools keeps whatever a client calls a header."""
+
+    server_state: Connections  # type: ignore[misc]
+    _requests = 0
+    _head_begun = False
+    _body_awaited = False
+    _upgraded = False
+    _late = False
+    _refused = False
+    _discarding = False
+    _ignored = 0
+    # Bytes that the parser has taken since its last callback; bytes and number of the headers it has reported.
+    _unreported = 0
+    _header_bytes = 0
+    _headers = 0
+    _problem: Problem | None = None
+    _active: RequestResponseCycle | None = None
+
+    # --- what arrives
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), SLICE_BYTES):
+            if self._upgraded or self.transport.is_closing():
+                return
+            if self._discarding:
+                self._ignored += len(data) - start
+                if self._refused and self._ignored > LINGER_BYTES:
+                    self.transport.pause_reading()  # leave it waiting until the end: it would only reconnect
+                return
+            part = data[start : start + SLICE_BYTES]
+            self._unreported += len(part)
+            super().data_received(part)
+            if not self._discarding and (problem := self._problem_of_headers()):
+                self.refuse(problem)
+
+    def on_message_begin(self) -> None:
+        self._unreported = self._header_bytes = self._headers = 0
+        self._head_begun = True
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._unreported = 0
+        super().on_url(url)
+        if over(len(self.url), settings.MAX_URL_BYTES):
+            self._fail(LONG_URL)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header or trailer: the parser does not tell them apart."""
+        self._unreported = 0
+        self._headers += 1
+        self._header_bytes += len(name) + len(value) + len(": \r\n")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._unreported = 0
+        if problem := self._problem_of_headers():
+            self._fail(problem)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._fail(INVALID)
+        self._requests += 1
+        if self.url == b"*":  # OPTIONS for the server as a whole
+            self.url = b"/"
+        self._late = self.scope["late"] = self.server_state.is_late(first=self._requests == 1)  # type: ignore[typeddict-unknown-key]
+        super().on_headers_complete()
+        self._head_begun, self._body_awaited = False, True
+        if self.server_state.is_stopping:
+            self.finish()
+
+    def on_chunk_header(self) -> None:
+        self._unreported = 0
+
+    def on_chunk_complete(self) -> None:
+        self._unreported = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._unreported = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        # Too large trailers can arrive in one slice with the end of the request; the application must not get it.
+        if problem := self._problem_of_headers():
+            self._fail(problem)
+        self._unreported = 0
+        self._body_awaited = False
+        super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        return not self._late and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._upgraded = True
+        super().handle_websocket_upgrade()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Uvicorn tells the newest request only; with pipelining an earlier one may be the one being answered.
+        if self._active is not None:
+            self._active.disconnected = True
+            self._active.message_event.set()
+        super().connection_lost(exc)
+
+    # --- what is refused
+
+    def _problem_of_headers(self) -> Problem | None:
+        """Return what is wrong with the headers so far. Checked once per slice, because once per header is too slow."""
+        if over(self._unreported + self._header_bytes, settings.MAX_HEADER_BYTES):
+            return LARGE_HEADERS
+        return MANY_HEADERS if over(self._headers, settings.MAX_HEADERS) else None
+
+    def _fail(self, problem: Problem) -> None:
+        """Stop the parser: uvicorn calls `send_400_response` then."""
+        self._problem = problem
+        raise ValueError(problem.code)
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(self._problem or INVALID)
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer the arriving request with `problem` and read no further one; responses in progress are finished."""
+        self._discarding = True
+        cycle = self.cycle
+        unanswered = cycle is not None and not cycle.response_complete
+        if unanswered and (self.pipeline or cycle.response_started or not self._body_awaited):
+            cycle.keep_alive = False
+            return
+        self._refused = True
+        if unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if unanswered or not self._body_awaited:  # otherwise it was answered early, before its body was complete
+            self.transport.write(refusal_bytes(self._path(), problem, self.server_state.default_headers))
+        self.transport.write_eof()
+
+    def _path(self) -> str:
+        url = getattr(self, "url", b"") or b""
+        return url.partition(b"?")[0].decode("latin-1")
+
+    # --- how long it may take
+
+    def phase(self) -> Phase:
+        cycle = self.cycle
+        if self._refused or self.transport.is_closing():
+            return Phase.END
+        if cycle is not None and not cycle.response_complete:
+            return Phase.BODY if self._body_awaited and not self.pipeline else Phase.ANSWER
+        if self._body_awaited:
+            return Phase.BODY
+        return Phase.HEADERS if self._head_begun or not self._requests else Phase.NEXT_REQUEST
+
+    def check_deadline(self) -> Phase:
+        phase = self.phase()
+        sweeps = self.sweeps_in((phase, self._requests))
+        if phase is Phase.HEADERS and over(sweeps, settings.HEADER_SECONDS):
+            if self._head_begun:
+                self.refuse(SLOW_HEADERS)
+            else:
+                self.transport.close()
+        elif phase is Phase.BODY and over(sweeps, settings.BODY_SECONDS):
+            self.refuse(SLOW_BODY)
+        elif phase is Phase.NEXT_REQUEST and over(sweeps, settings.KEEP_ALIVE_SECONDS):
+            self.transport.close()
+        elif phase is Phase.END and over(sweeps, LINGER_SWEEPS if self._refused else settings.SEND_SECONDS):
+            self.transport.abort()
+        return phase
+
+    def finish(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False

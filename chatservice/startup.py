@@ -1,0 +1,159 @@
+"""Refuses to start what is configured wrongly: one sentence a problem on stderr, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import django
+from django.conf import settings
+from django.core.checks import CheckMessage, Tags, run_checks
+from django.core.checks.messages import ERROR
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import SystemCheckError
+from django.db import DatabaseError, connection
+from django.db.backends.signals import connection_created
+from django.db.migrations.executor import MigrationExecutor
+
+from chatservice import __version__, first_run
+
+EXIT_CODE = 2
+NAMED_MIGRATIONS = 3
+
+
+def read_arguments() -> None:
+    """Answer the server's `--version` and `--help`: it takes nothing else, settings come from the environment."""
+    parser = argparse.ArgumentParser(
+        prog="python -m chatservice.server",
+        description="Serve on HOST:PORT. Settings come from the environment and .env: see docs/settings.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"chatservice {__version__}")
+    parser.parse_args()
+
+
+def load_settings(*, warn: bool = True) -> None:
+    """Read the settings, print what they warn of if `warn`, and end the process if they cannot be used."""
+    try:
+        warnings, problems = settings.CONFIGURATION_WARNINGS, []
+    except ImproperlyConfigured as error:
+        warnings, problems = getattr(error, "warnings", []), str(error).splitlines()
+    for sentence in warnings if warn or problems else ():
+        _print("warning", sentence)
+    if problems:
+        refuse(problems)
+
+
+def prepare_first_run() -> None:
+    """Make the data directory, and the secrets where none are configured; ends the process if they cannot be made."""
+    directory = settings.VAR_DIR
+    try:
+        first_run.make_directory(directory)
+    except OSError as error:
+        refuse([f"VAR_DIR: the directory {directory} cannot be created ({error.strerror})."])
+    if not settings.SECRETS_ARE_MISSING:
+        return
+    try:
+        made = first_run.make_secrets(directory)
+    except OSError as error:
+        refuse([f"{directory / first_run.FILE} cannot be made ({error.strerror})."])
+    for name, secret in made.items():
+        if not _is_set(name):
+            setattr(settings, name, secret)
+
+
+def _is_set(name: str) -> bool:
+    try:
+        return bool(getattr(settings, name))
+    except ImproperlyConfigured:  # Django's, for an empty SECRET_KEY
+        return False
+
+
+@contextmanager
+def refusing_configuration_errors() -> Iterator[None]:
+    """End the process as `refuse` does where a command meets a wrong configuration."""
+    reached: list[object] = []
+
+    def note(sender: object, **kwargs: Any) -> None:
+        reached.append(sender)
+
+    connection_created.connect(note)
+    try:
+        yield
+    except ImproperlyConfigured as error:
+        refuse(str(error).splitlines())
+    except DatabaseError as error:
+        if reached:  # something else is wrong than its address
+            raise
+        refuse([_unreachable(error)])
+    except SystemExit as ending:
+        # Django's commands print what the system checks found, and end with 1.
+        if isinstance(ending.__context__, SystemCheckError):
+            raise SystemExit(EXIT_CODE) from None
+        raise
+    finally:
+        connection_created.disconnect(note)
+
+
+def check_service() -> None:
+    """Run every check there is before the server starts; ends the process at an error and prints warnings."""
+    django.setup()
+    messages: list[CheckMessage] = run_checks()
+    try:
+        problems = _unapplied_migrations()
+        if not problems:
+            messages += run_checks(tags=[Tags.database], databases=["default"])
+        problems += [_sentence(message) for message in messages if _stops(message)]
+        if not problems:
+            _store_fingerprints()
+    except DatabaseError as error:
+        problems = [*(_sentence(message) for message in messages if _stops(message)), _unreachable(error)]
+    finally:
+        connection.close()
+    for message in messages:
+        if not (_stops(message) or message.is_silenced()):
+            _print("warning", _sentence(message))
+    if problems:
+        refuse(problems)
+
+
+def refuse(sentences: Iterable[str]) -> NoReturn:
+    for sentence in sentences:
+        _print("error", sentence)
+    raise SystemExit(EXIT_CODE)
+
+
+def _store_fingerprints() -> None:
+    """Note which secrets the database is used with: the first pepper, the last SECRET_KEY."""
+    from accounts import fingerprints  # its models are there only once Django is set up
+
+    fingerprints.store(fingerprints.KEY_PEPPER)
+    fingerprints.store(fingerprints.SECRET_KEY, replace=True)
+
+
+def _unapplied_migrations() -> list[str]:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if not plan:
+        return []
+    names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:NAMED_MIGRATIONS])
+    more = ", …" if len(plan) > NAMED_MIGRATIONS else ""
+    return [f"The database lacks {len(plan)} migrations ({names}{more}): run `manage.py migrate`."]
+
+
+def _unreachable(error: Exception) -> str:
+    return f"DATABASE_URL: the database cannot be used: {' '.join(str(error).split())}"
+
+
+def _stops(message: CheckMessage) -> bool:
+    return message.level >= ERROR and not message.is_silenced()
+
+
+def _sentence(message: CheckMessage) -> str:
+    return " ".join(f"{message.msg} {message.hint or ''} ({message.id})".split())
+
+
+def _print(kind: str, sentence: str) -> None:
+    print(f"{kind}: {sentence}", file=sys.stderr)  # noqa: T201  before there is a log

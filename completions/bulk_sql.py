@@ -1,0 +1,181 @@
+"""Prepared SQL for the two hot writes, made from the models so that it cannot drift from them.
+
+Building model instances and compiling queries costs several times the statement itself; accept and
+journal run for every request and every 25 ms. Everything else uses the ORM.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import Any
+
+from django.db import connection
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateTimeField,
+    Field,
+    FloatField,
+    ForeignKey,
+    IntegerField,
+    JSONField,
+    Model,
+    TextField,
+    UUIDField,
+)
+
+from accounts.models import User
+
+MAX_ROWS = 64
+# The accounts whose limits are counted as one. Takes the id of the one that answers for them, twice.
+SHARING_LIMITS = f"SELECT id FROM {User._meta.db_table} WHERE id = %s OR limits_owner_id = %s"  # noqa: S608
+
+
+def table(model: type[Model]) -> str:
+    return connection.ops.quote_name(model._meta.db_table)
+
+
+def preparer(field: Field) -> Callable[[Any], Any]:
+    """Return what makes a value ready for `field` in this database: Django's own, less what costs time for nothing.
+
+    Plain texts, numbers and truth values are what the driver takes; ids, times and JSON are not.
+    """
+    if isinstance(field, (ForeignKey, UUIDField)):
+        return _id_preparer(field)
+    if isinstance(field, (CharField, TextField, IntegerField, FloatField, BooleanField)):
+        return _as_it_is
+    if isinstance(field, JSONField):
+        adapt = connection.ops.adapt_json_value
+        return lambda value: None if value is None else adapt(value, None)
+    if isinstance(field, DateTimeField):  # cached: the rows of a batch share one, and converting it is slow
+        return functools.lru_cache(maxsize=8)(lambda value: field.get_db_prep_save(value, connection))
+    return lambda value: None if value is None else field.get_db_prep_save(value, connection)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _id_preparer(field: Field) -> Callable[[Any], Any]:
+    target = field.target_field if isinstance(field, ForeignKey) else field
+    return key if isinstance(target, UUIDField) else _as_it_is
+
+
+class Insert:
+    """`INSERT` of the named fields of a model; the rest take the model's defaults, written out."""
+
+    def __init__(self, model: type[Model], *names: str) -> None:
+        self.model = model
+        self.names = names
+
+    @cached_property
+    def fields(self) -> list[Field]:
+        return [self.model._meta.get_field(name) for name in self.names]
+
+    @cached_property
+    def columns(self) -> str:
+        return ", ".join(connection.ops.quote_name(field.column) for field in self.fields)
+
+    @functools.cache  # noqa: B019  the statements are made once, at import
+    def sql(self, rows: int, into: str = "") -> str:
+        marks = ", ".join([f"({', '.join(['%s'] * len(self.fields))})"] * rows)
+        return f"INSERT INTO {into or table(self.model)} ({self.columns}) VALUES {marks}"  # noqa: S608
+
+    @cached_property
+    def _preparers(self) -> list[Callable[[Any], Any]]:
+        return [preparer(field) for field in self.fields]
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        return {field.name: field.get_default() for field in self.fields}
+
+    def row(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the parameters of one row; a name that is not in `values` takes its default."""
+        defaults = self._defaults
+        return [
+            prepare(values[name] if name in values else defaults[name])
+            for name, prepare in zip(self.names, self._preparers, strict=True)
+        ]
+
+    def execute(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.write(cursor, [self.row(row) for row in rows])
+
+    def write(self, cursor: Any, rows: Sequence[list[Any]], into: str = "") -> None:
+        """Insert rows of parameters in few statements: each costs a hand-over of the interpreter lock, or a round trip.
+
+        A statement takes a power of two of them, so that few texts are seen, and those often. `into` names another
+        table with these columns.
+        """
+        start = 0
+        while start < len(rows):
+            size = min(MAX_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
+            cursor.execute(self.sql(size, into), [value for row in rows[start : start + size] for value in row])
+            start += size
+
+
+class Update:
+    """`UPDATE` of the named fields of one row by primary key, under an extra condition."""
+
+    def __init__(self, model: type[Model], *names: str, condition: str = "") -> None:
+        self.model = model
+        self.names = names
+        self.condition = condition
+
+    @cached_property
+    def fields(self) -> list[Field]:
+        return [self.model._meta.get_field(name) for name in self.names]
+
+    @cached_property
+    def sql(self) -> str:
+        settings = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in self.fields)
+        condition = f" AND {self.condition}" if self.condition else ""
+        return f'UPDATE {table(self.model)} SET {settings} WHERE "id" = %s{condition}'  # noqa: S608
+
+    @cached_property
+    def _preparers(self) -> list[Callable[[Any], Any]]:
+        return [preparer(field) for field in self.fields]
+
+    def execute(self, cursor: Any, pk: Any, values: Mapping[str, Any], *extra: Any) -> bool:
+        """Return whether a row was there to change; `extra` are the condition's parameters."""
+        cursor.execute(self.sql, self._parameters(pk, values, extra))
+        return cursor.rowcount == 1
+
+    def execute_many(self, cursor: Any, rows: Sequence[tuple[Any, Mapping[str, Any]]], *extra: Any) -> None:
+        """Update several rows, given as (primary key, values), without a round trip for each."""
+        if rows:
+            cursor.executemany(self.sql, [self._parameters(pk, values, extra) for pk, values in rows])
+
+    def _parameters(self, pk: Any, values: Mapping[str, Any], extra: tuple[Any, ...]) -> list[Any]:
+        prepared = [prepare(values[name]) for name, prepare in zip(self.names, self._preparers, strict=True)]
+        return [*prepared, key(pk), *extra]
+
+
+def pipelined() -> AbstractContextManager[Any]:
+    """Send the block's statements without waiting for each one's answer, where the driver can."""
+    if connection.vendor != "postgresql":
+        return nullcontext()
+    return connection.connection.pipeline()
+
+
+def key(value: Any) -> Any:
+    """Return a UUID as this database's driver wants it."""
+    return value if value is None or _has_native_ids() else value.hex
+
+
+def read_key(value: Any) -> uuid.UUID:
+    """Return a UUID that this database's driver gave: SQLite has none of its own."""
+    return uuid.UUID(value) if isinstance(value, str) else value
+
+
+@functools.cache
+def _has_native_ids() -> bool:
+    return connection.features.has_native_uuid_field
+
+
+def for_update(strength: str = "UPDATE") -> str:
+    """Return the row lock clause where the database has row locks; SQLite's writer is alone anyway."""
+    return f" FOR {strength}" if connection.features.has_select_for_update else ""

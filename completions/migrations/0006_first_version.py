@@ -1,0 +1,18 @@
+from django.db import migrations, models
+
+from accounts.mending import EnsureIndex
+
+
+class Migration(migrations.Migration):
+    """An index that had one column less in the first versions of 0001."""
+
+    dependencies = [
+        ('completions', '0005_runs_by_model'),
+    ]
+
+    operations = [
+        EnsureIndex(
+            model_name='run',
+            index=models.Index(condition=models.Q(('state', 'running')), fields=['user', 'state'], name='run_live_by_user'),
+        ),
+    ]

@@ -1,0 +1,109 @@
+"""Questions and what became of them, as plain values."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from accounts.callers import Principal
+from accounts.throttling import MINUTE, Counted
+from completions.recall import Recall
+from completions.types import Wire
+
+if TYPE_CHECKING:
+    from completions.prefixes import History
+
+HEAD = uuid.UUID(int=0)
+"""As `RunRequest.parent_id`: after whatever the conversation shows."""
+
+TITLE_CHARS = 80
+TITLE_FROM_CHARS = 2_000
+# Markdown's signs for headings, quotations, lists and fences at the beginning of a line, for code anywhere.
+MARKDOWN = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]?)+|[-*+][ \t]+|```[\w+-]*$)|`", re.MULTILINE)
+BOLD = re.compile(r"(?<!\w)\*\*(\S(?:[^*\n]*\S)?)\*\*(?!\w)")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One question, before it is accepted.
+
+    With `conversation_id`, `messages` (one, or none to answer what stands there) go after
+    `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
+    history, found: the longest prefix of `messages` that is stored decides. A new conversation
+    belongs to `owner_id`, or else to the caller. A streamed answer begins with `prefill`, the text of one that
+    was cut off; the model continues from there. `store=False` keeps nothing but the fact that the
+    run happened. Where `recall` is None, the conversation's own setting holds.
+    """
+
+    principal: Principal
+    model: str
+    upstream: str = ""
+    """Who is to answer, chosen when the request is submitted."""
+    request_id: str = ""
+    """The HTTP request's, known when it is submitted."""
+    messages: tuple[Wire, ...] = ()
+    parameters: Wire = field(default_factory=dict)
+    stream: bool = True
+    prefill: str = ""
+    conversation_id: uuid.UUID | None = None
+    parent_id: uuid.UUID | None = HEAD
+    threaded: bool = False
+    store: bool = True
+    exclusive: bool = True
+    title: str = ""
+    owner_id: uuid.UUID | None = None
+    end_user: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    recall: Recall | None = None
+    idempotency_key: str = ""
+    fingerprint: str = ""
+    history: History | None = None
+    """Of a long call that resends its history: what was found out about it before the accept transaction."""
+
+    @property
+    def new_messages(self) -> int:
+        """How many messages are to be stored, as far as is known: all, where nobody has looked yet."""
+        return len(self.messages) - (self.history.stored if self.history else 0) if self.store else 0
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for at once: OpenAI's `n`, which `request_policy.check` bounds."""
+        return self.parameters.get("n") or 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunHandle:
+    """A stored question and the run that answers it. `attached`: it was asked before, under the same key.
+
+    `not_kept`: why a call that is answered all the same is not stored, such as "quota"; empty otherwise.
+    """
+
+    request: RunRequest
+    run_id: uuid.UUID
+    created_at: dt.datetime
+    conversation_id: uuid.UUID | None = None
+    message_id: uuid.UUID | None = None
+    question_id: uuid.UUID | None = None
+    digest_before: str = ""
+    attached: bool = False
+    not_kept: str = ""
+    recall: Recall | None = None
+    starts: Counted = Counted(0, MINUTE)
+    """How many answers the caller started in this minute, these included, and the seconds that are left of it."""
+
+
+def title_from(messages: Sequence[Wire]) -> str:
+    """Return what the user said first, as the title of an untitled conversation: one line, without Markdown's signs."""
+    for wire in messages:
+        content = wire.get("content")
+        if wire.get("role") == "user":
+            if isinstance(content, list):
+                content = next((part.get("text") for part in content if isinstance(part, dict)), "")
+            text = str(content or "").lstrip()[:TITLE_FROM_CHARS]
+            line = " ".join(BOLD.sub(r"\1", MARKDOWN.sub("", text)).split()) or " ".join(text.split())
+            return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+    return ""

@@ -1,0 +1,187 @@
+"""Storing what a run says and how it ends, fenced: a process that lost a run cannot write into it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils import timezone
+
+from completions.acceptance import INSERT_MESSAGE, INSERT_PART, part_rows
+from completions.bulk_sql import Insert, Update, for_update, key, read_key, table
+from completions.models import Chunk, Run
+from completions.token_counts import PATHS, token_counts
+from completions.types import Delta, Wire
+from conversations import chat_wire, digests
+from conversations.models import Conversation, Message
+from foundation.ids import uuid7
+
+MAX_NAMED = 50
+INSERT_CHUNK = Insert(Chunk, "run", "seq", "end", "text", "wire")
+FINISH_RUN = Update(
+    Run,
+    *("state", "upstream", "usage", *PATHS, "finish_reason", "error_code", "error_message", "http_status"),
+    *("envelope", "closing", "recalled", "first_token_at", "finished_at"),
+    condition="worker = %s AND state = 'running'",
+)
+FINISH_MESSAGE = Update(
+    Message, "content", "has_parts", "status", "finish_reason", "usage", "model", "upstream", "digest"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. `content` and `extras` are the whole answer; `siblings` further choices of it.
+
+    `extras` are the fields of the chat wire beyond role and text.
+    """
+
+    run_id: uuid.UUID
+    message_id: uuid.UUID | None
+    conversation_id: uuid.UUID | None
+    status: str
+    content: str = ""
+    extras: Mapping[str, Any] | None = None
+    siblings: tuple[Wire, ...] = ()
+    finish_reason: str = ""
+    usage: Wire | None = None
+    upstream: str = ""
+    model: str = ""
+    envelope: Wire | None = None
+    closing: tuple[Wire, ...] = ()
+    recalled: tuple[Wire, ...] | None = None
+    error_code: str = ""
+    error_message: str = ""
+    http_status: int = 200
+    digest_before: str = ""
+    first_token_at: dt.datetime | None = None
+    finished_at: dt.datetime = field(default_factory=timezone.now)
+
+
+def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock: str = "KEY SHARE") -> set[uuid.UUID]:
+    """Return those of `run_ids` that `worker` may still write to, locked against the reaper."""
+    if not run_ids:
+        return set()
+    # Of many, all that are ours: cheaper than naming each.
+    named = list(run_ids) if len(run_ids) <= MAX_NAMED else []
+    names = f" AND id IN ({', '.join(['%s'] * len(named))})" if named else ""
+    cursor.execute(
+        f"SELECT id FROM {table(Run)} WHERE worker = %s AND state = 'running'{names}{for_update(lock)}",  # noqa: S608
+        [worker, *map(key, named)],
+    )
+    return {read_key(row[0]) for row in cursor.fetchall()}
+
+
+def record(cursor: Any, chunks: Sequence[tuple[uuid.UUID, Delta]], *, worker: str) -> set[uuid.UUID]:
+    """Store pieces of many runs; returns the runs that are still ours, whose pieces are now stored."""
+    ours = still_ours(cursor, {run_id for run_id, _ in chunks}, worker=worker)
+    INSERT_CHUNK.execute(
+        cursor,
+        [
+            {"run": run_id, "seq": chunk.seq, "end": chunk.end, "text": chunk.text, "wire": list(chunk.wire) or None}
+            for run_id, chunk in chunks
+            if run_id in ours
+        ],
+    )
+    return ours
+
+
+def finish(cursor: Any, results: Sequence[RunResult], *, worker: str) -> list[bool]:
+    """Write the ends of runs; returns for each whether the run was still ours: else nothing was written."""
+    ours = still_ours(cursor, {result.run_id for result in results}, worker=worker, lock="NO KEY UPDATE")
+    written = [result for result in results if result.run_id in ours]
+    FINISH_RUN.execute_many(cursor, [(result.run_id, _run_values(result)) for result in written], worker)
+    kept = [result for result in written if result.message_id is not None]
+    values, parts = [], []
+    for result in kept:
+        wire = answer_wire(result.content, result.extras)
+        answer = chat_wire.split(wire)
+        values.append((result.message_id, _message_values(result, wire, answer)))
+        if answer.parts and result.message_id is not None:
+            parts += part_rows(result.message_id, answer.parts)
+    FINISH_MESSAGE.execute_many(cursor, values)
+    INSERT_PART.execute(cursor, parts)
+    for result in kept:
+        if result.siblings:
+            _add_siblings(cursor, result)
+    return [result.run_id in ours for result in results]
+
+
+def _run_values(result: RunResult) -> dict[str, Any]:
+    return {
+        "state": result.status,
+        "upstream": result.upstream[:100],
+        "usage": result.usage,
+        **token_counts(result.usage),
+        "finish_reason": result.finish_reason[:40],
+        "error_code": result.error_code,
+        "error_message": result.error_message[:600],
+        "http_status": result.http_status,
+        "envelope": result.envelope,
+        "closing": list(result.closing) or None,
+        "recalled": list(result.recalled) if result.recalled is not None else None,
+        "first_token_at": result.first_token_at,
+        "finished_at": result.finished_at,
+    }
+
+
+def _message_values(result: RunResult, wire: Wire, answer: chat_wire.Split) -> dict[str, Any]:
+    before = result.digest_before
+    return {
+        "content": answer.content,
+        "has_parts": bool(answer.parts),
+        "status": result.status,
+        "finish_reason": result.finish_reason[:40],
+        "usage": result.usage,
+        "model": result.model[:200],
+        "upstream": result.upstream[:100],
+        "digest": digests.follow(before, wire) if before else "",
+    }
+
+
+def answer_wire(content: str, extras: Mapping[str, Any] | None) -> Wire:
+    return {"role": "assistant", "content": content, **(extras or {})}
+
+
+def _add_siblings(cursor: Any, result: RunResult) -> None:
+    """Store the further choices of an answer beside it; the first stays the one that is shown."""
+    cursor.execute(
+        f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
+        [key(result.conversation_id)],
+    )
+    position = cursor.fetchone()[0]
+    cursor.execute(f"SELECT parent_id FROM {table(Message)} WHERE id = %s", [key(result.message_id)])  # noqa: S608
+    parent_id = read_key(cursor.fetchone()[0])
+    rows, parts = [], []
+    for offset, given in enumerate(result.siblings):
+        extras = {name: value for name, value in given.items() if name not in ("role", "content", "finish_reason")}
+        wire = answer_wire(given.get("content") or "", extras)
+        answer = chat_wire.split(wire)
+        pk, before = uuid7(), result.digest_before
+        parts += part_rows(pk, answer.parts)
+        rows.append(
+            {
+                "id": pk,
+                "conversation": result.conversation_id,
+                "parent": parent_id,
+                "position": position + offset,
+                "role": Message.Role.ASSISTANT,
+                "content": answer.content,
+                "has_parts": bool(answer.parts),
+                "model": result.model[:200],
+                "upstream": result.upstream[:100],
+                "status": result.status,
+                "finish_reason": str(given.get("finish_reason") or "")[:40],
+                "digest": digests.follow(before, wire) if before else "",
+                "created_at": result.finished_at,
+            }
+        )
+    INSERT_MESSAGE.execute(cursor, rows)
+    INSERT_PART.execute(cursor, parts)
+    cursor.execute(
+        f"UPDATE {table(Conversation)} SET next_position = %s WHERE id = %s",  # noqa: S608
+        [position + len(rows), key(result.conversation_id)],
+    )

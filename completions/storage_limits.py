@@ -1,0 +1,108 @@
+"""How much a question may store: counted in the accept transaction, exact across processes.
+
+Three limits: new messages a request, rows a minute and caller, and what an account holds in all. The counter of each
+caller is written after `Admission`'s, in key order too, so accepts of one caller wait for each other and none waits
+in a circle. What is refused in the end does not count. Neither do short questions where the limit of answers a minute
+keeps all of them together below the limit of rows.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from accounts import throttling
+from completions.exceptions import InvalidRequest, StorageFull, TooManyMessages
+from completions.prefixes import MAX_SHORT
+from conversations import quota
+
+if TYPE_CHECKING:
+    from completions.run_requests import RunRequest
+
+ANSWER = 1
+"""The row of the answer, beside the new messages."""
+
+
+class StorageLimits:
+    """The limits for one batch of questions."""
+
+    def __init__(self, cursor: Any, run_requests: Sequence[RunRequest]) -> None:
+        self._cursor = cursor
+        self._written: dict[str, int] = {}
+        self._not_admitted: Counter[str] = Counter()
+        self._seconds_left = throttling.MINUTE
+        self._max_rows, self._max_uncounted = settings.LIMIT_ROWS_PER_MINUTE, _max_uncounted()
+        self._is_limited = quota.is_limited()
+        for request in run_requests:
+            if self._is_counted(request):
+                self._not_admitted[_rows_key(request)] += request.new_messages + ANSWER
+        for key, amount in sorted(self._not_admitted.items()):
+            used, self._seconds_left = throttling.count(cursor, key, amount=amount)
+            self._written[key] = used - amount
+        keeping = {request.principal.counted_id for request in run_requests if request.store}
+        self._held = quota.held_about(cursor, keeping) if self._is_limited else {}
+
+    def check(self, request: RunRequest, owner_id: uuid.UUID, new: int) -> None:
+        """Let a question store `new` messages and its answer, or raise InvalidRequest, TooManyMessages, StorageFull."""
+        check_new_messages(new)
+        if self._is_counted(request) and self._written[_rows_key(request)] + new + ANSWER > self._max_rows:
+            message = f"At most {self._max_rows} messages a minute can be stored (LIMIT_ROWS_PER_MINUTE)."
+            raise TooManyMessages(message, retry_after=self._seconds_left)
+        if self._is_limited:
+            counted_id = _counted_id(request, owner_id)
+            if counted_id not in self._held:
+                self._held |= quota.held_about(self._cursor, {counted_id})
+            if reason := quota.reason_against(self._held[counted_id], messages=new + ANSWER):
+                raise StorageFull(reason)
+
+    def admitted(self, request: RunRequest, owner_id: uuid.UUID, new: int) -> None:
+        """Count the rows that the batch is about to insert."""
+        if self._is_counted(request):
+            self._written[_rows_key(request)] += new + ANSWER
+            self._not_admitted[_rows_key(request)] -= new + ANSWER
+        counted_id = _counted_id(request, owner_id)
+        if counted_id in self._held:
+            held = self._held[counted_id]
+            self._held[counted_id] = held._replace(messages=held.messages + new + ANSWER)
+
+    def _is_counted(self, request: RunRequest) -> bool:
+        return request.store and request.new_messages > self._max_uncounted
+
+    def close(self) -> None:
+        """Give back what was counted for messages that are not stored, or were already."""
+        for key, amount in sorted(self._not_admitted.items()):
+            if amount:
+                throttling.give_back(self._cursor, key, amount=amount)
+
+
+def check_new_messages(new: int) -> None:
+    """Raise InvalidRequest where a request brings more new messages than one may."""
+    limit = settings.LIMIT_NEW_MESSAGES_PER_REQUEST
+    if limit and new > limit:
+        raise InvalidRequest(
+            f"A request may bring at most {limit} messages that are not stored yet "
+            f"(LIMIT_NEW_MESSAGES_PER_REQUEST); this one brings up to {new}.",
+            param="messages",
+        )
+
+
+def _max_uncounted() -> float:
+    """Return how many messages a question may bring without being counted; -1 if every question counts."""
+    limit, starts = settings.LIMIT_ROWS_PER_MINUTE, settings.LIMIT_RUN_STARTS_PER_MINUTE
+    if not limit:
+        return math.inf
+    return MAX_SHORT if starts and starts * (MAX_SHORT + ANSWER) <= limit else -1
+
+
+def _counted_id(request: RunRequest, owner_id: uuid.UUID) -> uuid.UUID:
+    """Return the account whose quota a question uses: the owner's if a guest writes in another guest's conversation."""
+    return request.principal.counted_id if owner_id == request.principal.user_id else owner_id
+
+
+def _rows_key(request: RunRequest) -> str:
+    return f"rows:{request.principal.limit_key}"

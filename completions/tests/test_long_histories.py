@@ -1,0 +1,422 @@
+"""A long history is stored as a short one is, costs others nothing, and is there whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, TypeVar
+from unittest import TestCase as PureTestCase
+from unittest import mock
+
+import httpx2
+from django.db import connection, transaction
+from django.test import TestCase, override_settings
+from django.test.utils import CaptureQueriesContext
+
+from chatservice.testing import ApiUser, KeptTablesTestCase, Service, ServiceTestCase, make_api_user, running_service
+from completions import long_histories, staging
+from completions.acceptance import INSERT_MESSAGE, INSERT_PART
+from completions.context import fit
+from completions.exceptions import HistoryChanged, InvalidRequest, TooManyMessages
+from completions.journal import MAX_MESSAGES, _bounded
+from completions.models import IdempotencyKey, Run
+from completions.prefixes import MAX_SHORT, prepare
+from completions.run_requests import RunHandle, RunRequest
+from completions.runner import _history
+from completions.tests.asking import accept_one, assistant_says, question, somebody, user_says
+from completions.tests.invariants import invariants
+from completions.tests.streaming import URL
+from completions.types import Wire
+from conversations import digests, quota
+from conversations.branches import branch
+from conversations.models import Conversation, Message
+
+T = TypeVar("T")
+LONG = 300
+UNLIMITED = override_settings(LIMIT_RUNS_PER_USER=0, LIMIT_RUNS_PER_IP=0, LIMIT_RUN_STARTS_PER_MINUTE=0)
+
+
+def history(count: int, mark: str = "") -> list[Wire]:
+    mark = mark or uuid.uuid4().hex
+    return [(user_says if at % 2 == 0 else assistant_says)(f"{mark} {at}") for at in range(count - 1)] + [
+        user_says(f"{mark} the question")
+    ]
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on this thread's connection, in the test's transaction: what it hands to threads is done here."""
+
+    async def here(function: Callable[..., Any], *arguments: Any, seconds: float = 0) -> Any:
+        return function(*arguments)
+
+    async def flush() -> None:
+        pass
+
+    with (
+        mock.patch("completions.prefixes.in_database_thread", here),
+        mock.patch("completions.long_histories.in_database_thread", here),
+        mock.patch("completions.long_histories.journal", lambda: mock.Mock(between_commits=here, flush_now=flush)),
+    ):
+        while True:
+            try:
+                work.send(None)
+            except StopIteration as end:
+                return end.value
+
+
+def drop_staged() -> None:
+    with connection.cursor() as cursor:
+        for table in (staging.MESSAGES, staging.PARTS):
+            cursor.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def accept(ask: RunRequest) -> RunHandle:
+    """Accept a question as the service does."""
+    ask = drive(prepare(ask))
+    if ask.history is None or ask.new_messages <= MAX_SHORT:
+        return accept_one(ask)
+    ask, rows = drive(long_histories._prepare_rows(ask, ask.history))
+    try:
+        return drive(long_histories._store(ask, rows))
+    finally:
+        drop_staged()
+
+
+@UNLIMITED
+class AcceptedTest(TestCase):
+    """What is stored, whichever way it went."""
+
+    def setUp(self) -> None:
+        self.alice, self.bob = somebody("alice"), somebody("bob")
+
+    def ask(self, messages: list[Wire], **fields) -> RunRequest:
+        return question(self.alice, *messages, threaded=True, exclusive=False, **fields)
+
+    def shown(self, handle: RunHandle) -> list[Any]:
+        assert handle.conversation_id is not None
+        return [message.as_wire() for message in branch(handle.conversation_id, handle.message_id)][:-1]
+
+    def rows(self, handle: RunHandle) -> list[Message]:
+        assert handle.conversation_id is not None
+        return list(Message.objects.of(handle.conversation_id).oldest_first())
+
+    def test_a_long_history_is_stored_as_if_it_had_been_accepted_at_once(self):
+        said = [
+            {"role": "system", "content": "Be brief"},
+            *history(LONG),
+            assistant_says("", tool_calls=[{"id": "1", "type": "function", "function": {"name": "f"}}]),
+            {"role": "tool", "tool_call_id": "1", "content": "[]"},
+            user_says("", name="Zoë"),
+            {"role": "critic", "content": [{"type": "text", "text": "é\U0001f600"}, {"type": "text", "text": "b"}]},
+        ]
+        whole = accept(self.ask(said))
+        at_once = accept_one(question(self.bob, *said, threaded=True, exclusive=False))
+        self.assertEqual(self.shown(whole), self.shown(at_once))
+        rows, others = self.rows(whole), self.rows(at_once)
+        self.assertEqual([row.position for row in rows], list(range(1, len(said) + 2)))
+        self.assertEqual([row.parent_id for row in rows], [None, *(row.pk for row in rows[:-1])])
+        self.assertEqual([row.digest for row in rows[:-1]], digests.chain(digests.root(self.alice.pk), said))
+        self.assertEqual(sorted(rows, key=lambda row: row.pk), rows)
+        self.assertEqual({row.created_at for row in rows}, {whole.created_at})
+        own = ("id", "conversation", "parent", "digest", "created_at")
+        fields = [field.attname for field in Message._meta.concrete_fields if field.name not in own]
+        self.assertEqual(*([[getattr(row, name) for name in fields] for row in each] for each in (rows, others)))
+        talk = Conversation.objects.get(pk=whole.conversation_id)
+        self.assertEqual((talk.head_id, talk.next_position), (whole.message_id, len(said) + 2))
+        self.assertEqual(whole.question_id, rows[-2].pk)
+        self.assertEqual(list(quota.drifts()), [])
+
+    def test_what_was_stored_is_not_stored_again_and_a_changed_past_is_a_branch(self):
+        said = history(LONG)
+        first = accept(self.ask(said))
+        more = accept(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
+        self.assertEqual(more.conversation_id, first.conversation_id)
+        self.assertEqual(len(self.rows(more)), LONG + 1 + 3)
+        changed = accept(self.ask([*said[:100], *history(LONG)]))
+        self.assertEqual(changed.conversation_id, first.conversation_id)
+        self.assertEqual(self.shown(changed)[:100], said[:100])
+        self.assertEqual(len(self.shown(changed)), 100 + LONG)
+        self.assertEqual(self.shown(first), said)
+        rows = self.rows(first)
+        self.assertEqual([row.position for row in rows], list(range(1, len(rows) + 1)))
+        self.assertEqual(rows[LONG + 4].parent_id, rows[99].pk)
+
+    def test_somebody_elses_equal_history_is_none_of_ours(self):
+        said = history(LONG)
+        mine = accept(self.ask(said))
+        others = accept(question(self.bob, *said, threaded=True, exclusive=False))
+        self.assertNotEqual(mine.conversation_id, others.conversation_id)
+        self.assertEqual(Conversation.objects.get(pk=others.conversation_id).owner_id, self.bob.pk)
+
+    def test_what_another_call_stored_meanwhile_is_not_stored_twice(self):
+        said = history(LONG)
+        ask = _prepared(self.ask(said))
+        for stored in (LONG, 40):  # by then all of it, or its beginning, is there
+            with self.subTest(stored=stored), transaction.atomic():
+                other = accept(self.ask(said[:stored]))
+                with staged(ask) as ready:
+                    handle = accept_one(ready)
+                self.assertEqual(handle.conversation_id, other.conversation_id)
+                self.assertEqual(self.shown(handle), said)
+                self.assertEqual(len(self.rows(handle)), LONG + 2)
+                transaction.set_rollback(True)
+
+    def test_a_conversation_that_an_earlier_version_stored_goes_on(self):
+        for count in (5, LONG):
+            said = history(count)
+            first = accept(self.ask(said))
+            rows = self.rows(first)
+            before = digests.chain(digests.untagged(self.alice.pk), [row.as_wire() for row in rows])
+            for row, digest in zip(rows, before, strict=True):
+                Message.objects.filter(pk=row.pk).update(digest=digest)
+            said = [row.as_wire() for row in rows]
+            for _ in range(3):
+                said = [*said, user_says("And?")]
+                more = accept(self.ask(said))
+                self.assertEqual((more.conversation_id, self.shown(more)), (first.conversation_id, said))
+                self.assertEqual(len(self.rows(more)), len(said) + 1)
+                answer = Message.objects.get(pk=more.message_id)
+                answer.content, answer.digest = "Yes", digests.follow(more.digest_before, assistant_says("Yes"))
+                answer.save()
+                said = [*said, assistant_says("Yes")]
+
+    def test_what_was_deleted_meanwhile_is_asked_again(self):
+        said = history(LONG)
+        first = accept(self.ask(said))
+        ask = _prepared(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
+        self.assertEqual(ask.new_messages, 2)
+        Conversation.objects.filter(pk=first.conversation_id).update(head=None)
+        Message.objects.of(first.conversation_id).delete()
+        with self.assertRaises(HistoryChanged):
+            accept_one(ask)
+        again = accept(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
+        self.assertEqual(len(self.shown(again)), LONG + 2)
+
+    def test_the_same_key_is_the_same_run_and_stores_nothing_more(self):
+        said = history(LONG)
+        ask = self.ask(said, idempotency_key="once", fingerprint="f")
+        first, again = accept(ask), accept(ask)
+        self.assertEqual((again.run_id, again.attached), (first.run_id, True))
+        with staged(_prepared(self.ask(history(LONG), idempotency_key="once", fingerprint="f"))) as late:
+            self.assertTrue(accept_one(late).attached)
+        self.assertEqual(Message.objects.filter(conversation__owner=self.alice).count(), LONG + 1)
+
+    def test_of_a_long_branch_no_more_is_read_than_fits_and_what_is_sent_is_the_same(self):
+        system = {"role": "system", "content": "Be brief"}
+        said = [system, *history(LONG), {"role": "developer", "content": "Be kind"}, *history(LONG)]
+        handle = accept(self.ask(said))
+        assert handle.conversation_id is not None
+        assert handle.question_id is not None
+        place = (handle.conversation_id, handle.question_id)
+        for tokens in (1, 50, 700, 5_000, 10**6):
+            with self.subTest(tokens=tokens), CaptureQueriesContext(connection) as queries:
+                found = _history(*place, tokens)
+            self.assertEqual(fit(found, tokens=tokens), fit(said, tokens=tokens))
+            if tokens < 1_000:
+                self.assertLessEqual(len(found), 202)
+                self.assertLessEqual(len(queries), 5)
+
+    def test_a_refusal_leaves_nothing(self):
+        with override_settings(LIMIT_MESSAGES_PER_CONVERSATION=LONG), self.assertRaises(InvalidRequest):
+            accept(self.ask(history(LONG)))
+        self.assertFalse(Conversation.objects.filter(owner=self.alice).exists())
+        self.assertEqual(Message.objects.filter(conversation__owner=self.alice).count(), 0)
+
+    @override_settings(LIMIT_NEW_MESSAGES_PER_REQUEST=200)
+    def test_a_request_brings_so_many_new_messages_and_no_more(self):
+        said = history(200)
+        accept(self.ask(said))
+        with self.assertRaisesRegex(InvalidRequest, r"200 messages.*LIMIT_NEW_MESSAGES_PER_REQUEST.*201") as refused:
+            accept(self.ask(history(201)))
+        self.assertEqual(refused.exception.param, "messages")
+        # What is stored does not count, however much it is.
+        more = accept(self.ask([*said, *history(200)]))
+        self.assertEqual(len(self.shown(more)), 400)
+
+    @override_settings(LIMIT_NEW_MESSAGES_PER_REQUEST=200)
+    def test_no_more_is_looked_up_than_a_request_may_leave_unstored(self):
+        with CaptureQueriesContext(connection) as queries:
+            _prepared(self.ask(history(10 * LONG)))
+        self.assertLessEqual(len(queries), 6)  # three windows of each chain
+
+    @override_settings(LIMIT_NEW_MESSAGES_PER_REQUEST=5)
+    def test_short_calls_are_held_to_it_too(self):
+        accept(self.ask(history(5)))
+        with self.assertRaisesRegex(InvalidRequest, "LIMIT_NEW_MESSAGES_PER_REQUEST"):
+            accept(self.ask(history(6)))
+
+    @override_settings(LIMIT_ROWS_PER_MINUTE=2 * LONG)
+    def test_rows_a_minute_are_counted_where_they_are_stored(self):
+        said = history(LONG)
+        accept(self.ask(said))
+        # Nothing of this counts: refused, or stored already.
+        for _ in range(3):
+            with self.assertRaisesRegex(TooManyMessages, rf"{2 * LONG} messages.*LIMIT_ROWS_PER_MINUTE") as refused:
+                accept(self.ask(history(LONG)))
+            self.assertTrue(1 <= refused.exception.retry_after <= 60)
+            accept(self.ask(said, store=False))
+        accept(self.ask([*said[:200], *history(LONG - 4)]))  # 297 rows beside the 301
+        accept(self.ask(said))
+        with self.assertRaises(TooManyMessages):
+            accept(self.ask(history(2)))
+        accept(question(self.bob, *history(LONG), threaded=True, exclusive=False))
+
+
+def _prepared(ask: RunRequest) -> RunRequest:
+    return drive(prepare(ask))
+
+
+@contextmanager
+def staged(ask: RunRequest) -> Iterator[RunRequest]:
+    """Within the block the new messages of a prepared question are in the staging table of this connection."""
+    assert ask.history is not None
+    ready, rows = drive(long_histories._prepare_rows(ask, ask.history))
+    drop_staged()
+    with connection.cursor() as cursor:
+        staging.create(cursor, INSERT_MESSAGE, INSERT_PART)
+        staging.write(cursor, INSERT_MESSAGE, INSERT_PART, rows)
+    yield ready
+    drop_staged()
+
+
+class CommitTest(PureTestCase):
+    def test_one_commit_takes_few_messages(self):
+        user = mock.Mock(pk=uuid.uuid4(), guest_made=False)
+        nobody: Any = None
+        run_requests = [(question(user, *history(MAX_SHORT)), nobody, nobody) for _ in range(10)]
+        taken = []
+        rest = run_requests
+        while rest:
+            now, rest = _bounded(rest)
+            self.assertLessEqual(sum(ask.new_messages + 1 for ask, _, _ in now), MAX_MESSAGES)
+            taken += now
+        self.assertEqual(taken, run_requests)
+        # One alone goes whatever it brings: nobody else is with it.
+        self.assertEqual(len(_bounded([(question(user, *history(LONG)), nobody, nobody)])[0]), 1)
+
+
+class Died(Exception):
+    pass
+
+
+class StagedTest(KeptTablesTestCase):
+    def test_what_is_staged_is_seen_by_no_other_connection_and_goes_with_its_own(self):
+        alice = somebody("alice")
+        said = history(LONG)
+        ready = staged(_prepared(question(alice, *said, threaded=True, exclusive=False)))
+        before = Message.objects.count()
+        counts: list[Any] = []
+        with suppress(Died), transaction.atomic() if connection.vendor == "postgresql" else nullcontext(), ready:
+            with ThreadPoolExecutor(1) as elsewhere:
+                counts.append(elsewhere.submit(_elsewhere, said).result())
+            raise Died
+        connection.close()  # as a process that dies does
+        self.assertEqual(counts, [(before, False)])
+        with connection.cursor() as cursor:
+            self.assertFalse({staging.MESSAGES, staging.PARTS} & set(connection.introspection.table_names(cursor)))
+        self.assertEqual(Message.objects.count(), before)
+
+
+def _elsewhere(said: list[Wire]) -> tuple[int, bool]:
+    try:
+        found = Message.objects.filter(content=said[0]["content"]).exists()
+        return Message.objects.count(), found
+    finally:
+        connection.close()
+
+
+class ServedTest(ServiceTestCase):
+    def post(self, api_user: ApiUser, messages: list[Wire], url: str = "", **headers: str) -> httpx2.Response:
+        return api_user.http.post(url + URL, json={"model": "echo", "messages": messages}, headers=headers)
+
+    def assert_whole(self, conversation_id: Any) -> None:
+        """Every branch leads from its first message, without a hole, to an answer."""
+        rows = list(Message.objects.of(conversation_id).oldest_first())
+        self.assertEqual([row.position for row in rows], list(range(1, len(rows) + 1)))
+        ids = {row.pk for row in rows}
+        self.assertTrue(all(row.parent_id is None or row.parent_id in ids for row in rows))
+        parents = {row.parent_id for row in rows}
+        leaves = [row for row in rows if row.pk not in parents]
+        self.assertTrue(all(row.role == "assistant" and hasattr(row, "run") for row in leaves))
+
+    def test_equal_histories_at_once_are_stored_once(self):
+        alice = self.alice
+        said = history(LONG)
+        with running_service() as other, ThreadPoolExecutor(6) as threads:
+            urls = itertools.cycle([self.service.url, other.url])
+            answers = list(threads.map(lambda url: self.post(alice, said, url), itertools.islice(urls, 6)))
+        self.assertEqual([answer.status_code for answer in answers], [200] * 6)
+        for talk in {answer.headers["x-conversation-id"] for answer in answers}:
+            self.assert_whole(talk)
+        self.assertEqual(Message.objects.filter(conversation__owner=self.alice.user).count(), LONG + 6)
+
+    def test_equal_keys_at_once_are_one_run(self):
+        alice = self.alice
+        said = history(LONG)
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        with running_service() as other, ThreadPoolExecutor(6) as threads:
+            urls = itertools.cycle([self.service.url, other.url])
+            answers = list(threads.map(lambda url: self.post(alice, said, url, **key), itertools.islice(urls, 6)))
+        self.assertEqual({answer.status_code for answer in answers}, {200})
+        self.assertEqual(len({answer.headers["x-run-id"] for answer in answers}), 1)
+        self.assertEqual(Message.objects.filter(conversation__owner=self.alice.user).count(), LONG + 1)
+
+    def test_branches_into_one_conversation_at_once_get_positions_of_their_own(self):
+        said = history(LONG)
+        self.post(self.alice, said)
+        calls = [[*said[:50], *history(LONG)] for _ in range(3)] + [[*said[:50], user_says(f"{n}")] for n in range(6)]
+        with ThreadPoolExecutor(len(calls)) as threads:
+            answers = list(threads.map(lambda messages: self.post(self.alice, messages), calls))
+        self.assertEqual({answer.status_code for answer in answers}, {200})
+        [talk] = {answer.headers["x-conversation-id"] for answer in answers}
+        self.assert_whole(talk)
+        self.assertEqual(Message.objects.of(talk).count(), LONG + 1 + 3 * (LONG + 1) + 6 * 2)
+
+    def test_a_process_that_dies_leaves_all_of_it_or_nothing(self):
+        rng = random.Random(0)
+        api_user = make_api_user("killed", url=self.service.url)
+        service = Service().start()
+        self.addCleanup(lambda: service.process and service.stop())
+        keys = [uuid.uuid4().hex for _ in range(12)]
+        said = {key: history(1_500) for key in keys}
+        for start in range(0, len(keys), 4):
+            threads = [
+                threading.Thread(target=self._try, args=(api_user, service.url, key, said[key]))
+                for key in keys[start : start + 4]
+            ]
+            for thread in threads:
+                thread.start()
+            threading.Event().wait(rng.uniform(0.05, 0.6))  # at whatever it is
+            service.kill()
+            for thread in threads:
+                thread.join()
+            stored = Message.objects.filter(conversation__owner=api_user.user).count()
+            accepted = IdempotencyKey.objects.filter(user=api_user.user).count()
+            self.assertEqual(stored, accepted * 1_501)
+            service.start()
+        for key in keys:  # once more, and everything is there once
+            answer = self.post(api_user, said[key], service.url, **{"Idempotency-Key": key})
+            self.assertIn(answer.status_code, (200, 409, 502), answer.text)
+        self.assertEqual(Message.objects.filter(conversation__owner=api_user.user).count(), len(keys) * 1_501)
+        for talk in Conversation.objects.filter(owner=api_user.user).values_list("pk", flat=True):
+            self.assert_whole(talk)
+        self.assertEqual(Run.objects.filter(user=api_user.user).count(), len(keys))
+        self.assertEqual(invariants([api_user.user]), [])
+        api_user.http.close()
+
+    def _try(self, api_user: ApiUser, url: str, key: str, messages: list[Wire]) -> None:
+        try:
+            httpx2.post(
+                url + URL,
+                json={"model": "echo", "messages": messages},
+                headers={**api_user.headers, "Idempotency-Key": key},
+                timeout=30,
+                trust_env=False,
+            )
+        except httpx2.HTTPError:
+            pass

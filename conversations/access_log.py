@@ -1,0 +1,82 @@
+"""The access log: who of the staff may read content, and the log of every access, which the owner of the content reads.
+
+Every way for staff to message bodies (transcript, search, export) writes the log first and shows them afterwards.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+
+from accounts.models import User
+from conversations.models import AccessLogEntry, Conversation
+
+PERMISSION = "conversations.read_content"
+MIN_REASON_CHARS = 8
+MAX_REASON_CHARS = 300
+
+
+class NotReadable(Exception):
+    """Content access is turned off, or this reader lacks the permission."""
+
+
+class ReasonNeeded(Exception):
+    """A reason is missing, or says too little; the text can be shown."""
+
+
+def may_read_content(reader: Any) -> bool:
+    """Tell whether `reader`, a signed-in user, may see what people said at all."""
+    return bool(settings.STAFF_CONTENT_ACCESS and reader.is_active and reader.is_staff and reader.has_perm(PERMISSION))
+
+
+def checked_reason(reason: str) -> str:
+    """Return a reason as it will be stored; raises ReasonNeeded."""
+    reason = " ".join(reason.replace("\x00", "").split())
+    if len(reason) < MIN_REASON_CHARS:
+        raise ReasonNeeded(f"Give a reason of at least {MIN_REASON_CHARS} characters: the owner will read it.")
+    if len(reason) > MAX_REASON_CHARS:
+        raise ReasonNeeded(f"Give a reason of at most {MAX_REASON_CHARS} characters.")
+    return reason
+
+
+@transaction.atomic
+def record_accesses(
+    *, reader: Any, kind: str, reason: str, conversations: Iterable[tuple[uuid.UUID, uuid.UUID]]
+) -> None:
+    """Record that `reader` is about to see `conversations`, pairs of their id and their owner's; then show them.
+
+    A search without results is recorded too, as an entry without an owner. Raises NotReadable and ReasonNeeded.
+    """
+    if not may_read_content(reader):
+        raise NotReadable
+    reason = checked_reason(reason)
+    seen: list[tuple[uuid.UUID | None, uuid.UUID | None]]
+    seen = [*dict.fromkeys(conversations)] or [(None, None)]
+    AccessLogEntry.objects.bulk_create(
+        AccessLogEntry(
+            kind=kind,
+            reader_id=reader.pk,
+            reader_name=reader.get_username(),
+            owner_id=owner_id,
+            conversation_id=conversation_id,
+            reason=reason,
+        )
+        for conversation_id, owner_id in seen
+    )
+
+
+def record_access(*, reader: Any, kind: str, reason: str, conversation: Conversation) -> None:
+    """Record that `reader` is about to see one conversation; see `record_accesses`."""
+    record_accesses(reader=reader, kind=kind, reason=reason, conversations=[(conversation.pk, conversation.owner_id)])
+
+
+@receiver(post_delete, sender=User, dispatch_uid="conversations.access_log.erase_reasons")
+def erase_reasons(sender: type[User], instance: User, **kwargs: Any) -> None:
+    """Keep only pseudonymous ids in the entries about a deleted account: a reason may tell who it was."""
+    AccessLogEntry.objects.filter(owner_id=instance.pk).exclude(reason="").update(reason="")

@@ -1,0 +1,19 @@
+from django.db import migrations, models
+
+from accounts.mending import EnsureIndex, EnsureModel
+
+
+class Migration(migrations.Migration):
+    """What 0001 lacked in its first versions: the table of to-dos, and an index of all digests."""
+
+    dependencies = [
+        ('conversations', '0007_looks_of_a_year'),
+    ]
+
+    operations = [
+        EnsureModel('Todo'),
+        EnsureIndex(
+            model_name='message',
+            index=models.Index(fields=['digest'], name='message_digest'),
+        ),
+    ]

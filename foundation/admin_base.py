@@ -1,0 +1,104 @@
+"""What every list in the admin has in common: it costs the same however much there is, and changes no history."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cached_property
+from typing import Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import connections
+from django.http import HttpRequest
+from django.utils import timezone
+
+from foundation.ids import first_id_of
+
+COUNTED = 1_000
+"""So many rows are counted exactly; beyond, a list says "more than" or asks the database for its estimate."""
+
+
+class EstimatingPaginator(Paginator):
+    """Counts up to COUNTED rows. Of a whole table PostgreSQL knows about how many there are; else there are "more"."""
+
+    approximate = False
+
+    @cached_property
+    def count(self) -> int:
+        rows = self.object_list
+        counted = rows.order_by()[: COUNTED + 1].count()
+        if counted <= COUNTED:
+            return counted
+        self.approximate = True
+        return max(self._estimate(rows), COUNTED + 1)
+
+    def _estimate(self, rows: Any) -> int:
+        connection = connections[rows.db]
+        if connection.vendor != "postgresql" or rows.query.where:
+            return 0
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [rows.model._meta.db_table]
+            )
+            return cursor.fetchone()[0]
+
+
+class ListAdmin(admin.ModelAdmin):
+    """A list that is never counted whole, a page at a time."""
+
+    paginator = EstimatingPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would be counted, row by row
+    list_per_page = 50
+    list_max_show_all = 0
+
+
+def minute(moment: dt.datetime | None) -> str:
+    """Return a time as the lists show it, in UTC."""
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+
+
+class HistoryAdmin(ListAdmin):
+    """Rows that nobody makes or changes by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class MadeFilter(admin.SimpleListFilter):
+    """When a row was made, told from its id."""
+
+    title = "time"
+    parameter_name = "made"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("hour", "Past hour"), ("day", "Past 24 hours"), ("week", "Past 7 days"), ("month", "Past 30 days")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        hours = {"hour": 1, "day": 24, "week": 24 * 7, "month": 24 * 30}.get(self.value() or "")
+        if hours is None:
+            return queryset
+        return queryset.filter(id__gte=first_id_of(timezone.now() - dt.timedelta(hours=hours)))
+
+
+class TextFilter(admin.SimpleListFilter):
+    """A filter that is typed in, for what has too many values to list them."""
+
+    template = "admin/text_filter.html"
+    maximum = 200
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("", "")]  # none to choose from, and yet there is a filter
+
+    def choices(self, changelist: Any) -> Any:
+        others = {name: values for name, values in changelist.filter_params.items() if name != self.parameter_name}
+        kept = [(name, value) for name, values in others.items() for value in values]
+        if changelist.query:
+            kept.append(("q", changelist.query))
+        yield {"kept": kept, "remove": changelist.get_query_string(remove=[self.parameter_name])}
+
+    def text(self) -> str:
+        return (self.value() or "").replace("\x00", "").strip()[: self.maximum]

@@ -1,0 +1,153 @@
+"""Running blocking database work beside the event loop, without leaking a connection per task."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from foundation.threads import DaemonThreads
+
+T = TypeVar("T")
+
+StorageError = (OperationalError, InterfaceError)
+"""What a database that is away, silent or full raises."""
+
+CLOCK = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "postgresql": "extract(epoch from clock_timestamp())",
+}
+
+CALL_SECONDS = 30.0
+
+_threads = DaemonThreads(8, "database")
+
+
+class _Deadline(threading.local):
+    at = math.inf
+
+
+_deadline = _Deadline()
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Bound what this thread waits for the database in the block, all statements together (PostgreSQL only).
+
+    A file's lock is waited for as long as its connection says: see the settings.
+    """
+    before = _deadline.at
+    _deadline.at = min(before, time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.at = before
+
+
+def seconds_left(limit: float | None) -> float | None:
+    """Return how long this thread may wait for a statement that has `limit` seconds; None for ever."""
+    at = _deadline.at
+    if at == math.inf:
+        return limit
+    left = at - time.monotonic()
+    if limit is not None and limit < left:
+        return limit
+    return left if left > 0.0 else 0.0
+
+
+def database_clock() -> str:
+    """Return the SQL expression for now, in Unix seconds: leases and claims never compare two machines' clocks."""
+    return CLOCK[connection.vendor]
+
+
+def checkpoint() -> None:
+    """Copy what SQLite's log holds into the database file.
+
+    Otherwise a commit does it once the log is long, and whoever waits for that commit waits for the disk.
+    """
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def lift_time_limit() -> None:
+    """Let this connection's statements take their time: a change of a large table is nothing a request waits for."""
+    if connection.vendor == "postgresql":
+        connection.override_setting("statement_timeout", "0")
+        connection.connection.time_limit = None
+
+
+def restore_time_limit() -> None:
+    """Take back `lift_time_limit`."""
+    if connection.vendor == "postgresql":
+        connection.override_setting("statement_timeout", None)
+        connection.connection.time_limit = settings.DATABASE_STATEMENT_SECONDS or None
+
+
+BY_INDEX = "SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off"
+"""For functions of PostgreSQL's triggers, which look up few rows: a session keeps the plans that it made while the
+tables were small, and such a plan must not read whole tables once they have grown."""
+
+
+async def in_database_thread(function: Callable[..., T], *arguments: Any, seconds: float | None = CALL_SECONDS) -> T:
+    """Call `function` in a thread of a small pool and return its result; see `call_in`."""
+    return await call_in(_threads, function, arguments, seconds)
+
+
+async def call_in(
+    threads: DaemonThreads, function: Callable[..., T], arguments: tuple[Any, ...], seconds: float | None = CALL_SECONDS
+) -> T:
+    """Call `function`, which uses the database, in one of `threads` and return its result.
+
+    Raises OperationalError after `seconds`, the wait for a free thread included: all of them may hang. A file's
+    thread may then still be at it; what it returns is dropped.
+    """
+    future = asyncio.wrap_future(threads.submit(call_and_release, function, arguments, seconds))
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await future
+    except TimeoutError as error:
+        if limit.expired():
+            raise OperationalError("a database thread did not answer in time") from error
+        raise
+
+
+async def stream_from_database(pieces: Iterator[str], *, size: int = 65_536) -> AsyncIterator[bytes]:
+    """Yield what `pieces`, read in the pool's threads, gives: in chunks of about `size` characters."""
+    while chunk := await in_database_thread(_gather, pieces, size):
+        yield chunk.encode()
+
+
+def _gather(pieces: Iterator[str], size: int) -> str:
+    gathered, length = [], 0
+    for piece in pieces:
+        gathered.append(piece)
+        length += len(piece)
+        if length >= size:
+            break
+    return "".join(gathered)
+
+
+def call_and_release(function: Callable[..., T], arguments: tuple[Any, ...], seconds: float | None = None) -> T:
+    """Call `function` in this thread, within `time_limit(seconds)`, and give its connection back."""
+    try:
+        with time_limit(math.inf if seconds is None else seconds):
+            return function(*arguments)
+    except StorageError:
+        connection.close()
+        raise
+    finally:
+        release_connection()
+
+
+def release_connection() -> None:
+    """Give a pooled connection back; SQLite's stays open, because opening the file costs more than a query."""
+    if connection.vendor != "sqlite" and not connection.in_atomic_block:
+        connection.close()

@@ -1,0 +1,133 @@
+"""Keeps the session's settings, the time limits above all, in force where PgBouncer stands in between.
+
+PostgreSQL takes them when the connection starts (`session_settings` in the OPTIONS). PgBouncer refuses that, or drops
+it, and in transaction mode gives each transaction whatever connection is free: there every transaction begins with
+them, and a statement outside of one gets a transaction of its own. Which of both it is, the first connection of a
+process finds out; nothing has to be configured. docs/pgbouncer.md says why so and what it costs.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg
+from django.db import transaction
+from django.db.backends.postgresql import base
+from psycopg import OperationalError, sql
+from psycopg.pq import TransactionStatus
+
+from foundation.postgresql.connection import Connection
+
+REFUSED = "unsupported startup parameter"
+# What PostgreSQL refuses within a transaction.
+ALONE = re.compile(
+    r"\s*(VACUUM|REINDEX|(CREATE|DROP)\s+DATABASE|(CREATE|CREATE\s+UNIQUE|DROP)\s+INDEX\s+CONCURRENTLY)\b",
+    re.IGNORECASE,
+)
+# Whether the connection's own settings arrived: the server says where it has them from.
+ARRIVED = "SELECT count(*) FROM pg_settings WHERE name = ANY(%s) AND source = 'client'"
+
+# So long the pool tries to replace a connection, with growing pauses; after that it tries whenever one is wanted.
+RECONNECT_SECONDS = 5
+
+_through_pooler: dict[str, bool] = {}
+_first_connection = threading.Lock()
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    # Where Django connects by itself, without its pool.
+    Database = types.SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})
+    _overridden: dict[str, str]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._overridden = {}
+        pool = self.settings_dict["OPTIONS"].get("pool")
+        if isinstance(pool, dict):
+            pool.setdefault("connection_class", Connection)
+            pool.setdefault("reconnect_timeout", RECONNECT_SECONDS)
+
+    @property
+    def session_settings(self) -> Mapping[str, str]:
+        """The settings that each transaction of this connection runs with."""
+        return {**self.settings_dict["OPTIONS"].get("session_settings", {}), **self._overridden}
+
+    @property
+    def is_through_pooler(self) -> bool:
+        """Whether a pooler gives transactions to connections; False until the first connection was made."""
+        return _through_pooler.get(self.alias, False)
+
+    def override_setting(self, name: str, value: str | None) -> None:
+        """Set one of the session's settings for this connection alone, until None takes it back."""
+        if value is None:
+            self._overridden.pop(name, None)
+        else:
+            self._overridden[name] = value
+        self.ensure_connection()
+        if not self.is_through_pooler:
+            statement = sql.SQL("RESET {}") if value is None else sql.SQL("SET {} = {}")
+            parts = [sql.Identifier(name), *([] if value is None else [sql.Literal(value)])]
+            with self.cursor() as cursor:
+                cursor.execute(statement.format(*parts))
+
+    def get_connection_params(self) -> dict[str, Any]:
+        params = super().get_connection_params()
+        settings = params.pop("session_settings", {})
+        params["options"] = " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
+        if not settings:
+            return params
+        with _first_connection:
+            if self.alias not in _through_pooler:
+                _through_pooler[self.alias] = self._find_pooler(params, settings)
+        if self.is_through_pooler:
+            params["options"] = ""
+            if self._with_session_settings not in self.execute_wrappers:
+                self.execute_wrappers.insert(0, self._with_session_settings)
+        return params
+
+    def chunked_cursor(self) -> Any:
+        """Return a cursor that reads in pieces, where the server can keep one between two transactions."""
+        self.ensure_connection()
+        return self.cursor() if self.is_through_pooler else super().chunked_cursor()
+
+    def _find_pooler(self, params: dict[str, Any], settings: Mapping[str, str]) -> bool:
+        """Connect once, past the pool: it tells at once what is wrong, and whether the settings arrive."""
+        with self.wrap_database_errors:
+            try:
+                with self.Database.connect(**params, autocommit=True) as connection:
+                    [arrived] = connection.execute(ARRIVED, [list(settings)]).fetchone()
+                    return arrived == 0
+            except OperationalError as error:
+                if REFUSED in str(error):
+                    return True
+                raise
+
+    def _with_session_settings(
+        self, execute: Callable[..., Any], statement: str, params: Any, many: bool, context: dict[str, Any]
+    ) -> Any:
+        """Run a statement, first of all setting what its transaction runs with if the statement begins one."""
+        if self.connection.info.transaction_status != TransactionStatus.IDLE:
+            return execute(statement, params, many, context)
+        if self.get_autocommit():
+            if isinstance(statement, str) and ALONE.match(statement):
+                return execute(statement, params, many, context)
+            with transaction.atomic(using=self.alias):
+                self._apply_session_settings()
+                return execute(statement, params, many, context)
+        self._apply_session_settings()
+        return execute(statement, params, many, context)
+
+    def _apply_session_settings(self) -> None:
+        settings = self.session_settings
+        calls = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+        values = [text for setting in settings.items() for text in setting]
+        with self.wrap_database_errors:
+            self.connection.execute(f"SELECT {calls}", values)
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r"([\\\s])", r"\\\1", value)

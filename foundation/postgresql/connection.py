@@ -1,0 +1,62 @@
+"""A database that goes silent must not stop a thread: every statement ends, on this side of the connection too.
+
+The server's `statement_timeout` says nothing where its answer does not arrive. Lost packets end a statement by
+TCP's own timers; a proxy that goes on acknowledging what it swallows ends it by `Connection.wait`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import psycopg
+from django.conf import settings
+from psycopg import errors
+from psycopg.pq import ConnStatus
+
+from foundation.database import seconds_left
+
+_drained: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+_draining = threading.Lock()
+
+
+class Connection(psycopg.Connection):
+    """Waits for the server at most `time_limit` seconds a statement, and as long as its thread may."""
+
+    time_limit: float | None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.time_limit = settings.DATABASE_STATEMENT_SECONDS or None
+        self._made = time.monotonic()
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Do what psycopg does at the one place where it waits; past the limit the connection is closed.
+
+        Closed without a word to the server: what is silent would not hear it.
+        """
+        try:
+            return super().wait(gen, interval, seconds_left(self.time_limit) if timeout is None else timeout)
+        except errors._WaitTimeout:
+            if timeout is not None:
+                raise
+            self.pgconn.finish()
+            self._distrust_others()
+            raise psycopg.OperationalError("the database did not answer in time") from None
+        except psycopg.OperationalError:
+            if self.pgconn.status == ConnStatus.BAD:
+                self._distrust_others()
+            raise
+
+    def _distrust_others(self) -> None:
+        """Let the pool drop the connections as old as this one: the next caller must not wait for them in turn."""
+        pool: Any = self._pool
+        if pool is None:
+            return
+        with _draining:
+            if _drained.get(pool, 0.0) >= self._made:
+                return
+            _drained[pool] = time.monotonic()
+        pool.drain()

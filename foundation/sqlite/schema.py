@@ -1,0 +1,36 @@
+"""Keeps what no model knows of where Django rebuilds a table: SQLite cannot alter a column in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.sqlite3 import schema
+
+
+class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
+    def _remake_table(self, model: Any, *arguments: Any, **changes: Any) -> None:
+        """Rebuild a table with its triggers and the indexes that were made by SQL.
+
+        SQLite drops them with the old table. It also refuses to rename the new one while any trigger names the old.
+        """
+        of_models = {str(statement.parts["name"]) for statement in self._model_indexes_sql(model)}
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            triggers = cursor.fetchall()
+            indexes = self._indexes(cursor, model)
+        for name, _ in triggers:
+            self.execute(f"DROP TRIGGER {self.quote_name(name)}", None)
+        super()._remake_table(model, *arguments, **changes)
+        with self.connection.cursor() as cursor:
+            there = self._indexes(cursor, model)
+        lost = [sql for name, sql in indexes.items() if name not in there and self.quote_name(name) not in of_models]
+        for sql in [*lost, *(sql for _, sql in triggers)]:
+            self.execute(sql, None)
+
+    def _indexes(self, cursor: Any, model: Any) -> dict[str, str]:
+        """Return the statement of each index of the model's table that was made by one."""
+        cursor.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = %s AND sql IS NOT NULL",
+            [model._meta.db_table],
+        )
+        return dict(cursor.fetchall())

@@ -1,0 +1,71 @@
+// Questions that must be answered first. They are <dialog>s: Escape leaves, the focus comes back.
+import { el } from "./dom.js";
+
+function open(dialog) {
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((done) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      done(dialog.returnValue);
+    });
+  });
+}
+
+const cancel = () => el("button", { value: "", formnovalidate: true }, "Cancel");
+
+export async function confirm({ title, text, action }) {
+  const go = el("button", { class: "danger", value: "yes" }, action);
+  const form = el("form", { method: "dialog" }, el("h2", { id: "question" }, title), el("p", {}, text), el("div", { class: "row" }, cancel(), go));
+  return (await open(el("dialog", { "aria-labelledby": "question" }, form))) === "yes";
+}
+
+// Returns the value of the action that was chosen, or "" where the question was left. It closes with `signal`, too.
+export function choose({ title, text, actions, signal }) {
+  const buttons = actions.map(({ value, label }, place) => el("button", { class: place ? null : "primary", value }, label));
+  const later = el("button", { value: "" }, "Not now");
+  const form = el(
+    "form",
+    { method: "dialog" },
+    el("h2", { id: "choice" }, title),
+    el("p", { id: "choice-text" }, text),
+    el("div", { class: "row" }, later, ...buttons.reverse()),
+  );
+  const dialog = el("dialog", { role: "alertdialog", "aria-labelledby": "choice", "aria-describedby": "choice-text" }, form);
+  signal.addEventListener("abort", () => dialog.close(""));
+  return open(dialog);
+}
+
+// Returns the text, or null where the question was left.
+export async function ask({ title, label, value = "", action, maxlength = 200, required = false, type = "text" }) {
+  const input = el("input", { type, maxlength: String(maxlength), required, autocomplete: "off" });
+  input.value = value;
+  const go = el("button", { class: "primary", value: "yes" }, action);
+  const form = el(
+    "form",
+    { method: "dialog" },
+    el("h2", { id: "question" }, title),
+    el("label", { class: "field" }, label, input),
+    el("div", { class: "row" }, cancel(), go),
+  );
+  // Enter is the first submit button's otherwise, which leaves.
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target === input) {
+      event.preventDefault();
+      go.click();
+    }
+  });
+  const dialog = el("dialog", { "aria-labelledby": "question" }, form);
+  const answer = open(dialog);
+  input.select();
+  return (await answer) === "yes" ? input.value : null;
+}
+
+export function showShortcuts(shortcuts) {
+  const rows = shortcuts.map(({ keys, text }) =>
+    el("div", { class: "shortcut" }, el("dt", {}, text), el("dd", {}, ...keys.map((key) => el("kbd", {}, key)))),
+  );
+  const close = el("button", { value: "" }, "Close");
+  const form = el("form", { method: "dialog" }, el("h2", { id: "question" }, "Keyboard"), el("dl", { class: "shortcuts" }, ...rows), el("div", { class: "row" }, close));
+  return open(el("dialog", { "aria-labelledby": "question" }, form));
+}

@@ -1,0 +1,115 @@
+// The list of conversations: newest first, by day; each can be renamed, archived and deleted.
+import { at, el, groupOf, iconButton } from "./dom.js";
+import { ask, confirm } from "./dialogs.js";
+import * as operations from "./operations.js";
+import { guarded, toast } from "./toasts.js";
+
+const list = { rows: [], more: null, archived: false, open: null };
+let on = { gone() {}, renamed() {}, told() {} };
+let asked = 0;
+
+export function startList(handlers) {
+  on = handlers;
+  at("more").addEventListener("click", guarded(() => load(list.more)));
+  at("archived").addEventListener("click", () => {
+    list.archived = !list.archived;
+    guarded(refresh)();
+  });
+  at("menu").addEventListener("click", (event) => {
+    const act = event.target.closest("button")?.dataset.act;
+    if (!act) return;
+    at("menu").hidePopover();
+    guarded(acts[act])(menuRow);
+  });
+}
+
+export const refresh = () => load(null);
+
+async function load(after) {
+  const mine = (asked += 1);
+  const found = await operations.conversations({ archived: list.archived, after });
+  if (mine !== asked) return;
+  list.rows = after ? [...list.rows, ...found.rows] : found.rows;
+  list.more = found.page.hasNextPage ? found.page.endCursor : null;
+  render();
+}
+
+export function markOpen(id) {
+  list.open = id;
+  for (const link of at("conversations").querySelectorAll("a")) mark(link);
+}
+
+function mark(link) {
+  if (link.dataset.id === list.open) link.setAttribute("aria-current", "page");
+  else link.removeAttribute("aria-current");
+}
+
+const titleOf = (row) => row.title || "Untitled";
+
+function render() {
+  const groups = new Map();
+  for (const row of list.rows) {
+    const name = groupOf(row.updatedAt);
+    groups.set(name, [...(groups.get(name) ?? []), row]);
+  }
+  const sections = [...groups].map(([name, rows]) =>
+    el("section", {}, el("h3", {}, name), el("ul", {}, ...rows.map(itemOf))),
+  );
+  const nothing = list.archived ? "Nothing is archived." : "No conversations yet.";
+  at("conversations").replaceChildren(...(sections.length ? sections : [el("p", { class: "muted" }, nothing)]));
+  at("more").hidden = !list.more;
+  at("archived").textContent = list.archived ? "Back to all conversations" : "Archived";
+  at("list-title").textContent = list.archived ? "Archived" : "Conversations";
+}
+
+function itemOf(row) {
+  const link = el("a", { href: `#${row.id}`, "data-id": row.id, title: titleOf(row) }, titleOf(row));
+  mark(link);
+  const busy = row.activeRun ? el("span", { class: "busy", role: "img", "aria-label": "An answer is being written" }) : null;
+  const more = iconButton("more", `Actions for ${titleOf(row)}`, (event) => openMenu(row, event.currentTarget));
+  return el("li", {}, link, busy, more);
+}
+
+let menuRow = null;
+
+export function openMenu(row, button) {
+  menuRow = row;
+  const menu = at("menu");
+  menu.querySelector('[data-act="archive"] span').textContent = row.archived ? "Unarchive" : "Archive";
+  menu.showPopover();
+  const box = button.getBoundingClientRect();
+  menu.style.left = `${Math.max(8, Math.min(box.left, innerWidth - menu.offsetWidth - 8))}px`;
+  menu.style.top = `${Math.min(box.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
+  menu.querySelector("button").focus();
+}
+
+export const acts = {
+  async rename(row) {
+    const title = await ask({ title: "Rename conversation", label: "Title", value: row.title, action: "Rename" });
+    if (title === null || title === row.title) return;
+    await operations.rename(row.id, title.trim());
+    on.renamed(row.id, title.trim());
+    await refresh();
+  },
+  async archive(row) {
+    await operations.archive(row.id, !row.archived);
+    on.told(row.id);
+    await refresh();
+    const undo = async () => (await operations.archive(row.id, row.archived), on.told(row.id), refresh());
+    toast(row.archived ? "Unarchived." : "Archived.", { action: "Undo", act: guarded(undo) });
+  },
+  async delete(row) {
+    const text = `“${titleOf(row)}” and all its messages will be deleted permanently.`;
+    if (!(await confirm({ title: "Delete conversation?", text, action: "Delete" }))) return;
+    await operations.remove(row.id);
+    on.gone(row.id);
+    await refresh();
+    toast("Deleted.");
+  },
+};
+
+// The id of the conversation above (-1) or below (1) the one that is open.
+export function neighbour(step) {
+  const place = list.rows.findIndex((row) => row.id === list.open);
+  return list.rows[place < 0 ? 0 : place + step]?.id;
+}

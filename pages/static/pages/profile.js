@@ -1,0 +1,169 @@
+// The profile: failed sign-ins, keys, usage, the access log, and what can be done with all of it. Asks the v1 API, as the session's user.
+import { fetchResponse, request, signIn } from "./api.js";
+import { ask, confirm } from "./dialogs.js";
+import { at, el, fullTime } from "./dom.js";
+import { announce, watchIdentity } from "./identity_watch.js";
+import { copy } from "./message.js";
+import { hello } from "./operations.js";
+import { guarded, toast, toastProblem } from "./toasts.js";
+
+const BASE = "/v1/chat";
+const when = (iso, otherwise = "—") => (iso ? fullTime(iso) : otherwise);
+const cell = (text, kind = "") => el("td", { class: kind }, text);
+const nothing = (columns, text) => el("tr", {}, el("td", { colspan: String(columns), class: "muted" }, text));
+
+function rows(id, made, columns, empty) {
+  at(id).replaceChildren(...(made.length ? made : [nothing(columns, empty)]));
+}
+
+// A list that comes in pages: what is shown grows.
+function pages(path, id, rowOf, columns, empty) {
+  const state = { page: 0, shown: [] };
+  const button = at(`more-${id}`);
+  const load = async (page = 1) => {
+    const { data, meta } = await request(`${BASE}/${path}?page=${page}&limit=20`);
+    state.shown = page === 1 ? data : [...state.shown, ...data];
+    state.page = page;
+    rows(id, state.shown.map(rowOf), columns, empty);
+    button.hidden = page >= meta.totalPages;
+  };
+  button.addEventListener("click", guarded(() => load(state.page + 1)));
+  return load;
+}
+
+// --- keys
+
+const loadKeys = pages("me/keys", "keys", keyRow, 6, "No keys yet.");
+
+function keyRow(key) {
+  const gone = key.revoked_at || (key.expires_at && new Date(key.expires_at) < new Date());
+  const until = key.revoked_at ? `revoked ${when(key.revoked_at)}` : when(key.expires_at, "no expiry");
+  const revoke = el("button", { type: "button", class: "link", "aria-label": `Revoke ${key.name || key.prefix}`, onclick: guarded(() => revokeKey(key)) }, "Revoke");
+  return el(
+    "tr",
+    { class: gone ? "gone" : "" },
+    cell(key.name || "unnamed"),
+    el("td", {}, el("code", {}, `${key.prefix}…`)),
+    cell(when(key.created_at)),
+    cell(when(key.last_used_at, "never")),
+    cell(until),
+    el("td", {}, gone ? "" : revoke),
+  );
+}
+
+async function makeKey() {
+  const days = Number(at("key-days").value);
+  const expires = days ? new Date(Date.now() + days * 86_400_000).toISOString() : null;
+  const { data } = await request(`${BASE}/me/keys`, { method: "POST", body: { name: at("key-name").value, expires_at: expires } });
+  at("key-name").value = "";
+  at("made").replaceChildren(
+    el("strong", {}, "Your new key. Keep it safe: it is shown only now."),
+    el("div", { class: "row" }, el("code", {}, data.key), el("button", { type: "button", onclick: () => copy(data.key) }, "Copy")),
+  );
+  at("made").hidden = false;
+  await loadKeys();
+}
+
+async function revokeKey(key) {
+  const text = `Whatever uses “${key.name || key.prefix}” stops working immediately. This cannot be undone.`;
+  if (!(await confirm({ title: "Revoke this key?", text, action: "Revoke" }))) return;
+  await request(`${BASE}/me/keys/${key.id}`, { method: "DELETE" });
+  toast("The key no longer works.");
+  await loadKeys();
+}
+
+// --- usage and access log
+
+const number = new Intl.NumberFormat();
+
+async function loadUsage() {
+  const { data } = await request(`${BASE}/me/usage`);
+  const sum = (name) => number.format(data.reduce((total, row) => total + row[name], 0));
+  if (data.length) {
+    at("usage-sum").textContent = `The last 30 days: ${sum("runs")} answers, ${sum("prompt_tokens")} tokens in, ${sum("completion_tokens")} out.`;
+  }
+  const made = data.map((row) =>
+    el(
+      "tr",
+      {},
+      cell(row.day),
+      cell(row.model),
+      ...["runs", "failed", "prompt_tokens", "completion_tokens"].map((name) => cell(number.format(row[name]), "number")),
+    ),
+  );
+  rows("usage", made, 6, "No usage in the last 30 days.");
+}
+
+const megabytes = (bytes) => `${number.format(Math.round(bytes / 10_000) / 100)} MB`;
+
+async function loadStorage() {
+  const { data } = await request(`${BASE}/me/storage`);
+  const of = (held, limit, shown) => (limit ? `${shown(held)} of ${shown(limit)}` : shown(held));
+  const messages = of(data.messages, data.messages_limit, number.format);
+  at("storage").textContent = `Stored: ${messages} messages, ${of(data.bytes, data.bytes_limit, megabytes)}.`;
+}
+
+const KINDS = { transcript: "Read a conversation", search: "Searched", export: "Exported" };
+const accessRow = (entry) =>
+  el("tr", {}, cell(when(entry.created_at)), cell(entry.reader), cell(KINDS[entry.kind] ?? entry.kind), cell(entry.reason, "wrap"));
+const loadAccessLog = pages("access-log", "access-log", accessRow, 4, "Nobody has read your conversations.");
+
+// --- somebody else at the door
+
+async function loadFailedSignIns() {
+  const { data } = await request(`${BASE}/me`);
+  const made = data.failed_sign_ins.map((row) =>
+    el("tr", {}, cell(row.network), cell(number.format(row.attempts), "number"), cell(when(row.first_at)), cell(when(row.last_at))),
+  );
+  at("failed").hidden = !made.length;
+  rows("failed-sign-ins", made, 4, "None.");
+}
+
+// --- all of it, and the end
+
+// Not a plain link: that would say nothing of whose page it is on, and bring whoever's data is signed in by now.
+async function exportAll() {
+  at("export").disabled = true;
+  try {
+    const response = await fetchResponse(`${BASE}/me/export`);
+    if (response.status === 401) return;
+    if (!response.ok) return void toast("The export failed. Try again later.");
+    const url = URL.createObjectURL(await response.blob());
+    el("a", { href: url, download: "chat-export.ndjson" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } finally {
+    at("export").disabled = false;
+  }
+}
+
+async function deleteAll({ username: name, isStaff }) {
+  const typed = await ask({ title: "Delete everything?", label: `Type ${name} to delete this account, its conversations and keys, immediately and permanently`, action: "Delete everything", required: true });
+  if (typed === null) return;
+  if (typed.trim() !== name) return void toast("That is not the username: nothing was deleted.");
+  const body = { username: name };
+  if (isStaff) {
+    body.password = await ask({ title: "Your password", label: "Deleting a staff account takes its password", action: "Delete everything", type: "password", maxlength: 4096, required: true });
+    if (body.password === null) return;
+  }
+  await request(`${BASE}/me`, { method: "DELETE", body });
+  await request("/logout", { method: "POST" });
+  announce(null);
+  location.assign("/");
+}
+
+async function start() {
+  const { username, isGuest, isStaff } = (await hello()).me;
+  if (isGuest) return signIn();
+  watchIdentity();
+  at("name").textContent = username;
+  at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
+  at("export").addEventListener("click", guarded(exportAll));
+  at("delete").addEventListener("click", guarded(() => deleteAll({ username, isStaff })));
+  await Promise.all([loadKeys(), loadUsage(), loadAccessLog(), loadFailedSignIns(), loadStorage()]);
+  document.body.dataset.ready = "yes";
+}
+
+start().catch((problem) => {
+  if (problem.status === 401) signIn();
+  else toastProblem(problem, { action: "Reload", act: () => location.reload(), seconds: 60 });
+});

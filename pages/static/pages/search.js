@@ -1,0 +1,103 @@
+// The search box: finds messages, shows where they say it, and jumps there.
+import { at, el, marked, shortTime } from "./dom.js";
+import * as operations from "./operations.js";
+import { explain } from "./toasts.js";
+
+const WHY = { words: "by its words", meaning: "by its meaning", both: "by words and meaning" };
+const DELAY_MS = 250;
+// The words that were found, for the message that is opened.
+const words = new Set();
+let asked = 0;
+let timer = 0;
+let after = null;
+
+export function startSearch() {
+  const box = at("search");
+  box.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => run(), DELAY_MS);
+    show(Boolean(box.value.trim()));
+  });
+  at("mode").addEventListener("change", () => run());
+  at("more-hits").addEventListener("click", () => run(after));
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && box.value) {
+      event.stopPropagation();
+      clear();
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      run();
+    } else if (event.key === "ArrowDown") {
+      event.preventDefault();
+      at("hits").querySelector("a")?.focus();
+    }
+  });
+  at("hits").addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const links = [...at("hits").querySelectorAll("a")];
+    (links[links.indexOf(document.activeElement) + step] ?? box).focus();
+  });
+}
+
+export const wordsFound = () => [...words].filter(Boolean);
+
+export function clear() {
+  at("search").value = "";
+  asked += 1;
+  show(false);
+}
+
+function show(searching) {
+  at("found").hidden = !searching;
+  at("browse").hidden = searching;
+}
+
+async function run(cursor = null) {
+  clearTimeout(timer);
+  const query = at("search").value.trim();
+  show(Boolean(query));
+  if (!query) return;
+  const mine = (asked += 1);
+  if (!cursor) tell("Searching…");
+  try {
+    const found = await operations.search(query, { after: cursor, mode: at("mode").value });
+    if (mine !== asked) return;
+    // Not before: until then, the hits that are shown are those of the question before.
+    if (!cursor) words.clear();
+    const items = found.rows.map(itemOf);
+    if (cursor) at("hits").append(...items);
+    else at("hits").replaceChildren(...items);
+    after = found.page.hasNextPage ? found.page.endCursor : null;
+    at("more-hits").hidden = !after;
+    tell(items.length || cursor ? (found.note ?? "") : "No results. Try other words.");
+  } catch (problem) {
+    if (mine === asked) tell(explain(problem));
+  }
+}
+
+function tell(text) {
+  at("search-note").textContent = text;
+  at("search-note").hidden = !text;
+}
+
+// Signs of Markdown say nothing in a list.
+const plain = (piece) => (typeof piece === "string" ? piece.replace(/\*\*|`+|^#{1,6} |^> /gm, "") : piece);
+
+function itemOf(hit) {
+  const { message, conversation: talk } = hit;
+  const characters = [...hit.snippet];
+  for (const [start, end] of hit.highlights) words.add(characters.slice(start, end).join("").toLowerCase());
+  return el(
+    "li",
+    {},
+    el(
+      "a",
+      { href: `#${talk.id}/${message.id}` },
+      el("span", { class: "hit-head" }, el("strong", {}, talk.title || "Untitled"), el("time", {}, shortTime(message.createdAt))),
+      el("span", { class: "snippet" }, ...marked(hit.snippet, hit.highlights).map(plain)),
+      el("span", { class: "why" }, message.role === "user" ? "You" : "Assistant", " · ", WHY[hit.matched], hit.branch === "shown" ? "" : " · other version"),
+    ),
+  );
+}

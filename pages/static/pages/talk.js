@@ -1,0 +1,304 @@
+// The conversation that is open: its messages, the answer that is being written, and what is asked in it.
+import { at } from "./dom.js";
+import { ofTab } from "./identity.js";
+import { LiveText } from "./live.js";
+import { editor, markWords, messageElement } from "./message.js";
+import * as operations from "./operations.js";
+import { keepingPlace, showMessage, startScrolling, toEnd } from "./scroll.js";
+import { follow } from "./stream.js";
+import { toast, toastProblem, guarded } from "./toasts.js";
+
+// `older` and `newer` say whether there is more beyond the rows that are here. `run` is the answer being written.
+export const talk = { id: null, title: "", archived: false, rows: [], older: false, newer: false, run: null };
+let opening = 0;
+let loading = false;
+let on = { changed() {}, running() {}, opened() {}, moved() {} };
+
+export function startTalk(handlers) {
+  on = handlers;
+  startScrolling({ older: () => load("older"), newer: () => load("newer"), end: goToEnd });
+}
+
+const elementOf = (id) => document.getElementById(`m-${id}`);
+const actions = { edit, again: guarded(again), show: guarded(show) };
+const say = (text) => (at("status").textContent = text);
+
+// --- opening
+
+export function close() {
+  reset({ id: null, title: "", archived: false, rows: [], older: false, newer: false });
+  on.opened();
+}
+
+function reset(found) {
+  opening += 1;
+  talk.run?.leave();
+  Object.assign(talk, found, { run: null });
+  at("messages").replaceChildren(...found.rows.map((row) => messageElement(row, actions)));
+  edges();
+  on.running(false);
+}
+
+// Opens a conversation, at `messageId` where one is given; returns whether it is there.
+export async function open(id, { messageId = null, top = null } = {}) {
+  const mine = (opening += 1);
+  const found = messageId ? await operations.around(id, messageId) : await operations.conversation(id);
+  if (mine !== opening) return true;
+  if (!found) return false;
+  reset(found);
+  on.opened();
+  const target = messageId && elementOf(messageId);
+  if (target) showMessage(target, top);
+  else toEnd();
+  if (target && top === null) flash(target);
+  const writing = talk.rows.find((row) => row.status === "in_progress" && row.run);
+  if (writing) watch(writing.run.id, writing);
+  const edited = talk.rows.find((row) => row.id === ofTab.get("editing")?.id);
+  if (edited && !writing) edit(edited);
+  return true;
+}
+
+function flash(target) {
+  markWords(target, on.words());
+  target.classList.add("found");
+  target.focus({ preventScroll: true });
+  setTimeout(() => target.classList.remove("found"), 2_500);
+}
+
+export const reload = () => (talk.id && !talk.run ? open(talk.id) : null);
+
+// --- more of it
+
+function edges() {
+  at("older").hidden = !talk.older;
+  at("newer").hidden = !talk.newer;
+  at("empty").hidden = Boolean(talk.id) || talk.rows.length > 0;
+}
+
+async function load(side) {
+  if (loading || !talk[side] || !talk.rows.length) return;
+  loading = true;
+  const mine = opening;
+  try {
+    const end = side === "older" ? { before: talk.rows[0].id } : { after: talk.rows.at(-1).id };
+    const found = await operations.more(talk.id, end);
+    if (mine !== opening) return;
+    talk[side] = found.more;
+    const made = found.rows.map((row) => messageElement(row, actions));
+    if (side === "older") {
+      talk.rows.unshift(...found.rows);
+      keepingPlace(() => (at("messages").prepend(...made), edges()));
+    } else {
+      talk.rows.push(...found.rows);
+      at("messages").append(...made);
+      edges();
+    }
+  } catch (problem) {
+    toastProblem(problem, { action: "Try again", act: () => load(side) });
+  } finally {
+    loading = false;
+  }
+}
+
+export async function goToEnd() {
+  if (talk.newer) await guarded(open)(talk.id);
+  else toEnd();
+}
+
+function add(row) {
+  talk.rows.push(row);
+  at("messages").append(messageElement(row, actions));
+  edges();
+}
+
+function put(row) {
+  const place = talk.rows.findIndex((each) => each.id === row.id);
+  if (place < 0) return;
+  talk.rows[place] = row;
+  elementOf(row.id)?.replaceWith(messageElement(row, actions));
+}
+
+// Takes everything away from `place` on: another branch begins there.
+function cut(place) {
+  for (const row of talk.rows.splice(place)) elementOf(row.id)?.remove();
+  talk.newer = false;
+}
+
+// --- asking
+
+const uuid = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// What a line that was cut may have lost is asked again with the same key: it is asked once.
+async function patiently(work) {
+  for (let failures = 0; ; failures += 1) {
+    try {
+      return await work();
+    } catch (problem) {
+      if (!problem.isNetwork || failures === 6) throw problem;
+      if (failures === 0) say("No connection. Trying again.");
+      await sleep(Math.min(4_000, 300 * 2 ** failures));
+    }
+  }
+}
+
+// Returns whether the question was stored; its text is the caller's to keep where it was not.
+export async function ask(content, { parentId, model = null } = {}) {
+  if (talk.run) return false;
+  if (talk.newer && parentId === undefined && !(await guarded(open)(talk.id))) return false;
+  const question = { content, conversationId: talk.id, parentId, model, key: uuid() };
+  ofTab.set("asking", question);
+  return send(question);
+}
+
+async function send(question) {
+  const mine = opening;
+  const pending = { id: question.key, role: "user", content: question.content, pending: true };
+  add(pending);
+  toEnd();
+  on.moved();
+  on.running(true);
+  try {
+    const begun = await patiently(() => operations.send(question));
+    ofTab.set("asking", null);
+    if (mine === opening) {
+      elementOf(pending.id).remove();
+      talk.rows.pop();
+      begin(begun);
+    }
+    on.changed(begun.conversation);
+    return true;
+  } catch (problem) {
+    ofTab.set("asking", null);
+    if (mine === opening) {
+      cut(talk.rows.length - 1);
+      on.running(false);
+    }
+    toastProblem(problem);
+    return false;
+  }
+}
+
+// A page that was left between asking and hearing of it asks once more: the key makes it the same question.
+export async function resumeAsking() {
+  const question = ofTab.get("asking");
+  if (!question || (question.conversationId ?? null) !== talk.id) return;
+  const stored = talk.rows.at(-1)?.status === "in_progress" || talk.rows.at(-2)?.content === question.content;
+  if (stored) ofTab.set("asking", null);
+  else await send(question);
+}
+
+function begin({ runId, conversation, question, message }) {
+  const isNew = talk.id === null;
+  Object.assign(talk, { id: conversation.id, title: conversation.title });
+  if (isNew) on.opened();
+  if (question && !talk.rows.some((row) => row.id === question.id)) add(question);
+  add(message);
+  toEnd();
+  // It may have ended before we heard that it began.
+  if (message.status === "in_progress") watch(runId, message);
+  else ended(message);
+}
+
+// --- the answer
+
+function watch(runId, row) {
+  const article = elementOf(row.id);
+  article.classList.add("writing");
+  article.body.setAttribute("aria-live", "polite");
+  const live = new LiveText(article.body);
+  let said = "";
+  const leave = follow(runId, {
+    text: (more) => (live.text(more), (said += more)),
+    replace: (all) => (live.replace(all), (said = all)),
+    end: () => finish(row.id),
+  });
+  talk.run = { id: runId, messageId: row.id, leave };
+  on.running(true);
+  say("Answering.");
+}
+
+async function finish(messageId) {
+  const mine = opening;
+  let row = null;
+  try {
+    row = await patiently(() => operations.message(messageId));
+  } catch (problem) {
+    toastProblem(problem, { action: "Reload", act: () => guarded(open)(talk.id) });
+  }
+  if (mine !== opening) return;
+  talk.run = null;
+  if (row) put(row);
+  ended(row);
+  on.changed(talk);
+}
+
+function ended(row) {
+  say(row?.status === "complete" ? "The answer is complete." : "The answer ended early.");
+  on.running(false);
+}
+
+export async function stop() {
+  if (!talk.run) return;
+  at("stop").disabled = true;
+  await guarded(operations.stop)(talk.run.id);
+}
+
+async function again(row) {
+  if (talk.run) return toast("Another answer is being written: stop it first.");
+  const mine = opening;
+  const key = uuid();
+  const begun = await patiently(() => operations.regenerate(row.id, { model: on.model(), key }));
+  if (mine !== opening) return undefined;
+  const place = talk.rows.findIndex((each) => each.id === row.id);
+  cut(row.role === "assistant" ? place : place + 1);
+  on.moved();
+  begin({ ...begun, question: null });
+  on.changed(begun.conversation);
+  return undefined;
+}
+
+function edit(row) {
+  if (talk.run) return toast("An answer is being written: stop it first.");
+  const article = elementOf(row.id);
+  const kept = ofTab.get("editing");
+  editor(article, kept?.id === row.id ? kept.content : row.content, {
+    changed: (content) => ofTab.set("editing", { id: row.id, content }),
+    leave: () => (ofTab.set("editing", null), article.querySelector("footer button")?.focus()),
+    send: (content) => sendEdited(row, content),
+  });
+  return undefined;
+}
+
+async function sendEdited(row, content) {
+  const place = talk.rows.findIndex((each) => each.id === row.id);
+  const taken = { rows: talk.rows.slice(place), newer: talk.newer };
+  const mine = opening;
+  ofTab.set("editing", { id: row.id, content });
+  cut(place);
+  if (await ask(content, { parentId: row.parentId, model: on.model() })) return ofTab.set("editing", null);
+  if (mine !== opening) return undefined;
+  // Nothing was stored: all is as it was, with what was written.
+  for (const each of taken.rows) add(each);
+  talk.newer = taken.newer;
+  edges();
+  return edit(row);
+}
+
+export function editLast() {
+  const last = talk.rows.findLast((row) => row.role === "user" && !row.pending);
+  if (last && elementOf(last.id)) edit(last);
+}
+
+async function show(versionId, row) {
+  if (talk.run) return toast("An answer is being written: stop it first.");
+  const top = elementOf(row.id).getBoundingClientRect().top;
+  await operations.showBranch(versionId);
+  on.moved();
+  await open(talk.id, { messageId: versionId, top });
+  elementOf(versionId)?.focus({ preventScroll: true });
+  on.changed(talk);
+  return undefined;
+}
+
+export const lastAnswer = () => talk.rows.findLast((row) => row.role === "assistant")?.content;

@@ -1,0 +1,70 @@
+"""The pages for people: chat, profile, signing in and out. What they show comes from the APIs, by our own scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.views.decorators.csrf import csrf_exempt
+
+from accounts.authentication import caller_of
+from accounts.callers import IdentityChanged
+from accounts.forms import SignInForm, finish_attempt
+from accounts.principal import check_page_user
+from accounts.sessions import refusal_of
+from pages.policy import PAGE_HEADERS
+
+# What main.js imports, for the browser to fetch at once and not one after the other.
+MODULES = (
+    *("api", "composer", "dialogs", "dom", "identity", "identity_watch", "list", "live", "message", "operations"),
+    *("scroll", "search", "shortcuts", "stream", "talk", "toasts"),
+)
+
+
+async def chat(request: HttpRequest) -> HttpResponse:
+    """Show the chat page: the same for everybody, so it costs no look-up; its scripts ask who is there."""
+    modules = [f"pages/{name}.js" for name in MODULES]
+    headers = {**PAGE_HEADERS, "Cache-Control": "no-cache"}
+    return HttpResponse(render_to_string("chat.html", {"modules": modules}), headers=headers)
+
+
+async def profile(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(render_to_string("profile.html"), headers=PAGE_HEADERS)
+
+
+class SignIn(LoginView):
+    """Username and password into a session."""
+
+    template_name = "login.html"
+    authentication_form = SignInForm
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        response = super().dispatch(request, *args, **kwargs)
+        finish_attempt(request, response)
+        for name, value in {**PAGE_HEADERS, "Cache-Control": "no-store"}.items():
+            response.headers[name] = value
+        return response
+
+
+@csrf_exempt  # the rule for sessions holds here too: only our own page can send the header it asks for
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session, if there is one: POST, by the pages' script."""
+    if request.method != "POST":
+        return JsonResponse({"error": {"code": "method_not_allowed", "message": "Use POST to sign out."}}, status=405)
+    caller = caller_of(request)
+    if refusal := refusal_of(caller.method, caller.headers, secure=caller.secure):
+        return JsonResponse({"error": {"code": "forbidden", "message": refusal}}, status=403)
+    try:
+        if request.user.is_authenticated:
+            check_page_user(caller, str(request.user.pk))
+    except IdentityChanged as changed:  # the page of one user must not sign another out
+        return JsonResponse({"error": {"code": changed.code, "message": changed.message}}, status=401)
+    logout(request)
+    response = HttpResponse(status=204)
+    # Also one that was over by itself: it would be refused, where without it one may be a guest.
+    response.delete_cookie(settings.SESSION_COOKIE_NAME)
+    return response

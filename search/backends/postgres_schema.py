@@ -1,0 +1,122 @@
+"""What the index has on PostgreSQL beside the columns of its models: triggers, indexes, and pgvector's column.
+
+The triggers note work and delete with the message, inside the transaction of whoever writes: be it a service, SQL by
+hand or a console.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import DatabaseError, transaction
+
+from foundation.database import BY_INDEX
+from search.fields import VectorField
+from search.tables import Tables
+
+# One index or the other: rows that are too wide cannot be covered. Both end with the id, so that a process reads what
+# is new to it from the end of a range.
+COVERING = (
+    "CREATE INDEX IF NOT EXISTS search_passage_covering ON {} (partition_id, embedder_id, id) "
+    "INCLUDE (entry_id, vector)"
+)
+PLAIN = "CREATE INDEX IF NOT EXISTS search_passage_plain ON {} (partition_id, embedder_id, id)"
+FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # what replaced them
+
+
+def create(connection: Any, tables: Tables) -> None:
+    """Create the indexes and triggers, and replace those that earlier versions made."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE INDEX IF NOT EXISTS search_entry_terms ON {tables.entry} USING gin (terms)")
+        cursor.execute(f"ALTER TABLE {tables.entry} ALTER COLUMN terms DROP DEFAULT")
+        for name, replacement in FORMER.items():
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
+            if cursor.fetchone()[0]:
+                cursor.execute(replacement.format(tables.passage))
+                cursor.execute(f"DROP INDEX {name}")
+    create_triggers(connection, tables)
+
+
+def create_triggers(connection: Any, tables: Tables) -> None:
+    """Create the triggers anew."""
+    with connection.cursor() as cursor:
+        for name, (event, body) in triggers(tables).items():
+            cursor.execute(
+                f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql {BY_INDEX} AS "
+                f"$body$ BEGIN {body} RETURN NULL; END $body$"
+            )
+            cursor.execute(f"CREATE OR REPLACE TRIGGER {name} {event} EXECUTE FUNCTION {name}()")
+
+
+def drop(connection: Any, tables: Tables) -> None:
+    """Drop the triggers: messages must be writable without the index's tables."""
+    with connection.cursor() as cursor:
+        for name in triggers(tables):
+            cursor.execute(f"DROP FUNCTION IF EXISTS {name} CASCADE")
+
+
+def has_vectors(connection: Any, tables: Tables) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'vector' AND NOT attisdropped",
+            [tables.passage],
+        )
+        return cursor.fetchone() is not None
+
+
+def add_vectors(connection: Any, tables: Tables) -> bool:
+    """Add the vectors' column with its index if it is missing; returns False where pgvector cannot be had."""
+    if has_vectors(connection, tables):
+        return True
+    try:
+        with transaction.atomic(connection.alias), connection.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            column = VectorField().db_type(connection)
+            cursor.execute(f"ALTER TABLE {tables.passage} ADD COLUMN vector {column} NOT NULL")
+            cursor.execute(COVERING.format(tables.passage))
+    except DatabaseError:
+        return False
+    return True
+
+
+def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
+    """Return the event and the body of each trigger by its name."""
+    _, entry, passage, pending, message, conversation = tables
+    insert = f"INSERT INTO {pending} (message_id, owner_id, stage, version, claimed_until)"
+    conflict = f"ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = {pending}.version + 1, claimed_until = 0"
+    return {
+        "search_messages_added": (
+            f"AFTER INSERT ON {message} REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT",
+            f"{insert} SELECT id, owner_id, 0, 0, 0 FROM ("
+            f"SELECT id, (SELECT owner_id FROM {conversation} WHERE id = fresh.conversation_id) AS owner_id "
+            f"FROM fresh WHERE content <> '' OFFSET 0) owned WHERE owner_id IS NOT NULL {conflict};",
+        ),
+        # The two turns after it were embedded with it, and are linked to it.
+        "search_message_changed": (
+            f"AFTER UPDATE OF content, author, parent_id, conversation_id, created_at ON {message} FOR EACH ROW "
+            "WHEN ((OLD.content, OLD.author, OLD.parent_id, OLD.conversation_id, OLD.created_at) IS DISTINCT FROM "
+            "(NEW.content, NEW.author, NEW.parent_id, NEW.conversation_id, NEW.created_at))",
+            f"{insert} SELECT changed.id, conversation.owner_id, 0, 0, 0 FROM ("
+            f"SELECT NEW.id UNION SELECT child.id FROM {message} child WHERE child.parent_id = NEW.id "
+            f"UNION SELECT grandchild.id FROM {message} child "
+            f"JOIN {message} grandchild ON grandchild.parent_id = child.id WHERE child.parent_id = NEW.id"
+            f") changed (id) JOIN {conversation} conversation ON conversation.id = NEW.conversation_id "
+            f"ORDER BY 1 {conflict};",
+        ),
+        "search_messages_gone": (
+            f"AFTER DELETE ON {message} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT",
+            f"DELETE FROM {pending} WHERE message_id = ANY (ARRAY(SELECT id FROM gone)); "
+            f"DELETE FROM {passage} WHERE entry_id = ANY (ARRAY("
+            f"SELECT id FROM {entry} WHERE message_id = ANY (ARRAY(SELECT id FROM gone)))); "
+            f"DELETE FROM {entry} WHERE message_id = ANY (ARRAY(SELECT id FROM gone));",
+        ),
+        # Of another owner every message; of a new title those with fewer than two turns before them.
+        "search_conversation_changed": (
+            f"AFTER UPDATE OF title, owner_id ON {conversation} FOR EACH ROW "
+            "WHEN ((OLD.title, OLD.owner_id) IS DISTINCT FROM (NEW.title, NEW.owner_id))",
+            f"{insert} SELECT message.id, NEW.owner_id, 0, 0, 0 FROM {message} message "
+            f"LEFT JOIN {message} parent ON parent.id = message.parent_id "
+            "WHERE message.conversation_id = NEW.id AND message.content <> '' "
+            f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) ORDER BY 1 {conflict};",
+        ),
+    }

@@ -1,0 +1,64 @@
+"""Semantic search: which passages are nearest to a question, how near, and where in a message they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from search import ranking
+from search.backends import backend
+from search.embedders import Embedder
+from search.embedders.loading import embed_question
+from search.scopes import Scope
+
+WINDOWS = 3  # passages of one message that may be among the nearest
+DIGITS = 6  # of a cosine: further ones depend on the library that multiplied
+
+
+class SemanticQuery:
+    """A question, embedded by every embedder whose vectors are stored; raises CannotEmbed."""
+
+    def __init__(self, scope: Scope, embedders: Sequence[tuple[int, Embedder]], text: str) -> None:
+        self._partitions = None if scope.everybody else scope.partitions
+        self._questions = [(number, embed_question(embedder, text)) for number, embedder in embedders]
+        self._known: tuple[np.ndarray, np.ndarray] = (np.zeros(0, "i8"), np.zeros(0))
+
+    def nearest(self, count: int, allowed: np.ndarray | None) -> np.ndarray:
+        """Return the ids of the `count` nearest entries, best first."""
+        if self._partitions == ():
+            return np.zeros(0, "i8")
+        found = [
+            backend().nearest(self._partitions, number, vector, count * WINDOWS, allowed)
+            for number, vector in self._questions
+        ]
+        ids, cosines = _together(found)
+        if len(self._questions) == 1:  # of several, one may have an entry among its nearest and another not
+            self._known = ids, cosines
+        return ids[ranking.in_order(cosines, ids)][:count]
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the cosine of each entry's nearest passage; 0 where it has none."""
+        known, result = ranking.looked_up(ids, *self._known)
+        rest = ids[~known]
+        if len(rest):
+            found = [(entries, cosines) for entries, cosines, _ in self._passages(rest.tolist())]
+            _, result[~known] = ranking.looked_up(rest, *_together(found))
+        return result
+
+    def begins(self, ids: Sequence[int]) -> dict[int, int]:
+        """Return where, in code points of its message, each entry's nearest passage begins."""
+        best: dict[int, tuple[float, int]] = {}
+        for entries, cosines, starts in self._passages(ids) if ids else ():
+            for entry, cosine, start in zip(entries.tolist(), cosines.tolist(), starts.tolist(), strict=True):
+                best[entry] = max(best.get(entry, (-2.0, 0)), (cosine, start))
+        return {entry: start for entry, (_, start) in best.items()}
+
+    def _passages(self, ids: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return [backend().similarities(self._partitions, number, vector, ids) for number, vector in self._questions]
+
+
+def _together(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.concatenate([each[0] for each in found])
+    cosines = np.concatenate([each[1] for each in found])
+    return ranking.best_passages(ids, np.round(cosines.astype("f8"), DIGITS))

@@ -1,0 +1,27 @@
+"""The names of the tables that raw SQL uses: today's, or those at the time of a migration."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from django.apps import apps
+
+
+class Tables(NamedTuple):
+    partition: str
+    entry: str
+    passage: str
+    pending: str
+    message: str
+    conversation: str
+
+    @classmethod
+    def of(cls, registry: Any) -> Tables:
+        models = (
+            *("search.IndexPartition", "search.Entry", "search.Passage", "search.PendingMessage"),
+            *("conversations.Message", "conversations.Conversation"),
+        )
+        return cls(*(registry.get_model(model)._meta.db_table for model in models))
+
+
+TABLES = Tables.of(apps)

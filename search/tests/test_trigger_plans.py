@@ -1,0 +1,67 @@
+"""What triggers cost on PostgreSQL: a session keeps the plans that it made while the tables were small."""
+
+from __future__ import annotations
+
+import uuid
+from unittest import skipUnless
+
+from django.db import connection
+from django.test import TestCase
+
+from accounts.models import User
+from accounts.services import register_user
+from conversations.models import Conversation, Message, MessagePart
+
+# Of whatever a trigger looks something up in: as many rows of each are there when it does.
+TABLES = (
+    *("conversations_conversation", "conversations_message", "conversations_messagepart"),
+    *("search_pendingmessage", "search_entry"),
+)
+FEW, MANY = 1_000, 5_000
+
+
+def part_of(message: Message) -> MessagePart:
+    return MessagePart(message=message, position=0, kind="text", text="Hello")
+
+
+@skipUnless(connection.vendor == "postgresql", "SQLite plans each statement anew")
+class KeptPlansTest(TestCase):
+    def setUp(self) -> None:
+        self.owner: User = register_user(username=f"alice-{uuid.uuid4().hex[:12]}")
+
+    def talk(self) -> Conversation:
+        return Conversation(owner=self.owner, title="Talk")
+
+    def write(self, messages: int) -> None:
+        """Insert so many messages, and a part of each, by one statement; change them, and delete them by another."""
+        talks = Conversation.objects.bulk_create([self.talk() for _ in range(messages)])
+        rows = [Message(conversation=talk, position=1, role="user", content="Hello") for talk in talks]
+        ids = [row.pk for row in Message.objects.bulk_create(rows)]
+        Message.objects.filter(pk__in=ids).update(content="Hello again")
+        MessagePart.objects.bulk_create([part_of(row) for row in rows])
+        MessagePart.objects.filter(message__in=ids).update(text="Hello again")
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM conversations_messagepart WHERE message_id = ANY(%s)", [ids])
+            cursor.execute("DELETE FROM conversations_message WHERE id = ANY(%s)", [ids])
+
+    def rows_read(self) -> dict[str, int]:
+        """Return how many rows of each table whole scans have read in this transaction."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = ANY(%s)", [list(TABLES)]
+            )
+            return dict(cursor.fetchall())
+
+    def test_no_trigger_reads_a_whole_table_that_has_grown_since_its_plan_was_made(self) -> None:
+        Conversation.objects.bulk_create([self.talk() for _ in range(FEW)])
+        for _ in range(10):  # after five a plan is made for good
+            self.write(100)
+        talks = Conversation.objects.bulk_create([self.talk() for _ in range(MANY)])
+        rows = [Message(conversation=talk, position=1, role="user", content="Hello") for talk in talks]
+        MessagePart.objects.bulk_create([part_of(row) for row in Message.objects.bulk_create(rows)])
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan TO off")  # for the statements of this test
+        before = self.rows_read()
+        self.write(1)
+        read = {table: rows - before[table] for table, rows in self.rows_read().items()}
+        self.assertLess(sum(read.values()), FEW, read)

@@ -1,0 +1,120 @@
+"""Alice's tab, and what becomes of who is signed in behind its back."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import httpx2
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+from playwright.sync_api import Locator, Page, expect
+
+from accounts.models import User
+from chatservice.testing import wait_until
+from conversations.models import Message
+from tests.browser.chatting import ChatCase
+
+PASSWORD = "a long enough phrase"
+# A tab that hears nothing of the others: what it does then is up to the service's refusal alone.
+DEAF = "globalThis.BroadcastChannel = class { postMessage() {} }"
+
+
+class IdentityCase(ChatCase):
+    """Alice is signed in, and can sign in again. `self.text` is what nobody but her may ever have."""
+
+    network_may_fail = True  # what is refused is noted by the browser
+
+    def setUp(self) -> None:
+        super().setUp()
+        for api_user in (self.alice, self.bob):
+            api_user.user.set_password(PASSWORD)
+            api_user.user.save()
+        self.sign_in(self.user)
+        self.text = f"For Alice alone {uuid.uuid4().hex}"
+
+    def deaf(self) -> Page:
+        self.page.add_init_script(DEAF)
+        return self.page
+
+    # --- what happens behind the tab's back
+
+    def sign_in_by_form(self, user: User, page: Page | None = None) -> Page:
+        """Sign in at the form, in another tab unless it is shown already."""
+        shown = page or self.context.new_page()
+        if page is None:
+            shown.goto("/login")
+        shown.get_by_label("Username").fill(user.username)
+        shown.get_by_label("Password").fill(PASSWORD)
+        shown.get_by_role("button", name="Sign in").click()
+        shown.wait_for_url(lambda url: "/login" not in url)
+        self.is_ready(shown)
+        return shown
+
+    def sign_out_elsewhere(self) -> None:
+        other = self.open(page=self.context.new_page())
+        other.get_by_role("button", name="Sign out").click()
+        other.wait_for_url("**/login?next=**")
+        other.close()
+
+    def cookie_runs_out(self) -> None:
+        self.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
+
+    def session_runs_out(self) -> None:
+        Session.objects.filter(pk=self.cookie()).update(expire_date=timezone.now())
+        self.wait_until_refused()
+
+    def account_is_deactivated(self) -> None:
+        User.objects.filter(pk=self.user.pk).update(is_active=False)
+        self.wait_until_refused()
+
+    def bob_signs_in_elsewhere(self) -> None:
+        self.sign_in_by_form(self.bob.user).close()
+
+    def cookie(self) -> str:
+        return next(each["value"] for each in self.context.cookies() if each["name"] == settings.SESSION_COOKIE_NAME)
+
+    def wait_until_refused(self) -> None:
+        """Wait for the end of KEY_CACHE_SECONDS, for which the service may still remember the session."""
+        headers = {"Cookie": f"{settings.SESSION_COOKIE_NAME}={self.cookie()}", "X-Requested-With": "test"}
+        body = {"query": "{ me { id } }"}
+        url = f"{self.service.url}/graphql"
+        wait_until(
+            lambda: httpx2.post(url, json=body, headers=headers, trust_env=False).status_code == 401,
+            what="the end of the session",
+        )
+
+    # --- what is seen of it
+
+    def field(self) -> Locator:
+        return self.page.get_by_label("Message", exact=True)
+
+    def dialog(self, title: str) -> Locator:
+        """Wait for the question that says what happened."""
+        dialog = self.page.get_by_role("alertdialog", name=title)
+        expect(dialog).to_be_visible()
+        return dialog
+
+    def is_kept_and_stored_for_nobody(self) -> None:
+        expect(self.field()).to_have_value(self.text)
+        self.is_stored_for_nobody()
+        self.assert_accessible()
+
+    def is_stored_for_nobody(self) -> None:
+        self.assertEqual(self.owners(), [])
+
+    def owners(self) -> list[Any]:
+        """Return whose conversations hold the text."""
+        return list(Message.objects.filter(content=self.text).values_list("conversation__owner_id", flat=True))
+
+    def is_sent_after_signing_in_again(self) -> None:
+        """Follow the question's advice: the text is still there, and goes where it belongs."""
+        User.objects.filter(pk=self.user.pk).update(is_active=True)
+        self.page.get_by_role("alertdialog").get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/login?next=**")
+        self.sign_in_by_form(self.user, self.page)
+        expect(self.field()).to_have_value(self.text)
+        self.field().press("Enter")
+        wait_until(self.owners, what="the message in Alice's space")
+        self.assertEqual(self.owners(), [self.user.pk])

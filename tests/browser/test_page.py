@@ -1,0 +1,318 @@
+"""The page itself: search, guests, a phone, the keyboard, long conversations, hostile text, weight, accessibility."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from completions.models import Run
+from conversations.models import Conversation, Message
+from tests.browser.case import PHONE, one_database_is_enough
+from tests.browser.chatting import ChatCase
+
+FIRST_LOAD_BYTES = 150_000
+
+
+@one_database_is_enough
+class SearchTest(ChatCase):
+    def test_a_hit_is_marked_and_leads_to_the_message(self) -> None:
+        said = [f"Filler number {number}, about nothing in particular" for number in range(120)]
+        said[10] = "The recipe needs saffron, and patience"
+        talk = self.talk(*said, title="Cooking")
+        self.talk("Something else", "Entirely", title="Other")
+        self.open()
+        self.page.keyboard.press("Control+k")
+        self.find("saffron")
+        hit = self.page.locator("#hits a")
+        expect(hit).to_have_count(1)
+        expect(hit.locator("mark")).to_have_text("saffron")
+        expect(hit).to_contain_text("Cooking")
+        hit.click()
+        target = self.page.locator("article", has_text="The recipe needs saffron")
+        expect(target).to_be_in_viewport()
+        expect(target).to_be_focused()
+        self.assertEqual(self.page.evaluate("[...CSS.highlights.get('found')].map(String)"), ["saffron"])
+        self.assertIn(str(talk.pk), self.page.url)
+        # Both ends can be reached from there.
+        self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
+        expect(self.page.get_by_text("Filler number 0,")).to_be_attached()
+        expect(self.page.locator("#older")).to_be_hidden()
+        self.page.get_by_role("button", name="Jump to the latest message").click()
+        expect(self.page.get_by_text("Filler number 119,")).to_be_in_viewport()
+
+    def test_a_hit_on_another_branch_shows_that_branch(self) -> None:
+        talk = self.talk("A question", "An answer about saffron")
+        first = Message.objects.of(talk.pk).get(position=1)
+        other = Message.objects.create(
+            conversation=talk, parent=first, position=3, role="assistant", content="About pepper"
+        )
+        Conversation.objects.filter(pk=talk.pk).update(head=other, next_position=4)
+        self.open(f"/#{talk.pk}")
+        expect(self.page.get_by_text("About pepper")).to_be_visible()
+        self.find("saffron")
+        self.page.locator("#hits a").click()
+        expect(self.page.get_by_text("An answer about saffron").last).to_be_visible()
+        expect(self.page.get_by_text("About pepper")).to_have_count(0)
+        expect(self.page.get_by_text("1/2")).to_be_visible()
+
+    def test_what_is_asked_at_a_hit_is_what_a_reload_shows(self) -> None:
+        self.talk("A question about saffron", "An answer")
+        self.open()
+        self.find("saffron")
+        self.page.locator("#hits a").click()
+        expect(self.page.locator("article.mine")).to_be_focused()
+        self.page.locator("article.mine").get_by_role("button", name="Edit message").click()
+        field = self.page.get_by_role("textbox", name="Edit message")
+        field.fill("A question about pepper")
+        field.press("Enter")
+        self.is_answered()
+        self.says("pepper")
+        head = self.conversation().head_id
+        self.page.reload()
+        self.says("pepper")
+        expect(self.page.get_by_text("2/2")).to_be_visible()
+        self.assertEqual(self.conversation().head_id, head)
+
+    def test_a_hit_is_marked_while_the_next_question_is_on_its_way(self) -> None:
+        self.network_may_fail = True  # what is held back is given up at the end
+        self.talk("The recipe needs saffron, and patience", title="Cooking")
+        self.open()
+        self.find("saffron")
+        hit = self.page.locator("#hits a")
+        expect(hit).to_have_count(1)
+        self.page.route(
+            "**/graphql", lambda route: None if "pepper" in (route.request.post_data or "") else route.continue_()
+        )
+        with self.page.expect_request(lambda request: "pepper" in (request.post_data or "")):
+            self.page.get_by_label("Search messages").fill("pepper")
+        hit.click()
+        expect(self.page.locator("article", has_text="The recipe needs saffron")).to_be_focused()
+        self.assertEqual(self.page.evaluate("[...CSS.highlights.get('found')].map(String)"), ["saffron"])
+
+    def test_a_hit_shows_no_signs_of_markdown(self) -> None:
+        self.talk("## Rice\n> Take **saffron**, `salt` and 2 * 3 eggs of snake_case")
+        self.open()
+        self.find("saffron")
+        expect(self.page.locator("#hits .snippet")).to_have_text("Rice Take saffron, salt and 2 * 3 eggs of snake_case")
+        expect(self.page.locator("#hits mark")).to_have_text("saffron")
+
+    def test_nothing_found_is_said(self) -> None:
+        self.open()
+        self.find("zyzzyva")
+        expect(self.page.get_by_text("No results.")).to_be_visible()
+        self.page.get_by_label("Search messages").press("Escape")
+        expect(self.page.get_by_text("No results.")).to_be_hidden()
+
+
+@one_database_is_enough
+class GuestTest(ChatCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.context.clear_cookies()
+
+    def test_a_guest_can_talk_and_is_told_that_it_is_one(self) -> None:
+        self.open()
+        expect(self.page.get_by_text("You are a guest")).to_be_visible()
+        self.ask("Hello from a guest")
+        self.is_answered()
+        self.says("Hello from a guest")
+        expect(self.page.get_by_role("link", name="Sign in")).to_be_visible()
+
+    def test_a_session_that_ended_leads_to_the_sign_in_and_not_to_the_guests(self) -> None:
+        self.network_may_fail = True
+        self.sign_in(self.user)
+        self.open()
+        self.user.set_password("a new long phrase")
+        self.user.save()
+        self.page.wait_for_timeout(1_100)  # KEY_CACHE_SECONDS: until then it is known
+        self.page.get_by_label("Search messages").fill("hello")
+        dialog = self.page.get_by_role("alertdialog", name="You are signed out")
+        dialog.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/login?next=**")
+
+    def test_signing_out_ends_the_session(self) -> None:
+        self.sign_in(self.user)
+        self.open()
+        self.page.get_by_role("button", name="Sign out").click()
+        self.page.wait_for_url("**/login?next=**")
+        self.open()
+        expect(self.page.get_by_text("You are a guest")).to_be_visible()
+
+
+@one_database_is_enough
+class PhoneTest(ChatCase):
+    viewport = PHONE
+    options = {"has_touch": True, "is_mobile": True}
+
+    def test_the_list_is_a_drawer_and_everything_fits(self) -> None:
+        self.talk("Hello", "Hi there", title="On the way")
+        self.open()
+        expect(self.page.get_by_role("link", name="On the way")).to_be_hidden()
+        self.page.get_by_role("button", name="Conversations and search").click()
+        self.page.get_by_role("link", name="On the way").click()
+        expect(self.page.get_by_text("Hi there")).to_be_visible()
+        expect(self.page.get_by_role("link", name="On the way")).to_be_hidden()
+        self.ask("x" * 300)
+        self.is_answered()
+        self.assertLessEqual(self.page.evaluate("document.documentElement.scrollWidth"), PHONE["width"])
+        self.assert_accessible()
+        self.page.get_by_role("button", name="Conversations and search").click()
+        self.assert_accessible()
+
+
+@one_database_is_enough
+class KeyboardTest(ChatCase):
+    def test_what_is_done_often_has_a_key(self) -> None:
+        newer, older = self.talk("B", "b", title="Newer"), self.talk("A", "a", title="Older")
+        Conversation.objects.filter(pk=older.pk).update(updated_at=older.created_at.replace(year=2020))
+        self.open()
+        page = self.page
+        expect(page.get_by_label("Message", exact=True)).to_be_focused()
+        page.keyboard.press("Alt+ArrowDown")
+        expect(page).to_have_title("Newer · Chat")
+        page.keyboard.press("Alt+ArrowDown")
+        expect(page).to_have_title("Older · Chat")
+        page.keyboard.press("Alt+ArrowUp")
+        expect(page).to_have_title("Newer · Chat")
+        self.assertTrue(page.url.endswith(str(newer.pk)))
+        page.keyboard.press("Control+Shift+O")
+        expect(page).to_have_title("New chat · Chat")
+        page.keyboard.press("Control+k")
+        expect(page.get_by_label("Search messages")).to_be_focused()
+        page.locator("#scroller").focus()
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+        self.assert_accessible()
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.keyboard.press("/")
+        expect(page.get_by_label("Message", exact=True)).to_be_focused()
+
+
+@one_database_is_enough
+class LongTest(ChatCase):
+    def test_two_thousand_messages_can_be_scrolled_through(self) -> None:
+        talk = Conversation.objects.create(owner=self.user, title="Long")
+        rows = [
+            Message(
+                conversation=talk, position=number, role="user" if number % 2 else "assistant", content=f"Nr. {number}."
+            )
+            for number in range(1, 2_001)
+        ]
+        for row, after in zip(rows, rows[1:], strict=False):
+            after.parent = row
+        Message.objects.bulk_create(rows)
+        Conversation.objects.filter(pk=talk.pk).update(head=rows[-1], next_position=2_001)
+        self.open(f"/#{talk.pk}")
+        expect(self.page.get_by_text("Nr. 2000.")).to_be_in_viewport()
+        self.assertLess(self.page.locator("article").count(), 100)
+        for _ in range(4):
+            before = self.page.locator("article").count()
+            first = (self.page.locator("article .body").first.text_content() or "").strip()
+            self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
+            self.page.wait_for_function("before => document.querySelectorAll('article').length > before", arg=before)
+            # What was at the top is still there: nothing jumped away from under the reader.
+            expect(self.page.get_by_text(first, exact=True)).to_be_in_viewport()
+        self.page.goto(f"/#{talk.pk}/{rows[499].pk}")
+        expect(self.page.get_by_text("Nr. 500.")).to_be_in_viewport()
+
+
+HOSTILE = (
+    '<img src=x onerror="alert(1)"><script>alert(2)</script>',
+    "<svg onload=alert(3)><iframe src=javascript:alert(4)></iframe>",
+    "![pixel](https://evil.example/pixel.png) ![p](//evil.example/p.gif)",
+    "[click](javascript:alert(5)) [data](data:text/html,<script>alert(6)</script>)",
+    '<style>body{background:url(https://evil.example/x)}</style><link rel=stylesheet href="//evil.example/x.css">',
+    "```html\n<script>alert(7)</script>\n```\n<base href=https://evil.example/>",
+    "&lt;script&gt;alert(8)&lt;/script&gt; <form action=https://evil.example><button>Send</button></form>",
+)
+
+
+@one_database_is_enough
+class HostileTextTest(ChatCase):
+    """What somebody or a model says is text: it runs nothing and asks nothing of anybody. See BrowserTestCase, too."""
+
+    def assert_harmless(self) -> None:
+        page = self.page
+        self.assertEqual(
+            page.locator("#messages :is(script, iframe, style, link, base, form:not(.editor), img)").count(), 0
+        )
+        self.assertEqual(
+            page.locator("#messages [href^='javascript'], #messages [onerror], #messages [onload]").count(), 0
+        )
+        for link in page.locator("#messages a").all():
+            self.assertIn("noopener", link.get_attribute("rel") or "")
+
+    def test_in_stored_messages_and_titles(self) -> None:
+        talk = self.talk(*HOSTILE, title=HOSTILE[0])
+        self.open(f"/#{talk.pk}")
+        expect(self.page.locator("article")).to_have_count(len(HOSTILE))
+        expect(self.page.get_by_role("heading", name=HOSTILE[0])).to_be_visible()
+        expect(self.page).to_have_title(f"{HOSTILE[0]} · Chat")
+        self.assert_harmless()
+        self.find("onerror")
+        expect(self.page.locator("#hits a").first).to_be_visible()
+        self.assertEqual(self.page.locator("#side :is(img, script, iframe)").count(), 0)
+
+    def test_while_it_is_written_and_when_it_is_told_again(self) -> None:
+        self.open()
+        self.ask("\n\n".join(HOSTILE))
+        self.is_answered()
+        self.says("alert(2)")
+        self.assert_harmless()
+
+    def test_in_an_error_and_in_the_name_of_a_model(self) -> None:
+        self.open(model="fake/<img src=x onerror=alert(9)>")
+        self.ask("Hello")
+        expect(self.page.locator(".state, .toast").first).to_be_visible()
+        self.assertEqual(self.page.locator("img").count(), 0)
+        self.assertLessEqual(Run.objects.filter(conversation__owner=self.user).count(), 1)
+
+
+@one_database_is_enough
+class WeightTest(ChatCase):
+    def test_the_first_load_is_light_and_all_of_it_is_ours(self) -> None:
+        sizes: list[int] = []
+        self.page.on("response", lambda response: sizes.append(len(response.body())))
+        self.open()
+        self.assertLess(sum(sizes), FIRST_LOAD_BYTES)
+        self.assertGreater(len(sizes), 10)
+
+    def test_the_policy_is_strict(self) -> None:
+        for path in ("/", "/login", "/profile"):
+            policy = self.guest.get(path).headers["content-security-policy"]
+            self.assertIn("default-src 'none'", policy)
+            self.assertNotRegex(policy, r"unsafe|\*|https?:")
+            page = self.guest.get(path).text
+            self.assertIsNone(re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=", page), path)
+
+
+@one_database_is_enough
+class AccessibilityTest(ChatCase):
+    def test_axe_has_nothing_serious_to_say_in_light_and_dark(self) -> None:
+        said = "Some **code**:\n\n```python\ndef f(x):\n    return x  # this\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+        talk = self.talk("A question with `code`", said, title="Looked at")
+        Message.objects.of(talk.pk).filter(position=2).update(status="interrupted", model="echo")
+        self.open()
+        self.assert_accessible()
+        self.page.goto(f"/#{talk.pk}")
+        expect(self.page.get_by_text("This answer was cut off.")).to_be_visible()
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.reload()  # otherwise axe may look while the colours change
+            expect(self.page.get_by_text("This answer was cut off.")).to_be_visible()
+            self.assert_accessible()
+        self.page.get_by_role("button", name="Actions for this conversation").click()
+        self.assert_accessible()
+
+    def test_light_and_dark_follow_the_system_and_can_be_chosen(self) -> None:
+        self.open()
+        body = self.page.locator("body")
+        light = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        self.page.emulate_media(color_scheme="dark")
+        expect(body).not_to_have_css("background-color", light)
+        self.page.get_by_role("button", name="Switch between light and dark").click()
+        expect(body).to_have_css("background-color", light)
+        self.page.reload()
+        expect(body).to_have_css("background-color", light)

@@ -1,0 +1,85 @@
+"""The pictures of the page that stand in the README: `python -m scripts.screenshots` copies them from test-results/."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from accounts.models import User
+from conversations.models import Conversation, Message
+from tests.browser.case import PHONE, one_database_is_enough
+from tests.browser.chatting import ChatCase
+
+QUESTION = "How do I keep only the first of each word in a list, in the order they came?"
+ANSWER = """A `dict` keeps the order in which its keys were added, so its keys are the answer:
+
+```python
+def unique(words: list[str]) -> list[str]:
+    \"\"\"Each word once, in the order of its first appearance.\"\"\"
+    return list(dict.fromkeys(words))
+
+
+unique(["b", "a", "b", "c", "a"])  # ["b", "a", "c"]
+```
+
+Two things to know:
+
+- It takes **linear time**; `if word not in seen` over a list takes the square of it.
+- Words must be hashable. For anything else, remember a key: `{key(x): x for x in reversed(items)}`.
+"""
+MORE = "And if upper and lower case should count as the same?"
+MORE_ANSWER = """Then remember the folded word, and keep the one that came first:
+
+| input | kept |
+|---|---|
+| `Apple`, `apple` | `Apple` |
+| `STRASSE`, `straße` | `STRASSE` |
+
+`str.casefold()` knows more than `lower()`: it makes `ß` and `ss` the same."""
+TITLES = (
+    ("Deduplicate a list in order", 0),
+    ("Dinner for six, one of them vegan", 0),
+    ("What a covering index is", 1),
+    ("Reminder for the parents' evening", 1),
+    ("Plan for three days in Lisbon", 3),
+    ("Why the sky is darker at the zenith", 4),
+    ("Cover letter, second try", 9),
+    ("Rust lifetimes, slowly", 16),
+)
+
+
+@one_database_is_enough
+class PicturesTest(ChatCase):
+    def setUp(self) -> None:
+        super().setUp()
+        User.objects.filter(username="alice").delete()
+        User.objects.filter(pk=self.user.pk).update(username="alice")
+        for title, days in reversed(TITLES):
+            said = (QUESTION, ANSWER, MORE, MORE_ANSWER) if title == TITLES[0][0] else (title, "Gladly.")
+            self.shown_talk = self.talk(*said, title=title)
+            at = timezone.now() - dt.timedelta(days=days, minutes=len(title))
+            Conversation.objects.filter(pk=self.shown_talk.pk).update(updated_at=at)
+        Message.objects.filter(conversation__owner=self.user, role="assistant").update(model="gpt-4o-mini")
+        self.addCleanup(User.objects.filter(pk=self.user.pk).delete)
+
+    def look(self, name: str) -> None:
+        self.open(f"/#{self.shown_talk.pk}")
+        expect(self.page.locator("article")).to_have_count(4)
+        self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
+        self.page.wait_for_function("document.getElementById('scroller').scrollTop === 0")
+        self.assertTrue(self.shot(name).stat().st_size < 300_000)
+
+    def test_wide_and_dark(self) -> None:
+        self.look("page-wide")
+        self.page.emulate_media(color_scheme="dark")
+        self.page.get_by_label("Search messages").fill("folded word")
+        expect(self.page.locator("#hits a").first).to_be_visible()
+        self.shot("page-dark")
+
+    def test_phone(self) -> None:
+        self.context = self.new_context(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=2)
+        self.sign_in(self.user)
+        self.page = self.context.new_page()
+        self.look("page-phone")

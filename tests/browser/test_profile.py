@@ -1,0 +1,91 @@
+"""The profile: keys, usage, the access log, and the end of it all."""
+
+from __future__ import annotations
+
+import httpx2
+from playwright.sync_api import expect
+
+from accounts.models import ApiKey, FailedSignIn, User
+from chatservice.testing import needs_dialect
+from conversations.access_log import record_access
+from conversations.models import Conversation
+from tests.browser.case import one_database_is_enough
+from tests.browser.chatting import ChatCase
+
+needs_dialect("chat_v1")
+
+
+@one_database_is_enough
+class ProfileTest(ChatCase):
+    def test_a_key_is_made_shown_once_and_revoked(self) -> None:
+        self.open("/profile")
+        self.page.get_by_label("Name of the new key").fill("laptop")
+        self.page.get_by_role("button", name="Create key").click()
+        text = self.page.locator("#made code").inner_text()
+        url = f"{self.service.url}/v1/chat/conversations"
+        self.assertEqual(httpx2.get(url, headers={"Authorization": f"Bearer {text}"}).status_code, 200)
+        self.assert_accessible()
+        self.page.reload()
+        row = self.page.get_by_role("row").filter(has_text="laptop")
+        expect(row).to_be_visible()
+        self.assertNotIn(text, self.page.content())
+        row.get_by_role("button", name="Revoke").click()
+        self.page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+        expect(row).to_contain_text("revoked")
+        self.assertIsNotNone(ApiKey.objects.get(user=self.user, name="laptop").revoked_at)
+        self.assertEqual(httpx2.get(url, headers={"Authorization": f"Bearer {text}"}).status_code, 401)
+
+    def test_usage_is_shown(self) -> None:
+        self.alice.http.post("/v1/chat/conversations/stream", json={"content": "Hello"})
+        self.open("/profile")
+        row = self.page.locator("#usage tr")
+        expect(row).to_contain_text("echo")
+        expect(self.page.get_by_text("1 answers")).to_be_visible()
+
+    def test_the_access_log_is_shown(self) -> None:
+        record_access(
+            reader=self.carol.user, kind="transcript", reason="They <b>asked</b> us to", conversation=self.talk("Hi")
+        )
+        self.open("/profile")
+        row = self.page.locator("#access-log tr")
+        expect(row).to_contain_text(self.carol.user.username)
+        expect(row).to_contain_text("They <b>asked</b> us to")
+
+    def test_failed_sign_ins_are_shown_where_there_are_some(self) -> None:
+        self.open("/profile")
+        expect(self.page.get_by_role("heading", name="Failed sign-ins")).to_be_hidden()
+        FailedSignIn.objects.create(user=self.user, network="192.0.2.0/24", attempts=3)
+        self.open("/profile")
+        row = self.page.locator("#failed-sign-ins tr")
+        expect(row).to_contain_text("192.0.2.0/24")
+        expect(row.locator("td").nth(1)).to_have_text("3")
+        self.assert_accessible()
+
+    def test_a_guest_is_asked_to_sign_in(self) -> None:
+        self.context.clear_cookies()
+        self.page.goto("/profile")
+        self.page.wait_for_url("**/login?next=%2Fprofile")
+
+    def test_nothing_is_deleted_without_the_name(self) -> None:
+        self.open("/profile")
+        self.page.get_by_role("button", name="Delete everything").click()
+        self.page.get_by_role("dialog").get_by_role("textbox").fill("somebody else")
+        self.page.get_by_role("dialog").get_by_role("button", name="Delete everything").click()
+        expect(self.page.get_by_text("nothing was deleted")).to_be_visible()
+        self.assertTrue(User.objects.filter(pk=self.user.pk).exists())
+
+    def test_everything_is_exported_and_then_deleted_for_good(self) -> None:
+        self.talk("Remember the milk")
+        self.open("/profile")
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name="Export everything").click()
+        self.assertEqual(download.value.suggested_filename, "chat-export.ndjson")
+        self.assertIn("Remember the milk", download.value.path().read_text())
+        self.page.get_by_role("button", name="Delete everything").click()
+        self.page.get_by_role("dialog").get_by_role("textbox").fill(self.user.username)
+        self.page.get_by_role("dialog").get_by_role("button", name="Delete everything").click()
+        self.page.wait_for_url(lambda url: "/profile" not in url)
+        # The session went along: what is left is a guest, not somebody who is signed out.
+        expect(self.page.get_by_text("You are a guest")).to_be_visible()
+        self.assertFalse(User.objects.filter(pk=self.user.pk).exists())
+        self.assertFalse(Conversation.objects.filter(owner_id=self.user.pk).exists())

@@ -1,0 +1,240 @@
+"""A cluster of service processes on one database, the users who call them, and the upstream they all ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.db import connection
+
+from accounts.models import User
+from accounts.services import issue_api_key, register_user
+from chatservice.testing import ROOT, Service, fake_upstream, free_port
+from completions.models import Run
+from completions.tests.invariants import invariants
+from completions.tests.upstream import FaultyUpstream
+from foundation.database import in_database_thread
+from tests.chaos import wire
+from tests.chaos.verdict import Verdict
+
+T = TypeVar("T")
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+LOOK_SECONDS = 300.0  # at thousands of runs, on a busy machine
+SPARE_FILES = 48
+"""So many files and threads more than at the start are no leak: pools fill up, SQLite has three files a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiUser:
+    """An account and its key; each scenario brings its own client."""
+
+    user: User
+    secret: str
+
+
+@dataclass
+class Process:
+    """One process of the service, as production runs it; it keeps its port over restarts."""
+
+    env: dict[str, str]
+    port: int = field(default_factory=free_port)
+    popen: subprocess.Popen[bytes] | None = None
+    ready: bool = False
+    log: Path = field(default_factory=lambda: Path(tempfile.mkstemp(prefix="chaos-", suffix=".log")[1]))
+    deaths: dict[int, float] = field(default_factory=dict)
+    """Process id to the wall-clock time it was killed at."""
+    _zombies: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        environment = Service(port=self.port, env=self.env).environment()
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "chatservice.server"]
+            self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        await until(self._answers, timeout=START_SECONDS, what=f"a service on port {self.port}")
+        self.ready = True
+
+    async def _answers(self) -> bool:
+        assert self.popen is not None
+        if self.popen.poll() is not None:
+            raise AssertionError(f"the service ended at once:\n{self.log.read_text()[-5000:]}")
+        try:
+            await wire.call(self.port, "GET", "/readyz", patience=5.0)
+            return True
+        except (OSError, wire.Cut, wire.Refused):
+            return False
+
+    @property
+    def pid(self) -> int:
+        assert self.popen is not None
+        return self.popen.pid
+
+    def kill(self, *, stay: bool = False) -> None:
+        """kill -9. With `stay` its entry in the process table stays: only its lease tells that it is gone."""
+        assert self.popen is not None
+        self.ready = False
+        self.deaths[self.popen.pid] = time.time()
+        self.popen.kill()
+        if stay:
+            self._zombies.append(self.popen)
+        else:
+            self.popen.wait()
+        self.popen = None
+
+    def signal(self, number: int) -> None:
+        assert self.popen is not None
+        self.popen.send_signal(number)
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the exit code, or -9 when it had to be killed."""
+        popen, self.popen, self.ready = self.popen, None, False
+        for zombie in self._zombies:
+            zombie.wait()
+        if popen is None:
+            return 0
+        popen.send_signal(signal.SIGCONT)
+        popen.send_signal(signal.SIGTERM)
+        until_ = time.monotonic() + STOP_SECONDS
+        while popen.poll() is None and time.monotonic() < until_:
+            await asyncio.sleep(0.02)
+        if popen.poll() is None:
+            popen.kill()
+        return popen.wait()
+
+    def resident(self) -> int:
+        """Bytes of memory."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096
+
+    def worked(self) -> float:
+        """Seconds of CPU so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    def held(self) -> int:
+        """Open files and threads."""
+        proc = Path(f"/proc/{self.pid}")
+        return len(list((proc / "fd").iterdir())) + len(list((proc / "task").iterdir()))
+
+
+@dataclass
+class Cluster:
+    """The processes of a running cluster, its users and its upstream."""
+
+    rng: random.Random
+    processes: list[Process]
+    api_users: list[ApiUser]
+    upstream: FaultyUpstream
+    baseline: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> list[Process]:
+        return [each for each in self.processes if each.ready]
+
+    def another(self, rng: random.Random, than: int = 0) -> Process:
+        """Return a living process, not the one on port `than` if there is a choice."""
+        alive = self.alive or self.processes
+        return rng.choice([each for each in alive if each.port != than] or alive)
+
+    def asked(self, prompt: str) -> list[Any]:
+        """Return the upstream's records of the requests whose last message is `prompt`."""
+        return [each for each in self.upstream.posts if _prompt(each.body) == prompt]
+
+    async def settle(self, verdict: Verdict) -> None:
+        """Wait for the last run, then look at everything that must be true whatever happened."""
+        users = [api_user.user for api_user in self.api_users]
+        try:
+            await until(lambda: database(_nothing_runs, users), timeout=30, what="the end of the last run")
+        except AssertionError as late:
+            verdict.broken(str(late))
+        for wrong in await database(invariants, users):
+            verdict.broken(wrong)
+        for process in self.processes:
+            before = self.baseline.get(process.popen.pid if process.popen else 0)
+            if process.ready and before is not None:
+                held = await _held_at_last(process, before + SPARE_FILES)
+                verdict.expect(held <= before + SPARE_FILES, f"{held} files and threads, {before} at the start")
+            text = process.log.read_text(errors="replace")
+            verdict.expect("Traceback" not in text, f"a traceback in {process.log}: {text[:3000]}")
+
+
+async def _held_at_last(process: Process, most: int) -> int:
+    """Return what it holds once that is `most`, or after a while."""
+    with contextlib.suppress(AssertionError):
+        await until(lambda: process.held() <= most, timeout=15, what="few files")
+    return process.held()
+
+
+def _prompt(body: Any) -> str:
+    messages = body.get("messages") if isinstance(body, dict) else None
+    return str(messages[-1].get("content")) if messages else ""
+
+
+def _nothing_runs(users: list[User]) -> bool:
+    return not Run.objects.running().filter(user__in=users).exists()
+
+
+@contextlib.asynccontextmanager
+async def running_cluster(
+    seed: str, *, processes: int = 3, api_users: int = 4, own_env: Sequence[Mapping[str, str]] = (), **env: str
+) -> AsyncIterator[Cluster]:
+    """Start a cluster; `seed` is all that its random choices depend on.
+
+    `own_env` holds the settings of each process, and decides how many there are.
+    """
+    rng = random.Random(seed)
+    upstream = fake_upstream()
+    upstream.requests.clear()
+    # One connection pool a process, as deployments size them; a short sweep, as they may.
+    given = {"DATABASE_POOL_MAX": "8", "LOG_LEVEL": "WARNING", **env}
+    members = [Process({**given, **own}) for own in own_env or [{}] * processes]
+    try:
+        made = [await database(_make_api_user, f"chaos{number}") for number in range(api_users)]
+        await asyncio.gather(*(each.start() for each in members))
+        found = Cluster(rng, members, made, upstream)
+        found.baseline = {each.pid: each.held() for each in members}
+        yield found
+    finally:
+        await asyncio.gather(*(each.stop() for each in members), return_exceptions=True)
+        await asyncio.sleep(0.2)  # lines that were dropped are closed by their loop, in its next turns
+        for each in members:
+            if "Traceback" not in each.log.read_text(errors="replace"):
+                each.log.unlink()
+
+
+def _make_api_user(name: str) -> ApiUser:
+    user = register_user(username=f"{name}-{uuid.uuid4().hex[:12]}")
+    return ApiUser(user, issue_api_key(user=user)[1])
+
+
+async def database(function: Callable[..., T], *arguments: Any) -> T:
+    """Call `function` with the database, which is a matter for threads."""
+    return await in_database_thread(function, *arguments, seconds=LOOK_SECONDS)
+
+
+async def until(condition: Callable[[], Any], *, timeout: float, what: str) -> Any:
+    """Return the first true value of `condition`, a coroutine function or not."""
+    limit = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > limit:
+            raise AssertionError(f"{what} did not come within {timeout} s")
+        await asyncio.sleep(0.03)
+
+
+def is_postgres() -> bool:
+    return connection.vendor == "postgresql"

@@ -1,0 +1,154 @@
+"""A stream cut off again and again, resumed elsewhere each time, has the stored text in the end, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from dataclasses import dataclass
+
+from completions.models import Run
+from tests.chaos import wire
+from tests.chaos.cluster import Cluster, Process, database, running_cluster
+from tests.chaos.proxy import door, some_fault
+from tests.chaos.readers import Disagreement, Reader
+from tests.chaos.socket_readers import FOLLOWERS, READERS
+from tests.chaos.verdict import Verdict
+
+PROMISE = "a dropped stream resumes with nothing missing or repeated"
+AT_ONCE = 48
+DOOMED = 0.25
+"""This share of the schedules loses the process that writes its answer."""
+ENOUGH = 8
+"""The victim is killed once so many doomed answers are being written by it."""
+IMPATIENT = 0.8
+TWINS = 0.2
+
+
+@dataclass
+class Storm:
+    """The schedules still to come, and the process that is to die next."""
+
+    cluster: Cluster
+    verdict: Verdict
+    seed: int
+    waiting: list[int]
+    victim: Process
+    doomed: int = 0
+    over: bool = False
+
+
+async def run(seed: int, rounds: int) -> Verdict:
+    verdict = Verdict(PROMISE)
+    async with running_cluster(f"{seed} cuts", processes=4) as cluster:
+        storm = Storm(cluster, verdict, seed, list(range(rounds))[::-1], cluster.processes[0])
+        killing = asyncio.create_task(_kill(storm))
+        await asyncio.gather(*(_work(storm) for _ in range(min(rounds, AT_ONCE))))
+        storm.over = True
+        await killing
+        await cluster.settle(verdict)
+    return verdict
+
+
+async def _kill(storm: Storm) -> None:
+    """Kill one process after the other, each while it writes for some of the doomed."""
+    rng = random.Random(f"{storm.seed} kills")
+    following = itertools.cycle(storm.cluster.processes[1:] + storm.cluster.processes[:1])
+    while True:
+        while storm.doomed < ENOUGH and (storm.waiting or not storm.doomed):
+            if storm.over:
+                return
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(rng.uniform(0.0, 1.0))
+        victim = storm.victim
+        # From here on nobody doomed may begin on this one: it has been killed, and is not due again for long.
+        storm.victim, storm.doomed = next(following), 0
+        victim.kill()
+        await victim.start()
+        storm.cluster.baseline[victim.pid] = victim.held()
+        storm.verdict.facts["kills"] += 1
+
+
+async def _work(storm: Storm) -> None:
+    while storm.waiting:
+        await _schedule(storm, storm.waiting.pop())
+
+
+async def _schedule(storm: Storm, number: int) -> None:
+    cluster, verdict = storm.cluster, storm.verdict
+    rng = random.Random(f"{storm.seed} cuts {number}")
+    kind = READERS[number % len(READERS)]
+    doomed = rng.random() < DOOMED
+    # A doomed one goes on for as long as it takes to be killed.
+    words = 3000 if doomed else rng.randint(60, 140)
+    api_user = cluster.api_users[number % len(cluster.api_users)]
+    reader = kind(api_user, f"c{number}", f"fake/numbered:{rng.choice((8, 12, 16))}ms:{words}")
+    where = f"schedule {number} ({kind.name}, seed {storm.seed})"
+    twin: asyncio.Task[Reader] | None = None
+    cuts, made, last = rng.randint(1, 10), 0, 0
+    try:
+        async with asyncio.timeout(120):
+            await reader.prepared(lambda: cluster.another(rng).port)
+            told = False
+            while not reader.ended:
+                process = storm.victim if doomed and not reader.run_id else cluster.another(rng, than=last)
+                last = process.port
+                try:
+                    if made < cuts:
+                        made += 1
+                        async with door(process.port, some_fault(rng, most=1500)) as port:
+                            await reader.attempt(port, patience=IMPATIENT)
+                    else:
+                        await reader.attempt(process.port)
+                except (wire.Cut, OSError, wire.Refused):
+                    verdict.facts["broken lines"] += 1
+                    await asyncio.sleep(0.01)
+                if doomed and reader.run_id and not told:
+                    told = True
+                    storm.doomed += 1
+                if twin is None and reader.run_id and rng.random() < TWINS:
+                    twin = asyncio.create_task(_twin(cluster, rng, reader))
+            other = await twin if twin is not None else None
+    except (TimeoutError, Disagreement, AssertionError) as error:
+        verdict.broken(f"{where}: {type(error).__name__} {error}")
+        return
+    verdict.rounds += 1
+    await _judge(verdict, where, reader)
+    verdict.facts["by websocket"] += kind.name in ("websocket", "graphql")
+    if other is not None:
+        verdict.facts["second readers"] += 1
+        verdict.expect(other.text == reader.text, f"{where}: a second reader has another text")
+
+
+async def _twin(cluster: Cluster, rng: random.Random, reader: Reader) -> Reader:
+    """Read the same run from its start, as a second tab would, undisturbed but for kills."""
+    kind = rng.choice(FOLLOWERS)
+    twin = kind(reader.api_user, reader.prompt, reader.model, run_id=reader.run_id)
+    await twin.insist(lambda: cluster.another(rng).port)
+    return twin
+
+
+async def _judge(verdict: Verdict, where: str, reader: Reader) -> None:
+    # What a client is told is stored by then, whichever process it asks.
+    row = await database(_run, reader)
+    stored = row.message.content if row.message else ""
+    verdict.expect(stored == reader.text, f"{where}: {len(stored)} characters stored, {len(reader.text)} received")
+    # Who read the rest from the list of messages was told of no ending.
+    untold = reader.name == "chat" and reader.ended == "complete" and not reader.cursor
+    agrees = untold or row.state == ("complete" if reader.ended == "complete" else "interrupted")
+    verdict.expect(agrees, f"{where}: the client heard {reader.ended}, the run is {row.state}")
+    _, count = reader.model.removeprefix("fake/numbered:").split(":")
+    words = [f"{n}:{reader.prompt}{(' ', ' 🙂', chr(10), ' ö')[n % 4]}" for n in range(int(count))]
+    whole = "".join(words)
+    verdict.expect(whole.startswith(stored), f"{where}: the stored text is not what the upstream said")
+    if row.state == "complete":
+        verdict.expect(stored == whole, f"{where}: complete, but not whole")
+    verdict.facts["lost their producer"] += row.state == "interrupted"
+
+
+def _run(reader: Reader) -> Run:
+    runs = Run.objects.select_related("message")
+    if reader.run_id:
+        return runs.get(pk=reader.run_id)
+    # It was cut off before it heard the name of its run, and found the answer finished.
+    return runs.get(user=reader.api_user.user, message__parent__content=reader.prompt)

@@ -1,0 +1,63 @@
+"""`python -m tests.chaos.floods PORT SECONDS`: send long histories without a pause; prints what came back.
+
+A process of its own: the one that measures must have nothing else to do. Keys come as CHAOS_KEYS, a user each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+import uuid
+from collections import Counter
+from typing import Any
+
+from tests.chaos import wire
+
+LARGEST = 2_000
+FAR_TOO_MANY = 9_000
+BODY_BYTES = 1_040_000
+PATH = "/v1/chat/completions"
+
+
+def history(count: int, said: list[Any] | None = None) -> list[Any]:
+    """Return so many new messages, after `said`, which together fill the largest body."""
+    messages = [*(said or [])]
+    size = BODY_BYTES // (len(messages) + count) - 45
+    mark = uuid.uuid4().hex
+    for number in range(count):
+        text = f"{mark} {number} ".ljust(max(size, 6), "x")[: max(size, 6)]
+        messages.append({"role": "user" if number % 2 == 0 else "assistant", "content": text})
+    return messages
+
+
+async def flood(port: int, secret: str, until: float, seen: Counter[str]) -> None:
+    """Send the largest new history, another one after its beginning, and one that is far too large, in turn."""
+    while time.monotonic() < until:
+        long = history(LARGEST)
+        for name, messages in (
+            ("new", long),
+            ("branch", history(LARGEST, long[:100])),
+            ("too long", history(FAR_TOO_MANY)),
+        ):
+            body = {"model": "echo", "messages": messages, "max_tokens": 3}
+            try:
+                await wire.call(port, "POST", PATH, secret=secret, body=body, patience=60.0)
+                seen[f"{name} accepted"] += 1
+            except wire.Refused as refused:
+                seen[f"{name} refused {refused.status}"] += 1
+                if refused.status == 429:
+                    await asyncio.sleep(0.25)
+
+
+async def main(port: int, seconds: float) -> None:
+    seen: Counter[str] = Counter()
+    until = time.monotonic() + seconds
+    await asyncio.gather(*(flood(port, secret, until, seen) for secret in os.environ["CHAOS_KEYS"].split()))
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))

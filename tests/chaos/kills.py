@@ -1,0 +1,113 @@
+"""kill -9 at random moments under many posters: nothing acknowledged or shown is lost, no orphan stays."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+from completions.models import Run
+from tests.chaos import wire
+from tests.chaos.cluster import Cluster, database, running_cluster, until
+from tests.chaos.readers import Reader
+from tests.chaos.socket_readers import READERS
+from tests.chaos.verdict import Verdict
+
+PROMISE = "kill -9: nothing acknowledged or shown is lost, orphans are marked within 15 s"
+POSTERS = 20
+BOUND = 15.0
+MODELS = ("fake/numbered:5ms:30", "fake/numbered:0:20", "fake/numbered:20ms:300", "fake/numbered:10ms:80")
+
+
+@dataclass
+class Killing:
+    cluster: Cluster
+    verdict: Verdict
+    seed: int
+    over: bool = False
+    seen: list[Reader] = field(default_factory=list)
+
+
+async def run(seed: int, rounds: int) -> Verdict:
+    verdict = Verdict(PROMISE)
+    async with running_cluster(f"{seed} kills", processes=3) as cluster:
+        state = Killing(cluster, verdict, seed)
+        posters = [asyncio.create_task(_post(state, number)) for number in range(POSTERS)]
+        restarts: dict[int, asyncio.Task[None]] = {}
+        rng = random.Random(f"{seed} kills")
+        for _ in range(rounds):
+            await asyncio.sleep(rng.uniform(0.05, 1.0))
+            victim = rng.choice(cluster.processes)
+            if victim.port in restarts:
+                await restarts.pop(victim.port)
+            # Somebody must be left to find the orphans.
+            await until(lambda: len(cluster.alive) > 1, timeout=60, what="a second process")
+            # In half of the rounds only the lease can tell that the process is gone.
+            victim.kill(stay=rng.random() < 0.5)
+            restarts[victim.port] = asyncio.create_task(victim.start())
+            verdict.rounds += 1
+        await asyncio.gather(*restarts.values())
+        state.over = True
+        await asyncio.gather(*posters)
+        cluster.baseline = {}
+        await cluster.settle(verdict)
+        await _judge(state)
+    return verdict
+
+
+async def _post(state: Killing, number: int) -> None:
+    """Ask one question after the other at whatever process answers, and never come back to one."""
+    rng = random.Random(f"{state.seed} poster {number}")
+    cluster = state.cluster
+    count = 0
+    while not state.over:
+        count += 1
+        kind = READERS[(number + count) % len(READERS)]
+        reader = kind(cluster.api_users[number % len(cluster.api_users)], f"p{number}q{count}", rng.choice(MODELS))
+        state.seen.append(reader)
+        port = cluster.another(rng).port
+        try:
+            await reader.prepare(port)
+            await reader.attempt(port)
+        except (wire.Cut, OSError, wire.Refused):
+            await asyncio.sleep(0.02)
+
+
+async def _judge(state: Killing) -> None:
+    verdict, cluster = state.verdict, state.cluster
+    runs = {str(run.pk): run for run in await database(_runs, [api_user.user.pk for api_user in cluster.api_users])}
+    for reader in state.seen:
+        if not reader.acknowledged:
+            continue
+        verdict.facts["acknowledged"] += 1
+        verdict.facts["characters shown"] += len(reader.text)
+        where = f"{reader.prompt} ({reader.name}, seed {state.seed})"
+        run = runs.get(reader.run_id)
+        if run is None or run.message is None or run.message.parent is None:
+            verdict.broken(f"{where}: acknowledged, and not there")
+            continue
+        verdict.expect(run.message.parent.content == reader.prompt, f"{where}: the question is another one")
+        stored = run.message.content
+        verdict.expect(stored.startswith(reader.text), f"{where}: shown {len(reader.text)}, stored {len(stored)}")
+        if reader.ended == "complete":
+            verdict.expect((run.state, stored) == ("complete", reader.text), f"{where}: heard complete, {run.state}")
+        verdict.expect(run.state in ("complete", "interrupted"), f"{where}: {run.state} {run.error_code}")
+    deaths = {pid: at for process in cluster.processes for pid, at in process.deaths.items()}
+    for run in runs.values():
+        if run.state == "interrupted" and run.finished_at is not None:
+            died = deaths.get(_pid(run))
+            if died is None:
+                verdict.broken(f"run {run.pk} was interrupted although nobody killed its process")
+                continue
+            verdict.facts["orphans"] += 1
+            verdict.times.append(run.finished_at.timestamp() - died)
+    late = sum(each > BOUND for each in verdict.times)
+    verdict.expect(not late, f"{late} orphans were marked later than {BOUND} s")
+
+
+def _runs(users: list[object]) -> list[Run]:
+    return list(Run.objects.filter(user__in=users).select_related("message__parent"))
+
+
+def _pid(run: Run) -> int:
+    return int(run.worker.split(":")[1])

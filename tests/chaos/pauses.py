@@ -1,0 +1,84 @@
+"""A process that sleeps past its lease and wakes again writes nothing into what it lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+
+from completions.models import Chunk, Run
+from tests.chaos.cluster import Cluster, Process, database, running_cluster, until
+from tests.chaos.socket_readers import FOLLOWERS
+from tests.chaos.verdict import Verdict
+
+PROMISE = "SIGSTOP past the lease, SIGCONT: nothing is written after the fence"
+STREAMS = 6
+PER_HOUSE = 3
+BOUND = 15.0
+
+
+async def run(seed: int, rounds: int) -> Verdict:
+    verdict = Verdict(PROMISE)
+    async with running_cluster(
+        f"{seed} pauses",
+        processes=PER_HOUSE + 1,
+        LEASE_SECONDS="2",
+        HEARTBEAT_SECONDS="0.5",
+        SWEEP_SECONDS="0.5",
+    ) as cluster:
+        *sleepers, _ = cluster.processes
+        for number in range(0, rounds, PER_HOUSE):
+            at_once = list(enumerate(sleepers))[: rounds - number]
+            await asyncio.gather(*(_round(cluster, verdict, seed, number + n, each) for n, each in at_once))
+        await cluster.settle(verdict)
+    return verdict
+
+
+async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int, sleeper: Process) -> None:
+    rng = random.Random(f"{seed} pause {number}")
+    readers = []
+    for n in range(STREAMS):
+        kind = FOLLOWERS[n % len(FOLLOWERS)]
+        reader = kind(cluster.api_users[n % len(cluster.api_users)], f"z{number}n{n}", "fake/numbered:10ms:3000")
+        await reader.prepare(sleeper.port)
+        readers.append(reader)
+    work = [asyncio.create_task(each.attempt(sleeper.port)) for each in readers]
+    await until(lambda: all(each.text for each in readers), timeout=20, what="words")
+    await asyncio.sleep(rng.uniform(0.0, 0.3))
+    sleeper.signal(signal.SIGSTOP)
+    try:
+        ids = [each.run_id for each in readers]
+        began = time.monotonic()
+        # Stopped inside a transaction it keeps the rows locked until the database ends its session.
+        await until(lambda: database(_all_over, ids), timeout=BOUND, what=f"the reaper, seed {seed} pause {number}")
+        verdict.times.append(time.monotonic() - began)
+        before = await database(_rows, ids)
+    finally:
+        sleeper.signal(signal.SIGCONT)
+    results = await asyncio.gather(*work, return_exceptions=True)
+    after = await database(_rows, ids)
+    verdict.rounds += 1
+    where = f"pause {number} (seed {seed})"
+    verdict.facts["runs lost and kept"] += len(ids)
+    verdict.expect(before == after, f"{where}: something was written after the fence")
+    for reader, result in zip(readers, results, strict=True):
+        verdict.expect(reader.ended == "error:interrupted", f"{where}: {reader.name} heard {reader.ended} {result!r}")
+        stored = after[0][reader.run_id]
+        verdict.expect(stored.startswith(reader.text), f"{where}: {reader.name} was shown what is not stored")
+    upstream = [request for reader in readers for request in cluster.asked(reader.prompt)]
+    await until(lambda: all(each.hung_up for each in upstream), timeout=10, what=f"{where}: the upstreams' end")
+
+
+def _all_over(ids: list[str]) -> bool:
+    return not Run.objects.running().filter(pk__in=ids).exists()
+
+
+def _rows(ids: list[str]) -> tuple[dict[str, str], list[object], int]:
+    runs = Run.objects.filter(pk__in=ids).select_related("message").order_by("pk")
+    texts = {str(run.pk): run.message.content if run.message else "" for run in runs}
+    return texts, list(runs.values_list("pk", "state", "epoch", "finished_at")), _chunks(ids)
+
+
+def _chunks(ids: list[str]) -> int:
+    return Chunk.objects.filter(run_id__in=ids).count()

@@ -1,0 +1,41 @@
+"""All scenarios by name, each with the number of rounds of a full run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+from tests.chaos import (
+    canaries,
+    cancels,
+    cuts,
+    keys,
+    kills,
+    pauses,
+    pressure,
+    restarts,
+    silence,
+    stall,
+)
+from tests.chaos.verdict import Verdict
+
+
+class Scenario(NamedTuple):
+    run: Callable[[int, int], Coroutine[Any, Any, Verdict]]
+    full: int
+    needs_postgres: bool = False
+
+
+SCENARIOS = {
+    "kills": Scenario(kills.run, 200),
+    "cuts": Scenario(cuts.run, 2000),
+    "cancels": Scenario(cancels.run, 200),
+    "keys": Scenario(keys.run, 1000),
+    "restarts": Scenario(restarts.run, 50),
+    "canaries": Scenario(canaries.run, 10_000),
+    "silence": Scenario(silence.run, 100),
+    "pressure": Scenario(pressure.run, pressure.CROWD),
+    "stall": Scenario(stall.run, stall.SECONDS),
+    # A process stopped inside a transaction on a file holds up every other: nothing to promise there.
+    "pauses": Scenario(pauses.run, 50, needs_postgres=True),
+}

@@ -1,0 +1,159 @@
+"""Hostile bodies: no JSON, too much of it, and values of the wrong kind in every documented field."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from chatservice.docs import documented_dialects, schema_of
+from tests.hostile.inputs import JSON, TEXTS, VALUES, Input, encoded
+from tests.matrix import operations
+from tests.matrix.rows import Row, anonymous, filled
+
+KINDS = {
+    "no type": "",
+    "text": "text/plain",
+    "form": "application/x-www-form-urlencoded",
+    "multipart": "multipart/form-data; boundary=x",
+    "multipart without a boundary": "multipart/form-data",
+    "XML": "application/xml",
+    "octets": "application/octet-stream",
+    "HTML": "text/html",
+    "utf-16": "application/json; charset=utf-16",
+    "utf-7": "application/json; charset=utf-7",
+    "bz2": "application/json; charset=bz2_codec",
+    "idna": "application/json; charset=idna",
+    "unknown charset": "application/json; charset=unknown",
+    "NUL in the charset": "application/json; charset=\\x00",
+    "two types": "application/json, text/html",
+    "a long type": "application/" + "x" * 5_000,
+    "star": "*/*",
+    "nonsense": "x",
+}
+
+
+def structures() -> dict[str, bytes]:
+    """Return bodies that are wrong whoever reads them."""
+    return {
+        "nothing": b"",
+        "blank": b"  \n",
+        "cut": b'{"content": "x',
+        "trailing garbage": b'{"content": "x"}}',
+        "two values": b'{"content": "x"} {"content": "y"}',
+        "trailing comma": b'{"content": "x",}',
+        "comment": b'{"content": "x" /* y */}',
+        "single quotes": b"{'content': 'x'}",
+        "null": b"null",
+        "number": b"5",
+        "text": b'"x"',
+        "list": b'[{"content": "x"}]',
+        "NaN": b'{"content": "x", "temperature": NaN}',
+        "Infinity": b'{"content": "x", "temperature": -Infinity}',
+        "1e999": b'{"content": "x", "temperature": 1e999}',
+        "100k digits": b'{"content": "x", "seed": ' + b"9" * 100_000 + b"}",
+        "100k digit exponent": b'{"content": "x", "temperature": 1e' + b"9" * 100_000 + b"}",
+        "depth 1000": b'{"metadata": ' + b'{"a":' * 1_000 + b"1" + b"}" * 1_001,
+        "depth 100000": b'{"content": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        "depth 500000, unclosed": b"[" * 500_000,
+        "objects, unclosed": b'{"a":' * 150_000,
+        "50k keys": json.dumps({"content": "x", **{str(n): n for n in range(50_000)}}).encode(),
+        "same key 50k times": b'{"content": "x"' + b',"a":1' * 50_000 + b"}",
+        "key twice": b'{"content": "x", "content": {"a": 1}, "title": "x", "title": 5}',
+        "long key": b'{"content": "x", "' + b"k" * 200_000 + b'": 1}',
+        "100k empty lists": b'{"content": "x", "metadata": [' + b"[]," * 100_000 + b"[]]}",
+        "900 KB text": b'{"content": "' + b"x" * 900_000 + b'", "title": "x"}',
+        "beyond the limit": b'{"content": "' + b"x" * 1_100_000 + b'"}',
+        "10 MB password": b'{"username": "x", "password": "' + b"x" * 10_000_000 + b'"}',
+        "prototype": b'{"__proto__": {"content": "x"}, "constructor": {"prototype": {"isAdmin": true}}}',
+        "BOM": b'\xef\xbb\xbf{"content": "x"}',
+        "utf-16": '{"content": "x"}'.encode("utf-16"),
+        "utf-16 without BOM": '{"content": "x"}'.encode("utf-16-le"),
+        "utf-32": '{"content": "x"}'.encode("utf-32"),
+        "utf-7": b"+AHsAIg-content+ACI-: +ACI-x+ACI-+AH0-",
+        "not UTF-8": b'{"content": "\xff\xfe"}',
+        "overlong": b'{"content": "\xc0\x80"}',
+        "surrogate in UTF-8": b'{"content": "\xed\xa0\x80"}',
+        "raw NUL": b'{"content": "a\x00b"}',
+        "raw newline": b'{"content": "a\nb"}',
+        "NUL in a key": b'{"content": "x", "a\\u0000": 1}',
+        "surrogate in a key": b'{"content": "x", "\\ud800": 1}',
+        "gzip": gzip.compress(b'{"content": "x"}'),
+        "random": bytes(range(256)),
+    }
+
+
+def multipart() -> bytes:
+    part = b'--x\r\nContent-Disposition: form-data; name="content"; filename="../../etc/passwd"\r\n\r\nx\r\n'
+    return part * 5_000 + b"--x--\r\n"
+
+
+def writes() -> list[Row]:
+    return [row for row in operations.rows() if row.body is not None and row.kind in ("POST", "PUT", "PATCH")]
+
+
+def body_inputs(own: Mapping[str, str]) -> Iterator[Input]:
+    """Give every structure for one operation of each kind, and the odd content types for all of them."""
+    for row in writes():
+        path, valid = filled(row.own_path(), own), encoded(filled(row.body, own))
+        for name, body in structures().items():
+            if len(body) < 300_000 or row.target.count("/") <= 2:
+                yield Input(name, row.kind, path, {"Content-Type": JSON}, body)
+        for name, kind in KINDS.items():
+            body = multipart() if "multipart" in kind else valid
+            yield Input(f"sent as {name}", row.kind, path, {"Content-Type": kind}, body)
+        for coding in ("gzip", "br", "x" * 1_000):
+            headers = {"Content-Type": JSON, "Content-Encoding": coding}
+            yield Input(f"encoded as {coding[:5]}", row.kind, path, headers, gzip.compress(valid))
+
+
+def field_inputs(own: Mapping[str, str]) -> Iterator[Input]:
+    """Give each documented field each wrong value; the texts once for each field of a dialect."""
+    rows = {anonymous(row.operation): row for row in writes()}
+    for dialect in documented_dialects():
+        schema, seen = schema_of(dialect), set()
+        for path, operations_ in schema["paths"].items():
+            for method, operation in operations_.items():
+                row = rows.get(anonymous(f"{method.upper()} {path}"))
+                if row is None:
+                    continue
+                [shape] = {json.dumps(each["schema"]) for each in operation["requestBody"]["content"].values()}
+                for name in operations.properties(schema, json.loads(shape)):
+                    first = name not in seen
+                    seen.add(name)
+                    yield from _wrong(row, own, name, {**VALUES, **(TEXTS if first else {})})
+    for values in (VALUES, TEXTS):
+        yield from nested_inputs(values)
+
+
+def _wrong(row: Row, own: Mapping[str, str], name: str, values: Mapping[str, Any]) -> Iterator[Input]:
+    valid = filled(row.body, own)
+    for what, value in values.items():
+        body = encoded({**valid, name: value})
+        yield Input(f"{name} is {what}", row.kind, filled(row.own_path(), own), {"Content-Type": JSON}, body)
+
+
+def nested_inputs(values: Mapping[str, Any]) -> Iterator[Input]:
+    """Give the OpenAI wire's inner fields each wrong value."""
+    if "POST /v1/chat/completions" not in operations.http_operations():
+        return
+    for what, value in values.items():
+        for place in (
+            {"messages": [{"role": value, "content": "x"}]},
+            {"messages": [{"role": "user", "content": value}]},
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": value}]}]},
+            {"messages": [{"role": "user", "content": "x", "name": value}]},
+            {"messages": [value]},
+            {"messages": [{"role": "user", "content": "x"}], "stop": value, "user": value},
+            {
+                "messages": [{"role": "user", "content": "x"}],
+                "stream": True,
+                "stream_options": {"include_usage": value},
+            },
+            {"messages": [{"role": "user", "content": "x"}], "metadata": {"k": value}, "response_format": value},
+        ):
+            name = f"{json.dumps(place)[:60]} with {what}"
+            yield Input(
+                name, "POST", "/v1/chat/completions", {"Content-Type": JSON}, encoded({"model": "default", **place})
+            )

@@ -1,0 +1,153 @@
+"""What there is to be declared, found out from the service itself: routes, documents, the graph, frames."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.views import APIView
+
+from chatservice.dialects import DIALECTS
+from chatservice.docs import documented_dialects, schema_of
+from tests.matrix.rows import Row
+
+CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
+# A property or argument with such a name takes something that may be somebody else's.
+NAMES_SOMETHING = re.compile(
+    r"(^id$|_id$|Id$|^after$|^before$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
+)
+# What HTTP answers by itself, without the view's own handler.
+BY_ITSELF = {"OPTIONS", "HEAD", "TRACE"}
+
+
+def rows() -> list[Row]:
+    """Return the declared rows of the site and of every dialect that is there."""
+    found: list[Row] = []
+    for name in ("site", *DIALECTS):
+        try:
+            found += importlib.import_module(f"tests.matrix.{name}").ROWS
+        except ModuleNotFoundError as missing:
+            if missing.name != f"tests.matrix.{name}":
+                raise  # a dialect without rows is found out by its operations
+    return found
+
+
+def routes() -> Iterator[tuple[str, URLPattern]]:
+    """Give every route, with the address it answers at."""
+
+    def walk(patterns: list[Any], before: str) -> Iterator[tuple[str, URLPattern]]:
+        for each in patterns:
+            if isinstance(each, URLResolver):
+                yield from walk(each.url_patterns, before + str(each.pattern))
+            else:
+                yield before + str(each.pattern), each
+
+    return walk(get_resolver().url_patterns, "/")
+
+
+def methods_of(callback: Any) -> set[str]:
+    """Return the methods that a view answers by a handler of its own; a plain function is asked by GET."""
+    view = getattr(callback, "cls", None) or getattr(callback, "view_class", None)
+    if view is None or not issubclass(view, APIView):
+        return {"GET"}
+    names = getattr(callback, "actions", None) or {name: name for name in view.http_method_names if hasattr(view, name)}
+    return {name.upper() for name in names} - BY_ITSELF
+
+
+def named(path: str) -> str:
+    """Return a route with its parameters in OpenAPI's way."""
+    return CONVERTER.sub(r"{\1}", path)
+
+
+def http_operations() -> set[str]:
+    return {
+        f"{method} {named(path)}"
+        for path, route in routes()
+        if not path.startswith("/admin/")
+        for method in methods_of(route.callback)
+    }
+
+
+def documented_operations() -> dict[str, set[str]]:
+    """Return each documented operation, with those of its positions that may name somebody else's."""
+    found: dict[str, set[str]] = {}
+    for dialect in documented_dialects():
+        schema = schema_of(dialect)
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
+                found[f"{method.upper()} {path}"] = set(_positions(schema, operation))
+    return found
+
+
+def _positions(schema: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
+    for parameter in operation.get("parameters", ()):
+        place, name = parameter["in"], parameter["name"]
+        if place == "path":
+            yield "path"
+        elif NAMES_SOMETHING.search(name):
+            yield f"{place} {name}"
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        for name in properties(schema, content["schema"]):
+            if NAMES_SOMETHING.search(name):
+                yield f"body {name}"
+
+
+def properties(schema: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of a shape, which may be a reference."""
+    if "$ref" in shape:
+        shape = schema["components"]["schemas"][shape["$ref"].rpartition("/")[2]]
+    return shape.get("properties", {})
+
+
+def graph_operations() -> dict[str, set[str]]:
+    """Return each field of the graph that is asked for or leads on, with its arguments that may name something."""
+    if "graphql" not in DIALECTS:
+        return {}
+    from graphql import get_named_type, is_composite_type, is_object_type
+
+    graph = importlib.import_module("chatservice.dialects.graphql.schema").schema._schema
+    roots = {graph.query_type: "query", graph.mutation_type: "mutation", graph.subscription_type: "subscription"}
+    found: dict[str, set[str]] = {}
+    for kind in graph.type_map.values():
+        if not is_object_type(kind) or kind.name.startswith("__"):
+            continue
+        for name, field in kind.fields.items():
+            arguments = {
+                f"argument {each}"
+                for each, argument in field.args.items()
+                if NAMES_SOMETHING.search(each) or get_named_type(argument.type).name == "ID"
+            }
+            if kind in roots:
+                found[f"{roots[kind]} {name}"] = arguments
+            elif field.args or is_composite_type(get_named_type(field.type)):
+                found[f"field {kind.name}.{name}"] = arguments
+    return found
+
+
+def frame_operations() -> dict[str, set[str]]:
+    """Return each frame that a client may send, with its fields that may name something. `id` is the frame's own."""
+    found: dict[str, set[str]] = {}
+    if "websocket" not in DIALECTS:
+        return found
+    client_frames = importlib.import_module("chatservice.dialects.websocket.client_frames")
+    for kind in client_frames.ClientFrame.__args__:
+        fields = {field.name for field in msgspec.structs.fields(kind)} - {"id"}
+        named = {f"frame {name}" for name in fields if NAMES_SOMETHING.search(name)}
+        found[f"frame {kind.__struct_config__.tag}"] = named
+    return found
+
+
+def admin_models() -> set[str]:
+    return {model._meta.label for model in admin.site._registry}
+
+
+def admin_pages() -> set[str]:
+    """Return the pages of the admin site that belong to no model."""
+    labels = {f"{model._meta.app_label}/" for model in admin.site._registry}
+    inside = {path.removeprefix("/admin/") for path, _ in routes() if path.startswith("/admin/")}
+    return {page for page in inside if not any(page.startswith(label) for label in labels)}

@@ -1,0 +1,91 @@
+"""The rows of the resources dialect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.matrix.rows import Probe, Row, http, idempotency
+
+TALK = "/conversations/{conversation}"
+OWN = "/conversations/<own.conversation>"
+SAID = {"role": "user", "content": "Let me in"}
+ASKED = {"message": "Let me in"}
+TITLE = {"title": "Mine now"}
+START = {"user_id": "123", "message": "Let me in"}
+ACCOUNT = {"username": "<fresh>", "password": "let me in please"}
+CURSORS = (
+    Probe("header Last-Event-ID", "/runs/<own.run>/stream", headers={"Last-Event-ID": "<cursor>"}, outcome="400"),
+    Probe("query after", "/runs/<own.run>/stream?after=<cursor>", outcome="400"),
+)
+SEARCHES = (
+    Probe("query q", "/search?mode=text&q=<word>", outcome="200", reaches=False),
+    Probe("query conversation_id", "/search?q=in&conversation_id=<conversation>", outcome="200", reaches=False),
+    Probe("query cursor", "/search?mode=text&q=<word>&cursor=<found>", outcome="400"),
+)
+
+
+def account(operation: str, body: dict[str, str] | None = None, *touches: str) -> Row:
+    """Declare an operation on an account, which is found by its id and by its name."""
+    by_name = Probe("path username", operation.partition(" ")[2].replace("{user}", "<username>"), body)
+    return http(operation, "user", *touches, body=body, more=(by_name,))
+
+
+def label(path: str, body: dict[str, str], outcome: str) -> Probe:
+    """Put somebody into `user_id`: it is a label, never an identity."""
+    return Probe("body user_id", path, {**body, "user_id": "<user>"}, outcome=outcome, reaches=False)
+
+
+ROWS = (
+    http("GET /users", "user"),
+    http("POST /users", "user", body=ACCOUNT),
+    account("GET /users/{user}"),
+    account("PUT /users/{user}", ACCOUNT),
+    account("PATCH /users/{user}", {"username": "<fresh>"}),
+    replace(
+        account("DELETE /users/{user}", {"username": "<username>"}, "conversation", "message", "run"),
+        body={"username": "somebody else"},  # confirmed where it is tried: whoever only needs a body is still needed
+    ),
+    account("GET /users/{user}/conversations", None, "conversation"),
+    http("GET /conversations", "conversation"),
+    http("POST /conversations", "conversation", body=TITLE, more=(label("/conversations", TITLE, "201"),)),
+    http(
+        "POST /conversations/start",
+        *("conversation", "message", "run"),
+        body=START,
+        more=(label("/conversations/start", START, "200"), *idempotency("/conversations/start", START)),
+    ),
+    http(f"GET {TALK}", "conversation", "message"),
+    # An account is changed by nobody: somebody else's id is as wrong as one that does not exist.
+    http(
+        f"PUT {TALK}",
+        "conversation",
+        body=TITLE,
+        more=(Probe("body user_id", OWN, {**TITLE, "user_id": "<user>"}, outcome="400"),),
+    ),
+    http(
+        f"PATCH {TALK}",
+        "conversation",
+        body=TITLE,
+        more=(Probe("body user_id", OWN, {"user_id": "<user>"}, outcome="400"),),
+    ),
+    http(f"DELETE {TALK}", "conversation", "message", "run"),
+    http(f"POST {TALK}/message", "message", "run", body=ASKED, more=(*idempotency(f"{OWN}/message", ASKED),)),
+    http(
+        f"POST {TALK}/messages:complete",
+        *("message", "run"),
+        body={"stream": False},
+        # There is nothing to answer in one's own conversation, whatever the key.
+        more=(*idempotency(f"{OWN}/messages:complete", {"stream": False}, "409"),),
+    ),
+    http(f"GET {TALK}/messages", "message"),
+    http(f"POST {TALK}/messages", "message", body=SAID),
+    # A message's number is one in its conversation: it names nothing by itself.
+    http(f"GET {TALK}/messages/{{number}}", "message"),
+    http(f"PUT {TALK}/messages/{{number}}", "message", body=SAID),
+    http(f"PATCH {TALK}/messages/{{number}}", "message", body={"content": "Let me in"}),
+    http(f"DELETE {TALK}/messages/{{number}}", "message"),
+    http("GET /runs/{run}", "run"),
+    http("GET /runs/{run}/stream", "message", "run", more=CURSORS),
+    http("POST /runs/{run}/cancel", "run"),
+    http("GET /search", "message", "conversation", more=SEARCHES),
+)

@@ -1,0 +1,39 @@
+"""What belongs to no dialect: pages, health, documentation, and the admin site, which knows sessions and no keys."""
+
+from __future__ import annotations
+
+from tests.matrix.rows import Admits, Row
+
+ROWS = (
+    # The pages are the same for everybody: what they show is asked for by those who look at them.
+    Row("GET /", Admits.ANYONE),
+    Row("GET /profile", Admits.ANYONE),
+    Row("GET /login", Admits.ANYONE),
+    Row("GET /logout", Admits.ANYONE),
+    Row("GET /healthz", Admits.ANYONE),
+    Row("GET /readyz", Admits.ANYONE),
+    Row("GET /docs", Admits.ANYONE),
+    Row("GET /schema/{dialect}", Admits.ANYONE, harmless=("path dialect",)),
+)
+# Model -> what staff find there. Everything below /admin/ asks for the session of a staff member.
+ADMIN = {
+    "accounts.User": "accounts",
+    "accounts.ApiKey": "keys, never their secrets",
+    "auth.Group": "groups of staff",
+    "completions.Run": "runs",
+    "conversations.Conversation": "conversations, what was said for those who may read and say why",
+    "conversations.AccessLogEntry": "who of the staff read what, and why",
+}
+ADMIN_PAGES = frozenset(
+    {
+        "",
+        "dashboard/",
+        "login/",
+        "logout/",
+        "password_change/",
+        "password_change/done/",
+        "autocomplete/",
+        "jsi18n/",
+        "view",
+    }
+)

@@ -1,0 +1,55 @@
+"""Every page of the admin site, and what it answers to four kinds of staff.
+
+`clerk` is staff without any permission, `viewer` has every permission to view, `reader` may read what was said
+besides, `root` is a superuser. Statuses are those of GET.
+"""
+
+from __future__ import annotations
+
+SUBJECTS = ("clerk", "viewer", "reader", "root")
+Statuses = tuple[int, int, int, int]
+EVERYBODY: Statuses = (200, 200, 200, 200)
+VIEWS: Statuses = (403, 200, 200, 200)
+ROOT: Statuses = (403, 403, 403, 200)
+NOBODY: Statuses = (403, 403, 403, 403)
+SHORT: Statuses = (302, 302, 302, 302)  # to the page itself, which asks for permission
+
+OBJECT = "<path:object_id>"
+PAGES: dict[str, Statuses] = {
+    "": EVERYBODY,
+    "dashboard/": VIEWS,
+    "login/": SHORT,
+    "logout/": (405, 405, 405, 405),
+    "password_change/": EVERYBODY,
+    "password_change/done/": EVERYBODY,
+    "autocomplete/": NOBODY,
+    "jsi18n/": EVERYBODY,
+    "r/<path:content_type_id>/<path:object_id>/": (404, 404, 404, 404),
+    "^(?P<app_label>auth|accounts|conversations|completions)/$": (404, 200, 200, 200),
+    "(?P<url>.*)$": (404, 404, 404, 404),
+    "accounts/user/<id>/password/": ROOT,
+    f"accounts/user/{OBJECT}/stop/": ROOT,
+    "completions/run/reap/": (403, 403, 403, 405),
+}
+# Model -> who adds, who deletes; everybody with the permission views, and nobody else.
+MODELS: dict[str, tuple[Statuses, Statuses]] = {
+    "auth/group": (ROOT, ROOT),
+    "accounts/user": (ROOT, ROOT),
+    "accounts/apikey": (NOBODY, NOBODY),
+    "conversations/conversation": (NOBODY, ROOT),
+    "conversations/accesslogentry": (NOBODY, NOBODY),
+    "completions/run": (NOBODY, NOBODY),
+}
+
+
+def rows() -> dict[str, Statuses]:
+    """Return what each page answers, by its route below /admin/."""
+    found = dict(PAGES)
+    for model, (adds, deletes) in MODELS.items():
+        found[f"{model}/"] = VIEWS
+        found[f"{model}/add/"] = adds
+        found[f"{model}/{OBJECT}/"] = SHORT
+        found[f"{model}/{OBJECT}/change/"] = VIEWS
+        found[f"{model}/{OBJECT}/history/"] = VIEWS
+        found[f"{model}/{OBJECT}/delete/"] = deletes
+    return found

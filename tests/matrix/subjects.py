@@ -1,0 +1,204 @@
+"""The subjects who try the matrix, and what each of them owns: its words must never reach anybody else."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx2
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+
+from accounts.callers import Principal
+from accounts.models import ApiKey, User
+from accounts.services import guest_user, issue_api_key, register_user, revoke_api_key
+from chatservice.dialects import DIALECTS
+from chatservice.testing import Service, make_api_user, wait_until
+from chatservice.testing.sockets import Socket
+from completions.cursors import Cursor
+from completions.models import Chunk, Run
+from conversations.models import AccessLogEntry, Conversation
+from conversations.todos import create_todo
+from search.cursors import write_cursor
+from search.queries import Mode, search_messages
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+NAMES = ("conversation", "message", "answer", "run", "user", "todo", "apikey")
+
+
+@dataclass(slots=True)
+class Subject:
+    """Somebody at the door. `user` is whose rows are theirs; `admitted` says whether the credential is any good."""
+
+    name: str
+    user: User
+    headers: Mapping[str, str]
+    http: httpx2.Client
+    admitted: bool = True
+    own: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_guest(self) -> bool:
+        return not self.headers
+
+
+def words() -> dict[str, str]:
+    """Return what one subject says: nobody else may see the canary, and `word` is what it can be found by."""
+    return {"canary": f"CANARY{uuid.uuid4().hex}", "word": f"WORD{uuid.uuid4().hex}", "key": f"KEY{uuid.uuid4().hex}"}
+
+
+def ask(subject: Subject, service: Service, text: str, key: str) -> Run:
+    """Ask in a new conversation, over the websocket where it is there, and wait for the answer."""
+    before = set(Run.objects.filter(user=subject.user).values_list("pk", flat=True))
+    if "websocket" in DIALECTS:
+        with Socket(service.websocket_url, additional_headers=dict(subject.headers)) as socket:
+            socket.ask(text, client_id=key)
+    else:
+        body = {"user_id": subject.user.username, "message": text, "client_message_id": key}
+        subject.http.post("/conversations/start", json=body).raise_for_status()
+    return Run.objects.filter(user=subject.user).exclude(pk__in=before).select_related("message__parent").get()
+
+
+def things_of(subject: Subject, service: Service) -> dict[str, str]:
+    """Let somebody ask something, and note a to-do; return the ids of it all."""
+    told = words()
+    said = f"{told['canary']} in {told['word']}"
+    run = ask(subject, service, said, told["key"])
+    conversation, answer = run.conversation, run.message
+    assert conversation is not None and answer is not None and answer.parent is not None
+    Conversation.objects.filter(pk=conversation.pk).update(title=f"Title {told['canary']}")
+    assert conversation.owner_id == subject.user.pk, subject.name
+    todo = create_todo(owner_id=subject.user.pk, title=f"Do {told['canary']}", conversation=conversation)
+    message = answer.parent
+    last = Chunk.objects.filter(run=run).latest("seq")
+    AccessLogEntry.objects.create(
+        kind=AccessLogEntry.Kind.TRANSCRIPT,
+        reader_id=subject.user.pk,
+        reader_name="carol",
+        owner_id=conversation.owner_id,
+        conversation_id=conversation.pk,
+        reason=f"Complaint {told['canary']}",
+    )
+    return {
+        **told,
+        "conversation": str(conversation.pk),
+        "message": str(message.pk),
+        "answer": str(answer.pk),
+        "run": str(run.pk),
+        "cursor": str(Cursor(run.pk, last.seq, last.end)),
+        "number": str(message.position),
+        "todo": str(todo.pk),
+        "apikey": str(issue_api_key(user=subject.user)[0].pk),
+        "user": str(subject.user.pk),
+        "username": subject.user.username,
+        "hex": message.pk.hex,
+        "page": time_cursor("c", conversation.updated_at, conversation.pk),
+        "found": next_of(subject, told["word"]),
+    }
+
+
+def nobodys(like: Mapping[str, str]) -> dict[str, str]:
+    """Return ids that are nobody's and as old as the others, so that nothing but whose they are differs."""
+    ids = {name: str(near(uuid.UUID(like[name]))) for name in NAMES}
+    conversation = Conversation.objects.get(pk=like["conversation"])
+    return {
+        **like,
+        **words(),
+        **ids,
+        "username": f"nobody-{uuid.uuid4().hex[:12]}",
+        "cursor": ".".join([uuid.UUID(ids["run"]).hex, *like["cursor"].split(".")[1:]]),
+        "hex": uuid.UUID(ids["message"]).hex,
+        "page": time_cursor("c", conversation.updated_at, uuid.UUID(ids["conversation"])),
+        "found": write_cursor(1, "nobody"),
+    }
+
+
+def next_of(subject: Subject, word: str) -> str:
+    """Return the cursor of the second page of somebody's search for what they and their model said."""
+    principal = Principal(subject.user.pk, subject.user.username, is_guest=subject.is_guest)
+    # The index comes after the words.
+    return wait_until(
+        lambda: search_messages(principal, word, mode=Mode.TEXT, limit=1).next_cursor,
+        what=f"the index of what {subject.name} said",
+    )
+
+
+def near(pk: uuid.UUID) -> uuid.UUID:
+    """Return another id of the same millisecond."""
+    return uuid.UUID(bytes=pk.bytes[:8] + uuid.uuid4().bytes[8:])
+
+
+def time_cursor(kind: str, at: dt.datetime, pk: uuid.UUID) -> str:
+    """Return a place in a list as GraphQL writes it."""
+    plain = f"{kind}:{(at - EPOCH) // dt.timedelta(microseconds=1)}:{pk.hex}"
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def subject_of(name: str, service: Service, *, staff: bool = False, guest_made: bool = False) -> Subject:
+    """Make somebody with a key."""
+    api_user = make_api_user(name, url=service.url, staff=staff)
+    # All that a key can be: what it does not reach then, no key reaches.
+    ApiKey.objects.filter(pk=api_user.key.pk).update(may_change_credentials=True)
+    if guest_made:
+        User.objects.filter(pk=api_user.user.pk).update(guest_made=True)
+    return Subject(name, api_user.user, api_user.headers, api_user.http)
+
+
+def signed_in(user: User, service: Service) -> dict[str, str]:
+    """Return what a browser sends of somebody who signed in there, from our own page."""
+    client = Client()
+    client.force_login(user)
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    return {
+        "Cookie": f"theme=dark; {settings.SESSION_COOKIE_NAME}={session}",
+        "Origin": service.url,
+        "Sec-Fetch-Site": "same-origin",
+        "X-Requested-With": "chat",
+    }
+
+
+def at_a_browser(service: Service) -> Subject:
+    """Make somebody who signed in with a browser, and has no key."""
+    user = register_user(username=f"browser-{uuid.uuid4().hex[:12]}")
+    headers = signed_in(user, service)
+    return Subject("browser", user, headers, _client(service, headers))
+
+
+def with_bad_sessions(owner: Subject, service: Service) -> list[Subject]:
+    """Return the owner as they come by a page of another site, by no page at all, and after they signed out."""
+    good, over = signed_in(owner.user, service), signed_in(owner.user, service)
+    Session.objects.filter(session_key=over["Cookie"].rpartition("=")[2]).delete()
+    headers = {
+        "cross-site": {**good, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        "same site": {**good, "Sec-Fetch-Site": "same-site"},
+        "unmarked": {"Cookie": good["Cookie"]},
+        "signed out": over,
+    }
+    return [Subject(name, owner.user, each, _client(service, each), admitted=False) for name, each in headers.items()]
+
+
+def guest(service: Service) -> Subject:
+    return Subject("guest", guest_user(), {}, _client(service, {}))
+
+
+def with_bad_keys(owner: Subject, service: Service) -> list[Subject]:
+    """Return the owner as they come with a key that is expired, revoked, or of an account that was disabled."""
+    _, expired = issue_api_key(user=owner.user, expires_at=timezone.now() - dt.timedelta(seconds=5))
+    key, revoked = issue_api_key(user=owner.user)
+    revoke_api_key(key=key)
+    disabled = subject_of("disabled", service)
+    User.objects.filter(pk=disabled.user.pk).update(is_active=False)
+    headers = {
+        name: {"Authorization": f"Bearer {secret}"} for name, secret in (("expired", expired), ("revoked", revoked))
+    }
+    headers["disabled"] = dict(disabled.headers)
+    return [Subject(name, owner.user, each, _client(service, each), admitted=False) for name, each in headers.items()]
+
+
+def _client(service: Service, headers: Mapping[str, str]) -> httpx2.Client:
+    return httpx2.Client(base_url=service.url, headers=headers, timeout=30, trust_env=False)

@@ -1,0 +1,248 @@
+"""Nothing that anybody sends fails the service: no 5xx, no hang, an error of the API's own, nothing kept of a refusal.
+
+One service of its own answers the corpus in two rounds; its memory and its log are looked at in the end.
+HOSTILE=all tries every input on every target, in both rounds: minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from accounts.models import User
+from chatservice.dialects import DIALECTS
+from chatservice.testing import Service, ServiceTestCase, running_service, wait_until
+from chatservice.testing.sockets import Socket
+from completions.models import Run
+from conversations.models import Conversation, Message, Todo
+from scripts.procfs import resident_bytes, tree
+from tests.hostile import bodies, frames, graph, heads
+from tests.hostile.inputs import Input
+from tests.hostile.shapes import problem_with
+from tests.hostile.wire import NOTHING, HostileClient, Reply, raw_reply, raw_requests
+from tests.matrix import operations, subjects
+from tests.matrix.asking import request
+from tests.matrix.rows import PARAMETER, filled
+
+MEBIBYTE = 1_048_576
+GROWTH = 50 * MEBIBYTE
+AT_LEAST = 400
+EVERYTHING = os.environ.get("HOSTILE") == "all"
+STREAM_LINE = re.compile(r"(data|id|event|retry):|:|\Z")
+BROKEN = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback|Exception in ASGI")
+CLOSES = {1009, 4400, 4401, 4403, 4408, 4409, 4413, 4429}
+
+
+T = TypeVar("T")
+
+
+@pytest.mark.timeout(900)
+class HostileInputTest(ServiceTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        running = running_service()
+        self.service: Service = running.__enter__()
+        self.addCleanup(running.__exit__, None, None, None)
+        self.tried: Counter[str] = Counter()
+
+    def test_the_corpus_twice(self) -> None:
+        parts: dict[str, Callable[[], None]] = {
+            "HTTP": self.try_http,
+            "bytes": self.try_bytes,
+            "frames": self.try_frames,
+            "GraphQL frames": self.try_graph_frames,
+        }
+        self.renew()
+        self.warm_up()
+        sizes = [self.size()]
+        for self.round in (0, 1):
+            for part in parts.values():
+                part()
+                sizes.append(self.size())
+            self.renew()
+        shown = ", ".join(f"{size / MEBIBYTE:.1f}" for size in sizes)
+        print(f"\nhostile inputs, in two rounds: {dict(self.tried)}; the service took {shown} MiB")
+        self.assertLess(sizes[-1] - sizes[0], GROWTH)
+        self.assertGreater(self.tried["HTTP"], AT_LEAST)
+        self.assertEqual([line for line in self.service.log().splitlines() if BROKEN.search(line)], [])
+
+    def warm_up(self) -> None:
+        """Ask everything once, as it should be asked: what is loaded at the first use is no growth."""
+        for row in operations.rows():
+            if row.kind in ("GET", "POST") and set(PARAMETER.findall(row.target)) <= set(self.things):
+                request(self.subject, row.kind, filled(row.own_path(), self.own), filled(row.body, self.own))
+        self.subject.http.post("/graphql", content=b"x" * MEBIBYTE)
+
+    def size(self) -> int:
+        """Return the memory of the service, once it has nothing to do."""
+        assert self.service.process is not None
+        wait_until(lambda: not Run.objects.filter(state=Run.State.RUNNING, user=self.subject.user).exists())
+        return resident_bytes(tree(self.service.process.pid))
+
+    def renew(self) -> None:
+        """Give the corpus somebody to speak for, with a conversation that nothing has happened to yet."""
+        self.subject = subjects.subject_of("mallory", self.service)
+        self.addCleanup(self.subject.http.close)
+        self.things = subjects.things_of(self.subject, self.service)
+        self.secret = self.subject.headers["Authorization"].removeprefix("Bearer ")
+        self.own = {f"own.{name}": value for name, value in self.things.items()} | {"fresh": "fresh"}
+
+    def stored(self) -> tuple[int, ...]:
+        user = self.subject.user
+        return (
+            Conversation.objects.filter(owner=user).count(),
+            Message.objects.filter(conversation__owner=user).count(),
+            Run.objects.filter(user=user).count(),
+            Todo.objects.filter(owner=user).count(),
+            User.objects.count(),
+        )
+
+    # --- HTTP
+
+    def inputs(self) -> Iterator[Input]:
+        """Give every input for one of its targets, or for each of them where all is wanted."""
+        targets: dict[str, list[Input]] = {}
+        for each in self.all_inputs():
+            targets.setdefault(each.name, []).append(each)
+        for several in targets.values():
+            yield from several if EVERYTHING else [random.choice(several)]
+
+    def turn(self, inputs: Iterable[T]) -> Iterator[T]:
+        """Give those whose turn it is: half of them in each round, or everything in both."""
+        return (each for number, each in enumerate(inputs) if EVERYTHING or number % 2 == self.round)
+
+    def all_inputs(self) -> Iterator[Input]:
+        yield from bodies.body_inputs(self.own)
+        yield from bodies.field_inputs(self.own)
+        yield from heads.id_inputs(self.own)
+        yield from heads.query_inputs(self.own)
+        yield from heads.header_inputs(self.own, self.secret)
+        yield from graph.graph_inputs(self.own)
+
+    def try_http(self) -> None:
+        client = HostileClient(self.service.port, self.secret)
+        stored = self.stored()
+        for each in self.turn(self.inputs()):
+            self.tried["HTTP"] += 1
+            with self.subTest(str(each)):
+                reply = client.send(each)
+                now = self.stored()
+                refused = self.refusal(each, reply)
+                if refused:
+                    self.assertEqual(now, stored, "a refused request was stored")
+            stored = now
+        client.close()
+
+    def refusal(self, each: Input, reply: Reply) -> bool:
+        """Check an answer; tell whether it is a refusal."""
+        if reply == NOTHING:
+            # Uvicorn hangs up on what it does not read to its end.
+            self.assertTrue(len(each.content or b"") > MEBIBYTE or sum(map(len, each.headers.values())) > 16_000)
+            return True
+        self.assert_sound(reply)
+        if reply.status >= 400:
+            if "x-request-id" in reply.headers and each.method != "HEAD":
+                self.assertEqual(problem_with(each.path, reply.text), "", reply.text[:500])
+            return True
+        if each.path.startswith("/graphql") and '"errors"' in reply.text:
+            self.assertEqual(problem_with(each.path, reply.text), "", reply.text[:500])
+        return False
+
+    def assert_sound(self, reply: Reply) -> None:
+        self.assertLess(reply.status, 500, reply.text[:500])
+        for word in ("Traceback", 'File "/', "django.", "sqlite3", "psycopg"):
+            self.assertNotIn(word, reply.text)
+        self.assertNotIn("evil", f"{reply.headers.get('set-cookie')}{reply.headers.get('location')}")
+        if reply.headers.get("content-type", "").startswith("text/event-stream"):
+            for line in re.split(r"\r\n|\r|\n", reply.text):
+                self.assertRegex(line, STREAM_LINE)
+                self.assertNotRegex(line, r"^(id|event): ?evil|^retry: ?1$")
+
+    # --- what is hardly HTTP
+
+    def try_bytes(self) -> None:
+        for name, sent in self.turn(raw_requests(self.secret).items()):
+            self.tried["bytes"] += 1
+            with self.subTest(name):
+                reply = raw_reply(self.service.port, sent)
+                self.assert_sound(reply)
+                # What is no HTTP, or too much of it, is refused before anybody reads a key.
+                unread = reply.status in (0, 431) or "not a valid HTTP request" in reply.text
+                served = not unread and "openai_v1" in DIALECTS
+                if reply.status >= 400 and served and "key" in name and "idempotency" not in name:
+                    self.assertEqual(reply.status, 401)
+        self.assertEqual(self.subject.http.get("/healthz").status_code, 200)
+
+    # --- frames
+
+    def try_frames(self) -> None:
+        if "websocket" not in DIALECTS:
+            return
+        stored = self.stored()
+        for name, frame in self.turn(frames.frames(self.things)):
+            self.tried["frames"] += 1
+            with self.subTest(f"frame: {name}"):
+                told, code = self.told(frame)
+                self.assertTrue(code is None or code in CLOSES, f"closed with {code}")
+                for each in told:
+                    self.assertIn("type", each)
+                    if each["type"] == "error":
+                        self.assertLessEqual({"code", "message"}, set(each["data"]))
+                        self.assertNotIn(each["data"]["code"], ("internal_error", "storage_unavailable"))
+                refused = [each for each in told if each["type"] == "error" and "run_id" not in each]
+                now = self.stored()
+                if refused or code is not None:
+                    self.assertEqual(now, stored, "a refused frame was stored")
+            stored = now
+
+    def told(self, frame: str | bytes) -> tuple[list[dict[str, Any]], int | None]:
+        """Say one frame; return what is said up to the answer of a ping after it, or the code of the close."""
+        said: list[dict[str, Any]] = []
+        with Socket(self.service.websocket_url, additional_headers=dict(self.subject.headers)) as socket:
+            try:
+                socket.raw(frame)
+                socket.say(type="ping", id="still there?")
+                while not said or said[-1] != {"type": "pong", "id": "still there?"}:
+                    said.append(socket.read())
+            except ConnectionClosed as closed:
+                return said, closed.rcvd.code if closed.rcvd else 1006
+        return said[:-1], None
+
+    def try_graph_frames(self) -> None:
+        if "graphql" not in DIALECTS:
+            return
+        for name, frame in self.turn(frames.graph_frames()):
+            self.tried["GraphQL frames"] += 1
+            with self.subTest(f"GraphQL frame: {name}"):
+                told, code = self.told_by_graph(frame)
+                self.assertTrue(code is None or code in CLOSES, f"closed with {code}")
+                for each in told:
+                    errors = each["payload"] if each["type"] == "error" else (each.get("payload") or {}).get("errors")
+                    if errors:
+                        self.assertEqual(
+                            problem_with("/graphql", json.dumps({"errors": errors})), "", str(errors)[:500]
+                        )
+
+    def told_by_graph(self, frame: str | bytes) -> tuple[list[dict[str, Any]], int | None]:
+        said: list[dict[str, Any]] = []
+        url = f"{self.service.url.replace('http', 'ws')}/graphql"
+        headers = dict(self.subject.headers)
+        with Socket(url, subprotocols=["graphql-transport-ws"], additional_headers=headers) as socket:
+            try:
+                socket.say(type="connection_init")
+                socket.read()
+                socket.raw(frame)
+                socket.say(type="ping")
+                while not said or said[-1]["type"] != "pong":
+                    said.append(socket.read())
+            except ConnectionClosed as closed:
+                return said, closed.rcvd.code if closed.rcvd else 1006
+        return said, None

@@ -1,0 +1,52 @@
+"""Every schema keeps its word: schemathesis finds no 5xx, no undocumented status, no other shape.
+
+A small share of what `python -m scripts.fuzz_schemas --examples 2000` tries.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatservice.dialects import DIALECTS
+from chatservice.docs import documented_dialects
+from chatservice.testing import ROOT, ServiceTestCase
+
+EXAMPLES = 150
+
+
+@pytest.mark.timeout(180)
+class SchemathesisTest(ServiceTestCase):
+    def fuzz(self, dialect: str) -> None:
+        if dialect not in DIALECTS:
+            self.skipTest(f"{dialect} is not there")
+        options = ["--url", self.service.url, "--key", self.alice.secret, "--examples", str(EXAMPLES)]
+        options += ["--seed", str(random.randrange(2**32)), "--phases", "examples,coverage,fuzzing"]
+        command = [sys.executable, "-m", "scripts.fuzz_schemas", *options, dialect]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170)
+        self.assertEqual(done.returncode, 0, done.stdout[-20_000:] + done.stderr[-2_000:])
+        self.assertIn("No issues found", done.stdout)
+
+    def test_chat(self) -> None:
+        self.fuzz("chat")
+
+    def test_chat_v1(self) -> None:
+        self.fuzz("chat_v1")
+
+    def test_openai_v1(self) -> None:
+        self.fuzz("openai_v1")
+
+    def test_resources(self) -> None:
+        self.fuzz("resources")
+
+    def test_graphql(self) -> None:
+        self.fuzz("graphql")
+
+    def test_no_dialect_is_forgotten(self) -> None:
+        names = {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}
+        self.assertLessEqual({*documented_dialects(), *DIALECTS} - {"websocket"}, names)  # which has no HTTP
+        self.assertTrue(Path(sys.executable).with_name("schemathesis").exists())

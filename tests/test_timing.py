@@ -1,0 +1,75 @@
+"""Somebody else's id takes as long as one that nobody has: the time of a refusal tells nothing either.
+
+Foreign and unknown are asked for in turn, so that a busy machine slows both. A pair of medians that differ is
+measured again until there are 200 pairs: only what still differs then, in both halves, is a difference.
+TIMING=all measures 200 pairs of every probe, and prints them: `TIMING=all pytest tests/test_timing.py -s`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from statistics import median
+
+from tests.matrix import subjects
+from tests.matrix.asking import ask
+from tests.matrix.rows import Probe, Row
+from tests.test_matrix_leaks import MatrixCase, probes
+
+ALLOWED_MS = 2.0
+PAIRS = 200
+FIRST = 200 if os.environ.get("TIMING") == "all" else 8
+# These open a socket for every question: what they look up is looked up by the others, too.
+BY_SOCKET = ("frame", "subscription")
+
+
+class TimingTest(MatrixCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.owner, self.other = subjects.subject_of("alice", self.service), subjects.subject_of("bob", self.service)
+        self.keep(self.owner, self.other)
+        self.things = subjects.things_of(self.owner, self.service)
+        self.other.own = subjects.things_of(self.other, self.service)
+
+    def test_a_foreign_id_takes_as_long_as_an_unknown_one(self) -> None:
+        tried = 0
+        for row, probe in probes():
+            # What is refused: the others do something, whoever's the id is.
+            if row.kind in BY_SOCKET or probe.outcome not in ("404", "not_found"):
+                continue
+            tried += 1
+            with self.subTest(f"{row.operation}, {probe.position}"):
+                pairs = self.measured(row, probe, FIRST)
+                if abs(difference(pairs)) > ALLOWED_MS:
+                    pairs += self.measured(row, probe, PAIRS - len(pairs))
+                half = len(pairs) // 2
+                found = min((difference(part) for part in (pairs[:half], pairs[half:], pairs)), key=abs)
+                if FIRST == PAIRS:
+                    print(f"{difference(pairs):+7.3f} ms  {row.operation}, {probe.position}")
+                self.assertLessEqual(abs(found), ALLOWED_MS, f"ms, of {len(pairs)} pairs")
+        self.assertGreater(tried, 20)
+
+    def measured(self, row: Row, probe: Probe, count: int) -> list[tuple[float, float]]:
+        """Ask for a foreign and an unknown id in turn; return the milliseconds of each pair."""
+        self.seconds(row, probe, self.things)
+        pairs = []
+        for number in range(count):
+            unknown = subjects.nobodys(self.things)
+            if number % 2:  # neither is always the one that finds everything warm
+                foreign, control = self.seconds(row, probe, self.things), self.seconds(row, probe, unknown)
+            else:
+                control, foreign = self.seconds(row, probe, unknown), self.seconds(row, probe, self.things)
+            pairs.append((foreign * 1000, control * 1000))
+        return pairs
+
+    def seconds(self, row: Row, probe: Probe, things: dict[str, str]) -> float:
+        began = time.perf_counter()
+        answer = ask(self.other, self.service, row, probe, things)
+        took = time.perf_counter() - began
+        self.assertEqual(answer.outcome, probe.outcome, answer.shown)
+        return took
+
+
+def difference(pairs: list[tuple[float, float]]) -> float:
+    """Return by how much the median of the first differs from the median of the second."""
+    return median(first for first, _ in pairs) - median(second for _, second in pairs)
