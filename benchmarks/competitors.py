@@ -108,7 +108,7 @@ class Services:
         import psycopg  # only where PostgreSQL takes part
 
         with psycopg.connect(self._postgres()[0], autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]  # fixed names of ours
+            connection.execute(statement)
 
     def start(self, name: str, logs: Path) -> Running:
         """Start `service-<server>-<database>` on a fresh copy of the prepared database."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -23,11 +21,12 @@ from channels.routing import URLRouter  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from accounts.websocket_auth import OriginCheck  # noqa: E402
-from chatservice import lifespan  # noqa: E402
+from chatservice import lifespan as lifespan  # noqa: E402  # for the server, too
 from chatservice.dialects import DIALECTS  # noqa: E402
 from chatservice.dialects.sockets import nowhere  # noqa: E402
 from chatservice.handler import ChatHandler, Receive, Send  # noqa: E402
 from completions.reaper import start_reaper  # noqa: E402
+from foundation.internals import interpreter  # noqa: E402
 
 http = ChatHandler()
 # A dialect that has a websocket.py answers at its own mount, with and without the slash.
@@ -37,14 +36,10 @@ dialect_sockets = [
     if find_spec(f"chatservice.dialects.{name}.websocket")
     for slash in ("", "/")
 ]
-websocket = OriginCheck(URLRouter([*dialect_sockets, re_path(r"", nowhere)]))
+websocket = OriginCheck(URLRouter([*dialect_sockets, re_path(r"", nowhere)]))  # type: ignore[arg-type]  # an application
 
-# The journal's thread gives the interpreter up at every statement; by default it would wait 5 ms to get it back.
-sys.setswitchinterval(0.0005)
-# What is loaded by now stays: walking it again and again would stop every stream for a tenth of a second.
-gc.collect()
-gc.freeze()
-gc.set_threshold(2_000, 10, 20)
+interpreter.shorten_switch_interval()
+interpreter.freeze_loaded_objects()  # all of the application is loaded by now
 
 # Here and not in the lifespan: not every server has one, and orphans must not wait for a request.
 start_reaper()

@@ -1,15 +1,13 @@
 """`python -m chatservice.server`: the production server with this service's limits; one process.
 
 benchmarks/README.md says why uvicorn. What it adds here: a start that could not do what the configuration
-says ends with 2; limits on unauthenticated clients (`serving/`); from the first SIGTERM no new connection is accepted
-while answers finish; a clean stop exits with 0. Its threads share their memory.
+says ends with 2; limits on unauthenticated clients (`foundation/internals/uvicorn/`); from the first SIGTERM no new
+connection is accepted while answers finish; a clean stop exits with 0. Its threads share their memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -30,14 +28,13 @@ from django.conf import settings
 
 from chatservice.asgi import application, lifespan
 from chatservice.handler import Receive, Send
-from chatservice.serving.connections import Connections, raise_file_limit
-from chatservice.serving.http_protocol import HttpProtocol
-from chatservice.serving.listeners import close_listeners
-from chatservice.serving.websocket_protocol import WebSocketProtocol
+from chatservice.serving.protocols import HttpProtocol, WebSocketProtocol
 from completions import services
+from foundation.internals.listeners import close_listeners
+from foundation.internals.malloc import share_heaps
+from foundation.internals.uvicorn.connections import Connections, raise_file_limit
 
 TELL_SECONDS = 2  # after the drain: for the last frames of answers that did not make it
-M_ARENA_MAX = -8  # as malloc.h has it
 
 
 async def admitting(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -102,7 +99,7 @@ def config() -> uvicorn.Config:
         http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=settings.LIMIT_WS_FRAME_BYTES or 2**31,  # uvicorn's 0 admits no frame at all
-        timeout_keep_alive=settings.KEEP_ALIVE_SECONDS or 2**31,
+        timeout_keep_alive=settings.KEEP_ALIVE_SECONDS or 2**31,  # type: ignore[arg-type]  # a fraction will do
         # Access logs would write query strings; whose address counts is decided by TRUSTED_PROXIES alone.
         access_log=False,
         proxy_headers=False,
@@ -111,13 +108,6 @@ def config() -> uvicorn.Config:
         # No longer: a peer that reads nothing, or never answers a close, must not hold up the stop.
         timeout_graceful_shutdown=TELL_SECONDS,
     )
-
-
-def share_heaps() -> None:
-    """Let threads share two heaps: glibc gives each one of its own, and what that frees no other can use."""
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def main() -> None:

@@ -1,5 +1,4 @@
-"""What uvicorn lacks: limits on unauthenticated clients, and a stop that loses no request.
+"""Connections of this service: the bounded protocols of `foundation/internals/uvicorn/`, in its own words.
 
-`http_protocol.py` and `websocket_protocol.py` bound one connection, `connections.py` all of them together,
-`listeners.py` stops listening. `chatservice/server.py` puts them together.
+`protocols.py` is what uvicorn is given, `refusals.py` what a client is told; `chatservice/server.py` joins them.
 """

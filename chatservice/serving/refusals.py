@@ -7,18 +7,25 @@ from collections.abc import Iterable
 from chatservice.dialects.problems import Problem
 from chatservice.middleware import new_request_id
 from chatservice.views import answer_at
+from foundation.internals.uvicorn.faults import Fault
 
-INVALID = Problem(400, "invalid_request", "This is not a valid HTTP request.")
-LONG_URL = Problem(414, "url_too_long", "The URL is too long: see the setting MAX_URL_BYTES.")
-LARGE_HEADERS = Problem(431, "headers_too_large", "The headers are too large: see the setting MAX_HEADER_BYTES.")
-MANY_HEADERS = Problem(431, "too_many_headers", "There are too many headers: see the setting MAX_HEADERS.")
-SLOW_HEADERS = Problem(408, "request_timeout", "The headers took too long to arrive: see the setting HEADER_SECONDS.")
-SLOW_BODY = Problem(408, "request_timeout", "The body took too long to arrive: see the setting BODY_SECONDS.")
+PROBLEMS = {
+    Fault.INVALID: Problem(400, "invalid_request", "This is not a valid HTTP request."),
+    Fault.LONG_URL: Problem(414, "url_too_long", "The URL is too long: see the setting MAX_URL_BYTES."),
+    Fault.LARGE_HEADERS: Problem(
+        431, "headers_too_large", "The headers are too large: see the setting MAX_HEADER_BYTES."
+    ),
+    Fault.MANY_HEADERS: Problem(431, "too_many_headers", "There are too many headers: see the setting MAX_HEADERS."),
+    Fault.SLOW_HEADERS: Problem(
+        408, "request_timeout", "The headers took too long to arrive: see the setting HEADER_SECONDS."
+    ),
+    Fault.SLOW_BODY: Problem(408, "request_timeout", "The body took too long to arrive: see the setting BODY_SECONDS."),
+}
 
 
-def refusal_bytes(path: str, problem: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def refusal_bytes(path: str, fault: Fault, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the whole response, in the shape of the dialect that `path` belongs to as far as it is known."""
-    response = answer_at(path, problem)
+    response = answer_at(path, PROBLEMS[fault])
     own = {
         **response.headers,
         "Content-Length": str(len(response.content)),

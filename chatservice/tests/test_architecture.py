@@ -33,6 +33,11 @@ DOORS = {
     "channels.db": ["completions/"],
     "rest_framework": ["chatservice/", "accounts/", "*/viewsets.py"],
     "drf_spectacular": ["chatservice/", "accounts/", "*/viewsets.py"],
+    # Where the service reaches behind what others offer, in one package.
+    "aiohttp": ["completions/providers/", "foundation/internals/aiohttp_reads.py"],
+    "ctypes": ["foundation/internals/"],
+    "gc": ["foundation/internals/interpreter.py"],
+    "uvicorn": ["chatservice/server.py", "foundation/internals/uvicorn/"],
 }
 # What every test may import although it stands in the top layer.
 TEST_SUPPORT = "chatservice.testing"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foundation.internals.interpreter import loading_permanently
 from search.embedders.base import of_length_one
 from search.embedders.local import BATCH, cannot_load, minilm_path, threads_or_half
 
@@ -22,7 +21,7 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 class SentenceTransformerEmbedder:
     def __init__(self, name: str, source: str, *, threads: int, offline: bool) -> None:
         self.name = name
-        with _nothing_collected():
+        with loading_permanently():
             self._model = _load(source, offline)
         import torch
 
@@ -47,22 +46,6 @@ class SentenceTransformerEmbedder:
         tokenizer = self._model.tokenizer
         found = tokenizer(list(texts), truncation=False, padding=False, return_attention_mask=False, verbose=False)
         return [len(ids) for ids in found["input_ids"]]
-
-
-@contextlib.contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Keep the garbage collector from walking, now and ever, the some hundred thousand objects that stay.
-
-    Each walk would stop every stream of the process, for up to a quarter of a second.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collects:
-            gc.enable()
 
 
 def minilm(argument: str, *, threads: int = 0) -> SentenceTransformerEmbedder:

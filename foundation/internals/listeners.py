@@ -1,4 +1,9 @@
-"""Stop listening without resetting connections that the kernel has accepted already."""
+"""Stop listening without resetting connections that the kernel has accepted already.
+
+What it reaches for is a filter in the kernel. In ten stops under 50 connecting clients a listener that was only closed
+cut off 500 connections, one whose queue was emptied 20, one that was deaf to newcomers before that none
+(`python -m benchmarks.internals --only listeners`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""One websocket: what a client may send without waiting for us is bounded."""
+"""One websocket: what a client may send without waiting for us is bounded.
+
+Under eight clients that send pings and read nothing, the process grew by 4 MB in 5 s, and by 82 MB on uvicorn as it is
+(`python -m benchmarks.internals --only websockets`).
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,16 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from chatservice.serving.bounded import UNSENT_BYTES, Bounded
-from chatservice.serving.connections import Connections
-from chatservice.serving.refusals import INVALID, refusal_bytes
+from foundation.internals.uvicorn.bounded import UNSENT_BYTES, Bounded
+from foundation.internals.uvicorn.connections import Connections
+from foundation.internals.uvicorn.faults import Fault
 
 MAX_FRAGMENTS = 1_000
 # More than the application takes before it hangs up by its own limit and says so; each costs half a kilobyte.
 MAX_UNREAD_FRAMES = 5_000
 
 
-class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
+class BoundedWebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
     """Messages are bounded by LIMIT_WS_FRAME_BYTES; here is what that leaves open."""
 
     def __init__(self, config: Any, server_state: Connections, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -26,7 +30,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
             # httptools accepted this request, the websocket library does not, and uvicorn would wait for ever.
-            self.transport.write(refusal_bytes("", INVALID, self.default_headers))
+            self.transport.write(self.refusal("", Fault.INVALID, self.default_headers))
             self.transport.close()
 
     def handle_connect(self, event: Any) -> None:

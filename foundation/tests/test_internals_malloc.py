@@ -1,0 +1,57 @@
+"""The number of heaps that glibc keeps for threads, counted in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import unittest
+
+from django.test import SimpleTestCase
+
+from foundation.internals.malloc import MAX_ARENAS
+
+THREADS = 6
+# Each thread takes memory from the heap that it is given, while all others still have theirs.
+COUNT_HEAPS = f"""
+import ctypes, sys, tempfile, threading
+from foundation.internals.malloc import share_heaps
+
+if sys.argv[1] == "shared":
+    share_heaps()
+everybody = threading.Barrier({THREADS})
+
+def allocate():
+    held = bytes(100_000)
+    everybody.wait(30)
+
+threads = [threading.Thread(target=allocate) for _ in range({THREADS})]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+with tempfile.NamedTemporaryFile() as file:
+    stream = ctypes.c_void_p(libc.fopen(file.name.encode(), b"w"))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    print(file.read().count(b"<heap nr="))
+"""
+
+
+@unittest.skipUnless(platform.libc_ver()[0] == "glibc", "another C library has no such heaps")
+class ShareHeapsTest(SimpleTestCase):
+    def heaps(self, how: str, **env: str) -> int:
+        kept = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+        command = [sys.executable, "-c", COUNT_HEAPS, how]
+        done = subprocess.run(command, env={**kept, **env}, capture_output=True, text=True, timeout=60, check=True)
+        return int(done.stdout)
+
+    def test_threads_share_two_heaps(self):
+        self.assertGreater(self.heaps("each its own"), MAX_ARENAS)
+        self.assertLessEqual(self.heaps("shared"), MAX_ARENAS)
+
+    def test_an_operator_who_has_set_the_number_is_not_overruled(self):
+        self.assertEqual(self.heaps("shared", MALLOC_ARENA_MAX="4"), 4)
