@@ -14,7 +14,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres check format docs bench chaos clean
+.PHONY: help run test test-fast test-sqlite test-postgres check format docs bench chaos clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ test: $(DEVELOPMENT) ## Run the tests on SQLite and on PostgreSQL 18 with pgvect
 	@$(PY) -m scripts.side_by_side \
 		"$(MAKE) --no-print-directory test-sqlite" "$(MAKE) --no-print-directory test-postgres"
 
+test-fast: $(DEVELOPMENT) ## Run the tests that start no process, on SQLite
+	@$(ISOLATED) $(PY) -m pytest --fast -r fE -n 2 --ignore tests/browser $(ARGS)
+
 test-sqlite: $(DEVELOPMENT) ## Run the tests on SQLite only
 	@echo "== Tests on SQLite"
 	@$(ISOLATED) $(PY) -m pytest $(ARGS)
@@ -37,7 +40,7 @@ test-postgres: $(DEVELOPMENT) ## Run the tests on PostgreSQL only
 
 check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schemas, documentation
 	@echo "== ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
-	@echo "== mypy" && $(PY) -m mypy $(PACKAGES) conftest.py
+	@echo "== mypy" && $(ISOLATED) $(PY) -m mypy $(PACKAGES) conftest.py
 	@echo "== migrations" && $(ISOLATED) $(PY) -W error manage.py makemigrations --check --dry-run
 	@echo "== production settings" && ALLOWED_HOSTS=chat.example.org ANONYMOUS=off HTTPS=true TRUSTED_PROXIES=1 \
 		$(ISOLATED) $(PY) -W error manage.py check --deploy --fail-level WARNING

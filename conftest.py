@@ -6,9 +6,11 @@ import functools
 import os
 import random
 import socket
+import subprocess
 import sys
 import unittest
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -25,6 +27,7 @@ CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="repeat a run's random choices (printed at its start)")
+    parser.addoption("--fast", action="store_true", help="skip each test that starts a process of its own")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,6 +47,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = set(without)
     config.hook.pytest_deselected(items=without)
     items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """With --fast, skip a test at the moment in which it starts a process: no list of them has to be kept."""
+    with mock.patch.object(subprocess.Popen, "__init__", _skip) if session.config.option.fast else nullcontext():
+        return (yield)
+
+
+def _skip(*args: object, **kwargs: object) -> None:
+    pytest.skip("starts a process")
 
 
 def uses_no_database(case: type | None) -> bool:
@@ -101,7 +115,7 @@ def open_admin(settings: object) -> None:
 
     A service in a process of its own keeps the default.
     """
-    settings.ADMIN_ENABLED = True  # type: ignore[attr-defined]
+    settings.ADMIN_ENABLED = True
 
 
 @pytest.fixture(scope="session")

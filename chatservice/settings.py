@@ -145,6 +145,7 @@ REDIS_URL = env.str("REDIS_URL", default="")
 # --- Applications --------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "chatservice.apps.ChatserviceConfig",  # before staticfiles: both have a command `runserver`
     "chatservice.apps.StaffSiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -161,7 +162,6 @@ INSTALLED_APPS = [
     "completions",
     "pages",
     "dashboard",
-    "chatservice.apps.ChatserviceConfig",
 ]
 # Async all the way: what needs a session or a form runs only where a browser is (middleware.py).
 MIDDLEWARE = [

@@ -14,6 +14,8 @@ import httpx2
 from django.test import SimpleTestCase
 
 from chatservice.testing import ROOT, Service, fake_upstreams, free_port, needs_dialect, wait_until
+from chatservice.testing.sockets import Socket
+from completions.tests.upstream_wire import TEXT
 
 KEY = re.compile(r"^API key: +(cb_\w+)$", re.MULTILINE)
 PASSWORD = re.compile(r"^Password: +(\S+)$", re.MULTILINE)
@@ -32,6 +34,43 @@ class FirstRunService(Service):
             )
         wait_until(self._is_ready, timeout=60, what="the first start")
         return self
+
+
+class RunserverTest(SimpleTestCase):
+    def test_daphne_serves_streams_and_websockets(self):
+        needs_dialect("websocket")
+        with tempfile.TemporaryDirectory() as directory:
+            environment = {**Service().environment(), "DATABASE_URL": "", "VAR_DIR": directory, "ENV_FILE": os.devnull}
+            self.manage(environment, "migrate", "--verbosity", "0")
+            self.manage(environment, "create_user", "alice")
+            secret = self.manage(environment, "create_api_key", "alice").split()[-1]
+            port = free_port()
+            log = Path(directory, "log")
+            with log.open("wb") as output:
+                command = [sys.executable, "manage.py", "runserver", str(port), "--noreload"]
+                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+            try:
+                url = f"http://127.0.0.1:{port}"
+                wait_until(lambda: process.poll() is not None or answers(f"{url}/readyz"), timeout=60, what="Daphne")
+                headers = {"Authorization": f"Bearer {secret}"}
+                with Socket(f"ws://127.0.0.1:{port}/ws/chat", additional_headers=headers) as link:
+                    link.say(type="send", content="Hi", model="fake/ok")
+                    self.assertEqual(link.until_end()[-1]["data"]["content"], TEXT)
+                self.assertIn("Daphne", log.read_text())
+            finally:
+                process.terminate()
+                process.wait(30)
+
+    def manage(self, environment: dict[str, str], *arguments: str) -> str:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(url).status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 class FirstRunTest(SimpleTestCase):
