@@ -7,13 +7,15 @@ admin, by permissions and under the access log, and never through here.
 from __future__ import annotations
 
 import uuid
-from typing import Self
+from typing import Self, TypeVar
 
 from django.db import models
 from django.db.models import Q
 
 from accounts.callers import Principal
 from accounts.models import User
+
+Row = TypeVar("Row", bound=models.Model, covariant=True)
 
 
 def sole_owner(principal: Principal) -> uuid.UUID | None:
@@ -42,7 +44,7 @@ def may_see(principal: Principal, *, owner_id: uuid.UUID, guest_made: bool) -> b
     return guest_made if pk is None else owner_id == pk
 
 
-class OwnedQuerySet(models.QuerySet):
+class OwnedQuerySet(models.QuerySet[Row]):
     """Rows that somebody owns: `owner_lookup` leads from a row to its owner."""
 
     owner_lookup = "owner"

@@ -39,7 +39,7 @@ class MakerFilter(TextFilter):
 
 
 @admin.register(User)
-class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):
+class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
     list_display = ("username", "is_active", "is_staff", "created_by", "guest_made", "date_joined", "last_login")
     list_filter = ("is_active", "is_staff", "guest_made", MakerFilter, MadeFilter)
     list_select_related = ("created_by",)

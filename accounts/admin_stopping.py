@@ -27,7 +27,7 @@ STOPPING = (
 )
 
 
-class StoppingAdmin(admin.ModelAdmin):
+class StoppingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
     """For the admin of accounts."""
 
     def get_urls(self) -> list[Any]:
@@ -61,7 +61,9 @@ class StoppingAdmin(admin.ModelAdmin):
         user = self.get_object(request, object_id)
         self._require_change(request, user)
         if user is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined,no-any-return]  # private
+                request, self.opts, object_id
+            )
         if request.method != "POST":
             return self._confirm(request, "Stop all activity of this user", STOPPING, [user])
         stop_user(user=user)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
 
 from accounts.callers import Caller, NotAdmitted, Principal, TooManyFailures
 from accounts.connections import connection_of
@@ -31,7 +34,7 @@ class PrincipalAuthentication(BaseAuthentication):
     allow_guest = True
     lenient = False
 
-    def authenticate(self, request) -> tuple[Principal, Principal]:
+    def authenticate(self, request: Request) -> tuple[Principal, Principal]:
         try:
             caller = caller_of(request._request)
             principal = resolve_principal(caller, allow_guest=self.allow_guest, lenient=self.lenient)
@@ -41,7 +44,7 @@ class PrincipalAuthentication(BaseAuthentication):
             raise exceptions.AuthenticationFailed(error.message, code=error.code) from error
         return principal, principal
 
-    def authenticate_header(self, request) -> str:
+    def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 
@@ -57,12 +60,12 @@ class LenientKeyAuthentication(KeyAuthentication):
     lenient = True
 
 
-class BearerKeyScheme(OpenApiAuthenticationExtension):
+class BearerKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # has half its types
     """How OpenAPI documents say it."""
 
     target_class = PrincipalAuthentication
     match_subclasses = True
     name = "key"
 
-    def get_security_definition(self, auto_schema) -> dict[str, str]:
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer"}

@@ -16,14 +16,14 @@ MIN_PEPPER_CHARS = 32
 
 
 @register()
-def proxies_can_be_counted(app_configs, **kwargs):
+def proxies_can_be_counted(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.TRUSTED_PROXIES < 0:
         return [Error("TRUSTED_PROXIES must be a number of proxies: 0 or more.", id="accounts.E002")]
     return []
 
 
 @register(Tags.database)
-def usernames_are_told_apart(app_configs, databases, **kwargs):
+def usernames_are_told_apart(app_configs: Any, databases: Any, **kwargs: Any) -> list[CheckMessage]:
     """Report accounts that had the same name in another spelling before usernames were compared without case."""
     if not databases:
         return []
@@ -46,9 +46,9 @@ def usernames_are_told_apart(app_configs, databases, **kwargs):
 
 
 @register(deploy=True)
-def proxies_and_https_fit(app_configs, **kwargs):
+def proxies_and_https_fit(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Find what makes a proxy in front redirect to itself, or its users fail to sign in: see docs/proxies.md."""
-    found = []
+    found: list[CheckMessage] = []
     if settings.HTTPS and not settings.TRUSTED_PROXIES:
         message = (
             "HTTPS=true without TRUSTED_PROXIES: the service does not speak TLS itself and trusts no proxy that "
@@ -69,7 +69,7 @@ def proxies_and_https_fit(app_configs, **kwargs):
 
 
 @register(deploy=True)
-def guests_are_limited(app_configs, **kwargs):
+def guests_are_limited(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     at_once = settings.LIMIT_RUNS_PER_GUEST or settings.LIMIT_RUNS_PER_IP
     if settings.ANONYMOUS == "on" and not (at_once and settings.LIMIT_GUEST_RUN_STARTS_PER_MINUTE):
         return [Warning("ANONYMOUS=on without limits for guests: anybody can spend your tokens.", id="accounts.W001")]

@@ -30,7 +30,7 @@ from foundation.database import in_database_thread
 logger = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 0.5
-# Each session has to be decoded, which costs more; one whose account is deactivated is noticed without.
+# Longer, because each session has to be decoded. A deactivated account ends its sessions by the other check.
 RECHECK_SESSIONS_SECONDS = 3.0
 MAX_IDS = 500  # of one statement
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import SESSION_KEY
@@ -59,7 +60,7 @@ def erase_personal_data(user: User) -> None:
         _anonymize(LogEntry.objects.filter(content_type__app_label="accounts", object_id=str(key_id)))
 
 
-def anonymize_admin_log(app_label: str, object_ids: QuerySet) -> None:
+def anonymize_admin_log(app_label: str, object_ids: QuerySet[Any, Any]) -> None:
     """Remove names and changes from the admin's log entries about these objects, given by a queryset of ids."""
     entries = LogEntry.objects.filter(content_type__app_label=app_label)
     named = set(entries.exclude(object_repr="").values_list("object_id", flat=True))

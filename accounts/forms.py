@@ -42,7 +42,7 @@ class SignInForm(AuthenticationForm):
         except TooManyAttempts as refusal:
             self.retry_after = refusal.retry_after
             raise ValidationError(refusal.message, code="limit") from refusal
-        self.request.device_cookie = cookie_for(cookie, username)
+        self.request.device_cookie = cookie_for(cookie, username)  # type: ignore[attr-defined]  # for finish_attempt
         return cleaned
 
 

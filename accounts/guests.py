@@ -7,11 +7,10 @@ import uuid
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import QuerySet
 
 from accounts.access import visible
 from accounts.callers import Principal
-from accounts.models import User
+from accounts.models import AccountQuerySet, User
 from accounts.services import GUEST_USERNAMES, guest_user
 from accounts.usernames import username_key
 
@@ -37,7 +36,7 @@ def shares_local_space(principal: Principal) -> bool:
     return not principal.is_guest or settings.ANONYMOUS == "auto"
 
 
-def accounts_of(principal: Principal) -> QuerySet[User]:
+def accounts_of(principal: Principal) -> AccountQuerySet:
     """Return the accounts a caller may use: its own; for guests the ones that guests made."""
     made = User.objects.filter(visible(principal, ""))
     if not principal.is_guest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
@@ -16,7 +16,7 @@ from accounts.usernames import NOT_AVAILABLE, duplicate_key, username_key, valid
 from foundation.ids import uuid7
 
 
-class AccountQuerySet(models.QuerySet):
+class AccountQuerySet(models.QuerySet["User"]):
     def named(self, username: str) -> User | None:
         """Return the account that `username` means in any spelling, by one look-up; an exact match goes first."""
         found = list(self.filter(Q(username=username) | Q(username_key=username_key(username)))[:2])
@@ -28,7 +28,10 @@ class AccountQuerySet(models.QuerySet):
         return self.filter(Q(pk=counted) | Q(limits_owner_id=counted))
 
 
-class AccountManager(UserManager.from_queryset(AccountQuerySet)):  # type: ignore[misc]  # made when it runs
+_FromAccounts = UserManager.from_queryset(AccountQuerySet)
+
+
+class AccountManager(_FromAccounts["User"]):  # type: ignore[valid-type]  # made when it runs
     def get_by_natural_key(self, username: str | None) -> User:
         """Find whom a sign-in form names: Django asks here."""
         if username is None or (user := self.named(username)) is None:
@@ -54,7 +57,7 @@ class User(AbstractUser):
     # What was open before then is closed by every process: "stop everything of this user".
     stopped_at = models.DateTimeField(null=True, editable=False)
 
-    objects = AccountManager()
+    objects: ClassVar[AccountManager] = AccountManager()
 
     class Meta(AbstractUser.Meta):
         constraints = [
@@ -89,7 +92,7 @@ class User(AbstractUser):
         return bool(self.username) and self.username_key not in kept
 
 
-class ApiKeyQuerySet(models.QuerySet):
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> ApiKeyQuerySet:
         """Return the keys that open something: neither revoked nor expired, of an account that is active."""
         return self.filter(revoked_at=None, user__is_active=True).filter(

@@ -106,7 +106,7 @@ def forget_delays() -> int:
     """
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {_DELAYS} WHERE until < {database_clock()} - {DELAYS_KEPT}")  # noqa: S608
-        dropped = cursor.rowcount
+        dropped: int = cursor.rowcount
     return dropped + FailedSignIn.objects.filter(last_at__lt=timezone.now() - FAILURES_KEPT).delete()[0]
 
 

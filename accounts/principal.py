@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_out
 from django.db import OperationalError
+from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import keys, sessions
@@ -48,21 +49,21 @@ _guest: dict[str, tuple[float, User]] = {}
 CACHE_SIZE = 10_000
 
 
-def _forget_key(sender, key: ApiKey, **kwargs) -> None:
+def _forget_key(sender: Any, key: ApiKey, **kwargs: Any) -> None:
     for entry in [entry for entry, (_, who) in list(_cache.items()) if who.key_id == key.id]:
         _cache.pop(entry, None)
 
 
-def _forget_session(sender, request, **kwargs) -> None:
+def _forget_session(sender: Any, request: HttpRequest, **kwargs: Any) -> None:
     for entry in [entry for entry in list(_sessions) if entry[0] == request.session.session_key]:
         _sessions.pop(entry, None)
 
 
-def _forget_account(sender, user_id: uuid.UUID, **kwargs) -> None:
+def _forget_account(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
     _forget_accounts(sender, [user_id])
 
 
-def _forget_accounts(sender, user_ids: Iterable[uuid.UUID], **kwargs) -> None:
+def _forget_accounts(sender: Any, user_ids: Iterable[uuid.UUID], **kwargs: Any) -> None:
     forget_accounts(user_ids)
 
 

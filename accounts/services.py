@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -201,7 +202,7 @@ def _delete_account(user: User) -> None:
     keys_of_user = list(ApiKey.objects.filter(user=user))
     User.objects.filter(pk=user.pk).delete()
     for key in keys_of_user:
-        transaction.on_commit(lambda key=key: api_key_revoked.send(sender=ApiKey, key=key))
+        transaction.on_commit(partial(api_key_revoked.send, sender=ApiKey, key=key))
     transaction.on_commit(lambda: account_deleted.send(sender=User, user_id=user.pk))
     transaction.on_commit(truncate_write_ahead_log)
 
@@ -264,5 +265,5 @@ def revoke_api_key(*, key: ApiKey) -> None:
     while ids:
         ApiKey.objects.filter(pk__in=ids, revoked_at=None).update(revoked_at=now)
         for each in ApiKey.objects.filter(pk__in=ids):
-            transaction.on_commit(lambda each=each: api_key_revoked.send(sender=ApiKey, key=each))
+            transaction.on_commit(partial(api_key_revoked.send, sender=ApiKey, key=each))
         ids = list(ApiKey.objects.filter(issued_by__in=ids).values_list("pk", flat=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -108,5 +109,5 @@ def _database_time() -> float:
         return float(cursor.fetchone()[0])
 
 
-def _whole_seconds(left: Any) -> int:
+def _whole_seconds(left: float | Decimal) -> int:
     return max(1, math.ceil(left))

@@ -5,6 +5,8 @@ No serializer and no route: dialects bring those.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404
@@ -23,14 +25,14 @@ class NameTaken(Exception):
     """The username belongs to somebody."""
 
 
-class AccountViewSet(viewsets.GenericViewSet):
+class AccountViewSet(viewsets.GenericViewSet[Any]):
     """The caller's own account, or for guests the ones that guests made. Staff see others in the admin only."""
 
     lookup_url_kwarg = "name"
 
     @property
     def principal(self) -> Principal:
-        return self.request.user
+        return self.request.user  # type: ignore[return-value]  # see PrincipalAuthentication
 
     def get_queryset(self) -> QuerySet[User]:
         """Return what a list may show: the account that all guests share was made by none of them."""

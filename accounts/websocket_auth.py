@@ -114,4 +114,4 @@ class OriginCheck:
             hostname = parsed.hostname
         except ValueError:
             return False
-        return bool(hostname) and parsed.netloc == host and validate_host(hostname, settings.ALLOWED_HOSTS)
+        return bool(hostname and parsed.netloc == host and validate_host(hostname, settings.ALLOWED_HOSTS))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -22,8 +22,8 @@ from django.urls import set_script_prefix
 
 from completions.services import is_draining
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 LARGE_BODY_BYTES = 65_536
 COME_BACK = [(b"retry-after", b"5"), (b"content-length", b"0"), (b"connection", b"close")]
 
@@ -83,9 +83,9 @@ class ChatHandler(ASGIHandler):
         set_script_prefix(get_script_prefix(scope))
         request, error_response = self.create_request(scope, body)
         if request is None:
-            await self.send_response(error_response, send)
+            await self.send_response(error_response, send)  # type: ignore[arg-type]  # it is one or the other
             return
-        request.too_large = too_large
+        request.too_large = too_large  # type: ignore[attr-defined]  # ours, on Django's request
         response = await self.run_get_response(request)
         try:
             if response.streaming:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uuid_utils
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -50,12 +50,14 @@ class RequestMiddleware:
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.headers.get("x-request-id", "")
-        request.request_id = given if REQUEST_ID.match(given) else new_request_id()
-        request_id.set(request.request_id)
+        name = given if REQUEST_ID.match(given) else new_request_id()
+        request.request_id = name  # type: ignore[attr-defined]  # ours, on Django's request
+        request_id.set(name)
         path = request.path_info
         if len(path) > 1 and path.endswith("/") and not path.startswith(WITH_SLASH):
             # Every documented route answers with and without the slash, without a redirect.
             request.path_info = path.rstrip("/") or "/"
+        response: HttpResponseBase
         if probe := probe_of(request):
             response = await probe(request)
         elif getattr(request, "scope", {}).get("late"):
@@ -64,10 +66,10 @@ class RequestMiddleware:
             response = await self.get_response(request)
         else:
             response = unknown_host(request)
-        if not response.streaming and response.status_code not in (204, 304):
+        if isinstance(response, HttpResponse) and response.status_code not in (204, 304):
             # Without a length the server sends chunks, which HTTP/1.0 does not know: some load balancers use it.
             response.headers.setdefault("Content-Length", str(len(response.content)))
-        response.headers["X-Request-Id"] = request.request_id
+        response.headers["X-Request-Id"] = name
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "same-origin")
         # What may be kept says so itself: static files, documentation, pages that are the same for everybody.
@@ -100,7 +102,7 @@ def is_addressed_to_us(request: HttpRequest) -> bool:
 class BrowserOnly(MiddlewareMixin):
     """Skip a stock middleware, and the thread hop it costs, on the API's paths."""
 
-    def __call__(self, request: HttpRequest):
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if request.path.startswith(BROWSER_PATHS):
             return super().__call__(request)
         return self.get_response(request)
@@ -109,17 +111,14 @@ class BrowserOnly(MiddlewareMixin):
 class BrowserSecurityMiddleware(SecurityMiddleware):
     """Everywhere: the redirect to https must hold for the API too. Pure computation, so no thread."""
 
-    def __call__(self, request: HttpRequest):
-        return self.__acall__(request) if iscoroutinefunction(self) else super().__call__(request)
-
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.process_request(request)
+        response: HttpResponseBase | None = self.process_request(request)
         if response is None:
-            response = await self.get_response(request)
+            response = await self.get_response(request)  # type: ignore[misc]  # a coroutine, where this is called
         elif problem := await sync_to_async(redirect_loop_cause, thread_sensitive=False)(request):
             warn_once(problem)
             response = proxy_not_configured(request, problem)
-        return self.process_response(request, response)
+        return self.process_response(request, response)  # type: ignore[arg-type]  # streams, too
 
 
 def redirect_loop_cause(request: HttpRequest) -> str:
@@ -144,9 +143,10 @@ def warn_once(message: str) -> None:
     logger.warning("%s", message)
 
 
-class StaticFilesMiddleware(WhiteNoiseMiddleware):
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
     """Serve static files. The stock class is synchronous: it would send every request through a thread."""
 
+    get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]
     sync_capable = False
     async_capable = True
 
@@ -175,7 +175,13 @@ class BrowserSessionMiddleware(BrowserOnly, SessionMiddleware):
 
 
 class BrowserCsrfMiddleware(BrowserOnly, CsrfViewMiddleware):
-    async def process_view(self, request, callback, callback_args, callback_kwargs):
+    async def process_view(  # type: ignore[override]  # a coroutine, which Django awaits
+        self,
+        request: HttpRequest,
+        callback: Callable[..., HttpResponseBase],
+        callback_args: tuple[Any, ...],
+        callback_kwargs: dict[str, Any],
+    ) -> HttpResponseBase | None:
         if not request.path.startswith(BROWSER_PATHS):
             return None  # bearer keys are not sent by a browser on its own; the rule for sessions is in sessions.py
         check = sync_to_async(super().process_view, thread_sensitive=True)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from accounts.authentication import caller_of
 from chatservice.views import notice
 
-View = Callable[..., Any]
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 CLOSED = (
     "The admin is open only to the user that runs this service, on the machine where it runs and not through a "
     "proxy. ADMIN_ENABLED=true opens it to everybody who reaches the service and signs in as staff. See "
@@ -28,12 +28,12 @@ def require_local(view: View) -> View:
     """Refuse callers that are not this machine's own user unless ADMIN_ENABLED=true, the sign-in form included."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if settings.ADMIN_ENABLED == "auto" and not caller_of(request).is_local():
             return notice(403, "The admin is closed here", CLOSED)
         return view(request, *args, **kwargs)
 
-    return guarded
+    return guarded  # type: ignore[return-value]  # it is called like the view
 
 
 class StaffSite(AdminSite):
@@ -55,7 +55,9 @@ class StaffSite(AdminSite):
         finish_attempt(request, response)
         return response
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def password_change(  # type: ignore[override]  # once it is changed, a redirect
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
         """Django's own, but for the form: the old password can be guessed here, too."""
         from django.contrib.auth.views import PasswordChangeView
 

@@ -64,13 +64,13 @@ MAX_PARAMETER_BYTES = 4_096
 
 @dataclass(slots=True)
 class _Rows:
-    conversations: list[dict] = field(default_factory=list)
+    conversations: list[dict[str, Any]] = field(default_factory=list)
     staged: list[staging.Destination] = field(default_factory=list)
-    messages: list[dict] = field(default_factory=list)
-    parts: list[dict] = field(default_factory=list)
-    runs: list[dict] = field(default_factory=list)
-    keys: list[dict] = field(default_factory=list)
-    heads: list[tuple[uuid.UUID, dict]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[tuple[uuid.UUID, dict[str, Any]]] = field(default_factory=list)
     started: Counter[uuid.UUID] = field(default_factory=Counter)
 
 
@@ -206,7 +206,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
     )
 
 
-def _accept_unkept(batch: _Batch, request: RunRequest, run: dict, *, not_kept: str = "") -> RunHandle:
+def _accept_unkept(batch: _Batch, request: RunRequest, run: dict[str, Any], *, not_kept: str = "") -> RunHandle:
     """Add the run alone: of what was asked nothing stays, its parameters included."""
     batch.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}})

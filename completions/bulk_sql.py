@@ -39,7 +39,11 @@ def table(model: type[Model]) -> str:
     return connection.ops.quote_name(model._meta.db_table)
 
 
-def preparer(field: Field) -> Callable[[Any], Any]:
+def column(field: Field[Any, Any]) -> str:
+    return connection.ops.quote_name(field.column)  # type: ignore[arg-type]  # only many-to-many fields have none
+
+
+def preparer(field: Field[Any, Any]) -> Callable[[Any], Any]:
     """Return what makes a value ready for `field` in this database: Django's own, less what costs time for nothing.
 
     Plain texts, numbers and truth values are what the driver takes; ids, times and JSON are not.
@@ -60,9 +64,13 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _id_preparer(field: Field) -> Callable[[Any], Any]:
+def _id_preparer(field: Field[Any, Any]) -> Callable[[Any], Any]:
     target = field.target_field if isinstance(field, ForeignKey) else field
     return key if isinstance(target, UUIDField) else _as_it_is
+
+
+def _fields(model: type[Model], names: Sequence[str]) -> list[Field[Any, Any]]:
+    return [model._meta.get_field(name) for name in names]  # type: ignore[misc]  # no relation from elsewhere is named
 
 
 class Insert:
@@ -73,12 +81,12 @@ class Insert:
         self.names = names
 
     @cached_property
-    def fields(self) -> list[Field]:
-        return [self.model._meta.get_field(name) for name in self.names]
+    def fields(self) -> list[Field[Any, Any]]:
+        return _fields(self.model, self.names)
 
     @cached_property
     def columns(self) -> str:
-        return ", ".join(connection.ops.quote_name(field.column) for field in self.fields)
+        return ", ".join(map(column, self.fields))
 
     @functools.cache  # noqa: B019  the statements are made once, at import
     def sql(self, rows: int, into: str = "") -> str:
@@ -126,12 +134,12 @@ class Update:
         self.condition = condition
 
     @cached_property
-    def fields(self) -> list[Field]:
-        return [self.model._meta.get_field(name) for name in self.names]
+    def fields(self) -> list[Field[Any, Any]]:
+        return _fields(self.model, self.names)
 
     @cached_property
     def sql(self) -> str:
-        settings = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in self.fields)
+        settings = ", ".join(f"{column(field)} = %s" for field in self.fields)
         condition = f" AND {self.condition}" if self.condition else ""
         return f'UPDATE {table(self.model)} SET {settings} WHERE "id" = %s{condition}'  # noqa: S608
 
@@ -142,7 +150,8 @@ class Update:
     def execute(self, cursor: Any, pk: Any, values: Mapping[str, Any], *extra: Any) -> bool:
         """Return whether a row was there to change; `extra` are the condition's parameters."""
         cursor.execute(self.sql, self._parameters(pk, values, extra))
-        return cursor.rowcount == 1
+        changed: bool = cursor.rowcount == 1
+        return changed
 
     def execute_many(self, cursor: Any, rows: Sequence[tuple[Any, Mapping[str, Any]]], *extra: Any) -> None:
         """Update several rows, given as (primary key, values), without a round trip for each."""
@@ -158,7 +167,8 @@ def pipelined() -> AbstractContextManager[Any]:
     """Send the block's statements without waiting for each one's answer, where the driver can."""
     if connection.vendor != "postgresql":
         return nullcontext()
-    return connection.connection.pipeline()
+    pipeline: AbstractContextManager[Any] = connection.connection.pipeline()
+    return pipeline
 
 
 def key(value: Any) -> Any:

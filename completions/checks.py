@@ -15,7 +15,7 @@ from completions.sendable import HEADER_NAME, HEADER_VALUE, is_http_url
 
 
 @register()
-def default_upstream_exists(app_configs, **kwargs):
+def default_upstream_exists(app_configs: Any, **kwargs: Any) -> list[Error]:
     if settings.DEFAULT_UPSTREAM != "echo" and settings.DEFAULT_UPSTREAM not in settings.UPSTREAMS:
         return [
             Error(
@@ -27,8 +27,8 @@ def default_upstream_exists(app_configs, **kwargs):
 
 
 @register()
-def models_allowed_are_understood(app_configs, **kwargs):
-    allowed = settings.MODELS_ALLOWED
+def models_allowed_are_understood(app_configs: Any, **kwargs: Any) -> list[Error]:
+    allowed: Any = settings.MODELS_ALLOWED
     if not isinstance(allowed, dict):
         return [Error("MODELS_ALLOWED must be a JSON object.", id="completions.E003")]
     problems = [
@@ -61,7 +61,7 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
 
 
 @register()
-def upstreams_are_understood(app_configs, **kwargs):
+def upstreams_are_understood(app_configs: Any, **kwargs: Any) -> list[Error]:
     problems = [problem for name, config in settings.UPSTREAMS.items() for problem in _problems_of(name, config)]
     return [Error(problem, id="completions.E002") for problem in problems]
 
@@ -102,12 +102,12 @@ def _problems_of(name: str, config: Any) -> list[str]:
     return found
 
 
-def _entries(value: list | dict | None) -> list:
+def _entries(value: list[Any] | dict[str, Any] | None) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else value or []
 
 
 @register()
-def redis_url_is_understood(app_configs, **kwargs):
+def redis_url_is_understood(app_configs: Any, **kwargs: Any) -> list[Error]:
     """Refuse an address that the client would fail on, or use in part, long after the start."""
     problem = _problem_of_redis(settings.REDIS_URL) if settings.REDIS_URL else ""
     return [Error(f"REDIS_URL {problem}", id="completions.E004")] if problem else []

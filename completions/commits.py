@@ -54,7 +54,7 @@ OWN_FAULT = {"55P03", "57014", "40P01", "40001"}
 
 
 T = TypeVar("T")
-Entry = tuple[RunRequest, asyncio.Future, Callable[[RunHandle], object]]
+Entry = tuple[RunRequest, asyncio.Future[RunHandle], Callable[[RunHandle], object]]
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Batch:
     staged: Sequence[staging.Row] = ()
     """Rows of a long history that its question brings along: see staging.py."""
     chunks: list[tuple[LiveRun, Delta]] = field(default_factory=list)
-    results: list[tuple[RunResult, asyncio.Future]] = field(default_factory=list)
+    results: list[tuple[RunResult, asyncio.Future[bool]]] = field(default_factory=list)
     heartbeat: list[uuid.UUID] = field(default_factory=list)
     look: bool = False
     paced: bool = False
@@ -215,7 +215,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._thread = DaemonThreads(1, "journal")
-        self._abandoned: list[Future] = []
+        self._abandoned: list[Future[Any]] = []
         self._limits: set[asyncio.Timeout] = set()
 
     async def commit(self, attempt: Attempt, seconds: float) -> Result:

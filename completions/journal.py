@@ -96,7 +96,7 @@ class Journal:
 
         Raises completions.exceptions.Refused.
         """
-        future = self._loop.create_future()
+        future: asyncio.Future[RunHandle] = self._loop.create_future()
         self._batch.requests.append((request, future, started))
         self.wake()
         timer = self._loop.call_later(ACCEPT_SECONDS, self._refuse_waiting, future)
@@ -121,7 +121,7 @@ class Journal:
 
     async def finish(self, run_result: RunResult) -> bool:
         """Store an outcome, after all text of its run; returns whether the run was still ours."""
-        future = self._loop.create_future()
+        future: asyncio.Future[bool] = self._loop.create_future()
         self._batch.results.append((run_result, future))
         self.wake()
         return await future
@@ -281,7 +281,7 @@ class Journal:
                 future.set_exception(refusal)
         part.requests = []
 
-    def _refuse_waiting(self, future: asyncio.Future) -> None:
+    def _refuse_waiting(self, future: asyncio.Future[RunHandle]) -> None:
         """Refuse a question that no commit took up in time."""
         waiting = [entry for entry in self._batch.requests if entry[1] is not future]
         if len(waiting) < len(self._batch.requests) and not future.done():
@@ -368,7 +368,7 @@ def _bounded(run_requests: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     return run_requests, []
 
 
-def _is_lost(run_result: RunResult, done: asyncio.Future) -> bool:
+def _is_lost(run_result: RunResult, done: asyncio.Future[bool]) -> bool:
     """Tell, and answer it, whether text before this outcome could not be stored: then nobody was shown it."""
     live = LIVE.get(run_result.run_id)
     if live is None or not live.lost:

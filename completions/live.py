@@ -29,7 +29,7 @@ class LiveRun:
         self.handle = handle
         self.run_id = handle.run_id
         self.loop = asyncio.get_running_loop()
-        self.task: asyncio.Task | None = None
+        self.task: asyncio.Task[None] | None = None
         # The preferred one, until another is known to have answered.
         self.upstream = handle.request.upstream
         self.started: StreamStarted | None = None
@@ -49,11 +49,11 @@ class LiveRun:
         # Not among our runs when the database was last asked: it may just be ending.
         self.missed = False
         self._buffer: list[Delta] = []
-        self._taker: asyncio.Future | None = None
+        self._taker: asyncio.Future[None] | None = None
         self._in_flight: list[Delta] = []
         self._seq = 0
         self._taken = 0
-        self._waiters: set[asyncio.Future] = set()
+        self._waiters: set[asyncio.Future[bool]] = set()
 
     # --- the runner's side
 
@@ -133,7 +133,7 @@ class LiveRun:
 
     async def wait(self, timeout: float) -> bool:
         """Wait for news; returns False when `timeout` seconds brought none."""
-        waiter = self.loop.create_future()
+        waiter: asyncio.Future[bool] = self.loop.create_future()
         self._waiters.add(waiter)
         timer = self.loop.call_later(timeout, _expire, waiter)
         try:
@@ -143,6 +143,6 @@ class LiveRun:
             self._waiters.discard(waiter)
 
 
-def _expire(waiter: asyncio.Future) -> None:
+def _expire(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
         waiter.set_result(False)

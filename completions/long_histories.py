@@ -85,7 +85,7 @@ class _Queue:
 
     def __init__(self) -> None:
         self.callers: Counter[str] = Counter()
-        self.tasks: set[asyncio.Task] = set()
+        self.tasks: set[asyncio.Task[RunHandle]] = set()
         self._turn = asyncio.Lock()
         self._rested_at = 0.0
 
@@ -107,7 +107,7 @@ class _Queue:
         task.add_done_callback(lambda done: self._let_go(done, caller))
         return await asyncio.shield(task)
 
-    def _let_go(self, task: asyncio.Task, caller: str) -> None:
+    def _let_go(self, task: asyncio.Task[RunHandle], caller: str) -> None:
         self.tasks.discard(task)
         self.callers -= Counter([caller])
         if not task.cancelled():

@@ -12,7 +12,7 @@ from conversations.models import Conversation, Message
 from foundation.ids import uuid7
 
 
-class RunQuerySet(OwnedQuerySet):
+class RunQuerySet(OwnedQuerySet["Run"]):
     owner_lookup = "user"
 
     def running(self) -> RunQuerySet:

@@ -13,6 +13,7 @@ import uuid
 import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
 
 import redis.asyncio
 from django.conf import settings
@@ -53,9 +54,9 @@ class Notifications:
         self._loop = loop
         self._watching: dict[uuid.UUID, set[asyncio.Event]] = defaultdict(set)
         self._on_cancel: Callable[[], None] | None = None
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._client: redis.asyncio.Redis | None = None
-        self._listening: asyncio.Task | None = None
+        self._listening: asyncio.Task[None] | None = None
         # After a failure nothing is published for a while: a silent Redis would gather a connection for each commit.
         self._publish_from = 0.0
         if settings.REDIS_URL:
@@ -143,7 +144,7 @@ class Notifications:
                 away = True
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _hear(self, message: dict) -> None:
+    def _hear(self, message: dict[str, Any]) -> None:
         channel, data = message.get("channel"), message.get("data")
         if not isinstance(data, bytes):
             return
@@ -160,7 +161,7 @@ class Notifications:
                     news.set()
 
 
-async def _while_it_answers(heard: PubSub) -> AsyncIterator[dict]:
+async def _while_it_answers(heard: PubSub) -> AsyncIterator[dict[str, Any]]:
     """Yield what comes; raises TimeoutError when not even a ping is answered."""
     pinged = False
     while True:

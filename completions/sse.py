@@ -21,7 +21,7 @@ def event_stream(frames: AsyncIterator[bytes], *, on_close: Callable[[], None]) 
     response = StreamingHttpResponse(frames, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
-    response._resource_closers.append(on_close)
+    response._resource_closers.append(on_close)  # type: ignore[attr-defined]  # the stubs do not know it
     return response
 
 

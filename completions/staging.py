@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from completions.bulk_sql import Insert, key, table
+from completions.bulk_sql import Insert, column, key, table
 
 MESSAGES, PARTS = "staged_message", "staged_part"
 
@@ -72,7 +72,7 @@ def _write(cursor: Any, insert: Insert, name: str, rows: Sequence[list[Any]]) ->
 
 def move(cursor: Any, messages: Insert, parts: Insert, to: Destination) -> None:
     """Insert the staged messages where they belong, each but the first after the one before it, and their parts."""
-    columns = {field.name: connection.ops.quote_name(field.column) for field in messages.fields}
+    columns = {field.name: column(field) for field in messages.fields}
     parent, position = columns["parent"], columns["position"]
     values = columns | {
         "conversation": "%s",

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
@@ -106,7 +106,9 @@ class ConversationAdmin(HistoryAdmin):
         if not self.has_view_permission(request, conversation):
             raise PermissionDenied
         if conversation is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined,no-any-return]  # private
+                request, self.opts, object_id
+            )
         readable, form, transcript = may_read_content(request.user), None, None
         if readable:
             place = str(conversation.pk)
@@ -146,7 +148,7 @@ class ConversationAdmin(HistoryAdmin):
         return may_read_content(request.user)
 
     @admin.action(description="Export the selected conversations…", permissions=["export"])
-    def export_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+    def export_selected(self, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
         return export_selected(self, request, queryset)
 
     @admin.action(description="Archive the selected conversations", permissions=["archive"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin import helpers
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
@@ -32,7 +32,7 @@ class ExportForm(ReasonForm):
     field_order = ("format", "reason")
 
 
-def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
     """Ask for format and reason; then record the access to each conversation, and send them."""
     ids = list(queryset.values_list("pk", flat=True)[: AT_ONCE + 1])
     if len(ids) > AT_ONCE:

@@ -152,7 +152,8 @@ def _markdown(conversation: Conversation) -> Iterator[str]:
     title = " ".join(conversation.title.split()) or "Untitled"
     archived = " · archived" if conversation.archived_at else ""
     yield f"# {title}\n\n*{conversation.created_at:%Y-%m-%d %H:%M} UTC{archived}*\n"
-    versions = Counter(Message.objects.of(conversation.pk).values_list("parent_id", flat=True))
+    parents = Message.objects.of(conversation.pk).values_list("parent_id", flat=True)
+    versions: Counter[uuid.UUID | None] = Counter(parents)
     for message in _shown(conversation):
         who = f"{message.get_role_display()} ({message.author})" if message.author else message.get_role_display()
         about = [f"{message.created_at:%Y-%m-%d %H:%M} UTC", message.model]

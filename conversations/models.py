@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accounts.callers import Principal
 
 
-class ConversationQuerySet(OwnedQuerySet):
+class ConversationQuerySet(OwnedQuerySet["Conversation"]):
     def newest_first(self) -> ConversationQuerySet:
         return self.order_by("-updated_at", "-id")
 
@@ -83,7 +83,7 @@ class Conversation(models.Model):
         return str(self.id)
 
 
-class MessageQuerySet(OwnedQuerySet):
+class MessageQuerySet(OwnedQuerySet["Message"]):
     owner_lookup = "conversation__owner"
 
     def of(self, conversation_id: uuid.UUID) -> MessageQuerySet:
@@ -99,10 +99,9 @@ class MessageQuerySet(OwnedQuerySet):
 class Message(models.Model):
     """One thing that was said. Editing and regenerating add siblings; nothing is overwritten.
 
-    `content` is the readable text, of a refusal too. What is more than one plain text has all that it says in
-    `parts`, which `has_parts` tells, so that nobody looks for those of others. `usage` is OpenAI's usage object;
-    `upstream` names the server that gave an answer. `digest` is the chain digest of everything up to and including
-    this message.
+    `content` is the readable text, also of a refusal. A message that is more than one plain text has `parts` as well,
+    and `has_parts` says so: other messages need no second query. `usage` is OpenAI's usage object, `upstream` the
+    name of the server that answered, `digest` the chain digest of everything up to and including this message.
     """
 
     class Role(models.TextChoices):
@@ -244,7 +243,7 @@ def load_parts(messages: Iterable[Message]) -> None:
         models.prefetch_related_objects(with_parts, "parts")
 
 
-class TodoQuerySet(OwnedQuerySet):
+class TodoQuerySet(OwnedQuerySet["Todo"]):
     def oldest_first(self) -> TodoQuerySet:
         return self.order_by("id")
 
@@ -291,7 +290,7 @@ class StoredUsage(models.Model):
         ]
 
 
-class AccessLogEntryQuerySet(models.QuerySet):
+class AccessLogEntryQuerySet(models.QuerySet["AccessLogEntry"]):
     def visible_to(self, principal: Principal) -> AccessLogEntryQuerySet:
         """Return the entries about what `principal` owns."""
         return self.filter(visible_by_id(principal, "owner_id"))

@@ -47,4 +47,5 @@ def remember_reason(request: HttpRequest, place: str, reason: str) -> None:
 
 
 def _reasons(request: HttpRequest) -> dict[str, Any]:
-    return request.session.get(SESSION_KEY, {})
+    reasons: dict[str, Any] = request.session.get(SESSION_KEY, {})
+    return reasons

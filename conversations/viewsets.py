@@ -6,7 +6,7 @@ of any API belongs here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from accounts.callers import Principal
 
 
-def caller(view: GenericViewSet) -> Principal:
-    return view.request.user
+def caller(view: GenericViewSet[Any]) -> Principal:
+    return view.request.user  # type: ignore[return-value]  # see PrincipalAuthentication
 
 
-class OwnedConversationViewSet(ModelViewSet):
+class OwnedConversationViewSet(ModelViewSet[Conversation]):
     """The caller's conversations, newest first; anybody else's are not there."""
 
     queryset = Conversation.objects.none()  # for the schema: it has no caller
@@ -39,21 +39,22 @@ class OwnedConversationViewSet(ModelViewSet):
             return Conversation.objects.none()
         return Conversation.objects.visible_to(caller(self)).newest_first()
 
-    def perform_create(self, serializer: BaseSerializer) -> None:
+    def perform_create(self, serializer: BaseSerializer[Conversation]) -> None:
         """Create from validated title, end_user and metadata."""
         serializer.instance = services.start_conversation(owner_id=caller(self).user_id, **serializer.validated_data)
 
-    def perform_update(self, serializer: BaseSerializer) -> None:
+    def perform_update(self, serializer: BaseSerializer[Conversation]) -> None:
         """Change validated title, end_user, metadata or archived_at."""
         serializer.instance = services.update_conversation(
-            conversation=serializer.instance, **serializer.validated_data
+            conversation=serializer.instance,  # type: ignore[arg-type]  # an update has one
+            **serializer.validated_data,
         )
 
     def perform_destroy(self, instance: Conversation) -> None:
         services.delete_conversation(conversation=instance)
 
 
-class OwnedMessageViewSet(ModelViewSet):
+class OwnedMessageViewSet(ModelViewSet[Message]):
     """The messages of the caller's conversations; anybody else's are not there."""
 
     queryset = Message.objects.none()
@@ -68,7 +69,7 @@ class OwnedMessageViewSet(ModelViewSet):
         services.delete_message(message=instance)
 
 
-class OwnedAccessLogViewSet(ReadOnlyModelViewSet):
+class OwnedAccessLogViewSet(ReadOnlyModelViewSet[AccessLogEntry]):
     """The access log entries about the caller's content, newest first; read-only."""
 
     queryset = AccessLogEntry.objects.none()

@@ -152,7 +152,7 @@ def round_up(value: float) -> float:
     """Return the next number that an axis can well end with."""
     if value <= 4:
         return 4
-    size = 10 ** math.floor(math.log10(value / 4))
+    size: float = 10 ** math.floor(math.log10(value / 4))
     return next(step * size for step in (4, 8, 12, 16, 20, 24, 32, 40) if step * size >= value)
 
 

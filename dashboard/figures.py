@@ -134,7 +134,7 @@ def as_date(value: Any) -> Day:
     return value if isinstance(value, dt.date) else dt.date.fromisoformat(value)
 
 
-def _counted(name: str, rows: QuerySet) -> Row:
+def _counted(name: str, rows: QuerySet[Any]) -> Row:
     def ask(first: Day) -> dict[Day, int]:
         since = rows.filter(id__gte=first_id_of(midnight(first)))
         by = since.annotate(day=TruncDate("created_at")).values("day").annotate(count=Count("pk"))

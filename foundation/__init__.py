@@ -1,1 +1,1 @@
-"""What every app builds on: the database and its backends, outages, threads, ids and admin lists. Imports no app."""
+"""What every app builds on: databases and their outages, threads, ids, admin lists, hooks. Imports no app."""

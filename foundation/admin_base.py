@@ -18,15 +18,15 @@ COUNTED = 1_000
 """So many rows are counted exactly; beyond, a list says "more than" or asks the database for its estimate."""
 
 
-class EstimatingPaginator(Paginator):
+class EstimatingPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
     """Counts up to COUNTED rows. Of a whole table PostgreSQL knows about how many there are; else there are "more"."""
 
     approximate = False
 
     @cached_property
     def count(self) -> int:
-        rows = self.object_list
-        counted = rows.order_by()[: COUNTED + 1].count()
+        rows: Any = self.object_list
+        counted: int = rows.order_by()[: COUNTED + 1].count()
         if counted <= COUNTED:
             return counted
         self.approximate = True
@@ -40,10 +40,10 @@ class EstimatingPaginator(Paginator):
             cursor.execute(
                 "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [rows.model._meta.db_table]
             )
-            return cursor.fetchone()[0]
+            return int(cursor.fetchone()[0])
 
 
-class ListAdmin(admin.ModelAdmin):
+class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
     """A list that is never counted whole, a page at a time."""
 
     paginator = EstimatingPaginator

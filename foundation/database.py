@@ -80,14 +80,14 @@ def checkpoint() -> None:
 def lift_time_limit() -> None:
     """Let this connection's statements take their time: a change of a large table is nothing a request waits for."""
     if connection.vendor == "postgresql":
-        connection.override_setting("statement_timeout", "0")
+        connection.override_setting("statement_timeout", "0")  # type: ignore[attr-defined]  # ours has it
         connection.connection.time_limit = None
 
 
 def restore_time_limit() -> None:
     """Take back `lift_time_limit`."""
     if connection.vendor == "postgresql":
-        connection.override_setting("statement_timeout", None)
+        connection.override_setting("statement_timeout", None)  # type: ignore[attr-defined]  # ours has it
         connection.connection.time_limit = settings.DATABASE_STATEMENT_SECONDS or None
 
 
@@ -109,7 +109,7 @@ async def call_in(
     Raises OperationalError after `seconds`, the wait for a free thread included: all of them may hang. A file's
     thread may then still be at it; what it returns is dropped.
     """
-    future = asyncio.wrap_future(threads.submit(call_and_release, function, arguments, seconds))
+    future: asyncio.Future[T] = asyncio.wrap_future(threads.submit(call_and_release, function, arguments, seconds))
     try:
         async with asyncio.timeout(seconds) as limit:
             return await future

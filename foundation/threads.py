@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
-Call = tuple[Future, Callable[..., Any], tuple[Any, ...]]
+T = TypeVar("T")
+Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class DaemonThreads(Executor):
@@ -25,8 +26,8 @@ class DaemonThreads(Executor):
         self._lock = threading.Lock()
         self._started = 0
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:  # type: ignore[override]
-        future: Future = Future()
+    def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:  # type: ignore[override]  # no keywords
+        future: Future[T] = Future()
         self._calls.put((future, function, arguments))
         if not self._idle.acquire(blocking=False):
             with self._lock:
@@ -47,7 +48,7 @@ class DaemonThreads(Executor):
             self._idle.release()
 
 
-def _make(future: Future, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _make(future: Future[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

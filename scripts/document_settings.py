@@ -138,7 +138,7 @@ def _setting(name: str, call: ast.Call, constants: dict[str, Any]) -> Setting:
 
 def _value(name: str, call: ast.Call, given: dict[str | None, ast.expr]) -> str:
     """Say what a setting takes."""
-    kind = call.func.attr  # type: ignore[attr-defined]
+    kind = call.func.attr
     if name in VALUES:
         return VALUES[name]
     if "choices" in given:

@@ -151,7 +151,8 @@ def _stemmer() -> Callable[[str], str]:
         # Most words of a text occur in earlier texts. What is too long for a word may be a megabyte, and is not cached.
         known = functools.lru_cache(WORDS_REMEMBERED)(stem)
         _own.stem = lambda word: known(word) if len(word) <= MAX_WORD_CHARS else stem(word)
-    return _own.stem
+    found: Callable[[str], str] = _own.stem
+    return found
 
 
 def _pairs(run: str, start: int) -> Iterator[Word]:

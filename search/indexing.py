@@ -7,7 +7,7 @@ newest first. Work is claimed for a time: what a killed worker had claimed, anot
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from search.embedders import Embedder
 from search.models import PARTITION_SHIFT, Entry, IndexPartition, Passage, PendingMessage
 from search.models import Embedder as EmbedderRow
 from search.passages import MessageText, indexed_text, passages
+from search.passages import Passage as PassageText
 from search.tables import TABLES
 
 TEXT_BATCH = 500
@@ -49,7 +50,8 @@ class _Turn:
 
     @property
     def id(self) -> uuid.UUID:
-        return self.row["id"]
+        pk: uuid.UUID = self.row["id"]
+        return pk
 
 
 def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = TEXT_BATCH, wait: bool = False) -> int:
@@ -199,8 +201,7 @@ def _locked(work: QuerySet[PendingMessage], wait: bool) -> QuerySet[PendingMessa
 
 
 def _turns(ids: Sequence[uuid.UUID]) -> list[_Turn]:
-    rows = Message.objects.filter(pk__in=ids).order_by("id").values(*FIELDS)
-    rows = list(rows)
+    rows = list(Message.objects.filter(pk__in=ids).order_by("id").values(*FIELDS))
     parents = dict(
         Message.objects.filter(pk__in={row["parent_id"] for row in rows} - {None}).values_list("id", "parent_id")
     )
@@ -212,7 +213,7 @@ def _turns(ids: Sequence[uuid.UUID]) -> list[_Turn]:
     return turns
 
 
-def _message_text(row: dict[str, Any]) -> MessageText:
+def _message_text(row: Mapping[str, Any]) -> MessageText:
     return MessageText(row["author"] or row["role"], row["content"])
 
 
@@ -223,7 +224,7 @@ def _with_context(turns: Sequence[_Turn]) -> list[tuple[_Turn, tuple[MessageText
     return [(turn, tuple(texts[pk] for pk in turn.previous if pk in texts)) for turn in turns]
 
 
-def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> list:
+def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> list[PassageText]:
     row = turn.row
     return passages(_message_text(row), row["created_at"], context, row["conversation__title"], tokens=tokens)
 
@@ -270,8 +271,8 @@ def _link_later_turns(numbers: dict[uuid.UUID, int]) -> None:
     """Link turns to the turns before them that are indexed only now."""
     for column, path in (("previous_1", "parent_id"), ("previous_2", "parent__parent_id")):
         # Entries of this batch are linked already.
-        later = Message.objects.filter(**{f"{path}__in": numbers}).exclude(pk__in=numbers).values_list("id", path)
-        later = dict(later)
+        turns = Message.objects.filter(**{f"{path}__in": numbers}).exclude(pk__in=numbers)
+        later = dict(turns.values_list("id", path))
         for pk, message_id, known in Entry.objects.filter(message_id__in=later).values_list("id", "message_id", column):
             right = numbers[later[message_id]]
             if known != right:  # seldom: the older message is mostly indexed first

@@ -27,8 +27,8 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
     shown = _shown(messages)
     parent_ids = {message.parent_id for message in messages} - {None}
     near = Q(parent_id__in=[message.pk for message in messages]) | Q(pk__in=parent_ids)
-    parents: dict[uuid.UUID, Message] = {}
-    after: dict[uuid.UUID, Message] = {}
+    parents: dict[uuid.UUID | None, Message] = {}
+    after: dict[uuid.UUID | None, Message] = {}
     for message in Message.objects.filter(near).oldest_first():
         parents[message.pk] = message
         known = after.get(message.parent_id)

@@ -38,7 +38,8 @@ class TextMatches:
 def rarity(found: Sequence[int], total: int) -> np.ndarray:
     """Return the weights of words that so many of `total` entries contain."""
     count = np.minimum(np.asarray(found, "f8"), total)
-    return np.log1p((total - count + 0.5) / (count + 0.5))
+    weights: np.ndarray = np.log1p((total - count + 0.5) / (count + 0.5))
+    return weights
 
 
 def most_discriminative(postings: Sequence[np.ndarray], weights: np.ndarray, count: int) -> np.ndarray:
@@ -48,7 +49,8 @@ def most_discriminative(postings: Sequence[np.ndarray], weights: np.ndarray, cou
     ids, place = np.unique(np.concatenate([rows["id"] for rows in postings]).astype("i8"), return_inverse=True)
     each: np.ndarray = np.repeat(weights, [len(rows) for rows in postings])
     scores = np.bincount(place, each, minlength=len(ids))
-    return ids[_best(scores, ids, count)]
+    best: np.ndarray = ids[_best(scores, ids, count)]
+    return best
 
 
 def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.ndarray) -> TextMatches:
@@ -88,14 +90,16 @@ def best_text(matches: TextMatches, count: int, allowed: np.ndarray | None, *, o
     if allowed is not None:
         inside = np.isin(ids, allowed)
         ids, scores = ids[inside], scores[inside]
-    return ids[_best(scores, ids, count)]
+    best: np.ndarray = ids[_best(scores, ids, count)]
+    return best
 
 
 def fuse(text: np.ndarray, semantic: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return the scores of candidates, 0 to 1, from both halves' scores, 0 to 1."""
     prior = LENGTH_PRIOR * np.minimum(1.0, np.log1p(lengths) / np.log(LENGTH_ENOUGH))
     both = TEXT_SHARE * text + (1 - TEXT_SHARE) * np.maximum(semantic, 0)
-    return np.minimum((both + prior) / (1 + LENGTH_PRIOR), 1.0)
+    scores: np.ndarray = np.minimum((both + prior) / (1 + LENGTH_PRIOR), 1.0)
+    return scores
 
 
 def looked_up(ids: np.ndarray, known: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -125,7 +129,8 @@ def _best(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
         # All that reach the score of the last one: ties are broken by id, whatever else is there.
         least = np.partition(scores, len(scores) - count)[len(scores) - count]
         near = np.flatnonzero(scores >= least)
-        return near[in_order(scores[near], ids[near])][:count]
+        best: np.ndarray = near[in_order(scores[near], ids[near])][:count]
+        return best
     return in_order(scores, ids)[:count]
 
 

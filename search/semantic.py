@@ -35,7 +35,8 @@ class SemanticQuery:
         ids, cosines = _together(found)
         if len(self._questions) == 1:  # of several, one may have an entry among its nearest and another not
             self._known = ids, cosines
-        return ids[ranking.in_order(cosines, ids)][:count]
+        best: np.ndarray = ids[ranking.in_order(cosines, ids)][:count]
+        return best
 
     def of(self, ids: np.ndarray) -> np.ndarray:
         """Return the cosine of each entry's nearest passage; 0 where it has none."""

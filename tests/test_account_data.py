@@ -18,6 +18,7 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client, TestCase
 
 from accounts import personal_data, throttling
@@ -120,8 +121,8 @@ class AccountCase(ServiceTestCase):
         Client().force_login(user)
         Client().post("/login", {"username": user.username, "password": "wrong"})
         for actor, thing in ((user, self.bob.user), (self.carol.user, user), (self.carol.user, talk)):
-            kind = ContentType.objects.get_for_model(thing)
-            names = {"object_repr": self.canary, "change_message": self.canary, "content_type": kind}
+            about = ContentType.objects.get_for_model(thing)
+            names = {"object_repr": self.canary, "change_message": self.canary, "content_type": about}
             LogEntry.objects.create(user=actor, object_id=str(thing.pk), action_flag=CHANGE, **names)
         group, _ = Group.objects.get_or_create(name="Readers")
         user.groups.add(group)
@@ -276,8 +277,12 @@ class EraseTest(AccountCase):
             client.post("/v1/chat/conversations/stream", json=body)
 
     def counts(self, user: User) -> Counter[str]:
-        rows = {"runs": Run.objects.filter(user=user), "talks": Conversation.objects.filter(owner=user)}
-        rows |= {"said": Message.objects.filter(conversation__owner=user), "keys": ApiKey.objects.filter(user=user)}
+        rows: dict[str, QuerySet[Any]] = {
+            "runs": Run.objects.filter(user=user),
+            "talks": Conversation.objects.filter(owner=user),
+            "said": Message.objects.filter(conversation__owner=user),
+            "keys": ApiKey.objects.filter(user=user),
+        }
         return +Counter({name: found.count() for name, found in rows.items()})
 
     def tables_with(self, user: User) -> set[str]:

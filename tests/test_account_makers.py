@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from typing import Any
 
 import httpx2
 from django.conf import settings
@@ -193,7 +194,7 @@ class CredentialsTest(ServiceTestCase):
     def code(self, response: httpx2.Response) -> tuple[int, str]:
         return response.status_code, response.json()["error"]["code"]
 
-    def with_key(self, user: User, **fields: object) -> tuple[ApiKey, dict[str, str]]:
+    def with_key(self, user: User, **fields: Any) -> tuple[ApiKey, dict[str, str]]:
         key, text = issue_api_key(user=user, **fields)
         return key, {"Authorization": f"Bearer {text}"}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
-from django.http import HttpResponse
 from django.test import Client
 
 from accounts.models import User
@@ -24,7 +25,7 @@ class AdminStoppingTest(StaffCase):
         cls.child = register_user(username=f"child-{cls.alice.pk.hex[:12]}", created_by=cls.alice)
         cls.running = Run.objects.create(user=cls.child, upstream="echo", model="echo", worker="none", lease_until=0)
 
-    def act(self, client: Client, *users: User, **form: str) -> HttpResponse:
+    def act(self, client: Client, *users: User, **form: str) -> Any:
         chosen = {"action": "deactivate", ACTION_CHECKBOX_NAME: [str(user.pk) for user in users]}
         return client.post(LIST, {**chosen, **form})
 

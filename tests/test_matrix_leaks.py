@@ -32,8 +32,8 @@ class MatrixCase(ServiceTestCase):
         pk = things["conversation"]
         return (
             list(Conversation.objects.filter(pk=pk).values()),
-            list(Message.objects.filter(conversation=pk).order_by("id").values()),
-            list(Run.objects.filter(conversation=pk).order_by("id").values("id", "state", "cancel_requested_at")),
+            list(Message.objects.filter(conversation_id=pk).order_by("id").values()),
+            list(Run.objects.filter(conversation_id=pk).order_by("id").values("id", "state", "cancel_requested_at")),
             list(Todo.objects.filter(pk=things["todo"]).values()),
         )
 
@@ -212,10 +212,10 @@ class OtherWaysTest(MatrixCase):
         asked = [{"role": "user", "content": self.things["canary"]}]
         first = request(self.owner, "POST", "/v1/chat/completions", {"messages": asked})
         hers = first.headers["x-conversation-id"]
-        stored = list(Message.objects.filter(conversation=hers).order_by("id").values())
+        stored = list(Message.objects.filter(conversation_id=hers).order_by("id").values())
         said = [*asked, first.json()["choices"][0]["message"], {"role": "user", "content": "And then?"}]
         his = request(self.other, "POST", "/v1/chat/completions", {"messages": said}).headers["x-conversation-id"]
         self.assertEqual(Conversation.objects.get(pk=his).owner_id, self.other.user.pk)
-        self.assertEqual(list(Message.objects.filter(conversation=hers).order_by("id").values()), stored)
+        self.assertEqual(list(Message.objects.filter(conversation_id=hers).order_by("id").values()), stored)
         again = request(self.owner, "POST", "/v1/chat/completions", {"messages": said}).headers["x-conversation-id"]
         self.assertEqual(again, hers)

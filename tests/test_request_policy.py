@@ -31,13 +31,13 @@ def setUpModule() -> None:
 
 
 class PolicyCase(ServiceTestCase):
-    settings: dict[str, str]
+    environment: dict[str, str]
     restricted: Service
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.restricted = cls.enterClassContext(running_service(**cls.settings))
+        cls.restricted = cls.enterClassContext(running_service(**cls.environment))
 
     def post(self, path: str, body: dict[str, Any], *, by: ApiUser | None = None) -> httpx2.Response:
         return (by or self.alice).http.post(self.restricted.url + path, json=body)
@@ -73,7 +73,7 @@ class PolicyCase(ServiceTestCase):
 
 
 class ModelsTest(PolicyCase):
-    settings = {"MODELS_ALLOWED": json.dumps(ALLOWED), "ANONYMOUS": "on", "DEFAULT_MODEL": "echo"}
+    environment = {"MODELS_ALLOWED": json.dumps(ALLOWED), "ANONYMOUS": "on", "DEFAULT_MODEL": "echo"}
 
     def refused(self, response: httpx2.Response, model: str = "fake/ok") -> None:
         self.assert_refused(response, "model_not_allowed", "MODELS_ALLOWED", model)
@@ -179,7 +179,7 @@ class ModelsTest(PolicyCase):
 
 
 class ParametersTest(PolicyCase):
-    settings = {"FORBIDDEN_PARAMETERS": "service_tier, logprobs=true,n=2,temperature=2"}
+    environment = {"FORBIDDEN_PARAMETERS": "service_tier, logprobs=true,n=2,temperature=2"}
 
     def refused(self, response: httpx2.Response, name: str) -> None:
         self.assert_refused(response, "parameter_not_allowed", "FORBIDDEN_PARAMETERS", name)

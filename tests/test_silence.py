@@ -50,6 +50,7 @@ class SilentDatabaseTest(ServiceTestCase):
 
     def check_stored(self, reader: Reading, state: str) -> None:
         run = Run.objects.select_related("message").get(pk=reader.run_id)
+        assert run.message is not None
         self.assertEqual(run.state, state)
         self.assertTrue(run.message.content.startswith(reader.said), "shown, and not stored")
 

@@ -134,13 +134,13 @@ class OtherEndTest(SimpleTestCase):
 class ConnectionTest(SimpleTestCase):
     def setUp(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
-        self.client = socket.create_connection(server.getsockname())
+        self.caller = socket.create_connection(server.getsockname())
         self.link, _ = server.accept()
         self.is_closing = False
         told = {"peername": self.link.getpeername(), "sockname": self.link.getsockname(), "socket": self.link}
         transport = SimpleNamespace(get_extra_info=told.get, is_closing=lambda: self.is_closing)
         self.connection = Connection(transport)  # type: ignore[arg-type]
-        for each in (server, self.client, self.link):
+        for each in (server, self.caller, self.link):
             self.addCleanup(each.close)
 
     def test_it_is_looked_up_once_and_holds(self) -> None:
@@ -151,8 +151,8 @@ class ConnectionTest(SimpleTestCase):
     def test_one_that_was_reset_meanwhile_is_not_taken_for_the_next_with_its_address(self) -> None:
         def reset(*ends: object) -> bool:
             """As if somebody of ours got the same port in the moment after."""
-            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            self.client.close()
+            self.caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            self.caller.close()
             until = time.monotonic() + 10
             while self.link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and time.monotonic() < until:
                 time.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from typing import Any
 
 from django.db import connection
 from django.test import Client, TestCase, TransactionTestCase
@@ -78,7 +79,7 @@ class LookTest(TestCase):
         clear_cache()
         self.addCleanup(clear_cache)
 
-    def listener(self, name: str, **fields: object) -> tuple[User, ApiKey, Principal]:
+    def listener(self, name: str, **fields: Any) -> tuple[User, ApiKey, Principal]:
         user = register_user(username=name)
         key, text = issue_api_key(user=user, **fields)
         return user, key, principal_of_key(text)
@@ -126,6 +127,6 @@ class LookTest(TestCase):
             browsers[-1].force_login(user)
         deactivate_users(users=[alice])
         User.objects.filter(pk=alice.pk).update(is_active=True)
-        stores = [browser.session.session_key for browser in browsers]
+        stores = [browser.session.session_key or "" for browser in browsers]
         self.assertFalse(browsers[0].session.exists(stores[0]))
         self.assertTrue(browsers[1].session.exists(stores[1]))

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts.authentication import PrincipalAuthentication, caller_of
@@ -44,7 +46,8 @@ def problem_response(problem: Problem, render: Callable[[Problem], Any]) -> Http
 
 
 def renderer_of(dialect: str) -> Callable[[Problem], Any]:
-    return importlib.import_module(f"chatservice.dialects.{dialect}.errors").render
+    render: Callable[[Problem], Any] = importlib.import_module(f"chatservice.dialects.{dialect}.errors").render
+    return render
 
 
 class DialectMixin:
@@ -53,17 +56,17 @@ class DialectMixin:
     render: Callable[[Problem], Any]
     authentication: type[PrincipalAuthentication] = PrincipalAuthentication
 
-    def get_authenticators(self):
+    def get_authenticators(self) -> list[BaseAuthentication]:
         return [self.authentication()]
 
-    def get_exception_handler(self):
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
         return lambda error, context: problem_response(problem_of(error), type(self).render)
 
-    def initial(self, request, *args, **kwargs):
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if getattr(request._request, "too_large", False):
             raise BadRequest(TOO_LARGE.message, code=TOO_LARGE.code, status=TOO_LARGE.status)
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView's, which every user has
-        count_request(request.user)
+        count_request(request.user)  # type: ignore[arg-type]  # a Principal: the authentication is ours
 
 
 def count_request(principal: Principal) -> None:
@@ -124,12 +127,17 @@ class AsyncAPIView(DialectMixin, APIView):
     methods that start a run: they submit it by `run_requests.submit`, and count as a read only when they start none.
     """
 
+    request: HttpRequest  # type: ignore[assignment]  # Django's: DRF's own is not made here
     starts_runs: frozenset[str] = frozenset()
 
-    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    async def dispatch(  # type: ignore[override]  # a coroutine, which Django awaits
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
         self.request = request
         self.args, self.kwargs = args, kwargs
-        handler = getattr(self, request.method.lower(), None) if request.method in self.allowed_methods else None
+        handler: Callable[..., Awaitable[HttpResponseBase]] | None = None
+        if request.method in self.allowed_methods:
+            handler = getattr(self, request.method.lower(), None)
         try:
             if handler is None:
                 problem = Problem(405, "method_not_allowed", f"{request.method} is not allowed here.")

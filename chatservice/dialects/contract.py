@@ -194,7 +194,7 @@ class DialectAdapter(ServiceTestCase):
 class LifeContract(DialectAdapter):
     """Create, list, page, ask, follow, stop, delete."""
 
-    def test_a_conversation_is_created_and_listed(self):
+    def test_a_conversation_is_created_and_listed(self) -> None:
         self.need(Capability.CREATE)
         response = self.create_call("Holidays").by(self.alice.http)
         self.assertIn(self.status_of(response), (200, 201), response.text)
@@ -204,7 +204,7 @@ class LifeContract(DialectAdapter):
         self.assertEqual(self.listed(self.list_call(page=1, limit=10).by(self.alice.http)), ([pk], 1))
         self.assertEqual(self.listed(self.list_call(page=1, limit=10).by(self.bob.http)), ([], 0))
 
-    def test_pages_hold_everything_once(self):
+    def test_pages_hold_everything_once(self) -> None:
         self.need(Capability.LIST)
         made = {self.created_id(self.create_call(f"Talk {n}").by(self.alice.http)) for n in range(5)}
         seen: list[str] = []
@@ -214,16 +214,18 @@ class LifeContract(DialectAdapter):
             seen += ids
         self.assertEqual((len(seen), set(seen)), (5, made))
 
-    def test_a_question_is_answered_and_both_are_kept(self):
+    def test_a_question_is_answered_and_both_are_kept(self) -> None:
         response = self.send_call(self.alice, "What is a whale?").by(self.alice.http)
         self.assertIn(self.status_of(response), (200, 201), response.text)
         answer = self.answer_by(self.alice)
         self.assertIn("What is a whale?", answer.content)
         self.assertEqual(self.answer_of(response), answer.content)
         self.assertEqual((answer.status, answer.finish_reason), ("complete", "stop"))
-        self.assertEqual((answer.parent.role, answer.parent.content), ("user", "What is a whale?"))
+        question = answer.parent
+        assert question is not None
+        self.assertEqual((question.role, question.content), ("user", "What is a whale?"))
 
-    def test_a_stream_says_what_is_stored(self):
+    def test_a_stream_says_what_is_stored(self) -> None:
         for model in ("default", "fake/ok", "fake/split", "fake/slow:1ms:60"):
             with self.subTest(model):
                 response = self.stream_call(self.alice, "What is a wölf? 🐺", model=model).by(self.alice.http)
@@ -234,7 +236,7 @@ class LifeContract(DialectAdapter):
                 self.assertEqual(streamed, Streamed(answer.content, ends=1))
                 self.assertEqual((answer.status, bool(answer.content)), ("complete", True))
 
-    def test_when_the_stream_says_that_it_is_done_the_answer_is_stored(self):
+    def test_when_the_stream_says_that_it_is_done_the_answer_is_stored(self) -> None:
         for _ in range(5):
             with self.stream_call(self.alice, "Quick!", model="fake/ok").opened_by(self.alice.http) as response:
                 for line in response.iter_lines():
@@ -244,14 +246,14 @@ class LifeContract(DialectAdapter):
                 else:
                     self.fail("the stream never said that it was done")
 
-    def test_a_client_that_leaves_does_not_stop_the_answer(self):
+    def test_a_client_that_leaves_does_not_stop_the_answer(self) -> None:
         with self.stream_call(self.alice, "Go on", model=SLOW).opened_by(self.alice.http) as response:
             self.read_until(response, "token")
         answer = self.settled(self.alice)
         self.assertEqual(answer.status, "complete")
         self.assertEqual(answer.content, SLOW_TEXT)
 
-    def test_a_stopped_answer_keeps_what_it_said(self):
+    def test_a_stopped_answer_keeps_what_it_said(self) -> None:
         self.need(Capability.CANCEL)
         before = len(self.upstream.hangups)
         with self.stream_call(self.alice, "Go on", model="fake/slow:20ms:1000").opened_by(self.alice.http) as response:
@@ -270,7 +272,7 @@ class LifeContract(DialectAdapter):
         self.assertIn(self.status_of(again), (200, 202), again.text)
         self.assertEqual(self.answer_by(self.alice).content, answer.content)
 
-    def test_a_deleted_conversation_is_gone_with_everything_in_it(self):
+    def test_a_deleted_conversation_is_gone_with_everything_in_it(self) -> None:
         self.need(Capability.DELETE)
         self.send_call(self.alice, "Forget this").by(self.alice.http)
         ids = self.ids_of(self.alice)
@@ -281,7 +283,7 @@ class LifeContract(DialectAdapter):
         self.assertFalse(Message.objects.filter(pk=ids.message).exists())
         self.assertEqual(self.status_of(self.delete_call(ids.conversation).by(self.alice.http)), 404)
 
-    def test_deleting_a_conversation_ends_its_stream_and_its_bill(self):
+    def test_deleting_a_conversation_ends_its_stream_and_its_bill(self) -> None:
         before = len(self.upstream.hangups)
         with self.stream_call(self.alice, "Go on", model="fake/slow:20ms:1000").opened_by(self.alice.http) as response:
             said = self.read_until(response, "token")
@@ -290,7 +292,7 @@ class LifeContract(DialectAdapter):
             said += "".join(f"{line}\n" for line in self.lines)
         self.assertEqual(self.streamed(said).ends, 1)
 
-    def test_the_same_idempotency_key_asks_the_upstream_once(self):
+    def test_the_same_idempotency_key_asks_the_upstream_once(self) -> None:
         self.need(Capability.IDEMPOTENCY)
         calls: tuple[Callable[..., Call], ...] = (self.send_call, self.stream_call)
         for number, make in enumerate(calls):

@@ -67,7 +67,7 @@ FAILS_LATER = (
 class AdmissionContract(DialectAdapter):
     """Who is turned away: 401 without a good key, 404 for what is somebody else's."""
 
-    def test_every_call_needs_a_good_key(self):
+    def test_every_call_needs_a_good_key(self) -> None:
         self.send_call(self.alice, "Mine").by(self.alice.http)
         calls = list(self.every_call())
         stored = self.stored_of(self.alice)
@@ -96,7 +96,7 @@ class AdmissionContract(DialectAdapter):
                     self.assert_turned_away(response)
         self.assertEqual(self.stored_of(self.alice), stored)
 
-    def test_a_request_from_somebody_elses_page_is_refused_and_nothing_is_read_or_stored(self):
+    def test_a_request_from_somebody_elses_page_is_refused_and_nothing_is_read_or_stored(self) -> None:
         """A page says whose it is; the browser's cookie may be another's by now, or nobody's."""
         self.send_call(self.alice, "Mine").by(self.alice.http)
         calls = list(self.every_call())
@@ -114,14 +114,14 @@ class AdmissionContract(DialectAdapter):
             response = make(self.alice, "Mine").by(self.alice.http, **her_page)
             self.assertIn(self.status_of(response), (200, 201), response.text)
 
-    def test_a_key_that_is_revoked_while_in_use_stops_working(self):
+    def test_a_key_that_is_revoked_while_in_use_stops_working(self) -> None:
         call = self.send_call(self.alice, "Still me")
         self.assertIn(self.status_of(call.by(self.alice.http)), (200, 201))
         revoke_api_key(key=self.alice.key)
         probe = self.send_call_again(call)
         wait_until(lambda: self.status_of(probe.by(self.alice.http)) == 401, timeout=5, what="the end of the key")
 
-    def test_what_is_somebody_elses_is_as_if_it_were_not(self):
+    def test_what_is_somebody_elses_is_as_if_it_were_not(self) -> None:
         self.send_call(self.alice, "Mine alone").by(self.alice.http)
         hers = self.ids_of(self.alice)
         self.send_call(self.bob, "Bob's own").by(self.bob.http)
@@ -139,7 +139,7 @@ class AdmissionContract(DialectAdapter):
                 self.assertEqual(self.status_of(foreign.by(self.carol.http)), 404, "staff has the admin, not this")
         self.assertEqual(self.stored_of(self.alice), stored)
 
-    def test_what_is_no_id_cannot_be_found(self):
+    def test_what_is_no_id_cannot_be_found(self) -> None:
         for text in MALFORMED:
             for call in self.calls_with(Ids(text, text, text)):
                 if not call.names(text):
@@ -149,7 +149,7 @@ class AdmissionContract(DialectAdapter):
                     self.assertIn(self.status_of(response), (404, 405), response.text)
                     self.error_code(response)
 
-    def test_no_route_with_an_id_is_forgotten(self):
+    def test_no_route_with_an_id_is_forgotten(self) -> None:
         known = self.calls_with(Ids(*(str(uuid.UUID(int=n)) for n in range(3))))
         for path, operations in schema_of(self.dialect)["paths"].items():
             if not re.search(r"\{\w*(id|pk)\}", path):
@@ -176,7 +176,7 @@ class AdmissionContract(DialectAdapter):
 class InputContract(DialectAdapter):
     """What is turned down: in the dialect's shape, with nothing stored."""
 
-    def test_bodies_that_are_none_are_refused_and_nothing_is_stored(self):
+    def test_bodies_that_are_none_are_refused_and_nothing_is_stored(self) -> None:
         for call in self.calls_with_body():
             stored = self.stored_of(self.alice)
             for name, body, kind in BAD_BODIES:
@@ -184,7 +184,7 @@ class InputContract(DialectAdapter):
                     self.assert_refused(self.send_raw(call, body, kind))
             self.assertEqual(self.stored_of(self.alice), stored)
 
-    def test_values_of_the_wrong_kind_are_refused_and_nothing_is_stored(self):
+    def test_values_of_the_wrong_kind_are_refused_and_nothing_is_stored(self) -> None:
         calls = self.wrong_calls()
         stored = self.stored_of(self.alice)
         for call in calls:
@@ -192,7 +192,7 @@ class InputContract(DialectAdapter):
                 self.assert_refused(call.by(self.alice.http))
         self.assertEqual(self.stored_of(self.alice), stored)
 
-    def test_an_idempotency_key_that_is_none_is_refused(self):
+    def test_an_idempotency_key_that_is_none_is_refused(self) -> None:
         self.need(Capability.IDEMPOTENCY)
         call = self.send_call(self.alice, "Hello")
         for key in ("", "x" * 256, "a b", "a\tb"):
@@ -212,14 +212,14 @@ class InputContract(DialectAdapter):
 class UpstreamFailureContract(DialectAdapter):
     """What happens when the model's server fails: the right code, the partial kept, one terminal event."""
 
-    def test_a_failure_has_its_code_when_it_is_waited_for(self):
+    def test_a_failure_has_its_code_when_it_is_waited_for(self) -> None:
         for model, status, code in (*FAILS_AT_ONCE, *(FAILS_LATER if self.keeps_partial_of_whole else ())):
             with self.subTest(model):
                 response = self.send_call(self.alice, "Well?", model=model).by(self.alice.http)
                 self.assertEqual((self.status_of(response), self.error_code(response)), (status, code))
                 self.assert_kept(model, response.text)
 
-    def test_a_failure_has_its_code_and_one_end_when_it_is_streamed(self):
+    def test_a_failure_has_its_code_and_one_end_when_it_is_streamed(self) -> None:
         for model, status, code in (*FAILS_AT_ONCE, *FAILS_LATER):
             with self.subTest(model):
                 response = self.stream_call(self.alice, "Well?", model=model).by(self.alice.http)

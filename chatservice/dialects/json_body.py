@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import IO, Any
 
 import msgspec
 from django.conf import settings
@@ -80,6 +81,8 @@ def check_bounds(value: Any, *, texts: bool, what: str = "body") -> None:
 class StrictJSONParser(JSONParser):
     """The same for DRF's views."""
 
-    def parse(self, stream, media_type=None, parser_context=None):
-        request = parser_context["request"]
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        request = parser_context["request"]  # type: ignore[index]  # DRF always gives it
         return read_json(getattr(request, "_request", request))

@@ -90,7 +90,7 @@ def problem_of(error: Exception) -> Problem:
         case drf.NotAuthenticated():
             return Problem(401, "unauthorized", str(error.detail))
         case drf.APIException():
-            return Problem(error.status_code, error.get_codes() or "error", str(error.detail))
+            return Problem(error.status_code, str(error.get_codes() or "error"), str(error.detail))
         case Http404() | django_exceptions.ObjectDoesNotExist():
             return NOT_FOUND
         case django_exceptions.PermissionDenied():

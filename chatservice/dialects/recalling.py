@@ -31,7 +31,7 @@ HELP = (
 
 
 @extend_schema_field({"oneOf": [{"type": "boolean"}, SHAPE], "nullable": True})
-class RecallField(serializers.Field):
+class RecallField(serializers.Field[Any, Any, Any, Any]):
     """Of a request; null and nothing is what the conversation says."""
 
     def __init__(self, **options: Any) -> None:

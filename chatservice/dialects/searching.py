@@ -147,7 +147,7 @@ def branch_of(hit: Hit) -> str:
     return "shown" if hit.shown else "other version"
 
 
-class WhyFound(serializers.Serializer):
+class WhyFound(serializers.Serializer[Any]):
     """What every hit says beside its message: on which branch, by which words, how well."""
 
     branch = serializers.ChoiceField(["shown", "other version"])

@@ -24,7 +24,7 @@ class SocketClosed(Exception):
     """The client is gone, or is being hung up on."""
 
 
-class DialectSocket(AsyncWebsocketConsumer):
+class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
     """A Channels consumer that counts against the limits, watches its credential, and closes once.
 
     Subclasses handle `connect` and `receive`; `too_slow` is how they hang up on a client that does not read.

@@ -10,6 +10,7 @@ from chatservice import __version__
 from chatservice.dialects import DIALECTS
 from chatservice.docs import documented_dialects
 from chatservice.testing import ServiceTestCase, needs_dialect
+from completions.exceptions import Refused
 
 # GraphQL describes itself; OpenAPI describes no websockets.
 UNDOCUMENTED = {"graphql", "websocket"}
@@ -51,6 +52,21 @@ class DocsTest(ServiceTestCase):
         operation = paths["/v1/chat/completions"]["post"]
         self.assertEqual(set(operation["responses"]["200"]["content"]), {"application/json", "text/event-stream"})
         self.assertTrue({"400", "401", "429", "502"} <= set(operation["responses"]))
+
+    def test_whoever_asks_can_read_with_which_statuses_that_is_refused(self):
+        # 404 aside: not every request names something that may be missing.
+        refused = {str(each.status) for each in Refused.__subclasses__()} - {"404"}
+        for dialect in documented_dialects():
+            operations = [
+                (path, method, set(operation["responses"]))
+                for path, methods in self.guest.get(f"/schema/{dialect}").json()["paths"].items()
+                for method, operation in methods.items()
+                if any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", ()))
+                and "503" in operation["responses"]
+            ]
+            self.assertTrue(operations, dialect)
+            for path, method, documented in operations:
+                self.assertLessEqual(refused, documented, f"{method} {path}")
 
     def test_an_unknown_schema_is_not_found(self):
         self.assertEqual(self.guest.get("/schema/nothing").status_code, 404)

@@ -18,7 +18,8 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 from completions.exceptions import ProviderError, UpstreamUnauthorized, UpstreamUnavailable
 from completions.providers.failures import broken_connection, refusal
 from completions.providers.health import Health
-from completions.providers.reading import BROKEN, reads_from
+from completions.providers.reading import BROKEN
+from foundation.internals.aiohttp_reads import reads_from
 
 logger = logging.getLogger(__name__)
 

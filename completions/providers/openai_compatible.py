@@ -23,10 +23,11 @@ from completions.providers.chunks import MAX_TEXT_CHARS, stream_error
 from completions.providers.clock import ContentClock
 from completions.providers.connection import MAX_CONNECTIONS, RETRIES, Connection, attribution
 from completions.providers.models import parse_models
-from completions.providers.reading import BROKEN, drain, reads_from, throttled
+from completions.providers.reading import BROKEN, drain, throttled
 from completions.providers.sanitize import decode_json, encode_json
 from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, Wire
+from foundation.internals.aiohttp_reads import reads_from
 
 _GRACE: Final = 5.0  # for the usage chunk of an answer that has its finish reasons
 

@@ -33,7 +33,7 @@ class AcceptTest(TestCase):
 
     def test_question_answer_and_run_appear_together(self):
         handle = accept_one(question(self.alice, "Hi"))
-        asked, answer = Message.objects.of(handle.conversation_id).oldest_first()
+        asked, answer = Message.objects.filter(conversation=handle.conversation_id).oldest_first()
         self.assertEqual((asked.role, asked.content, asked.status, asked.position), ("user", "Hi", "complete", 1))
         self.assertEqual(
             (answer.role, answer.content, answer.status, answer.position), ("assistant", "", "in_progress", 2)
@@ -43,7 +43,7 @@ class AcceptTest(TestCase):
         self.assertEqual(
             (run.state, run.message_id, run.conversation_id), ("running", answer.pk, handle.conversation_id)
         )
-        talk = Conversation.objects.get(pk=handle.conversation_id)
+        talk = Conversation.objects.get(runs=handle.run_id)
         self.assertEqual(
             (talk.head_id, talk.next_position, talk.owner_id, talk.title), (answer.pk, 3, self.alice.pk, "Hi")
         )
@@ -58,7 +58,7 @@ class AcceptTest(TestCase):
         first = accept_one(question(self.alice, "one"))
         Run.objects.update(state="complete")
         second = accept_one(question(self.alice, "two", conversation_id=first.conversation_id))
-        asked = Message.objects.get(pk=second.question_id)
+        asked = Message.objects.get(children=second.message_id)
         self.assertEqual((asked.parent_id, asked.position), (first.message_id, 3))
         self.assertEqual(second.conversation_id, first.conversation_id)
 
@@ -67,7 +67,7 @@ class AcceptTest(TestCase):
         Run.objects.update(state="complete")
         again = accept_one(question(self.alice, conversation_id=first.conversation_id, parent_id=first.question_id))
         self.assertEqual(again.question_id, first.question_id)
-        self.assertEqual(Message.objects.get(pk=again.message_id).parent_id, first.question_id)
+        self.assertEqual(Message.objects.get(run=again.run_id).parent_id, first.question_id)
 
     def test_a_foreign_conversation_is_as_unknown_as_none(self):
         theirs = accept_one(question(self.bob, "mine"))
@@ -105,7 +105,7 @@ class AcceptTest(TestCase):
         first = accept_one(question(self.alice, "one"))
         [refused] = accept_all(question(self.alice, "two", conversation_id=first.conversation_id))
         self.assertIsInstance(refused, ConversationBusy)
-        self.assertEqual(Message.objects.of(first.conversation_id).count(), 2)
+        self.assertEqual(Message.objects.filter(conversation=first.conversation_id).count(), 2)
 
     def test_of_two_questions_to_one_conversation_in_a_batch_one_is_accepted(self):
         talk = start_conversation(owner_id=self.alice.pk)

@@ -85,4 +85,4 @@ class StatementTest(TestCase):
         handle = accept_one(question(somebody("alice"), text, metadata=tree, parameters=tree))
         self.assertEqual(Conversation.objects.get().metadata, tree)
         self.assertEqual(run_of(handle).parameters, tree)
-        self.assertEqual(Message.objects.get(pk=handle.question_id).content, text)
+        self.assertEqual(Message.objects.get(role="user").content, text)

@@ -101,6 +101,7 @@ class CancelElsewhereTest(ServiceTestCase):
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(self.alice.http.post, URL, json=body_of("fake/slow:50ms:400"))
             run = wait_until(lambda: Run.objects.filter(user=self.alice.user).first(), what="the run")
+            assert run is not None
             wait_until(
                 lambda: any(post.body["model"] == "slow:50ms:400" for post in self.upstream.posts), what="a post"
             )

@@ -33,9 +33,9 @@ class SupersededTest(ServiceTestCase):
         run = Run.objects.get(pk=stream.run_id)
         self.assertEqual({name: getattr(run, name) for name in change}, change)
         self.assertEqual(Chunk.objects.filter(run_id=run.pk).count(), last)
-        self.assertEqual(Message.objects.get(pk=run.message_id).content, "")
+        self.assertEqual(Message.objects.get(run=run).content, "")
         services.interrupt(run)
-        stored = Message.objects.get(pk=run.message_id).content
+        stored = Message.objects.get(run=run).content
         self.assertTrue(stored.startswith(stream.text))
         self.assertEqual(invariants([self.alice.user]), [])
 
@@ -63,6 +63,7 @@ class DeletedTest(ServiceTestCase):
                 stream.until("token token")
                 before = len(self.upstream.hangups)
                 run = Run.objects.get(pk=stream.run_id)
+                assert run.conversation_id is not None
                 remove(conversation=Conversation.objects.get(pk=run.conversation_id))
                 gone = time.monotonic()
                 self.assertTrue(self.upstream.wait_for_hangup(before + 1, timeout=5))
@@ -79,6 +80,7 @@ class DeletedTest(ServiceTestCase):
             with listening(self.alice, "fake/slow:1ms:4000") as stream:
                 stream.until("token token")
                 run = Run.objects.get(pk=stream.run_id)
+                assert run.conversation_id is not None
                 delete_conversation(conversation=Conversation.objects.get(pk=run.conversation_id))
                 stream.rest()
             self.assertFalse(Conversation.objects.filter(pk=run.conversation_id).exists())

@@ -72,7 +72,7 @@ def told_in(response: httpx2.Response) -> dict[tuple[int, str], object]:
             for name, value in said.items():
                 if value and name != "role":
                     before = told.get((choice["index"], name))
-                    told[choice["index"], name] = value if before is None else before + value  # type: ignore[operator]
+                    told[choice["index"], name] = value if before is None else before + value
     return told
 
 

@@ -126,7 +126,7 @@ class AcceptedTest(TestCase):
         own = ("id", "conversation", "parent", "digest", "created_at")
         fields = [field.attname for field in Message._meta.concrete_fields if field.name not in own]
         self.assertEqual(*([[getattr(row, name) for name in fields] for row in each] for each in (rows, others)))
-        talk = Conversation.objects.get(pk=whole.conversation_id)
+        talk = Conversation.objects.get(runs=whole.run_id)
         self.assertEqual((talk.head_id, talk.next_position), (whole.message_id, len(said) + 2))
         self.assertEqual(whole.question_id, rows[-2].pk)
         self.assertEqual(list(quota.drifts()), [])
@@ -151,7 +151,7 @@ class AcceptedTest(TestCase):
         mine = accept(self.ask(said))
         others = accept(question(self.bob, *said, threaded=True, exclusive=False))
         self.assertNotEqual(mine.conversation_id, others.conversation_id)
-        self.assertEqual(Conversation.objects.get(pk=others.conversation_id).owner_id, self.bob.pk)
+        self.assertEqual(Conversation.objects.get(runs=others.run_id).owner_id, self.bob.pk)
 
     def test_what_another_call_stored_meanwhile_is_not_stored_twice(self):
         said = history(LONG)
@@ -180,7 +180,7 @@ class AcceptedTest(TestCase):
                 more = accept(self.ask(said))
                 self.assertEqual((more.conversation_id, self.shown(more)), (first.conversation_id, said))
                 self.assertEqual(len(self.rows(more)), len(said) + 1)
-                answer = Message.objects.get(pk=more.message_id)
+                answer = Message.objects.get(run=more.run_id)
                 answer.content, answer.digest = "Yes", digests.follow(more.digest_before, assistant_says("Yes"))
                 answer.save()
                 said = [*said, assistant_says("Yes")]
@@ -190,8 +190,8 @@ class AcceptedTest(TestCase):
         first = accept(self.ask(said))
         ask = _prepared(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
         self.assertEqual(ask.new_messages, 2)
-        Conversation.objects.filter(pk=first.conversation_id).update(head=None)
-        Message.objects.of(first.conversation_id).delete()
+        Conversation.objects.filter(runs=first.run_id).update(head=None)
+        Message.objects.filter(conversation=first.conversation_id).delete()
         with self.assertRaises(HistoryChanged):
             accept_one(ask)
         again = accept(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
@@ -258,7 +258,7 @@ class AcceptedTest(TestCase):
         for _ in range(3):
             with self.assertRaisesRegex(TooManyMessages, rf"{2 * LONG} messages.*LIMIT_ROWS_PER_MINUTE") as refused:
                 accept(self.ask(history(LONG)))
-            self.assertTrue(1 <= refused.exception.retry_after <= 60)
+            self.assertIn(refused.exception.retry_after, range(1, 61))
             accept(self.ask(said, store=False))
         accept(self.ask([*said[:200], *history(LONG - 4)]))  # 297 rows beside the 301
         accept(self.ask(said))
@@ -375,7 +375,7 @@ class ServedTest(ServiceTestCase):
         self.assertEqual({answer.status_code for answer in answers}, {200})
         [talk] = {answer.headers["x-conversation-id"] for answer in answers}
         self.assert_whole(talk)
-        self.assertEqual(Message.objects.of(talk).count(), LONG + 1 + 3 * (LONG + 1) + 6 * 2)
+        self.assertEqual(Message.objects.of(uuid.UUID(talk)).count(), LONG + 1 + 3 * (LONG + 1) + 6 * 2)
 
     def test_a_process_that_dies_leaves_all_of_it_or_nothing(self):
         rng = random.Random(0)

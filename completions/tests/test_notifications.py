@@ -102,7 +102,7 @@ class TwoProcessesTest(ServiceTestCase):
                 run_id = asked.headers["x-run-id"]
                 seen = self.alice.http.get(f"{two.url}/v1/chat/runs/{run_id}/stream")
                 asked.read()
-            message = Message.objects.get(run=run_id)
+            message = Message.objects.get(run__pk=run_id)
             self.assertEqual(message.status, "complete")
             self.assertEqual(sse_data(seen.text)[-1], "[DONE]")
             self.assertEqual(sse_data(seen.text)[-2], sse_data(asked.text)[-2])
@@ -114,7 +114,7 @@ class TwoProcessesTest(ServiceTestCase):
 
     @pytest.mark.usefixtures("redis_url")
     def test_a_run_is_followed_and_stopped_from_elsewhere_with_redis(self):
-        self.follow_on_another(REDIS_URL=self.redis_url)  # type: ignore[attr-defined]
+        self.follow_on_another(REDIS_URL=self.redis_url)
 
     def test_a_run_is_followed_and_stopped_from_elsewhere_while_redis_is_away(self):
         self.follow_on_another(REDIS_URL=f"redis://127.0.0.1:{free_port()}")

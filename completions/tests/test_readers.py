@@ -33,7 +33,7 @@ class ReaderTest(CommittedTestCase):
         return handle
 
     def content(self, handle: RunHandle) -> str:
-        return Message.objects.get(pk=handle.message_id).content
+        return Message.objects.get(run=handle.run_id).content
 
     def test_every_cut_is_continued_without_a_hole_or_an_echo(self):
         handle = self.asked()
@@ -127,7 +127,7 @@ class ReaderTest(CommittedTestCase):
 
     def test_a_run_that_is_deleted_ends_for_its_readers(self):
         handle = self.asked()
-        delete_conversation(conversation=Conversation.objects.get(pk=handle.conversation_id))
+        delete_conversation(conversation=Conversation.objects.get(runs=handle.run_id))
 
         async def test():
             return await follow(handle)

@@ -33,7 +33,7 @@ class ReaperTest(CommittedTestCase):
 
     def assert_interrupted(self, run: Run) -> None:
         run.refresh_from_db()
-        message = Message.objects.get(pk=run.message_id)
+        message = Message.objects.get(run=run)
         self.assertEqual((run.state, run.error_code, run.epoch), ("interrupted", "interrupted", 2))
         self.assertEqual((message.status, message.content), ("interrupted", "Hello"))
         self.assertEqual(self.wrong(), [])
@@ -68,7 +68,7 @@ class ReaperTest(CommittedTestCase):
         run = self.orphan(worker=DEAD, lease=-1)
         services.interrupt(run)
         Run.objects.filter(pk=run.pk).update(state="complete", error_code="", finish_reason="stop")
-        Message.objects.filter(pk=run.message_id).update(status="complete")
+        Message.objects.filter(run=run).update(status="complete")
         services.reap()
         run.refresh_from_db()
         self.assertEqual(run.state, "complete")
@@ -85,7 +85,7 @@ class ReaperTest(CommittedTestCase):
         services.reap()
         wires = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
         chain = digests.chain(digests.root(self.alice.pk), wires)
-        self.assertEqual(Message.objects.get(pk=run.message_id).digest, chain[-1])
+        self.assertEqual(Message.objects.get(run=run).digest, chain[-1])
 
     def test_only_what_certainly_is_dead_is_called_so(self):
         self.assertTrue(is_certainly_dead(DEAD))

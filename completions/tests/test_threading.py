@@ -51,7 +51,7 @@ class ThreadingTest(TestCase):
         third = self.call(self.alice, "one", assistant_says("ONE"), "two", assistant_says("TWO"), "three")
         self.assertEqual(third.conversation_id, first.conversation_id)
         self.assertEqual(self.shown(third), ["one", "ONE", "two", "TWO", "three", ""])
-        self.assertEqual(Message.objects.of(first.conversation_id).count(), 6)
+        self.assertEqual(Message.objects.filter(conversation=first.conversation_id).count(), 6)
 
     def test_a_changed_past_makes_a_branch_and_keeps_the_old_one(self):
         self.call(self.alice, "one", answer="ONE")
@@ -84,8 +84,8 @@ class ThreadingTest(TestCase):
         mine = self.call(self.alice, "one", answer="ONE")
         theirs = self.call(self.bob, "one", assistant_says("ONE"), "two")
         self.assertNotEqual(theirs.conversation_id, mine.conversation_id)
-        self.assertEqual(Conversation.objects.get(pk=theirs.conversation_id).owner_id, self.bob.pk)
-        self.assertEqual(Message.objects.of(mine.conversation_id).count(), 2)
+        self.assertEqual(Conversation.objects.get(runs=theirs.run_id).owner_id, self.bob.pk)
+        self.assertEqual(Message.objects.filter(conversation=mine.conversation_id).count(), 2)
 
     def test_other_instructions_before_the_same_words_are_another_conversation(self):
         first = self.call(self.alice, {"role": "system", "content": "A"}, "one", answer="ONE")
@@ -119,7 +119,7 @@ class ThreadingTest(TestCase):
             assert isinstance(each, RunHandle)
             self.assertEqual(each.conversation_id, first.conversation_id)
             self.assertEqual(self.shown(each), ["one", "ONE", text, ""])
-        positions = Message.objects.of(first.conversation_id).values_list("position", flat=True)
+        positions = Message.objects.filter(conversation=first.conversation_id).values_list("position", flat=True)
         self.assertEqual(sorted(positions), [1, 2, 3, 4, 5, 6])
 
     def test_a_running_answer_is_no_hindrance(self):
@@ -130,7 +130,7 @@ class ThreadingTest(TestCase):
 
     def test_a_role_we_do_not_know_is_kept_as_it_was_sent(self):
         handle = self.call(self.alice, {"role": "critic", "content": "hm"}, "one")
-        first = Message.objects.of(handle.conversation_id).oldest_first()[0]
+        first = Message.objects.filter(conversation=handle.conversation_id).oldest_first()[0]
         self.assertEqual(first.as_wire(), {"role": "critic", "content": "hm"})
 
     def test_structured_messages_come_back_as_they_were_sent(self):

@@ -7,7 +7,7 @@ from unittest import skipUnless
 
 from django.db import connection
 
-from chatservice.testing import KeptTablesTestCase, wait_until
+from chatservice.testing import KeptTablesTestCase, stop_shared_service, wait_until
 from completions.reaper import MIN_ANALYZED_ROWS, analyze
 from completions.tests.asking import question, user_says
 from completions.tests.committed import CommittedTestCase, finished
@@ -16,6 +16,10 @@ from foundation.database import in_database_thread
 
 @skipUnless(connection.vendor == "sqlite", "SQLite's write-ahead log")
 class CheckpointTest(CommittedTestCase):
+    def setUp(self):
+        super().setUp()
+        stop_shared_service()  # the log begins anew when nobody reads it: its sweeps do, at any moment
+
     def test_long_histories_leave_no_long_log_to_a_commit(self):
         async def pages_after(histories: int) -> int:
             for _ in range(histories):

@@ -35,6 +35,7 @@ class RecordTests(ServiceTestCase):
                     settled = Run.objects.filter(pk=run.pk, state="complete")
                     wait_until(settled.exists)
                     run.refresh_from_db()
+                    assert run.message is not None
                     self.assertEqual(
                         (run.upstream, run.message.upstream, run.message.content), ("spare",) * 2 + (TEXT,)
                     )

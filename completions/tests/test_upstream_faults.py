@@ -87,7 +87,7 @@ class FaultTest(ServiceTestCase):
         assert error["message"] and not any(canary in str(error) for canary in CANARIES), error
 
     def check_stored(self, run: Run, code: str, text: str) -> None:
-        message = Message.objects.get(pk=run.message_id)
+        message = Message.objects.get(run=run)
         assert (run.state, message.status) == ("failed" if code else "complete",) * 2, (run.state, message.status)
         assert run.error_code in code.split(" "), (run.error_code, code)
         assert message.content == text, message.content[:200]

@@ -39,8 +39,8 @@ _first_connection = threading.Lock()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    # Where Django connects by itself, without its pool.
-    Database = types.SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})
+    # Where Django connects by itself, without its pool. It only looks names up there: that need not be a module.
+    Database = types.SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]
     _overridden: dict[str, str]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -100,7 +100,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             try:
                 with self.Database.connect(**params, autocommit=True) as connection:
                     [arrived] = connection.execute(ARRIVED, [list(settings)]).fetchone()
-                    return arrived == 0
+                    return not arrived
             except OperationalError as error:
                 if REFUSED in str(error):
                     return True

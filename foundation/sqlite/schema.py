@@ -13,14 +13,15 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
 
         SQLite drops them with the old table. It also refuses to rename the new one while any trigger names the old.
         """
-        of_models = {str(statement.parts["name"]) for statement in self._model_indexes_sql(model)}
+        statements = self._model_indexes_sql(model)  # type: ignore[attr-defined]  # private
+        of_models = {str(statement.parts["name"]) for statement in statements}
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
             triggers = cursor.fetchall()
             indexes = self._indexes(cursor, model)
         for name, _ in triggers:
             self.execute(f"DROP TRIGGER {self.quote_name(name)}", None)
-        super()._remake_table(model, *arguments, **changes)
+        super()._remake_table(model, *arguments, **changes)  # type: ignore[misc]  # private
         with self.connection.cursor() as cursor:
             there = self._indexes(cursor, model)
         lost = [sql for name, sql in indexes.items() if name not in there and self.quote_name(name) not in of_models]

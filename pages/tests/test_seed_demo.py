@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from io import StringIO
 
 from django.core.management import CommandError, call_command
@@ -41,7 +42,7 @@ class SeedDemoTest(TestCase):
         """Ids sort as the times do, and the digests are those that the service would have made."""
         rows = list(Message.objects.of(conversation.pk).oldest_first())
         self.assertEqual(sorted(rows, key=lambda row: row.pk)[0], rows[0])
-        known = {None: digests.root(conversation.owner_id)}
+        known: dict[uuid.UUID | None, str] = {None: digests.root(conversation.owner_id)}
         for row in rows:
             self.assertEqual(row.digest, digests.follow(known[row.parent_id], row.as_wire()))
             known[row.pk] = row.digest

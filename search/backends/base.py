@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -83,5 +83,5 @@ class Backend(Protocol):
         """Return entry ids and cosines of every passage of the given entries, and where each begins."""
 
 
-def as_rows(values: Sequence[tuple]) -> np.ndarray:
+def as_rows(values: Sequence[tuple[Any, ...]]) -> np.ndarray:
     return np.array(values, dtype=ROWS)

@@ -60,7 +60,7 @@ class PostgresBackend:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [INSTALL_LOCK])
             cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgname = ANY(%s)", [names])
-            is_missing = cursor.fetchone()[0] < len(names)
+            is_missing: bool = cursor.fetchone()[0] < len(names)
             if is_missing:
                 create_triggers(connection, TABLES)
             if not add_vectors(connection, TABLES):

@@ -82,7 +82,7 @@ class SqliteBackend:
         found = []
         with connection.cursor() as cursor:
             for alternatives in terms:
-                rows: list[tuple] = []
+                rows: list[tuple[Any, ...]] = []
                 for part in _parts(alternatives):
                     cursor.execute(
                         f"{SELECT_BY_ID} IN (SELECT rowid FROM search_text WHERE search_text MATCH %s)",

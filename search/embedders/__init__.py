@@ -8,6 +8,7 @@ sentence-transformers model.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 
 from django.conf import settings
 
@@ -36,7 +37,7 @@ def load(name: str, *, threads: int = 0) -> Embedder:
     if path is None:
         path, argument = OTHER, name
     module, _, function = path.rpartition(".")
-    builder = getattr(importlib.import_module(module), function)
+    builder: Callable[..., Embedder] = getattr(importlib.import_module(module), function)
     return builder(argument, threads=threads)
 
 

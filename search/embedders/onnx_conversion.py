@@ -33,7 +33,7 @@ def _export(source: Path, target: Path) -> None:
 
     bert = AutoModel.from_pretrained(source, dtype=torch.float32, attn_implementation="eager", local_files_only=True)
 
-    class MeanOfTokens(torch.nn.Module):
+    class MeanOfTokens(torch.nn.Module):  # type: ignore[misc]  # torch is not looked into
         def __init__(self) -> None:
             super().__init__()
             self.bert = bert

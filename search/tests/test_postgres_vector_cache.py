@@ -74,7 +74,7 @@ class CachedVectorsTest(SearchTestCase):
 
     def is_cached(self) -> bool:
         with connection.cursor() as cursor:
-            return backend()._cache.get(cursor, self.partition, self.number) is not None  # type: ignore[attr-defined]
+            return backend()._cache.get(cursor, self.partition, self.number) is not None
 
     def test_it_finds_what_the_database_finds(self):
         self.nearest("to begin with")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from django.db import connection, models
 from django.test import TestCase
@@ -42,7 +43,7 @@ class AlteredTablesTest(KeptTablesTestCase):
 
     def alter(self, model: type[models.Model], name: str) -> Iterator[str]:
         """Let a column be null, and no longer."""
-        field = model._meta.get_field(name)
+        field: Any = model._meta.get_field(name)
         altered = field.clone()
         altered.null = True
         altered.set_attributes_from_name(name)

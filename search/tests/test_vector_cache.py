@@ -135,7 +135,7 @@ class VectorCacheTest(SearchTestCase):
     def test_each_owners_passages_are_cached_as_they_are_now(self):
         for who in (self.alice, self.bob):
             self.assertEqual(self.load(who).size, 3)
-        first = Message.objects.filter(conversation__owner_id=self.alice.user_id).oldest_first().first()
+        first = Message.objects.filter(conversation__owner_id=self.alice.user_id).oldest_first()[0]
         Message.objects.filter(pk=first.pk).update(content="a lighthouse")
         self.say(self.alice, "a fourth one")
         self.index()

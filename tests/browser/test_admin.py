@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from playwright.sync_api import expect
 
 from accounts.services import register_user
-from conversations.models import AccessLogEntry, Conversation
+from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.services import append_message, edit_message, start_conversation
 from dashboard import page as dashboard
 from tests.browser.case import BrowserTestCase, one_database_is_enough
@@ -36,7 +37,7 @@ class AdminTest(BrowserTestCase):
         self.say("assistant", f"It is **round**. ![x](https://evil.example/{self.word}.png)", model="gpt-4o-mini")
         self.sign_in(self.reader)
 
-    def say(self, role: str, text: str, **more: str):
+    def say(self, role: str, text: str, **more: Any) -> Message:
         return append_message(conversation=self.talk, role=role, content=text, **more)
 
     def give_reason(self, button: str) -> None:

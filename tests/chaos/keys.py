@@ -46,7 +46,7 @@ async def _one(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> No
     clients = [first, *(kind(api_user, prompt, model) for _ in range(rng.randint(4, 49)))]
     for each in clients[1:]:
         if hasattr(first, "conversation_id"):
-            each.conversation_id = first.conversation_id  # type: ignore[attr-defined]
+            each.conversation_id = first.conversation_id
     killing = number % KILL_EVERY == KILL_EVERY // 2
     work = [_client(cluster, each, random.Random(f"{seed} key {number} {n}")) for n, each in enumerate(clients)]
     gathered = asyncio.gather(*work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from dataclasses import dataclass, field
 
 from completions.models import Run
@@ -105,8 +106,8 @@ async def _judge(state: Killing) -> None:
     verdict.expect(not late, f"{late} orphans were marked later than {BOUND} s")
 
 
-def _runs(users: list[object]) -> list[Run]:
-    return list(Run.objects.filter(user__in=users).select_related("message__parent"))
+def _runs(user_ids: list[uuid.UUID]) -> list[Run]:
+    return list(Run.objects.filter(user__in=user_ids).select_related("message__parent"))
 
 
 def _pid(run: Run) -> int:

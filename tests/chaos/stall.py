@@ -110,6 +110,7 @@ def _broken_chains(users: list) -> list[str]:
     """Name each answer whose branch does not lead back to a first message, one after the other."""
     wrong = []
     for run in Run.objects.filter(user__in=users).select_related("message"):
+        assert run.conversation is not None
         links = dict(run.conversation.messages.values_list("id", "parent_id"))
         length, at = 0, run.message_id
         while at is not None:

@@ -109,7 +109,7 @@ def body_inputs(own: Mapping[str, str]) -> Iterator[Input]:
 
 
 def field_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Give each documented field each wrong value; the texts once for each field of a dialect."""
+    """Yield each documented field with each wrong value; wrong texts only once for each field name of a dialect."""
     rows = {anonymous(row.operation): row for row in writes()}
     for dialect in documented_dialects():
         schema, seen = schema_of(dialect), set()

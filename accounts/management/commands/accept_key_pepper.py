@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.management.base import BaseCommand
 
 from accounts import fingerprints
@@ -11,7 +13,7 @@ from accounts.models import ApiKey
 class Command(BaseCommand):
     help = "Accept the current KEY_PEPPER for this database. API keys created under the former one do not work with it."
 
-    def handle(self, *args, **options):
+    def handle(self, *args: Any, **options: Any) -> None:
         if not fingerprints.differs(fingerprints.KEY_PEPPER):
             self.stdout.write("KEY_PEPPER is already the one of this database.")
             return

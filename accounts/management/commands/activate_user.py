@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
 
 from accounts.management.lookup import find_account
 from accounts.services import activate_user
@@ -11,10 +13,10 @@ from accounts.services import activate_user
 class Command(BaseCommand):
     help = "Activate an account again: its keys work as before. The accounts that it created stay as they are."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="the account's username")
 
-    def handle(self, *args, name: str, **options) -> None:
+    def handle(self, *args: Any, name: str, **options: Any) -> None:
         user = find_account(name)
         activate_user(user=user)
         self.stdout.write(f"Activated {user}.")

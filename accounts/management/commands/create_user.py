@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.bulk import BadRows, create_accounts, read_rows
+from accounts.bulk import BadRows, Created, create_accounts, read_rows
 from accounts.services import register_user
 
 COLUMNS = ("username", "id", "password", "key")
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         "password can only be used with a key."
     )
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", nargs="?", help="the account's username")
         parser.add_argument("--password")
         parser.add_argument("--staff", action="store_true", help="may sign in to the admin, with all permissions")
@@ -38,7 +38,17 @@ class Command(BaseCommand):
             "--skip-existing", action="store_true", help="with --from: skip accounts that exist already"
         )
 
-    def handle(self, *args, name, password, staff: bool, source, keys: bool, skip_existing: bool, **options):
+    def handle(
+        self,
+        *args: Any,
+        name: Any,
+        password: str | None,
+        staff: bool,
+        source: str | None,
+        keys: bool,
+        skip_existing: bool,
+        **options: Any,
+    ) -> None:
         if (name is None) == (source is None):
             raise CommandError("Give one username, or many with --from FILE.")
         if source is not None:
@@ -73,5 +83,5 @@ class Command(BaseCommand):
             self.stderr.write(f"{username} exists already.")
 
     @staticmethod
-    def _create(file: TextIO, keys: bool, skip_existing: bool):
+    def _create(file: TextIO, keys: bool, skip_existing: bool) -> tuple[list[Created], list[str]]:
         return create_accounts(read_rows(file), keys=keys, skip_existing=skip_existing)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
 
 from accounts.management.lookup import find_account
 from accounts.services import deactivate_users, stop_user
@@ -15,11 +17,11 @@ class Command(BaseCommand):
         "again."
     )
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="the account's username")
         parser.add_argument("--only-stop", action="store_true", help="stop its activity, but leave it active")
 
-    def handle(self, *args, name: str, only_stop: bool, **options) -> None:
+    def handle(self, *args: Any, name: str, only_stop: bool, **options: Any) -> None:
         user = find_account(name)
         if only_stop:
             stop_user(user=user)

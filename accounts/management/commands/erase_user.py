@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.management.lookup import find_account
 from accounts.services import delete_user
@@ -14,11 +16,11 @@ class Command(BaseCommand):
         "This cannot be undone. Backups are not touched: delete those yourself."
     )
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="the account's username")
         parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
-    def handle(self, *args, name: str, yes: bool, **options) -> None:
+    def handle(self, *args: Any, name: str, yes: bool, **options: Any) -> None:
         user = find_account(name)
         if not yes and input(f"Type the username again to delete {name!r} with all its data: ") != name:
             raise CommandError("Nothing was deleted.")

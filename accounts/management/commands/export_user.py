@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 
 from accounts.management.lookup import find_account
 from accounts.personal_data import export_account
@@ -13,13 +14,13 @@ from accounts.personal_data import export_account
 class Command(BaseCommand):
     help = "Write everything stored about an account to stdout, one JSON object per line, without passwords and keys."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="the account's username")
 
-    def handle(self, *args, name: str, **options) -> None:
+    def handle(self, *args: Any, name: str, **options: Any) -> None:
         user = find_account(name)
         try:
             for line in export_account(user):
                 self.stdout.write(line, ending="")
         except BrokenPipeError:  # `| head`
-            sys.stdout = None  # type: ignore[assignment]  # or Python fails once more when it flushes it at the end
+            sys.stdout = None  # or Python fails once more when it flushes it at the end

@@ -18,27 +18,29 @@ def iso(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-class ErrorDetail(serializers.Serializer):
+class ErrorDetail(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField()
     details = serializers.DictField(required=False, help_text="what is wrong with each field")
 
 
-class ChatError(serializers.Serializer):
+class ChatError(serializers.Serializer[Any]):
     error = ErrorDetail()
 
 
-class StreamEvent(serializers.Serializer):
+class StreamEvent(serializers.Serializer[Any]):
     """One event of a stream, as EventSource reads it."""
 
-    data = serializers.CharField(help_text="the next part of the answer; JSON in an `error` event")
+    data = serializers.CharField(  # type: ignore[assignment]  # a field, not the property
+        help_text="the next part of the answer; JSON in an `error` event"
+    )
     id = serializers.CharField(required=False, help_text="where to resume: send it as Last-Event-ID")
     event = serializers.CharField(
         required=False, help_text="message, error, or resync (the complete text from its start)"
     )
 
 
-class ConversationShape(serializers.Serializer):
+class ConversationShape(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     createdAt = serializers.DateTimeField(help_text=f"like {TIME}")
 
@@ -46,7 +48,7 @@ class ConversationShape(serializers.Serializer):
         return {"id": str(instance.pk), "createdAt": iso(instance.created_at)}
 
 
-class MessageShape(serializers.Serializer):
+class MessageShape(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     conversationId = serializers.UUIDField()
     role = serializers.ChoiceField(Message.Role.choices)
@@ -74,11 +76,11 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class NewMessage(serializers.Serializer):
+class NewMessage(serializers.Serializer[Any]):
     """A message to store. Fields that are not listed are ignored."""
 
     content = Text(max_length=settings.LIMIT_MESSAGE_CHARS or None, trim_whitespace=False)
 
 
-class ResetShape(serializers.Serializer):
+class ResetShape(serializers.Serializer[Any]):
     message = serializers.CharField()

@@ -22,7 +22,7 @@ def envelope(data: Any, *, message: str = "", meta: Mapping[str, Any] | None = N
     return body
 
 
-class Page(dict):
+class Page(dict[str, Any]):
     """One page's envelope, ready: its pagination made it."""
 
 

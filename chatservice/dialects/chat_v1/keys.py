@@ -24,7 +24,7 @@ from chatservice.dialects.problems import BadRequest
 from foundation.database import in_database_thread
 
 
-class KeySerializer(serializers.ModelSerializer):
+class KeySerializer(serializers.ModelSerializer[ApiKey]):
     """A key, without its secret: `prefix` is how it begins."""
 
     prefix = serializers.SerializerMethodField()
@@ -45,7 +45,7 @@ class NewKeySerializer(KeySerializer):
         fields = (*KeySerializer.Meta.fields, "key")  # type: ignore[assignment]
 
 
-class KeyRequest(serializers.Serializer):
+class KeyRequest(serializers.Serializer[Any]):
     name = Text(required=False, allow_blank=True, default="", max_length=100)
     expires_at = serializers.DateTimeField(
         required=False,

@@ -30,7 +30,7 @@ from foundation.database import in_database_thread, stream_from_database
 LINE = '{"model": "conversations.message", "row": {"id": "…", "role": "user", "content": "Hello"}}\n'
 
 
-class FailedSignInSerializer(serializers.ModelSerializer):
+class FailedSignInSerializer(serializers.ModelSerializer[FailedSignIn]):
     """Wrong passwords from one network; `elsewhere` sums up many networks."""
 
     class Meta:
@@ -38,7 +38,7 @@ class FailedSignInSerializer(serializers.ModelSerializer):
         fields = ("network", "attempts", "first_at", "last_at")
 
 
-class AccountSerializer(serializers.ModelSerializer):
+class AccountSerializer(serializers.ModelSerializer[User]):
     """An account, as its owner sees it. `failed_sign_ins` are those since the last sign-in but one."""
 
     created_at = serializers.DateTimeField(source="date_joined")
@@ -50,7 +50,7 @@ class AccountSerializer(serializers.ModelSerializer):
         fields = ("id", "username", "is_staff", "has_password", "created_at", "failed_sign_ins")
 
 
-class StorageSerializer(serializers.Serializer):
+class StorageSerializer(serializers.Serializer[Any]):
     """What an account stores, and its limits; null means no limit."""
 
     messages = serializers.IntegerField()
@@ -62,7 +62,7 @@ class StorageSerializer(serializers.Serializer):
 STORAGE = schema.enveloped("StorageEnvelope", StorageSerializer())
 
 
-class Confirmation(serializers.Serializer):
+class Confirmation(serializers.Serializer[Any]):
     """Confirms the deletion of the account by its username or its password."""
 
     username = Text(required=False, max_length=150)
@@ -143,7 +143,7 @@ class ExportView(ChatView):
             content_type="application/x-ndjson",
             headers={"Content-Disposition": 'attachment; filename="chat-export.ndjson"'},
         )
-        response._resource_closers.append(release)
+        response._resource_closers.append(release)  # type: ignore[attr-defined]  # Django's, not public
         return response
 
 

@@ -17,7 +17,7 @@ from completions.continuing import ResumePoint
 from completions.run_requests import HEAD, RunRequest
 from conversations.models import Message
 
-S = TypeVar("S", bound=Serializer)
+S = TypeVar("S", bound=Serializer[Any])
 OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall"})
 
 
@@ -29,7 +29,7 @@ def identifier(text: str) -> uuid.UUID:
         raise Http404 from error
 
 
-def validated(request: HttpRequest, serializer: type[Serializer]) -> dict[str, Any]:
+def validated(request: HttpRequest, serializer: type[Serializer[Any]]) -> dict[str, Any]:
     """Return the request's body validated by `serializer`; raises BadRequest or ValidationError."""
     given = serializer(data=read_object(request))
     given.is_valid(raise_exception=True)

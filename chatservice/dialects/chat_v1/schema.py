@@ -92,10 +92,12 @@ STREAM_EXAMPLE = (
 EVENT_EXAMPLE = {"id": "01890a5dac96774bbcceb302099a8057.1.2", "data": '{"type": "ai_chunk", "data": "Hi"}'}
 
 
-class StreamEvent(serializers.Serializer):
+class StreamEvent(serializers.Serializer[Any]):
     """One event of a stream, as EventSource reads it."""
 
-    data = serializers.CharField(help_text="JSON: {type, data}; or [DONE] at the end")
+    data = serializers.CharField(  # type: ignore[assignment]  # a field, not the property
+        help_text="JSON: {type, data}; or [DONE] at the end"
+    )
     id = serializers.CharField(required=False, help_text="where to resume: send it as Last-Event-ID")
 
 

@@ -21,12 +21,12 @@ from search.results import Hit
 from search.threads import in_search_thread
 
 
-class FoundIn(serializers.Serializer):
+class FoundIn(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     title = serializers.CharField(allow_blank=True)
 
 
-class Neighbour(serializers.Serializer):
+class Neighbour(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     role = serializers.CharField()
     excerpt = serializers.CharField(allow_blank=True, help_text="its text, cut at 200 characters")
@@ -41,7 +41,7 @@ class SearchHit(WhyFound):
     after = Neighbour(allow_null=True)
 
 
-class SearchMeta(serializers.Serializer):
+class SearchMeta(serializers.Serializer[Any]):
     asked = serializers.CharField(help_text="hybrid, semantic or text")
     mode = serializers.CharField(help_text="the mode that was used")
     why = serializers.CharField(allow_null=True, help_text="why another mode was used than requested")

@@ -15,7 +15,7 @@ from conversations.models import AccessLogEntry, Conversation, Message
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
 
 
-class ConversationSerializer(serializers.ModelSerializer):
+class ConversationSerializer(serializers.ModelSerializer[Conversation]):
     """A conversation as the document prints it."""
 
     title = Text(required=False, allow_blank=True, limit="LIMIT_TITLE_CHARS", max_length=200)
@@ -45,7 +45,7 @@ class ConversationDetailSerializer(ConversationSerializer):
         return (self.instance.archived_at if self.instance else None) or timezone.now()
 
 
-class NewConversation(serializers.Serializer):
+class NewConversation(serializers.Serializer[Any]):
     title = Text(
         required=False, allow_blank=True, allow_null=True, default="", limit="LIMIT_TITLE_CHARS", max_length=200
     )
@@ -59,7 +59,7 @@ class NewConversation(serializers.Serializer):
         return ConversationSerializer(instance).data
 
 
-class MessageSerializer(serializers.ModelSerializer):
+class MessageSerializer(serializers.ModelSerializer[Message]):
     """A message. `status` is complete, in_progress, interrupted, cancelled or failed."""
 
     conversation_id = serializers.UUIDField(read_only=True)
@@ -83,7 +83,7 @@ class MessageSerializer(serializers.ModelSerializer):
         return message.finish_reason or None
 
 
-class AccessLogEntrySerializer(serializers.ModelSerializer):
+class AccessLogEntrySerializer(serializers.ModelSerializer[AccessLogEntry]):
     """One access: `kind` is transcript, search or export, `reader` a username of staff, `reason` the one they gave."""
 
     reader = serializers.CharField(source="reader_name", read_only=True)
@@ -94,7 +94,7 @@ class AccessLogEntrySerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class GenerationSerializer(serializers.Serializer):
+class GenerationSerializer(serializers.Serializer[Any]):
     """Generation parameters: all are optional, and passed to the model's server if given."""
 
     model = Text(required=False, max_length=200, help_text="'default' is the configured model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.serializers import BaseSerializer
 
@@ -60,7 +62,7 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
         "destroy": "Conversation deleted successfully",
     }
 
-    def get_serializer_class(self) -> type[BaseSerializer]:
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         if self.action == "create":
             return NewConversation
         return ConversationSerializer if self.action == "list" else ConversationDetailSerializer

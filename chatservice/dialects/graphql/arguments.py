@@ -33,7 +33,7 @@ def text(value: str, name: str, *, limit: int, blank: bool = False) -> str:
 
 
 def title(value: str, *, blank: bool = False) -> str:
-    # The column's width, where the setting is off.
+    # 200 is the column's width: it holds whatever the setting allows.
     return text(value, "title", limit=min(settings.LIMIT_TITLE_CHARS or 200, 200), blank=blank)
 
 

@@ -43,7 +43,8 @@ def extensions_of(problem: Problem) -> dict[str, Any]:
 def shown(error: Exception) -> dict[str, Any]:
     """Return an error as a client may see it."""
     if not isinstance(error, GraphQLError):
-        return render(problem_of(error))["errors"][0]
+        rendered: dict[str, Any] = render(problem_of(error))["errors"][0]
+        return rendered
     problem = _problem_of(error)
     formatted: dict[str, Any] = {"message": problem.message[:MESSAGE_CHARS]}
     if error.locations:

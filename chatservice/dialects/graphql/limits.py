@@ -118,7 +118,7 @@ class Measure:
         name = node.name.value
         field = None
         if parent is not None and is_composite_type(parent):
-            field = self._schema.get_field(parent, name)  # type: ignore[arg-type]
+            field = self._schema.get_field(parent, name)
         kind = get_named_type(field.type) if field is not None else None
         inner = self._selection(node.selection_set, kind)
         cost = inner.cost

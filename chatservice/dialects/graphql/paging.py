@@ -125,7 +125,7 @@ def _time(micros: str) -> dt.datetime:
     return EPOCH + int(micros) * MICROSECOND
 
 
-def newest_page(queryset: QuerySet, kind: str, time_field: str, window: Window) -> Page:
+def newest_page(queryset: QuerySet[Any], kind: str, time_field: str, window: Window) -> Page:
     """Read a window of rows, newest first by `time_field` and id. Uses the database."""
     for text, sign in ((window.after, "lt"), (window.before, "gt")):
         if text is not None:

@@ -194,5 +194,6 @@ async def _ending(info: Info, at: Cursor, message_id: uuid.UUID | None, finished
 
 
 def _stored(principal: Principal, message_id: uuid.UUID | None) -> Message | None:
-    row = rows.Message.objects.visible_to(principal).filter(pk=message_id).first()
+    visible = rows.Message.objects.visible_to(principal)
+    row = visible.filter(pk=message_id).first()  # type: ignore[misc]  # None is not found
     return Message.of(row) if row is not None else None

@@ -21,7 +21,9 @@ class GraphQLView(AsyncAPIView):
     # Some operations do: execution.py tells which.
     starts_runs = frozenset({"POST"})
 
-    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    async def dispatch(  # type: ignore[override]  # a coroutine, as the base has it
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
         if request.method in ("GET", "HEAD") and settings.DOCS and "text/html" in request.headers.get("accept", ""):
             return page()
         return await super().dispatch(request, *args, **kwargs)

@@ -54,7 +54,10 @@ class EmbeddingsView(OpenAIView):
         description="`default` is that model. Any other model is requested from the server that has it, or `404` "
         "if none has. Texts longer than the model reads are refused, not truncated.",
         request=serializers.EmbeddingRequest,
-        responses={200: serializers.EmbeddingList, **{status: ERRORS[status] for status in ERRORS if status != 422}},
+        responses={
+            200: serializers.EmbeddingList,
+            **{status: each for status, each in ERRORS.items() if status not in (409, 422)},
+        },
         examples=[OpenApiExample("Two texts", EXAMPLE, request_only=True)],
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:
@@ -148,7 +151,8 @@ def _encoded(vectors: np.ndarray, *, as_base64: bool) -> Sequence[Any]:
     rows = np.ascontiguousarray(vectors, dtype="<f4")
     if as_base64:
         return [base64.b64encode(row.tobytes()).decode("ascii") for row in rows]
-    return rows.astype("f8").tolist()
+    numbers: list[Any] = rows.astype("f8").tolist()
+    return numbers
 
 
 def _model_of(body: Mapping[str, Any]) -> str:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 from chatservice.dialects.recalling import RecallField
 
 
-class ErrorDetail(serializers.Serializer):
+class ErrorDetail(serializers.Serializer[Any]):
     message = serializers.CharField()
     type = serializers.CharField()
     param = serializers.CharField(allow_null=True)
     code = serializers.CharField(allow_null=True)
 
 
-class OpenAIError(serializers.Serializer):
+class OpenAIError(serializers.Serializer[Any]):
     error = ErrorDetail()
 
 
-class ChatMessage(serializers.Serializer):
+class ChatMessage(serializers.Serializer[Any]):
     role = serializers.CharField(max_length=64, help_text="developer, system, user, assistant, tool or function")
     content = serializers.JSONField(allow_null=True, required=False, help_text="a string, or a list of content parts")
 
 
-class ChatCompletionRequest(serializers.Serializer):
+class ChatCompletionRequest(serializers.Serializer[Any]):
     """OpenAI's request; any field not listed here is passed to the model's server unchanged."""
 
     model = serializers.CharField(max_length=200, required=False, help_text="'default' is the configured model")
-    messages = ChatMessage(many=True, min_length=1)
+    messages = ChatMessage(many=True, min_length=1)  # type: ignore[call-arg]  # ListSerializer's
     stream = serializers.BooleanField(required=False, allow_null=True)
     stream_options = serializers.DictField(required=False, allow_null=True)
     store = serializers.BooleanField(
@@ -44,18 +46,18 @@ class ChatCompletionRequest(serializers.Serializer):
     recall = RecallField(required=False, allow_null=True)
 
 
-class AnswerMessage(serializers.Serializer):
+class AnswerMessage(serializers.Serializer[Any]):
     role = serializers.CharField()
     content = serializers.CharField(allow_null=True)
 
 
-class Choice(serializers.Serializer):
+class Choice(serializers.Serializer[Any]):
     index = serializers.IntegerField()
     message = AnswerMessage()
     finish_reason = serializers.CharField(allow_null=True)
 
 
-class ChatCompletion(serializers.Serializer):
+class ChatCompletion(serializers.Serializer[Any]):
     id = serializers.CharField()
     object = serializers.CharField()
     created = serializers.IntegerField()
@@ -64,7 +66,7 @@ class ChatCompletion(serializers.Serializer):
     usage = serializers.DictField(required=False, allow_null=True)
 
 
-class EmbeddingRequest(serializers.Serializer):
+class EmbeddingRequest(serializers.Serializer[Any]):
     model = serializers.CharField(max_length=200, help_text="'default' is the model that search uses")
     input = serializers.JSONField(help_text="a string, or a list of up to 2048 strings")
     encoding_format = serializers.ChoiceField(["float", "base64"], required=False, allow_null=True)
@@ -72,37 +74,39 @@ class EmbeddingRequest(serializers.Serializer):
     user = serializers.CharField(required=False, allow_null=True)
 
 
-class Embedding(serializers.Serializer):
+class Embedding(serializers.Serializer[Any]):
     object = serializers.CharField()
     index = serializers.IntegerField()
     embedding = serializers.JSONField(help_text="a list of numbers, or base64 of little-endian float32")
 
 
-class EmbeddingUsage(serializers.Serializer):
+class EmbeddingUsage(serializers.Serializer[Any]):
     prompt_tokens = serializers.IntegerField()
     total_tokens = serializers.IntegerField()
 
 
-class EmbeddingList(serializers.Serializer):
+class EmbeddingList(serializers.Serializer[Any]):
     object = serializers.CharField()
-    data = Embedding(many=True)
+    data = Embedding(many=True)  # type: ignore[assignment]  # a field, not the property
     model = serializers.CharField()
     usage = EmbeddingUsage()
 
 
-class StreamEvent(serializers.Serializer):
+class StreamEvent(serializers.Serializer[Any]):
     """One event of a stream."""
 
-    data = serializers.CharField(help_text="a chat.completion.chunk or an error as JSON; or [DONE] at the end")
+    data = serializers.CharField(  # type: ignore[assignment]  # a field, not the property
+        help_text="a chat.completion.chunk or an error as JSON; or [DONE] at the end"
+    )
 
 
-class Model(serializers.Serializer):
+class Model(serializers.Serializer[Any]):
     id = serializers.CharField()
     object = serializers.CharField()
     created = serializers.IntegerField()
     owned_by = serializers.CharField()
 
 
-class ModelList(serializers.Serializer):
+class ModelList(serializers.Serializer[Any]):
     object = serializers.CharField()
-    data = Model(many=True)
+    data = Model(many=True)  # type: ignore[assignment]  # a field, not the property

@@ -37,6 +37,7 @@ ERRORS = {
         401: "No valid key",
         403: "The model or a parameter is not allowed here",
         404: "The model's server has no such model",
+        409: "The answer was stopped, or the one that the Idempotency-Key asks for again was not to be stored",
         413: "The body is too large",
         415: "The body is not JSON",
         422: "The Idempotency-Key belongs to another request",
@@ -53,7 +54,9 @@ class OpenAIView(AsyncAPIView):
     render = staticmethod(render)
     authentication = LenientKeyAuthentication
 
-    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    async def dispatch(  # type: ignore[override]  # a coroutine, as the base has it
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
         began = time.monotonic()
         response = await super().dispatch(request, *args, **kwargs)
         response.headers["openai-processing-ms"] = str(int((time.monotonic() - began) * 1000))

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import AllowAny
 from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
 
 from accounts.callers import Principal
 from accounts.guests import shares_local_space
@@ -15,11 +16,12 @@ from chatservice.dialects.base import AsyncAPIView, DialectMixin
 from chatservice.dialects.resources.errors import render
 
 
-def valid(kind: type[Serializer], data: Any) -> dict[str, Any]:
+def valid(kind: type[Serializer[Any]], data: Any) -> dict[str, Any]:
     """Return what `kind` makes of `data`; raises ValidationError."""
     serializer = kind(data=data)
     serializer.is_valid(raise_exception=True)
-    return serializer.validated_data
+    given: dict[str, Any] = serializer.validated_data
+    return given
 
 
 def refuse_strangers(principal: Principal) -> None:
@@ -28,7 +30,7 @@ def refuse_strangers(principal: Principal) -> None:
         raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")
 
 
-class ResourceMixin(DialectMixin):
+class ResourceMixin(DialectMixin, APIView):
     """For the synchronous views: rows in, rows out."""
 
     render = staticmethod(render)
@@ -37,10 +39,13 @@ class ResourceMixin(DialectMixin):
 
     @property
     def principal(self) -> Principal:
-        return self.request.user
+        principal: Principal = self.request.user
+        return principal
 
-    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})  # type: ignore[attr-defined]
+    def options(  # type: ignore[override]  # nothing to be rendered
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
 
 class ResourceView(AsyncAPIView):

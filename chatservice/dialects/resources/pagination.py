@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from django.http.request import QueryDict
@@ -22,7 +21,7 @@ class PlainPages(BasePagination):
 
     everything_by_default = False
 
-    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> Sequence[Any]:
+    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
         query = request.query_params
         self.request = request
         self.total = len(queryset) if isinstance(queryset, list) else queryset.count()

@@ -62,20 +62,22 @@ def model_field() -> Text:
     return Text(limit=200, required=False, help_text="the configured model by default")
 
 
-class ErrorDetail(serializers.Serializer):
+class ErrorDetail(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField()
     details = serializers.DictField(required=False, help_text="what is wrong with each field")
 
 
-class ResourceError(serializers.Serializer):
+class ResourceError(serializers.Serializer[Any]):
     error = ErrorDetail()
 
 
-class StreamEvent(serializers.Serializer):
+class StreamEvent(serializers.Serializer[Any]):
     """One event of a stream, as EventSource reads it."""
 
-    data = serializers.CharField(help_text="JSON, or [DONE] at the end")
+    data = serializers.CharField(  # type: ignore[assignment]  # a field, not the property
+        help_text="JSON, or [DONE] at the end"
+    )
     id = serializers.CharField(required=False, help_text="where to resume: send it as Last-Event-ID")
     event = serializers.CharField(required=False, help_text="message, or resync (the complete text from its start)")
 
@@ -83,12 +85,12 @@ class StreamEvent(serializers.Serializer):
 # --- Users
 
 
-class NewUser(serializers.Serializer):
+class NewUser(serializers.Serializer[Any]):
     username = Text(limit=150)
     password = Text(limit=MAX_PASSWORD)
 
 
-class UserChange(serializers.Serializer):
+class UserChange(serializers.Serializer[Any]):
     username = Text(limit=150, required=False)
     password = Text(limit=MAX_PASSWORD, required=False)
     current_password = Text(
@@ -103,7 +105,7 @@ class UserReplacement(UserChange):
     password = Text(limit=MAX_PASSWORD)
 
 
-class Confirmation(serializers.Serializer):
+class Confirmation(serializers.Serializer[Any]):
     """Confirms the deletion of the account by its username or its password."""
 
     username = Text(limit=150, required=False)
@@ -115,13 +117,13 @@ class Confirmation(serializers.Serializer):
         return attrs
 
 
-class UserShape(serializers.Serializer):
+class UserShape(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     username = serializers.CharField()
     created_at = serializers.DateTimeField(source="date_joined")
 
 
-class CreatedUser(serializers.Serializer):
+class CreatedUser(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     username = serializers.CharField()
     password = serializers.CharField(help_text="masked: the secret is never returned")
@@ -133,7 +135,7 @@ class CreatedUser(serializers.Serializer):
 # --- Conversations
 
 
-class LabelledSerializer(serializers.Serializer):
+class LabelledSerializer(serializers.Serializer[Any]):
     """A conversation. `end_user` is present only if the client gave a label as `user_id`."""
 
     def to_representation(self, instance: Conversation) -> dict[str, Any]:
@@ -167,7 +169,7 @@ class ConversationShape(LabelledSerializer):
     updated_at = serializers.DateTimeField()
 
 
-class Said(serializers.Serializer):
+class Said(serializers.Serializer[Any]):
     role = serializers.CharField(help_text=ROLE)
     content = serializers.CharField(allow_blank=True)
 
@@ -176,7 +178,7 @@ class ConversationHistory(ConversationShape):
     messages = Said(many=True)
 
 
-class NewConversation(serializers.Serializer):
+class NewConversation(serializers.Serializer[Any]):
     title = Text(limit=TITLE_CHARS, allow_blank=True, default="")
     user_id = Name(
         max_length=200,
@@ -186,7 +188,7 @@ class NewConversation(serializers.Serializer):
     )
 
 
-class ConversationChange(serializers.Serializer):
+class ConversationChange(serializers.Serializer[Any]):
     title = Text(limit=TITLE_CHARS, allow_blank=True, required=False)
     user_id = Name(max_length=200, required=False, help_text="may be sent, but not changed")
 
@@ -198,18 +200,18 @@ class ConversationReplacement(ConversationChange):
 # --- Messages
 
 
-class MessageShape(serializers.Serializer):
+class MessageShape(serializers.Serializer[Any]):
     id = serializers.IntegerField(source="position", help_text="the message's number in its conversation")
     role = serializers.CharField(help_text=ROLE)
     content = serializers.CharField(allow_blank=True)
 
 
-class NewMessage(serializers.Serializer):
+class NewMessage(serializers.Serializer[Any]):
     role = serializers.ChoiceField(ROLES)
     content = said_field()
 
 
-class MessageChange(serializers.Serializer):
+class MessageChange(serializers.Serializer[Any]):
     role = serializers.ChoiceField(ROLES, required=False, help_text="may be sent, but not changed")
     content = said_field()
 
@@ -217,24 +219,24 @@ class MessageChange(serializers.Serializer):
 # --- Answers
 
 
-class CompleteRequest(serializers.Serializer):
+class CompleteRequest(serializers.Serializer[Any]):
     stream = Boolean(default=False)
     model = model_field()
     recall = RecallField(required=False, allow_null=True)
     client_message_id = client_message_id_field()
 
 
-class Choice(serializers.Serializer):
+class Choice(serializers.Serializer[Any]):
     finish_reason = serializers.CharField()
     index = serializers.IntegerField()
     message = Said()
 
 
-class Completion(serializers.Serializer):
+class Completion(serializers.Serializer[Any]):
     choices = Choice(many=True)
 
 
-class StartRequest(serializers.Serializer):
+class StartRequest(serializers.Serializer[Any]):
     user_id = Name(max_length=200, allow_blank=True, default="", help_text="any string")
     message = said_field()
     model = model_field()
@@ -242,28 +244,28 @@ class StartRequest(serializers.Serializer):
     client_message_id = client_message_id_field()
 
 
-class Started(serializers.Serializer):
+class Started(serializers.Serializer[Any]):
     conversation_id = serializers.UUIDField()
     reply = serializers.CharField(allow_blank=True)
 
 
-class SendRequest(serializers.Serializer):
+class SendRequest(serializers.Serializer[Any]):
     message = said_field()
     model = model_field()
     recall = RecallField(required=False, allow_null=True)
     client_message_id = client_message_id_field()
 
 
-class Reply(serializers.Serializer):
+class Reply(serializers.Serializer[Any]):
     reply = serializers.CharField(allow_blank=True)
 
 
-class Recalled(serializers.Serializer):
+class Recalled(serializers.Serializer[Any]):
     conversation_id = serializers.UUIDField()
     message_id = serializers.IntegerField(help_text="the message's number in its conversation")
 
 
-class RunShape(serializers.Serializer):
+class RunShape(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     status = serializers.ChoiceField(["running", "complete", "cancelled", "interrupted", "failed"])
     conversation_id = serializers.UUIDField(allow_null=True)
@@ -276,7 +278,7 @@ class RunShape(serializers.Serializer):
 # --- Search
 
 
-class Neighbour(serializers.Serializer):
+class Neighbour(serializers.Serializer[Any]):
     id = serializers.IntegerField(help_text="the message's number in the same conversation")
     role = serializers.CharField(help_text=ROLE)
     excerpt = serializers.CharField(allow_blank=True, help_text="its text, cut at 200 characters")

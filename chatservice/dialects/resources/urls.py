@@ -1,13 +1,15 @@
 """Where users, conversations, runs and search answer: at the root."""
 
+from typing import Any
+
 from django.urls import path
 
 from chatservice.dialects.resources import conversations, generation, messages, runs, searching, users
 
 app_name = "resources"
 
-ROWS = {"get": "list", "post": "create"}
-ROW = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+ROWS: dict[str, Any] = {"get": "list", "post": "create"}
+ROW: dict[str, Any] = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 CONVERSATION = "conversations/<str:conversation_id>"
 
 urlpatterns = [

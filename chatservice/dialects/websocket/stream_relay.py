@@ -51,7 +51,7 @@ class StreamRelay:
 
 
 def answer_of(relayed: RelayedRun) -> Message | None:
-    return Message.objects.filter(pk=relayed.message_id).first()
+    return Message.objects.filter(pk=relayed.message_id).first()  # type: ignore[misc]  # None is not found
 
 
 def question_of(relayed: RelayedRun) -> Message | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 from django.utils.crypto import get_random_string
 
 from accounts.connections import is_local_name
@@ -24,10 +25,10 @@ class Command(BaseCommand):
         """Return what `manage.py serve --version` prints; `manage.py --version` is Django's."""
         return f"chatservice {__version__}"
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--no-migrate", action="store_true", help="do not apply migrations")
 
-    def handle(self, *args, no_migrate: bool, **options):
+    def handle(self, *args: Any, no_migrate: bool, **options: Any) -> None:
         if not no_migrate:
             call_command("migrate", verbosity=0, interactive=False)
         host, port = settings.HOST, settings.PORT

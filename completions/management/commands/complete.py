@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from completions import providers
 from completions.exceptions import ProviderError
@@ -15,11 +16,11 @@ from completions.types import CompletionRequest, Delta
 class Command(BaseCommand):
     help = "Ask a model one question, to check that its server answers."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("prompt")
         parser.add_argument("--model", default=settings.DEFAULT_MODEL)
 
-    def handle(self, *args, prompt: str, model: str, **options):
+    def handle(self, *args: Any, prompt: str, model: str, **options: Any) -> None:
         try:
             asyncio.run(self._answer(prompt, model))
         except ProviderError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 
 from completions import providers
 from completions.exceptions import ProviderError
@@ -16,14 +17,14 @@ from completions.types import ModelInfo
 class Command(BaseCommand):
     help = "List the available models."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--upstreams",
             action="store_true",
             help="list the upstreams instead, in the order they are tried, with their state",
         )
 
-    def handle(self, *args, upstreams: bool = False, **options):
+    def handle(self, *args: Any, upstreams: bool = False, **options: Any) -> None:
         if upstreams:
             for line in asyncio.run(self._upstreams()):
                 self.stdout.write(line)
@@ -59,5 +60,5 @@ class Command(BaseCommand):
         return f"{name}\t{host}\t{answers}\t{state}"
 
 
-def _config(name: str) -> dict:
+def _config(name: str) -> dict[str, Any]:
     return settings.UPSTREAMS.get(name, {})

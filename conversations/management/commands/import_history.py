@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from accounts.management.lookup import find_account
@@ -26,12 +27,12 @@ content. Importing a newer export adds only what is new. Messages can be searche
 class Command(BaseCommand):
     help = DESCRIPTION
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
         parser.add_argument("--user", required=True, help="username of the account to import into")
         parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
-    def handle(self, *args, files: list[Path], user: str, no_progress: bool, **options) -> None:
+    def handle(self, *args: Any, files: list[Path], user: str, no_progress: bool, **options: Any) -> None:
         owner = find_account(user)
         self.total = Tally()
         self.broken = 0
@@ -55,7 +56,7 @@ class Command(BaseCommand):
         except Unreadable as error:
             self._say_broken(Broken(str(path), str(error)))
 
-    def _limits(self) -> dict:
+    def _limits(self) -> dict[str, Any]:
         return {"largest": settings.LIMIT_IMPORT_BYTES or sys.maxsize, "on_read": self.bar.update}
 
     def _usable(self, found: Iterable[ImportedConversation | Skipped | Broken]) -> Iterator[ImportedConversation]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
 
 from conversations.retention import count_expired, expired_access_log, prune_access_log, prune_history
 
@@ -10,10 +12,10 @@ from conversations.retention import count_expired, expired_access_log, prune_acc
 class Command(BaseCommand):
     help = "Delete conversations and access log entries that are past their time by the RETENTION_* settings."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only count them")
 
-    def handle(self, *args, dry_run: bool, **options):
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         if dry_run:
             self.stdout.write(f"{count_expired()} conversations are past their time")
             self.stdout.write(f"{expired_access_log().count()} access log entries are past their time")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
 
 from conversations import quota
 from foundation.database import lift_time_limit
@@ -14,10 +16,10 @@ class Command(BaseCommand):
         "service may be running. Triggers maintain the counters: a difference means that they were switched off."
     )
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only print the differences")
 
-    def handle(self, *args, dry_run: bool, **options):
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         lift_time_limit()
         wrong = 0
         for drift in quota.drifts():

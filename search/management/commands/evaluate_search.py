@@ -18,7 +18,7 @@ import httpx2
 import numpy as np
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.models import User
@@ -35,14 +35,16 @@ HEADINGS = [*(f"recall@{depth}" for depth in DEPTHS), "MRR", "nDCG@10"]
 class Command(BaseCommand):
     help = "Measure search on judged histories: recall, MRR and nDCG by category, and how long a question takes."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
         parser.add_argument("--owner-per-history", action="store_true", help="give each history its own owner")
         parser.add_argument("--mode", choices=[str(mode) for mode in Mode], default=str(Mode.HYBRID))
         parser.add_argument("--url", help="a running service on this database; otherwise one is started")
         parser.add_argument("--keep", action="store_true", help="leave the imported histories in the database")
 
-    def handle(self, *args, file: Path, owner_per_history: bool, mode: str, url: str, keep: bool, **options):
+    def handle(
+        self, *args: Any, file: Path, owner_per_history: bool, mode: str, url: str, keep: bool, **options: Any
+    ) -> None:
         try:
             histories, questions = read_judged(file)
         except BadFile as error:
@@ -68,7 +70,11 @@ class Command(BaseCommand):
         self._print(scores, times)
 
     def _ask(
-        self, questions: list[Question], ask: Callable[[str, str], list[str]], key_for: Any, names: dict
+        self,
+        questions: list[Question],
+        ask: Callable[[str, str], list[str]],
+        key_for: Any,
+        names: dict[str, tuple[str, str]],
     ) -> tuple[dict[str, Scores], list[float]]:
         scores: dict[str, Scores] = {"all": Scores()}
         times = []
@@ -165,7 +171,7 @@ def _service(url: str | None) -> Iterator[str]:
         process.wait(60)
 
 
-def _wait_until_ready(process: subprocess.Popen, address: str) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     until = time.monotonic() + READY_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:

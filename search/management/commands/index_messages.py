@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from search.indexer import IDLE_SECONDS, Indexer, backlog
 class Command(BaseCommand):
     help = "Index all messages that are not indexed yet; with --follow, keep indexing new ones until stopped."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--follow", action="store_true", help="keep indexing new messages until stopped")
         parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="processor cores to use")
         parser.add_argument("--text-only", action="store_true", help="index words only, without loading an embedder")
@@ -30,7 +31,7 @@ class Command(BaseCommand):
             "--again", action="store_true", help="reindex every message, after a change of SEARCH_LANGUAGE"
         )
 
-    def handle(self, *args, follow: bool, threads: int, text_only: bool, again: bool, **options):
+    def handle(self, *args: Any, follow: bool, threads: int, text_only: bool, again: bool, **options: Any) -> None:
         self.stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)

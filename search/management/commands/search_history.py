@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.callers import Principal
 from accounts.models import User
@@ -17,7 +18,7 @@ BOLD, PLAIN = "\033[1m", "\033[0m"
 class Command(BaseCommand):
     help = "Search the messages of one user, or of everybody."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("query")
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("--user", help="whose messages to search, by username")
@@ -27,7 +28,9 @@ class Command(BaseCommand):
         parser.add_argument("--limit", type=int, default=10)
         parser.add_argument("--cursor", default="", help="the cursor that the previous page printed")
 
-    def handle(self, *args, query: str, user: str | None, mode: str, role: list[str], limit: int, cursor: str, **o):
+    def handle(
+        self, *args: Any, query: str, user: str | None, mode: str, role: list[str], limit: int, cursor: str, **o: Any
+    ) -> None:
         if mode != Mode.TEXT:
             try:
                 loading.current()

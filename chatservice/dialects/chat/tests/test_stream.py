@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 
 import httpx2
 
@@ -20,7 +21,7 @@ class StreamTest(ServiceTestCase):
         return self.upstream.asked(marker)
 
     def answers_in(self, path: str) -> int:
-        return Message.objects.of(path.rsplit("/", 1)[1]).answers().count()
+        return Message.objects.of(uuid.UUID(path.rsplit("/", 1)[1])).answers().count()
 
     def test_the_stream_says_what_is_stored(self):
         path = start(self.alice.http)

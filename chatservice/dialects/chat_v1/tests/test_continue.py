@@ -84,6 +84,7 @@ class ContinueTest(ServiceTestCase):
     def test_nothing_else_can_be_continued(self):
         whole = self.resume_point("fake/ok")
         silent = self.resume_point("fake/http-500")
+        assert whole.parent is not None
         for message in (whole, whole.parent, silent):
             for stream in (True, False):
                 refused = self.continue_answer(message, stream=stream)

@@ -14,7 +14,9 @@ class WaitingTest(GraphQLTestCase):
         self.assertEqual((said["message"]["status"], said["question"]["content"]), ("complete", "What is a whale?"))
         more = self.send("And a shark?", to=said["conversation"]["id"])
         stored = Message.objects.get(pk=more["message"]["id"])
-        self.assertEqual(str(stored.parent.parent_id), said["message"]["id"])
+        question = stored.parent
+        assert question is not None
+        self.assertEqual(str(question.parent_id), said["message"]["id"])
 
     def test_the_place_is_part_of_what_a_key_names(self):
         first = self.send("Pay", model="fake/ok", key="order-1")

@@ -17,11 +17,11 @@ ASKED: list[Any] = [{"role": "user", "content": "Hi"}]
 class ClientTest(ServiceTestCase):
     def setUp(self):
         super().setUp()
-        self.client = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key=self.alice.secret, max_retries=0)
-        self.addCleanup(self.client.close)
+        self.openai = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key=self.alice.secret, max_retries=0)
+        self.addCleanup(self.openai.close)
 
     def create(self, behaviour: str, **fields: Any) -> Any:
-        return self.client.chat.completions.create(model=f"fake/{behaviour}", messages=ASKED, **fields)
+        return self.openai.chat.completions.create(model=f"fake/{behaviour}", messages=ASKED, **fields)
 
     def answers(self) -> list[Message]:
         return list(Message.objects.filter(conversation__owner=self.alice.user, role="assistant").order_by("position"))
@@ -59,7 +59,7 @@ class ClientTest(ServiceTestCase):
         self.assertEqual(asyncio.run(ask()), (TEXT, TEXT))
 
     def test_the_clients_own_stream_helper_puts_it_together(self):
-        with self.client.chat.completions.stream(model="fake/tools", messages=ASKED) as stream:
+        with self.openai.chat.completions.stream(model="fake/tools", messages=ASKED) as stream:
             final = stream.get_final_completion()
         [call] = final.choices[0].message.tool_calls or []
         self.assertEqual(
@@ -77,7 +77,7 @@ class ClientTest(ServiceTestCase):
             first.choices[0].message.model_dump(exclude_none=True),
             {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
         ]
-        second = self.client.chat.completions.create(model="fake/ok", messages=history, tools=tools)
+        second = self.openai.chat.completions.create(model="fake/ok", messages=history, tools=tools)
         self.assertEqual(second.choices[0].message.content, TEXT)
         self.assertEqual(self.upstream.posts[-1].body["messages"], history)
         self.assertEqual(Conversation.objects.filter(owner=self.alice.user).count(), 1)
@@ -152,14 +152,14 @@ class ClientTest(ServiceTestCase):
         self.assertEqual(self.answers()[0].usage, {"prompt_tokens": 3, "completion_tokens": 6, "total_tokens": 9})
 
     def test_models_are_listed_and_retrieved_with_slashes_in_their_ids(self):
-        ids = [model.id for model in self.client.models.list()]
+        ids = [model.id for model in self.openai.models.list()]
         self.assertIn("fake/meta/llama-3", ids)
         self.assertIn("echo", ids)
         for name in ("fake/meta/llama-3", "echo"):
-            model = self.client.models.retrieve(name)
+            model = self.openai.models.retrieve(name)
             self.assertEqual((model.id, model.object), (name, "model"))
         with self.assertRaises(openai.NotFoundError) as caught:
-            self.client.models.retrieve("nobody/knows")
+            self.openai.models.retrieve("nobody/knows")
         self.assertEqual(caught.exception.code, "model_not_found")
 
     def test_a_wrong_key_is_openais_error(self):

@@ -22,8 +22,8 @@ PATH = "/v1/embeddings"
 class EmbeddingsTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.client = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key=self.alice.secret)
-        self.addCleanup(self.client.close)
+        self.openai = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key=self.alice.secret)
+        self.addCleanup(self.openai.close)
         wait_until(lambda: self.post(input="x").status_code == 200, timeout=60, what="an embedder")
 
     def post(self, **body: Any) -> Any:
@@ -31,20 +31,20 @@ class EmbeddingsTest(ServiceTestCase):
 
     def test_the_official_client_gets_the_vectors_of_the_search(self):
         texts = ["Where do whales sleep?", "Near the surface", "x"]
-        answer = self.client.embeddings.create(model="default", input=texts)
+        answer = self.openai.embeddings.create(model="default", input=texts)
         embedder = load(answer.model)
         wanted = embedder.embed(texts)
         self.assertEqual([each.index for each in answer.data], [0, 1, 2])
         np.testing.assert_allclose([each.embedding for each in answer.data], wanted, atol=1e-3)
         self.assertEqual(answer.usage.total_tokens, sum(embedder.count_tokens(texts)))
-        plain = self.client.embeddings.create(model=answer.model, input=texts[0], encoding_format="float")
+        plain = self.openai.embeddings.create(model=answer.model, input=texts[0], encoding_format="float")
         np.testing.assert_allclose(plain.data[0].embedding, wanted[0], atol=1e-3)
-        same = self.client.embeddings.create(model="default", input="x", dimensions=embedder.dimensions, user="eve")
+        same = self.openai.embeddings.create(model="default", input="x", dimensions=embedder.dimensions, user="eve")
         self.assertEqual(len(same.data[0].embedding), embedder.dimensions)
         raw = self.post(input="x", encoding_format="base64").json()["data"][0]["embedding"]
         vector = np.frombuffer(base64.b64decode(raw), "<f4")
         self.assertAlmostEqual(float(np.linalg.norm(vector)), 1.0, places=3)
-        self.assertIn(answer.model, [model.id for model in self.client.models.list()])
+        self.assertIn(answer.model, [model.id for model in self.openai.models.list()])
 
     def test_what_is_no_request_is_refused_by_name(self):
         wrong: dict[str, list[Any]] = {
@@ -61,15 +61,15 @@ class EmbeddingsTest(ServiceTestCase):
         long = self.post(input=["fine", "word " * 1_000])
         self.assertEqual((long.status_code, long.json()["error"]["code"]), (400, "context_length_exceeded"))
         with self.assertRaises(openai.AuthenticationError):
-            self.client.with_options(api_key="wrong").embeddings.create(model="default", input="x")
+            self.openai.with_options(api_key="wrong").embeddings.create(model="default", input="x")
         self.assertEqual(self.guest.post(PATH, json={"model": "default", "input": "x"}).status_code, 401)
 
     def test_a_model_that_nobody_has_is_not_found_and_one_elsewhere_is_asked_there(self):
         with self.assertRaises(openai.NotFoundError) as caught:
-            self.client.embeddings.create(model="text-embedding-3-small", input="x")
+            self.openai.embeddings.create(model="text-embedding-3-small", input="x")
         self.assertEqual(caught.exception.code, "model_not_found")
         # Tokens are the other server's to read.
-        answer = self.client.embeddings.create(model="fake/embed", input=[1, 2], dimensions=2, encoding_format="float")
+        answer = self.openai.embeddings.create(model="fake/embed", input=[1, 2], dimensions=2, encoding_format="float")
         self.assertEqual((answer.data[0].embedding, answer.model), ([0.6, 0.8], "embed"))
         self.assertEqual(self.upstream.posts[-1].body["input"], [1, 2])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 
 import httpx2
 
@@ -32,7 +33,7 @@ class AnswersTest(ServiceTestCase):
         return self.alice.http.post(f"{path}/messages:complete", json=body)
 
     def answers_in(self, path: str) -> int:
-        return Message.objects.of(path.rsplit("/", 1)[1]).answers().count()
+        return Message.objects.of(uuid.UUID(path.rsplit("/", 1)[1])).answers().count()
 
     def test_a_message_id_in_the_body_is_a_key(self):
         body = {"message": "Once", "model": "fake/ok", "client_message_id": "m-1"}

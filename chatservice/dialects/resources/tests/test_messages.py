@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from chatservice.dialects import DIALECTS
 from chatservice.testing import ServiceTestCase
 from conversations.models import Conversation, Message
@@ -27,7 +29,7 @@ class MessagesTest(ServiceTestCase):
         replaced = self.alice.http.put(f"{path}/messages/1", json={"role": "user", "content": "eins"})
         self.assertEqual(replaced.json(), {"id": 5, "role": "user", "content": "eins"})
         self.assertEqual(self.shown(path), [(5, "eins")])
-        self.assertEqual(Message.objects.of(path.rsplit("/", 1)[1]).count(), 5)
+        self.assertEqual(Message.objects.of(uuid.UUID(path.rsplit("/", 1)[1])).count(), 5)
 
     def test_a_deleted_message_leaves_what_was_said_after_it(self):
         path = self.conversation("one", "two", "three")
