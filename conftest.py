@@ -19,9 +19,9 @@ import pytest
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379"
 LOG_TAIL = 4_000
-# If the shell sets this, each process that a test starts compiles the project again.
+# If the shell sets this, each process that a test starts has to compile the project again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Where every service is promised to be there, a missing one is a failure.
+# In CI every external service must be there: a missing one is a failure, not a skip.
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the whole suite on PostgreSQL, leave out what cannot use a database: the suite on SQLite tried it."""
+    """On PostgreSQL, leave out tests of the whole suite that use no database: the suite on SQLite runs them."""
     from django.db import connection
 
     if connection.vendor == "sqlite" or config.args_source != pytest.Config.ArgsSource.TESTPATHS:
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """With --fast, skip a test at the moment in which it starts a process: no list of them has to be kept."""
+    """With --fast, skip a test at the moment when it starts a process, so that no list of them is needed."""
     with mock.patch.object(subprocess.Popen, "__init__", _skip) if session.config.option.fast else nullcontext():
         return (yield)
 
@@ -85,7 +85,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the service had to say, below a failure of a test that used it."""
+    """Show the service's log below a failure of a test that used it."""
     report = yield
     service = getattr(getattr(item, "instance", None), "service", None)
     if report.failed and service is not None:
@@ -111,7 +111,7 @@ def seed(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def open_admin(settings: object) -> None:
-    """Open the admin to Django's test client: it has no connection whose other end could be looked at.
+    """Enable the admin for Django's test client, which has no TCP connection whose other end could be checked.
 
     A service in a process of its own keeps the default.
     """
@@ -120,7 +120,7 @@ def open_admin(settings: object) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """Stop the service that tests share before its database goes: PostgreSQL drops none that is in use."""
+    """Stop the shared service before its database is dropped: PostgreSQL drops none that is in use."""
     yield
     testing = sys.modules.get("chatservice.testing")
     if testing is not None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The operator's door: every command of the service."""
+"""Runs every command of the service."""
 
 import os
 import sys

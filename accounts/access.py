@@ -31,7 +31,7 @@ def visible(principal: Principal, owner: str) -> Q:
 
 
 def visible_by_id(principal: Principal, column: str) -> Q:
-    """The same where a bare `column`, which is no foreign key, holds the owner's id."""
+    """Return that condition for a bare `column` that holds the owner's id and is no foreign key."""
     pk = sole_owner(principal)
     if pk is not None:
         return Q(**{column: pk})
@@ -39,7 +39,7 @@ def visible_by_id(principal: Principal, column: str) -> Q:
 
 
 def may_see(principal: Principal, *, owner_id: uuid.UUID, guest_made: bool) -> bool:
-    """The same for a row that raw SQL has read: whether `principal` may see what this owner has."""
+    """Tell whether `principal` may see the rows of this owner; for rows that raw SQL has read."""
     pk = sole_owner(principal)
     return guest_made if pk is None else owner_id == pk
 

@@ -1,4 +1,4 @@
-"""Network addresses as limits see them: which ones are the same caller, and how one is shown to somebody else."""
+"""Network addresses: which ones limits count as the same caller, and how much of one is shown to an account's owner."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 UNKNOWN = "unknown"
-"""Whatever is no address counts as one caller: inventing names must not make anybody new."""
+"""All invalid addresses count as one caller: made-up ones must not get around the limits."""
 
 WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]+)\](?::\d+)?|(?P<ipv4>[0-9.]+):\d+")
 

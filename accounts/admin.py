@@ -16,10 +16,10 @@ from accounts.models import ApiKey, User
 from accounts.services import delete_user, revoke_api_key
 from foundation.admin_base import HistoryAdmin, ListAdmin, MadeFilter, TextFilter
 
-# What makes somebody more than they are: only a superuser gives it.
+# The fields that give an account more power: only a superuser may change them.
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
-# What other apps have to say of an account, on its page: each returns a few words.
+# Other apps' facts about an account, shown on its page: each function returns a few words.
 FACTS: list[Callable[[User], str]] = []
 MAKER = ("created_by", "limits_owner", "stopped_at")
 
@@ -63,7 +63,7 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
         return ", ".join(fact(user) for fact in FACTS)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody becomes a superuser by giving one a new password."""
+        """Let only superusers change a superuser: a new password would let others sign in as one."""
         return super().has_change_permission(request, obj) and (
             obj is None or not obj.is_superuser or request.user.is_superuser
         )
@@ -74,7 +74,7 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
         )
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Say what goes without loading it: an account may own a hundred thousand messages."""
+        """List what is deleted without loading it: an account may own a hundred thousand messages."""
         names = [f"{user.username}, with everything this account owns" for user in objs]
         refused = {"superuser"} if any(not self.has_delete_permission(request, user) for user in objs) else set()
         return names, {"accounts": len(names)}, refused, []
@@ -133,7 +133,7 @@ class ApiKeyAdmin(HistoryAdmin):
         return request.user.has_perm("accounts.change_apikey")
 
     def revocable(self, request: HttpRequest, queryset: Any) -> Any:
-        """Return the keys that this staff member may revoke: a superuser's key is a superuser's matter."""
+        """Return the keys that this staff member may revoke: only superusers revoke a superuser's."""
         return queryset if request.user.is_superuser else queryset.filter(user__is_superuser=False)
 
     @admin.action(description="Revoke the selected keys", permissions=["revoke"])

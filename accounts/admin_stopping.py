@@ -1,4 +1,4 @@
-"""Ending what runs for accounts, by staff: a bulk action and a page of one user, both with a confirmation."""
+"""How staff stop the activity of accounts: an action for many and a page for one, both with a confirmation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOPPING = (
 
 
 class StoppingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    """For the admin of accounts."""
+    """The part of the accounts' admin that stops their activity."""
 
     def get_urls(self) -> list[Any]:
         stop = self.admin_site.admin_view(self.stop_view)
@@ -57,7 +57,7 @@ class StoppingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscrip
         return None
 
     def stop_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask, then end what runs for one account, which stays active."""
+        """Ask for confirmation, then stop one account's activity; the account itself stays active."""
         user = self.get_object(request, object_id)
         self._require_change(request, user)
         if user is None:

@@ -1,4 +1,4 @@
-"""DRF's and Django's face of the principal resolver."""
+"""The principal resolver for DRF and for Django views."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts.principal import resolve_principal
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    """Return what `request` shows of its sender."""
+    """Return what `request` tells about its sender."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     peer = request.META.get("REMOTE_ADDR", "") or ""
     return Caller(
@@ -39,7 +39,7 @@ class PrincipalAuthentication(BaseAuthentication):
             caller = caller_of(request._request)
             principal = resolve_principal(caller, allow_guest=self.allow_guest, lenient=self.lenient)
         except TooManyFailures:
-            raise  # DRF's own exception for it would take away what the limit is
+            raise  # DRF's own exception for a 429 would drop the message, which names the limit
         except NotAdmitted as error:
             raise exceptions.AuthenticationFailed(error.message, code=error.code) from error
         return principal, principal
@@ -61,7 +61,7 @@ class LenientKeyAuthentication(KeyAuthentication):
 
 
 class BearerKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # has half its types
-    """How OpenAPI documents say it."""
+    """Describes the authentication in OpenAPI documents."""
 
     target_class = PrincipalAuthentication
     match_subclasses = True

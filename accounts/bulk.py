@@ -1,4 +1,4 @@
-"""Many accounts at once, from rows of text: all of them or none."""
+"""Creates many accounts at once, from rows of CSV: all of them or none."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from accounts.usernames import username_key
 GENERATE = "-"
 PASSWORD_CHARS = 20
 HEADER = "username"
-MAX_PROBLEMS = 50  # told at once
+MAX_PROBLEMS = 50  # reported at once
 
 
 class BadRows(Exception):
-    """Rows that no account can be made of; `problems` is a line each."""
+    """Rows that cannot become accounts; `problems` has a line for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(f"{len(problems)} invalid rows")
@@ -49,7 +49,7 @@ class Created:
 
 
 def read_rows(file: TextIO) -> list[Row]:
-    """Read CSV `username[,email[,password]]`; a first row that says so, empty lines and `#` lines are passed over."""
+    """Read CSV `username[,email[,password]]`; a header row, empty lines and `#` lines are skipped."""
     rows, problems = [], []
     reader = csv.reader(file, strict=True)
     for values in reader:

@@ -1,4 +1,4 @@
-"""Who sends a request, and whom it counts for: plain values. How one becomes the other is principal.py's."""
+"""Plain values: `Caller`, which sends a request, and `Principal`, whom it counts for; principal.py resolves one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Principal:
 
     @property
     def credential(self) -> uuid.UUID | str | None:
-        """What can stop being good: the key's id, or the session's name."""
+        """The credential, which can be revoked or expire: the key's id, or the session's name."""
         return self.key_id or self.session or None
 
     @property
@@ -60,15 +60,15 @@ class Principal:
 
     @property
     def has_guest_limits(self) -> bool:
-        """Guests, and the accounts that they made: an account must not multiply what a guest may do."""
+        """Whether guest limits hold: they hold for accounts that guests made, too, or these would multiply them."""
         return self.is_guest or self.guest_made
 
     @property
     def limit_key(self) -> str:
         """What this caller's requests count against: the account that answers for it, whatever the address.
 
-        Of guests, and the accounts that they made, it is the address. Keys and sessions of a user count together:
-        whoever could make another key would have another limit.
+        For guests, and the accounts that they made, it is the address. Keys and sessions of a user count together:
+        otherwise another key would bring another limit.
         """
         return address_key(self.address) if self.has_guest_limits else self.counted_id.hex
 
@@ -79,7 +79,7 @@ class Principal:
 
 
 class NotAdmitted(Exception):
-    """Nobody we know: 401. `message` says what to do about it and is safe to show."""
+    """The caller is not admitted: 401. `message` says what to do about it and is safe to show."""
 
     code = "unauthorized"
 
@@ -106,7 +106,7 @@ class TooManyFailures(NotAdmitted):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a request shows of its sender, whatever it came in by. `headers` has lower-case names."""
+    """What a request tells about its sender, over HTTP or a websocket. `headers` has lower-case names."""
 
     headers: Mapping[str, str]
     peer: str

@@ -86,7 +86,7 @@ def key_pepper_is_long(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def secrets_are_the_databases(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Asked when the server starts, by `migrate` and by `manage.py check --database default`."""
+    """Compare the secrets with those used before: at the start, in `migrate` and `check --database default`."""
     if not databases or SecretFingerprint._meta.db_table not in connection.introspection.table_names():
         return []
     found: list[CheckMessage] = []

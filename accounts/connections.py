@@ -22,7 +22,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 STATE = "connection"
 """Where the server puts a request's connection into the ASGI scope's `state`."""
 UNKNOWN_USER = 65_534
-"""What the kernel shows for users that a container cannot name: it may be anybody."""
+"""The id that the kernel gives for users that a container does not map: it may be anybody."""
 
 
 class Connection:
@@ -120,7 +120,7 @@ def _by_kernel(client: Endpoint, server: Endpoint) -> bool:
 
 
 def _by_processes(client: Endpoint, server: Endpoint) -> bool:
-    """Find the same out from what any system tells about one's own processes: slower."""
+    """Find the same out with psutil: slower, but it works on any system."""
 
     def looked_at() -> Iterator[_Process]:
         for process in psutil.process_iter():
@@ -147,7 +147,7 @@ def _endpoint(address: Any) -> Endpoint | None:
 
 
 def _is_no_proxy(processes: Iterable[_Process]) -> bool:
-    """Tell from all our processes that the other end was found, and that neither it nor this service serves others."""
+    """Tell whether one of our processes is the other end, and neither it nor this service listens beyond loopback."""
     known = {each.pid: each for each in processes}
     serving = {pid for pid, each in known.items() if each.serves_others}
     holders = [pid for pid, each in known.items() if each.holds]
@@ -170,7 +170,7 @@ def _with_forkers(pid: int) -> list[int]:
 
 
 def _own_processes(inode: int, serving: set[int]) -> Iterator[_Process]:
-    """Give each process of our user: whether it has this socket, and any of those that listen beyond loopback."""
+    """Yield our user's processes: whether each has this socket, and whether it has one that listens beyond loopback."""
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):  # it has ended
             if entry.name.isdigit() and entry.stat().st_uid == os.geteuid():
@@ -224,7 +224,7 @@ def _listening(family: int) -> Iterator[Socket]:
 
 
 def _ask_kernel(family: int, states: int, ends: bytes, flags: int) -> Iterator[Socket]:
-    """Give the TCP sockets of our network namespace in these states; raises OSError where the kernel refuses."""
+    """Yield the TCP sockets of our network namespace in these states; raises OSError where the kernel refuses."""
     if not hasattr(socket, "AF_NETLINK"):
         raise OSError(errno.EAFNOSUPPORT, "no netlink on this system")
     question = QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0, states) + ends + ANY_COOKIE

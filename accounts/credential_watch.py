@@ -1,7 +1,7 @@
-"""Notices which open streams and sockets must end: one look for all of a process's, twice a second.
+"""Ends open streams and sockets whose credential no longer holds: one check for the whole process, twice a second.
 
-Their key was revoked or expired, their session is over, their account was deactivated, erased or stopped. Whoever
-changes that in this process, or says so to it, makes it look at once.
+Their key was revoked or expired, their session is over, or their account was deactivated, erased or stopped. A change
+that is made in this process, or announced to it, is checked at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 RECHECK_SECONDS = 0.5
 # Longer, because each session has to be decoded. A deactivated account ends its sessions by the other check.
 RECHECK_SESSIONS_SECONDS = 3.0
-MAX_IDS = 500  # of one statement
+MAX_IDS = 500  # in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class CredentialWatch:
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._loop is not loop:
             self._loop, self._look = loop, asyncio.Event()
-            # A context of its own: the request that comes first must not lend its variables.
+            # In an empty context: the task must not inherit the context variables of the first request.
             self._task = loop.create_task(self._sweep(), context=contextvars.Context())
         return watched
 
@@ -108,13 +108,13 @@ class CredentialWatch:
         return Watching(self, principal, on_refusal)
 
     async def check(self, watched: Watched) -> None:
-        """Look for one alone, now; without the database nobody is refused."""
+        """Check one stream or socket now; while the database is away nobody is refused."""
         with contextlib.suppress(DatabaseError, InterfaceError):
             refused = await in_database_thread(find_refused, [watched.principal])
             watched.refusal = refused.get(watched.principal)
 
     def look(self) -> None:
-        """Ask the database at once. From any thread."""
+        """Check all of them now. May be called from any thread."""
         loop = self._loop
         if self._open and loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._look.set)
@@ -131,10 +131,10 @@ class CredentialWatch:
             principals = {watched.principal for watched in self._open}
             try:
                 refused = await in_database_thread(find_refused, principals, with_sessions)
-            except Exception as error:  # the database will be back; nobody is thrown out for that
+            except Exception as error:  # the database will be back: an outage closes no stream
                 logger.warning("credentials of open streams could not be checked: %s", type(error).__name__)
                 continue
-            # Whoever asks why the socket was closed must not be told that all is well.
+            # The client's next request must not be admitted from the cache.
             forget_accounts(each.user_id for each in refused)
             for watched in [each for each in self._open if each.refusal is None and each.principal in refused]:
                 watched.refusal = refused[watched.principal]
@@ -145,7 +145,7 @@ credential_watch = CredentialWatch()
 
 
 def find_refused(principals: Iterable[Principal], with_sessions: bool = True) -> dict[Principal, Refusal]:
-    """Return those who may no longer listen, and why. Three statements, or a few more for more than MAX_IDS."""
+    """Return those who are no longer admitted, and why. Three statements, or a few more for more than MAX_IDS."""
     asked = list(principals)
     accounts = _accounts({each.user_id for each in asked})
     key_ids = {each.key_id for each in asked if each.key_id is not None}

@@ -1,4 +1,4 @@
-"""Erasure of what refers to an account without a foreign key: sessions, counters, the admin's log, dead pages."""
+"""Erases what belongs to an account without a foreign key: sessions, counters, admin log, SQLite's old pages."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def differs(name: str) -> bool:
 
 
 def store(name: str, *, replace: bool = False) -> None:
-    """Note that this database is used with the secret that is set now: the first one, or the last where `replace`."""
+    """Store the fingerprint of the secret that is set now; an earlier one is kept unless `replace`."""
     current = fingerprint(name)
     stored, _ = SecretFingerprint.objects.get_or_create(name=name, defaults={"fingerprint": current})
     if replace and stored.fingerprint != current:

@@ -1,4 +1,4 @@
-"""Forms in which a password can be tried, each held to the limits of password_attempts.py; no hint who exists."""
+"""Forms that check a password, within the limits of password_attempts.py; none tells which accounts exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from accounts.services import MAX_PASSWORD
 
 
 class SignInForm(AuthenticationForm):
-    """Username and password. `retry_after` is in seconds, where the password was not looked at."""
+    """Username and password. `retry_after` is in seconds, 0 unless a limit kept the password from being checked."""
 
     retry_after = 0
 
@@ -69,7 +69,7 @@ class StaffPasswordForm(AdminPasswordChangeForm):
 
 
 def finish_attempt(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Give the answer to one of these forms its status, and the cookie by which the browser is known from now on."""
+    """Set the status of a response to one of these forms, and the cookie that marks the browser as known."""
     form = (getattr(response, "context_data", None) or {}).get("form")
     if wait := getattr(form, "retry_after", 0):
         response.status_code = 429

@@ -1,4 +1,4 @@
-"""Whom a caller may name: guests, and everybody else. The rules, in one place."""
+"""Which accounts a caller may name, as a guest or with a credential: all of the rules."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ RESERVED = frozenset(map(username_key, GUEST_USERNAMES))
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a new conversation is, and what its client calls the person it is for."""
+    """Who owns a new conversation, and the client's own label for the person it is for."""
 
     user_id: uuid.UUID
     end_user: str = ""
 
 
 def as_id(text: str) -> uuid.UUID | None:
-    """Return the id that `text` is, or None when it cannot be one of ours."""
+    """Return `text` as an id, or None when it cannot be one of ours."""
     return uuid.UUID(text) if UUID_TEXT.match(text) else None
 
 
@@ -42,7 +42,7 @@ def accounts_of(principal: Principal) -> AccountQuerySet:
     if not principal.is_guest:
         return made
     made = made.filter(is_active=True)
-    # Everybody is told the shared account's id: where guests are strangers, it must open nothing.
+    # Every guest is told the shared account's id: where guests are strangers, it must give access to nothing.
     return made if shares_local_space(principal) else made.exclude(username_key__in=RESERVED)
 
 

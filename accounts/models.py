@@ -23,7 +23,7 @@ class AccountQuerySet(models.QuerySet["User"]):
         return next((user for user in found if user.username == username), found[0] if found else None)
 
     def sharing_limits(self, user_id: uuid.UUID) -> AccountQuerySet:
-        """Return the accounts that are counted as one with this: who answers for it, and all that one answers for."""
+        """Return the accounts that share this one's limits: the one that answers for it, and all others of that one."""
         counted = Subquery(self.filter(pk=user_id).values_list(Coalesce("limits_owner_id", "pk"))[:1])
         return self.filter(Q(pk=counted) | Q(limits_owner_id=counted))
 
@@ -33,7 +33,7 @@ _FromAccounts = UserManager.from_queryset(AccountQuerySet)
 
 class AccountManager(_FromAccounts["User"]):  # type: ignore[valid-type]  # made when it runs
     def get_by_natural_key(self, username: str | None) -> User:
-        """Find whom a sign-in form names: Django asks here."""
+        """Return the account that a sign-in form names; Django calls this."""
         if username is None or (user := self.named(username)) is None:
             raise self.model.DoesNotExist
         return user
@@ -54,15 +54,15 @@ class User(AbstractUser):
         "self", null=True, on_delete=models.SET_NULL, related_name="created_accounts", editable=False
     )
     limits_owner = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+", editable=False)
-    # What was open before then is closed by every process: "stop everything of this user".
+    # Every process closes what was open before then: staff stopped all activity of this user.
     stopped_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()
 
     class Meta(AbstractUser.Meta):
         constraints = [
-            # Signing in, and whether a name is free. Not `unique=True`, which makes SQLite copy the table, and triggers
-            # on other tables that ask this one refuse that; NULL is for rows that no migration has seen yet.
+            # For signing in, and for checking whether a name is free. Not `unique=True`: SQLite would have to copy the
+            # table, which triggers that read it prevent. NULL is in rows that no migration has filled yet.
             models.UniqueConstraint(F("username_key"), name="user_one_of_a_name"),
         ]
 

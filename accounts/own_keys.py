@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.callers import NotAdmitted, Principal
-from accounts.credentials import CredentialsRefused
+from accounts.credential_changes import CredentialsRefused
 from accounts.models import ApiKey, ApiKeyQuerySet, User
 from accounts.services import issue_api_key, revoke_api_key
 
@@ -30,7 +30,7 @@ def issue_own_key(*, principal: Principal, name: str, expires_at: dt.datetime | 
     What a key makes does not outlive it: it expires no later and is revoked together with it, unless the key may
     change credentials. Raises TooManyKeys, and NotAdmitted for a key that was revoked meanwhile.
     """
-    # One at a time: two that count together would both fit.
+    # Locked: two requests that count at the same time would both fit.
     User.objects.select_for_update(no_key=True).get(pk=principal.counted_id)
     limit = settings.LIMIT_KEYS_PER_USER
     sharing = User.objects.sharing_limits(principal.user_id)

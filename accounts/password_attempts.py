@@ -1,9 +1,9 @@
-"""Guessing passwords is slow, whoever guesses from wherever, and locks nobody out.
+"""Makes guessing passwords slow, from one address or from many, and locks no owner out.
 
-Every place where a password can be tried asks here first, before the password is looked at:
+Every place that checks a password asks here first:
 
-- By address: so many wrong ones a minute, LIMIT_AUTH_FAILURES_PER_MINUTE.
-- By account, from wherever: after LIMIT_PASSWORD_FAILURES wrong ones in a row the next try waits, 1 s, then 2, 4, …
+- By address: LIMIT_AUTH_FAILURES_PER_MINUTE wrong ones a minute.
+- By account, from any address: after LIMIT_PASSWORD_FAILURES wrong ones in a row each try waits, 1 s, then 2, 4, …
   at most MAX_DELAY. A name that nobody has is treated the same, so the wait does not tell who exists.
 
 A browser that signed in to the account before is exempt from both, and so is whoever is signed in already: others'
@@ -39,26 +39,26 @@ FAILURES_KEPT = dt.timedelta(days=90)
 MAX_NETWORKS = 20
 ELSEWHERE = "elsewhere"
 SIGNED_IN = "signed in"
-"""As `device`: whoever has a key or a session of the account already."""
+"""The `device` of callers who already have a key or a session of the account."""
 
 COOKIE = "chat_device"
 COOKIE_SECONDS = 365 * 24 * HOUR
-MAX_ACCOUNTS = 5  # that one browser is known to
+MAX_ACCOUNTS = 5  # that one browser is remembered for
 _SALT = "accounts.password_attempts"
 
 _DELAYS, _FAILURES = PasswordDelay._meta.db_table, FailedSignIn._meta.db_table
 
 
 class TooManyAttempts(RateLimited):
-    """The password was not looked at: it may be tried again in `retry_after` seconds."""
+    """The password was not checked: it may be tried again in `retry_after` seconds."""
 
 
 @contextmanager
 def password_attempt(username: str, address: str, *, device: str = "") -> Iterator[None]:
-    """Hold the check of a password, which is the block, to the limits; raises TooManyAttempts.
+    """Apply the limits to the block, which checks a password and raises if it is wrong; raises TooManyAttempts.
 
-    The block raises when the password is wrong. The attempt counts as a failure from its beginning, and no longer
-    once the block has ended well: many at the same time are no way around the limits.
+    An attempt counts as a failure until the block has succeeded, so that parallel attempts cannot get around the
+    limits.
     """
     account = account_hash(username)
     by_address = "" if device else f"signin:{address_key(address)}"
@@ -78,7 +78,7 @@ def password_attempt(username: str, address: str, *, device: str = "") -> Iterat
 
 
 def account_hash(username: str) -> str:
-    """Return what a name is counted as: what is typed there is sometimes a password, and must not be stored."""
+    """Return the hash under which a name is counted: people sometimes type a password there, so it is not stored."""
     return salted_hmac(_SALT, username_key(username), algorithm="sha256").hexdigest()
 
 
@@ -100,7 +100,7 @@ def cookie_for(cookie: str, username: str) -> str:
 
 
 def forget_delays() -> int:
-    """Drop the delays that are over for an hour, and failures that nobody came to see; returns how many.
+    """Drop delays that ended an hour ago, and old failures that nobody came to see; returns how many.
 
     That bounds the table, whatever names are typed: each row costs a check of a password, which addresses limit.
     """
@@ -165,9 +165,9 @@ def _count_account(account: str, device: str) -> None:
 
 
 def _note_failure(account: str, device: str, username: str, address: str) -> None:
-    """Write down for the account's owner that somebody tried. Writes, too, where there is no such account.
+    """Record the failure for the account's owner. Writes even if there is no such account.
 
-    How long it takes must not tell which of the two it was.
+    The time it takes must not tell whether the account exists.
     """
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     network = shortened_address(address)

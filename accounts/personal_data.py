@@ -1,6 +1,6 @@
-"""What is whose: every model with rows that belong to an account, for exporting them all.
+"""Registers every model with rows that belong to an account, so that all of them are exported.
 
-Each app registers its own models in its `personal_data.py`; a test asks of every model that there is.
+Each app registers its own models in its `personal_data.py`; a test checks that no model is missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Personal:
-    """Whose rows of `model` are: `owner` leads from a row to the id of its user. `secret` fields open something."""
+    """Who owns the rows of `model`: `owner` is the lookup of the user's id. `secret` fields are never exported."""
 
     model: type[Model]
     owner: str = ""
@@ -35,7 +35,7 @@ class Personal:
         if self.find is not None:
             yield from self.find(user)
             return
-        # By key and not by cursor: whoever streams this may give the connection back between two rows.
+        # Paged by key, without a cursor: the connection may go back to the pool between two rows of a stream.
         rows = self.model._default_manager.filter(**{self.owner: user.pk}).order_by("pk")
         page = list(rows[:ROWS])
         while page:
@@ -53,7 +53,7 @@ def register(
     secret: tuple[str, ...] = (),
     find: Callable[[User], Iterator[Model]] | None = None,
 ) -> None:
-    """Say whose rows of `model` are: by a lookup to their user's id, or by a function."""
+    """Register who owns the rows of `model`: by a lookup of the user's id, or by a function."""
     _registry[model] = Personal(model, owner, frozenset(secret), find)
 
 

@@ -99,7 +99,7 @@ def read_bearer(header: str, *, lenient: bool = False) -> str:
 
 
 def cached_principal(token: str, address: str) -> Principal | None:
-    """Return whom `token` belongs to when that was established a moment ago: no database, no thread."""
+    """Return whom `token` belongs to if that is cached: no database, no thread."""
     hit = _cache.get((token, address))
     if hit and hit[0] > time.monotonic():
         return hit[1]
@@ -119,7 +119,7 @@ def principal_of_key(token: str, address: str = "") -> Principal:
         if not hmac.compare_digest(expected, keys.digest(parsed.secret)):
             row = None
     if row is None:
-        # Only now: a key that is right is nobody's guess, whatever others behind the same address tried.
+        # Counted for wrong keys only: others' failures at the same address must not refuse a valid key.
         try:
             enforce(f"auth:{address_key(address)}", "LIMIT_AUTH_FAILURES_PER_MINUTE", "wrong keys from one address")
         except RateLimited as limited:
@@ -127,7 +127,7 @@ def principal_of_key(token: str, address: str = "") -> Principal:
         raise NotAdmitted("This key is not valid.")
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
-        # A store too busy to note it is no reason to turn somebody away.
+        # A database too busy to record the use is no reason to refuse the caller.
         with contextlib.suppress(OperationalError):
             ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
     principal = _principal_of(
@@ -169,7 +169,7 @@ def principal_of_session(session_key: str, caller: Caller) -> Principal:
 
 
 def cached_session(session_key: str, caller: Caller) -> Principal | None:
-    """Return whom a session belongs to when that is fresh; raises NotAdmitted for what another site's page sent."""
+    """Return whom a session belongs to if that is cached; raises NotAdmitted for a request of another site's page."""
     if refusal := sessions.refusal_of(caller.method, caller.headers, secure=caller.secure):
         raise NotAdmitted(refusal)
     hit = _sessions.get((session_key, caller.address))
@@ -192,7 +192,7 @@ def is_local_guest(caller: Caller) -> bool:
 
 
 def guests_refused() -> str:
-    """Return what to tell a caller who came without a credential where that does not do."""
+    """Return the message for a caller without a credential where one is needed."""
     if settings.ANONYMOUS == "auto":
         return f"{KEY_NEEDED} {LOCAL_GUESTS}"
     return (
@@ -233,7 +233,7 @@ def check_page_user(caller: Caller, page_user: str) -> None:
 
 
 def resolve_principal(caller: Caller, *, allow_guest: bool = True, lenient: bool = False) -> Principal:
-    """Say who is calling; raises NotAdmitted. Uses the database."""
+    """Return who is calling; raises NotAdmitted. Uses the database."""
     principal = _admitted_principal(caller, allow_guest=allow_guest, lenient=lenient)
     check_page_user(caller, principal.page_user)
     return principal
@@ -252,7 +252,7 @@ def _admitted_principal(caller: Caller, *, allow_guest: bool, lenient: bool) -> 
 
 
 def known_principal(caller: Caller, *, lenient: bool = False) -> Principal | None:
-    """The same from memory alone, for the event loop: None means that the database must be asked."""
+    """Return the same from the cache alone, for the event loop; None if the database must be asked."""
     header = caller.headers.get("authorization")
     if header is not None:
         principal = cached_principal(read_bearer(header, lenient=lenient), caller.address)

@@ -1,6 +1,6 @@
-"""What a proxy in front leaves unsaid: found in what a request shows, and said with the setting that is missing.
+"""Recognises in a request that a proxy in front is not configured for, and names the missing setting.
 
-Nothing here decides who is let in; what a header claims is only ever a reason for a better sentence.
+Nothing here decides who is admitted: what headers claim only makes an error message more helpful.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ PROTO_NOT_SENT = (
 def missing_setting(headers: Mapping[str, str], *, secure: bool) -> str:
     """Return what to change when a request shows that a proxy and this service do not understand each other.
 
-    `secure` says whether we take the request for https. Empty where nothing of the kind is to be seen.
+    `secure` says whether we take the request for https. Empty if they seem to understand each other.
     """
     page = _parsed(headers.get("origin") or headers.get("referer", "")).netloc
     if headers.get("sec-fetch-site") == "same-origin" and page and page != headers.get("host"):
-        return HOST_NOT_PASSED_ON  # the browser says that they were the same
+        return HOST_NOT_PASSED_ON  # the browser says that page and host were the same
     return https_hint() if not secure and _client_spoke_https(headers) else ""
 
 
@@ -56,7 +56,7 @@ def https_hint() -> str:
 
 def _client_spoke_https(headers: Mapping[str, str]) -> bool:
     if settings.HTTPS and settings.TRUSTED_PROXIES and "x-forwarded-proto" in headers:
-        return False  # that is believed, and says no
+        return False  # the header is trusted, and does not say https
     if any(pattern.search(headers.get(name, "").strip()) for name, pattern in HTTPS_BY_HEADER.items()):
         return True
     host = headers.get("host", "")

@@ -18,7 +18,7 @@ class RegistrationClosed(Exception):
 
 
 def may_register(principal: Principal) -> bool:
-    """Tell whether REGISTRATION admits a caller: guests on this very machine, who has a key or is signed in, nobody."""
+    """Tell whether REGISTRATION admits a caller: local guests, callers with a key or a session, or nobody."""
     if principal.is_guest:
         return settings.REGISTRATION == LOCAL and principal.is_local
     return settings.REGISTRATION == KEYS
@@ -40,7 +40,7 @@ def register_for(principal: Principal, *, username: str, password: str) -> User:
 
 
 def count_name_tried(principal: Principal) -> None:
-    """Count a username that somebody asks to have, given or not: the answer tells whether it exists.
+    """Count a request for a username, granted or not: the response tells whether the name exists.
 
     Raises RateLimited beyond LIMIT_NEW_USERS_PER_MINUTE.
     """

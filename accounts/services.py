@@ -28,14 +28,14 @@ from accounts.signals import (
 )
 from accounts.usernames import NOT_AVAILABLE, username_key
 
-MAX_PASSWORD = 4096  # argon2 over more is a way to keep a core busy
+MAX_PASSWORD = 4096  # hashing more with argon2 would keep a core busy
 
-GUEST_USERNAMES = ("guest", "guest (anonymous)")  # the second one where somebody is really called guest
+GUEST_USERNAMES = ("guest", "guest (anonymous)")  # the second one if an account is really called guest
 DELETE_TRIES = 3
 
 
 class MakerInactive(Exception):
-    """Who makes an account was deactivated or erased meanwhile."""
+    """The account that makes another one was deactivated or erased meanwhile."""
 
 
 @transaction.atomic
@@ -63,7 +63,7 @@ def register_user(
         guest_made=guest_made,
     )
     if created_by is not None:
-        # Whoever deactivates the maker meanwhile waits for this, or is waited for.
+        # Locked: a concurrent deactivation of the maker waits for this, or this for it.
         maker = User.objects.select_for_update(no_key=True).filter(pk=created_by.pk, is_active=True).first()
         if maker is None:
             raise MakerInactive
@@ -108,7 +108,7 @@ def update_user(*, user: User, username: str | None = None, password: str | None
 
 @transaction.atomic
 def stop_user(*, user: User) -> None:
-    """End what runs for an account in every process: answers, streams, sockets. It may begin anew at once."""
+    """End what runs for an account in every process: answers, streams, sockets. It may start new ones at once."""
     _stop([user.pk])
 
 
@@ -129,13 +129,13 @@ def accounts_closed_with(users: Sequence[User]) -> list[User]:
 
 
 def activate_user(*, user: User) -> None:
-    """Open an account again: its keys work as before, sessions have to be begun anew."""
+    """Reopen an account: its keys work as before, but browsers have to sign in again."""
     user.is_active = True
     user.save(update_fields=["is_active"])
 
 
 def _made_by(ids: list[uuid.UUID]) -> list[User]:
-    """Return the accounts that these answer for, and those that they made in turn; staff are on their own."""
+    """Return the accounts that these answer for, and in turn those that they made; staff accounts are left out."""
     found: list[User] = []
     while ids:
         made = list(
@@ -149,7 +149,7 @@ def _made_by(ids: list[uuid.UUID]) -> list[User]:
 
 
 def _deactivate(users: list[User]) -> list[User]:
-    """Close these accounts; returns them, and those that one of them was just making and that are closed as well."""
+    """Close these accounts and those that one of them was just making; returns all of them."""
     if not users:
         return []
     ids = [user.pk for user in users]
@@ -158,7 +158,7 @@ def _deactivate(users: list[User]) -> list[User]:
         user.is_active = False
     delete_sessions(ids)
     _stop(ids)
-    # Whoever was making one held its maker's row, and is done by now; whoever comes later finds the maker closed.
+    # An account that was being made held its maker's row, and is there by now; later ones find the maker closed.
     return [*users, *_deactivate([made for made in _made_by(ids) if made.is_active])]
 
 
@@ -171,10 +171,10 @@ def _stop(ids: list[uuid.UUID]) -> None:
 def delete_user(*, user: User) -> None:
     """Delete an account and everything in it, so that nothing of it is left in the database.
 
-    What runs for it is stopped first. What is much goes in slices, each in its own transaction; the
-    last one takes what came meanwhile, and the account with it. Until then its keys work: should this
-    be interrupted, it can be asked for again. Call it outside of a transaction. Accounts that it made and
-    answered for are deactivated: nobody answers for them any more.
+    What runs for it is stopped first. Large amounts are deleted in slices, each in its own transaction; the last
+    one deletes what came meanwhile, and the account itself. Until then its keys work: should this be interrupted,
+    it can be requested again. Call it outside of a transaction. Accounts that it made and answered for are
+    deactivated: nobody answers for them any more.
     """
     with transaction.atomic():
         _deactivate(_made_by([user.pk]))
@@ -183,7 +183,7 @@ def delete_user(*, user: User) -> None:
         try:
             account_emptying.send(sender=User, user_id=user.pk)
             _delete_account(user)
-        except (IntegrityError, OperationalError):  # somebody wrote into it, or waited for us as we for them
+        except (IntegrityError, OperationalError):  # a concurrent write into it, or a deadlock with one
             if not left:
                 raise
         else:
@@ -192,11 +192,11 @@ def delete_user(*, user: User) -> None:
 
 @transaction.atomic
 def _delete_account(user: User) -> None:
-    # Nothing new can refer to the account from here on: whoever tries waits for this lock, then fails.
+    # Nothing new can refer to the account from here on: another writer waits for this lock, then fails.
     locked = User.objects.select_for_update().filter(pk=user.pk).first()
     if locked is None:
         return
-    _deactivate(_made_by([user.pk]))  # one made since
+    _deactivate(_made_by([user.pk]))  # made since then
     account_deleting.send(sender=User, user_id=user.pk)
     erase_personal_data(locked)
     keys_of_user = list(ApiKey.objects.filter(user=user))
@@ -217,7 +217,7 @@ def _save(user: User, **how: bool) -> None:
 
 
 def guest_user() -> User:
-    """Return the account that owns what callers without credentials store, making it at first need."""
+    """Return the account that owns what callers without credentials store; creates it at its first use."""
     for username in GUEST_USERNAMES:
         user = User.objects.named(username)
         if user is None:
@@ -225,7 +225,7 @@ def guest_user() -> User:
             user, _ = User.objects.get_or_create(username_key=username_key(username), defaults=made)
         if user.guest_made:
             return user
-    # Somebody is really called guest, and somebody else as no request can be: stand beside, never inside.
+    # Both names belong to people's accounts: guests must not share one.
     raise ImproperlyConfigured(
         f"Rename one of the accounts {' and '.join(GUEST_USERNAMES)}: the account of all guests needs its name."
     )
@@ -240,7 +240,7 @@ def issue_api_key(
     may_change_credentials: bool = False,
     issued_by_id: uuid.UUID | None = None,
 ) -> tuple[ApiKey, str]:
-    """Create a key and return it with its text, which is nowhere else and cannot be had again."""
+    """Create a key and return it with its text, which is not stored and cannot be shown again."""
     confirm_key_pepper()
     key, text = keys.generate()
     row = ApiKey.objects.create(
@@ -259,7 +259,7 @@ def issue_api_key(
 def revoke_api_key(*, key: ApiKey) -> None:
     """Make a key useless, and the keys it made: at once in this process, within KEY_CACHE_SECONDS in the others."""
     now = timezone.now()
-    # Under its lock: a key that it is just making is made before, and found below, or not at all.
+    # Locked: a key that it is just issuing is either stored by now, and found below, or never.
     ids = list(ApiKey.objects.select_for_update().filter(pk=key.pk).values_list("pk", flat=True))
     key.revoked_at = key.revoked_at or now
     while ids:

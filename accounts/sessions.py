@@ -67,7 +67,7 @@ def _is_home(url: str, host: str, secure: bool) -> bool:
 
 
 def users_of_sessions(session_keys: Iterable[str]) -> dict[str, User]:
-    """Return whose each session is; those that are over, or whose user may not sign in, are not in it."""
+    """Return the user of each session; sessions that ended, or whose user may not sign in, are left out."""
     named = [session_key for session_key in session_keys if SESSION_NAME.match(session_key)]
     rows = Session.objects.filter(session_key__in=named, expire_date__gt=timezone.now())
     told = {row.session_key: row.get_decoded() for row in rows}

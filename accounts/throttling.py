@@ -95,7 +95,7 @@ def enforce(key: str, setting: str, what: str, *, window: int = MINUTE) -> None:
 
 
 def forget_old() -> int:
-    """Drop the counters of windows that are over for long: they say who was here, and count nothing any more."""
+    """Drop the counters of windows that ended long ago: they count nothing any more, and tell who was here."""
     now = _database_time()
     minute, hour = int(now) // MINUTE, int(now) // HOUR
     # Windows of an hour have smaller numbers than windows of a minute, by far.

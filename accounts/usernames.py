@@ -16,7 +16,7 @@ from confusable_homoglyphs.utils import load
 from django.core.exceptions import ValidationError
 from precis_i18n import get_profile
 
-# No username may contain it, so a key with it is of an account whose name was taken before names were compared.
+# No username may contain it. It marks the keys of accounts that already shared a name when comparing names began.
 DUPLICATE_MARK = "#"
 MAX_KEY_CHARS = 450  # one character may stand for three; the column has room for a duplicate's mark besides
 NOT_AVAILABLE = "This username is not available."
@@ -40,7 +40,7 @@ def username_key(username: str) -> str:
 
 
 def duplicate_key(username: str, user_id: uuid.UUID) -> str:
-    """Return the key of an account that had its name before names were compared, and came second."""
+    """Return the key of an account whose name another account had first, from before names were compared."""
     return f"{username_key(username)}{DUPLICATE_MARK}{user_id.hex}"
 
 
@@ -77,7 +77,7 @@ def _standing_for(letter: str, *lookalikes: set[str]) -> str:
 
 
 def _followed(letter: str, direct: dict[str, str]) -> str:
-    """Follow a look-alike of a look-alike; a circle ends at its first character."""
+    """Follow look-alikes of look-alikes; of a circle take its smallest character."""
     seen = [letter]
     while (following := direct.get(seen[-1], seen[-1])) not in seen:
         seen.append(following)

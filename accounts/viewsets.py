@@ -15,7 +15,7 @@ from rest_framework.exceptions import PermissionDenied
 
 from accounts import services
 from accounts.callers import Principal
-from accounts.credentials import allow_new_credentials, confirm_deletion
+from accounts.credential_changes import allow_new_credentials, confirm_deletion
 from accounts.guests import RESERVED, account_named, accounts_of, is_shared_guest, shares_local_space
 from accounts.models import User
 from accounts.registration import count_name_tried, register_for
@@ -35,7 +35,7 @@ class AccountViewSet(viewsets.GenericViewSet[Any]):
         return self.request.user  # type: ignore[return-value]  # see PrincipalAuthentication
 
     def get_queryset(self) -> QuerySet[User]:
-        """Return what a list may show: the account that all guests share was made by none of them."""
+        """Return what a list may show: not the account that all guests share, which none of them made."""
         if not shares_local_space(self.principal):
             raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")
         accounts = accounts_of(self.principal).order_by("id")
@@ -67,7 +67,7 @@ class AccountViewSet(viewsets.GenericViewSet[Any]):
             raise _taken_or(error) from error
 
     def get_deletable(self) -> User:
-        """Return the account that is named; raises PermissionDenied for one that an API does not delete."""
+        """Return the account in the path; raises PermissionDenied for one that no API may delete."""
         account = self.get_object()
         if is_shared_guest(account):
             raise PermissionDenied("This account is shared by all guests.")
@@ -82,7 +82,7 @@ class AccountViewSet(viewsets.GenericViewSet[Any]):
 
 
 def _taken_or(error: ValidationError) -> Exception:
-    if not hasattr(error, "error_dict"):  # the password's validators speak without a field
+    if not hasattr(error, "error_dict"):  # the password validators' errors have no field
         return ValidationError({"password": error.messages})
     codes = {each.code for each in error.error_dict.get("username", [])}
     return NameTaken() if "unique" in codes else error

@@ -1,4 +1,4 @@
-"""The ASGI face of the principal resolver: who is on the other end of a websocket."""
+"""The principal resolver for websockets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEY_TEXT = re.compile(r"cb_[A-Za-z0-9]{8}_")
 
 
 def caller_of_scope(scope: dict[str, Any]) -> Caller:
-    """Return what a websocket's opening request shows of its sender; repeated headers are joined by commas.
+    """Return what a websocket's opening request tells about its sender; repeated headers are joined by commas.
 
     The subprotocol `user.<id>` counts as the header that a browser cannot send here.
     """
@@ -63,7 +63,7 @@ def has_credentials_in_query(scope: dict[str, Any]) -> bool:
 
 
 def principal_of_scope(scope: dict[str, Any]) -> Principal:
-    """Say who opened a websocket, by header, subprotocol or, where admitted, as guest; raises NotAdmitted."""
+    """Return who opened a websocket, by header, subprotocol or, where admitted, as guest; raises NotAdmitted."""
     caller = caller_of_scope(scope)
     offered = _offered(scope, KEY_SUBPROTOCOL)
     if "authorization" not in caller.headers and offered:
@@ -74,7 +74,7 @@ def principal_of_scope(scope: dict[str, Any]) -> Principal:
 
 
 def principal_of_frame(scope: dict[str, Any], key: object) -> Principal:
-    """Say whom the key in a socket's first frame belongs to; raises NotAdmitted."""
+    """Return whom the key in a socket's first frame belongs to; raises NotAdmitted."""
     if not isinstance(key, str):
         raise NotAdmitted("'key' must be the text of a key.")
     return _principal_of_key(caller_of_scope(scope), key)
@@ -93,7 +93,7 @@ def _offered(scope: dict[str, Any], prefix: str) -> list[str]:
 
 
 class OriginCheck:
-    """Refuse sockets that another site's page opens: a browser sends its origin, and must be at home."""
+    """Refuse sockets that another site's page opens: the origin that a browser sends must be this service's."""
 
     def __init__(self, application: Any) -> None:
         self.application = application

@@ -74,7 +74,7 @@ class Services:
                 "PORT": str(port),
                 "ANONYMOUS": "off",
                 "REDIS_URL": "",
-                # Those that are not measured would index what was said to them, and disturb the one that is.
+                # Services that wait for their turn would index their messages, and disturb the one that is measured.
                 "SEARCH_INDEXER": "false",
                 "LOG_LEVEL": "WARNING",
                 **self.secrets,

@@ -23,7 +23,7 @@ def hold(runner: Runner, name: str, count: int) -> dict[str, Any]:
     """Hold `count` answers at once on a fresh server and return the measure, memory per stream in it."""
     target = runner.start(name)
     try:
-        # Code and pools are loaded first, else their memory would count as the streams'.
+        # Load code and pools first, or their memory would count as the streams'.
         runner.measure(target, "streams", "paced-5ms-4", clients=16, seconds=1.0)
         runner.measure(target, "held", "paced-5ms-4", clients=16, ramp=0.2)
         result = runner.measure(target, "held", MODEL, clients=count, ramp=RAMP_SECONDS, timeout=90.0)

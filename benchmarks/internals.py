@@ -153,7 +153,7 @@ def measure_reads() -> None:
 # --- connections under way while a process stops listening
 
 STOPS = 10
-BUSY_SECONDS = 0.05  # for so long the event loop accepts nobody before it stops listening
+BUSY_SECONDS = 0.05  # how long the event loop is blocked, accepting nobody, before it stops listening
 CLIENTS = 50
 
 
@@ -233,7 +233,7 @@ FLOODS = {
 
 
 async def deaf(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-    """Accept websockets and hear nothing."""
+    """Accept websockets and never read."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})

@@ -48,7 +48,7 @@ def main() -> int:
         environment = {**os.environ, **environment, "SEARCH_EMBEDDER": given.embedder, "OPENBLAS_NUM_THREADS": "1"}
         if not given.postgres:
             return subprocess.run(command, env=environment).returncode
-        # A server of its own for so much is given memory; by default it would read most from the system's cache.
+        # A dedicated server gets enough memory; with the defaults it would read most from the system's cache.
         with postgres(durable=True, shared_buffers=SHARED_BUFFERS) as url:
             return subprocess.run(command, env={**environment, "DATABASE_URL": url}).returncode
 
@@ -147,7 +147,7 @@ def _indexing(maker: Any, embedder: Any, count: int) -> None:
 
 
 class _Bare:
-    """The parts of a search, each asked by itself in the plainest way."""
+    """The parts of a search, each called by itself in the simplest way."""
 
     def __init__(self, embedder: Any, maker: Any) -> None:
         self.embedder, self.maker = embedder, maker
@@ -178,7 +178,7 @@ class _Bare:
         first = (time.perf_counter() - began) * 1000
         while getattr(backend(), "is_loading", False):  # the owner's vectors, beside the first searches
             asked["search"](1)
-        # One after the other for each question: whatever else the machine does meets them all.
+        # All variants in turn for each question, so that other load on the machine affects them alike.
         for number in range(len(questions)):
             for part, ask in asked.items():
                 began = time.perf_counter()

@@ -34,7 +34,7 @@ SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "a
 
 @dataclass(slots=True)
 class Owner:
-    """Somebody with so many passages; `vectors` are kept where exact answers are compared with."""
+    """An owner and the number of passages; `vectors` are kept only if results are compared with exact ones."""
 
     user: User
     partition: int

@@ -24,7 +24,7 @@ from benchmarks.processes import HOST, ROOT, Process, environment
 from scripts import procfs
 
 READY_SECONDS = 60.0
-SETTLE_SECONDS = 0.4  # what the one before left behind (checkpoints, buffers) ends before the next begins
+SETTLE_SECONDS = 0.4  # for the previous job's checkpoints and buffers to end before the next one
 NUMBERS_PER_JOB = 1_000_000  # no prompt is ever sent twice in a run
 
 
@@ -41,7 +41,7 @@ class Runner:
 
     def __enter__(self) -> Runner:
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _exit)  # so that the way out is taken
+            signal.signal(number, _exit)  # so that __exit__ runs
         self.scratch = Path(tempfile.mkdtemp(prefix="chat-bench-"))
         self.stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
         self.logs = self.scratch / "logs"
@@ -112,7 +112,7 @@ class Runner:
         """Put one job on `target` and return what the load generator counted."""
         time.sleep(SETTLE_SECONDS)
         roles = {"server": target.pid, "database": target.database, "upstream": self.upstream.pid}
-        # Those who wait for their turn should cost nothing; when they do, it is told apart from strangers.
+        # Competitors that wait for their turn should cost nothing; if they do, it is reported apart from foreign load.
         waiting = [one for one in self.running if one.pid not in roles.values() and one.popen.poll() is None]
         roles |= {f"idle {one.name}": one.pid for one in waiting}
         job = {

@@ -161,7 +161,7 @@ class Environment:
         return self._parse(name, default, parse, "must be true or false")
 
     def list(self, name: Str, default: Collection[Str]) -> List[Str]:
-        """Return what stands between commas."""
+        """Return the parts between commas."""
         text = self._text(name)
         return [part.strip() for part in text.split(",") if part.strip()] if text else list(default)
 
@@ -215,7 +215,7 @@ class Environment:
             raise ConfigurationError("\n".join(self.problems), self.warnings)
 
     def _look_at(self, name: Str) -> None:
-        """Complain about a name in the environment that must be a slip of one of ours."""
+        """Complain about a name in the environment that must be a misspelt one of ours."""
         if len(name) < MIN_COMPARED_CHARS:
             return
         known = [each for each in self.names if len(each) >= MIN_COMPARED_CHARS]
@@ -223,7 +223,7 @@ class Environment:
         if not close or _has_other_word(name.upper(), close[0]):
             return
         sentence = f"{name} in the environment is not a setting of this service. Did you mean {close[0]}?"
-        # Where the right name is there as well, the other one is likely somebody else's.
+        # If the right name is set as well, the other one likely belongs to another program.
         if _likeness(name.upper(), close[0]) >= ERROR_RATIO and close[0] not in os.environ:
             self.problem(sentence)
         else:

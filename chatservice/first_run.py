@@ -28,7 +28,7 @@ def make_secrets(directory: Path) -> dict[str, str]:
     path = directory / FILE
     if not path.exists():
         make_directory(directory)
-        # A name of its own, mode 0600: in a container the next life of a process has the same id.
+        # A unique name, mode 0600: the process id is no good, since in a container a restarted process has the same.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         draft = Path(name)
         with os.fdopen(descriptor, "w") as file:

@@ -1,4 +1,4 @@
-"""Django's ASGI handler without what a chat service pays for on every request.
+"""Django's ASGI handler without costs that a chat service would pay on every request.
 
 The stock handler hops to a new thread twice a request for its signals, spools bodies to disk
 however large they are, and starts two tasks to notice a disconnect. Here: bodies are bounded while
@@ -35,7 +35,7 @@ class BodyTooLarge(Exception):
 class Turnstile:
     """Lets one task through in each turn of the event loop, so that others' input and output come in between.
 
-    Else a few large bodies that came at the same time would be read one after the other, in one go.
+    Otherwise a few large bodies that came at the same time would be read in one turn, one after the other.
     """
 
     def __init__(self) -> None:

@@ -22,8 +22,8 @@ from search.embedders import loading
 logger = logging.getLogger(__name__)
 
 TELL_SECONDS = 1.0
-# After the drain, where the database or something else hangs: to store the outcomes, to let go of everything, and
-# until the process ends all the same: of the ten seconds that are promised the rest is the interpreter's own end.
+# Limits after the drain, should the database or anything else hang: for storing the outcomes, for releasing
+# everything, and for the process. The rest of the promised ten seconds is for the interpreter's own shutdown.
 STORE_SECONDS, RELEASE_SECONDS, EXIT_SECONDS = 4.0, 7.0, 8.5
 
 
@@ -55,7 +55,7 @@ async def end_runs(hurried: Callable[[], bool] = lambda: False, pending: Callabl
         live.stop()
     if tasks := [live.task for live in left if live.task is not None]:
         await asyncio.wait(tasks, timeout=max(0.0, until + STORE_SECONDS + TELL_SECONDS - time.monotonic()))
-    # An answer that has ended is not yet told: its readers still have the last of it to send.
+    # The streams of an answer that has ended may still have to send the last of it.
     until = time.monotonic() + TELL_SECONDS
     while open_streams() and time.monotonic() < until and not hurried():
         await asyncio.sleep(0.02)
@@ -72,7 +72,7 @@ def start() -> None:
 
 
 async def stop() -> None:
-    """End all runs, then let go of everything: of what hangs, without its consent."""
+    """End all runs, then release everything; what hangs is abandoned."""
     await end_runs()
     until = services.drain() + settings.DRAIN_SECONDS + RELEASE_SECONDS
     await _within(until, asyncio.to_thread(indexer.stop, _left(until)))
@@ -82,7 +82,7 @@ async def stop() -> None:
 
 
 def end_process_in_time() -> None:
-    """See to it that a process told to stop ends, whatever hangs: a thread in it, or its event loop."""
+    """Make sure that a process told to stop ends, even if a thread or the event loop hangs."""
     until = time.monotonic() + settings.DRAIN_SECONDS + EXIT_SECONDS
     threading.Thread(target=_end_process, args=(until,), name="end", daemon=True).start()
 

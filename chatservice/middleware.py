@@ -91,7 +91,7 @@ def probe_of(request: HttpRequest) -> Callable[[HttpRequest], Awaitable[HttpResp
 
 
 def is_addressed_to_us(request: HttpRequest) -> bool:
-    """Tell whether the Host is one of ALLOWED_HOSTS: a page elsewhere can make its own name mean this machine."""
+    """Tell whether the Host is one of ALLOWED_HOSTS: another name may resolve to this machine (DNS rebinding)."""
     try:
         request.get_host()
     except DisallowedHost:

@@ -113,7 +113,7 @@ def config() -> uvicorn.Config:
 def main() -> None:
     share_heaps()
     raise_file_limit()
-    # The server raises the signal again once it has stopped: by then that is no news.
+    # The server raises the signal again once it has stopped: ignore that one.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     signal.signal(signal.SIGINT, lambda number, frame: None)
     Server(config()).run()

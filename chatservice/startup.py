@@ -85,7 +85,7 @@ def refusing_configuration_errors() -> Iterator[None]:
     except ImproperlyConfigured as error:
         refuse(str(error).splitlines())
     except DatabaseError as error:
-        if reached:  # something else is wrong than its address
+        if reached:  # the database was reached: something else is wrong
             raise
         refuse([_unreachable(error)])
     except SystemExit as ending:

@@ -76,7 +76,7 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What the questions of one transaction share. `points` are the places that they have added to so far."""
+    """What the questions of one transaction share. `points` are the insertion points that they have used so far."""
 
     cursor: Any
     admission: Admission
@@ -207,7 +207,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
 
 
 def _accept_unkept(batch: _Batch, request: RunRequest, run: dict[str, Any], *, not_kept: str = "") -> RunHandle:
-    """Add the run alone: of what was asked nothing stays, its parameters included."""
+    """Add the run alone: nothing of the request is kept, not even its parameters."""
     batch.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}})
     _remember_key(request, batch.rows, run["id"], batch.now)
@@ -228,7 +228,7 @@ def _add_messages(
         )
         point.next_position += len(messages)
         return request.history.staged_ids[-1], request.history.digests[-1]
-    # Of a call that resends its history the digests are known; there the new messages are its last ones.
+    # The digests of a call that resends its history are known, and its new messages are its last ones.
     chain = iter(
         batch.prefixes.digests_of(request)[len(request.messages) - len(messages) :] if is_threaded(request) else ()
     )
@@ -245,7 +245,7 @@ def _add_messages(
 
 
 def _small(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a request's parameters is stored with its run: nothing long, such as the schemas of tools."""
+    """Return the parameters that are stored with a run: none that are long, such as the schemas of tools."""
     if len(encode_json(parameters)) <= MAX_PARAMETER_BYTES:
         return dict(parameters)
     kept, left = {}, MAX_PARAMETER_BYTES
@@ -299,11 +299,11 @@ def part_rows(message_id: uuid.UUID, parts: Sequence[Part]) -> list[dict[str, An
 
 
 def _refuse_when_full(cursor: Any, request: RunRequest, rows: _Rows) -> None:
-    """Hold an account to its number of conversations. Calls that are threaded make theirs without being asked."""
+    """Apply the limit on conversations. Not to threaded calls, which do not ask for the one that they make."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     if not limit:
         return
-    # The caller's account answers for it, whoever's it is: guests store for the accounts that guests made.
+    # The caller's account is counted, even if another owns the conversation: guests store for accounts they made.
     counted_id = request.principal.counted_id
     cursor.execute(
         f"SELECT count(*) FROM {table(Conversation)} WHERE owner_id IN ({SHARING_LIMITS})",  # noqa: S608

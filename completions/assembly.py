@@ -1,4 +1,4 @@
-"""Putting the pieces of a structured answer together again: chunks of the wire -> messages. Pure."""
+"""Reassembles a structured answer: wire chunks -> messages. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from completions.types import Wire
 
 WHOLE = "chat.completion"
-# Said once, not piece by piece.
+# Sent once, not in pieces to be joined.
 _WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expires_at"})
 
 

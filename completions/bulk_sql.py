@@ -44,9 +44,9 @@ def column(field: Field[Any, Any]) -> str:
 
 
 def preparer(field: Field[Any, Any]) -> Callable[[Any], Any]:
-    """Return what makes a value ready for `field` in this database: Django's own, less what costs time for nothing.
+    """Return the function that prepares a value of `field` for this database: Django's own, or a faster equivalent.
 
-    Plain texts, numbers and truth values are what the driver takes; ids, times and JSON are not.
+    The driver takes texts, numbers and booleans as they are; ids, times and JSON have to be converted.
     """
     if isinstance(field, (ForeignKey, UUIDField)):
         return _id_preparer(field)
@@ -115,8 +115,8 @@ class Insert:
     def write(self, cursor: Any, rows: Sequence[list[Any]], into: str = "") -> None:
         """Insert rows of parameters in few statements: each costs a hand-over of the interpreter lock, or a round trip.
 
-        A statement takes a power of two of them, so that few texts are seen, and those often. `into` names another
-        table with these columns.
+        A statement takes a power of two of rows, so that the driver sees few statements, each often. `into` names
+        another table with these columns.
         """
         start = 0
         while start < len(rows):

@@ -108,7 +108,7 @@ def _entries(value: list[Any] | dict[str, Any] | None) -> list[Any]:
 
 @register()
 def redis_url_is_understood(app_configs: Any, **kwargs: Any) -> list[Error]:
-    """Refuse an address that the client would fail on, or use in part, long after the start."""
+    """Refuse an address that the client would fail on only later, or of which it would ignore a part."""
     problem = _problem_of_redis(settings.REDIS_URL) if settings.REDIS_URL else ""
     return [Error(f"REDIS_URL {problem}", id="completions.E004")] if problem else []
 

@@ -1,7 +1,7 @@
 """One transaction of the journal: what it stores, in its own thread, and how to tell whether it was committed.
 
-The thread of a commit may never come back: the connection, or the disk, may be silent. After SECONDS it is
-abandoned together with its connection, and another one goes on. That is right whatever became of the commit:
+A commit's thread may hang for ever, on a silent connection or disk. After SECONDS it is abandoned together with
+its connection, and another thread goes on. That is correct whatever became of the commit:
 
 - Not yet begun: the thread looks before it commits, and does not.
 - Begun: it is in doubt. The next attempt first waits, by locks on the batch's runs, until the old transaction is
@@ -44,12 +44,12 @@ from foundation.outages import code_of, is_passing
 from foundation.threads import DaemonThreads
 
 SECONDS = 8.0
-"""For one attempt; below a lease."""
+"""The limit for one attempt; shorter than a lease."""
 THREAD_SHARE = 0.85
-"""The thread has a little less, so that mostly it ends by itself."""
+"""The thread itself gets a little less time, so that it usually ends by itself."""
 MAX_ABANDONED = 4
 RETRY_AFTER = 5
-# A lock or a statement that took too long, a deadlock: the database is there, and others' parts may be well.
+# Timeouts of locks and statements, and deadlocks: the database is up, and the batch's other parts may succeed.
 OWN_FAULT = {"55P03", "57014", "40P01", "40001"}
 
 
@@ -75,7 +75,7 @@ class Batch:
         parts = [Batch(requests=[entry]) for entry in self.requests]
         runs: dict[uuid.UUID, Batch] = {}
         for live, chunk in self.chunks:
-            # All of a run or nothing: a later piece without an earlier one would be a hole.
+            # All of a run or nothing: a later chunk without an earlier one would leave a gap.
             runs.setdefault(live.run_id, Batch()).chunks.append((live, chunk))
         for run_result, future in self.results:
             runs.setdefault(run_result.run_id, Batch()).results.append((run_result, future))
@@ -95,7 +95,7 @@ class Result:
     results: list[bool | Exception] = field(default_factory=list)
     running: dict[uuid.UUID, bool] | None = None
     seconds: float = 0.0
-    """What the commit itself took."""
+    """The duration of the commit itself."""
 
 
 class Attempt:
@@ -187,7 +187,7 @@ def _apply(cursor: Any, batch: Batch) -> Result:
             run_results.finish(cursor, [run_result for run_result, _ in batch.results], worker=worker)
         )
     if batch.heartbeat:
-        # By id: a run of ours that nobody here produces any more must run out of its lease.
+        # By id: the lease of a run that this process no longer produces must expire.
         marks = ", ".join(["%s"] * len(batch.heartbeat))
         cursor.execute(
             f"UPDATE {table(Run)} SET lease_until = {database_clock()} + %s "  # noqa: S608
@@ -195,7 +195,7 @@ def _apply(cursor: Any, batch: Batch) -> Result:
             [settings.LEASE_SECONDS, worker, *map(key, batch.heartbeat)],
         )
     if batch.look or batch.heartbeat:
-        # An account that is deactivated while its question is on its way has nobody who asks its run to stop.
+        # Nothing else stops the run of an account that was deactivated while its question was being accepted.
         cursor.execute(
             f"SELECT r.id, r.cancel_requested_at, u.is_active FROM {table(Run)} r "  # noqa: S608
             f"JOIN {table(User)} u ON u.id = r.user_id WHERE r.worker = %s AND r.state = 'running'",
@@ -206,12 +206,12 @@ def _apply(cursor: Any, batch: Batch) -> Result:
 
 
 def is_outage(error: Exception) -> bool:
-    """Tell whether nothing can be stored right now, whatever it is."""
+    """Tell whether this error means that nothing at all can be stored right now."""
     return isinstance(error, TimeoutError) or (is_passing(error) and code_of(error) not in OWN_FAULT)
 
 
 class Writer:
-    """The journal's thread with its connection, and a new one for each that did not come back."""
+    """The journal's thread with its connection; one that hangs is replaced by a new one."""
 
     def __init__(self) -> None:
         self._thread = DaemonThreads(1, "journal")
@@ -228,7 +228,7 @@ class Writer:
             raise
 
     async def call(self, function: Callable[..., T], *arguments: Any, seconds: float = SECONDS) -> T:
-        """Call `function` in the thread and return its result; TimeoutError, and another thread, after `seconds`."""
+        """Call `function` in the thread and return its result; TimeoutError, and a new thread, after `seconds`."""
         self._abandoned = [each for each in self._abandoned if not each.done()]
         if len(self._abandoned) >= MAX_ABANDONED:
             raise OperationalError("the threads that stored things hang")
@@ -249,14 +249,14 @@ class Writer:
             self._limits.discard(limit)
 
     def shorten_timeouts(self, seconds: float) -> None:
-        """Abandon what is under way in so many seconds at the latest."""
+        """Abandon the calls that are under way after `seconds` at the latest."""
         when = asyncio.get_running_loop().time() + max(0.0, seconds)
         for limit in self._limits:
             if not limit.expired():
                 limit.reschedule(min(when, limit.when() or when))
 
     async def close(self, seconds: float) -> None:
-        # A function of its own: `connection.close` would be the loop's connection, not the thread's.
+        # Not `connection.close` directly: evaluated here, that would be the event loop's connection.
         future = self._thread.submit(_disconnect)
         self._thread.shutdown()
         with contextlib.suppress(TimeoutError):

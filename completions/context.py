@@ -1,4 +1,4 @@
-"""What of a conversation is sent with a question: the newest turns that fit the model's budget. Pure."""
+"""Selects the part of a conversation that is sent with a question: the newest turns within the budget. Pure."""
 
 from __future__ import annotations
 

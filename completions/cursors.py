@@ -1,4 +1,4 @@
-"""Where a reader stands in a run: `<run>.<seq>.<end>`. Strict, and checked before any header is sent."""
+"""A reader's position in a run: `<run>.<seq>.<end>`. Strict, and checked before any header is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BadCursor(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The reader has everything up to piece `seq`, which is `end` code points of text."""
+    """The reader has everything up to chunk `seq`, which is `end` code points of text."""
 
     run_id: uuid.UUID
     seq: int = 0

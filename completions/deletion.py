@@ -1,4 +1,4 @@
-"""What runs have to do with deletions: nothing may be written into what is going, and its upstream is closed."""
+"""Keeps runs from writing into a conversation that is being deleted, and closes their upstreams."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from conversations.signals import conversation_deleted, messages_changed, messag
 
 @receiver(messages_deleting)
 def hold_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
-    """Lock the live runs: a piece stored between the deletion's statements would break its foreign keys."""
+    """Lock the live runs: a chunk stored between the deletion's statements would violate a foreign key."""
     list(Run.objects.running().filter(conversation_id=conversation_id).select_for_update().values_list("pk"))
 
 
 @receiver(conversation_deleted)
 @receiver(messages_changed)
 def let_go_of_deleted_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
-    """Stop this process's runs that are no more; other processes notice with their next commit."""
+    """Stop this process's runs that were deleted; other processes notice with their next commit."""
     let_go_of_runs([run_id for run_id, live in list(LIVE.items()) if live.handle.conversation_id == conversation_id])
 
 
 def let_go_of_runs(run_ids: list[uuid.UUID]) -> None:
-    """Stop those of this process's runs that are no more."""
+    """Stop those of this process's runs that no longer exist."""
     if not run_ids:
         return
     left = set(Run.objects.filter(pk__in=run_ids).values_list("pk", flat=True))

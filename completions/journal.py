@@ -1,12 +1,12 @@
-"""Group commit: everything that the runs of this process store, in as few transactions as possible.
+"""Group commit: stores everything of this process's runs in as few transactions as possible.
 
 Questions, first words and outcomes are committed at once; further text is committed at once when
 none was for a while, otherwise FLUSH_SECONDS after the last. While one commit is on its way to the
 disk, the next one gathers. Only after the commit is anything told to anyone.
 
-While the database is away, what waits is tried again as a whole: questions for ACCEPT_SECONDS, text and
-outcomes for as long as a lease lasts. Then the runs are lost to whoever sweeps, and their readers are
-told so. What a batch's own part is to blame for is tried part by part.
+While the database is away, the whole batch is retried: questions for ACCEPT_SECONDS, text and outcomes for as
+long as a lease lasts. Then the reaper of any process may end the runs, and their readers are told so. When one
+part of a batch makes it fail, the parts are tried one by one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RETRIES = (0.05, 0.2, 0.5, 1.0)
 ACCEPT_SECONDS = 5.0
 PROBE_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
-# So many messages of questions go into one commit; a question alone may bring more.
+# The most messages of questions in one commit; a single question may bring more.
 MAX_MESSAGES = 128
 
 T = TypeVar("T")
@@ -81,10 +81,10 @@ class Journal:
         self._pace = settings.FLUSH_SECONDS
         self._commit_seconds = 0.0
         self._beat_at = self._look_at = 0.0
-        # Since when something could not be stored that should have been; None while all is well.
+        # Since when something is waiting because it could not be stored; None while all is well.
         self._waiting_since: float | None = None
         self._give_up_at = math.inf
-        # A context of its own: the request that happens to come first must not lend its variables.
+        # In an empty context: the task must not inherit the context variables of the first request.
         self._task = loop.create_task(self._work(), context=contextvars.Context())
         self._notifications = notifications()
         self._notifications.listen(self.look)
@@ -106,7 +106,7 @@ class Journal:
             timer.cancel()
 
     def write(self, live: LiveRun) -> None:
-        """Note that `live` has text to store; its first words do not wait for company."""
+        """Note that `live` has text to store; its first words do not wait for the next flush."""
         if live.begun:
             self._dirty[live.run_id] = live
             self._wake.set()
@@ -116,7 +116,7 @@ class Journal:
             self.wake()
 
     def flush_soon(self, live: LiveRun) -> None:
-        """Store what `live` has said with the next commit: its outcome comes."""
+        """Store all text of `live` with the next commit: its outcome is about to follow."""
         self._now[live.run_id] = live
 
     async def finish(self, run_result: RunResult) -> bool:
@@ -131,13 +131,13 @@ class Journal:
         return await self._writer.call(function, *arguments)
 
     async def flush_now(self) -> None:
-        """Let the text that waits for company go with the next commit, which is asked for before this returns."""
+        """Let buffered text go with the next commit, which is requested before this returns."""
         self._text_at = 0.0
         self.wake()
         await asyncio.sleep(0)
 
     def look(self) -> None:
-        """Ask the database at once whether one of our runs is to stop."""
+        """Check at once whether a stop of one of our runs was requested."""
         self._look_at = 0.0
         if LIVE:
             self.wake()
@@ -146,12 +146,12 @@ class Journal:
         return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
 
     def give_up_in(self, seconds: float) -> None:
-        """Wait for the database for so long at most, whatever it is: the process ends."""
+        """Wait for the database for `seconds` at most from now on, because the process ends."""
         self._give_up_at = min(self._give_up_at, time.monotonic() + seconds)
         self._writer.shorten_timeouts(seconds)
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Commit what is waiting and stop, in so many seconds."""
+        """Commit what is waiting and stop, within `seconds`."""
         until = time.monotonic() + seconds
         self.give_up_in(seconds / 2)
         while (self._now or self._dirty or self._batch.requests or self._batch.results) and time.monotonic() < until:
@@ -184,8 +184,8 @@ class Journal:
         await self._store(batch)
         if batch.paced:
             self._text_at = time.monotonic()
-            # Under load a commit may take longer than the pace: then fewer, larger pieces.
-            # What it waited for a long history before it says nothing about the next.
+            # Under load a commit may take longer than the pace: then fewer, larger chunks. Time spent waiting for a
+            # long history is not counted: it says nothing about the next commit.
             self._pace = min(SLOWEST_PACE, max(settings.FLUSH_SECONDS, self._commit_seconds))
 
     async def _wait_for_work(self) -> None:
@@ -207,7 +207,7 @@ class Journal:
                     await self._urgent.wait()
 
     async def _store(self, batch: Batch) -> None:
-        """Commit `batch` and tell what became of it, however many tries it takes."""
+        """Commit `batch`, in as many attempts as it takes, and publish the results."""
         began = time.monotonic()
         if self._waiting_since is None:
             self._waiting_since = began
@@ -252,17 +252,17 @@ class Journal:
                 self._fail(part, error)
                 continue
             else:
-                waiting.append(part)  # somebody holds a lock, say: the others first
+                waiting.append(part)  # another transaction may hold a lock: try the other parts first
             await asyncio.sleep(min(next(pauses), self._patience(began)))
         self._waiting_since = None
         note_success()
 
     def _patience(self, since: float) -> float:
-        """Return for how long what waits since then may still wait: as long as a lease, less when the process ends."""
+        """Return for how much longer to retry: as long as a lease since then, less when the process ends."""
         return max(0.0, min(since + settings.LEASE_SECONDS, self._give_up_at) - time.monotonic())
 
     def _give_up(self, parts: Iterable[Batch], error: Exception) -> None:
-        """Let go of what waited for a lease's time, and in an outage of all runs: their leases are over, too."""
+        """Drop what waited as long as a lease lasts and, in an outage, all runs: their leases have expired, too."""
         for part in parts:
             self._fail(part, error)
         for live in list(LIVE.values()):
@@ -302,7 +302,7 @@ class Journal:
             lives |= self._dirty
             self._dirty = {}
         elif self._dirty:
-            self._wake.set()  # their time comes
+            self._wake.set()  # they are due at the end of the pace
         for live in lives.values():
             if not live.lost:
                 batch.chunks += [(live, chunk) for chunk in live.take()]
@@ -344,7 +344,7 @@ class Journal:
             )
 
     def _apply_cancellations(self, running: dict[uuid.UUID, bool]) -> None:
-        """Act on what the database says of our runs: cancelled from elsewhere, or no longer ours."""
+        """Stop those of our runs that were cancelled elsewhere, or that the database no longer lists as ours."""
         for run_id, live in list(LIVE.items()):
             if live.loop is not self._loop:
                 continue
@@ -369,7 +369,7 @@ def _bounded(run_requests: list[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 
 def _is_lost(run_result: RunResult, done: asyncio.Future[bool]) -> bool:
-    """Tell, and answer it, whether text before this outcome could not be stored: then nobody was shown it."""
+    """Tell whether earlier text of this run could not be stored; then also refuse the outcome, which nobody saw."""
     live = LIVE.get(run_result.run_id)
     if live is None or not live.lost:
         return False

@@ -30,7 +30,7 @@ class LiveRun:
         self.run_id = handle.run_id
         self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task[None] | None = None
-        # The preferred one, until another is known to have answered.
+        # The preferred upstream, until another one is known to have answered.
         self.upstream = handle.request.upstream
         self.started: StreamStarted | None = None
         self.stream_finished: StreamFinished | None = None
@@ -43,10 +43,10 @@ class LiveRun:
         self.length = 0
         self.cancelled = False
         self.lost = False
-        # A task that is cancelled before its first step never takes one: until then flags must do.
+        # A task that is cancelled before its first step never runs: until then only the flags are set.
         self.producing = False
         self._stopped = False
-        # Not among our runs when the database was last asked: it may just be ending.
+        # Whether the last query did not list it among our running runs: it may just be ending.
         self.missed = False
         self._buffer: list[Delta] = []
         self._taker: asyncio.Future[None] | None = None
@@ -64,13 +64,13 @@ class LiveRun:
         self._buffer.append(delta)
 
     async def taken(self) -> None:
-        """Wait until the journal took what is buffered."""
+        """Wait until the journal has taken what is buffered."""
         if self._buffer:
             self._taker = self.loop.create_future()
             await self._taker
 
     def take(self) -> list[Delta]:
-        """Return all that is buffered as numbered pieces, to be stored: one, unless it is very much."""
+        """Return the buffer as numbered chunks, to be stored: one, unless there is very much text."""
         if not self._buffer:
             return []
         if self._taker is not None and not self._taker.done():
@@ -99,7 +99,7 @@ class LiveRun:
         self.wake()
 
     def end(self, finished: RunFinished) -> None:
-        """Say the one terminal event; saying it again changes nothing."""
+        """Publish the one terminal event; a second call does nothing."""
         if self.finished is None:
             self.finished = finished
             LIVE.pop(self.run_id, None)
@@ -108,7 +108,7 @@ class LiveRun:
     # --- stopping
 
     def cancel(self) -> None:
-        """Stop at the client's wish; the text so far is kept."""
+        """Stop at the client's request; the text so far is kept."""
         self.cancelled = True
         self.stop()
 
@@ -118,7 +118,7 @@ class LiveRun:
         self.stop()
 
     def stop(self) -> None:
-        """Stop producing. Once only, and not while the outcome is being stored: that must not be torn apart."""
+        """Stop producing. Only once, and never while the outcome is being stored, which must not be interrupted."""
         if self.producing and not self._stopped and self.task is not None:
             self._stopped = True
             self.task.cancel()

@@ -1,11 +1,10 @@
-"""Accepting long histories beside the group commit, so that nobody's tokens wait for them.
+"""Accepts long histories outside of the group commit, so that nobody's tokens wait for them.
 
-A long history is looked up first (`prefixes.prepare`), its rows are made in slices between which the event loop turns,
-and written to a staging table (`staging.py`); then one transaction accepts it. One history at a time: what waits is
-in memory, and of one caller no more than it may have answers. After each the queue rests for as long as it took:
-several users who do nothing else leave half of the machine to everybody. While a caller's history is being accepted,
-its other questions wait behind it: in the group commit they would wait for the caller's counters, and everybody with
-them.
+A long history is looked up first (`prefixes.prepare`), its rows are made in slices, with the event loop running in
+between, and written to a staging table (`staging.py`); then one transaction accepts it. One history at a time: the
+others wait in memory, for each caller no more than it may have answers at once. After each the queue rests for as
+long as it took, which leaves half of the machine to everybody else. While a caller's history is being accepted, its
+other questions wait behind it: in the group commit they would wait for the caller's counters, and everybody with them.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ class _Queue:
         self._rested_at = 0.0
 
     def check_room(self, request: RunRequest) -> None:
-        """Raise TooManyRuns where one more long history would have to be held in memory for too long."""
+        """Raise TooManyRuns if too many long histories, of this caller or in all, are waiting in memory already."""
         setting = "LIMIT_RUNS_PER_GUEST" if request.principal.has_guest_limits else "LIMIT_RUNS_PER_USER"
         limit = getattr(settings, setting)
         if limit and self.callers[request.principal.limit_key] >= limit:
@@ -100,7 +99,7 @@ class _Queue:
 
     async def accept(self, request: RunRequest, started: Started) -> RunHandle:
         caller = request.principal.limit_key
-        # A task of its own: what began to be stored is accepted whatever becomes of the caller.
+        # In a task of its own: once begun, it is accepted even if the caller disconnects.
         task = asyncio.get_running_loop().create_task(self._accept(request, started), context=contextvars.Context())
         self.tasks.add(task)
         self.callers[caller] += 1
@@ -111,7 +110,7 @@ class _Queue:
         self.tasks.discard(task)
         self.callers -= Counter([caller])
         if not task.cancelled():
-            task.exception()  # retrieved, should nobody wait for it any more
+            task.exception()  # marks it as retrieved, in case nobody awaits the task any more
 
     async def _accept(self, request: RunRequest, started: Started) -> RunHandle:
         async with self._turn:

@@ -1,4 +1,4 @@
-"""Runs, the pieces of text they stored, and the keys that make a repeated request the same request."""
+"""Runs, the chunks of text they stored, and the keys that make a repeated request the same request."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ class Run(models.Model):
             # Heartbeats and the reaper.
             models.Index(fields=["worker"], condition=Q(state="running"), name="run_live_by_worker"),
             models.Index(fields=["finished_at"], name="run_finished"),
-            # Staff's list of one kind of error, and the dashboard's counts of all.
+            # The admin's list of runs with one error code, and the dashboard's counts of all codes.
             models.Index(fields=["error_code", "-id"], condition=~Q(error_code=""), name="run_errors"),
-            # Staff's list of what one model did.
+            # The admin's list of one model's runs.
             models.Index(fields=["model", "-id"], name="run_by_model"),
         ]
 
@@ -102,7 +102,7 @@ class Run(models.Model):
 
 
 class Chunk(models.Model):
-    """One stored piece of a run's answer; `end` is the text's length, in code points, after it."""
+    """One stored chunk of a run's answer; `end` is the text's length, in code points, after it."""
 
     pk = models.CompositePrimaryKey("run_id", "seq")
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks", db_index=False)
@@ -126,5 +126,5 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_unique")]
-        # What is old enough to be forgotten.
+        # Finds the keys that are old enough to be deleted.
         indexes = [models.Index(fields=["created_at"], name="idempotency_key_created")]

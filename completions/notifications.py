@@ -1,4 +1,4 @@
-"""Word from process to process that a run has news. A hint and nothing more: whoever hears none asks the database.
+"""Notifies other processes that a run has news. Only a hint: a process that gets none polls the database.
 
 Over Redis, where `REDIS_URL` names one; without it, and while it is away, readers and producers poll.
 """
@@ -41,7 +41,7 @@ def notifications() -> Notifications:
 
 
 def notify_accounts_changed() -> None:
-    """Say, from any thread, that a key was revoked or an account stopped: every process then looks at once."""
+    """Announce, from any thread, that a key was revoked or an account stopped: every process then checks at once."""
     if not settings.REDIS_URL:
         return
     client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5)
@@ -57,7 +57,7 @@ class Notifications:
         self._tasks: set[asyncio.Task[None]] = set()
         self._client: redis.asyncio.Redis | None = None
         self._listening: asyncio.Task[None] | None = None
-        # After a failure nothing is published for a while: a silent Redis would gather a connection for each commit.
+        # After a failure nothing is published for a while: each commit would open a connection to a silent Redis.
         self._publish_from = 0.0
         if settings.REDIS_URL:
             self._client = redis.asyncio.from_url(
@@ -69,16 +69,16 @@ class Notifications:
         return self._client is not None
 
     def notify(self, run_ids: Iterable[uuid.UUID]) -> None:
-        """Say that runs have news, without waiting for it to be heard."""
+        """Announce that runs have news; does not wait for the message to be sent."""
         self._publish(NEWS, run_ids)
 
     def notify_cancel(self, run_id: uuid.UUID) -> None:
-        """Say that somebody wishes a run to stop; its producer then looks at once."""
+        """Announce that a stop of the run was requested; its producer then checks at once."""
         self._publish(CANCEL, [run_id])
 
     @contextlib.contextmanager
     def watch(self, run_id: uuid.UUID) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever the run has news; clear it before looking."""
+        """Yield an event that is set whenever the run has news; clear it before reading them."""
         self.listen()
         news = asyncio.Event()
         self._watching[run_id].add(news)
@@ -90,7 +90,7 @@ class Notifications:
                 del self._watching[run_id]
 
     def listen(self, on_cancel: Callable[[], None] | None = None) -> None:
-        """Begin to listen, once; `on_cancel` is called when somebody somewhere wishes a run to stop."""
+        """Begin to listen, once; `on_cancel` is called when any process announces a stop request."""
         if on_cancel is not None:
             self._on_cancel = on_cancel
         if self._client is not None and self._listening is None:
@@ -122,7 +122,7 @@ class Notifications:
             async with asyncio.timeout(RETRY_SECONDS):
                 await client.publish(channel, text)
         except (RedisError, OSError):
-            # The listener says so, once; a publisher would in every commit.
+            # Not logged here, which would be in every commit: the listener logs it once.
             self._publish_from = self._loop.time() + RETRY_SECONDS
 
     async def _listen(self, client: redis.asyncio.Redis) -> None:
@@ -151,18 +151,18 @@ class Notifications:
         if channel == ACCOUNTS.encode():
             credential_watch.look()
         if channel in (CANCEL.encode(), ACCOUNTS.encode()):
-            # Whose run it is, and whether it is true, the database knows.
+            # The database tells which run it is, and whether the request exists.
             if self._on_cancel is not None:
                 self._on_cancel()
             return
         for word in data.split():
-            with contextlib.suppress(ValueError):  # not from one of us
+            with contextlib.suppress(ValueError):  # not from one of our processes
                 for news in self._watching.get(uuid.UUID(word.decode("ascii")), ()):
                     news.set()
 
 
 async def _while_it_answers(heard: PubSub) -> AsyncIterator[dict[str, Any]]:
-    """Yield what comes; raises TimeoutError when not even a ping is answered."""
+    """Yield the messages; raises TimeoutError when not even a ping is answered."""
     pinged = False
     while True:
         message = await heard.get_message(timeout=PING_SECONDS)

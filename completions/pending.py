@@ -42,12 +42,12 @@ class PendingQuestion:
 async def answer(request: RunRequest, *, follow_any: bool, again: bool) -> AnsweringRun | None:
     """Answer the last question of `request.conversation_id`, or join the run that does; None without one.
 
-    `follow_any` joins a run even when more was said since it began. `again` also answers anew what
-    broke off; an answer without a word never counts as one.
+    `follow_any` joins a run even if messages were added since it began. `again` also regenerates an answer that
+    broke off; an answer without any text never counts as one.
     """
     for _ in range(TRIES):
         pending = await in_database_thread(pending_question, request.conversation_id, follow_any, again)
-        # After looking: a duplicate may have asked, and been answered, up to then.
+        # Checked afterwards: until then, a duplicate of this request may have been accepted and answered.
         known = await in_database_thread(_is_known, request) if request.idempotency_key else False
         if known:
             handle = await services.submit(request)
@@ -62,15 +62,15 @@ async def answer(request: RunRequest, *, follow_any: bool, again: bool) -> Answe
         try:
             handle = await services.submit(question)
         except ConversationBusy:
-            continue  # somebody was faster: theirs is the answer
+            continue  # another request was faster: join its run
         return AnsweringRun(handle.run_id, handle.message_id, joined=handle.attached)
     raise ConversationBusy
 
 
 def pending_question(conversation_id: uuid.UUID, follow_any: bool, again: bool) -> PendingQuestion:
-    """Look at the shown branch of a conversation, until it is the same before and after.
+    """Read the shown branch of a conversation, again until it is the same before and after.
 
-    An answer that began and ended between two looks would make its question look like one to answer anew.
+    Otherwise the question of an answer that began and ended between two queries would look unanswered.
     """
     head_id = _head(conversation_id)
     while True:

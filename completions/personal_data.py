@@ -1,4 +1,4 @@
-"""Whose the rows of this app are, and how what runs for an account ends when that is stopped or deleted."""
+"""Registers who owns the rows of this app, and ends the runs of an account that is stopped or deleted."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
     told: set[uuid.UUID] = set()
     until = time.monotonic() + PATIENCE
     while ids := set(running.values_list("pk", flat=True)):
-        for run_id in ids - told:  # one begun meanwhile is told as well
+        for run_id in ids - told:  # runs that began meanwhile are stopped as well
             live = LIVE.get(run_id)
             if live is not None:
                 live.loop.call_soon_threadsafe(live.cancel)
             request_cancel(run_id)
         told |= ids
-        if connection.in_atomic_block:  # nobody else would see that they are to stop, or could store that they did
+        if connection.in_atomic_block:  # until its commit no other process sees the request, or can store an outcome
             return
         if time.monotonic() > until:
             logger.warning("an answer did not stop in time; it is deleted as it is")
@@ -68,7 +68,7 @@ def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
 
 @receiver(accounts_stopping)
 def cancel_runs(sender: Any, user_ids: list[uuid.UUID], **kwargs: Any) -> None:
-    """Leave word for whichever processes write the answers; those that begin meanwhile are the journal's to stop."""
+    """Request the stop of runs in any process; the journal stops those that begin meanwhile."""
     running = _runs_of(*user_ids).running().filter(cancel_requested_at=None)
     running.update(cancel_requested_at=timezone.now())
 
@@ -90,7 +90,7 @@ def delete_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
 
 @receiver(account_deleting)
 def hold_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    """Lock the live runs: a piece stored between the deletion's statements would break its foreign keys."""
+    """Lock the live runs: a chunk stored between the deletion's statements would violate a foreign key."""
     list(_runs_of(user_id).running().order_by("pk").select_for_update(of=("self",)).values_list("pk"))
 
 

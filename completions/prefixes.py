@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from completions.types import Wire
 
 MAX_SHORT = 32
-"""So many messages are looked up, and stored, together with everybody else's."""
+"""Up to this many messages are looked up and stored in the group commit, together with everybody else's."""
 FIRST_WINDOW, MAX_WINDOW = 64, 512
 SLICE = 128
 
@@ -130,7 +130,7 @@ def is_threaded(request: RunRequest) -> bool:
 
 
 async def prepare(request: RunRequest) -> RunRequest:
-    """Return a long call with its history looked up, any other as it is. The event loop turns all the while."""
+    """Return a long call with its history looked up, any other unchanged. Does not block the event loop."""
     if not is_threaded(request) or len(request.messages) <= MAX_SHORT:
         return request
     owner_id = request.principal.user_id
@@ -144,7 +144,7 @@ async def prepare(request: RunRequest) -> RunRequest:
 
 
 async def _chain(start: str, messages: Sequence[Wire]) -> list[str]:
-    """Return what `digests.chain` does, in slices."""
+    """Return the same as `digests.chain`, computed in slices, with the event loop running in between."""
     chain: list[str] = []
     for at in range(0, len(messages), SLICE):
         chain += digests.chain(chain[-1] if chain else start, messages[at : at + SLICE])
@@ -172,7 +172,7 @@ def _stored_length(request: RunRequest, chain: Sequence[str]) -> int:
 
 
 def _first_question(request: RunRequest) -> int:
-    """Return the place of the first user message, from which on a prefix counts."""
+    """Return the index of the first user message: a prefix must include it."""
     return next((at for at, wire in enumerate(request.messages) if wire.get("role") == "user"), len(request.messages))
 
 

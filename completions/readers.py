@@ -1,4 +1,4 @@
-"""Following a run, from any point, in any process: first what is stored, then what comes.
+"""Follows a run, from any cursor, in any process: first what is stored, then what comes.
 
 A reader on the producing process is woken by it. Anywhere else, or after that process died, the
 database is asked; a lagging reader gets all it missed in one piece. A database that is away for a while
@@ -66,9 +66,9 @@ async def subscribe(
 ) -> AsyncIterator[ReaderEvent | Heartbeat]:
     """Yield what happens in a run after the cursor, up to and including its one `RunFinished`.
 
-    `Heartbeat` comes whenever `idle` seconds brought nothing. Whether the caller may read this run is
-    the caller's business, and decided before; that a `reader` stops being admitted meanwhile ends it
-    with a `RunFinished` of its own. A socket watches over its credential by itself, and names none.
+    `Heartbeat` comes whenever `idle` seconds brought nothing. The calling code has checked that the run may be
+    read. If the credential of `reader` becomes invalid meanwhile, a `RunFinished` that says so ends the stream.
+    Sockets watch their credential themselves, and pass no `reader`.
     """
     live = LIVE.get(run_id)
     if live is not None and live.loop is asyncio.get_running_loop():
@@ -111,7 +111,7 @@ async def _follow_live(
 
 
 async def _ending(finished: RunFinished, watched: Watched | None) -> RunFinished:
-    """Return how a run ended for this reader: who stopped it may have shut out the reader as well, a moment ago."""
+    """Return how a run ended for this reader: whoever cancelled it may have revoked the credential as well."""
     if watched is not None and finished.status == Run.State.CANCELLED:
         await credential_watch.check(watched)
         if watched.refusal is not None:
@@ -142,7 +142,7 @@ async def patiently(function: Callable[..., T], *arguments: Any) -> T:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the database holds of a run after one point, as much as fits into a frame; `more` is there."""
+    """What the database has of a run after one point, as much as fits into a frame; `more` if there is more."""
 
     chunks: list[Delta]
     started: StreamStarted | None
@@ -199,8 +199,8 @@ async def _follow_stored(
 
 
 def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
-    # The run before its chunks: once it is seen to have ended, every chunk of it is there to be seen.
-    # Without the text, which may be long: it is fetched where it is needed, which is at the end.
+    # The run is read before its chunks: if it has ended, all of its chunks are there. Its text may be long, and
+    # is only fetched where it is needed, at the end.
     light = Run.objects.select_related("message").defer("message__content")
     run = light.filter(pk=run_id).first()
     if run is None:
@@ -213,7 +213,7 @@ def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
         return _from_text(run, seq, end, started)
     chunks, more = _chunks(run_id, seq, end)
     if _is_over(run) and not chunks and len(_text_of(run)) > end:
-        # The pieces are compacted away; the text is forever.
+        # The chunks were deleted after CHUNK_HOURS; the message keeps the text.
         return _rest_of_text(run, seq, end, started)
     return _stored(run, chunks, started, more=more)
 
@@ -238,7 +238,7 @@ def _is_not_kept(run: Run) -> bool:
 
 
 def _chunks(run_id: uuid.UUID, seq: int, end: int) -> tuple[list[Delta], bool]:
-    """Return the pieces after `seq`, as many as fit into a frame, and whether there may be more."""
+    """Return the chunks after `seq`, as many as fit into a frame, and whether there may be more."""
     near = Q(end__lte=end + MAX_CHARS) | Q(seq=seq + 1)
     rows = Chunk.objects.filter(near, run_id=run_id, seq__gt=seq).order_by("seq")[:MAX_CHUNKS]
     found = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows]
@@ -250,7 +250,7 @@ def _chunks(run_id: uuid.UUID, seq: int, end: int) -> tuple[list[Delta], bool]:
 
 
 def _rest_of_text(run: Run, seq: int, end: int, started: StreamStarted | None) -> _Stored:
-    """Continue from the final text, whose pieces are gone; numbers of pieces only count on."""
+    """Continue from the message's text, because the chunks were deleted; their numbers just go on."""
     content = _text_of(run)
     until = min(len(content), end + MAX_CHARS)
     return _stored(run, [Delta(content[end:until], (), seq + 1, until)], started, more=until < len(content))
@@ -261,7 +261,7 @@ def _continues(run_id: uuid.UUID, seq: int, end: int) -> bool:
 
 
 def _from_text(run: Run, seq: int, end: int, started: StreamStarted | None) -> _Stored:
-    """Continue a cursor that no piece answers to: from the final text, or all over again."""
+    """Continue a cursor that matches no chunk: from the message's text, or from the beginning."""
     chunks, more = _chunks(run.pk, 0, 0)
     if chunks or not _is_over(run) or run.message is None:
         resync = Resync("".join([chunk.text for chunk in chunks]), len(chunks))
@@ -278,7 +278,7 @@ def run_finished(run: Run) -> RunFinished:
     """Return the terminal event of a run that is over."""
     content = _text_of(run)
     if _is_not_kept(run):
-        # Asked not to be stored, and asked for again: an empty answer would be a lie.
+        # The client asked not to store the answer, and now asks for it again: an empty one would be wrong.
         return RunFinished("failed", error_code="answer_not_kept", error_message=NOT_KEPT, http_status=409)
     return RunFinished(
         run.state,
@@ -294,7 +294,7 @@ def run_finished(run: Run) -> RunFinished:
 
 
 def whole_choices(run: Run) -> list[Wire] | None:
-    """Return the choices of an answer that was not streamed, where its message alone would lose some of them."""
+    """Return the choices of an answer that was not streamed, if its message alone would lose a part of them."""
     closing = run.closing or ()
     return next((wire["choices"] for wire in closing if wire.get("object") == WHOLE), None)
 

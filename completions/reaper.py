@@ -1,4 +1,4 @@
-"""A thread in every process that ends the runs of processes which are no more, and deletes what is past its time."""
+"""A thread in every process that ends the runs of processes that died, and deletes what has expired."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _started = threading.Lock()
 
 
 def start_reaper() -> None:
-    """Reap now and then every SWEEP_SECONDS, until the process ends. Starting twice starts one."""
+    """Reap now, and every SWEEP_SECONDS until the process ends. A second call starts no second thread."""
     if _started.acquire(blocking=False):
         threading.Thread(target=_sweep_forever, name="reaper", daemon=True).start()
 
@@ -52,7 +52,7 @@ def _sweep_forever() -> None:
     # A thread, not a task: it must go on while the event loop is busy, and before its first request.
     pause = threading.Event()
     chunks_due = time.monotonic()
-    # Not every process of many at the same moment, and not while one is starting.
+    # At a random time: not in all processes at once, and not during their start.
     history_due = time.monotonic() + random.uniform(60, 600)  # noqa: S311
     while True:
         try:

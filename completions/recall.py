@@ -28,10 +28,10 @@ DEFAULT_PASSAGES = 5
 MAX_PASSAGES = 20
 QUESTION_CHARS = 1_000
 PASSAGE_CHARS = 1_000
-SHARE = 4  # of the model's budget a fourth at most
-PAGES = 3  # of hits to look through: the conversation's own may fill the first
+SHARE = 4  # at most a fourth of the model's budget
+PAGES = 3  # of hits to look through: the conversation's own messages may fill the first
 SPOKEN = frozenset({Message.Role.USER, Message.Role.ASSISTANT})
-# What a search would take for syntax.
+# Characters that a search would take for syntax.
 SYNTAX = re.compile(r"[\"“”„«»]|(?<!\w)-")
 HEADING = (
     "Quotations from earlier conversations of the user, found by a search for the last message. They are quotations "
@@ -42,7 +42,7 @@ BEGIN, END = "<quotations>", "</quotations>"
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How much to recall: so many passages at most, found so. None of them is no recall."""
+    """How many passages to recall at most, and by which search. A `limit` of 0 turns recall off."""
 
     limit: int = DEFAULT_PASSAGES
     mode: str = str(Mode.HYBRID)
@@ -56,7 +56,7 @@ OFF = Recall(limit=0)
 
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """What is sent of it, and which messages it quotes: ids of conversation and message, and the message's number."""
+    """The message that is sent, and which messages it quotes: ids of conversation and message, and the number."""
 
     wire: Wire
     quoted: tuple[dict[str, Any], ...]
@@ -135,7 +135,7 @@ def _wire(pieces: Sequence[str]) -> Wire:
 
 
 def _quoted(number: int, hit: Hit) -> str:
-    """Quote a message with its source. Every line of it begins with a mark, so that none can end the quotation."""
+    """Quote a message with its source. Each of its lines is prefixed, so that none can end the quotation."""
     message = hit.message
     title = _line(message.conversation.title) or "untitled"
     source = f'[{number}] "{title}", {message.created_at:%Y-%m-%d}, {_line(message.author) or message.role}:'
@@ -147,7 +147,7 @@ def _line(text: str) -> str:
 
 
 def _passage(hit: Hit) -> str:
-    """Return the message, or of a long one what stands around what was found."""
+    """Return the message; of a long one only the part around the hit."""
     content = hit.message.content
     if len(content) <= PASSAGE_CHARS:
         return content
@@ -157,7 +157,7 @@ def _passage(hit: Hit) -> str:
 
 
 def _question(messages: Sequence[Wire]) -> str:
-    """Return what the user said last, as a search takes it."""
+    """Return the user's last message as a search query."""
     for wire in reversed(messages):
         if wire.get("role") != Message.Role.USER:
             continue

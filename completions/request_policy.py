@@ -22,7 +22,7 @@ from foundation.database import in_database_thread
 MAX_CHOICES = 128
 EVERYBODY, GUEST, STAFF, USER, GROUP = "*", "guest", "staff", "user:", "group:"
 WRAPPER = "extra_body"
-"""Some model servers take what is in it for parameters, as the clients that know it do."""
+"""Some model servers read further parameters from it, like the clients that unpack it."""
 
 
 async def check(principal: Principal, model: str, parameters: Wire) -> None:

@@ -1,4 +1,4 @@
-"""Questions and what became of them, as plain values."""
+"""Requests for runs, and the handles of accepted ones, as plain values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from completions.prefixes import History
 
 HEAD = uuid.UUID(int=0)
-"""As `RunRequest.parent_id`: after whatever the conversation shows."""
+"""A `RunRequest.parent_id` that means: after the last message of the shown branch."""
 
 TITLE_CHARS = 80
 TITLE_FROM_CHARS = 2_000
-# Markdown's signs for headings, quotations, lists and fences at the beginning of a line, for code anywhere.
+# Markdown's marks: for headings, quotations, lists and fences at the beginning of a line, for code anywhere.
 MARKDOWN = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]?)+|[-*+][ \t]+|```[\w+-]*$)|`", re.MULTILINE)
 BOLD = re.compile(r"(?<!\w)\*\*(\S(?:[^*\n]*\S)?)\*\*(?!\w)")
 
@@ -31,18 +31,17 @@ BOLD = re.compile(r"(?<!\w)\*\*(\S(?:[^*\n]*\S)?)\*\*(?!\w)")
 class RunRequest:
     """One question, before it is accepted.
 
-    With `conversation_id`, `messages` (one, or none to answer what stands there) go after
-    `parent_id`. Without one a conversation is made, or, for `threaded` calls that resend their
-    history, found: the longest prefix of `messages` that is stored decides. A new conversation
-    belongs to `owner_id`, or else to the caller. A streamed answer begins with `prefill`, the text of one that
-    was cut off; the model continues from there. `store=False` keeps nothing but the fact that the
-    run happened. Where `recall` is None, the conversation's own setting holds.
+    With `conversation_id`, `messages` (one, or none to answer the question that is there) go after `parent_id`.
+    Without it a new conversation is made, or, for `threaded` calls that resend their history, the one with the
+    longest stored prefix of `messages` is found. A new conversation belongs to `owner_id`, or else to the caller.
+    A streamed answer begins with `prefill`, the text of one that was cut off; the model continues from there.
+    `store=False` keeps only the fact that the run happened. If `recall` is None, the conversation's setting holds.
     """
 
     principal: Principal
     model: str
     upstream: str = ""
-    """Who is to answer, chosen when the request is submitted."""
+    """The upstream that will be asked, chosen when the request is submitted."""
     request_id: str = ""
     """The HTTP request's, known when it is submitted."""
     messages: tuple[Wire, ...] = ()
@@ -62,11 +61,11 @@ class RunRequest:
     idempotency_key: str = ""
     fingerprint: str = ""
     history: History | None = None
-    """Of a long call that resends its history: what was found out about it before the accept transaction."""
+    """For a long call that resends its history: what was looked up before the accept transaction."""
 
     @property
     def new_messages(self) -> int:
-        """How many messages are to be stored, as far as is known: all, where nobody has looked yet."""
+        """How many messages will be stored, as far as is known: all of them until the history was looked up."""
         return len(self.messages) - (self.history.stored if self.history else 0) if self.store else 0
 
     @property
@@ -97,7 +96,7 @@ class RunHandle:
 
 
 def title_from(messages: Sequence[Wire]) -> str:
-    """Return what the user said first, as the title of an untitled conversation: one line, without Markdown's signs."""
+    """Return the user's first message as the title of an untitled conversation: one line, without Markdown's marks."""
     for wire in messages:
         content = wire.get("content")
         if wire.get("role") == "user":

@@ -1,4 +1,4 @@
-"""Storing what a run says and how it ends, fenced: a process that lost a run cannot write into it."""
+"""Stores a run's text and how it ended, fenced: a process that lost a run cannot write into it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock
     """Return those of `run_ids` that `worker` may still write to, locked against the reaper."""
     if not run_ids:
         return set()
-    # Of many, all that are ours: cheaper than naming each.
+    # For many runs, select all that are ours: cheaper than naming each.
     named = list(run_ids) if len(run_ids) <= MAX_NAMED else []
     names = f" AND id IN ({', '.join(['%s'] * len(named))})" if named else ""
     cursor.execute(
@@ -76,7 +76,7 @@ def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock
 
 
 def record(cursor: Any, chunks: Sequence[tuple[uuid.UUID, Delta]], *, worker: str) -> set[uuid.UUID]:
-    """Store pieces of many runs; returns the runs that are still ours, whose pieces are now stored."""
+    """Store chunks of many runs; returns the runs that are still ours: only their chunks are stored."""
     ours = still_ours(cursor, {run_id for run_id, _ in chunks}, worker=worker)
     INSERT_CHUNK.execute(
         cursor,
@@ -90,7 +90,7 @@ def record(cursor: Any, chunks: Sequence[tuple[uuid.UUID, Delta]], *, worker: st
 
 
 def finish(cursor: Any, results: Sequence[RunResult], *, worker: str) -> list[bool]:
-    """Write the ends of runs; returns for each whether the run was still ours: else nothing was written."""
+    """Store the outcomes of runs; returns for each whether the run was still ours: otherwise nothing was written."""
     ours = still_ours(cursor, {result.run_id for result in results}, worker=worker, lock="NO KEY UPDATE")
     written = [result for result in results if result.run_id in ours]
     FINISH_RUN.execute_many(cursor, [(result.run_id, _run_values(result)) for result in written], worker)

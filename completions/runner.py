@@ -40,7 +40,7 @@ HISTORY_SLICE = 100
 
 
 def start(handle: RunHandle, *, provider: Provider, model: str) -> LiveRun:
-    """Begin to answer by the provider's `model`. The task outlives the request, in a context of its own."""
+    """Start a run with the provider's `model`. Its task outlives the request, and has a context of its own."""
     live = LIVE[handle.run_id] = LiveRun(handle)
     live.task = live.loop.create_task(_run(live, provider, model), context=contextvars.Context())
     return live
@@ -168,7 +168,7 @@ def _wires(ids: Sequence[uuid.UUID]) -> list[Wire]:
 
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
-    """Store the outcome, then, and only then, say that it is over."""
+    """Store the outcome, and only then publish the end."""
     if live.lost:
         live.end(
             RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
@@ -178,7 +178,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
     journal().flush_soon(live)
     try:
         result = _result(live, assembly, response, error)
-    except Exception as failed:  # an answer of a shape nobody foresaw must end like any other
+    except Exception as failed:  # an answer of an unforeseen shape must end like any other
         _log_unforeseen(live, failed)
         error = error or UpstreamInvalid()
         result = _result(live, Assembly(), None, error)
@@ -212,7 +212,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
 
 def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> RunResult:
     handle = live.handle
-    # What the journal has not published yet is stored before, or together with, this outcome.
+    # Text that the journal has not published yet is stored before or together with this outcome.
     content = live.text() + live.pending_text()
     extras, siblings = assembly.extras(), assembly.siblings()
     finish_reason = ""
@@ -269,7 +269,7 @@ def _log_unforeseen(live: LiveRun, error: Exception) -> None:
 
 
 def _code_of(error: CompletionError) -> str:
-    """Return the upstream's own code for its own verdict on the request, where it named one."""
+    """Return the upstream's own error code if it rejected the request and named one, else ours."""
     own = error.upstream_code if isinstance(error, UpstreamRejected) else None
     return (own or error.code)[:60]
 

@@ -1,4 +1,4 @@
-"""What can be sent to an upstream: headers and addresses. The settings are read with it, so it imports none."""
+"""Which headers and addresses can be sent to an upstream. The settings import it, so it cannot import them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking, stopping and reaping: what dialects, the consumer and commands call."""
+"""Starts, stops and reaps runs: what dialects and commands call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _draining_since: float | None = None
 _closed = False
-# Whether this request came in time to be answered although the process drains.
+# Whether this request may start a run although the process drains: it came in time.
 _admitted: ContextVar[bool] = ContextVar("admitted", default=False)
 
 
@@ -87,16 +87,16 @@ async def cancel(run_id: uuid.UUID) -> None:
 
 
 def request_cancel(run_id: uuid.UUID) -> None:
-    """Leave word for the producing process, which looks several times a second."""
+    """Store the request to stop; the producing process checks several times a second."""
     Run.objects.running().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=timezone.now())
 
 
 def reap() -> int:
-    """Mark the runs whose producer is gone `interrupted`, what they said kept; returns how many."""
+    """Mark runs whose process died `interrupted`, keeping their text; returns how many."""
     reaped = 0
     for run_id in _orphans():
         with transaction.atomic():
-            # Not the rows that somebody is writing to right now: their turn comes if they stop.
+            # Skip rows that are being written right now: if that stops, a later sweep finds them.
             run = Run.objects.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
             row = run.filter(pk=run_id, state=Run.State.RUNNING).first()
             if row is None or not _is_orphan(row):
@@ -109,11 +109,11 @@ def reap() -> int:
 
 
 def prune_chunks() -> int:
-    """Drop the pieces of answers finished CHUNK_HOURS ago: their text is in the message; returns how many."""
+    """Delete the chunks of answers finished CHUNK_HOURS ago: the message has the text; returns how many."""
     before = timezone.now() - dt.timedelta(hours=settings.CHUNK_HOURS)
     old = Run.objects.filter(finished_at__lt=before, chunks__isnull=False).values_list("pk", flat=True).distinct()
     dropped = 0
-    # Few at a time: a long delete would keep the writers of a file waiting.
+    # Few at a time: on SQLite a long delete would keep other writers waiting.
     while batch := list(old[:100]):
         dropped += Chunk.objects.filter(run_id__in=batch).delete()[0]
     return dropped
@@ -139,14 +139,14 @@ def _orphans() -> list[uuid.UUID]:
 
 
 def _is_orphan(run: Run) -> bool:
-    """Ask again under the lock: a lease may have been renewed while we waited for it."""
+    """Check again under the lock: the lease may have been renewed while we waited for it."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {database_clock()}")
         return run.lease_until < float(cursor.fetchone()[0]) or is_certainly_dead(run.worker)
 
 
 def interrupt(run: Run, *, code: str = "interrupted") -> None:
-    """End a run that nobody will end any more: partial text into the message, epoch raised."""
+    """End a run whose process died: store the partial text in the message, and raise the epoch."""
     now = timezone.now()
     run.state = Run.State.INTERRUPTED
     run.epoch += 1

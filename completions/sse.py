@@ -1,4 +1,4 @@
-"""Server-sent events: frames into a response that lives as long as its reader. Knows no dialect's shapes."""
+"""Server-sent events: a response that sends frames for as long as its reader stays. Knows no dialect's shapes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Tables in which a long history waits to be accepted: visible to nobody, gone with their connection.
+"""Temporary tables in which a long history waits to be accepted: only their own connection sees them.
 
-Inserting a message costs most where its indexes, triggers and foreign keys are, and everybody's tokens would wait
-for thousands of them. So the rows of a long history, messages and their parts, are first written, in slices, to
-temporary tables: nobody but this connection sees them, no lock is held for them, and a process that dies leaves
-nothing behind. The accept transaction then moves them by one statement a table, together with the answer's
-placeholder, the run and the key.
+Most of the cost of inserting a message is its indexes, triggers and foreign keys, and everybody's tokens would wait
+for thousands of inserts. So the rows of a long history, messages and their parts, are first written, in slices, to
+temporary tables: no lock is held for them, and a process that dies leaves nothing behind. The accept transaction
+then moves them with one statement per table, and inserts the answer's placeholder, the run and the key.
 
 On SQLite everything happens in the journal's thread, a slice at a time between two group commits: a second writer
 would have to wait for the file's one lock. On PostgreSQL all of it is one transaction of another connection, so
@@ -27,7 +26,7 @@ MESSAGES, PARTS = "staged_message", "staged_part"
 
 
 class Row(NamedTuple):
-    """A message's parameters of its INSERT, and those of its parts."""
+    """The parameters of a message's INSERT, and those of its parts' INSERTs."""
 
     message: list[Any]
     parts: list[list[Any]]
@@ -62,7 +61,7 @@ def write(cursor: Any, messages: Insert, parts: Insert, rows: Sequence[Row]) -> 
 
 
 def _write(cursor: Any, insert: Insert, name: str, rows: Sequence[list[Any]]) -> None:
-    if connection.vendor == "postgresql":  # a fifth of what INSERT takes
+    if connection.vendor == "postgresql":  # takes a fifth of the time of INSERTs
         with cursor.copy(f"COPY {name} ({insert.columns}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)

@@ -1,4 +1,4 @@
-"""Stopping answers before what they belong to is deleted: their upstreams are closed, nothing writes any more."""
+"""Stops the runs of conversations and messages before these are deleted, and closes their upstreams."""
 
 from __future__ import annotations
 

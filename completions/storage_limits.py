@@ -1,8 +1,8 @@
 """How much a question may store: counted in the accept transaction, exact across processes.
 
-Three limits: new messages a request, rows a minute and caller, and what an account holds in all. The counter of each
-caller is written after `Admission`'s, in key order too, so accepts of one caller wait for each other and none waits
-in a circle. What is refused in the end does not count. Neither do short questions where the limit of answers a minute
+Three limits: new messages per request, rows per minute and caller, and all that an account holds. Each caller's
+counter is written after `Admission`'s, in key order too, so accepts of one caller wait for each other without a
+deadlock. Questions that are refused in the end do not count. Nor do short ones if the limit of answers per minute
 keeps all of them together below the limit of rows.
 """
 
@@ -74,14 +74,14 @@ class StorageLimits:
         return request.store and request.new_messages > self._max_uncounted
 
     def close(self) -> None:
-        """Give back what was counted for messages that are not stored, or were already."""
+        """Give back what was counted for messages that are not stored, or were stored before."""
         for key, amount in sorted(self._not_admitted.items()):
             if amount:
                 throttling.give_back(self._cursor, key, amount=amount)
 
 
 def check_new_messages(new: int) -> None:
-    """Raise InvalidRequest where a request brings more new messages than one may."""
+    """Raise InvalidRequest if a request brings more new messages than LIMIT_NEW_MESSAGES_PER_REQUEST allows."""
     limit = settings.LIMIT_NEW_MESSAGES_PER_REQUEST
     if limit and new > limit:
         raise InvalidRequest(

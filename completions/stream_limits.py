@@ -1,4 +1,4 @@
-"""What one caller holds open at once, in this process: streams and sockets cost memory."""
+"""Limits on what one caller keeps open at once in this process: streams and sockets cost memory."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _open: Counter[tuple[str, str]] = Counter()
 
 
 def acquire_stream(principal: Principal) -> Release:
-    """Count one more open stream and return what ends it; raises TooManyRuns."""
+    """Count one more open stream and return its release; raises TooManyRuns."""
     return _take(STREAMS, principal.limit_key, known=not principal.has_guest_limits)
 
 
 def acquire_socket(principal: Principal) -> Release:
-    """Count one more open websocket, whatever it is used for, and return what ends it; raises TooManyRuns."""
+    """Count one more open websocket, whatever it is used for, and return its release; raises TooManyRuns."""
     return _take(SOCKETS, principal.limit_key, known=not principal.has_guest_limits)
 
 
 def acquire_unauthenticated_socket(scope: dict[str, Any]) -> Release:
     """The same for a socket that is not admitted yet: its address is counted, together with guests there.
 
-    One that offers a credential counts for the process alone until that is checked: guests at its address must
-    not be in its way.
+    One that offers a credential counts only towards the process's limit until that is checked: guests at its
+    address must not keep it out.
     """
     caller = None if offers_credentials(scope) else address_key(caller_of_scope(scope).address)
     return _take(SOCKETS, caller, known=False)

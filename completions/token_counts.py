@@ -1,4 +1,4 @@
-"""The integer token counts in the usage object of a model's server, which may hold anything. Pure."""
+"""Reads the integer token counts from a model server's usage object, which may contain anything. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATHS = {
 
 
 def token_counts(usage: Any) -> dict[str, int | None]:
-    """Return the counts by field of `Run`; None for what is not told, or is no count."""
+    """Return the counts by field of `Run`; None for those that are missing or invalid."""
     return {name: _count(usage, path) for name, path in PATHS.items()}
 
 

@@ -40,12 +40,12 @@ class StreamStarted:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer: all that arrived since the last piece.
+    """The part of an answer that arrived since the last delta.
 
     `text` is the text of choice 0. `wire` holds the upstream's chunks, in order, whenever `text`
     alone would lose something (tool calls, log probabilities, reasoning, further choices, unknown
-    fields); it is empty for plain text. `seq` counts the stored pieces of a run from 1 and `end` is
-    the length of the run's text, in code points, after this piece; both are 0 until it is stored.
+    fields); it is empty for plain text. `seq` counts the stored chunks of a run from 1 and `end` is
+    the length of the run's text, in code points, after this one; both are 0 until it is stored.
     """
 
     text: str
@@ -136,12 +136,12 @@ HEARTBEAT = Heartbeat()
 
 
 def plain_chunk(text: str) -> Wire:
-    """Return the OpenAI chunk that says `text` and nothing else."""
+    """Return the OpenAI chunk that contains `text` and nothing else."""
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
 
 
 def merge(deltas: Sequence[Delta]) -> Delta:
-    """Return the one piece that says what `deltas` say one after the other; it stands where the last one stood."""
+    """Return one delta with the content of all `deltas`, at the position of the last one."""
     last = deltas[-1]
     if len(deltas) == 1:
         return last
@@ -153,7 +153,7 @@ def merge(deltas: Sequence[Delta]) -> Delta:
     return Delta(text, tuple(wire), last.seq, last.end)
 
 
-# What one frame holds at most, about: a reader that stopped reading keeps one in memory, and nothing else.
+# Roughly the most that one frame holds: a reader that stopped reading keeps only one frame in memory.
 MAX_CHARS = 8_000
 CHARS_OF_WIRE = 200
 
@@ -169,7 +169,7 @@ def portion(deltas: Sequence[Delta]) -> list[Delta]:
 
 
 def portions(deltas: Sequence[Delta]) -> list[Delta]:
-    """Return what `deltas` say in as few pieces as fit into frames; only text by itself is cut."""
+    """Return the content of `deltas` in as few deltas as fit into frames; only plain text is cut."""
     short: list[Delta] = []
     for delta in deltas:
         if delta.wire or len(delta.text) <= MAX_CHARS:

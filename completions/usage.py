@@ -1,4 +1,4 @@
-"""What somebody used: answers and tokens, by day and model."""
+"""A caller's usage: answers and tokens, by day and model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_RUNS = 200_000
 
 @dataclass(slots=True)
 class Used:
-    """One model on one day (UTC). A run without figures from the model's server counts as a run alone."""
+    """The usage of one model on one day (UTC). A run whose usage the server did not send has no tokens."""
 
     day: dt.date
     model: str
@@ -24,7 +24,7 @@ class Used:
 
 
 def usage_of(principal: Principal, *, since: dt.datetime) -> list[Used]:
-    """Return what `principal` used since then, the newest day first; of their newest 200,000 answers. Database."""
+    """Return the usage since then, newest day first, from the newest 200,000 answers. Uses the database."""
     runs = Run.objects.visible_to(principal).filter(created_at__gte=since).order_by("-pk")[:MAX_RUNS]
     found: dict[tuple[dt.date, str], Used] = {}
     rows = runs.values_list("created_at", "model", "state", "input_tokens", "output_tokens")

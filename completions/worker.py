@@ -1,4 +1,4 @@
-"""The identity of this process, and the database's clock by which its leases run."""
+"""This process's identity as a producer of runs, and the database's clock, by which its leases run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SAMPLE_SECONDS = 30.0
 
 
 def database_time(cursor: Any) -> float:
-    """Return the database's time in Unix seconds; asked now and then, counted on in between.
+    """Return the database's time in Unix seconds; queried now and then, extrapolated in between.
 
-    By the monotonic clock: this machine's wall clock may jump, and must not shorten a lease.
+    Extrapolated by the monotonic clock: the wall clock may jump, and must not shorten a lease.
     """
     global _sample
     now = time.monotonic()
@@ -59,7 +59,7 @@ def is_certainly_dead(worker: str) -> bool:
     if host != host_id() or not pid.isdigit() or worker == worker_id():
         return False
     if int(pid) == os.getpid():
-        return True  # an earlier life of our own process id
+        return True  # an earlier process had our process id
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The stored history for staff: lists without bodies, transcripts with a reason, and no way to change what was said."""
+"""The stored history for staff: lists without content, transcripts for a reason, and no way to change a message."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from accounts.models import User
 from conversations import admin_filters as filters
 from conversations import quota
 from conversations.access_log import may_read_content, record_access
+from conversations.access_reasons import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from conversations.admin_exports import export_selected
 from conversations.models import AccessLogEntry, Conversation, Message
-from conversations.reading import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from conversations.services import delete_conversation, update_conversation
 from conversations.transcript import Transcript, read_transcript
 from foundation.admin_base import HistoryAdmin, MadeFilter, minute
 
 FACTS.append(quota.said_of)
 AT_ONCE = 100
-# Titles are looked through among so many of the latest; older ones are found by what was said in them.
+# Only the titles of the latest TITLES conversations are searched; older ones are found by their messages.
 TITLES, MATCHES = 10_000, 1_000
 
 
@@ -63,7 +63,7 @@ class ConversationAdmin(HistoryAdmin):
         term = search_term.replace("\x00", "").strip()[:200]
         if not term:
             return queryset, False
-        # By ids found first: the database would read everything for one condition OR another.
+        # Look ids up first: for conditions joined by OR the database would read the whole table.
         if (pk := as_id(term)) is not None:
             said = Message.objects.filter(pk=pk).values_list("conversation_id", flat=True)
             return queryset.filter(pk__in=[pk, *said]), False
@@ -169,7 +169,7 @@ class ConversationAdmin(HistoryAdmin):
         self.message_user(request, f"{len(rows)} conversations were {'archived' if archived else 'unarchived'}.")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Say what goes without loading it. All of it is the owner's, and goes whatever else staff may do."""
+        """List what is deleted without loading it. It all belongs to the owner, so no further permission is checked."""
         rows = list(objs[: AT_ONCE + 1]) if hasattr(objs, "query") else list(objs)
         refused = {f"more than {AT_ONCE} conversations at once"} if len(rows) > AT_ONCE else set()
         names = [f"Conversation {row.pk} of {row.owner}, {row.next_position - 1} messages" for row in rows[:AT_ONCE]]
@@ -218,7 +218,7 @@ def titled(term: str) -> list[uuid.UUID]:
 
 
 def transcript_asked_for(request: HttpRequest, conversation: Conversation) -> Transcript:
-    """Read the address: `message` to jump to, `leaf` of another branch, `page`."""
+    """Return the transcript that the query string asks for: `message` to jump to, `leaf` of a branch, `page`."""
     page = request.GET.get("page", "")
     return read_transcript(
         conversation,

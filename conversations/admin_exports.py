@@ -11,9 +11,9 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from conversations.access_log import record_accesses
+from conversations.access_reasons import ReasonForm
 from conversations.exporters import Format, export_conversations
 from conversations.models import AccessLogEntry, Conversation
-from conversations.reading import ReasonForm
 from foundation.database import stream_from_database
 
 AT_ONCE = 100

@@ -1,4 +1,4 @@
-"""What the list of conversations is narrowed by. Each has an index, or costs no more than the page that is shown."""
+"""Filters of the list of conversations. Each uses an index, or costs no more than the page that is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walking the tree: which messages make up a branch. Reads one conversation's links, never its texts twice."""
+"""Walks the tree: which messages make up a branch. Reads the links of one conversation, and no text twice."""
 
 from __future__ import annotations
 

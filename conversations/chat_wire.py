@@ -68,7 +68,7 @@ class Part:
 
 
 class Split(NamedTuple):
-    """What is stored of a chat message. `content` is its readable text, be it that of a refusal."""
+    """What is stored of a chat message. `content` is its readable text, also that of a refusal."""
 
     role: str
     content: str
@@ -127,7 +127,7 @@ def extras_of(wire: Wire, *, role: str, content: str, author: str) -> dict[str, 
 
 
 def _text_beside(fields: Wire | None, content: str) -> str:
-    """Return what the content of a message with this readable text is unless its extras say otherwise."""
+    """Return the `content` of a message with this readable text and no `content` in its extras."""
     return "" if fields and fields.get("refusal") == content else content
 
 
@@ -147,7 +147,7 @@ def _is_plain_name(wire: Wire) -> bool:
 
 
 def _fits(value: Any) -> bool:
-    """Tell whether `value` can be in a column of names."""
+    """Tell whether `value` fits into a column for names."""
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS
 
 
@@ -204,7 +204,7 @@ def _split_item(item: Any) -> Part:
 
 
 def _item_of(part: PartLike) -> tuple[Any] | None:
-    """Return the item of the content's list that `part` was, or None where it was none."""
+    """Return, in a tuple, the item of the `content` list that `part` was made of; None if it was made of no item."""
     data = part.data
     if not data:
         return None
@@ -289,7 +289,7 @@ def _split_audio(value: Any, wire: Wire) -> list[Part] | None:
 
 
 def _restore(wire: dict[str, Any], part: PartLike) -> None:
-    """Set the field of `wire` that `part` was."""
+    """Set the field of `wire` that `part` was made of."""
     data = part.data or {}
     match part.kind:
         case "text":

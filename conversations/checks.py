@@ -14,7 +14,7 @@ from conversations.models import AccessLogEntry
 
 @register(Tags.security, deploy=True)
 def content_access_is_a_decision(**kwargs: Any) -> list[CheckMessage]:
-    """Complain in production when nobody decided about it: the default is for a newcomer's own machine."""
+    """Warn in production about staff's access to content: its default is for a newcomer's own machine."""
     if settings.STAFF_CONTENT_ACCESS and settings.ANONYMOUS == "on":
         return [
             Warning(

@@ -24,7 +24,7 @@ TAG_CHARS, HASH_CHARS = 4, 38
 
 @functools.lru_cache(maxsize=1_000)
 def root(owner_id: uuid.UUID) -> str:
-    """The digest before the first message: it makes every chain its owner's alone."""
+    """Return the digest before the first message: it differs by owner, so no two owners share a digest."""
     return f"{ROOT}{untagged(owner_id)[:-2]}"
 
 
@@ -63,7 +63,7 @@ def chain(start: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _plain(parts: list[Any]) -> Any:
-    """One text part is the same message as that text; anything richer stays itself."""
+    """Return the text of a single text part, since both are the same message; anything else unchanged."""
     if len(parts) == 1 and isinstance(parts[0], dict) and set(parts[0]) == {"type", "text"}:
         return parts[0]["text"]
     return parts

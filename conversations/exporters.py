@@ -1,8 +1,7 @@
-"""Conversations as text that people and other programs read: ChatGPT's tree, Markdown, JSONL.
+"""Exports conversations as text for people and other programs: ChatGPT's tree, Markdown, JSONL.
 
-Pieces of text come out as they are read, a few hundred messages at a time. ChatGPT's shape holds
-everything, so that an import of it (`importers/chatgpt.py`) loses nothing; the other two hold the
-branch that is shown.
+Text is yielded as it is read, a few hundred messages at a time. ChatGPT's format holds everything, so that
+an import of it (`importers/chatgpt.py`) loses nothing; the other two hold only the shown branch.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ROWS = 200
 SEPARATORS = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
 ROOT = "client-created-root"
 EXTENSION = "chat_service"
-"""Where ChatGPT's shape carries what it has no field for."""
+"""The key under which ChatGPT's format carries what it has no field for."""
 
 
 class Format(StrEnum):
@@ -59,7 +58,7 @@ def export_conversations(conversations: ConversationQuerySet, format: str) -> It
 
 
 def _each(conversations: ConversationQuerySet) -> Iterator[Conversation]:
-    # By key and not by cursor: whoever streams this may give the connection back between two pieces.
+    # Paged by key, without a cursor: the connection may go back to the pool between two pieces of a stream.
     ordered = conversations.order_by("id")
     page = list(ordered[:ROWS])
     while page:
@@ -91,7 +90,7 @@ def _chatgpt(conversation: Conversation) -> Iterator[str]:
     root = {"id": ROOT, "message": None, "parent": None, "children": children[None]}
     yield f'{_json(about)[:-1]}, "mapping": {{{_json(ROOT)}: {_json(root)}'
     for message in _messages(conversation):
-        if message.pk in names:  # one that came since is in the next export
+        if message.pk in names:  # a newer one is left to the next export
             node = _node(message, names.get(message.parent_id, ROOT) if message.parent_id else ROOT)
             yield f",\n{_json(names[message.pk])}: {_json({**node, 'children': children[message.pk]})}"
     yield "}}"
@@ -170,7 +169,7 @@ def _markdown(conversation: Conversation) -> Iterator[str]:
 
 
 def _jsonl(conversation: Conversation) -> Iterator[str]:
-    """Yield a line that fine-tuning takes as it is, and beside `messages` what those have no room for."""
+    """Yield a line that can be used for fine-tuning; fields beside `messages` hold the rest."""
     about = {
         "id": _name(conversation),
         "title": conversation.title,
@@ -207,7 +206,7 @@ def _messages(conversation: Conversation) -> Iterator[Message]:
 
 
 def _shown(conversation: Conversation) -> Iterator[Message]:
-    """Yield the shown branch, without answers that say nothing (yet)."""
+    """Yield the shown branch, without answers that are (still) empty."""
     ids = branch_ids(conversation.pk, conversation.head_id)
     for start in range(0, len(ids), ROWS):
         rows = in_bulk(ids[start : start + ROWS])
@@ -218,12 +217,12 @@ def _shown(conversation: Conversation) -> Iterator[Message]:
 
 
 def _name(row: Conversation | Message) -> str:
-    """Return what the row is called outside: as where it came from, so that it is known again there."""
+    """Return the row's id in exports: an imported row keeps its first id, by which its source recognises it."""
     return row.source_id or str(row.pk)
 
 
 def _json(value: Any) -> str:
-    """Return `value` on one line: JSON allows separators in a text that some readers of lines break at."""
+    """Return `value` on one line. Escapes separators that JSON allows, but that some readers break lines at."""
     return json.dumps(value, ensure_ascii=False).translate(SEPARATORS)
 
 

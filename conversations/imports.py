@@ -1,7 +1,7 @@
-"""Storing imported history: many conversations in one transaction, and twice is the same as once.
+"""Stores imported history: many conversations in one transaction; a second import of the same adds nothing.
 
-A conversation is known by its owner and `source_id`, or by its own id where it comes back from an
-export of ours; so is a message in it. Only what is not there yet is added.
+A conversation is recognised by its owner and `source_id`, or by its own id if it comes back from an export of
+ours; so are its messages. Only what is not stored yet is added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from conversations.models import Conversation, Message, MessagePart
 from conversations.services import announce_messages
 from conversations.storable import storable_json, storable_name, storable_text
 
-# Whoever else writes to a file waits for a batch: a tenth of a second.
+# On SQLite other writers wait for a batch: a tenth of a second.
 BATCH_MESSAGES = 250
 BATCH_CHARS = 1_000_000
 ROWS = 500
@@ -37,7 +37,7 @@ STATUSES = frozenset(Message.Status.values)
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the conversations that were given."""
+    """The numbers of an import: what became of its conversations."""
 
     created: int = 0
     grown: int = 0
@@ -47,14 +47,14 @@ class Tally:
     skipped: list[Skipped] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
-        """Add the numbers of another batch; what was skipped is told one by one."""
+        """Add the numbers of another batch, but not its `skipped`, which are reported one by one."""
         for name in ("created", "grown", "unchanged", "messages", "left_out"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(slots=True)
 class _Stored:
-    """A conversation that is there already: its messages by source id or id, and their digests."""
+    """A conversation that is stored already: its messages' ids and digests, by source id or id."""
 
     row: Conversation
     messages: dict[str, tuple[uuid.UUID, str]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ def in_batches(conversations: Iterable[ImportedConversation]) -> Iterator[list[I
 
 
 def import_batch(*, owner: User, conversations: Sequence[ImportedConversation]) -> Tally:
-    """Store a batch; should the database refuse it, store the ones that it takes."""
+    """Store a batch; if the database refuses it, store its conversations one by one, and skip those it refuses."""
     try:
         return import_conversations(owner=owner, conversations=conversations)
     except (DataError, IntegrityError) as error:
@@ -100,7 +100,7 @@ def import_batch(*, owner: User, conversations: Sequence[ImportedConversation]) 
 @transaction.atomic
 def import_conversations(*, owner: User, conversations: Sequence[ImportedConversation]) -> Tally:
     """Store what is new in `conversations` (each once, see `in_batches`) as `owner`'s."""
-    # One import at a time for one owner: two would both find that a conversation is not there.
+    # One import at a time for one owner: two at once would both store the same conversation.
     User.objects.select_for_update(no_key=True).get(pk=owner.pk)
     stored = _stored(owner, [conversation.source_id for conversation in conversations])
     tally = Tally()
@@ -138,7 +138,7 @@ def import_conversations(*, owner: User, conversations: Sequence[ImportedConvers
 
 
 def _stored(owner: User, source_ids: Sequence[str]) -> dict[str, _Stored]:
-    """Return, locked, the conversations that are there, by source id."""
+    """Lock and return the conversations that are stored already, by source id."""
     names = [_name(source_id) for source_id in source_ids]
     mine = Conversation.objects.filter(owner=owner)
     found = {row.source_id: _Stored(row) for row in mine.filter(source_id__in=names).select_for_update(no_key=True)}
@@ -198,7 +198,7 @@ class _Rows:
         row = stored.row
         for message in new:
             self._add(row, message, stored.messages)
-        # What is shown moves on, unless somebody went on with the conversation here.
+        # Show the imported leaf, unless the conversation was continued here.
         if given.head is not None and (row.head_id is None or row.head_id in stored.imported):
             row.head_id = stored.messages[_name(given.head)][0]
         row.updated_at = max(row.updated_at, given.updated_at or row.updated_at)
@@ -206,7 +206,7 @@ class _Rows:
 
     def _add(self, row: Conversation, given: ImportedMessage, known: dict[str, tuple[uuid.UUID, str]]) -> None:
         name = _name(given.source_id)
-        if name in known:  # two ids that differ in what cannot be stored
+        if name in known:  # two ids that differ only in characters that cannot be stored
             return
         parent_id, before = known[_name(given.parent)] if given.parent else (None, digests.root(self._owner.pk))
         created_at = given.created_at or row.created_at
@@ -214,7 +214,7 @@ class _Rows:
         extras: dict[str, Any] | None = storable_json(dict(given.extras)) if given.extras else None
         if role not in ROLES:  # as_wire() gives it back
             role, extras = Message.Role.USER, {**(extras or {}), "role": storable_text(role)}
-        if status not in STATUSES or status == Message.Status.IN_PROGRESS:  # nobody is going to finish it
+        if status not in STATUSES or status == Message.Status.IN_PROGRESS:  # nothing will finish it
             status = Message.Status.INTERRUPTED
         message = Message(
             id=_id_at(created_at),
@@ -253,7 +253,7 @@ def _name(source_id: str) -> str:
 
 
 def _id_at(moment: dt.datetime) -> uuid.UUID:
-    """Return a new id that sorts by when it was said, as all ids here do."""
+    """Return a new id that sorts by this time, as all ids do."""
     since = max(dt.timedelta(0), moment - EPOCH)
     return uuid.UUID(int=uuid_utils.uuid7(nanoseconds=since // dt.timedelta(microseconds=1) * 1000).int)
 

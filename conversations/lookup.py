@@ -1,4 +1,4 @@
-"""Finding what a path names, among what its caller may use: a foreign id is the same as none."""
+"""Looks up what a path names among what the caller may use: somebody else's id is like an unknown one."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def message_at(conversation: Conversation, text: str) -> Message:
 
 
 def messages_in(conversation: Conversation) -> list[Message]:
-    """Return the shown branch, oldest first, without answers that say nothing (yet)."""
+    """Return the shown branch, oldest first, without answers that are (still) empty."""
     return [message for message in branch(conversation.pk, conversation.head_id) if not message.says_nothing]

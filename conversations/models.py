@@ -42,7 +42,7 @@ class ConversationQuerySet(OwnedQuerySet["Conversation"]):
 
 
 class Conversation(models.Model):
-    """One talk of one owner. `head` is the leaf of the branch that is shown; None before the first message."""
+    """One owner's conversation. `head` is the leaf of the branch that is shown; None before the first message."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="conversations")
@@ -54,16 +54,16 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True)
-    # What its answers are to be reminded of: {"limit", "mode"}; None is nothing.
+    # How much to recall for its answers: {"limit", "mode"}; None is nothing.
     recall = models.JSONField(null=True, blank=True)
-    # What it was called where it was imported from. Null and not empty: the constraint leaves those out.
+    # Its id in the export that it was imported from. Null, not empty, if there is none: see the constraint.
     source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
 
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            # Importing twice is importing once.
+            # A second import finds the same row.
             models.UniqueConstraint(
                 fields=["owner", "source_id"],
                 condition=Q(source_id__isnull=False),
@@ -73,13 +73,13 @@ class Conversation(models.Model):
         indexes = [
             # The list of one owner's conversations, newest first.
             models.Index(fields=["owner", "-updated_at", "-id"], name="conversation_owner_recent"),
-            # Staff's list of everybody's, and their filters.
+            # The admin's list of all conversations, and its filters.
             models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
         ]
         permissions = [("read_content", "Can read what was said, giving a reason that the owner sees")]
 
     def __str__(self) -> str:
-        # Not the title: it repeats what was asked, and names end up in logs, labels and lists of staff.
+        # Not the title: it repeats what was asked, and this text ends up in logs, labels and lists for staff.
         return str(self.id)
 
 
@@ -97,7 +97,7 @@ class MessageQuerySet(OwnedQuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One thing that was said. Editing and regenerating add siblings; nothing is overwritten.
+    """One message. Editing and regenerating add siblings; nothing is overwritten.
 
     `content` is the readable text, also of a refusal. A message that is more than one plain text has `parts` as well,
     and `has_parts` says so: other messages need no second query. `usage` is OpenAI's usage object, `upstream` the
@@ -148,15 +148,15 @@ class Message(models.Model):
             ),
         ]
         indexes = [
-            # Where a stateless call that resends its history hangs.
+            # Finds the stored prefix of a call that resends its history.
             models.Index(fields=["digest"], name="message_digest"),
-            # Staff's filter by how an answer ended; the many that ended well cost nothing.
+            # The admin's filter by status; messages that ended well, most of them, are not in the index.
             models.Index(
                 fields=["status", "conversation"],
                 condition=models.Q(status__in=["failed", "interrupted", "cancelled"]),
                 name="message_ended_badly",
             ),
-            # Staff's filter by model, and the list of the models that there are.
+            # The admin's filter by model, and its list of models.
             models.Index(fields=["model", "conversation"], condition=~models.Q(model=""), name="message_by_model"),
         ]
 
@@ -165,7 +165,7 @@ class Message(models.Model):
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it is an answer without a word, or any other part, (yet)."""
+        """Whether it is an answer without text and parts: it failed, or has not begun."""
         return not self.content and not self.has_parts and self.role == self.Role.ASSISTANT
 
     def as_wire(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class TodoQuerySet(OwnedQuerySet["Todo"]):
 
 
 class Todo(models.Model):
-    """What a user means to follow up, perhaps about one conversation; it outlives that one."""
+    """A user's to-do, perhaps about one conversation; it outlives the conversation."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="todos", db_index=False)
@@ -273,7 +273,7 @@ class Todo(models.Model):
 
 
 class StoredUsage(models.Model):
-    """What was added to what an account holds, or taken from it; the account holds the sum. Kept by triggers.
+    """A change of what an account holds, which is the sum of its rows. Written by triggers.
 
     No foreign key: it would lock the account's row for every message. `quota.py` reads it and adds rows up.
     """
@@ -285,7 +285,7 @@ class StoredUsage(models.Model):
     class Meta:
         default_permissions = ()
         indexes = [
-            # What one account holds.
+            # The sum of one account's rows.
             models.Index(fields=["owner_id"], name="usage_owner"),
         ]
 
@@ -300,7 +300,7 @@ class AccessLogEntryQuerySet(models.QuerySet["AccessLogEntry"]):
 
 
 class AccessLogEntry(models.Model):
-    """One time that staff read content: who, whose, when, why. Written by `access_log.py` and never changed.
+    """One access of staff to content: who, whose, when, why. Written by `access_log.py` and never changed.
 
     It has bare ids and a copied name instead of foreign keys: the log outlives the reader's account, and of a
     deleted owner only the id is left, which then refers to nobody. The database itself refuses to change or delete

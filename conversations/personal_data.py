@@ -1,4 +1,4 @@
-"""Whose the rows of this app are, and what becomes of them when an account is deleted."""
+"""Registers who owns the rows of this app, and deletes them together with an account."""
 
 from __future__ import annotations
 

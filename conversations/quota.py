@@ -1,12 +1,12 @@
 """How much each account holds: messages, and the bytes of them and of its conversations.
 
-The database counts by itself, in the transaction of whoever writes (`quota_triggers.py`): a row of `StoredUsage` is
-what one statement added or took, and an account holds the sum of its rows. So writers never wait for each other's
-counter, and a sweep adds the rows of an account up now and then.
+Triggers count, in the transaction that writes (`quota_triggers.py`): a row of `StoredUsage` is what one statement
+added or removed, and an account holds the sum of its rows. So writers never wait for each other's counter. A sweep
+merges the rows of an account now and then.
 
 Bytes are those of UTF-8: of a message's content and of its parts, which are rows, of a conversation's title and
-metadata. Not counted is what is derived from them or goes by itself: the search index, the pieces of streams, runs
-and keys.
+metadata. What is derived from these or expires by itself is not counted: the search index, the chunks of streams,
+runs and keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from conversations.quota_triggers import add_sql, conversation_bytes, message_by
 
 OWNERS = 100
 MAX_ROWS = 2_000
-# Nobody stores as much as that within so many seconds; what a process knows of an account is good for so long.
+# Nobody stores FAR_* within KNOWN_SECONDS: for that long the numbers of an account that far from its quota are cached.
 FAR_MESSAGES, FAR_BYTES, KNOWN_SECONDS, MAX_KNOWN = 100_000, 500_000_000, 5.0, 10_000
 
 
@@ -41,7 +41,7 @@ _known: dict[uuid.UUID, tuple[Held, float]] = {}
 
 
 class Drift(NamedTuple):
-    """By how much the counters of an account are wrong: what is there, less what was counted."""
+    """By how much the counters of an account are wrong: what is stored, less what was counted."""
 
     owner_id: uuid.UUID
     messages: int
@@ -53,9 +53,9 @@ def is_limited() -> bool:
 
 
 def held_by(cursor: Any, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Held]:
-    """Return what each of these accounts and all that share its limits hold, as the current transaction sees it.
+    """Return what each of these accounts holds, together with all that share its limits, in this transaction's view.
 
-    Shared are the limits of accounts that somebody made: see `User.limits_owner`.
+    An account shares its limits with the accounts that it made: see `User.limits_owner`.
     """
     held = dict.fromkeys(owner_ids, Held())
     if held:
@@ -73,7 +73,7 @@ def held_by(cursor: Any, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, He
 
 
 def held_about(cursor: Any, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Held]:
-    """Return what `held_by` does, or did a few seconds ago of an account that is far from its quota."""
+    """Return the same as `held_by`; for an account that is far from its quota, perhaps from a few seconds ago."""
     now = time.monotonic()
     known = {owner: _known[owner][0] for owner in owner_ids if owner in _known and _known[owner][1] > now}
     asked = held_by(cursor, [owner for owner in owner_ids if owner not in known])
@@ -94,15 +94,15 @@ def held(owner_id: uuid.UUID) -> Held:
 
 
 def said_of(user: User) -> str:
-    """Return what an account itself holds, in words for staff."""
+    """Return what an account itself holds, as a text for staff."""
     own = StoredUsage.objects.filter(owner_id=user.pk).aggregate(messages=Sum("messages"), bytes=Sum("bytes"))
     return f"{own['messages'] or 0:,} messages, {own['bytes'] or 0:,} bytes"
 
 
 def reason_against(held: Held, *, messages: int) -> str:
-    """Return why an account may not store so many messages more, naming the setting; empty where it may.
+    """Return why an account may not store this many more messages, naming the setting; empty if it may.
 
-    An account may be over its bytes by what one request brings: they are known once they are stored.
+    One request may exceed the limit of bytes: they are only known once they are stored.
     """
     limit = settings.LIMIT_MESSAGES_PER_USER
     if limit and held.messages + messages > limit:
@@ -114,9 +114,9 @@ def reason_against(held: Held, *, messages: int) -> str:
 
 
 def fold() -> int:
-    """Add up the rows of accounts that have several, a few thousand at a time; returns how many rows went.
+    """Merge the rows of accounts that have several, a few thousand at a time; returns how many were merged.
 
-    On SQLite there is one row an account anyway.
+    On SQLite there is only one row per account anyway.
     """
     if connection.vendor != "postgresql":
         return 0
@@ -133,7 +133,7 @@ def fold() -> int:
             [MAX_ROWS, MAX_ROWS],
         )
         row = cursor.fetchone()
-        # Whoever is gone, and what was noted while the account was being deleted.
+        # Rows of deleted accounts, which were written while these were being deleted.
         cursor.execute(
             f"DELETE FROM {usage} WHERE id IN (SELECT u.id FROM {usage} u "  # noqa: S608
             f"LEFT JOIN {_table(User)} a ON a.id = u.owner_id WHERE a.id IS NULL LIMIT %s)",
@@ -143,9 +143,9 @@ def fold() -> int:
 
 
 def drifts() -> Iterator[Drift]:
-    """Yield each account whose counters are not what is there, a few accounts a statement.
+    """Yield each account whose counters are wrong, a few accounts per statement.
 
-    One statement sees both as of the same moment, so whoever writes meanwhile makes no difference.
+    One statement sees counters and contents as of the same moment, so concurrent writers make no difference.
     """
     owners = sorted(
         {*User.objects.values_list("pk", flat=True), *StoredUsage.objects.values_list("owner_id", flat=True).distinct()}
@@ -172,7 +172,7 @@ def drifts() -> Iterator[Drift]:
 
 
 def correct(drift: Drift) -> None:
-    """Add a drift to the counters: it stays right whatever was written since it was found."""
+    """Add a drift to the counters: this is correct even if more was written since it was found."""
     with connection.cursor() as cursor:
         cursor.execute(add_sql("SELECT %s, %s, %s WHERE true"), [_key(drift.owner_id), drift.messages, drift.bytes])
 

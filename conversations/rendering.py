@@ -1,4 +1,4 @@
-"""Markdown of messages as HTML that is safe to show: to staff in the admin and to people on the chat page.
+"""Renders Markdown of messages as HTML that is safe to show, to staff in the admin and to users on the chat page.
 
 What somebody typed and what a model answered are equally untrusted. No HTML of theirs gets through, nothing
 remote is loaded (an image would tell its server who is reading, and what), and no input takes long.
@@ -33,7 +33,7 @@ MAX_LINE_COLOURED = 1_000
 MAX_NESTING = 20
 DELIMITERS = re.compile(r"[\[\]*_`~!<>&|\\()]")
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
-# Absolute ones alone: a link of somebody else's must not lead into this site.
+# Absolute links only: one in somebody's text must not lead into this site.
 LINK = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 CLASS = re.compile(r"(?:language-[a-z0-9+#.-]{1,30}|align-(?:left|right|center)|[a-z]{1,2}[0-9a-z]?)\Z")
 BLOCKS = {"p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "ul", "ol", "li", "hr", "br"}

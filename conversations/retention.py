@@ -16,7 +16,7 @@ BATCH = 100
 
 
 def expired() -> Iterator[ConversationQuerySet]:
-    """Yield what each RETENTION_* setting gives up now."""
+    """Yield the conversations that have expired, by each RETENTION_* setting."""
     every = Conversation.objects
     if settings.RETENTION_GUEST_EMPTY_HOURS:
         yield every.of_guests().empty().untouched_since(_ago(hours=settings.RETENTION_GUEST_EMPTY_HOURS))
@@ -49,19 +49,19 @@ def prune_access_log() -> int:
 
 def _delete(conversations: ConversationQuerySet) -> int:
     deleted = 0
-    # Few at a time, each in its own transaction: nobody who writes has to wait for long.
+    # Few at a time, each in its own transaction: other writers never wait for long.
     while batch := list(conversations.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         before = deleted
         for pk in batch:
             shorten(pk, conversations)
             with transaction.atomic():
-                # Asked again under the lock: somebody may have come back to it.
+                # Checked again under the lock: its owner may have come back to it.
                 Conversation.objects.select_for_update().filter(pk=pk).first()
                 if conversation := conversations.filter(pk=pk).first():
                     delete_conversation(conversation=conversation)
                     deleted += 1
         if deleted == before:
-            break  # all of them are in use again
+            break  # all of them are in use
     return deleted
 
 

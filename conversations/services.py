@@ -1,4 +1,4 @@
-"""Every write to conversations and messages: keyword-only, in a transaction, news after the commit."""
+"""Every write to conversations and messages: keyword-only, in a transaction, signals after the commit."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def append_message(
 
 @transaction.atomic
 def edit_message(*, message: Message, content: str) -> Message:
-    """Say something else in place of `message`: a sibling, which becomes the shown branch."""
+    """Add a sibling of `message` with other content, and show its branch."""
     locked = Conversation.objects.select_for_update().get(pk=message.conversation_id)
     return _add(locked, parent_id=message.parent_id, role=message.role, content=content, author=message.author)
 
@@ -157,10 +157,10 @@ def delete_conversation(*, conversation: Conversation) -> None:
 
 
 def shorten(conversation_id: uuid.UUID, condition: ConversationQuerySet | None = None) -> None:
-    """Delete the newest messages of a long conversation, few to a transaction, until few are left.
+    """Delete the newest messages of a long conversation, few per transaction, until few are left.
 
-    Thousands at once would keep everybody else from writing to a file, and so would no pause in between. Stops when
-    the conversation is no longer in `condition`. No message that is left loses the one it follows.
+    Thousands at once, or slices without a pause, would keep everybody else from writing on SQLite. Stops when the
+    conversation no longer matches `condition`. No message that is left loses its parent.
     """
     mine = (Conversation.objects.all() if condition is None else condition).filter(pk=conversation_id)
     newest = Message.objects.of(conversation_id).order_by("-position").values_list("pk", flat=True)
@@ -201,7 +201,7 @@ def _add(
     if limit and conversation.next_position > limit:
         raise LimitReached(f"A conversation holds at most {limit} messages.")
     _check_quota(conversation.owner_id, messages=1)
-    # Of this conversation only: a message never follows somebody else's.
+    # From this conversation only: a message never follows one of another owner.
     parent = Message.objects.of(conversation.pk).get(pk=parent_id) if parent_id else None
     message = Message(
         conversation=conversation,

@@ -1,4 +1,4 @@
-"""News of this app. What is about to happen is said inside its transaction, what happened after the commit."""
+"""Signals of this app: sent inside the transaction for what is about to happen, after the commit otherwise."""
 
 from django.dispatch import Signal
 

@@ -1,4 +1,4 @@
-"""Making foreign values such as a database takes: no NUL, no half characters, nothing endless."""
+"""Makes foreign values storable in any database: no NUL, no lone surrogates, no infinite numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 DEPTH = 64
-HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair, from a broken escape
+HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, from broken escapes
 
 
 def is_storable(value: str) -> bool:
@@ -20,7 +20,7 @@ def is_storable(value: str) -> bool:
 
 
 def storable_text(value: str, most: int | None = None) -> str:
-    """Return `value` without NUL, half a character as U+FFFD, cut to `most` characters."""
+    """Return `value` without NUL, with lone surrogates as U+FFFD, cut to `most` characters."""
     if not value.isascii():
         value = HALVES.sub("\ufffd", value)
     if "\x00" in value:
@@ -29,13 +29,13 @@ def storable_text(value: str, most: int | None = None) -> str:
 
 
 def storable_name(value: str, most: int) -> str:
-    """Return an id that stays itself, and different from others, although it may not be longer than `most`."""
+    """Return an id of at most `most` characters; a longer one becomes its hash, so different ids stay different."""
     name = storable_text(value)
     return name if len(name) <= most else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def storable_json(value: Any, depth: int = DEPTH) -> Any:
-    """Return a JSON value that PostgreSQL takes too; what is deeper than `depth` becomes null."""
+    """Return a JSON value that PostgreSQL takes, too; values deeper than `depth` become null."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, float):

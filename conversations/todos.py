@@ -1,4 +1,4 @@
-"""Every write to to-dos: keyword-only, in a transaction. Whose they are is decided by `Todo.objects.visible_to`."""
+"""Every write to to-dos: keyword-only, in a transaction. Callers look them up by `Todo.objects.visible_to`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def create_todo(*, owner_id: uuid.UUID, title: str, conversation: Conversation |
     """Note a follow-up; raises LimitReached."""
     limit = settings.LIMIT_TODOS_PER_USER
     if limit:
-        # One at a time: two that count together would both fit.
+        # Locked: two requests that count at the same time would both fit.
         owner = User.objects.get(pk=owner_id)
         User.objects.select_for_update(no_key=True).get(pk=owner.limits_owner_id or owner_id)
         if Todo.objects.filter(owner__in=User.objects.sharing_limits(owner_id)).count() >= limit:

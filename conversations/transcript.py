@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def parts(self) -> str:
-        """What was sent or answered beside the text, as JSON."""
+        """What the message has beside its text, as JSON."""
         extras = self.message.extras()
         return json.dumps(extras, ensure_ascii=False, indent=2) if extras else ""
 
@@ -63,7 +63,7 @@ class Transcript:
 
 
 class Tree:
-    """The links of one conversation's messages, without what they say."""
+    """The links between one conversation's messages, without their content."""
 
     def __init__(self, conversation: Conversation) -> None:
         links = Message.objects.of(conversation.pk).oldest_first().values_list("id", "parent_id")

@@ -30,9 +30,9 @@ def caller(view: GenericViewSet[Any]) -> Principal:
 
 
 class OwnedConversationViewSet(ModelViewSet[Conversation]):
-    """The caller's conversations, newest first; anybody else's are not there."""
+    """The caller's conversations, newest first; anybody else's are not found."""
 
-    queryset = Conversation.objects.none()  # for the schema: it has no caller
+    queryset = Conversation.objects.none()  # for the OpenAPI schema, which is generated without a caller
 
     def get_queryset(self) -> ConversationQuerySet:
         if getattr(self, "swagger_fake_view", False):
@@ -55,7 +55,7 @@ class OwnedConversationViewSet(ModelViewSet[Conversation]):
 
 
 class OwnedMessageViewSet(ModelViewSet[Message]):
-    """The messages of the caller's conversations; anybody else's are not there."""
+    """The messages of the caller's conversations; anybody else's are not found."""
 
     queryset = Message.objects.none()
 

@@ -17,7 +17,7 @@ EMPTY = SafeString("")
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of values, one a day; None where there is none."""
+    """One row of values, one per day; None for a day without one."""
 
     name: str
     values: Sequence[float | None]
@@ -44,7 +44,7 @@ class Chart:
 
     @property
     def rows(self) -> list[tuple[dt.date, list[str]]]:
-        """The same as a table, the newest day first, days without anything left out."""
+        """The chart as a table: the newest day first, without empty days."""
         found = []
         for place, day in enumerate(self.days):
             values = [each.values[place] for each in self.series]
@@ -149,7 +149,7 @@ class Chart:
 
 
 def round_up(value: float) -> float:
-    """Return the next number that an axis can well end with."""
+    """Return the next round number, for the end of an axis."""
     if value <= 4:
         return 4
     size: float = 10 ** math.floor(math.log10(value / 4))

@@ -1,4 +1,4 @@
-"""The figures: each one query over an index. Days that are over are asked for once an hour, today each time.
+"""The figures: each is one query over an index. Past days are queried once an hour, today each time.
 
 Percentiles come from buckets 10 % wide, which any database can count.
 """
@@ -42,7 +42,7 @@ def midnight(day: Day) -> dt.datetime:
 
 
 def forget() -> None:
-    """Ask for all days anew."""
+    """Drop what is cached, so that all days are queried again."""
     _past.clear()
 
 
@@ -55,7 +55,7 @@ def messages() -> Row:
 
 
 def tokens() -> tuple[Row, Row]:
-    """Return tokens asked and answered by day, as far as the models' servers told."""
+    """Return prompt and completion tokens by day, as far as the models' servers sent them."""
 
     def ask(first: Day) -> dict[Day, tuple[float, float]]:
         rows = (
@@ -145,7 +145,7 @@ def _counted(name: str, rows: QuerySet[Any]) -> Row:
 
 
 def _remembered(name: str, ask: Callable[[Day], dict[Day, Any]]) -> dict[Day, Any]:
-    """Return a figure by day. What is remembered of the days before today is an hour old at most."""
+    """Return a figure by day. Days before today come from the cache, at most an hour old."""
     today, now = timezone.now().date(), time.monotonic()
     until, day, past = _past.get(name, (0.0, today, {}))
     if until > now and day == today:

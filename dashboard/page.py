@@ -1,4 +1,4 @@
-"""What stands on the dashboard, in order. Computed at most once a minute in each process."""
+"""The contents of the dashboard, in order. Computed at most once a minute in each process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEPT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What there is most of, as a table with bars: `rows` are name, count, share of the first in percent."""
+    """The most frequent values, as a table with bars: `rows` are name, count, share of the first in percent."""
 
     title: str
     rows: list[tuple[str, int, int]]
@@ -51,7 +51,7 @@ def sections() -> list[Section]:
 
 
 def forget() -> None:
-    """Compute anew next time, today's figures and the past's."""
+    """Drop what is cached: next time today's figures and the past's are computed again."""
     global _kept
     _kept = (0.0, [])
     figures.forget()
@@ -63,7 +63,7 @@ def compute() -> list[Section]:
 
 
 def _guarded(title: str, part: Callable[[], Section]) -> Section:
-    """Compute one part; what takes longer than the database allows must not take the others with it."""
+    """Compute one part; if it takes longer than the database allows, the other parts must still be shown."""
     try:
         return part()
     except OperationalError as error:

@@ -1,4 +1,4 @@
-"""What every list in the admin has in common: it costs the same however much there is, and changes no history."""
+"""The base of all lists in the admin: they cost the same however many rows there are, and change no history."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from django.utils import timezone
 from foundation.ids import first_id_of
 
 COUNTED = 1_000
-"""So many rows are counted exactly; beyond, a list says "more than" or asks the database for its estimate."""
+"""Up to this many rows are counted; beyond, a list says "more than", or shows the database's estimate."""
 
 
 class EstimatingPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Counts up to COUNTED rows. Of a whole table PostgreSQL knows about how many there are; else there are "more"."""
+    """Counts up to COUNTED rows. For a whole table PostgreSQL has an estimate; otherwise the count is "more than"."""
 
     approximate = False
 
@@ -44,11 +44,11 @@ class EstimatingPaginator(Paginator):  # type: ignore[type-arg]  # not subscript
 
 
 class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    """A list that is never counted whole, a page at a time."""
+    """A list in pages whose rows are never all counted."""
 
     paginator = EstimatingPaginator
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # each would be counted, row by row
+    show_facets = admin.ShowFacets.NEVER  # facets count the rows of every filter choice
     list_per_page = 50
     list_max_show_all = 0
 
@@ -59,7 +59,7 @@ def minute(moment: dt.datetime | None) -> str:
 
 
 class HistoryAdmin(ListAdmin):
-    """Rows that nobody makes or changes by hand."""
+    """Rows that nobody adds or changes by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -69,7 +69,7 @@ class HistoryAdmin(ListAdmin):
 
 
 class MadeFilter(admin.SimpleListFilter):
-    """When a row was made, told from its id."""
+    """Filters by when a row was made, which its id tells."""
 
     title = "time"
     parameter_name = "made"
@@ -85,13 +85,13 @@ class MadeFilter(admin.SimpleListFilter):
 
 
 class TextFilter(admin.SimpleListFilter):
-    """A filter that is typed in, for what has too many values to list them."""
+    """A filter with a text field, for a column with too many values to list."""
 
     template = "admin/text_filter.html"
     maximum = 200
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "")]  # none to choose from, and yet there is a filter
+        return [("", "")]  # Django drops a filter without choices
 
     def choices(self, changelist: Any) -> Any:
         others = {name: values for name, values in changelist.filter_params.items() if name != self.parameter_name}

@@ -1,4 +1,4 @@
-"""Running blocking database work beside the event loop, without leaking a connection per task."""
+"""Runs blocking database work outside of the event loop, without leaking a connection per task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foundation.threads import DaemonThreads
 T = TypeVar("T")
 
 StorageError = (OperationalError, InterfaceError)
-"""What a database that is away, silent or full raises."""
+"""The errors of a database that is down, silent or full."""
 
 CLOCK = {
     "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
@@ -41,7 +41,7 @@ _deadline = _Deadline()
 def time_limit(seconds: float) -> Iterator[None]:
     """Bound what this thread waits for the database in the block, all statements together (PostgreSQL only).
 
-    A file's lock is waited for as long as its connection says: see the settings.
+    On SQLite a statement waits for the file's lock as long as the connection's timeout says: see the settings.
     """
     before = _deadline.at
     _deadline.at = min(before, time.monotonic() + seconds)
@@ -78,21 +78,21 @@ def checkpoint() -> None:
 
 
 def lift_time_limit() -> None:
-    """Let this connection's statements take their time: a change of a large table is nothing a request waits for."""
+    """Lift the time limit of this connection's statements: no request waits for the change of a large table."""
     if connection.vendor == "postgresql":
         connection.override_setting("statement_timeout", "0")  # type: ignore[attr-defined]  # ours has it
         connection.connection.time_limit = None
 
 
 def restore_time_limit() -> None:
-    """Take back `lift_time_limit`."""
+    """Undo `lift_time_limit`."""
     if connection.vendor == "postgresql":
         connection.override_setting("statement_timeout", None)  # type: ignore[attr-defined]  # ours has it
         connection.connection.time_limit = settings.DATABASE_STATEMENT_SECONDS or None
 
 
 BY_INDEX = "SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off"
-"""For functions of PostgreSQL's triggers, which look up few rows: a session keeps the plans that it made while the
+"""For PostgreSQL's trigger functions, which look up few rows: a session keeps the plans that it made while the
 tables were small, and such a plan must not read whole tables once they have grown."""
 
 

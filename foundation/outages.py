@@ -1,4 +1,4 @@
-"""What the store's errors mean, and one line in the log for each outage rather than one for each request."""
+"""Classifies the database's errors, and logs one line for each outage instead of one for each request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from foundation.database import StorageError
 
 logger = logging.getLogger(__name__)
 
-# An outage of which nothing was heard for so long is another one when it is heard of again.
+# An error after this long without one is the beginning of another outage.
 QUIET_SECONDS = 60.0
-# What must still fit: less, and the next answer may not.
+# The free space below which the next answer may not fit.
 SPARE_BYTES = 1 << 20
 
 
 DISK_FULL = ("53100", "SQLITE_FULL")
-# The statement itself is wrong or too large: nothing that passes.
+# The statement itself is wrong or too large: trying again does not help.
 WRONG = ("54", "SQLITE_ERROR", "SQLITE_TOOBIG")
 
 
@@ -34,7 +34,7 @@ def code_of(error: BaseException) -> str:
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Tell whether it is the store's fault, and another time may be better."""
+    """Tell whether the database is at fault, so that trying again later may help."""
     return isinstance(error, StorageError) and not code_of(error).startswith(WRONG)
 
 
@@ -44,7 +44,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 class _Outage:
-    """One kind of trouble: said once when it begins, and once when it is over."""
+    """One kind of outage: logged once when it begins, and once when it is over."""
 
     def __init__(self, begins: str, over: str) -> None:
         self._begins, self._over = begins, over
@@ -74,14 +74,14 @@ disk_full = _Outage("the disk of the database is full (%s); nothing can be store
 
 
 def note_failure(error: BaseException) -> None:
-    """Log an error of the store, once an outage."""
+    """Log an error of the database, once per outage."""
     told = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
     # The type alone: the message may hold addresses and values.
     (disk_full if is_disk_full(error) else away).note(type(told).__name__)
 
 
 class NoOutages(logging.Filter):
-    """Keeps a line, or a traceback, for each request of an outage out of the log: `note_failure` tells of it once."""
+    """Keeps the lines and tracebacks of an outage's requests out of the log: `note_failure` logs the outage once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -95,9 +95,9 @@ def note_success() -> None:
 
 
 def has_room() -> bool:
-    """Tell whether the disk has room; uses the database's connection. A file's disk is looked at.
+    """Tell whether the disk has room; uses the database's connection. For SQLite the file's disk is checked.
 
-    What PostgreSQL's disk has, only a try tells: one is made once it was full.
+    PostgreSQL's disk can only be tried by writing to it, which is done only after it was full.
     """
     try:
         if connection.vendor == "sqlite":
@@ -116,7 +116,7 @@ def has_room() -> bool:
 
 
 def _fits_into_table() -> bool:
-    """Take room where the tables are, and give it back: an update would find room where its old row was."""
+    """Allocate space where the tables are, and roll back. An update would not tell: it reuses its old row's space."""
     row, rows = "x" * 1900, SPARE_BYTES // 2048  # each too short to be compressed
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE room AS SELECT %s FROM generate_series(1, %s)", [row, rows])

@@ -1,4 +1,4 @@
-"""The id of the HTTP request that is being answered: its response carries it, and what is stored of it can name it."""
+"""The id of the HTTP request that is being answered: it is in the response's headers, and stored with its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that a process does not wait for when it ends: what hangs in one of them hangs there alone."""
+"""Threads that a process does not wait for when it ends, so that one that hangs does not keep it alive."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class DaemonThreads(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
-        """End the threads once they have done what was submitted before; waits for nothing."""
+        """End the threads once they have done what was submitted before. Does not wait for that."""
         for _ in range(self._size):
             self._calls.put(None)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             _make(*call)
-            del call  # an idle thread must not hold on to what it worked with
+            del call  # an idle thread must not keep references to its last call
             self._idle.release()
 
 

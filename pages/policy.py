@@ -1,4 +1,4 @@
-"""What our own pages and the admin site may do in a browser: load our files, talk to us, nothing else."""
+"""The Content-Security-Policy of our pages and the admin: they load our files, talk to this service, nothing else."""
 
 from __future__ import annotations
 

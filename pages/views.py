@@ -18,7 +18,7 @@ from accounts.principal import check_page_user
 from accounts.sessions import refusal_of
 from pages.policy import PAGE_HEADERS
 
-# What main.js imports, for the browser to fetch at once and not one after the other.
+# The modules that main.js imports, which the page preloads in parallel.
 MODULES = (
     *("api", "composer", "dialogs", "dom", "identity", "identity_watch", "list", "live", "message", "operations"),
     *("scroll", "search", "shortcuts", "stream", "talk", "toasts"),
@@ -50,7 +50,7 @@ class SignIn(LoginView):
         return response
 
 
-@csrf_exempt  # the rule for sessions holds here too: only our own page can send the header it asks for
+@csrf_exempt  # protected by the rule for sessions: only our own page can send the header that it requires
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session, if there is one: POST, by the pages' script."""
     if request.method != "POST":
@@ -65,6 +65,6 @@ def sign_out(request: HttpRequest) -> HttpResponse:
         return JsonResponse({"error": {"code": changed.code, "message": changed.message}}, status=401)
     logout(request)
     response = HttpResponse(status=204)
-    # Also one that was over by itself: it would be refused, where without it one may be a guest.
+    # Also the cookie of an expired session: it would be refused, whereas without it one may be a guest.
     response.delete_cookie(settings.SESSION_COOKIE_NAME)
     return response

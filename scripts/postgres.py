@@ -31,7 +31,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 ATTEMPTS = 5
 OPTIONS = {"max_connections": "200", "listen_addresses": "127.0.0.1", "timezone": "UTC", "shared_buffers": "128MB"}
-# Nobody cuts the power of a test database: a crash of the server itself still loses nothing.
+# A test database need not survive a power cut; a crash of the server itself still loses nothing.
 FAST = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "1GB"}
 # A connection costs a key derivation of 4096 rounds by default; the password guards one machine for minutes.
 SCRAM = {"scram_iterations": "64"}
@@ -159,7 +159,7 @@ def start(binaries: Path, home: Path, as_user: dict[str, Any]) -> tuple[subproce
 def wait_until_ready(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        # The eighth line is the state, for tools like this one.
+        # The eighth line has the server's state, for tools such as this one.
         if pid_file.exists() and pid_file.read_text().splitlines()[7:8] == ["ready   "]:
             return True
         time.sleep(0.02)

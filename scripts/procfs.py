@@ -1,4 +1,4 @@
-"""What processes cost, read from /proc: CPU seconds and resident memory of a process with its children (Linux)."""
+"""Reads what processes cost from /proc: CPU seconds and resident memory of a process and its children (Linux)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sending printed requests and telling how they went: the machinery of replay_documents.py."""
+"""Sends printed requests and reports their results, for replay_documents.py."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Sender:
         return answer
 
     def send_patiently(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
-        """Send a request, and again when the service says that it may be: its limits are so many a minute."""
+        """Send a request; after a 429, wait as long as it says and send it again: limits are per minute."""
         for _ in range(REFUSALS):
             answer = self.send(method, path, body, headers)
             if answer.status != 429:
@@ -129,7 +129,7 @@ class Sender:
         suffix: str,
         check: Callable[[subprocess.CompletedProcess], None],
     ) -> None:
-        """Run a printed client with the address and the key replaced, and look at what it printed."""
+        """Run a printed client with the address and the key replaced, and check its output."""
         program = program.replace("http://localhost:8000", self.url).replace("your_api_key_here", self.key)
         problem, code = "", "-"
         with tempfile.TemporaryDirectory() as directory:

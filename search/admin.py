@@ -1,4 +1,4 @@
-"""What was said, in the search box of the list of conversations: by words and by meaning, once a reason is given."""
+"""Search in messages from the admin's list of conversations: by words and by meaning, once a reason is given."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from conversations.access_log import may_read_content, record_accesses
+from conversations.access_reasons import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from conversations.admin import ConversationAdmin, as_id
 from conversations.admin_filters import UpdatedFilter, id_of_owner
 from conversations.models import AccessLogEntry, Conversation
-from conversations.reading import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from search.queries import Filters, Hit, Mode, search_everybody
 
 MAX_QUERY_CHARS = 400
@@ -26,7 +26,7 @@ admin.site.unregister(Conversation)
 
 @admin.register(Conversation)
 class SearchedConversationAdmin(ConversationAdmin):
-    """The list below the hits is what titles, owners and ids say to the same words."""
+    """Shows the messages that match above the list, which itself matches titles, owners and ids."""
 
     search_help_text = "Messages by words and by meaning; titles, owners, ids"
     change_list_template = "admin/conversations/conversation/change_list.html"
@@ -72,7 +72,7 @@ class SearchedConversationAdmin(ConversationAdmin):
         }
 
     def _narrowed(self, request: HttpRequest) -> Filters:
-        """Narrow by what the list is narrowed by."""
+        """Return the filters of the list as filters of the search."""
         asked = request.GET
         owner = asked.get("owner", "").replace("\x00", "").strip()
         days = UpdatedFilter(request, {"updated": [asked.get("updated", "")]}, Conversation, self)
@@ -85,7 +85,7 @@ class SearchedConversationAdmin(ConversationAdmin):
 
 
 def shown(hit: Hit, owner: str) -> dict[str, Any]:
-    """Return what the page says of a hit; its address jumps to the message."""
+    """Return what the page shows of a hit; its address jumps to the message."""
     message = hit.message
     page = reverse("admin:conversations_conversation_change", args=[message.conversation_id])
     return {
@@ -101,7 +101,7 @@ def shown(hit: Hit, owner: str) -> dict[str, Any]:
 
 
 def marked(snippet: str, highlights: tuple[tuple[int, int], ...]) -> SafeString:
-    """Return the snippet escaped, with what was found in <mark>."""
+    """Return the snippet escaped, with the highlights in <mark>."""
     pieces: list[SafeString] = []
     end = 0
     for start, stop in sorted(highlights):

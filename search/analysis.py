@@ -108,10 +108,10 @@ def parse(text: str) -> Query:
 
 
 def term_of(partition: int, stem: str) -> int:
-    """Return the number by which `partition` indexes `stem`.
+    """Return the number under which `partition` indexes `stem`.
 
-    Each partition has numbers of its own, so that no posting list is ever shared. They are hashes, so that what an
-    index keeps of a deleted message until it is compacted is no text (whoever has the file can still guess words).
+    Each partition has its own numbers, so that no posting list is ever shared. They are hashes: what the index keeps of
+    a deleted message, until it is compacted, is no text (though words can still be guessed from the file).
     """
     digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=HASH_BITS // 8).digest()
     return partition << HASH_BITS | int.from_bytes(digest, "big")
@@ -130,7 +130,7 @@ def contains_phrase(text_stems: list[str], phrase: tuple[str, ...]) -> bool:
 
 @functools.cache
 def stop_stems(language: str) -> frozenset[str]:
-    """Return the stop words of `language` as stems: none without a list, where rarity alone weighs words."""
+    """Return the stop words of `language`, stemmed; empty if it has no list, and only rarity weighs its words."""
     return frozenset(stems(ENGLISH)) if language == "english" else frozenset()
 
 
@@ -148,7 +148,7 @@ def _stemmer() -> Callable[[str], str]:
         def stem(word: str) -> str:
             return cut(fold(word)[:MAX_WORD_CHARS])
 
-        # Most words of a text occur in earlier texts. What is too long for a word may be a megabyte, and is not cached.
+        # Cached: most words of a text occur in earlier ones. Not what is too long for a word, and may be a megabyte.
         known = functools.lru_cache(WORDS_REMEMBERED)(stem)
         _own.stem = lambda word: known(word) if len(word) <= MAX_WORD_CHARS else stem(word)
     found: Callable[[str], str] = _own.stem

@@ -20,7 +20,7 @@ def _before_migrations(sender: Any, using: str, **kwargs: Any) -> None:
     from foundation.database import lift_time_limit
 
     if using == "default":
-        lift_time_limit()  # of all migrations: with a million messages they take longer than a request's statements may
+        lift_time_limit()  # for all migrations: on a million messages they take longer than a request may
 
 
 def _after_migrations(sender: Any, using: str, plan: Any = (), apps: Any = current, **kwargs: Any) -> None:
@@ -40,7 +40,7 @@ def _after_migrations(sender: Any, using: str, plan: Any = (), apps: Any = curre
 
 
 def _is_migrated(apps: Any) -> bool:
-    """Tell whether the tables are as the back ends know them; not so after a migration backwards."""
+    """Tell whether the tables have the form that the back ends expect; not after a migration backwards."""
     try:
         apps.get_model("search.Passage")._meta.get_field("vector")
     except (LookupError, FieldDoesNotExist):

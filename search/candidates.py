@@ -1,4 +1,4 @@
-"""Both halves of a search, run and merged: which entries are found, in which order, and why."""
+"""Runs both halves of a search, text and semantic, and merges them: which entries, in which order, and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.semantic import SemanticQuery
 
 BLOCK = ranking.CANDIDATES
 MAX_BLOCKS = 20
-DISCRIMINATIVE_ENTRIES = 100  # whose neighbouring turns are scored: twice what one block takes from the text search
+DISCRIMINATIVE_ENTRIES = 100  # whose neighbouring turns are scored: twice what a block takes from the text search
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ def find(
     discriminative = ranking.most_discriminative(postings, weights, max(DISCRIMINATIVE_ENTRIES, count))
     known = np.union1d(discriminative, nearest).tolist()
     matches = ranking.match_text(postings, weights, backend().around(known)) if postings else None
-    # A search by words alone finds what says them; with semantic search an answer may be found by its question's words.
+    # A search by words alone finds only messages that contain them; with semantic search an answer may also be found by
+    # its question's words.
     own_only = semantic is None
     best = ranking.best_text(matches, count, allowed, own_only=own_only) if matches is not None else np.zeros(0, "i8")
     text_ids, semantic_ids = set(best.tolist()), set(nearest.tolist())
@@ -81,7 +82,7 @@ def find(
 
 
 def _postings(scope: Scope, query: Query, own: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the entries of each word and its weight; `own` are the caller's, where others share the partition."""
+    """Return each word's entries and weight; `own` are the caller's entries if others share the partition."""
     if not query.stems or not scope.partitions:
         return [], np.zeros(0)
     lists = backend().postings([[term_of(partition, stem) for partition in scope.partitions] for stem in query.stems])

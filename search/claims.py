@@ -1,4 +1,4 @@
-"""Claims on pending messages: for a time, by the database's clock, so that no two workers do the same work."""
+"""Claims on pending messages, which expire by the database's clock: no two workers do the same work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def anything_to_claim(stage: int) -> bool:
 
 
 def claim(stage: int, limit: int, seconds: float) -> dict[uuid.UUID, int]:
-    """Claim at most so many messages of a stage, newest first; returns their versions by id."""
+    """Claim up to `limit` messages of a stage, newest first; returns their versions by id."""
     skip = " FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -37,7 +37,7 @@ def claim(stage: int, limit: int, seconds: float) -> dict[uuid.UUID, int]:
 
 
 def release(ids: list[uuid.UUID]) -> None:
-    """Release messages that were claimed and not done."""
+    """Release claimed messages that were not indexed."""
     PendingMessage.objects.filter(message_id__in=ids).update(claimed_until=0)
 
 

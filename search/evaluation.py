@@ -1,4 +1,4 @@
-"""How good search is: judged histories read from a file, and the measures of what was found. Pure.
+"""Measures how good search is: reads judged histories from a file, and scores what was found. Pure.
 
 The file is JSON: `conversations[] {id, messages[] {id, session, date, speaker, text, caption}}` in time order,
 `questions[] {id, conversation, text, evidence[], category}`; evidence are the ids of the messages that answer.
@@ -19,12 +19,12 @@ DEPTHS = (1, 5, 10)
 
 
 class BadFile(Exception):
-    """This is no judged set."""
+    """The file is no judged set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message of a history. `key` is what questions call it."""
+    """One message of a history. `key` is the id by which questions refer to it."""
 
     key: tuple[str, str]
     speaker: str
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One long history, sitting by sitting."""
+    """One long history, session by session."""
 
     id: str
     sittings: tuple[tuple[Line, ...], ...]
@@ -50,7 +50,7 @@ class Question:
 
 @dataclass(slots=True)
 class Scores:
-    """Measures of many questions, summed up."""
+    """The sums of many questions' measures."""
 
     count: int = 0
     recall: dict[int, float] = field(default_factory=lambda: dict.fromkeys(DEPTHS, 0.0))

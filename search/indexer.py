@@ -1,4 +1,4 @@
-"""The indexer: indexes what the database noted, for as long as it runs. In a thread of the service, or a command."""
+"""The indexer: a loop that indexes what the database's triggers noted, in a thread of the service or in a command."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ IDLE_SECONDS = 0.5
 TROUBLE_SECONDS = 5.0
 COMPACT_SECONDS = 600.0  # a compaction rewrites the whole index
 COMPACT_PAUSE = 0.05
-NICENESS = 10  # of the thread: answers come first
-# While answers are being written: messages at once, the thread's share of the time, and its longest pause.
+NICENESS = 10  # of the indexer's thread: answers come first
+# While answers are being written: messages per batch, the thread's share of the time, and its longest pause.
 BUSY_BATCH, BUSY_SHARE, MAX_PAUSE_SECONDS = 16, 0.1, 5.0
 
 
@@ -59,22 +59,22 @@ class Indexer:
             self.done(count)
             return True
         if not self.semantic_checked:
-            # Nothing is left to do: is every message embedded, and by the current embedder?
+            # Nothing is pending: check that every message is embedded, by the current embedder.
             self.semantic_checked = not indexing.note_outdated(embedder)
             return not self.semantic_checked
         return False
 
     def _compact(self) -> bool:
-        """Now and then, when idle, remove what deleted messages left in the index."""
+        """When idle, every COMPACT_SECONDS, remove what deleted messages left in the index."""
         now = time.monotonic()
         if self.busy() or not backend().compact(begin=now >= self.compacted + COMPACT_SECONDS):
             return False
         self.compacted = now
-        time.sleep(COMPACT_PAUSE)  # each part holds the lock of a file that others want to write to
+        time.sleep(COMPACT_PAUSE)  # each step holds SQLite's write lock, which others wait for
         return True
 
     def _without_vectors(self) -> bool:
-        """Drop the work that needs vectors; once the database can store them, it is noted again."""
+        """Drop the pending work that needs vectors; it is noted again once the database can store them."""
         count, _ = PendingMessage.objects.filter(stage=PendingMessage.Stage.SEMANTIC).delete()
         self.done(count)
         return False
@@ -90,7 +90,7 @@ _stop = threading.Event()
 
 
 def start(busy: Callable[[], bool] = lambda: False) -> None:
-    """Index in a thread of this process, with little of its time while it is `busy`; load the embedder."""
+    """Start a thread that loads the embedder and indexes, with little of the time while this process is `busy`."""
     global _thread
     if _thread is None or not _thread.is_alive():
         _stop.clear()

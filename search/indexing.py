@@ -1,7 +1,7 @@
 """Keep the index up to date: the database's triggers note what has changed, and this module indexes it.
 
-In two stages. Text is cheap and indexed at once, also by whoever searches; vectors are made in batches by the indexer,
-newest first. Work is claimed for a time: what a killed worker had claimed, another one gets.
+In two stages: text is cheap and indexed at once, also by a search; vectors are made in batches by the indexer, newest
+first. Claims on work expire: what a killed worker had claimed, another one gets.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
     with transaction.atomic():
         rows = _locked(work.filter(message_id__in=found), wait).order_by("message_id")
         versions = dict(rows.values_list("message_id", "version"))
-        # What changed meanwhile has another version and stays pending.
+        # A message that changed meanwhile has another version and stays pending.
         same = {pk for pk, version in versions.items() if version == found[pk]}
         if same:
             _write_text([turn for turn in turns if turn.id in same], stems_of)
@@ -82,7 +82,7 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
 def catch_up(principal: Principal | None, *, limit: int = 2 * TEXT_BATCH) -> None:
     """Index the text of this caller's (None: everybody's) newest messages, so that they are found without the indexer.
 
-    Few messages a transaction: a caller who imported thousands, and then searches, must not block other writers.
+    Few messages per transaction: a caller who searches after importing thousands must not block other writers.
     """
     pending = PendingMessage.objects.all()
     if principal is not None:
@@ -109,7 +109,7 @@ def index_semantic(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS,
         raise
     number = embedder_number(embedder)
     with transaction.atomic():
-        # Only what has not been changed or deleted meanwhile; the triggers have noted the rest anew.
+        # Only messages that were not changed or deleted meanwhile; the triggers have noted the others again.
         kept = _finish(claimed)
         entries = dict(Entry.objects.filter(message_id__in=kept).values_list("message_id", "id"))
         _drop_passages(entries.values())
@@ -139,7 +139,7 @@ def embedder_number(embedder: Embedder) -> int:
 
 def forget_gone() -> None:
     """Remove messages from the index that no longer exist: deleted while there was no trigger."""
-    # By Exists, here and below: for each row that is NOT IN a long list, PostgreSQL would read the whole list.
+    # By Exists, here and below: for NOT IN with a long list PostgreSQL would read the whole list for each row.
     exists = Exists(Message.objects.filter(pk=OuterRef("message_id")))
     _delete_entries(list(Entry.objects.filter(~exists).values_list("id", flat=True)))
     PendingMessage.objects.filter(~exists).delete()
@@ -154,7 +154,7 @@ def note_missing() -> int:
 
 
 def note_everything() -> None:
-    """Note every message for both stages; the index answers as it is until they are done."""
+    """Note every message for both stages; until they are done, searches use the index as it is."""
     _note(f"true ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = {TABLES.pending}.version + 1")
 
 
@@ -170,9 +170,9 @@ def _note(which: str) -> int:
 
 
 def note_outdated(embedder: Embedder, *, limit: int = RECHECK_BATCH) -> int:
-    """Note messages whose passages are missing or another embedder's; returns how many. For when nothing is pending.
+    """Note messages without passages of this embedder; returns how many. Call it when nothing is pending.
 
-    The old vectors stay, and answer, until the new ones are there.
+    Searches use the old vectors until the new ones are there.
     """
     number = embedder_number(embedder)
     others = EmbedderRow.objects.exclude(pk=number)
@@ -231,7 +231,7 @@ def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> 
 
 def _stems_of(turn: _Turn) -> list[str]:
     row = turn.row
-    # With fewer than two turns before it the title counts too: only their number matters here.
+    # With fewer than two turns before it, the title is indexed too: only the number of turns matters here.
     own = _message_text(row)
     return stems(indexed_text(own, row["created_at"], (own,) * len(turn.previous), row["conversation__title"]))
 
@@ -242,8 +242,8 @@ def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) ->
     if not written:
         return
     partitions = _partitions(written)
-    # One worker in a partition at a time, locked in one order: two workers, each with a turn of a pair, would not see
-    # the other's.
+    # One worker per partition at a time, or two workers with neighbouring turns would not see, and link, each other's.
+    # Locked in one order, so that they cannot deadlock.
     locked = IndexPartition.objects.select_for_update().filter(pk__in=set(partitions.values()))
     list(locked.order_by("pk").values_list("pk"))
     named = {pk for turn in written for pk in (turn.id, *turn.previous)}
@@ -268,14 +268,14 @@ def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) ->
 
 
 def _link_later_turns(numbers: dict[uuid.UUID, int]) -> None:
-    """Link turns to the turns before them that are indexed only now."""
+    """Link turns that are already indexed to earlier turns that are indexed only now."""
     for column, path in (("previous_1", "parent_id"), ("previous_2", "parent__parent_id")):
         # Entries of this batch are linked already.
         turns = Message.objects.filter(**{f"{path}__in": numbers}).exclude(pk__in=numbers)
         later = dict(turns.values_list("id", path))
         for pk, message_id, known in Entry.objects.filter(message_id__in=later).values_list("id", "message_id", column):
             right = numbers[later[message_id]]
-            if known != right:  # seldom: the older message is mostly indexed first
+            if known != right:  # rare: the older message is usually indexed first
                 Entry.objects.filter(pk=pk).update(**{column: right})
 
 
@@ -298,7 +298,7 @@ def _allocate(turns: Sequence[_Turn], partitions: dict[uuid.UUID, int]) -> list[
     by_partition: dict[int, list[_Turn]] = {}
     for turn in turns:
         by_partition.setdefault(partitions[turn.id], []).append(turn)
-    for partition in sorted(by_partition):  # in one order, so that two workers never wait for each other
+    for partition in sorted(by_partition):  # in one order, so that two workers cannot deadlock
         fresh = by_partition[partition]
         IndexPartition.objects.filter(pk=partition).update(next_seq=F("next_seq") + len(fresh))
         end = IndexPartition.objects.values_list("next_seq", flat=True).get(pk=partition)

@@ -27,7 +27,7 @@ class IndexPartition(models.Model):
     id = models.AutoField(primary_key=True)
     owner = models.OneToOneField(User, null=True, on_delete=models.CASCADE, related_name="+")
     next_seq = models.BigIntegerField(default=1)
-    # Changes with every change of the partition's vectors: what processes cache is valid for one version.
+    # Changes with every change of the partition's vectors: what a process has cached is valid for one version.
     version = models.BigIntegerField(default=0)
     # Tells this partition from an earlier one with the same id, in a database that was restored or rolled back.
     nonce = models.BigIntegerField(default=_nonce)
@@ -45,7 +45,7 @@ class Entry(models.Model):
 
     class Meta:
         indexes = [
-            # They find the entries one turn and two turns after one, and cover the query: the rows are not read.
+            # Find the entries one and two turns after an entry. The indexes cover the query: no rows are read.
             models.Index(fields=["previous_1", "id", "previous_2", "length"], name="search_entry_previous_1"),
             models.Index(fields=["previous_2", "id", "previous_1", "length"], name="search_entry_previous_2"),
         ]
@@ -84,7 +84,7 @@ class Passage(models.Model):
 
 
 class PendingMessage(models.Model):
-    """A message that changed since it was indexed: kept by triggers, in the transaction of whoever changed it."""
+    """A message that changed since it was indexed: written by triggers, in the transaction that changed it."""
 
     class Stage(models.IntegerChoices):
         TEXT = 0
@@ -94,7 +94,7 @@ class PendingMessage(models.Model):
     owner_id = models.UUIDField()
     stage = models.SmallIntegerField(default=Stage.TEXT, choices=Stage)
     version = models.IntegerField(default=0)
-    # Unix seconds of the database: whose work this is until then, should its worker die.
+    # Until when a worker's claim holds, in Unix seconds of the database: the worker may die.
     claimed_until = models.FloatField(default=0)
 
     class Meta:

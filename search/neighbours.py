@@ -43,12 +43,12 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
 def _shown(messages: Sequence[Message]) -> set[Any]:
     """Return the keys of the shown messages in these conversations, down to the lowest of `messages`.
 
-    Children have higher positions than their parents: nothing above a message has to be read.
+    Children have higher positions than their parents: messages before the lowest one need not be read.
     """
     lowest: dict[uuid.UUID, int] = {}
     for message in messages:
         lowest[message.conversation_id] = min(message.position, lowest.get(message.conversation_id, message.position))
-    # SQL by hand: Django takes longer to combine so many conditions than the database to answer them.
+    # Raw SQL: Django takes longer to combine this many conditions than the database takes to run them.
     where = " OR ".join(["(conversation_id = %s AND position >= %s)"] * len(lowest))
     with connection.cursor() as cursor:
         cursor.execute(

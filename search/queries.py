@@ -101,12 +101,12 @@ def _hits(
     if not found:
         return ()
     ids = dict(Entry.objects.filter(pk__in=[each.entry for each in found]).values_list("id", "message_id"))
-    # Read through the caller's messages once more: an entry may be older than its message.
+    # Loaded through the caller's visible messages once more: an entry may be outdated.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))
     wanted = frozenset(query_stems)
     matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in rows.items()}
-    # What was found by meaning alone is shown from its nearest passage on.
+    # A message found by meaning alone is shown from its nearest passage on.
     wordless = {pk for pk, message in rows.items() if not matches[pk] and len(message.content) > snippets.CHARS}
     begins = semantic.begins([entry for entry, pk in ids.items() if pk in wordless]) if semantic is not None else {}
     hits = []

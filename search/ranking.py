@@ -1,4 +1,4 @@
-"""Which hits come first: the scores of text and semantic search on one scale from 0 to 1, and both together. Pure.
+"""Ranks hits: scores text and semantic search on one scale from 0 to 1, and fuses both scores. Pure.
 
 The weights are measured on judged questions over long histories; docs/search.md has the figures. A word counts in
 full for a message that contains it, and in part for one a turn or two away. Words weigh by how rare they are among the
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ONE_TURN, TWO_TURNS = 0.6, 0.5  # the weight of a word in a turn one or two away
+ONE_TURN, TWO_TURNS = 0.6, 0.5  # the weight of a word that is in a turn one or two away
 TEXT_SHARE = 0.5
-LENGTH_PRIOR, LENGTH_ENOUGH = 0.06, 64  # a longer message answers more, up to so many words
-LONG, LONG_DAMP = 256, 0.15  # and a very long one says many words by chance
-CANDIDATES = 50  # of each half
+LENGTH_PRIOR, LENGTH_ENOUGH = 0.06, 64  # a longer message is a better answer, up to this many words
+LONG, LONG_DAMP = 256, 0.15  # a very long one contains many words by chance
+CANDIDATES = 50  # from each half of the search
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class TextMatches:
 
 
 def rarity(found: Sequence[int], total: int) -> np.ndarray:
-    """Return the weights of words that so many of `total` entries contain."""
+    """Return the weights of words, by how many of `total` entries contain each."""
     count = np.minimum(np.asarray(found, "f8"), total)
     weights: np.ndarray = np.log1p((total - count + 0.5) / (count + 0.5))
     return weights
@@ -65,7 +65,7 @@ def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.n
     scores = np.zeros(len(ids))
     itself: np.ndarray = np.zeros(len(ids), bool)
     for found, weight in zip(postings, weights, strict=True):
-        says: np.ndarray = np.zeros(len(ids) + 1, bool)  # the last place stands for no entry
+        says: np.ndarray = np.zeros(len(ids) + 1, bool)  # the last element stands for "no entry"
         says[_places(ids, found["id"])] = True
         says[-1] = False
         share = np.zeros(len(ids) + 1)
@@ -126,7 +126,7 @@ def best_passages(ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _best(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
     if len(scores) > 4 * count:
-        # All that reach the score of the last one: ties are broken by id, whatever else is there.
+        # All with at least the last one's score, so that ties are broken by id, whichever partition() put first.
         least = np.partition(scores, len(scores) - count)[len(scores) - count]
         near = np.flatnonzero(scores >= least)
         best: np.ndarray = near[in_order(scores[near], ids[near])][:count]

@@ -1,4 +1,4 @@
-"""Whose messages are searched, and which of them the filters leave: conditions inside every query."""
+"""Whose messages are searched, and which of them pass the filters: conditions inside every query."""
 
 from __future__ import annotations
 

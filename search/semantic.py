@@ -13,11 +13,11 @@ from search.embedders.loading import embed_question
 from search.scopes import Scope
 
 WINDOWS = 3  # passages of one message that may be among the nearest
-DIGITS = 6  # of a cosine: further ones depend on the library that multiplied
+DIGITS = 6  # of a cosine: further ones depend on the linear algebra library
 
 
 class SemanticQuery:
-    """A question, embedded by every embedder whose vectors are stored; raises CannotEmbed."""
+    """A search's text, embedded by every embedder whose vectors are stored; raises CannotEmbed."""
 
     def __init__(self, scope: Scope, embedders: Sequence[tuple[int, Embedder]], text: str) -> None:
         self._partitions = None if scope.everybody else scope.partitions
@@ -33,7 +33,7 @@ class SemanticQuery:
             for number, vector in self._questions
         ]
         ids, cosines = _together(found)
-        if len(self._questions) == 1:  # of several, one may have an entry among its nearest and another not
+        if len(self._questions) == 1:  # with several, an entry may be among the nearest of one and not of another
             self._known = ids, cosines
         best: np.ndarray = ids[ranking.in_order(cosines, ids)][:count]
         return best

@@ -54,7 +54,7 @@ def _at_word(content: str, start: int) -> int:
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans without overlaps: pairs of characters share one."""
+    """Return the spans, with overlapping ones joined: pairs of characters share one."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and start < joined[-1][1]:

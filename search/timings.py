@@ -1,4 +1,4 @@
-"""How long searches took: counted in buckets by day, so that any number of them is a few rows. Never the query.
+"""Records how long searches took, in buckets by day: any number of searches is a few rows. Never the query.
 
 Counts are kept in memory and written by the sweeping thread of each process, which costs a search nothing; a killed
 process loses the counts of its last seconds.

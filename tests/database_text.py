@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def places_of(needle: str) -> set[str]:
-    """Return where `needle` stands: table names; on SQLite the names of its files as well, dead pages included."""
+    """Return where `needle` occurs: table names; on SQLite also the names of its files, with their unused pages."""
     found = {table for table in _tables() if _is_in(table, needle)}
     if connection.vendor == "sqlite":
         file = str(connection.settings_dict["NAME"])

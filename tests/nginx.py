@@ -81,7 +81,7 @@ def nginx(
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="nginx-") as directory:
         home = Path(directory)
-        home.chmod(0o755)  # the workers may be somebody else
+        home.chmod(0o755)  # the workers may run as another user
         sent = [f"proxy_set_header {name} {value};" for name, value in (headers or {}).items()]
         configuration = CONFIGURATION.format(
             user=f"user {user or 'root'};" if is_root else "",

@@ -36,7 +36,7 @@ from foundation.database import database_clock
 from tests.database_text import places_of
 
 ME = "/v1/chat/me"
-# Nobody's in particular; a new model belongs here, with the reason, or says whose its rows are.
+# Models whose rows have no owner. A new model belongs here, with the reason, or registers its owner.
 NOBODYS = {
     "contenttypes.contenttype": "a list of the models",
     "auth.permission": "a list of what may be done",
@@ -48,7 +48,7 @@ NOBODYS = {
     "search.searchtiming": "how long searches took, a day at a time; not whose",
     "search.embedder": "a list of the models that made vectors",
 }
-# A log that nobody may change: of an erased account its id is left, which is nobody's then.
+# The log that nobody may change: of an erased account it keeps the id, which then refers to nobody.
 PSEUDONYMOUS = {AccessLogEntry._meta.db_table}
 ROUNDS = int(os.environ.get("ERASE_ROUNDS", "4"))
 PASSWORD = "correct horse battery staple"
@@ -166,7 +166,7 @@ class ExportTest(AccountCase):
 
     def test_the_command_writes_the_same(self):
         owner = self.canary_user()
-        # A sweep adds the rows of its usage up: between two exports they would differ.
+        # The sweep merges the account's usage rows: wait for it, or two exports would differ.
         usage = StoredUsage.objects.filter(owner_id=owner.user.pk)
         wait_until(lambda: not fold() and usage.count() <= 1, what="the usage in one row")
         out = StringIO()
@@ -286,6 +286,6 @@ class EraseTest(AccountCase):
         return +Counter({name: found.count() for name, found in rows.items()})
 
     def tables_with(self, user: User) -> set[str]:
-        """Return where the account's id stands, in either of the ways that databases write it."""
+        """Return the tables that contain the account's id, in either of the forms that databases store."""
         places = places_of(user.pk.hex) | places_of(str(user.pk))
         return {place for place in places if place in connection.introspection.table_names()}

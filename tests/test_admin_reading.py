@@ -46,7 +46,7 @@ class TranscriptPageTest(StaffCase):
         append_message(conversation=other, role="user", content=f"Also {CANARY}")
         self.read(client)
         self.assertNotContains(client.get(f"{LIST}{other.pk}/change/"), f"Also {CANARY}")
-        with mock.patch("conversations.reading.time.time", return_value=4e9):
+        with mock.patch("conversations.access_reasons.time.time", return_value=4e9):
             self.assertNotContains(client.get(self.page_of_talk), f"My {CANARY}")
         self.assertEqual(len(self.new_entries()), 1)
 

@@ -176,7 +176,7 @@ class DrainTest(ServiceTestCase):
         self.assertEqual(sorted(states), ["complete", "interrupted"])
 
     def test_a_proxy_gets_no_refusal_for_what_it_had_sent(self) -> None:
-        """It would hand it on to its client, and ask no other process."""
+        """The proxy would pass the refusal on to its client, and ask no other process."""
         needs_dialect("websocket")
         service = self.serve(TRUSTED_PROXIES="1")
         asked, idle = self.open(service), self.open(service)

@@ -23,7 +23,7 @@ from django.db import connection
 from chatservice.testing import ROOT, Service, wait_until
 from conftest import CI
 from scripts.postgres import UNPRIVILEGED, postgres
-from tests.reading import Reading, ask
+from tests.background_reader import Reading, ask
 
 MAKE_KEY = """
 from accounts.services import issue_api_key, register_user
@@ -46,7 +46,7 @@ def small_disk(case: unittest.TestCase, megabytes: int) -> Path:
 
 
 def fill(place: Path) -> Path:
-    """Take all the room there is, and a little later what was given back meanwhile."""
+    """Fill the disk, and a little later also the space that was freed meanwhile."""
     filler = place / "filler"
     with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
         while True:

@@ -88,7 +88,7 @@ class HostileInputTest(ServiceTestCase):
         return resident_bytes(tree(self.service.process.pid))
 
     def renew(self) -> None:
-        """Give the corpus somebody to speak for, with a conversation that nothing has happened to yet."""
+        """Make a new user for the corpus, with a fresh conversation."""
         self.subject = subjects.subject_of("mallory", self.service)
         self.addCleanup(self.subject.http.close)
         self.things = subjects.things_of(self.subject, self.service)
@@ -108,7 +108,7 @@ class HostileInputTest(ServiceTestCase):
     # --- HTTP
 
     def inputs(self) -> Iterator[Input]:
-        """Give every input for one of its targets, or for each of them where all is wanted."""
+        """Yield every input for one of its targets, or for each of them with HOSTILE=all."""
         targets: dict[str, list[Input]] = {}
         for each in self.all_inputs():
             targets.setdefault(each.name, []).append(each)
@@ -116,7 +116,7 @@ class HostileInputTest(ServiceTestCase):
             yield from several if EVERYTHING else [random.choice(several)]
 
     def turn(self, inputs: Iterable[T]) -> Iterator[T]:
-        """Give those whose turn it is: half of them in each round, or everything in both."""
+        """Yield the inputs of this round: half of them in each round, or all in both."""
         return (each for number, each in enumerate(inputs) if EVERYTHING or number % 2 == self.round)
 
     def all_inputs(self) -> Iterator[Input]:

@@ -94,7 +94,7 @@ class LostPacketsTest(SimpleTestCase):
 
     @staticmethod
     def end_on_the_server() -> None:
-        """End what nobody waits for any more, and the server does not know that."""
+        """End the statements that nobody waits for any more, which the server does not know."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -14,7 +14,7 @@ from tests.matrix.asking import Answer, ask, of_http, request
 from tests.matrix.rows import Admits, Probe, Row, filled
 from tests.matrix.subjects import Subject
 
-# What is somebody's alone, and was not sent by the one who asks.
+# Things that one subject alone has, and that the caller did not send.
 SECRETS = ("canary", "word", "key", "conversation", "message", "answer", "run", "todo", "user", "hex")
 
 
@@ -55,9 +55,9 @@ class LeakTest(MatrixCase):
         self.unknown = {name: subjects.nobodys(things) for name, things in self.owned.items()}
 
     def others(self, owner: Subject) -> list[Subject]:
-        """Return everybody else, with things of their own where they may have some."""
+        """Return all other subjects, each with things of its own if it may have some."""
         service = self.service
-        # Guests before the account that one of them made: what that one owns is theirs too.
+        # Guests first: the things of the account that one of them made, which is created later, are theirs, too.
         others = [
             *([] if owner is self.guests else [self.guests]),
             subjects.subject_of("bob", service),

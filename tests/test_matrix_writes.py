@@ -1,4 +1,4 @@
-"""Nobody writes what is the service's to say: owner, id, time, state and rank have no effect in any body."""
+"""Nobody can set what only the service sets: owner, id, time, state and rank in a body have no effect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STATES = ("state", "status", "position", "next_position", "epoch", "digest", "le
 
 
 def overreaching(alice: str) -> dict[str, Any]:
-    """Return what nobody may say of what they write."""
+    """Return the fields that no client may set."""
     return {
         **dict.fromkeys(FLAGS, True),
         **dict.fromkeys(OWNERS, alice),

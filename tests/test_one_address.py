@@ -234,7 +234,7 @@ class SocketsTest(OneAddressCase):
             nameless = stack.enter_context(self.graph(init=False))
             with self.chat(address=f"{self.network}:ff::2") as socket:  # the same /64
                 self.assert_hung_up(socket, "LIMIT_SOCKETS_PER_IP")
-            # Once it is known whose socket it is, the address is free for the next one.
+            # Once a socket is authenticated, it no longer counts towards the address's limit.
             nameless.say(type="connection_init", payload={"authorization": f"Bearer {self.alice.secret}"})
             self.assertEqual(nameless.read(), {"type": "connection_ack"})
             late = stack.enter_context(self.chat())
@@ -243,7 +243,7 @@ class SocketsTest(OneAddressCase):
             stack.enter_context(self.chat()).expect_silence()
             with self.chat() as socket:
                 self.assert_hung_up(socket, "LIMIT_SOCKETS_PER_IP")
-            # Whoever comes with a key does not need the address.
+            # Callers with a key do not count towards the address's limit.
             stack.enter_context(self.graph(self.bob))
             stack.enter_context(self.chat(self.bob)).expect_silence()
 

@@ -17,13 +17,13 @@ from chatservice.dialects import DIALECTS
 from chatservice.testing import Service, ServiceTestCase, needs_dialect, wait_until
 from chatservice.testing.sockets import Socket
 from completions.tests.silent_line import SilentLine
+from tests.background_reader import ask
 from tests.hostile import heads
 from tests.hostile.inputs import Input
 from tests.hostile.shapes import problem_with
 from tests.hostile.wire import HostileClient, Reply
 from tests.matrix import operations, subjects
 from tests.matrix.rows import PARAMETER, Row, filled
-from tests.reading import ask
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

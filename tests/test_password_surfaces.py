@@ -60,7 +60,7 @@ class SurfacesTest(ServiceTestCase):
     def test_deleting_an_account_and_changing_a_password_share_a_wait_of_whoever_is_signed_in(self):
         told = [surface("wrong").status_code for surface in (self.confirm, self.change, self.confirm)]
         self.assertEqual(told, [403] * 3)
-        # The password is not looked at: the right one is refused, too, or it would show itself.
+        # The password is not checked: the right one is refused like a wrong one, so the answer does not reveal it.
         self.assert_must_wait(self.change(PASSWORD))
         self.assertTrue(User.objects.filter(pk=self.user.pk).exists())
         self.assertEqual(self.alice.http.get(ME).status_code, 200)

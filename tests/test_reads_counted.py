@@ -103,7 +103,7 @@ class ReadsCountedTest(ReadsCase):
         own = subjects.things_of(self.subject, self.service)
         values = {"own.model": "echo", **{f"own.{name}": value for name, value in own.items()}}
         started: set[str] = set()
-        # What is deleted is needed before.
+        # Deletions last: the other operations need the rows.
         for row in sorted(rows, key=lambda row: row.kind == "DELETE"):
             with self.subTest(row.operation):
                 values["fresh"] = f"fresh-{uuid.uuid4().hex[:12]}"
@@ -121,7 +121,7 @@ class ReadsCountedTest(ReadsCase):
         needs_dialect("graphql")
         started: set[str] = set()
         own = subjects.things_of(self.subject, self.service)
-        # What is deleted is needed before.
+        # Deletions last: the other operations need the rows.
         for row, probe in sorted(self.graph_operations(), key=lambda each: "mutation delete" in each[0].operation):
             with self.subTest(f"{row.operation} {probe.position}"):
                 own["key"] = uuid.uuid4().hex
@@ -324,7 +324,7 @@ class NoRoomTest(ReadsCase):
     limits = {"LIMIT_RUN_STARTS_PER_MINUTE": "1"}
 
     def test_what_there_is_no_room_for_counts_nowhere(self) -> None:
-        """Whoever is told to come again in a second may do so all minute long."""
+        """A client told to retry in a second may do so all minute long."""
         mine, asked = self.conversation().pk, self.conversation("Hello").pk
         body = {"content": "Hello", "message": "Hello", "role": "user", "user_id": "1"}
         calls: dict[str, list[tuple[str, str, Any]]] = {

@@ -18,7 +18,7 @@ from tests.nginx import USUAL_HEADERS, nginx
 
 REQUESTS = 200
 CLIENTS = 4
-# Of what a process was asked before it stops, the longest takes a second.
+# The longest request that a process has when it is told to stop takes a second.
 MODELS = ("fake/ok", "fake/slow:20ms:50")
 KEEP_ALIVE = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 # Per name: additional directives of the blocks `upstream` and `location`.

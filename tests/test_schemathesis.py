@@ -48,5 +48,5 @@ class SchemathesisTest(ServiceTestCase):
 
     def test_no_dialect_is_forgotten(self) -> None:
         names = {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}
-        self.assertLessEqual({*documented_dialects(), *DIALECTS} - {"websocket"}, names)  # which has no HTTP
+        self.assertLessEqual({*documented_dialects(), *DIALECTS} - {"websocket"}, names)  # the websocket has no HTTP
         self.assertTrue(Path(sys.executable).with_name("schemathesis").exists())

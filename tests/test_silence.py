@@ -14,7 +14,7 @@ from chatservice import testing
 from chatservice.testing import Service, ServiceTestCase, wait_until
 from completions.models import Run
 from completions.tests.silent_line import SilentLine
-from tests.reading import Reading, ask
+from tests.background_reader import Reading, ask
 
 READER_SECONDS = 15.0
 RECOVERY_SECONDS = 30.0
@@ -40,7 +40,7 @@ class SilentDatabaseTest(ServiceTestCase):
         return self.http.get("/readyz").status_code
 
     def readers(self, asked: dict) -> list[Reading]:
-        """Return some who read the beginning of an answer."""
+        """Return readers that have read the beginning of an answer."""
         found = [Reading(self.http, asked) for _ in range(3)]
         for each in found:
             each.start()

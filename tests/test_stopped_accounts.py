@@ -34,7 +34,7 @@ needs_dialect("chat_v1")  # before anything is imported from the dialect
 from chatservice.dialects.chat_v1.me import until_refused  # noqa: E402
 
 LONG = "fake/slow:50ms:1200"  # a minute
-# A second is promised; a machine that is busy with other things gets some more. Nothing of it ends by itself.
+# A second is promised; a busy machine gets some more. No answer ends by itself within that time.
 SOON = 3.0
 
 
@@ -227,7 +227,7 @@ class StoppedAccountTest(ServiceTestCase):
             socket.expect_silence()
 
     def test_a_question_that_slipped_in_is_stopped_whoever_deactivated_the_account_and_how(self) -> None:
-        """Nobody asks this run to stop: its own process notices whose it is."""
+        """No stop of this run was requested: its own process notices that the account is deactivated."""
         stream = self.stream(
             "POST",
             f"{self.service.url}/v1/chat/conversations/stream",

@@ -1,4 +1,4 @@
-"""Somebody else's id takes as long as one that nobody has: the time of a refusal tells nothing either.
+"""A refusal takes as long for somebody else's id as for an unknown one, so its time reveals nothing, either.
 
 Foreign and unknown are asked for in turn, so that a busy machine slows both. A pair of medians that differ is
 measured again until there are 200 pairs: only what still differs then, in both halves, is a difference.
@@ -19,7 +19,7 @@ from tests.test_matrix_leaks import MatrixCase, probes
 ALLOWED_MS = 2.0
 PAIRS = 200
 FIRST = 200 if os.environ.get("TIMING") == "all" else 8
-# These open a socket for every question: what they look up is looked up by the others, too.
+# These open a socket for every request, and other operations cover the same look-ups.
 BY_SOCKET = ("frame", "subscription")
 
 
@@ -55,7 +55,7 @@ class TimingTest(MatrixCase):
         pairs = []
         for number in range(count):
             unknown = subjects.nobodys(self.things)
-            if number % 2:  # neither is always the one that finds everything warm
+            if number % 2:  # in turn, so that neither always finds warm caches
                 foreign, control = self.seconds(row, probe, self.things), self.seconds(row, probe, unknown)
             else:
                 control, foreign = self.seconds(row, probe, unknown), self.seconds(row, probe, self.things)

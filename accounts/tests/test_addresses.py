@@ -97,7 +97,7 @@ class GuessingTest(TestCase):
     def setUp(self):
         clear_cache()
         self.addCleanup(clear_cache)
-        # All guesses of a test belong to one minute.
+        # All guesses of a test must fall into one minute.
         wait_for_minute()
 
     def guess(self, peer: str) -> type[NotAdmitted]:

@@ -30,9 +30,9 @@ def connect():
 """
 CLIENT = CONNECTS + "connect()\n"
 LISTENS = CONNECTS + "outer = socket.create_server(('0.0.0.0', 0))\n"
-# As nginx does: who accepts also connects.
+# As nginx does: the process that accepts also connects.
 PROXY = LISTENS + "connect()\n"
-# As socat does: a fork for each connection, which lets go of the listening socket.
+# As socat does: it forks for each connection, and the child closes the listening socket.
 FORKING = LISTENS + "if os.fork(): os.wait()\nelse: outer.close(); connect()\n"
 # Started by a server, but another program: a shell in a remote terminal.
 STARTED = LISTENS + "import subprocess\nsubprocess.run([sys.executable, '-c', sys.argv[2], sys.argv[1]])\n"
@@ -62,7 +62,7 @@ class OtherEndTest(SimpleTestCase):
 
     @contextlib.contextmanager
     def process(self, *command: str, **options: Any) -> Iterator[socket.socket]:
-        """Run a program that connects to us, and give our end of its connection."""
+        """Run a program that connects to us, and yield our end of its connection."""
         with subprocess.Popen([*command], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, **options) as running:
             try:
                 self.server.settimeout(20)
@@ -150,7 +150,7 @@ class ConnectionTest(SimpleTestCase):
 
     def test_one_that_was_reset_meanwhile_is_not_taken_for_the_next_with_its_address(self) -> None:
         def reset(*ends: object) -> bool:
-            """As if somebody of ours got the same port in the moment after."""
+            """Reset the connection and report it as found: as if a process of ours got its port right afterwards."""
             self.caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             self.caller.close()
             until = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""Deactivated together, whatever happens at the same time; and one look for everybody who listens."""
+"""Accounts are deactivated together, whatever happens at the same time; one check serves all open streams."""
 
 from __future__ import annotations
 

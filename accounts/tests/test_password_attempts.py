@@ -33,7 +33,7 @@ from chatservice.testing import KeptTablesTestCase, wait_for_minute
 PASSWORD = "a long enough phrase"
 ADDRESS = "192.0.2.1"
 OTHERS = override_settings(LIMIT_AUTH_FAILURES_PER_MINUTE=0)
-"""The limit of an address is out of the way."""
+"""So that the limit per address is not reached."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ class Wrong(Exception):
 
 
 def fail(name: str, device: str = "", address: str = ADDRESS) -> int:
-    """Try a wrong password; returns how long one must wait, 0 when it was looked at."""
+    """Try a wrong password; returns the seconds to wait, 0 if it was checked."""
     try:
         with password_attempt(name, address, device=device):
             raise Wrong
@@ -67,7 +67,7 @@ class DelayTest(TestCase):
                 self.assertEqual(fail("alice"), 0)
                 waits.append(fail("alice") if PasswordDelay.objects.get().until > now else 0)
             now = PasswordDelay.objects.get().until
-        # The first four were followed by another at once, which counts itself.
+        # After each of the first four the next try was possible at once.
         self.assertEqual(waits, [0, 0, 0, 0, 1, 2, 4, 8, 16, 30, 30, 30, 30])
 
     def test_what_is_refused_makes_the_wait_no_longer(self):
@@ -148,7 +148,7 @@ class AddressTest(TestCase):
         self.assertEqual(told[:3], [0, 0, 0])
         self.assertTrue(all(1 <= wait <= 60 for wait in told[3:]), told)
         self.assertEqual(fail("somebody", address="2001:db8:0:1::1"), 0)
-        # Browsers that are known, and whoever is signed in, do not pay for their neighbours.
+        # Others' failures at the same address do not affect known browsers, and who is signed in.
         self.assertEqual([fail("alice", device, "2001:db8::1") for device in ("a" * 32, SIGNED_IN)], [0, 0])
 
 
@@ -351,7 +351,7 @@ class ErasureTest(KeptTablesTestCase):
 
 class EverywhereTest(SimpleTestCase):
     def test_no_password_is_checked_without_asking_here_first(self):
-        """Nothing of ours calls Django's checks, its forms apart, but in a `password_attempt`."""
+        """Our code calls Django's password checks only inside `password_attempt`, except through Django's own forms."""
         checks = re.compile(r"\ba?check_password\(|\ba?authenticate\((?:self\.)?request")
         found = set()
         for package in ("accounts", "conversations", "completions", "search", "chatservice"):
@@ -360,4 +360,4 @@ class EverywhereTest(SimpleTestCase):
                 if "tests" not in path.parts and checks.search(text):
                     found.add(path.as_posix())
                     self.assertIn("with password_attempt(", text, path)
-        self.assertEqual(found, {"accounts/credentials.py"})
+        self.assertEqual(found, {"accounts/credential_changes.py"})

@@ -25,7 +25,7 @@ from foundation.database import in_database_thread
 
 T = TypeVar("T")
 
-# Refusals that do not count: whoever is told to come again in a second may do so all minute long.
+# Refusals that do not count as reads: a client told to retry in a second may do so all minute long.
 WITHOUT_ROOM = (RateLimited, TooManyRuns, ShuttingDown, StorageUnavailable)
 
 encode_json = msgspec.json.Encoder(enc_hook=str).encode
@@ -36,7 +36,7 @@ def json_response(value: Any, status: int = 200) -> HttpResponse:
 
 
 def problem_response(problem: Problem, render: Callable[[Problem], Any]) -> HttpResponse:
-    """Return `problem` in the words of a dialect."""
+    """Return `problem` as a response in a dialect's shape."""
     response = json_response(render(problem), problem.status)
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
@@ -110,7 +110,7 @@ async def count_run(principal: Principal, *, joined: bool) -> None:
 
 
 async def counting_failures(principal: Principal, starting: Awaitable[T]) -> T:
-    """Await what is to start a run; when it fails before it did, count a read, but not for want of room."""
+    """Await what starts a run; if it fails before that, count a read, unless it failed for want of room."""
     try:
         return await starting
     except WITHOUT_ROOM:
@@ -156,7 +156,7 @@ class AsyncAPIView(DialectMixin, APIView):
             return problem_response(problem_of(error), type(self).render)
 
     async def principal(self, request: HttpRequest) -> Principal:
-        """Say who is calling; raises NotAdmitted."""
+        """Return who is calling; raises NotAdmitted."""
         caller = caller_of(request)
         how = self.authentication
         if known := known_principal(caller, lenient=how.lenient):

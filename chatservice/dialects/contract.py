@@ -129,7 +129,7 @@ class DialectAdapter(ServiceTestCase):
         return line == self.done
 
     def status_of(self, response: httpx2.Response) -> int:
-        """Return what became of a call, as HTTP would put it."""
+        """Return the outcome of a call as an HTTP status."""
         return response.status_code
 
     def error_code(self, response: httpx2.Response) -> str:
@@ -137,7 +137,7 @@ class DialectAdapter(ServiceTestCase):
         raise NotImplementedError
 
     def assert_turned_away(self, response: httpx2.Response, code: str = "") -> None:
-        """Check that this is how a caller without a good key is refused, with this code where one is given."""
+        """Check that this refuses a caller without a valid key, with this code if one is given."""
         self.assertEqual(response.status_code, 401, response.text)
         self.assertIn(self.error_code(response), [code] if code else [self.error_code(response)])
         self.assertEqual(response.headers["www-authenticate"], "Bearer")

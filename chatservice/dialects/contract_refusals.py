@@ -21,7 +21,7 @@ from foundation.ids import uuid7
 
 SECRETS = (KEY_IN_ERROR, "sk-upstream-secret-canary", "Traceback")
 MALFORMED = ("abc", "0", "-1", "1.5", "18446744073709551616", "%00", "..%2F..", "x" * 1000, "null", "'--")
-# What is no JSON object that can be stored, whatever the API: (name, body, content type).
+# Bodies that are no JSON object, or cannot be stored, for every API: (name, body, content type).
 JSON = "application/json"
 BAD_BODIES = (
     ("cut short", b'{"content": "x', JSON),
@@ -160,7 +160,7 @@ class AdmissionContract(DialectAdapter):
                 self.assertTrue(found, f"calls_with() knows no {method.upper()} {path}")
 
     def every_call(self) -> Iterator[Call]:
-        """Give one call of everything this API can do."""
+        """Yield one call of everything this API can do."""
         yield self.send_call(self.alice, "Mine")
         yield self.stream_call(self.alice, "Mine")
         if Capability.CREATE not in self.unsupported:

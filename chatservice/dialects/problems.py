@@ -1,4 +1,4 @@
-"""What went wrong, in one shape that every dialect can put into its own words."""
+"""Errors in one shape, which every dialect renders in its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.http import Http404
 from rest_framework import exceptions as drf
 
 from accounts.callers import NotAdmitted, TooManyFailures
-from accounts.credentials import CredentialsRefused, NotConfirmed
+from accounts.credential_changes import CredentialsRefused, NotConfirmed
 from accounts.registration import RegistrationClosed
 from accounts.throttling import RateLimited
 from completions.cursors import BadCursor
@@ -63,7 +63,7 @@ TOO_LARGE = Problem(413, "request_too_large", "The request body is too large.")
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what to tell the client about `error`; what is not ours is logged and told as a 500."""
+    """Return what to tell the client about `error`; an unexpected one is logged and becomes a 500."""
     match error:
         case BadRequest():
             return error.problem

@@ -1,4 +1,4 @@
-"""The field `recall`, the same in every dialect: what an answer is to be reminded of."""
+"""The field `recall`, the same in every dialect: which older messages are quoted to the model."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from completions.stream_limits import Release
 SEND_SECONDS = 60.0
 GOODBYE_SECONDS = 5.0
 FLOOD = 10
-"""So many times the allowed frames in one second are abuse, not haste."""
+"""This many times the allowed frames in one second is abuse, not haste."""
 
 
 class SocketClosed(Exception):
-    """The client is gone, or is being hung up on."""
+    """The client is gone, or its socket is being closed."""
 
 
 class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
@@ -48,7 +48,7 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         try:
             await asyncio.wait([self._reading, self._over], return_when=asyncio.FIRST_COMPLETED)
             if self.closed:
-                await self._over  # somebody is still saying goodbye
+                await self._over  # the last frame and the close are still being sent
             elif not self._reading.cancelled():
                 self._reading.result()
         finally:
@@ -82,7 +82,7 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         return task
 
     def acquire(self, take: Callable[[Any], Release], who: Any) -> None:
-        """Count this socket as one of `who`, instead of whom it counted for so far; raises TooManyRuns."""
+        """Count this socket against the limit of `who`, no longer of whom it counted for; raises TooManyRuns."""
         if self._release is not None:
             self._release()
         self._release = take(who)

@@ -18,7 +18,7 @@ class ServiceConnection(Bounded):
     """What HTTP and websockets have in common here."""
 
     def request_state(self, transport: asyncio.Transport) -> dict[str, Any]:
-        # Each request tells which connection it came by: whose process is at its other end is found out once for all.
+        # Each request carries its connection, so that the process at the other end is looked up once for all of them.
         return {STATE: Connection(transport)}
 
     def refusal(self, path: str, fault: Fault, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -63,7 +63,7 @@ UNLIMITED = {
 
 
 def needs_dialect(name: str) -> None:
-    """Skip the test, or the module that says so outside of one, where this API was deleted."""
+    """Skip the calling test, or module, if this dialect was deleted."""
     if name not in DIALECTS:
         pytest.skip(f"asks by {name}, which is not there", allow_module_level=True)
 
@@ -149,7 +149,7 @@ class Service:
         return f"ws://127.0.0.1:{self.port}/ws/chat"
 
     def environment(self) -> dict[str, str]:
-        """Return what the process is told: the test run's database and upstream, and no limits."""
+        """Return the process's environment: the test run's database and upstream, and no limits."""
         return {
             **os.environ,
             **UNLIMITED,
@@ -160,13 +160,13 @@ class Service:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "ECHO_DELAY": "0",
-            # Nobody waits for what a test left running.
+            # No drain for what a test left running.
             "DRAIN_SECONDS": "0.2",
             "SEARCH_EMBEDDER": "hashing",  # the real one costs every test's service seconds of a core
             "OPENAI_API_KEY": "",
             "OPENAI_BASE_URL": "",
             "UPSTREAMS": fake_upstreams(),
-            # What a test acknowledges must survive kill -9, not a power cut: saves a disk sync a commit.
+            # A commit must survive kill -9, not a power cut: saves a disk sync per commit.
             "SQLITE_SYNCHRONOUS": "NORMAL",
             **self.env,
         }
@@ -182,7 +182,7 @@ class Service:
                 wait_until(self._is_ready, timeout=60, what=f"a service on port {self.port}")
                 return self
             except ServiceEnded:
-                # Between asking for a free port and taking it, somebody else may have.
+                # Another process may take the port between the look-up and the start.
                 if "address already in use" not in self.log().lower() or attempt == PORT_ATTEMPTS - 1:
                     raise
                 self.port = free_port()
@@ -202,7 +202,7 @@ class Service:
         return self.log_path.read_text(errors="replace")
 
     def kill(self) -> None:
-        """End it as a power cut would, for this process at least: kill -9."""
+        """End it without warning: kill -9."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
@@ -238,7 +238,7 @@ _shared: Service | None = None
 
 
 def fake_upstream() -> FaultyUpstream:
-    """Return the fault-injecting upstream of this test run, started at first need."""
+    """Return the fault-injecting upstream of this test run; the first call starts it."""
     global _upstream
     if _upstream is None:
         _upstream = FaultyUpstream()
@@ -261,7 +261,7 @@ def fake_upstreams() -> str:
 
 
 def shared_service() -> Service:
-    """Return the service that most tests share, started at first need."""
+    """Return the service that most tests share; the first call starts it."""
     global _shared
     if _shared is None:
         _shared = Service().start()
@@ -270,7 +270,7 @@ def shared_service() -> Service:
 
 
 def stop_shared_service() -> None:
-    """End it, if it runs; whoever asks next gets a new one."""
+    """Stop the shared service if it runs; the next test that needs it starts a new one."""
     global _shared
     if _shared is not None:
         _shared.stop()
@@ -284,7 +284,7 @@ def running_service(**env: str) -> Iterator[Service]:
     For all tests of a class: `cls.enterClassContext(running_service(...))`.
     """
     if any(name.startswith("LIMIT_") for name in env):
-        RateWindow.objects.all().delete()  # guests share one address: what a test before this one did counts, too
+        RateWindow.objects.all().delete()  # guests share one address, so requests of earlier tests would count, too
     service = Service(env=env)
     try:
         yield service.start()

@@ -56,7 +56,7 @@ class Socket:
         return self.until_end()
 
     def expect_silence(self) -> None:
-        """Fail when anything but the answer to a ping is on its way."""
+        """Send a ping; fail if anything but its answer arrives."""
         self.say(type="ping", id="silence?")
         assert self.read() == {"type": "pong", "id": "silence?"}
 

@@ -14,13 +14,13 @@ from typing import NamedTuple
 TOP = Path(__file__).resolve().parents[2]
 # A package imports the ones after it, never the ones before it.
 LAYERS = ["chatservice", "dashboard", "pages", "completions", "search", "conversations", "accounts", "foundation"]
-# What is run beside the service and may import any of it.
+# Run beside the service, and may import all of it.
 TOOLS = ["benchmarks", "scripts", "tests"]
-# Doors of third parties: module -> where it may be imported. A trailing slash means everything below.
+# Third-party modules -> where each may be imported. A trailing slash means everything below.
 DOORS = {
     "openai": ["completions/providers/"],
     "sentence_transformers": ["search/embedders/"],
-    # One place where what somebody wrote becomes HTML.
+    # Only one place turns people's text into HTML.
     "markdown_it": ["conversations/rendering.py"],
     "nh3": ["conversations/rendering.py"],
     "pygments": ["conversations/rendering.py"],
@@ -33,13 +33,13 @@ DOORS = {
     "channels.db": ["completions/"],
     "rest_framework": ["chatservice/", "accounts/", "*/viewsets.py"],
     "drf_spectacular": ["chatservice/", "accounts/", "*/viewsets.py"],
-    # Where the service reaches behind what others offer, in one package.
+    # Only one package uses private parts of other software.
     "aiohttp": ["completions/providers/", "foundation/internals/aiohttp_reads.py"],
     "ctypes": ["foundation/internals/"],
     "gc": ["foundation/internals/interpreter.py"],
     "uvicorn": ["chatservice/server.py", "foundation/internals/uvicorn/"],
 }
-# What every test may import although it stands in the top layer.
+# Every test may import this, although it is in the top layer.
 TEST_SUPPORT = "chatservice.testing"
 MAX_FILE_LINES = 500
 SOURCE_SUFFIXES = {".py", ".js", ".css", ".html"}
@@ -170,7 +170,7 @@ def other_dialect(found: Import, dialects: set[str]) -> str:
 
 
 def beside_door(found: Import) -> str:
-    """The third party that comes in here although its door is elsewhere, or empty. Tests and tools may import all."""
+    """The third-party module that may not be imported here by DOORS, or empty. Tests and tools may import all."""
     doors = [door for door in DOORS if within(found.target, door)]
     free = is_test(found.path) or Path(found.path).parts[0] in TOOLS
     if free or not doors or any(allowed_at(found.path, DOORS[door]) for door in doors):

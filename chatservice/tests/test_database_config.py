@@ -158,7 +158,7 @@ class RealServerTest(SimpleTestCase):
             self.assertEqual(checked.stdout, "True|seen|10s|1s\n", checked.stderr)
             plain = self.ask(f"{url}?sslmode=disable")
             self.assertEqual(plain.stdout, "False||10s|3s\n", plain.stderr)
-            # Another authority than the server's: there must be no connection, not one without the check.
+            # With a wrong authority there must be no connection at all, rather than an unchecked one.
             stranger = self.ask(f"{url}?sslmode=verify-full&sslrootcert=system")
             self.assertEqual((stranger.stdout, stranger.returncode == 0), ("", False))
 

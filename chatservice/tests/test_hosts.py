@@ -1,4 +1,4 @@
-"""Only what is addressed to this service is answered: a page elsewhere can make its own name mean this machine."""
+"""Requests with a foreign Host are refused: another name may resolve to this machine (DNS rebinding)."""
 
 from __future__ import annotations
 

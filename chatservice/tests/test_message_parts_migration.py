@@ -1,4 +1,4 @@
-"""What the column `parts` held becomes rows, and back, and every message says afterwards what it said before."""
+"""The column `parts` is migrated to rows, and back, and no message changes by that."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ call_command("migrate", "conversations", "0013", verbosity=0)
 
 
 def wire_before(role: str, content: str, author: str, parts: Any) -> dict[str, Any]:
-    """Return what a message was on the wire before it had parts."""
+    """Return a message's wire form from before parts were rows."""
     return {"role": role, "content": content} | ({"name": author} if author else {}) | (parts or {})
 
 

@@ -1,4 +1,4 @@
-"""Whoever watches a process hears how it is, not where it is reached: whatever the Host, the scheme and the method."""
+"""Probes tell the state of a process, whatever the Host, the scheme and the method of the request."""
 
 from __future__ import annotations
 

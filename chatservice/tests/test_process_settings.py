@@ -1,4 +1,4 @@
-"""What the server sets for its whole process, looked at in one that starts as the service does and serves nobody."""
+"""What the server sets for its whole process, checked in one that starts like the service but serves nobody."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PLACES = {
     "accounts/throttling.py": "one upsert counts a request, by the database's clock",
     "accounts/password_attempts.py": "one upsert counts a failure, by the database's clock",
     "accounts/erasure.py": "rows that triggers keep from being changed",
-    "accounts/mending.py": "tables as the first version made them, which no model describes",
+    "accounts/migration_operations.py": "tables as the first version made them, which no model describes",
     "completions/acceptance.py": "one round trip accepts a question: prepared statements",
     "completions/admission.py": "the same transaction",
     "completions/insertion.py": "the same transaction",

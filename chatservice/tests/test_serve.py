@@ -122,7 +122,7 @@ class FirstRunTest(SimpleTestCase):
         for path in ("/v1/models", "/docs", "/admin/"):
             answer = httpx2.get(f"{service.url}{path}", headers={"Authorization": "Bearer x"})
             self.assertEqual((answer.status_code, answer.headers["location"]), (301, f"https{service.url[4:]}{path}"))
-        # A claim that is not believed: sent to https, a client that is there already would come back as it came.
+        # An untrusted header is no reason to redirect: a client that uses https already would be redirected for ever.
         claimed = httpx2.get(f"{service.url}/v1/models", headers={"X-Forwarded-Proto": "https"})
         self.assertEqual(claimed.status_code, 500)
         self.assertIn("TRUSTED_PROXIES=1", claimed.text)

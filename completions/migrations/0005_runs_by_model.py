@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import migrations, models
 
-from accounts.mending import EnsureIndex
+from accounts.migration_operations import EnsureIndex
 
 
 class Migration(migrations.Migration):

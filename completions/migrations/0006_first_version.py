@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from accounts.mending import EnsureIndex
+from accounts.migration_operations import EnsureIndex
 
 
 class Migration(migrations.Migration):

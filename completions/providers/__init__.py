@@ -64,7 +64,7 @@ _no_loop = _Pool()
 def provider_for(model: str | None) -> tuple[Provider, str]:
     """The provider of this process and event loop for a client's model name, and the upstream's name for it.
 
-    Of several upstreams it asks one after the other; `name` is then the preferred one's.
+    For several upstreams it is a `Fallback` that asks them in turn; its `name` is the preferred one's.
     """
     if not model or model == "default":
         model = settings.DEFAULT_MODEL

@@ -1,4 +1,4 @@
-"""What a provider is: the one door to a model. It knows no database, no run and no dialect."""
+"""The interface of providers, the only way to a model. They know no database, no run and no dialect."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Provider(Protocol):
     ) -> AsyncIterator[ProviderEvent]:
         """Yield one `StreamStarted`, then a `Delta` for each read that brought content, then one `StreamFinished`.
 
-        `ready` is awaited before each read: there is no sense in reading faster than the consumer stores.
-        Without `retry` the first refusal is the last: somebody else will be asked.
+        `ready` is awaited before each read: reading faster than the consumer stores is of no use. Without `retry`
+        a failed request is not sent again, because another upstream is asked next.
         """
         ...
 

@@ -91,7 +91,7 @@ class AnswerBuilder:
         return True
 
     def _choice(self, choice: Any) -> tuple[bool, str, bool]:
-        """Whether it finishes, its text when it is choice 0, and whether that is all it says."""
+        """Return whether the choice finishes, its text if it is choice 0, and whether that is all it contains."""
         if type(choice) is not dict:
             raise UpstreamInvalid()
         index = choice.get("index")
@@ -142,7 +142,7 @@ class AnswerBuilder:
             self._wire.append({**(self.envelope or {}), "choices": [choice]})
 
     def flush(self, events: list[ProviderEvent]) -> None:
-        """Append one `Delta` with all that was gathered. Raises OutputLimit after the part that fits."""
+        """Append one `Delta` with all that was collected. Raises OutputLimit after the part that fits."""
         if not self.texts and not self._wire:
             return
         text = storable_text("".join(self.texts))
@@ -183,7 +183,7 @@ def stream_error(error: Any) -> UpstreamFailed:
 
 
 def chunks_of(body: Any) -> list[dict[str, Any]]:
-    """The two chunks a `chat.completion` body would have been streamed as."""
+    """Return the chunks that a `chat.completion` body would have been streamed as: answer, end, usage."""
     if type(body) is not dict:
         raise UpstreamInvalid()
     if body.get("error"):

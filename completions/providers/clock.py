@@ -8,10 +8,10 @@ from typing import Self
 
 
 class ContentClock:
-    """Cancels the read that waits when `limit` seconds pass without `touch`.
+    """Cancels the waiting read when `limit` seconds pass without `touch`.
 
-    It only ever interrupts between `reading` and `paused`: while the consumer is at work nothing is
-    counted. What it interrupts ends in CancelledError; `expired` tells it from a real cancellation.
+    It interrupts only between `reading` and `paused`: the consumer's own time does not count. The interrupted
+    read ends in CancelledError; `expired` tells it from a real cancellation.
     """
 
     __slots__ = ("_cancelling", "_due", "_fired", "_handle", "_limit", "_loop", "_task")
@@ -33,19 +33,19 @@ class ContentClock:
         self._handle = self._loop.call_at(self._due, self._check)
 
     def touch(self) -> None:
-        """Content arrived: count from now."""
+        """Restart the count, because content arrived."""
         self._due = self._loop.time() + self._limit
 
     def reading(self) -> None:
-        """The current task waits for the upstream from here on."""
+        """Note that the current task waits for the upstream from here on."""
         self._task = asyncio.current_task()
 
     def paused(self) -> None:
-        """The upstream is not to blame for the time that passes now."""
+        """Note that the time from here on is not the upstream's."""
         self._task = None
 
     def expired(self) -> bool:
-        """Whether the CancelledError just caught was this clock's and nobody else's."""
+        """Tell whether the CancelledError that was just caught came from this clock alone."""
         task, self._task = self._task, None
         return self._fired and task is not None and task.uncancel() <= self._cancelling
 

@@ -32,7 +32,7 @@ _ERROR_BODY_BYTES: Final = 1 << 16
 
 @functools.cache
 def _tls(ca_file: str) -> ssl.SSLContext:
-    """Loading the certificates takes tens of milliseconds: once per process."""
+    """Return the TLS context, once per process: loading the certificates takes tens of milliseconds."""
     context: ssl.SSLContext = httpx2.create_ssl_context(trust_env=False)
     if ca_file:
         context.load_verify_locations(cafile=ca_file)
@@ -86,7 +86,7 @@ class Connection:
     async def send(self, path: str, body: bytes | None, *, within: float, retry: bool = True) -> httpx2.Response:
         """Return the unread 2xx response, to be given back to `release`; raises ProviderError.
 
-        Nothing is tried again unless provably nothing was billed, nor when it could not be within `within`.
+        A request is sent again only if provably nothing was billed, and if there is time for it in `within` seconds.
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + within / 2  # the last try must have time to be answered
@@ -173,7 +173,7 @@ class Connection:
         return self._client.base_url.join(path.removeprefix("/"))
 
     async def _check_status(self, response: httpx2.Response) -> None:
-        """Before the client sees the response: its own handling reads error bodies whole and quotes them."""
+        """Raise for an error status before the client sees it: the client would read the whole body, and quote it."""
         if 200 <= response.status_code < 300:
             return
         body = b""
@@ -190,7 +190,7 @@ class Connection:
 
 
 def _is_passing(failure: ProviderError) -> bool:
-    """Whether the same request may succeed in a moment, and cannot have cost anything."""
+    """Tell whether the same request may succeed in a moment, and cannot have cost anything."""
     return failure.unbilled and not isinstance(failure, UpstreamUnauthorized | UpstreamUnavailable)
 
 

@@ -92,7 +92,7 @@ def answer_text(request: CompletionRequest) -> str:
 
 
 def _rest(text: str, request: CompletionRequest) -> str:
-    """What is left to say, where an answer that was cut off comes last."""
+    """Return the rest of the answer if the last message is one that was cut off."""
     last = request.messages[-1] if request.messages else {}
     prefill = _text(last) if last.get("role") == "assistant" else ""
     return text.removeprefix(prefill)

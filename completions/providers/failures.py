@@ -1,4 +1,4 @@
-"""From an upstream's refusal, or a broken connection, to our exceptions. No text of a stranger passes unread."""
+"""Turns an upstream's refusal, or a broken connection, into our exceptions. No foreign text passes unchecked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOTHING_BEGUN = 503
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> int | None:
-    """Whole seconds the upstream asks us to wait, at most 120; None when it asks nothing we understand."""
+    """Return the whole seconds that the upstream asks us to wait, at most 120; None if its headers name none."""
     milliseconds = headers.get("retry-after-ms", "").strip()
     value = headers.get("retry-after", "").strip()
     try:

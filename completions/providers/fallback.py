@@ -26,8 +26,8 @@ class Choice:
 class Fallback:
     """A `Provider` over others, in order of preference; those that are cooling down come last.
 
-    The next one is asked only where the one before provably did nothing. Nobody but the last is
-    waited for. Who answered is said by `StreamStarted`, `Completion` and ProviderError.
+    The next one is asked only if the one before provably generated nothing. Only the last one is retried.
+    `StreamStarted`, `Completion` and ProviderError name the upstream that answered.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
@@ -82,11 +82,11 @@ class Fallback:
         return sorted(self._choices, key=lambda choice: choice.provider.health.wait())
 
     def _after(self, choice: Choice, error: ProviderError, before: ProviderError | None) -> ProviderError:
-        """Note a failure; raises it where somebody may have been paid. Returns what to say if nobody answers."""
+        """Note a failure; raises it if something may have been billed. Returns the error to raise if none answers."""
         error.upstream = choice.provider.name
         if not error.unbilled:
             raise error
         choice.provider.health.cool(error.retry_after)
         logger.warning("upstream %s: %s, others are asked first for a while", choice.provider.name, error.code)
-        # That an upstream was not even asked says less than what another one answered.
+        # The error of an upstream that was asked says more than that another one was not.
         return before if before is not None and isinstance(error, UpstreamUnavailable) else error

@@ -1,4 +1,4 @@
-"""Whether an upstream is worth asking, by what this process met there: the circuit breaker and the cool-down."""
+"""Whether to ask an upstream, from what this process experienced: the circuit breaker and the cool-down."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Health:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing, or one probe only, may be sent."""
+        """Whether the breaker is open: nothing may be sent, or only one probe."""
         return bool(self._open_until)
 
     def admit(self) -> None:
-        """Say that a request goes out now; raises UpstreamUnavailable when none may."""
+        """Note that a request goes out now; raises UpstreamUnavailable when none may."""
         if not self._open_until:
             return
         left = self._open_until - self._clock()
@@ -69,11 +69,11 @@ class Health:
         self._probing = False
 
     def abandoned(self) -> None:
-        """Nobody knows what would have become of a request: its client left first."""
+        """Note that a request has no result, because its client left first."""
         self._probing = False
 
     def cool(self, seconds: float | None) -> None:
-        """Ask others first for so long, at most a minute."""
+        """Ask others first for `seconds`, at most a minute."""
         self._cool_until = max(self._cool_until, self._clock() + min(seconds or COOL_SECONDS, COOL_CAP))
 
     def wait(self) -> float:

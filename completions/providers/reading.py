@@ -1,4 +1,4 @@
-"""Reading an upstream's answer: no faster than there is use for it, and to its end."""
+"""Reads an upstream's answer: no faster than the consumer stores it, and to its end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BROKEN = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError,
 def throttled(
     response: httpx2.Response, ready: Callable[[], Awaitable[None]] | None
 ) -> Callable[[], Awaitable[None]] | None:
-    """Return `ready` with the socket left alone while it waits.
+    """Return `ready`, with no reads from the socket while it waits.
 
-    A model sends each token in a packet of its own. Left in the kernel until there is use for them, many come in one
-    read.
+    A model sends each token in its own packet. If they stay in the kernel until they are wanted, one read returns
+    many.
     """
     return None if ready is None else with_socket_paused(response, ready)
 

@@ -46,7 +46,7 @@ class AnswerParser:
         self._after_cr = self._error_event = False
         self._first_line = True
         self._partial: list[bytes] = []
-        # Lines of one answer differ only in one JSON string: what stands before and after it.
+        # Lines of one answer differ only in one JSON string: the bytes before and after it.
         self._prefix, self._suffix = _NEVER, b""
         self._misses = 0
 
@@ -83,7 +83,7 @@ class AnswerParser:
         return events
 
     def end(self) -> list[ProviderEvent]:
-        """The connection ended: an unfinished line still counts, an unfinished answer is an error."""
+        """Handle the connection's end: an unfinished line still counts, an unfinished answer is an error."""
         events: list[ProviderEvent] = []
         if self.error or self.done:
             return events
@@ -185,7 +185,7 @@ class AnswerParser:
             self._error_event = line[6:].strip() == b"error"
             if self._error_event:
                 self._prefix = _NEVER
-        # Comments, ids, retry hints and fields nobody knows carry nothing of the answer.
+        # Comments, ids, retry hints and unknown fields carry nothing of the answer.
 
     def _blank(self, events: list[ProviderEvent]) -> None:
         if self._partial:
@@ -201,7 +201,7 @@ class AnswerParser:
         try:
             chunk = decode_json(payload)
         except ValueError:
-            # Either broken, or the first of several data lines: the blank line will tell.
+            # Either broken, or the first of several data lines: the blank line decides.
             self._partial = [payload]
             self._prefix = _NEVER
             return
@@ -217,11 +217,11 @@ class AnswerParser:
     def _learn(self, line: bytes, text: str) -> None:
         """Make a plain line the template of the next ones.
 
-        Without an escape in it the text stands there literally; where it stands only once, that is the place.
+        Without an escape the line contains the text literally; if it does so only once, that is the place.
         """
         quoted = b'"' + text.encode() + b'"'
         at = line.find(quoted)
         if b"\\" in line or at < 0 or line.find(quoted, at + 1) >= 0:
             return
-        self._misses += 1  # until it fits a line: where every line differs, learning is wasted
+        self._misses += 1  # reset once the template fits a line: if every line differs, learning is wasted
         self._prefix, self._suffix = line[: at + 1], line[at + len(quoted) - 1 :]

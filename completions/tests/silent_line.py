@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-# A target admits so many connections at once: those that its client has given up on must not take all of them.
+# A target limits its connections: those that the client has given up on must not use up all of them.
 FORGOTTEN_SECONDS = 30.0
 
 
 class SilentLine:
-    """A port that leads to `target`, and to nothing when it is told so.
+    """A port that forwards to `target`, until it is told to fall silent.
 
     A silent connection goes on acknowledging what it swallows. The line has a thread of its own: tests may block.
     """
@@ -31,7 +31,7 @@ class SilentLine:
 
     @classmethod
     def before(cls, url: str, default_port: int, **options: str) -> SilentLine:
-        """Return a line, not begun yet, to whatever `url` names."""
+        """Return a line, not started yet, to the address in `url`."""
         parts = urlsplit(url)
         line = cls((parts.hostname or "127.0.0.1", parts.port or default_port), **options)
         line._url = parts
@@ -39,7 +39,7 @@ class SilentLine:
 
     @property
     def url(self) -> str:
-        """The same thing's address, by this line."""
+        """The target's address through this line."""
         user, at, _ = self._url.netloc.rpartition("@")
         return self._url._replace(netloc=f"{user}{at}{self._host}:{self.port}").geturl()
 
@@ -81,7 +81,7 @@ class SilentLine:
         carried = _Carried(self.silent_from_birth, self.silent_from_birth)
         self._carried.add(carried)
         task = carried.task = asyncio.ensure_future(carried.live(reader, writer, self._target))
-        # Also of one that is cancelled before its first step.
+        # A callback, because a task that is cancelled before its first step never runs.
         task.add_done_callback(lambda _: self._carried.discard(carried))
         task.add_done_callback(lambda _: writer.transport.abort())
 
@@ -114,7 +114,7 @@ class _Carried:
         down = asyncio.create_task(self._carry(inner_reader, writer, "down"))
         try:
             await asyncio.wait([up])
-            # The target hears nothing of an end that was swallowed, until its own timeouts would tell it.
+            # The target does not notice a dropped end of the connection until its own timeouts.
             await asyncio.wait([down], timeout=FORGOTTEN_SECONDS if self.up else None)
         finally:
             up.cancel()

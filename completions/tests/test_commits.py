@@ -1,4 +1,4 @@
-"""Commits whose end nobody heard of: stored once, never twice, never with a hole; and threads that never come back."""
+"""Commits with an unknown outcome are stored exactly once, without a gap; and threads that hang for ever."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class HungThreadTest(CommittedTestCase):
 
 class OutageTest(CommittedTestCase):
     def test_what_waits_is_retried_together(self):
-        """Not run after run: ten of them would take ten times as long, and their leases with it."""
+        """Not one run after the other: ten would take ten times as long, and their leases would expire."""
         real, tried = commits._apply, []
 
         def away(cursor, batch):

@@ -1,4 +1,4 @@
-"""A process that dies or is told to stop: what it was writing is kept and marked. Random moments are in chaos/."""
+"""A process dies or is told to stop: what it wrote is kept and marked. tests/chaos does this at random moments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conversations.models import Message
 class KillTest(ServiceTestCase):
     def setUp(self):
         super().setUp()
-        # Its reaper would do the work that the restarted process is to be seen doing.
+        # The shared service's reaper would do the work that this test expects of the restarted process.
         shared = testing.shared_service()
         assert shared.process is not None
         pause(shared.process.pid)

@@ -21,7 +21,7 @@ class SupersededTest(ServiceTestCase):
             before = len(self.upstream.hangups)
             Run.objects.filter(pk=stream.run_id).update(**change)
             taken = time.monotonic()
-            # Whatever was on its way to the database when it was taken is in it now.
+            # By now the database has everything that was being written when the run was taken.
             last = Chunk.objects.filter(run_id=stream.run_id).count()
             self.assertTrue(self.upstream.wait_for_hangup(before + 1, timeout=5))
             self.assertLess((self.upstream.hangups[-1].hung_up or 0) - taken, 1.5)
@@ -75,7 +75,7 @@ class DeletedTest(ServiceTestCase):
             self.assertFalse(Message.objects.filter(conversation_id=run.conversation_id).exists())
 
     def test_deleting_in_the_middle_of_a_flood_never_fails(self):
-        """PostgreSQL checks references at the commit: a piece stored meanwhile must not spoil it."""
+        """PostgreSQL checks references at the commit: a chunk stored meanwhile must not make it fail."""
         for _ in range(6):
             with listening(self.alice, "fake/slow:1ms:4000") as stream:
                 stream.until("token token")

@@ -83,13 +83,13 @@ class LimitTest(ServiceTestCase):
         for response in refused:
             response.read()
             self.assert_refused(response)
-        # Somebody else is not in the way, and a place that is free again can be taken.
+        # Other users are not affected, and a slot that is free again can be used.
         self.assertEqual(bob.http.post(URL, json=body_of("echo")).status_code, 200)
         request_cancel(next(iter(Run.objects.running().filter(user=self.alice.user))).pk)
         wait_until(lambda: Run.objects.running().filter(user=self.alice.user).count() == 3, what="a free place")
         again = self.alice.http.post(self.services[1].url + URL, json=body_of("echo"))
         self.assertEqual(again.status_code, 200)
-        # The thirty-six that were told to come again in a second took nothing from the minute (or it is over).
+        # The thirty-six that were told to retry in a second did not count in the minute (or it is over).
         self.assertIn(again.headers["x-ratelimit-remaining-requests"], ("195", "199"))
         for run in Run.objects.running().filter(user=self.alice.user):
             request_cancel(run.pk)

@@ -49,7 +49,7 @@ def history(count: int, mark: str = "") -> list[Wire]:
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on this thread's connection, in the test's transaction: what it hands to threads is done here."""
+    """Run a coroutine in the test's transaction: what it would run in other threads runs in this one."""
 
     async def here(function: Callable[..., Any], *arguments: Any, seconds: float = 0) -> Any:
         return function(*arguments)
@@ -296,7 +296,7 @@ class CommitTest(PureTestCase):
             self.assertLessEqual(sum(ask.new_messages + 1 for ask, _, _ in now), MAX_MESSAGES)
             taken += now
         self.assertEqual(taken, run_requests)
-        # One alone goes whatever it brings: nobody else is with it.
+        # A single question is taken whatever its size: no other waits for it.
         self.assertEqual(len(_bounded([(question(user, *history(LONG)), nobody, nobody)])[0]), 1)
 
 

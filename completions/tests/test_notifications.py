@@ -56,7 +56,7 @@ class NotificationsTest(SimpleTestCase):
                                 here.notify([run_id])
                                 await asyncio.sleep(0.02)
                         self.assertGreater(line.silence(), 0)
-                        # Answers go on meanwhile: nothing gathers that waits for Redis.
+                        # Meanwhile answers go on, and no tasks accumulate that wait for Redis.
                         here.notify([run_id])
             finally:
                 await here.close()

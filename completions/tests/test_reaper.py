@@ -16,7 +16,7 @@ from completions.worker import host_id, is_certainly_dead, worker_id
 from conversations import digests
 from conversations.models import Message
 
-# No process has this id: it is above what a kernel hands out.
+# No process has this id: kernels assign lower ones.
 DEAD = f"{host_id()}:99999999:0123456789ab"
 ELSEWHERE = "another-host-1234-1:17:0123456789ab"
 

@@ -18,7 +18,7 @@ from foundation.database import in_database_thread
 class CheckpointTest(CommittedTestCase):
     def setUp(self):
         super().setUp()
-        stop_shared_service()  # the log begins anew when nobody reads it: its sweeps do, at any moment
+        stop_shared_service()  # SQLite resets the log only if nobody reads it, and the service's sweeps do
 
     def test_long_histories_leave_no_long_log_to_a_commit(self):
         async def pages_after(histories: int) -> int:

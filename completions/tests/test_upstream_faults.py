@@ -1,4 +1,4 @@
-"""Whatever an upstream does, a client of the OpenAI surface hears one ending, and it is the one that is stored."""
+"""Whatever an upstream does, a client of the OpenAI surface gets exactly one ending, the one that is stored."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FaultTest(ServiceTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # Every level of log: what is never said is not said at DEBUG either.
+        # At every log level: what must never be logged must not be at DEBUG, either.
         env = {
             "FIRST_BYTE_SECONDS": "3",
             "IDLE_SECONDS": "2",

@@ -66,7 +66,7 @@ class FaultyUpstream:
         return [request for request in self.posts if request.status not in _UNBILLED]
 
     def asked(self, marker: str) -> list[Recorded]:
-        """The billable completions whose messages say `marker`."""
+        """The billable completions with `marker` in their messages."""
         return [post for post in self.billable_posts if marker in str(post.body.get("messages"))]
 
     def release(self, marker: str, timeout: float = 15.0) -> None:
@@ -114,7 +114,7 @@ class FaultyUpstream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # lets the transports say goodbye
+        await asyncio.sleep(0)  # lets the transports close
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -145,7 +145,7 @@ class FaultyUpstream:
         gone = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():  # nobody pipelines: a byte or none, the client is through with us
+            if not work.done():  # nobody pipelines: another byte, or the end, means that the client has left
                 recorded.hung_up = time.monotonic()
                 return False
             if isinstance(work.exception(), HangUp | ConnectionError):

@@ -1,7 +1,7 @@
 """History from elsewhere: a file, a zip or a folder -> frozen values, streaming. Knows no database.
 
-The format is told by what is in the file, entry by entry. One that cannot be read is said, and the
-next one is.
+The format is recognised by the content of each entry. An entry that cannot be read is reported, and reading
+goes on with the next one.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, Not
 
 
 def size_of(path: Path) -> int:
-    """Return how many bytes `read_history` is going to read; raises Unreadable."""
+    """Return how many bytes `read_history` will read; raises Unreadable."""
     return sum(member.size for member in find_members(path)[0])
 
 
 def read_history(
     path: Path, *, largest: int, on_read: Callable[[int], object] = lambda count: None
 ) -> Iterator[ImportedConversation | Skipped | Broken]:
-    """Yield what is in an export; raises Unreadable when that is nothing at all.
+    """Yield the conversations of an export, and what cannot be read; raises Unreadable if it has no conversations.
 
-    `largest` bounds one conversation, in bytes; `on_read` is told of every piece that was read.
+    `largest` bounds one conversation, in bytes; `on_read` gets the number of bytes of each read.
     """
     members, broken = find_members(path)
     yield from broken
@@ -75,12 +75,12 @@ def _parse(entry: Any, place: str) -> ImportedConversation | Skipped:
         return parse(entry)
     except Unusable as error:
         return Skipped(_label(entry) or place, str(error))
-    except Exception as error:  # whatever it is: the others are to be imported
+    except Exception as error:  # whatever it is: the other entries must still be imported
         return Skipped(_label(entry) or place, f"it has an unexpected structure ({type(error).__name__})")
 
 
 def parse(entry: Any) -> ImportedConversation:
-    """Return the conversation that one entry of an export is, of whichever kind; raises Unusable."""
+    """Return one entry of an export, of any format, as a conversation; raises Unusable."""
     if not isinstance(entry, dict):
         raise Unusable("it is not a conversation")
     if "mapping" in entry:

@@ -1,8 +1,8 @@
-"""Reading JSON bigger than memory: one value at a time, whatever the file is made of.
+"""Reads JSON bigger than memory: one value at a time, whatever the file contains.
 
-ijson's own object builders are not used: the name they make for every value's place grows with each
-level, so that 200 KB of brackets cost all the memory there is. Here depth and size of one value are
-bounded; a value beyond them is passed over and the next one is read.
+ijson's own object builders are not used: they build a path for every value, which grows with each level, so that
+200 KB of brackets would use up all memory. Here depth and size of one value are bounded; a value beyond them is
+skipped, and the next one is read.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ END = frozenset({"end_map", "end_array"})
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """In place of a value that could not be read, and why."""
+    """Stands for a value that was not read, and says why."""
 
     reason: str
 
 
 class Hopeless(Exception):
-    """There is something that nothing can be read past; the message says what."""
+    """Nothing after this point of the file can be read; the message says why."""
 
 
 class Meter(io.RawIOBase):
-    """A file that tells how much of it was read, and gives up on a text that does not end."""
+    """A file that reports how much of it was read, and gives up on a text that does not end."""
 
     def __init__(self, file: io.BufferedIOBase, *, largest: int, on_read: Callable[[int], object]) -> None:
         self._file = file
@@ -85,7 +85,7 @@ def read_values(
 
 
 def _first_byte(stream: io.BufferedReader[Meter]) -> bytes:
-    """Return the first byte that is not space, which stays to be read."""
+    """Skip white space and return the byte after it, without consuming that."""
     while ahead := stream.peek(1):
         left = ahead.lstrip()
         stream.read(len(ahead) - len(left))
@@ -95,7 +95,7 @@ def _first_byte(stream: io.BufferedReader[Meter]) -> bytes:
 
 
 def _is_one_line(ahead: bytes) -> bool:
-    """Tell JSONL from one object that is spread over lines: an object is whole at the end of its line."""
+    """Tell JSONL from one object on several lines: in JSONL the first line ends with its object."""
     line, newline, _ = ahead.partition(b"\n")
     return not newline or line.rstrip().endswith(b"}")
 
@@ -119,7 +119,7 @@ def _lines(stream: io.BufferedReader[Meter], meter: Meter, largest: int) -> Iter
 def _elements(
     stream: io.BufferedReader[Meter], meter: Meter, largest: int, *, level: int
 ) -> Iterator[Any | PassedOver]:
-    """Yield the values that stand `level` brackets deep."""
+    """Yield the values at this `level` of nesting."""
     stack: list[Any] = []  # the open containers of the value being read, and the last key in each
     keys: list[str] = []
     depth = 0

@@ -21,7 +21,7 @@ ENCRYPTED = 0x1
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an export. `size` is what it has to read, unpacked, as far as that is known."""
+    """One file of an export. `size` is in bytes, unpacked, as far as that is known."""
 
     name: str
     size: int

@@ -1,6 +1,6 @@
-"""Messages as OpenAI's wire has them, a conversation a line: training data, batches, our own export.
+"""Messages in OpenAI's wire format, one conversation per line: training data, batches, our own export.
 
-Lines without ids are known again by what is said in them.
+A line without an id is recognised, when it is imported again, by its messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from conversations.importers.values import (
 
 
 def is_one(entry: Mapping[str, Any]) -> bool:
-    """Tell whether a line is of this kind."""
+    """Tell whether an entry has this format."""
     return "messages" in entry or "messages" in mapping(entry.get("body")) or "messages" in mapping(entry.get("input"))
 
 

@@ -1,4 +1,4 @@
-"""Putting messages in order: parents before children, without the entries that nobody said."""
+"""Puts messages in order: parents before children, without the entries that are no messages."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Node:
 
 
 def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[ImportedMessage, ...], str | None]:
-    """Return the messages, each with its nearest parent that is one, and the one that is shown.
+    """Return the messages, each with its nearest ancestor that is a message, and the shown leaf's id.
 
-    `current` names the shown leaf; where it names nothing, the newest one is. Order is by position,
-    time and place in the export, and never a child before its parent. Raises Unusable for a circle.
+    `current` names the shown leaf; if it names nothing, the newest message is. They are ordered by position, time
+    and place in the export, and never a child before its parent. Raises Unusable for a cycle.
     """
     above = _Ancestors(nodes)
     children: dict[str | None, list[tuple[int, str]]] = defaultdict(list)
@@ -65,7 +65,7 @@ def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[Impor
 
 
 class _Ancestors:
-    """The nearest node with a message, at or above another; each is looked for once."""
+    """Finds the nearest node with a message, at or above another; each is looked up once."""
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self._nodes = nodes

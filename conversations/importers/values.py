@@ -1,4 +1,4 @@
-"""What importers read, as plain values; and what can be wrong with it."""
+"""What importers read, as plain values, and the errors in it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MILLISECONDS = 1e11
-"""A number of seconds that would be in the year 5138: it counts milliseconds."""
+"""A larger number of seconds would be after the year 5138: it is taken for milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedMessage:
-    """One thing that was said. `parent` is the `source_id` of the message before it, None at the beginning.
+    """One message. `parent` is the `source_id` of the message before it, None at the beginning.
 
     `extras` are the fields that it has on the chat wire beyond role, text and name.
     """
@@ -35,9 +35,9 @@ class ImportedMessage:
 
 @dataclass(frozen=True, slots=True)
 class ImportedConversation:
-    """One talk, its messages parents first. `head` is the `source_id` of the leaf that is shown.
+    """One conversation, parents before children. `head` is the `source_id` of the leaf that is shown.
 
-    `left_out` counts entries that are no part of what was said: hidden ones, tools' and settings.
+    `left_out` counts entries that are not imported: hidden ones, tools' and settings.
     """
 
     source_id: str
@@ -62,7 +62,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file that could not be read to its end, and why; what came before was."""
+    """A file that could not be read to its end, and why; the entries before that were read."""
 
     name: str
     reason: str
@@ -77,24 +77,24 @@ class Unreadable(Exception):
 
 
 def text(value: Any) -> str:
-    """Return what should be a text; anything else is none."""
+    """Return a value that should be a text; the empty text for anything else."""
     return value if isinstance(value, str) else ""
 
 
 def identifier(value: Any) -> str | None:
-    """Return what should be an id, of whichever type, as text; None for none."""
+    """Return a value that should be an id, a text or an integer, as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     return str(value) or None
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return what should be an object; anything else is an empty one."""
+    """Return a value that should be an object; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def sequence(value: Any) -> list[Any]:
-    """Return what should be an array; anything else is an empty one."""
+    """Return a value that should be an array; an empty one for anything else."""
     return value if isinstance(value, list) else []
 
 

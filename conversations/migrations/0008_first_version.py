@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from accounts.mending import EnsureIndex, EnsureModel
+from accounts.migration_operations import EnsureIndex, EnsureModel
 
 
 class Migration(migrations.Migration):

@@ -1,4 +1,4 @@
-"""Storing imported history: nothing lost on the way out and in again, and twice is the same as once."""
+"""Storing imported history: a round trip loses nothing, and a second import of the same adds nothing."""
 
 from __future__ import annotations
 

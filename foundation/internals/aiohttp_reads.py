@@ -15,12 +15,12 @@ import httpx2
 
 
 def answer_behind(response: httpx2.Response) -> aiohttp.ClientResponse | None:
-    """Return what is behind the response; None should the client's library change."""
+    """Return aiohttp's response behind an httpx2 one; None if the client library has changed."""
     return getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
 
 
 def reads_from(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """Yield what each read of the socket brings; through the response it would pass four more generators."""
+    """Yield the data of each read of the socket, without the four generators between it and the response."""
     answer = answer_behind(response)
     if answer is None:
         return cast(AsyncGenerator[bytes, None], aiter(cast(httpx2.AsyncByteStream, response.stream)))
@@ -35,14 +35,14 @@ async def _reads_of(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
 def with_socket_paused(
     response: httpx2.Response, ready: Callable[[], Awaitable[None]]
 ) -> Callable[[], Awaitable[None]]:
-    """Return `ready` with the response's socket left alone while it waits; `ready` itself where there is no pausing."""
+    """Return `ready` with reading from the response's socket paused while it waits; `ready` itself if it cannot be."""
     answer = answer_behind(response)
     protocol = getattr(getattr(answer, "connection", None), "protocol", None)
     if answer is None or protocol is None:
         return ready
 
     async def wait() -> None:
-        # All there, or broken off: aiohttp has nothing to pause, and the connection may be another run's by now.
+        # Complete or broken off: there is nothing to pause, and the connection may serve another run by now.
         if answer.content.is_eof() or answer.content.exception() is not None or not protocol.connected:
             await ready()
             return

@@ -1,4 +1,4 @@
-"""What the interpreter does between two lines of Python: how threads take turns, and what the collector walks.
+"""Settings of the interpreter: how threads take turns, and which objects the garbage collector walks.
 
 Both are settings of the whole process. With the shorter interval a commit of eight statements beside a busy event loop
 took 7 ms instead of 44 (`python -m benchmarks.internals --only switch-interval`). With the collector kept from what is
@@ -18,17 +18,17 @@ THRESHOLDS: Final = (2_000, 10, 20)
 
 
 def shorten_switch_interval() -> None:
-    """Let a thread that waits for the interpreter have it after half a millisecond.
+    """Let a thread that waits for the interpreter lock have it after half a millisecond.
 
-    The journal's thread gives the interpreter up at every statement; by default it would wait 5 ms to get it back.
+    The journal's thread releases the lock at every statement; by default it would wait 5 ms to get it back.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def freeze_loaded_objects() -> None:
-    """Keep the garbage collector from what is loaded by now, and let it walk the rest less often.
+    """Exclude all objects that exist by now from garbage collection, and let it run less often for the others.
 
-    What is loaded stays: walking it again and again would stop every stream for a tenth of a second.
+    They stay loaded anyway: each walk over them would stop every stream for a tenth of a second.
     """
     gc.collect()
     gc.freeze()
@@ -37,9 +37,9 @@ def freeze_loaded_objects() -> None:
 
 @contextlib.contextmanager
 def loading_permanently() -> Iterator[None]:
-    """Keep the garbage collector from walking, now and ever, the objects that are made inside and stay.
+    """Exclude the objects that are made in the block, and stay, from garbage collection for ever.
 
-    A model for search brings some hundred thousand. Each walk would stop every stream, for up to a quarter of a second.
+    A model for search has some hundred thousand. Each walk would stop every stream, for up to a quarter of a second.
     """
     collects = gc.isenabled()
     gc.disable()

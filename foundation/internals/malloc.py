@@ -16,7 +16,7 @@ MAX_ARENAS: Final = 2
 
 
 def share_heaps() -> None:
-    """Let threads share two heaps: glibc gives each one of its own, and what that frees no other can use."""
+    """Let threads share two heaps: by default each gets its own, and other threads cannot use what it frees."""
     if "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, MAX_ARENAS)

@@ -1,4 +1,4 @@
-"""Keeps the session's settings, the time limits above all, in force where PgBouncer stands in between.
+"""Keeps the session's settings, above all the time limits, in force behind PgBouncer.
 
 PostgreSQL takes them when the connection starts (`session_settings` in the OPTIONS). PgBouncer refuses that, or drops
 it, and in transaction mode gives each transaction whatever connection is free: there every transaction begins with
@@ -28,10 +28,10 @@ ALONE = re.compile(
     r"\s*(VACUUM|REINDEX|(CREATE|DROP)\s+DATABASE|(CREATE|CREATE\s+UNIQUE|DROP)\s+INDEX\s+CONCURRENTLY)\b",
     re.IGNORECASE,
 )
-# Whether the connection's own settings arrived: the server says where it has them from.
+# Whether the connection's own settings arrived: the server tells each setting's source.
 ARRIVED = "SELECT count(*) FROM pg_settings WHERE name = ANY(%s) AND source = 'client'"
 
-# So long the pool tries to replace a connection, with growing pauses; after that it tries whenever one is wanted.
+# For this long the pool tries to replace a connection, with growing pauses; then only when one is requested.
 RECONNECT_SECONDS = 5
 
 _through_pooler: dict[str, bool] = {}
@@ -39,7 +39,7 @@ _first_connection = threading.Lock()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    # Where Django connects by itself, without its pool. It only looks names up there: that need not be a module.
+    # What Django connects through when it does not use its pool. It only looks names up, so this need not be a module.
     Database = types.SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]
     _overridden: dict[str, str]
 
@@ -58,11 +58,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @property
     def is_through_pooler(self) -> bool:
-        """Whether a pooler gives transactions to connections; False until the first connection was made."""
+        """Whether a pooler assigns connections to transactions; False until the first connection was made."""
         return _through_pooler.get(self.alias, False)
 
     def override_setting(self, name: str, value: str | None) -> None:
-        """Set one of the session's settings for this connection alone, until None takes it back."""
+        """Set one of the session's settings for this connection alone; None restores the default."""
         if value is None:
             self._overridden.pop(name, None)
         else:
@@ -90,12 +90,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return params
 
     def chunked_cursor(self) -> Any:
-        """Return a cursor that reads in pieces, where the server can keep one between two transactions."""
+        """Return a server-side cursor; behind a pooler, which cannot keep one between transactions, a plain one."""
         self.ensure_connection()
         return self.cursor() if self.is_through_pooler else super().chunked_cursor()
 
     def _find_pooler(self, params: dict[str, Any], settings: Mapping[str, str]) -> bool:
-        """Connect once, past the pool: it tells at once what is wrong, and whether the settings arrive."""
+        """Connect once without the pool, to see errors at once, and whether the settings arrive."""
         with self.wrap_database_errors:
             try:
                 with self.Database.connect(**params, autocommit=True) as connection:
@@ -109,7 +109,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _with_session_settings(
         self, execute: Callable[..., Any], statement: str, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        """Run a statement, first of all setting what its transaction runs with if the statement begins one."""
+        """Run a statement; if it begins a transaction, apply the session's settings to that first."""
         if self.connection.info.transaction_status != TransactionStatus.IDLE:
             return execute(statement, params, many, context)
         if self.get_autocommit():

@@ -1,7 +1,7 @@
 """A database that goes silent must not stop a thread: every statement ends, on this side of the connection too.
 
-The server's `statement_timeout` says nothing where its answer does not arrive. Lost packets end a statement by
-TCP's own timers; a proxy that goes on acknowledging what it swallows ends it by `Connection.wait`.
+The server's `statement_timeout` does not help if its answer does not arrive. When packets are lost, TCP's own timers
+end a statement; when a proxy acknowledges packets and drops them, `Connection.wait` does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _draining = threading.Lock()
 
 
 class Connection(psycopg.Connection):
-    """Waits for the server at most `time_limit` seconds a statement, and as long as its thread may."""
+    """Waits for the server at most `time_limit` seconds per statement, and no longer than its thread may."""
 
     time_limit: float | None
 
@@ -33,9 +33,9 @@ class Connection(psycopg.Connection):
         self._made = time.monotonic()
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Do what psycopg does at the one place where it waits; past the limit the connection is closed.
+        """Wait as psycopg does, in the one place where it does; past the limit the connection is closed.
 
-        Closed without a word to the server: what is silent would not hear it.
+        It is closed without telling the server, which would not answer.
         """
         try:
             return super().wait(gen, interval, seconds_left(self.time_limit) if timeout is None else timeout)
@@ -51,7 +51,7 @@ class Connection(psycopg.Connection):
             raise
 
     def _distrust_others(self) -> None:
-        """Let the pool drop the connections as old as this one: the next caller must not wait for them in turn."""
+        """Let the pool drop the connections as old as this one: the next caller must not wait for each of them."""
         pool: Any = self._pool
         if pool is None:
             return

@@ -1,4 +1,4 @@
-"""Keeps what no model knows of where Django rebuilds a table: SQLite cannot alter a column in place."""
+"""Keeps triggers and indexes that no model declares when Django rebuilds a table to alter a column."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
             self.execute(sql, None)
 
     def _indexes(self, cursor: Any, model: Any) -> dict[str, str]:
-        """Return the statement of each index of the model's table that was made by one."""
+        """Return the SQL of each index of the model's table that was created by a statement."""
         cursor.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = %s AND sql IS NOT NULL",
             [model._meta.db_table],

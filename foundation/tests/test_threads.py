@@ -1,4 +1,4 @@
-"""Threads that may hang: nobody waits for them longer than promised, and no process at its end."""
+"""Threads that may hang: callers wait no longer than promised, and the process not at all when it ends."""
 
 from __future__ import annotations
 

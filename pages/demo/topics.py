@@ -1,4 +1,4 @@
-"""What the demo's people talk about (`topics.json`): each topic is a talk of several turns, told of several things."""
+"""The topics of the demo's conversations (`topics.json`): each is a template of several turns, for several things."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Talk:
 
 
 def talks() -> Iterator[Talk]:
-    """Give every talk: {x}, {y} and {z} in the texts are one of the topic's things."""
+    """Yield every conversation: {x}, {y} and {z} in the texts are replaced by one of the topic's things."""
     for topic in json.loads(TEXTS.read_text(encoding="utf-8")):
         for thing in topic["things"]:
             yield Talk(

@@ -1,4 +1,4 @@
-"""What the index needs of a database. Both `postgres.py` and `sqlite.py` keep every promise here.
+"""The interface of the index's back ends, which `postgres.py` and `sqlite.py` implement.
 
 Every method that searches takes the partitions to search, as a condition inside its query.
 """
@@ -53,7 +53,7 @@ class Backend(Protocol):
         """Prepare for vectors of this size."""
 
     def compact(self, *, begin: bool) -> bool:
-        """Remove a small part of what deleted words left in the index, or `begin` to; returns whether it did."""
+        """Remove a small part of what deleted messages left in the index, or `begin` to; returns whether it did."""
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
         """Write entries; existing ones with the same id are replaced."""

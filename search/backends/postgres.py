@@ -23,7 +23,7 @@ from search.tables import TABLES
 
 logger = logging.getLogger(__name__)
 INSTALL_LOCK = 0x73656172  # one process at a time creates what is missing
-WRITE_LOCK = 0x73656173  # with a partition: its passages become visible in the order of their ids
+WRITE_LOCK = 0x73656173  # locked with a partition, so that its passages become visible in the order of their ids
 MIN_CACHED_ENTRIES = 5_000  # the vectors of smaller partitions are not cached
 MAX_COVERED_DIMENSIONS = 1200  # an index row holds at most a third of a page
 ROW = "int8send(id) || int8send(coalesce(previous_1, 0)) || int8send(coalesce(previous_2, 0)) || int4send(length)"
@@ -84,7 +84,7 @@ class PostgresBackend:
             cursor.execute(PLAIN.format(TABLES.passage))
 
     def compact(self, *, begin: bool) -> bool:
-        """Nothing: the database's own vacuum does it."""
+        """Do nothing: the database's own vacuum does it."""
         return False
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
@@ -100,8 +100,8 @@ class PostgresBackend:
         asked = ", ".join(["(%s, %s::bigint[])"] * len(terms))
         parameters = [value for place, wanted in enumerate(terms) for value in (place, _array(wanted))]
         with connection.cursor() as cursor:
-            # Materialized, so that the planner sees no constants: it takes a thousand owners' words for half the table
-            # and reads all of it, and starts parallel workers for what takes less time than starting them.
+            # Materialized, to hide the constants from the planner: it would take a thousand owners' words for half the
+            # table, read all of it, and start parallel workers for less work than their start.
             cursor.execute(
                 f"WITH asked (place, wanted) AS MATERIALIZED (VALUES {asked}) SELECT place, "
                 f"(SELECT string_agg({ROW}, ''::bytea) FROM {TABLES.entry} WHERE terms && wanted) FROM asked",
@@ -166,7 +166,7 @@ class PostgresBackend:
                 if MIN_CACHED_ENTRIES <= size <= settings.SEARCH_CACHE_MB * 2**20 // bytes_per_passage(vector.size):
                     self._begin_to_load(partition, embedder_id, vector.size)
                 return None
-            vector = vector.astype("f2").astype("f4")  # as the database rounds it
+            vector = vector.astype("f2").astype("f4")  # rounded as in the database
             nearest = vectors.nearest(vector, count, allowed)
             # A deletion takes no lock that would block others, so nothing tells the cache of it.
             while len(gone := _gone(cursor, nearest.ids)):

@@ -1,7 +1,7 @@
 """What the index has on PostgreSQL beside the columns of its models: triggers, indexes, and pgvector's column.
 
-The triggers note work and delete with the message, inside the transaction of whoever writes: be it a service, SQL by
-hand or a console.
+The triggers note work, and delete from the index with the message, inside the transaction that writes, whether that
+is the service's, a shell's or plain SQL.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from foundation.database import BY_INDEX
 from search.fields import VectorField
 from search.tables import Tables
 
-# One index or the other: rows that are too wide cannot be covered. Both end with the id, so that a process reads what
-# is new to it from the end of a range.
+# One of two indexes: vectors that are too wide cannot be included in it. Both end with the id, so that a process reads
+# new passages from the end of a range.
 COVERING = (
     "CREATE INDEX IF NOT EXISTS search_passage_covering ON {} (partition_id, embedder_id, id) "
     "INCLUDE (entry_id, vector)"
 )
 PLAIN = "CREATE INDEX IF NOT EXISTS search_passage_plain ON {} (partition_id, embedder_id, id)"
-FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # what replaced them
+FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # which of today's indexes replaced each
 
 
 def create(connection: Any, tables: Tables) -> None:
@@ -65,7 +65,7 @@ def has_vectors(connection: Any, tables: Tables) -> bool:
 
 
 def add_vectors(connection: Any, tables: Tables) -> bool:
-    """Add the vectors' column with its index if it is missing; returns False where pgvector cannot be had."""
+    """Add the vectors' column with its index if it is missing; returns False if pgvector is not available."""
     if has_vectors(connection, tables):
         return True
     try:
@@ -91,7 +91,7 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             f"SELECT id, (SELECT owner_id FROM {conversation} WHERE id = fresh.conversation_id) AS owner_id "
             f"FROM fresh WHERE content <> '' OFFSET 0) owned WHERE owner_id IS NOT NULL {conflict};",
         ),
-        # The two turns after it were embedded with it, and are linked to it.
+        # Also notes the two turns after it, which were embedded with it and are linked to it.
         "search_message_changed": (
             f"AFTER UPDATE OF content, author, parent_id, conversation_id, created_at ON {message} FOR EACH ROW "
             "WHEN ((OLD.content, OLD.author, OLD.parent_id, OLD.conversation_id, OLD.created_at) IS DISTINCT FROM "
@@ -110,7 +110,7 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             f"SELECT id FROM {entry} WHERE message_id = ANY (ARRAY(SELECT id FROM gone)))); "
             f"DELETE FROM {entry} WHERE message_id = ANY (ARRAY(SELECT id FROM gone));",
         ),
-        # Of another owner every message; of a new title those with fewer than two turns before them.
+        # A new owner concerns every message; a new title those with fewer than two turns before them.
         "search_conversation_changed": (
             f"AFTER UPDATE OF title, owner_id ON {conversation} FOR EACH ROW "
             "WHEN ((OLD.title, OLD.owner_id) IS DISTINCT FROM (NEW.title, NEW.owner_id))",

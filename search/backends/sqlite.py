@@ -15,7 +15,7 @@ from search.backends.vector_cache import READ_ROWS, CachedVectors, PassageRows, 
 from search.tables import TABLES
 
 MAX_VARIABLES = 900
-MERGE_PAGES = 64  # of the full text's index at once: some milliseconds
+MERGE_PAGES = 64  # pages of the full-text index per step: some milliseconds
 SELECT_ROW = "SELECT e.id, coalesce(e.previous_1, 0), coalesce(e.previous_2, 0), e.length"
 # The covering index by name: SQLite would choose the unique one.
 SELECT_BY_ID = f"{SELECT_ROW} FROM {TABLES.entry} e INDEXED BY {COVERING} WHERE e.id"
@@ -50,17 +50,17 @@ class SqliteBackend:
         return True
 
     def fit(self, dimensions: int) -> None:
-        """Nothing: a blob is as long as it is."""
+        """Do nothing: a blob has no fixed length."""
 
     def compact(self, *, begin: bool) -> bool:
         wanted = (LEFT, MERGING) if begin else (MERGING,)
-        if _leftover() not in wanted:  # asked without the lock that a transaction takes here
+        if _leftover() not in wanted:  # checked first without the write lock, which the transaction takes
             return False
         with transaction.atomic(), connection.cursor() as cursor:
             state = _leftover()
             if state not in wanted:
                 return False
-            # A negative number of pages begins to merge all there is; see "Special INSERT commands" of FTS5.
+            # A negative number of pages begins a merge of everything; see "Special INSERT commands" of FTS5.
             pages = -MERGE_PAGES if state == LEFT else MERGE_PAGES
             changes = _changes(cursor)
             cursor.execute("INSERT INTO search_text (search_text, rank) VALUES ('merge', %s)", [pages])
@@ -71,7 +71,7 @@ class SqliteBackend:
         return True
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
-        # One statement for all rows: each releases the interpreter lock, and all other writes wait meanwhile.
+        # One statement for all rows: each one releases the interpreter lock, while all other writers wait.
         values: list[Any] = []
         for e in entries:
             values += (e.id, e.message_id.hex, e.previous_1, e.previous_2, e.length, " ".join(map(_word, e.terms)))
@@ -164,7 +164,7 @@ def _read(cursor: Any, partition: int, embedder: int, after: int) -> PassageRows
 
 
 def _leftover() -> int:
-    """Return the state of what deleted terms left in the full text; 0 when that is nothing."""
+    """Return whether deleted terms left something in the full text, LEFT or MERGING; 0 if not."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT state FROM search_leftover")
         row = cursor.fetchone()

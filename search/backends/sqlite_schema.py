@@ -1,4 +1,4 @@
-"""What the index has on SQLite beside the columns of its models: FTS5 over the terms of entries, indexes, triggers.
+"""What the index has on SQLite beside its models' columns: a full-text index (FTS5) of terms, indexes, triggers.
 
 Terms are written as hexadecimal words. FTS5 keeps neither texts nor positions of its own. When Django rebuilds a table,
 `foundation/sqlite` keeps all of it.
@@ -13,8 +13,8 @@ from search.tables import Tables
 
 # Rows hold long terms: an index with all that is read saves reading them.
 COVERING = "search_entry_row"
-# What deleted terms leave in the segments of FTS5 goes only when those are merged. The one row says that there is
-# something left, or that a merge is under way which began after it.
+# Deleted terms stay in the segments of FTS5 until these are merged. One row in `search_leftover` says that some are
+# left, or that a merge which removes them has begun.
 LEFT, MERGING = 1, 2
 LEAVE = (
     f"INSERT INTO search_leftover (id, state) VALUES (1, {LEFT}) ON CONFLICT (id) DO UPDATE SET state = excluded.state;"
@@ -44,7 +44,7 @@ def create(connection: Any, tables: Tables) -> None:
                 "CREATE TABLE search_leftover (id integer PRIMARY KEY CHECK (id = 1), state integer NOT NULL)"
             )
             if "search_text" in existing:
-                cursor.execute(LEAVE)  # earlier versions did not note it
+                cursor.execute(LEAVE)  # earlier versions did not record it
     create_triggers(connection, tables)
 
 
@@ -83,7 +83,7 @@ def triggers(tables: Tables) -> dict[str, str]:
             f"{insert} SELECT NEW.id, conversation.owner_id, 0, 0, 0 FROM {conversation} conversation "
             f"WHERE conversation.id = NEW.conversation_id {conflict}; END"
         ),
-        # The two turns after it were embedded with it, and are linked to it.
+        # Also notes the two turns after it, which were embedded with it and are linked to it.
         "search_message_changed": (
             f"AFTER UPDATE OF content, author, parent_id, conversation_id, created_at ON {message} "
             "WHEN OLD.content IS NOT NEW.content OR OLD.author IS NOT NEW.author OR OLD.parent_id IS NOT NEW.parent_id "
@@ -103,7 +103,7 @@ def triggers(tables: Tables) -> dict[str, str]:
             f"DELETE FROM {passage} WHERE entry_id = (SELECT id FROM {entry} WHERE message_id = OLD.id); "
             f"DELETE FROM {entry} WHERE message_id = OLD.id; END"
         ),
-        # Of another owner every message; of a new title those with fewer than two turns before them.
+        # A new owner concerns every message; a new title those with fewer than two turns before them.
         "search_conversation_changed": (
             f"AFTER UPDATE OF title, owner_id ON {conversation} "
             "WHEN OLD.title IS NOT NEW.title OR OLD.owner_id IS NOT NEW.owner_id BEGIN "

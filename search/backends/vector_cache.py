@@ -18,10 +18,10 @@ from django.conf import settings
 
 from search.tables import TABLES
 
-READ_ROWS = 8192  # at once
+READ_ROWS = 8192  # per query
 ARRAYS = ("ids", "entries", "vectors", "quantized", "scales", "residuals", "norms")
-MIN_CAPACITY = 16  # passages: of many owners most have few
-SAMPLE_SIZE = 8192  # values from which the n-th largest is estimated
+MIN_CAPACITY = 16  # passages: most owners have few
+SAMPLE_SIZE = 8192  # the values from which the n-th largest is estimated
 FLOAT32_ERROR = 1e-5  # of a cosine, rounded up
 EVICTION_SECONDS = 60.0  # how often partitions of deleted owners are evicted
 
@@ -61,7 +61,7 @@ class CachedVectors:
         self.version = -1
         self.last_id = 0
         self.size = 0
-        self.counted_bytes = 0  # as VectorCache has summed them up
+        self.counted_bytes = 0  # the size that is included in VectorCache's sum
         self.lock = threading.Lock()
         self.ids: np.ndarray = np.zeros(0, "i8")
         self.entries: np.ndarray = np.zeros(0, "i8")
@@ -88,7 +88,7 @@ class CachedVectors:
         self.size, self.last_id = size, int(rows.ids[-1])
 
     def keep(self, ids: np.ndarray) -> None:
-        """Drop every passage that is not among `ids` and overwrite it. The caller holds the lock, as for `drop`."""
+        """Drop all passages but `ids`, and overwrite them. The caller holds the lock, as for `drop`."""
         self._keep(np.isin(self.ids[: self.size], ids))
 
     def drop(self, ids: np.ndarray) -> None:
@@ -133,8 +133,8 @@ class CachedVectors:
 
 
 def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Return the cosines of vectors (n, d) of length 1 to one; equal vectors have equal cosines in any row."""
-    # Summed in double precision: rounding to single precision then hides the order of the sum.
+    """Return the cosines of unit vectors (n, d) to one; equal vectors get equal cosines, whatever their rows."""
+    # Summed in double precision: rounding to single precision then hides differences from the order of addition.
     cosines: np.ndarray = vectors.astype("f8") @ vector.astype("f8")
     return cosines.astype("f4")
 
@@ -167,7 +167,7 @@ class VectorCache:
     def __init__(self, read: Reader) -> None:
         self._read = read
         self._cached: OrderedDict[tuple[int, int, int], CachedVectors] = OrderedDict()
-        self._bytes = 0  # of all of them
+        self._bytes = 0  # of all cached vectors
         self._lock = threading.Lock()
         self._evicted_at = time.monotonic()
 
@@ -216,7 +216,7 @@ class VectorCache:
                 self._bytes -= self._cached.popitem(last=False)[1].counted_bytes
 
     def _evict_deleted(self, cursor: Any) -> None:
-        """Now and then evict what belonged to deleted accounts."""
+        """Evict the partitions of deleted accounts, every EVICTION_SECONDS."""
         if time.monotonic() < self._evicted_at + EVICTION_SECONDS:
             return
         self._evicted_at = time.monotonic()

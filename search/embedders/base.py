@@ -1,4 +1,4 @@
-"""What an embedder is."""
+"""The interface of embedders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class CannotEmbed(Exception):
-    """The embedder cannot be had, or did not answer. The message is safe to show."""
+    """The embedder is not available, or did not answer. The message is safe to show."""
 
 
 class Embedder(Protocol):
@@ -23,10 +23,10 @@ class Embedder(Protocol):
         """Return one float32 vector of length 1 for each text, as rows; raises CannotEmbed."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens each text is, in the model's own count where that is known here."""
+        """Return how many tokens each text has, by the model's own tokenizer if that is available."""
 
 
 def of_length_one(vectors: np.ndarray) -> np.ndarray:
-    """Return `vectors` scaled to length 1; what is nothing stays nothing."""
+    """Return `vectors` scaled to length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths == 0, 1, lengths)).astype("f4")

@@ -1,4 +1,4 @@
-"""The embedders this process has: loaded once, in the background where a service must not wait for them."""
+"""Loads this process's embedders, each once; in the background for a service that must not wait for them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.conf import settings
 from search.embedders import DEFAULT, CannotEmbed, Embedder, load
 
 logger = logging.getLogger(__name__)
-AGAIN_AFTER = 30.0  # seconds until what could not be loaded is tried again
-REMEMBERED = 256  # questions: the next page asks the same
+AGAIN_AFTER = 30.0  # seconds until an embedder that could not be loaded is tried again
+REMEMBERED = 256  # questions: the next page of a search has the same one
 
 _loaded: dict[str, Embedder] = {}
 _failed: dict[str, tuple[float, str]] = {}
@@ -33,7 +33,7 @@ def current(*, threads: int = 0) -> Embedder:
 
 
 def ready(name: str = "") -> Embedder | None:
-    """Return an embedder if it is there at once; otherwise begin to load it and return None."""
+    """Return an embedder if it is loaded; otherwise begin to load it and return None."""
     name = name or current_name()
     embedder = _loaded.get(name)
     if embedder is None:
@@ -42,7 +42,7 @@ def ready(name: str = "") -> Embedder | None:
 
 
 def why_not(name: str = "") -> str:
-    """Say why `ready` has none."""
+    """Return why `ready` returned None."""
     failed = _failed.get(name or current_name())
     return failed[1] if failed else LOADING
 
@@ -60,7 +60,7 @@ def start(name: str = "") -> None:
 
 
 def embed_question(embedder: Embedder, text: str) -> np.ndarray:
-    """Return the vector of what is looked for; raises CannotEmbed."""
+    """Return the vector of a search's text; raises CannotEmbed."""
     key = (embedder.name, text)
     vector = _questions.get(key)
     if vector is None:
@@ -72,7 +72,7 @@ def embed_question(embedder: Embedder, text: str) -> np.ndarray:
 
 
 def forget() -> None:
-    """Let go of every embedder: for tests, and after a change of settings."""
+    """Drop all embedders: for tests, and after a change of settings."""
     _loaded.clear()
     _failed.clear()
     _questions.clear()

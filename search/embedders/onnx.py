@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 in eight bits by ONNX Runtime: no torch in the process that searches, less of its time and memory.
+"""all-MiniLM-L6-v2 in eight bits on ONNX Runtime: the process that searches needs no torch, less time, less memory.
 
 The file is made once from the installed package, by a process of its own, and kept in the data directory.
 """
@@ -18,7 +18,7 @@ from django.conf import settings
 from search.embedders.base import CannotEmbed, of_length_one
 from search.embedders.local import BATCH, cannot_load, minilm_path, threads_or_half
 
-CONVERSION = 1  # another way to convert makes another file
+CONVERSION = 1  # increased when the conversion changes, so that a new file is made
 CONVERSION_SECONDS = 300
 
 
@@ -38,9 +38,9 @@ class OnnxEmbedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads_or_half(threads)
         options.inter_op_num_threads = 1
-        # A thread that waits does not spin.
+        # Waiting threads must not spin.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_cpu_mem_arena = False  # it keeps what the longest batch once took
+        options.enable_cpu_mem_arena = False  # the arena would keep the memory of the longest batch for ever
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -72,7 +72,7 @@ def minilm_int8(argument: str, *, threads: int = 0) -> OnnxEmbedder:
         _convert(source, file)
     try:
         return OnnxEmbedder("minilm-int8", file, source, threads=threads)
-    except Exception as error:  # whatever the runtime makes of a broken file, or of a processor it does not know
+    except Exception as error:  # whatever the runtime raises for a broken file or an unsupported processor
         raise cannot_load(error) from error
 
 

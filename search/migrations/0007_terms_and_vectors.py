@@ -1,4 +1,4 @@
-from accounts.mending import EnsureField
+from accounts.migration_operations import EnsureField
 from django.db import migrations
 
 from search.backends import postgres_schema, sqlite_schema

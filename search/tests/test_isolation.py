@@ -87,7 +87,7 @@ class TwinsTest(SearchTestCase):
         self.assertEqual(after, before)
 
     def test_no_two_partitions_share_a_posting_list(self):
-        """The time a question takes must not tell how often others say its words."""
+        """The time of a search must not reveal how often other people use its words."""
         self.say(self.alice, "whale")
         self.say(self.bob, "whale")
         self.index()

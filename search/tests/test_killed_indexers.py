@@ -103,7 +103,7 @@ class KilledIndexersTest(KeptTablesTestCase):
         return PendingMessage.objects.filter(owner_id=self.alice.pk, claimed_until__gt=1)
 
     def ended(self, process: subprocess.Popen) -> bool:
-        """Tell whether it has; and let two minutes pass, so that what was claimed is anybody's again."""
+        """Tell whether the indexer has ended; and let its claims expire, as after two minutes."""
         # Of everybody's, for the killed ones may have claimed what tests before this one left to do.
         PendingMessage.objects.filter(claimed_until__gt=1).update(claimed_until=1)
         return process.poll() is not None

@@ -65,7 +65,7 @@ class CachedVectorsTest(SearchTestCase):
                 expected = self.by_the_database(text, 5, allowed)
                 cached = self.nearest(text, 5, allowed)
                 np.testing.assert_allclose(cached[1], expected[1], atol=1e-5)
-                # Equally near ones may stand in another order, and the last of them be another.
+                # Equally near passages may be in another order, and the last one may be a different one.
                 clear = expected[1] > expected[1][-1] + 1e-4
                 self.assertEqual(
                     {entry for entry, is_clear in zip(cached[0], clear, strict=True) if is_clear},

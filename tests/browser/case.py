@@ -1,4 +1,4 @@
-"""People in front of a browser. A context a test; what the page must never do is looked at in every one of them."""
+"""The base class of browser tests: a new context per test, and a check of what the page must never do after each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alice's tab, and what becomes of who is signed in behind its back."""
+"""Alice's tab, while somebody signs out, or in, elsewhere in the same browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conversations.models import Message
 from tests.browser.chatting import ChatCase
 
 PASSWORD = "a long enough phrase"
-# A tab that hears nothing of the others: what it does then is up to the service's refusal alone.
+# A tab that gets no message from others: it only notices when the service refuses a request.
 DEAF = "globalThis.BroadcastChannel = class { postMessage() {} }"
 
 

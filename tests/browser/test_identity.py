@@ -21,7 +21,7 @@ WRITING = "fake/slow:50ms:1200"
 
 @one_database_is_enough
 class RequestTest(IdentityCase):
-    """Enter, in a tab that has not heard of anything."""
+    """Enter is pressed in a tab that does not know of the change."""
 
     def press_enter_after(self, happening: Callable[[], None], title: str) -> None:
         self.talk("Hello", "Hi there", title="Private plans")
@@ -32,7 +32,7 @@ class RequestTest(IdentityCase):
         dialog = self.dialog(title)
         expect(dialog).to_contain_text(self.user.username)
         self.is_kept_and_stored_for_nobody()
-        # What was there to be read is, until Alice decides.
+        # The page still shows what it showed before, until Alice decides.
         expect(self.page.get_by_role("link", name="Private plans", include_hidden=True)).to_be_attached()
         self.is_sent_after_signing_in_again()
 
@@ -130,7 +130,7 @@ class RequestTest(IdentityCase):
 
 @one_database_is_enough
 class SocketTest(IdentityCase):
-    """The same while an answer arrives by websocket: nothing is pressed, and nothing is heard of other tabs."""
+    """The same while an answer arrives by websocket: without a key press, and without messages from other tabs."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -170,7 +170,7 @@ class SocketTest(IdentityCase):
         told = self.page.evaluate(OPEN_SOCKET, f"user.{self.user.pk}")
         self.assertEqual(told["code"], 4401)
         self.assertIn(told["told"], (["identity_changed"], ["unauthorized"]))
-        # It hears of nothing any more, and the answer goes on all the same.
+        # It gets no further frames, while the answer goes on.
         heard = len(self.frames)
         shown = self.shown(self.answers().last)
         run.refresh_from_db()

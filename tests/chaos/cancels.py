@@ -81,7 +81,7 @@ async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> 
 
 
 async def _cancel(process: Process, reader: Reader, rng: random.Random) -> None:
-    """By one of the ways there are; a second time now and then, which changes nothing."""
+    """Cancel in one of the possible ways; sometimes twice, which changes nothing."""
     ways = [way for way in ("chat_v1", "resources", "websocket") if way in DIALECTS]
     for _ in range(rng.choice((1, 1, 1, 2))):
         match rng.choice(ways):

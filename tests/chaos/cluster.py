@@ -33,7 +33,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 300.0  # at thousands of runs, on a busy machine
 SPARE_FILES = 48
-"""So many files and threads more than at the start are no leak: pools fill up, SQLite has three files a thread."""
+"""This many more files and threads than at the start are no leak: pools fill up, SQLite has three files per thread."""
 
 
 @dataclass(frozen=True, slots=True)

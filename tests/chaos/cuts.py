@@ -18,9 +18,9 @@ from tests.chaos.verdict import Verdict
 PROMISE = "a dropped stream resumes with nothing missing or repeated"
 AT_ONCE = 48
 DOOMED = 0.25
-"""This share of the schedules loses the process that writes its answer."""
+"""The share of schedules in which the process that writes the answer is killed."""
 ENOUGH = 8
-"""The victim is killed once so many doomed answers are being written by it."""
+"""The victim is killed once it is writing this many doomed answers."""
 IMPATIENT = 0.8
 TWINS = 0.2
 

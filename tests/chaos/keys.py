@@ -14,7 +14,7 @@ PROMISE = "the same key is billed once at most, and all get the same answer"
 AT_ONCE = 6
 KILL_EVERY = 50
 KINDS = tuple(each for each in READERS if each.name != "chat")
-"""That one has no key: the question itself is its own."""
+"""The chat API has no key: there the question itself is the key."""
 
 
 async def run(seed: int, rounds: int) -> Verdict:

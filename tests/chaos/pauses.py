@@ -1,4 +1,4 @@
-"""A process that sleeps past its lease and wakes again writes nothing into what it lost."""
+"""A process that is paused beyond its lease, and continues, writes nothing into the runs that it lost."""
 
 from __future__ import annotations
 

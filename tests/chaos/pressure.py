@@ -46,7 +46,7 @@ async def run(seed: int, rounds: int) -> Verdict:
         api_user = cluster.api_users[0]
         long = ChatV1Reader(api_user, "long", ANSWER)
         await long.attempt(process.port)
-        # What the first requests cost, threads and their caches, is nobody's doing.
+        # First requests, whose cost is threads and their caches, are not measured.
         again = [ChatV1Reader(api_user, "long", ANSWER, run_id=long.run_id) for _ in range(16)]
         await asyncio.gather(*(each.attempt(process.port) for each in again))
         await _first_tokens(cluster, process, 5)
@@ -59,7 +59,7 @@ async def run(seed: int, rounds: int) -> Verdict:
         try:
             halfway = 0
             for number in range(rounds):
-                # Threads and their caches are there by then: from here on it is the clients alone.
+                # By then all threads and caches exist: further growth is due to the clients alone.
                 halfway = process.resident() if number == rounds // 2 else halfway
                 open_sockets.append(await _never_reading(loop, process.port, api_user, long.run_id, websocket=False))
                 open_sockets.append(
@@ -225,7 +225,7 @@ async def _resumable(
     long: ChatV1Reader,
     patience: int,
 ) -> None:
-    """In the end the service hangs up; what a reader has by then leads on to the rest, whole."""
+    """Read until the service hangs up; check that a reader can resume from what it has, without a gap."""
     loop = asyncio.get_running_loop()
     data = b""
     with contextlib.suppress(OSError):

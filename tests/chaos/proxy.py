@@ -31,7 +31,7 @@ def some_fault(rng: random.Random, *, most: int) -> Fault:
 
 @contextlib.asynccontextmanager
 async def door(target: int, fault: Fault) -> AsyncIterator[int]:
-    """Give a port that leads to `target` on loopback, with `fault` on each connection made to it."""
+    """Yield a port that forwards to `target` on loopback, with `fault` on each connection made to it."""
     tasks: set[asyncio.Task[None]] = set()
     closed = False
 
@@ -46,7 +46,7 @@ async def door(target: int, fault: Fault) -> AsyncIterator[int]:
             return
         task = asyncio.ensure_future(serve(reader, writer))
         tasks.add(task)
-        # Also of one that is cancelled before its first step.
+        # A callback, because a task that is cancelled before its first step never runs.
         task.add_done_callback(lambda _: writer.transport.abort())
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)

@@ -99,7 +99,7 @@ class Reader:
     def _named(self, answer: wire.Answer) -> None:
         run_id = answer.headers.get("x-run-id", "")
         if self.run_id and run_id and run_id != self.run_id:
-            # The first answer ended before a word, and this client never heard of it.
+            # The first answer ended before any text, and this client got nothing of it.
             self.text = self.cursor = ""
         self.run_id = run_id or self.run_id
         self.acknowledged = True

@@ -1,7 +1,7 @@
-"""Connections that fall silent, to the database, the upstream or Redis: readers end, and the service goes on by itself.
+"""Connections to the database, the upstream or Redis fall silent: readers get an end, and the service recovers.
 
-A proxy that goes on acknowledging what it swallows, in one direction or both, and lets new connections
-through: what a failover behind an address looks like. In the end everything is silent, and a stop is obeyed.
+A proxy keeps acknowledging data that it drops, in one direction or both, and lets new connections through, like a
+failover behind one address. In the end everything is silent, and the service must still stop when told to.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PATIENCE = {"FIRST_BYTE_SECONDS": "4", "IDLE_SECONDS": "3"}
 
 @dataclass
 class Lines:
-    """What one process reaches its neighbours by."""
+    """The lines from one process to the database, the upstream and Redis."""
 
     lines: dict[str, SilentLine]
     env: dict[str, str] = field(default_factory=dict)

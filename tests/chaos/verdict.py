@@ -1,4 +1,4 @@
-"""What a scenario found: how often a promise was tried, how often it broke, and the slowest case."""
+"""The result of a scenario: how often a promise was tested, how often it was broken, and the slowest case."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def writes() -> list[Row]:
 
 
 def body_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Give every structure for one operation of each kind, and the odd content types for all of them."""
+    """Yield every structure for one operation of each kind, and the odd content types for all of them."""
     for row in writes():
         path, valid = filled(row.own_path(), own), encoded(filled(row.body, own))
         for name, body in structures().items():
@@ -135,7 +135,7 @@ def _wrong(row: Row, own: Mapping[str, str], name: str, values: Mapping[str, Any
 
 
 def nested_inputs(values: Mapping[str, Any]) -> Iterator[Input]:
-    """Give the OpenAI wire's inner fields each wrong value."""
+    """Yield requests with each wrong value in the inner fields of the OpenAI wire."""
     if "POST /v1/chat/completions" not in operations.http_operations():
         return
     for what, value in values.items():

@@ -95,7 +95,7 @@ HEADERS: dict[str, dict[str, str | bytes]] = {
 
 
 def id_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Give every place for an id in a path every hostile id; the bodies are valid."""
+    """Yield every hostile id in every place for an id in a path; the bodies are valid."""
     for row in operations.rows():
         if row.kind not in ("GET", "POST", "PUT", "PATCH", "DELETE") or "{" not in row.target:
             continue
@@ -106,7 +106,7 @@ def id_inputs(own: Mapping[str, str]) -> Iterator[Input]:
 
 
 def query_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Give everything that is read every hostile query, cursors in headers too."""
+    """Yield every hostile query for everything that is read, also as cursors in headers."""
     for row in operations.rows():
         if row.kind == "GET" and row.touches:
             for query in QUERIES:
@@ -114,7 +114,7 @@ def query_inputs(own: Mapping[str, str]) -> Iterator[Input]:
 
 
 def header_inputs(own: Mapping[str, str], secret: str) -> Iterator[Input]:
-    """Give one read and one write of every API every hostile header."""
+    """Yield every hostile header for one read and one write of every API."""
     chosen: dict[tuple[str, str], Row] = {}
     for row in operations.rows():
         if row.kind in ("GET", "POST") and row.touches:

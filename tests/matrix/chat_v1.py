@@ -82,7 +82,7 @@ ROWS = (
         more=(*idempotency(f"{AGAIN}/stream", {}),),
     ),
     http(f"GET {BASE}/search", "message", "conversation", more=SEARCHES),
-    # An answer that is whole cannot be continued: its owner hears 409, everybody else 404.
+    # An answer that is whole cannot be continued: its owner gets 409, everybody else 404.
     *(
         http(
             f"POST {BASE}/messages/{{answer}}/{what}",

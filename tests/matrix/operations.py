@@ -1,4 +1,4 @@
-"""What there is to be declared, found out from the service itself: routes, documents, the graph, frames."""
+"""Finds what the matrix must declare in the service itself: routes, documents, the graph, frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
 NAMES_SOMETHING = re.compile(
     r"(^id$|_id$|Id$|^after$|^before$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
 )
-# What HTTP answers by itself, without the view's own handler.
+# Methods that are answered without a handler of the view.
 BY_ITSELF = {"OPTIONS", "HEAD", "TRACE"}
 
 
@@ -33,12 +33,12 @@ def rows() -> list[Row]:
             found += importlib.import_module(f"tests.matrix.{name}").ROWS
         except ModuleNotFoundError as missing:
             if missing.name != f"tests.matrix.{name}":
-                raise  # a dialect without rows is found out by its operations
+                raise  # a dialect without rows is noticed by its operations
     return found
 
 
 def routes() -> Iterator[tuple[str, URLPattern]]:
-    """Give every route, with the address it answers at."""
+    """Yield every route with its path."""
 
     def walk(patterns: list[Any], before: str) -> Iterator[tuple[str, URLPattern]]:
         for each in patterns:

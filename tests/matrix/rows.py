@@ -1,4 +1,4 @@
-"""What a row of the matrix says: an operation, whom it admits, what it touches, and where it takes an id."""
+"""The rows of the matrix: an operation, whom it admits, what it touches, and where it takes an id."""
 
 from __future__ import annotations
 

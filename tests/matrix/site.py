@@ -1,4 +1,4 @@
-"""What belongs to no dialect: pages, health, documentation, and the admin site, which knows sessions and no keys."""
+"""The rows of what belongs to no dialect: pages, health, documentation, and the admin, which takes no keys."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ NAMES = ("conversation", "message", "answer", "run", "user", "todo", "apikey")
 
 @dataclass(slots=True)
 class Subject:
-    """Somebody at the door. `user` is whose rows are theirs; `admitted` says whether the credential is any good."""
+    """A caller of the matrix. `user` owns the caller's rows; `admitted` says whether the credential is valid."""
 
     name: str
     user: User
@@ -103,7 +103,7 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
 
 
 def nobodys(like: Mapping[str, str]) -> dict[str, str]:
-    """Return ids that are nobody's and as old as the others, so that nothing but whose they are differs."""
+    """Return ids that nobody has, of the same age as the others, so that only the owner differs."""
     ids = {name: str(near(uuid.UUID(like[name]))) for name in NAMES}
     conversation = Conversation.objects.get(pk=like["conversation"])
     return {
@@ -121,7 +121,7 @@ def nobodys(like: Mapping[str, str]) -> dict[str, str]:
 def next_of(subject: Subject, word: str) -> str:
     """Return the cursor of the second page of somebody's search for what they and their model said."""
     principal = Principal(subject.user.pk, subject.user.username, is_guest=subject.is_guest)
-    # The index comes after the words.
+    # The index is updated after the messages.
     return wait_until(
         lambda: search_messages(principal, word, mode=Mode.TEXT, limit=1).next_cursor,
         what=f"the index of what {subject.name} said",
@@ -142,7 +142,7 @@ def time_cursor(kind: str, at: dt.datetime, pk: uuid.UUID) -> str:
 def subject_of(name: str, service: Service, *, staff: bool = False, guest_made: bool = False) -> Subject:
     """Make somebody with a key."""
     api_user = make_api_user(name, url=service.url, staff=staff)
-    # All that a key can be: what it does not reach then, no key reaches.
+    # The most powerful key: what it cannot reach, no key can.
     ApiKey.objects.filter(pk=api_user.key.pk).update(may_change_credentials=True)
     if guest_made:
         User.objects.filter(pk=api_user.user.pk).update(guest_made=True)

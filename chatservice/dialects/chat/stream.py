@@ -20,7 +20,7 @@ class TokenStream:
         self._after_return = False
 
     def opening(self) -> bytes:
-        """Return what is sent before anything is said: a reader that is cut off here belongs to this run too."""
+        """Return the frame before any text: with its id even a reader cut off here comes back to this run."""
         return RETRY + _id(self._at) + b"\n"
 
     def frame(self, event: ReaderEvent) -> bytes:
@@ -40,19 +40,19 @@ class TokenStream:
         raise TypeError(event)
 
     def _text(self, text: str, name: bytes) -> bytes:
-        # A line end cut in two by the pieces is still one line end.
+        # "\r\n" split across two chunks is one line end.
         if self._after_return and text.startswith("\n"):
             text = text[1:]
         self._after_return = text.endswith("\r")
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        # Readers take one space away after the colon: theirs is this one, the text's own stay.
+        # Readers remove one space after the colon: this one, so the text keeps its own.
         data = b"".join([b"data: " + line.encode("utf-8", "replace") + b"\n" for line in lines])
         return name + _id(self._at) + data + b"\n"
 
     def _error(self, finished: RunFinished) -> bytes:
         problem = problem_of_end(finished)
         payload = encode_json({"code": problem.code, "message": problem.message})
-        # One further than the text: a reader that comes back from here knows how it ended.
+        # One past the text: a reader that comes back with it has seen the error.
         seen = Cursor(self._at.run_id, self._at.seq + 1, self._at.end)
         return b"event: error\n" + _id(seen) + b"data: " + payload + b"\n\n"
 

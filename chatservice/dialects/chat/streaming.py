@@ -34,7 +34,7 @@ MODEL = {"type": "string", "minLength": 1, "maxLength": 200}
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What this request reads: a run from `after`; without a run, the answer to what stands, unless `done`."""
+    """What this request reads: a run from `after`; without a run, the pending question's answer, unless `done`."""
 
     conversation_id: uuid.UUID
     run_id: uuid.UUID | None = None
@@ -94,7 +94,7 @@ class StreamView(ChatView):
                     identity=("chat", route_of(request), model),
                     conversation_id=reading.conversation_id,
                 )
-                # What broke off is not asked again behind the reader's back: EventSource repeats by itself.
+                # Not again after an answer that broke off: EventSource repeats the request unasked.
                 answering = await answer(run_request, follow_any=True, again=False)
                 await count_run(principal, joined=answering is None or answering.joined)
                 if answering is None:
@@ -116,7 +116,7 @@ def _model(request: HttpRequest) -> str:
 
 
 def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> _Reading:
-    """Return what a reader with this cursor still has to read; raises for what is not its caller's."""
+    """Return what a reader with this cursor still has to read; raises for somebody else's conversation."""
     conversation = conversation_of(principal, conversation_id)
     if cursor is None:
         return _Reading(conversation.pk)
@@ -125,7 +125,7 @@ def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> 
         raise Http404
     if run.state == Run.State.RUNNING or _missed(run, cursor):
         return _Reading(conversation.pk, run.pk, cursor)
-    # A reader that comes back to an answer it has seen the end of asks for nothing: never a second bill.
+    # A reader that comes back after the end asks for no new answer: never a second bill.
     return _Reading(conversation.pk, done=run.message_id == conversation.head_id)
 
 
@@ -138,7 +138,7 @@ def _missed(run: Run, cursor: Cursor) -> bool:
         return False
     last = Chunk.objects.filter(run=run).order_by("-seq").values_list("seq", flat=True).first()
     if last is None and content:
-        return False  # the pieces are gone since long: so is this reader's stream
+        return False  # the chunks were deleted long ago, and this reader's stream ended before
     return cursor.seq <= (last or 0)
 
 

@@ -26,13 +26,13 @@ RESET = "Conversation reset successfully"
 
 class ChatView(AsyncAPIView):
     render = staticmethod(render)
-    permission_classes = [AllowAny]  # whom the authentication admits, a guest perhaps; it turns away the rest
+    permission_classes = [AllowAny]  # the authentication refuses everybody else; guests may be admitted
     # No HEAD: it would run the GET, and here a GET creates or asks a model.
     http_method_names = ["get", "post", "delete", "options"]
 
 
 def refuse_speculation(request: HttpRequest) -> None:
-    """Refuse a GET with consequences that nobody meant: a browser's guess, or another site's link."""
+    """Refuse a GET with side effects that nobody intended: a browser's prefetch, or another site's link."""
     purposes = f"{request.headers.get('sec-purpose', '')} {request.headers.get('purpose', '')}".lower()
     if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
         raise BadRequest(

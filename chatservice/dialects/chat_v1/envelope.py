@@ -23,7 +23,7 @@ def envelope(data: Any, *, message: str = "", meta: Mapping[str, Any] | None = N
 
 
 class Page(dict[str, Any]):
-    """One page's envelope, ready: its pagination made it."""
+    """A page that its pagination has already put into the envelope."""
 
 
 class EnvelopeMixin(DialectMixin):

@@ -64,7 +64,7 @@ class Object(serializers.DictField):
 
 
 def _is_float(number: int | float) -> bool:
-    """Tell whether a number is one for everybody: an integer of 400 digits is not."""
+    """Tell whether every JSON reader can hold a number: an integer of 400 digits is no float."""
     try:
         return math.isfinite(number)
     except OverflowError:

@@ -11,8 +11,8 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 
 from accounts.callers import Principal
+from accounts.credential_changes import confirm_deletion
 from accounts.credential_watch import credential_watch
-from accounts.credentials import confirm_deletion
 from accounts.models import FailedSignIn, User
 from accounts.personal_data import export_account
 from accounts.principal import user_of
@@ -152,7 +152,7 @@ def _account(principal: Principal) -> dict[str, Any]:
 
 
 async def until_refused(principal: Principal, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield `chunks` while the caller may have them; then a last line says why they end."""
+    """Yield `chunks` while the caller is admitted; otherwise end with a line that says why."""
     with credential_watch.watching(principal, lambda: None) as watched:
         async for chunk in chunks:
             if watched is not None and watched.refusal is not None:

@@ -80,7 +80,7 @@ async def _stream(
     run, question = await in_database_thread(_opening_of, run_id)
     wire = EventStream(run_id, after)
     first = b""
-    # An answer given again has a question that is older than its run, and that its client knows.
+    # A regenerated answer has no new question: its client knows the old one.
     if opening and question is not None:
         first = getattr(wire, opening)(question)
     frames = _frames(wire, first, subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds()), run_id)
@@ -116,7 +116,7 @@ async def _closing(wire: EventStream, finished: RunFinished, run_id: uuid.UUID) 
     try:
         messages = await in_database_thread(_messages_of, run_id, finished)
     except Exception as error:
-        # The headers are long gone: this stream can only say it.
+        # The headers are sent: only the stream can carry the error.
         return wire.error(problem_of(error))
     return wire.ai_complete(messages[-1])
 

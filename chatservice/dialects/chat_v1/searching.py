@@ -1,4 +1,4 @@
-"""`/v1/chat/search`: what was said where."""
+"""`/v1/chat/search`: search in the caller's messages."""
 
 from __future__ import annotations
 

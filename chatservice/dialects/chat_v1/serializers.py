@@ -1,4 +1,4 @@
-"""What this dialect takes and shows."""
+"""The request and response shapes of this dialect."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class EventStream:
         return self._frame("conversation_created", data)
 
     def ai_chunk(self, delta: Delta) -> bytes:
-        """Return the next fragment; nothing for a piece without text, which this API cannot show."""
+        """Return the frame of a delta; nothing for one without text, which this API cannot show."""
         self._cursor = Cursor(self._cursor.run_id, delta.seq, delta.end)
         return self._frame("ai_chunk", delta.text) if delta.text else b""
 

@@ -19,7 +19,7 @@ MESSAGES = "conversations/<str:conversation_id>/messages"
 urlpatterns = [
     path("access-log", ACCESS_LOG, name="access-log"),
     path("conversations", CONVERSATIONS, name="conversation-list"),
-    # Before the ids: "stream" is none.
+    # Before the paths with an id: "stream" is none.
     path("conversations/stream", views.ConversationStreamView.as_view(), name="conversation-stream"),
     path("conversations/<str:pk>", CONVERSATION, name="conversation-detail"),
     path(MESSAGES, views.MessagesView.as_view(), name="conversation-messages"),

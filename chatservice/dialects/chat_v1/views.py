@@ -1,4 +1,4 @@
-"""Asking and following: the endpoints that wait for a model."""
+"""The endpoints that wait for a model: ask, follow and stop answers."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ async def _cancelled(principal: Principal, named_by: str, pk: str) -> HttpRespon
     try:
         await asyncio.wait_for(wait_for_end(run_id), STOP_SECONDS)
     except TimeoutError:
-        status = 202  # another process writes it, which looks several times a second
+        status = 202  # another process produces it, and has not noticed yet
     return json_response(envelope(await in_database_thread(_message_of, run_id)), status)
 
 

@@ -1,4 +1,4 @@
-"""Conversations and messages that are there: list, read, change, delete."""
+"""Stored conversations and messages, and the access log: list, read, change, delete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients send: texts that can be stored, ids that may be ours. Everything else is refused, by name."""
+"""Checks arguments: texts must be storable, ids possible. An error names its argument."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL_CHARS = 200
 
 
 def invalid(name: str, wanted: str) -> BadRequest:
-    """Return the refusal of an argument."""
+    """Return the error for an invalid argument."""
     return BadRequest(f"{name}: {wanted}", code="validation_error", param=name, details={name: [wanted]})
 
 
@@ -50,6 +50,6 @@ def identifier(value: ID) -> uuid.UUID:
 
 
 def refuse_strangers(principal: Principal) -> None:
-    """A guest among strangers may use what it knows the id of, and list nothing."""
+    """Raise for a guest among strangers, who may open what it knows the id of, but list nothing."""
     if not shares_local_space(principal):
         raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")

@@ -1,4 +1,4 @@
-"""What one operation knows: who asks, and what it already looked up."""
+"""The context of one operation: who asks, and what was already looked up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Context:
         self.loaders = Loaders(principal)
 
     def forget(self) -> None:
-        """Look everything up anew: something was written."""
+        """Drop what was looked up: something was written."""
         self.loaders = Loaders(self.principal)
 
 

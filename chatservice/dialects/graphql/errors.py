@@ -68,7 +68,7 @@ def _problem_of(error: GraphQLError) -> Problem:
         return original.problem
     if isinstance(original, RecursionError):
         return TOO_DEEP
-    # Of a coercion that failed while the document was checked, the message is GraphQL's own.
+    # When a value cannot be coerced during validation, the message is GraphQL's own.
     if original is not None and not (error.path is None and error.nodes and not isinstance(original, BadRequest)):
         return problem_of(original)
     message = SUGGESTION.sub("", error.message)
@@ -80,5 +80,5 @@ def _problem_of(error: GraphQLError) -> Problem:
         return Problem(400, "graphql_parse_failed", message)
     if error.path is None or message.startswith("Argument "):
         return Problem(400, "graphql_validation_failed", message)
-    # A value of ours that its type cannot say: the message would tell the value.
+    # A result that its type cannot serialize: the message would contain the value.
     return MASKED

@@ -1,4 +1,4 @@
-"""One operation, from a client's JSON to the answer, whatever it came in by."""
+"""Executes one operation, from a client's JSON to the response, over HTTP or a websocket."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Violation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A client's frame. `refusal` is what is wrong with an operation that is none; the socket may go on."""
+    """A client's frame. `refusal` says what is wrong with an invalid operation; the socket stays open."""
 
     kind: str
     id: str = ""

@@ -36,7 +36,7 @@ class Generation:
     stop: list[str] | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Return them under the names of OpenAI's API; raises BadRequest."""
+        """Return the parameters under the names of OpenAI's API; raises BadRequest."""
         if self.stop is not None and len(self.stop) > STOPS:
             raise arguments.invalid("stop", f"At most {STOPS} strings.")
         for each in self.stop or ():

@@ -1,7 +1,7 @@
 """How large an operation may be: depth, aliases, tokens, and the objects it asks for.
 
-One walk before anything else looks at the document, and every fragment is measured once: the usual
-limiters expand fragments as often as they are spread, which twenty short ones make a million times.
+One walk before anything else looks at the document, and every fragment is measured once: the usual limiters
+expand a fragment at each spread, and twenty short ones that spread each other are a million expansions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from strawberry.extensions import SchemaExtension
 from chatservice.dialects.graphql.paging import DEFAULT_PAGE
 from chatservice.dialects.problems import BadRequest
 
-# What stands for no object of its own: the page it belongs to counts it.
+# Fields that are no objects of their own: the page around them is counted.
 FREE = {"edges", "node", "pageInfo"}
 # What costs more than one row.
 WEIGHTS = {"search": 50, "html": 20, "models": 50, "__schema": 500, "__type": 100}
@@ -46,7 +46,7 @@ INFINITE = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a selection. `fields` counts them with every fragment written out."""
+    """The size of a selection. `fields` counts its fields with every fragment expanded."""
 
     depth: int = 0
     aliases: int = 0
@@ -107,7 +107,7 @@ class Measure:
 
     def _fragment(self, name: str) -> Size:
         if name not in self._known:
-            self._known[name] = Size()  # for one that spreads itself
+            self._known[name] = Size()  # for a fragment that spreads itself
             fragment = self._fragments.get(name)
             if fragment is not None:
                 kind = self._schema.get_type(fragment.type_condition.name.value)
@@ -131,12 +131,12 @@ class Measure:
             cost += WEIGHTS.get(name, 0)
         depth = 1 + inner.depth
         if name.startswith("__"):
-            # Of the schema, not of the data; its lists in lists are bounded by a rule of graphql-core's.
+            # Introspection, not data: a rule of graphql-core's bounds its nested lists.
             cost, depth = WEIGHTS.get(name, 0), inner.depth if inner.depth > INTROSPECTION_DEPTH else 1
         return Size(depth, inner.aliases + (node.alias is not None), inner.fields + 1, min(cost, INFINITE))
 
     def _items(self, node: FieldNode) -> int:
-        """Return how many the list may hold."""
+        """Return how many items the list may have."""
         given = [
             number
             for each in node.arguments or ()
@@ -164,7 +164,7 @@ class Measure:
 
 
 def excess(size: Size) -> BadRequest | None:
-    """Return the refusal of what is too large."""
+    """Return the error for a size beyond a limit, or None."""
     for name, value, limit, code in (
         ("fields, with fragments expanded", size.fields, EXPANDED_FIELDS, "query_too_large"),
         ("levels", size.depth, settings.GRAPHQL_DEPTH, "query_too_deep"),
@@ -191,6 +191,6 @@ class Limits(SchemaExtension):
                 # Strawberry would execute the first.
                 problem = BadRequest("'operationName' must name one of the document's operations.")
             if problem is not None:
-                # Nothing else looks at it then.
+                # Then nothing else looks at the document.
                 context.pre_execution_errors = [GraphQLError(str(problem), original_error=problem)]
         yield

@@ -1,4 +1,4 @@
-"""Look-ups of one operation, gathered: a list of fifty costs as many queries as a list of one.
+"""Batches the look-ups of one operation: a list of fifty costs as many queries as a list of one.
 
 Every query begins with what the caller may use; a loader never outlives its operation.
 """
@@ -64,13 +64,13 @@ def _messages(principal: Principal, keys: list[uuid.UUID]) -> list[Message | Non
 
 
 def _extras(principal: Principal, keys: list[Message]) -> list[dict[str, Any] | None]:
-    """Return what messages that were read for this caller have beyond text."""
+    """Return the extras of messages that were read for this caller: what they have beyond text."""
     load_parts(keys)
     return [message.extras() for message in keys]
 
 
 def _branches(principal: Principal, keys: list[Leaf]) -> list[list[uuid.UUID]]:
-    """Return the ids from the root down to each leaf; none of a leaf that is not in its conversation."""
+    """Return the ids from the root down to each leaf; none for a leaf that is not in its conversation."""
     parents: dict[uuid.UUID, dict[uuid.UUID, uuid.UUID | None]] = defaultdict(dict)
     wanted = {leaf.conversation_id for leaf in keys if leaf.message_id is not None}
     links = Message.objects.visible_to(principal).filter(conversation_id__in=wanted)
@@ -97,7 +97,7 @@ def _versions(principal: Principal, keys: list[VersionsKey]) -> list[list[Messag
 
 
 def _version_ids(principal: Principal, keys: list[VersionsKey]) -> list[list[uuid.UUID]]:
-    """The same without what they say."""
+    """Return the ids of the versions, without their text."""
     found: dict[VersionsKey, list[uuid.UUID]] = defaultdict(list)
     for query in _queries_of_versions(principal, keys):
         for conversation_id, parent_id, role, pk in query.values_list("conversation_id", "parent_id", "role", "id"):
@@ -121,7 +121,7 @@ def _html_of(text: str) -> str:
     return str.__str__(render_markdown(text))  # a plain one: encoders do not know Django's
 
 
-# What is opened once is opened again: the answer that was just read, the page before.
+# The same messages are rendered again and again: the latest answer, the page before.
 _remembered = lru_cache(maxsize=512)(_html_of)
 
 

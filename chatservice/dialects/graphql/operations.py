@@ -1,4 +1,4 @@
-"""One operation of a socket, as the frames that answer it: `next` as often as need be, then `complete`, or `error`."""
+"""Runs one operation of a socket. Its frames: any number of `next` and then `complete`, or one `error`."""
 
 from __future__ import annotations
 

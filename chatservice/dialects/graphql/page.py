@@ -1,4 +1,4 @@
-"""The page to try it out: our own script and style, nothing from outside."""
+"""The page on which to try the API: our own script and style, nothing from another host."""
 
 from __future__ import annotations
 

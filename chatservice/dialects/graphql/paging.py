@@ -106,7 +106,7 @@ def time_cursor(kind: str, at: dt.datetime, pk: uuid.UUID) -> str:
 
 
 def read_time_cursor(kind: str, text: str) -> tuple[dt.datetime, uuid.UUID]:
-    """Return the place a cursor stands for; raises BadCursor."""
+    """Return the position that a cursor encodes; raises BadCursor."""
     try:
         plain = base64.urlsafe_b64decode(text[:200] + "=" * (-len(text) % 4)).decode("ascii")
         match = CURSOR.match(plain)

@@ -1,4 +1,4 @@
-"""What was said where, as GraphQL shows it: a connection whose every cursor can be continued from."""
+"""Search in the caller's messages: a connection in which each edge has a cursor to continue from."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def search(
     named = {name: value for name, value in given.items() if value is not None}
     if archived is not None:
         named["archived"] = "true" if archived else "false"
-    # Also of an empty page it is known whether there is more.
+    # `first: 0` still has to tell whether there is a hit.
     search_request = replace(read_search(named, roles, query="query"), limit=size or 1)
     hits, page = await in_search_thread(_read, principal, search_request, after)
     shown = hits.hits[:size]

@@ -122,7 +122,7 @@ class GraphQLSocket(DialectSocket):
         await self._send_frame({"type": "connection_ack"})
 
     def _count_as(self, take: Callable[[Any], Release], who: Any) -> None:
-        """Count this socket as one of `who`; raises Violation."""
+        """Count this socket against the limit of `who`; raises Violation."""
         try:
             self.acquire(take, who)
         except TooManyRuns as refusal:
@@ -154,7 +154,7 @@ class GraphQLSocket(DialectSocket):
         if refusal is not None or frame.operation is None:
             await self._refuse(frame, refusal or BadRequest("No."))
             return
-        # Until the watch looks next, the socket may be open with what admits nobody any more.
+        # Until the next check of open sockets, this one's credential may be invalid already.
         if self._principal.credential is not None:
             try:
                 await in_database_thread(principal_for, self.scope, self._init)
@@ -170,7 +170,7 @@ class GraphQLSocket(DialectSocket):
         await self._send_frame({"id": frame.id, "type": "error", "payload": [shown(error)]})
 
     async def _relay(self, name: str, work: Any) -> None:
-        """Send what an operation gives; its id is free again before the client hears of its end."""
+        """Send an operation's frames; its id is free again before the last of them is sent."""
         try:
             async for kind, payload in work:
                 if kind != "next":
@@ -195,7 +195,7 @@ application = GraphQLSocket.as_asgi()
 
 
 def principal_for(scope: dict[str, Any], payload: dict[str, Any]) -> Principal:
-    """Say who opened a socket: by its headers, or by `authorization` in its first frame; raises NotAdmitted."""
+    """Return who opened a socket: by its headers, or by `authorization` in its first frame; raises NotAdmitted."""
     given = [value for name, value in payload.items() if name.lower() == "authorization" and value is not None]
     if not given:
         return principal_of_scope(scope)

@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: the vectors that the search is made of, for everybody; other models by the server that has them."""
+"""`/v1/embeddings`: vectors of the embedder that the search uses, or of a model of an upstream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT = "default"
 MAX_INPUTS = 2_048
 TOKENS_AT_ONCE = 300_000
 FORMATS = ("float", "base64")
-# What the embedder that comes with the service is called elsewhere.
+# Other services' names for the embedder that comes with this one.
 MINILM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 ALSO = {"minilm": MINILM, "minilm-int8": MINILM}
 LOADING_SECONDS, BROKEN_SECONDS = 2, 30
@@ -39,7 +39,7 @@ EXAMPLE = {"model": DEFAULT, "input": ["Where do whales sleep?", "Near the surfa
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be embedded, checked."""
+    """A validated request for embeddings."""
 
     model: str
     texts: tuple[str, ...]
@@ -85,7 +85,7 @@ class EmbeddingsView(OpenAIView):
 
 
 def names() -> tuple[str, ...]:
-    """Return what the model of the search may be called."""
+    """Return the names that the search's embedder goes by."""
     name = loading.current_name()
     kind, _, upstream_name = name.partition(":")
     return (DEFAULT, name, *ALSO.get(name, ()), *([upstream_name] if kind == "openai" and upstream_name else []))

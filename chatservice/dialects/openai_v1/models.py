@@ -1,4 +1,4 @@
-"""`/v1/models`: who can be asked, for answers and for embeddings."""
+"""`/v1/models`: the models that can be asked for answers and for embeddings."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ async def _whole(handle: RunHandle) -> HttpResponse:
     finished = await wait_for_end(handle.run_id)
     if finished.status != "complete":
         return _failure(finished)
-    # Asked for under an earlier key or elsewhere: the upstream's body is rebuilt from what is stored.
+    # A run of an earlier request has no upstream body any more: it is rebuilt from what is stored.
     response = finished.response or await in_database_thread(stored_response, handle.run_id)
     return json_response(response if finished.recalled is None else {**(response or {}), "recalled": finished.recalled})
 

@@ -25,7 +25,7 @@ def valid(kind: type[Serializer[Any]], data: Any) -> dict[str, Any]:
 
 
 def refuse_strangers(principal: Principal) -> None:
-    """A guest among strangers may use what it knows the id of, and list nothing."""
+    """Raise for a guest among strangers, who may open what it knows the id of, but list nothing."""
     if not shares_local_space(principal):
         raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")
 
@@ -34,7 +34,7 @@ class ResourceMixin(DialectMixin, APIView):
     """For the synchronous views: rows in, rows out."""
 
     render = staticmethod(render)
-    permission_classes = [AllowAny]  # whom the authentication admits, a guest perhaps; it turns away the rest
+    permission_classes = [AllowAny]  # the authentication refuses everybody else; guests may be admitted
     request: Any
 
     @property

@@ -54,7 +54,7 @@ class CancelView(ResourceView):
                 async with asyncio.timeout(PATIENCE):
                     await wait_for_end(run.pk)
             except TimeoutError:
-                pass  # it is on its way: the answer says how far it is
+                pass  # it is being stopped: the response shows its state
             run = await in_database_thread(_run_of, principal, run_id)
         return json_response(_shape(run))
 

@@ -1,4 +1,4 @@
-"""`/search`: what was said where. A plain list; headers say what answered, and where the next page begins."""
+"""`/search`: a plain list of messages; headers give the mode that was used and the cursor of the next page."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def message_data(message: Message) -> dict[str, Any]:
 
 
 def question_frame(relayed: RelayedRun, question: Message, *, is_new: bool) -> str:
-    """Say that the question is stored, and with it a new conversation."""
+    """Return the frame that says that the question, and perhaps a new conversation, is stored."""
     at = Cursor(relayed.run_id)
     if is_new:
         data = {"conversationId": question.conversation_id, "userMessage": message_data(question)}
@@ -74,12 +74,12 @@ def question_frame(relayed: RelayedRun, question: Message, *, is_new: bool) -> s
 
 
 def text_frame(relayed: RelayedRun, event: Delta | Resync, at: Cursor) -> str:
-    """Say what was said since `at`'s predecessor or, to resync, everything up to `at`."""
+    """Return the frame with the text since `at`'s predecessor or, to resync, with all text up to `at`."""
     return relayed.frame("resync" if isinstance(event, Resync) else "ai_chunk", event.text, at)
 
 
 def end_frame(relayed: RelayedRun, finished: RunFinished, answer: Message | None, at: Cursor) -> str:
-    """Say the one terminal frame. `answer` is the stored message, None once it is deleted."""
+    """Return the one terminal frame. `answer` is the stored message, None once it is deleted."""
     if finished.status in FINISHED_WELL:
         if answer is None:
             return relayed.frame("error", error_data("deleted", "The conversation was deleted."), at)

@@ -78,7 +78,7 @@ class Session:
             await self._refuse(frame.id, error)
 
     def close(self) -> None:
-        """Follow nothing any more. The runs go on."""
+        """Stop following all runs. The runs go on."""
         for task in list(self._relayed.values()):
             task.cancel()
 
@@ -104,7 +104,7 @@ class Session:
         await self._ask(continue_request(frame, resume_point, self.principal), frame.id, StreamRelay.send_subscribed)
 
     async def _ask(self, ask: RunRequest, frame_id: str | None, opening: Opening) -> None:
-        # Before anything is stored: who may not follow another answer may not ask for one here.
+        # Before anything is stored: a caller who may not open another stream may not ask here.
         release = acquire_stream(self.principal)
         try:
             handle = await services.submit(ask)
@@ -156,7 +156,7 @@ class Session:
         self._relayed[relayed.run_id] = task
 
         def done(task: asyncio.Task[None]) -> None:
-            # Not in the task's own `finally`: one that is cancelled before its first step never has one.
+            # Not in the task's own `finally`: a task that is cancelled before its first step never reaches it.
             release()
             if self._relayed.get(relayed.run_id) is task:
                 del self._relayed[relayed.run_id]
@@ -175,7 +175,7 @@ class Session:
 
 
 def data_of(error: Exception) -> dict[str, Any]:
-    """Return what to tell the client about `error`; what is not ours is logged."""
+    """Return what to tell the client about `error`; an unexpected one is logged."""
     match error:
         case BadFrame():
             return error_data(error.code, error.message)
@@ -223,7 +223,7 @@ def ask_from(frame: Send, principal: Principal) -> RunRequest:
 
 
 def continue_request(frame: Continue, resume_point: ResumePoint, principal: Principal) -> RunRequest:
-    """Return the question whose cut-off answer goes on, by the same model unless the frame names another."""
+    """Return the request that continues a cut-off answer, with the same model unless the frame names another."""
     model = resolve_model(frame.model or resume_point.model)
     parameters = dict(frame.parameters or {})
     return make_run_request(
@@ -237,14 +237,14 @@ def continue_request(frame: Continue, resume_point: ResumePoint, principal: Prin
 
 
 def status_of(principal: Principal, run_id: uuid.UUID) -> str | None:
-    """Return how a run stands, in the words of a message's status; None unless it is the principal's."""
+    """Return a run's state as the status of a message; None unless it is the principal's."""
     state = Run.objects.visible_to(principal).filter(pk=run_id).values_list("state", flat=True).first()
     return "in_progress" if state == Run.State.RUNNING else state
 
 
 def find_run(principal: Principal, frame: Subscribe) -> RelayedRun | None:
     """Return the run to follow, None when the conversation has no active one; raises BadFrame."""
-    # What opted out of history is nobody's to follow: nothing of it is stored.
+    # A run that opted out of history cannot be followed: nothing of it is stored.
     runs = Run.objects.visible_to(principal).exclude(message=None)
     if frame.run_id is not None:
         run_id = uuid_of(frame.run_id)

@@ -1,4 +1,4 @@
-"""One run told to one socket: its opening frame, what is said, and exactly one terminal frame."""
+"""Relays one run to one socket: its opening frame, its text, and exactly one terminal frame."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StreamRelay:
                     case Delta() | Resync():
                         end = event.end if isinstance(event, Delta) else len(event.text)
                         self._at = Cursor(relayed.run_id, event.seq, end)
-                        # A piece without text (a tool call, reasoning) only moves the cursor.
+                        # A delta without text (a tool call, reasoning) only moves the cursor.
                         if event.text or isinstance(event, Resync):
                             await self._transmit(text_frame(relayed, event, self._at))
                     case RunFinished():

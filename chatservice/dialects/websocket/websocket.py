@@ -118,7 +118,7 @@ class CompletionConsumer(DialectSocket):
             self.watch(principal)
 
     async def _acquire_socket(self, take: Callable[[Any], Release], who: Any, frame_id: str | None = None) -> bool:
-        """Count this socket as one of `who`; otherwise hang up."""
+        """Count this socket against the limit of `who`; otherwise hang up."""
         try:
             self.acquire(take, who)
         except TooManyRuns as refusal:
@@ -146,9 +146,9 @@ class CompletionConsumer(DialectSocket):
             await self._hang_up(UNAUTHORIZED, error_data("unauthorized", message))
 
     async def _is_still_admitted(self, session: Session, frame: ClientFrame) -> bool:
-        """Tell whether a frame may be handled: its socket may have been opened with what admits nobody any more.
+        """Tell whether a frame may be handled: the socket's credential may have become invalid.
 
-        The watch ends such a socket, but only when it looks next; until then nothing is stored for its user.
+        Such a socket is closed, but only at the next check; until then nothing may be stored for its user.
         """
         if self._resolve is None or session.principal.credential is None or isinstance(frame, Ping):
             return True

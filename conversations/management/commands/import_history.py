@@ -36,7 +36,7 @@ class Command(BaseCommand):
         owner = find_account(user)
         self.total = Tally()
         self.broken = 0
-        # A bar for a person who watches; a log or a pipe gets the lines alone.
+        # A progress bar only on a terminal; a log or a pipe gets the lines alone.
         with tqdm(
             total=sum(map(_size, files)), unit="B", unit_scale=True, disable=True if no_progress else None, leave=False
         ) as self.bar:
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         return {"largest": settings.LIMIT_IMPORT_BYTES or sys.maxsize, "on_read": self.bar.update}
 
     def _usable(self, found: Iterable[ImportedConversation | Skipped | Broken]) -> Iterator[ImportedConversation]:
-        """Yield the conversations, and say what is none."""
+        """Yield the conversations, and print what cannot be imported."""
         for each in found:
             match each:
                 case Skipped():
@@ -80,7 +80,7 @@ class Command(BaseCommand):
 
     def _say(self, line: str) -> None:
         self.bar.clear()
-        # A title may hold what a terminal obeys.
+        # A title may contain a terminal's control sequences.
         self.stdout.write("".join(character if character.isprintable() else " " for character in line))
         self.bar.refresh()
 
@@ -97,5 +97,5 @@ class Command(BaseCommand):
 def _size(path: Path) -> int:
     try:
         return size_of(path)
-    except Unreadable:  # said when its turn comes
+    except Unreadable:  # reported when the file is read
         return 0

@@ -1,4 +1,4 @@
-"""What holds for every connection: it is closed in the end, whatever its client does.
+"""Bounds every connection: it is closed in the end, whatever its client does.
 
 The chaos scenario `pressure` (docs/chaos.md) has 200 readers and 200 websockets that never read, among others: all of
 them together cost 24 MB on SQLite and 39 MB on PostgreSQL.
@@ -84,7 +84,7 @@ class Bounded:
 
     def check_deadline(self) -> Phase:
         phase = self.phase()
-        # A few unread bytes are enough to keep a closed connection open.
+        # After a close, unsent bytes keep the connection open until the client reads them.
         if over(self.sweeps_in(phase), settings.SEND_SECONDS) and phase is Phase.END:
             self.transport.abort()
         return phase
@@ -97,7 +97,7 @@ class Bounded:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the client has read nothing for a while although something waits to be sent."""
+        """Tell whether the client has read nothing for a while although something waits to be sent."""
         paused = self._deadline
         return paused is not None and paused.when() - self.loop.time() < settings.SEND_SECONDS - STALLED_SECONDS
 

@@ -1,4 +1,4 @@
-"""What can be wrong with bytes that never become a request."""
+"""The faults of incoming bytes that never become a request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 
 class Fault(Enum):
-    """Why a connection is refused what it sends; whoever builds on this package says it in its own words."""
+    """Why incoming bytes are refused; the service that uses this package words the response."""
 
     INVALID = auto()
     LONG_URL = auto()

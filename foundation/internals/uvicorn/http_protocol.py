@@ -1,4 +1,4 @@
-"""One connection over HTTP: how much a client may send before anybody knows it, and how long it may take.
+"""One connection over HTTP: how much an unauthenticated client may send, and how long it may take.
 
 Endless headers cost no memory in 1.2 s; uvicorn with the same parser grows by 356 MB
 (`python -m benchmarks.unauthenticated`, in benchmarks/README.md).
@@ -122,7 +122,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Uvicorn tells the newest request only; with pipelining an earlier one may be the one being answered.
+        # Uvicorn notifies only the newest request; with pipelining an earlier one may be the one being answered.
         if self._active is not None:
             self._active.disconnected = True
             self._active.message_event.set()

@@ -1,4 +1,4 @@
-"""One websocket: what a client may send without waiting for us is bounded.
+"""One websocket: bounds what a client may send without waiting for our answers.
 
 Under eight clients that send pings and read nothing, the process grew by 4 MB in 5 s, and by 82 MB on uvicorn as it is
 (`python -m benchmarks.internals --only websockets`).
@@ -20,7 +20,7 @@ MAX_UNREAD_FRAMES = 5_000
 
 
 class BoundedWebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
-    """Messages are bounded by LIMIT_WS_FRAME_BYTES; here is what that leaves open."""
+    """Adds the limits that LIMIT_WS_FRAME_BYTES, which bounds a message, leaves open."""
 
     def __init__(self, config: Any, server_state: Connections, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)

@@ -18,7 +18,7 @@ let onRefused = () => {};
 
 // Calls back when the service takes a request of this page for nobody's, or somebody else's.
 export const whenRefused = (callback) => (onRefused = callback);
-// For those who hear of it in another way: `isCertain` where a request was refused just now.
+// For callers that learn of a refusal in another way; `isCertain` if a request was refused just now.
 export const pageRefused = (isCertain = false) => onRefused(isCertain);
 
 export function signIn() {

@@ -55,7 +55,7 @@ export async function more(id, { before = null, after = null }) {
   return { rows: found.rows, more: before ? found.page.hasPreviousPage : found.page.hasNextPage };
 }
 
-// A message with what stands around it; its branch is shown first, where it is not.
+// A message with the messages around it; its branch is shown first if it is not.
 export async function around(id, messageId) {
   const query = `query ($id: ID!, $message: ID!, $cursor: String!) {
     message(id: $message) { ${MESSAGE} }
@@ -82,7 +82,7 @@ export const message = async (id) =>
 
 const BEGUN = `runId conversation { ${IN_LIST} } question { ${MESSAGE} } message { ${MESSAGE} }`;
 
-// `parentId`: undefined goes on from what is shown, null begins anew. The same `key` is never asked twice.
+// `parentId`: undefined appends to the shown branch, null starts a new one. The same `key` is never asked twice.
 export async function send({ content, conversationId, parentId, model, key }) {
   const variables = { content, conversationId: conversationId ?? null, model, key };
   const at = parentId === undefined ? "" : ", parentId: $parentId";

@@ -121,7 +121,7 @@ async function loadFailedSignIns() {
 
 // --- all of it, and the end
 
-// Not a plain link: that would say nothing of whose page it is on, and bring whoever's data is signed in by now.
+// Not a plain link: that would not name this page's user, and load the data of whoever is signed in by now.
 async function exportAll() {
   at("export").disabled = true;
   try {

@@ -99,7 +99,7 @@ export async function reconnect() {
   if (!socket && runs.size) useEvents() ? fallBack() : connect();
 }
 
-// A line that was cut without a word looks open: whoever does not answer in time is gone.
+// A connection that broke silently looks open: a service that does not answer in time is gone.
 function ping() {
   if (socket?.readyState !== WebSocket.OPEN) return;
   const asked = socket;

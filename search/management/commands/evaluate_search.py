@@ -96,7 +96,7 @@ class Command(BaseCommand):
 
 @transaction.atomic
 def import_history(history: History, owner: User) -> dict[str, tuple[str, str]]:
-    """Store each sitting as a conversation of `owner`; returns the keys of its messages by their new ids."""
+    """Store each session as a conversation of `owner`; returns the keys of its messages by their new ids."""
     names: dict[str, tuple[str, str]] = {}
     for sitting in history.sittings:
         conversation = start_conversation(owner_id=owner.pk)
@@ -121,7 +121,7 @@ def import_history(history: History, owner: User) -> dict[str, tuple[str, str]]:
 
 
 def _asker(url: str, mode: str) -> Callable[[str, str], list[str]]:
-    """Return what asks the service and returns the ids of the messages found."""
+    """Return a function that searches with the service and returns the ids of the messages found."""
     client = httpx2.Client(base_url=url, timeout=60, trust_env=False)
 
     def ask(key: str, text: str) -> list[str]:

@@ -74,7 +74,7 @@ class Command(BaseCommand):
         return True
 
     def _finished(self, text_only: bool) -> bool:
-        """Tell whether nothing is left; what another worker has claimed is waited for, it may have died."""
+        """Tell whether nothing is left. Waits for other workers' claims, as they may have died."""
         return indexing.all_text_is_indexed() if text_only else not backlog()
 
     def _done(self, bar: tqdm, count: int) -> None:

@@ -83,7 +83,7 @@ class CostTest(TestCase):
         found = {}
         for name, view in views.items():
             clear_cache()
-            view()  # the first use of a key is noted in the database
+            view()  # the first use of a key is written to the database
             clear_cache()
             with CaptureQueriesContext(connection) as queries:
                 self.assertEqual(view().status_code, 200)

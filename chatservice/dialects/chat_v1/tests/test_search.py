@@ -136,7 +136,7 @@ class CostTest(TestCase):
             for _ in range(messages):
                 append_message(conversation=talk, role="user", content="whale")
         search_request = read_search({"q": "whale", "mode": "text"})
-        catch_up(Principal(user.pk, user.username))  # what was just said is indexed once, by the first who asks
+        catch_up(Principal(user.pk, user.username))  # the first search indexes the new messages
         with CaptureQueriesContext(connection) as queries:
             self.assertTrue(_page(Principal(user.pk, user.username), search_request)["data"])
         return len(queries)

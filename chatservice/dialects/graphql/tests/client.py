@@ -58,7 +58,7 @@ class GraphQLTestCase(ServiceTestCase):
         return error["extensions"]["code"]
 
     def send(self, content: str, *, by: Any = None, **variables: Any) -> dict[str, Any]:
-        """Ask without an explicit place: after what is shown."""
+        """Send a message without `parentId`: it goes after the shown branch."""
         query = SEND if "after" in variables else SEND.replace("$after: ID, ", "").replace("parentId: $after, ", "")
         return self.data(query, by=by, content=content, **variables)["sendMessage"]
 

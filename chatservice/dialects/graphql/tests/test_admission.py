@@ -21,7 +21,7 @@ ME = "{ me { username isGuest isStaff } }"
 
 
 class ForeignTest(GraphQLTestCase):
-    """Operations on a foreign id are in the contract."""
+    """What else must not show other people's rows; test_contract tries operations on a foreign id."""
 
     def test_loaders_lists_and_filters_show_nothing_of_others(self):
         talk = self.send("Mine alone")["conversation"]["id"]

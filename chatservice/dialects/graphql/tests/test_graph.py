@@ -75,7 +75,7 @@ class PagingTest(GraphQLTestCase):
         rest = self.data(query, q="whale", n=2, a=first["edges"][-1]["cursor"])["search"]
         [last] = [edge["node"]["snippet"] for edge in rest["edges"]]
         self.assertEqual({*found, last}, {"A Whale swims", "the WHALE sleeps", "100% whale"})
-        # After any hit, not only a page's last.
+        # A page can begin after any hit, not only after the last one of a page.
         middle = self.data(query, q="whale", n=2, a=first["edges"][0]["cursor"])["search"]
         self.assertEqual([edge["node"]["snippet"] for edge in middle["edges"]], [found[1], last])
         past = self.data(query, q="whale", n=2, a=rest["edges"][-1]["cursor"])["search"]

@@ -94,7 +94,7 @@ class AuthTests(SocketTestCase):
             self.assert_refused(socket.closed(), "identity_changed")
 
     def test_nothing_is_stored_for_a_session_that_is_over_on_a_socket_that_is_still_open(self) -> None:
-        """The watch would let it say something for seconds; what is remembered of a session lasts one at most."""
+        """The credential watch may take seconds to close the socket; a session is cached for one at most."""
         with running_service(KEY_CACHE_SECONDS="0") as service:
             for end in ("sign out", "deactivate", "expire", "new password"):
                 api_user = self.api_user(f"dora-{end[0]}")

@@ -1,4 +1,4 @@
-"""A reason for reading, asked of staff by a form and remembered for a while in their session."""
+"""The reason that staff give, in a form, for reading content; remembered for a while in their session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conversations.access_log import MAX_REASON_CHARS, MIN_REASON_CHARS, ReasonN
 
 SESSION_KEY = "reasons"
 SEARCHING = "search"
-"""The place of the reason for searches, beside those for conversations by their ids."""
+"""The `place` of a reason for searches; for a conversation it is its id."""
 REMEMBERED = 100
 
 

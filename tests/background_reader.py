@@ -1,4 +1,4 @@
-"""Somebody who asks for a long answer by the conversation API, and reads it to its end in a thread of their own."""
+"""A thread that asks for a long answer through the conversation API, and reads it to its end."""
 
 from __future__ import annotations
 

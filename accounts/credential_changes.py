@@ -1,4 +1,4 @@
-"""Who may change what an account is signed in to with, and what shows that it is really to be deleted.
+"""Who may change an account's username and password, and what confirms its deletion.
 
 One rule for every API. A key opens the API and must not grow into more: it changes neither username nor password,
 unless it was made to (`may_change_credentials`).
@@ -19,7 +19,7 @@ class CredentialsRefused(Exception):
 
 
 class NotConfirmed(Exception):
-    """What was given as a confirmation is not this account's."""
+    """The username or password that was given does not confirm the deletion."""
 
 
 def allow_new_credentials(
@@ -28,7 +28,7 @@ def allow_new_credentials(
     """Raise CredentialsRefused or TooManyAttempts unless the caller may change username or password of `account`."""
     if is_shared_guest(account):
         raise CredentialsRefused("This account is shared by all guests.")
-    if principal.is_guest:  # an account that guests made is theirs together
+    if principal.is_guest:  # guests share the accounts that they made
         return
     if not principal.may_change_credentials:
         raise CredentialsRefused(
@@ -46,7 +46,7 @@ def allow_new_credentials(
 
 
 def confirm_deletion(principal: Principal, account: User, *, username: str | None, password: str | None) -> None:
-    """Raise NotConfirmed or TooManyAttempts unless what was given is the account's own; staff need the password."""
+    """Raise NotConfirmed or TooManyAttempts unless username or password is the account's; staff need the password."""
     if password is not None:
         with password_attempt(account.username, principal.address, device=SIGNED_IN):
             if not account.check_password(password):

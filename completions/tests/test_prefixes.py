@@ -1,4 +1,4 @@
-"""Where a call that resends its history hangs: the longest stored prefix of the same owner decides."""
+"""Where a call that resends its history is appended: after the longest prefix that its owner has stored."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""A database of the version before is migrated, and every API answers of it what it did before.
+
+The databases and the answers were recorded with that version: `tests/upgrade/record.py` says how. Fields may be added
+to an answer, texts of errors may change (docs/upgrading.md). What else differs is named below, with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from django.db import connection
+
+from chatservice.testing import ROOT, Service, needs_dialect, running_service, wait_until
+from chatservice.tests.migrating import Execute, MigrationTestCase
+from tests.upgrade.asking import Asker, Record
+from tests.upgrade.databases import SECRETS, load_answers, load_database, question_of
+from tests.upgrade.material import BOATS, MESSAGES
+
+for name in ("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket"):
+    needs_dialect(name)
+
+# For a hundred years nothing is too old to be kept. No model answers: all was answered with the version before.
+SETTINGS = {
+    **SECRETS,
+    "UPSTREAMS": "{}",
+    "CHUNK_HOURS": "876000",
+    "IDEMPOTENCY_DAYS": "36500",
+    "RETENTION_GUEST_DAYS": "0",
+    "RETENTION_GUEST_EMPTY_HOURS": "0",
+    "RETENTION_ACCESS_LOG_DAYS": "0",
+}
+# 2026.11.0: the text of a refusal is the message's content, which was empty, and is searched as such.
+REFUSALS = (("", "I cannot."), ("", "<p>I cannot.</p>\n"))
+# By its words more messages are found than before, so that each word weighs a little else.
+SCORES = ("score", "text_score", "textScore")
+SCORE_TOLERANCE = 0.005
+# 2026.11.0: parts of messages are rows of their own, which the exports of conversations compare.
+MOVED = {"conversations.message": ("parts",)}
+RENAMED = {"conversations.look": "conversations.accesslogentry"}
+# Counters of limits: asking changes them.
+COUNTERS = "accounts.ratewindow"
+USAGE = "GET /v1/chat/me/usage"
+
+
+class UpgradeTest(MigrationTestCase):
+    maxDiff = None
+
+    def test_every_api_answers_as_before(self) -> None:
+        keys, records = load_answers(connection.vendor)
+        with self.database() as (url, execute):
+            load_database(url)
+            settings = {**SETTINGS, "DATABASE_URL": url}
+            manage(settings, "migrate")
+            with (
+                running_service(**settings) as service,
+                closing(Asker(service.url, keys, lambda *arguments: manage(settings, *arguments))) as asker,
+            ):
+                wait_until(lambda: not execute("SELECT 1 FROM search_pendingmessage LIMIT 1"), what="the index")
+                self.compare(asker, [each for each in records if USAGE not in each["ask"]])
+                self.compare_usage(asker, [each for each in records if USAGE in each["ask"]], execute)
+                self.compare_continuation(asker)
+            self.assertIn("0 accounts differ", manage(settings, "recount_storage", "--dry-run"))
+
+    def compare(self, asker: Asker, records: list[Record]) -> None:
+        for record in records:
+            with self.subTest(who=record.get("who"), ask=record["ask"], body=record.get("body")):
+                answer = asker.ask(question_of(record))
+                self.assertEqual([*differences(comparable(record["answer"]), comparable(answer))], [])
+
+    def compare_usage(self, asker: Asker, records: list[Record], execute: Execute) -> None:
+        """Usage is of the last days only: compare it as if all had been asked now."""
+        execute("UPDATE completions_run SET created_at = CURRENT_TIMESTAMP")
+        for record in records:
+            with self.subTest(who=record["who"], ask=record["ask"]):
+                answers = (record["answer"], asker.ask(question_of(record)))
+                before, after = ([{**each, "day": ""} for each in one["body"].get("data", ())] for one in answers)
+                self.assertEqual(before, after)
+
+    def compare_continuation(self, asker: Asker) -> None:
+        """Ask on in conversations of before: by their id, and by an OpenAI call that resends its messages."""
+
+        def ask(request: str, body: Any = None) -> Any:
+            return asker.ask({"who": "alice", "ask": request, "body": body})
+
+        found = ask("GET /v1/chat/search?q=neither&mode=text")["body"]["data"]
+        [conversation] = {each["conversation"]["id"] for each in found}
+        path = "POST /v1/chat/completions"
+        more = [*MESSAGES, {"role": "assistant", "content": "Hello wörld 🙂!"}, {"role": "user", "content": "And now?"}]
+        self.assertEqual(ask(path, {"messages": more})["headers"]["x-conversation-id"], conversation)
+        again = {"content": BOATS}
+        self.assertEqual(ask(f"POST /v1/chat/conversations/{conversation}/messages", again)["status"], 201)
+
+
+def manage(settings: dict[str, str], *arguments: str) -> str:
+    """Run a command as the service with these settings would."""
+    command = [sys.executable, "manage.py", *arguments]
+    environment = Service(env=settings).environment()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def comparable(value: Any) -> Any:
+    """Return an answer without what may be said in other words, and rows of an export by their name and key."""
+    if isinstance(value, dict):
+        # Texts of errors may change, codes may not.
+        return {name: comparable(each) for name, each in value.items() if not (name == "message" and "code" in value)}
+    if not isinstance(value, list):
+        return value
+    if value and isinstance(value[0], dict) and value[0].keys() == {"model", "row"}:
+        return dict(by_key(each["model"], each["row"]) for each in value if each["model"] != COUNTERS)
+    return [comparable(each) for each in value]
+
+
+def by_key(model: str, row: dict[str, Any]) -> tuple[str, Any]:
+    key = [row[name] for name in ("id", "run_id", "seq", "user_id") if name in row][:2]
+    return f"{RENAMED.get(model, model)} {key}", {name: row[name] for name in row if name not in MOVED.get(model, ())}
+
+
+def differences(before: Any, after: Any, place: str = "") -> Iterator[str]:
+    """Yield where an answer is not what it was; what is new in it is none."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name, value in before.items():
+            if not (name in SCORES and is_close(value, after.get(name))):
+                yield from differences(value, after.get(name, "(gone)"), f"{place}.{name}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from differences(old, new, f"{place}[{number}]")
+    elif (before != after or type(before) is not type(after)) and (before, after) not in REFUSALS:
+        yield f"{place}: {before!r} is now {after!r}"
+
+
+def is_close(before: Any, after: Any) -> bool:
+    scores = isinstance(before, float) and isinstance(after, float)
+    return scores and math.isclose(before, after, abs_tol=SCORE_TOLERANCE)

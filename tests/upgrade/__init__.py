@@ -1,0 +1,1 @@
+"""A database of the version before, what every API said of it then, and how both were recorded."""
