@@ -27,7 +27,7 @@ from accounts.connections import is_loopback
 from accounts.proxies import https_hint, missing_setting
 from chatservice.views import healthz, proxy_not_configured, readyz, shutting_down, unknown_host
 from foundation.request_ids import request_id
-from pages.policy import POLICY
+from pages.csp import POLICY
 
 logger = logging.getLogger(__name__)
 

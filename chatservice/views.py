@@ -17,7 +17,7 @@ from chatservice.dialects.base import json_response, problem_response, renderer_
 from chatservice.dialects.problems import NOT_FOUND, Problem, problem_of
 from completions.exceptions import ShuttingDown
 from foundation.outages import is_passing
-from pages.policy import PAGE_HEADERS
+from pages.csp import PAGE_HEADERS
 
 
 async def healthz(request: HttpRequest) -> HttpResponse:

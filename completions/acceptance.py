@@ -34,7 +34,7 @@ from completions.providers.sanitize import encode_json
 from completions.run_requests import RunHandle, RunRequest, title_from
 from completions.storage_limits import StorageLimits
 from completions.types import Wire
-from completions.worker import database_time
+from completions.worker_identity import database_time
 from conversations import chat_wire, digests
 from conversations.chat_wire import Part
 from conversations.models import Conversation, Message, MessagePart

@@ -38,7 +38,7 @@ from completions.models import Chunk, Run
 from completions.run_requests import RunHandle, RunRequest
 from completions.run_results import RunResult
 from completions.types import Delta
-from completions.worker import worker_id
+from completions.worker_identity import worker_id
 from foundation.database import StorageError, database_clock, time_limit
 from foundation.outages import code_of, is_passing
 from foundation.threads import DaemonThreads

@@ -21,7 +21,7 @@ from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
 from completions.notifications import notifications
 from completions.run_requests import RunHandle, RunRequest
-from completions.worker import is_certainly_dead
+from completions.worker_identity import is_certainly_dead
 from conversations import digests
 from conversations.models import Message
 from foundation.database import database_clock, in_database_thread

@@ -16,7 +16,7 @@ from accounts.callers import IdentityChanged
 from accounts.forms import SignInForm, finish_attempt
 from accounts.principal import check_page_user
 from accounts.sessions import refusal_of
-from pages.policy import PAGE_HEADERS
+from pages.csp import PAGE_HEADERS
 
 # The modules that main.js imports, which the page preloads in parallel.
 MODULES = (

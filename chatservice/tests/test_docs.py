@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from drf_spectacular.plumbing import get_doc
 from drf_spectacular.validation import validate_schema
+from rest_framework.views import APIView
 
 from chatservice import __version__
 from chatservice.dialects import DIALECTS
@@ -15,6 +18,14 @@ from completions.exceptions import Refused
 # GraphQL describes itself; OpenAPI describes no websockets.
 UNDOCUMENTED = {"graphql", "websocket"}
 LINK = re.compile(r"""(?:src|href)=["']([^"']+)""")
+
+
+def docstrings(view: type[Any] = APIView) -> set[str]:
+    """Return those of all our views and of what they inherit, as drf-spectacular would show them."""
+    found = {str(get_doc(each)) for each in view.__mro__}
+    for subclass in view.__subclasses__():
+        found |= docstrings(subclass)
+    return found
 
 
 class DocsTest(ServiceTestCase):
@@ -52,6 +63,12 @@ class DocsTest(ServiceTestCase):
         operation = paths["/v1/chat/completions"]["post"]
         self.assertEqual(set(operation["responses"]["200"]["content"]), {"application/json", "text/event-stream"})
         self.assertTrue({"400", "401", "429", "502"} <= set(operation["responses"]))
+
+    def test_no_docstring_is_shown_to_clients(self):
+        for dialect in documented_dialects():
+            paths = self.guest.get(f"/schema/{dialect}").json()["paths"]
+            shown = {each.get("description", "") for methods in paths.values() for each in methods.values()}
+            self.assertFalse({doc for doc in shown if doc and doc in docstrings()}, dialect)
 
     def test_whoever_asks_can_read_with_which_statuses_that_is_refused(self):
         # 404 aside: not every request names something that may be missing.

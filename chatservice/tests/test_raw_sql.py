@@ -28,7 +28,7 @@ PLACES = {
     "completions/staging.py": "COPY into a table of the transaction's own",
     "completions/commits.py": "the group commit: many runs' pieces in one statement, fenced by the lease",
     "completions/run_results.py": "the same transaction",
-    "completions/worker.py": "settings of the journal's session",
+    "completions/worker_identity.py": "settings of the journal's session",
     "completions/reaper.py": "leases are compared by the database's clock, and rows that are locked are left alone",
     "completions/services.py": "the database's clock",
     "conversations/append_only.py": "triggers",

@@ -15,7 +15,7 @@ from completions.exceptions import Refused
 from completions.models import Run
 from completions.run_requests import RunHandle, RunRequest
 from completions.types import Wire
-from completions.worker import worker_id
+from completions.worker_identity import worker_id
 
 
 def somebody(name: str) -> User:

@@ -17,7 +17,7 @@ from completions.models import IdempotencyKey, Run
 from completions.services import prune_keys
 from completions.tests.asking import accept_one, question, somebody
 from completions.tests.streaming import URL, body_of, listening
-from completions.worker import worker_id
+from completions.worker_identity import worker_id
 
 
 class KeptTest(ServiceTestCase):

@@ -14,7 +14,7 @@ from completions.run_results import RunResult
 from completions.tests.asking import accept_one, question
 from completions.tests.committed import CommittedTestCase, endings, follow, text_of
 from completions.types import MAX_CHARS, Delta, Resync, portions
-from completions.worker import worker_id
+from completions.worker_identity import worker_id
 
 CHUNKS = [f"{n:04}" * 750 for n in range(30)]
 TEXT = "".join(CHUNKS)

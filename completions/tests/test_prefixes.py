@@ -11,7 +11,7 @@ from completions.run_requests import RunHandle
 from completions.run_results import RunResult, finish
 from completions.tests.asking import accept_all, accept_one, assistant_says, question, somebody, user_says
 from completions.types import Wire
-from completions.worker import worker_id
+from completions.worker_identity import worker_id
 from conversations.branches import branch
 from conversations.models import Conversation, Message
 

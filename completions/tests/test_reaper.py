@@ -12,7 +12,7 @@ from completions.run_results import record
 from completions.tests.asking import accept_one, question, run_of
 from completions.tests.committed import CommittedTestCase
 from completions.types import Delta
-from completions.worker import host_id, is_certainly_dead, worker_id
+from completions.worker_identity import host_id, is_certainly_dead, worker_id
 from conversations import digests
 from conversations.models import Message
 

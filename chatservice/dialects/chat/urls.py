@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatservice.dialects.chat import streaming, views
+from chatservice.dialects.chat import stream_view, views
 
 app_name = "chat"
 
@@ -11,5 +11,5 @@ urlpatterns = [
     path("conversation/<str:conversation_id>", views.ConversationView.as_view(), name="conversation-detail"),
     path("conversation/<str:conversation_id>/message", views.MessageView.as_view(), name="message-create"),
     path("conversation/<str:conversation_id>/messages", views.MessagesView.as_view(), name="message-list"),
-    path("conversation/<str:conversation_id>/stream", streaming.StreamView.as_view(), name="stream"),
+    path("conversation/<str:conversation_id>/stream", stream_view.StreamView.as_view(), name="stream"),
 ]

@@ -1,4 +1,4 @@
-"""The chat API's conversations and messages; streaming.py has the answers."""
+"""The chat API's conversations and messages; stream_view.py has the answers."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from accounts.callers import Principal
 from accounts.models import ApiKey
 from accounts.own_keys import TooManyKeys, issue_own_key, keys_of, revoke_own_key
 from chatservice.dialects.base import json_response
-from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.fields import Text
 from chatservice.dialects.chat_v1.pagination import PageRequest, page_schema
@@ -60,8 +60,8 @@ class KeyRequest(serializers.Serializer[Any]):
         return expires_at
 
 
-KEY = schema.enveloped("KeyEnvelope", KeySerializer())
-NEW_KEY = schema.enveloped("NewKeyEnvelope", NewKeySerializer())
+KEY = docs.enveloped("KeyEnvelope", KeySerializer())
+NEW_KEY = docs.enveloped("NewKeyEnvelope", NewKeySerializer())
 KEYS = page_schema({"type": "array", "items": {"$ref": "#/components/schemas/Key"}})
 
 
@@ -69,8 +69,8 @@ class KeysView(ChatView):
     @extend_schema(
         operation_id="list_keys",
         summary="The caller's keys without their secrets, newest first",
-        parameters=schema.PAGE,
-        responses={200: KEYS, **schema.errors(400, 401, 429)},
+        parameters=docs.PAGE,
+        responses={200: KEYS, **docs.errors(400, 401, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         asked = PageRequest.read(request.GET, default_limit=20)
@@ -80,8 +80,8 @@ class KeysView(ChatView):
         operation_id="create_key",
         summary="Create a key; its secret is only in this response",
         request=KeyRequest,
-        responses={201: NEW_KEY, **schema.errors(400, 401, 413, 415, 422, 429)},
-        examples=[schema.example("A name", {"name": "my laptop"})],
+        responses={201: NEW_KEY, **docs.errors(400, 401, 413, 415, 422, 429)},
+        examples=[docs.example("A name", {"name": "my laptop"})],
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         shown = await in_database_thread(_issue, principal, validated(request, KeyRequest))
@@ -92,7 +92,7 @@ class KeyView(ChatView):
     @extend_schema(
         operation_id="revoke_key",
         summary="Revoke one of the caller's keys immediately",
-        responses={200: KEY, **schema.errors(401, 404, 429)},
+        responses={200: KEY, **docs.errors(401, 404, 429)},
     )
     async def delete(self, request: HttpRequest, principal: Principal, key_id: str) -> HttpResponse:
         shown = await in_database_thread(_revoke, principal, key_id)

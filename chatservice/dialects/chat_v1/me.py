@@ -18,7 +18,7 @@ from accounts.personal_data import export_account
 from accounts.principal import user_of
 from accounts.services import delete_user
 from chatservice.dialects.base import encode_json, json_response
-from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.fields import Text
 from chatservice.dialects.chat_v1.request_parsing import validated
@@ -59,7 +59,7 @@ class StorageSerializer(serializers.Serializer[Any]):
     bytes_limit = serializers.IntegerField(allow_null=True)
 
 
-STORAGE = schema.enveloped("StorageEnvelope", StorageSerializer())
+STORAGE = docs.enveloped("StorageEnvelope", StorageSerializer())
 
 
 class Confirmation(serializers.Serializer[Any]):
@@ -78,7 +78,7 @@ class MeView(ChatView):
     @extend_schema(
         operation_id="get_me",
         summary="The caller's account",
-        responses={200: schema.enveloped("AccountEnvelope", AccountSerializer()), **schema.errors(401, 429)},
+        responses={200: docs.enveloped("AccountEnvelope", AccountSerializer()), **docs.errors(401, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         return json_response(envelope(await in_database_thread(_account, principal)))
@@ -92,8 +92,8 @@ class MeView(ChatView):
             "password."
         ),
         request=Confirmation,
-        responses={200: schema.DELETED, **schema.errors(400, 401, 403, 413, 415, 429)},
-        examples=[schema.example("A confirmation", {"username": "alice"})],
+        responses={200: docs.DELETED, **docs.errors(400, 401, 403, 413, 415, 429)},
+        examples=[docs.example("A confirmation", {"username": "alice"})],
     )
     async def delete(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         given = validated(request, Confirmation)
@@ -108,7 +108,7 @@ class StorageView(ChatView):
         summary="How much the caller stores, and the limits",
         description="Bytes are counted in UTF-8: messages with their parts, titles and metadata of conversations. "
         "Accounts that share their limits are counted together.",
-        responses={200: STORAGE, **schema.errors(401, 429)},
+        responses={200: STORAGE, **docs.errors(401, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         held = await in_database_thread(quota.held, principal.user_id)
@@ -132,7 +132,7 @@ class ExportView(ChatView):
         "other formats.",
         responses={
             (200, "application/x-ndjson"): OpenApiResponse(str, description=f"Lines such as\n```\n{LINE}```"),
-            **schema.errors(401, 429),
+            **docs.errors(401, 429),
         },
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponseBase:

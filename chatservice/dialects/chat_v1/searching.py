@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response
-from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.responses import represent
 from chatservice.dialects.chat_v1.serializers import MessageSerializer
@@ -95,7 +95,7 @@ class SearchView(ChatView):
         parameters=PARAMETERS,
         responses={
             200: OpenApiResponse(RESULT, examples=[OpenApiExample("found", EXAMPLE, response_only=True)]),
-            **schema.errors(400, 401, 429),
+            **docs.errors(400, 401, 429),
         },
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:

@@ -13,7 +13,7 @@ from rest_framework import serializers
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response
-from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.views import ChatView
 from chatservice.dialects.problems import BadRequest
@@ -33,7 +33,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     completion_tokens = serializers.IntegerField()
 
 
-USAGE = schema.enveloped("UsageEnvelope", UsageSerializer(many=True))
+USAGE = docs.enveloped("UsageEnvelope", UsageSerializer(many=True))
 
 
 class UsageView(ChatView):
@@ -43,7 +43,7 @@ class UsageView(ChatView):
         description="Days are UTC. Tokens are as reported by the model's server; a run without token counts is "
         "still a run.",
         parameters=[OpenApiParameter("days", int, default=DAYS, description=f"1 to {MAX_DAYS}")],
-        responses={200: USAGE, **schema.errors(400, 401, 429)},
+        responses={200: USAGE, **docs.errors(400, 401, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         since = timezone.now() - dt.timedelta(days=_days(request))

@@ -12,7 +12,7 @@ from drf_spectacular.utils import extend_schema
 from accounts.authentication import KeyAuthentication
 from accounts.callers import Principal
 from chatservice.dialects.base import AsyncAPIView, count_read, json_response
-from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.errors import render
 from chatservice.dialects.chat_v1.pagination import MAX_LIMIT, PageRequest
@@ -58,8 +58,8 @@ class MessagesView(ChatView):
     @extend_schema(
         operation_id="list_messages",
         summary="The messages of a conversation, oldest first",
-        parameters=schema.PAGE,
-        responses={200: schema.MESSAGE_PAGE, **schema.errors(400, 401, 404, 429)},
+        parameters=docs.PAGE,
+        responses={200: docs.MESSAGE_PAGE, **docs.errors(400, 401, 404, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
         asked = PageRequest.read(request.GET, default_limit=MAX_LIMIT)
@@ -70,9 +70,9 @@ class MessagesView(ChatView):
         summary="Send a message and wait for the complete answer",
         description="A message with the role assistant or system is stored, but not answered.",
         request=NewMessage,
-        parameters=[schema.IDEMPOTENCY_KEY],
-        responses={201: schema.MESSAGES, **schema.errors(*ASKING, 502, 504)},
-        examples=[schema.example("A question", EXAMPLE)],
+        parameters=[docs.IDEMPOTENCY_KEY],
+        responses={201: docs.MESSAGES, **docs.errors(*ASKING, 502, 504)},
+        examples=[docs.example("A question", EXAMPLE)],
     )
     async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
         pk = identifier(conversation_id)
@@ -91,12 +91,12 @@ class MessageStreamView(ChatView):
         operation_id="create_message_stream",
         summary="Send a message and receive the answer as it is written",
         request=NewStreamedMessage,
-        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
         responses={
-            **schema.event_stream("user_message, ai_chunk…, then ai_complete or error, then [DONE]"),
-            **schema.errors(*ASKING),
+            **docs.event_stream("user_message, ai_chunk…, then ai_complete or error, then [DONE]"),
+            **docs.errors(*ASKING),
         },
-        examples=[schema.example("A question", EXAMPLE)],
+        examples=[docs.example("A question", EXAMPLE)],
     )
     async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponseBase:
         pk = identifier(conversation_id)
@@ -111,12 +111,12 @@ class ConversationStreamView(ChatView):
         operation_id="start_conversation_stream",
         summary="Create a conversation and receive its first answer as it is written",
         request=StartedConversation,
-        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
         responses={
-            **schema.event_stream("conversation_created, ai_chunk…, then ai_complete or error, then [DONE]"),
-            **schema.errors(*ASKING),
+            **docs.event_stream("conversation_created, ai_chunk…, then ai_complete or error, then [DONE]"),
+            **docs.errors(*ASKING),
         },
-        examples=[schema.example("A beginning", {"title": "Optional Title", "content": "First message content"})],
+        examples=[docs.example("A beginning", {"title": "Optional Title", "content": "First message content"})],
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponseBase:
         question = ask_anew(validated(request, StartedConversation), request, principal)
@@ -130,8 +130,8 @@ class RegenerateView(ChatView):
         operation_id="regenerate_message",
         summary="Regenerate an answer; the new one is shown from now on",
         request=GenerationSerializer,
-        parameters=[schema.IDEMPOTENCY_KEY],
-        responses={201: schema.MESSAGE, **schema.errors(*ASKING, 502, 504)},
+        parameters=[docs.IDEMPOTENCY_KEY],
+        responses={201: docs.MESSAGE, **docs.errors(*ASKING, 502, 504)},
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         answer = await in_database_thread(_answer, principal, identifier(message_id))
@@ -145,10 +145,10 @@ class RegenerateStreamView(ChatView):
         operation_id="regenerate_message_stream",
         summary="Regenerate an answer and receive it as it is written",
         request=GenerationSerializer,
-        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
         responses={
-            **schema.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
-            **schema.errors(*ASKING),
+            **docs.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
+            **docs.errors(*ASKING),
         },
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponseBase:
@@ -163,10 +163,10 @@ class ContinueView(ChatView):
     @extend_schema(
         operation_id="continue_message",
         summary="Continue an answer that was cut off",
-        description=schema.CONTINUE,
+        description=docs.CONTINUE,
         request=GenerationSerializer,
-        parameters=[schema.IDEMPOTENCY_KEY],
-        responses={201: schema.MESSAGE, **schema.errors(*ASKING, 502, 504)},
+        parameters=[docs.IDEMPOTENCY_KEY],
+        responses={201: docs.MESSAGE, **docs.errors(*ASKING, 502, 504)},
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         resume_point = await in_database_thread(find_resume_point, principal, identifier(message_id))
@@ -181,12 +181,12 @@ class ContinueStreamView(ChatView):
     @extend_schema(
         operation_id="continue_message_stream",
         summary="Continue an answer and receive it as it is written",
-        description=f"{schema.CONTINUE} The stream starts with the text of the cut-off answer.",
+        description=f"{docs.CONTINUE} The stream starts with the text of the cut-off answer.",
         request=GenerationSerializer,
-        parameters=[schema.IDEMPOTENCY_KEY, schema.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
         responses={
-            **schema.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
-            **schema.errors(*ASKING),
+            **docs.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
+            **docs.errors(*ASKING),
         },
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponseBase:
@@ -199,10 +199,10 @@ class RunStreamView(ChatView):
     @extend_schema(
         operation_id="resume_stream",
         summary="Resume a stream, during the answer or after it, on any process",
-        parameters=[schema.LAST_EVENT_ID, schema.AFTER, schema.ON_DISCONNECT],
+        parameters=[docs.LAST_EVENT_ID, docs.AFTER, docs.ON_DISCONNECT],
         responses={
-            **schema.event_stream("The events after the cursor; `resync` carries the complete text so far"),
-            **schema.errors(400, 401, 404, 429),
+            **docs.event_stream("The events after the cursor; `resync` carries the complete text so far"),
+            **docs.errors(400, 401, 404, 429),
         },
     )
     async def get(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponseBase:
@@ -216,7 +216,7 @@ class RunStreamView(ChatView):
 
 CANCELLING: dict[str, Any] = {
     "request": None,
-    "responses": {200: schema.MESSAGE, 202: schema.MESSAGE, **schema.errors(401, 404)},
+    "responses": {200: docs.MESSAGE, 202: docs.MESSAGE, **docs.errors(401, 404)},
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.serializers import BaseSerializer
 
-from chatservice.dialects.chat_v1 import schema
+from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import EnvelopeMixin
 from chatservice.dialects.chat_v1.pagination import PagePagination
 from chatservice.dialects.chat_v1.serializers import (
@@ -26,32 +26,32 @@ from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewS
     list=extend_schema(
         operation_id="list_conversations",
         summary="The caller's conversations, most recently used first",
-        parameters=[schema.ARCHIVED],
-        responses={200: ConversationSerializer(many=True), **schema.errors(400, 401, 429)},
+        parameters=[docs.ARCHIVED],
+        responses={200: ConversationSerializer(many=True), **docs.errors(400, 401, 429)},
     ),
     create=extend_schema(
         operation_id="create_conversation",
         summary="Create a conversation",
         request=NewConversation,
-        responses={201: schema.CONVERSATION, **schema.errors(400, 401, 413, 415, 422, 429)},
-        examples=[schema.example("My New Chat", {"title": "My New Chat"})],
+        responses={201: docs.CONVERSATION, **docs.errors(400, 401, 413, 415, 422, 429)},
+        examples=[docs.example("My New Chat", {"title": "My New Chat"})],
     ),
     retrieve=extend_schema(
         operation_id="get_conversation",
         summary="One conversation",
-        responses={200: schema.CONVERSATION_DETAIL, **schema.errors(401, 404, 429)},
+        responses={200: docs.CONVERSATION_DETAIL, **docs.errors(401, 404, 429)},
     ),
     partial_update=extend_schema(
         operation_id="update_conversation",
         summary="Change title, archived or metadata",
         request=ConversationDetailSerializer,
-        responses={200: schema.CONVERSATION_DETAIL, **schema.errors(400, 401, 404, 413, 415, 429)},
-        examples=[schema.example("Rename", {"title": "A better title"})],
+        responses={200: docs.CONVERSATION_DETAIL, **docs.errors(400, 401, 404, 413, 415, 429)},
+        examples=[docs.example("Rename", {"title": "A better title"})],
     ),
     destroy=extend_schema(
         operation_id="delete_conversation",
         summary="Delete a conversation and all its messages",
-        responses={200: schema.DELETED, **schema.errors(401, 404, 429)},
+        responses={200: docs.DELETED, **docs.errors(401, 404, 429)},
     ),
 )
 class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
@@ -87,12 +87,12 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
     retrieve=extend_schema(
         operation_id="get_message",
         summary="One message",
-        responses={200: schema.MESSAGE, **schema.errors(401, 404, 429)},
+        responses={200: docs.MESSAGE, **docs.errors(401, 404, 429)},
     ),
     destroy=extend_schema(
         operation_id="delete_message",
         summary="Delete one message; the messages after it are kept",
-        responses={200: schema.DELETED, **schema.errors(401, 404, 409, 429)},
+        responses={200: docs.DELETED, **docs.errors(401, 404, 409, 429)},
     ),
 )
 class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
@@ -104,7 +104,7 @@ class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
     list=extend_schema(
         operation_id="list_access_log",
         summary="When staff read the caller's content, and why; newest first",
-        responses={200: AccessLogEntrySerializer(many=True), **schema.errors(400, 401, 429)},
+        responses={200: AccessLogEntrySerializer(many=True), **docs.errors(400, 401, 429)},
     ),
 )
 class AccessLogViewSet(EnvelopeMixin, OwnedAccessLogViewSet):

@@ -32,7 +32,7 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
-from chatservice.dialects.graphql.paging import DEFAULT_PAGE
+from chatservice.dialects.graphql.pagination import DEFAULT_PAGE
 from chatservice.dialects.problems import BadRequest
 
 # Fields that are no objects of their own: the page around them is counted.

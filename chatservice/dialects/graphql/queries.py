@@ -13,7 +13,7 @@ from strawberry.types import Info
 from accounts.guests import as_id
 from chatservice.dialects.graphql.arguments import identifier, refuse_strangers
 from chatservice.dialects.graphql.context import principal_of
-from chatservice.dialects.graphql.paging import (
+from chatservice.dialects.graphql.pagination import (
     Connection,
     Edge,
     Window,

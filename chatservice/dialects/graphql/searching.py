@@ -9,7 +9,7 @@ from typing import Any
 import strawberry
 
 from accounts.callers import Principal
-from chatservice.dialects.graphql.paging import Connection, Edge, PageInfo, page_size
+from chatservice.dialects.graphql.pagination import Connection, Edge, PageInfo, page_size
 from chatservice.dialects.graphql.types import Conversation, Message
 from chatservice.dialects.searching import SearchRequest, branch_of, read_search
 from conversations import models as rows

@@ -16,7 +16,7 @@ from accounts.callers import Principal
 from accounts.guests import as_id
 from chatservice.dialects.graphql.context import loaders_of
 from chatservice.dialects.graphql.loaders import Leaf, VersionsKey
-from chatservice.dialects.graphql.paging import Connection, Edge, Window, connection, cut, page_size
+from chatservice.dialects.graphql.pagination import Connection, Edge, Window, connection, cut, page_size
 from completions import models as run_rows
 from conversations import models as rows
 

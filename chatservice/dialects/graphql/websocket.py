@@ -26,7 +26,7 @@ from chatservice.dialects.base import encode_json
 from chatservice.dialects.graphql import frames
 from chatservice.dialects.graphql.errors import shown
 from chatservice.dialects.graphql.frames import Frame, Violation
-from chatservice.dialects.graphql.operations import run_operation
+from chatservice.dialects.graphql.socket_operations import run_operation
 from chatservice.dialects.problems import BadRequest, problem_of
 from chatservice.dialects.sockets import FLOOD, DialectSocket, SocketClosed
 from completions.exceptions import TooManyRuns
