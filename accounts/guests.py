@@ -38,7 +38,7 @@ def shares_local_space(principal: Principal) -> bool:
 
 def accounts_of(principal: Principal) -> AccountQuerySet:
     """Return the accounts a caller may use: its own; for guests the ones that guests made."""
-    made = User.objects.filter(visible(principal, ""))
+    made = User.objects.get_queryset().filter(visible(principal, ""))
     if not principal.is_guest:
         return made
     made = made.filter(is_active=True)

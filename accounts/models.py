@@ -28,10 +28,16 @@ class AccountQuerySet(models.QuerySet["User"]):
         return self.filter(Q(pk=counted) | Q(limits_owner_id=counted))
 
 
-_FromAccounts = UserManager.from_queryset(AccountQuerySet)
+class AccountManager(UserManager["User"]):
+    def get_queryset(self) -> AccountQuerySet:
+        return AccountQuerySet(self.model, using=self._db)
 
+    def named(self, username: str) -> User | None:
+        return self.get_queryset().named(username)
 
-class AccountManager(_FromAccounts["User"]):  # type: ignore[valid-type]  # made when it runs
+    def sharing_limits(self, user_id: uuid.UUID) -> AccountQuerySet:
+        return self.get_queryset().sharing_limits(user_id)
+
     def get_by_natural_key(self, username: str | None) -> User:
         """Return the account that a sign-in form names; Django calls this."""
         if username is None or (user := self.named(username)) is None:

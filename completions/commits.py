@@ -124,7 +124,7 @@ class Attempt:
                 connection.close()
 
     def abandon(self) -> None:
-        """Let it never commit, unless it already began to."""
+        """Prevent the commit, unless it has begun."""
         with self._lock:
             self._abandoned = True
 

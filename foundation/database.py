@@ -106,8 +106,8 @@ async def call_in(
 ) -> T:
     """Call `function`, which uses the database, in one of `threads` and return its result.
 
-    Raises OperationalError after `seconds`, the wait for a free thread included: all of them may hang. A file's
-    thread may then still be at it; what it returns is dropped.
+    Raises OperationalError after `seconds`, the wait for a free thread included: all of them may hang. On SQLite the
+    function may still be running then; what it returns is dropped.
     """
     future: asyncio.Future[T] = asyncio.wrap_future(threads.submit(call_and_release, function, arguments, seconds))
     try:

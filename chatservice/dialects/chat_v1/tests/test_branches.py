@@ -1,4 +1,4 @@
-"""Saying it differently: branches, answers given again, messages that are only stored."""
+"""Edited messages and regenerated answers make branches; some messages are only stored."""
 
 from __future__ import annotations
 
