@@ -15,9 +15,12 @@ from unittest import mock
 
 import httpx2
 from django.db import connection, transaction
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.test import TestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 
+from accounts.models import User
 from chatservice.testing import ApiUser, KeptTablesTestCase, Service, ServiceTestCase, make_api_user, running_service
 from completions import long_histories, staging
 from completions.acceptance import INSERT_MESSAGE, INSERT_PART
@@ -395,8 +398,7 @@ class ServedTest(ServiceTestCase):
             service.kill()
             for thread in threads:
                 thread.join()
-            stored = Message.objects.filter(conversation__owner=api_user.user).count()
-            accepted = IdempotencyKey.objects.filter(user=api_user.user).count()
+            stored, accepted = self._stored(api_user)
             self.assertEqual(stored, accepted * 1_501)
             service.start()
         for key in keys:  # once more, and everything is there once
@@ -408,6 +410,13 @@ class ServedTest(ServiceTestCase):
         self.assertEqual(Run.objects.filter(user=api_user.user).count(), len(keys))
         self.assertEqual(invariants([api_user.user]), [])
         api_user.http.close()
+
+    def _stored(self, api_user: ApiUser) -> tuple[int, int]:
+        """Return how many messages and keys there are, by one statement: PostgreSQL may still finish a commit."""
+        messages = Message.objects.filter(conversation__owner=OuterRef("pk")).order_by().values("conversation__owner")
+        keys = IdempotencyKey.objects.filter(user=OuterRef("pk")).order_by().values("user")
+        counts = (Coalesce(Subquery(each.annotate(n=Count("pk")).values("n")), 0) for each in (messages, keys))
+        return User.objects.filter(pk=api_user.user.pk).values_list(*counts).get()
 
     def _try(self, api_user: ApiUser, url: str, key: str, messages: list[Wire]) -> None:
         try:
