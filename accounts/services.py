@@ -259,7 +259,7 @@ def issue_api_key(
 def revoke_api_key(*, key: ApiKey) -> None:
     """Make a key useless, and the keys it made: at once in this process, within KEY_CACHE_SECONDS in the others."""
     now = timezone.now()
-    # Locked: a key that it is just issuing is either stored by now, and found below, or never.
+    # The lock waits for a request that issues a key by this one: that key is found below. Later ones are refused.
     ids = list(ApiKey.objects.select_for_update().filter(pk=key.pk).values_list("pk", flat=True))
     key.revoked_at = key.revoked_at or now
     while ids:

@@ -262,7 +262,7 @@ class Journal:
         return max(0.0, min(since + settings.LEASE_SECONDS, self._give_up_at) - time.monotonic())
 
     def _give_up(self, parts: Iterable[Batch], error: Exception) -> None:
-        """Drop what waited as long as a lease lasts and, in an outage, all runs: their leases have expired, too."""
+        """Give up parts that waited for a whole lease; in an outage all runs, too: their leases have expired."""
         for part in parts:
             self._fail(part, error)
         for live in list(LIVE.values()):

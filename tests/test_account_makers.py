@@ -22,8 +22,7 @@ KEYS, ME = "/v1/chat/me/keys", "/v1/chat/me"
 
 
 def setUpModule() -> None:
-    for name in ("chat_v1", "graphql", "openai_v1", "resources", "websocket"):
-        needs_dialect(name)
+    needs_dialect("chat_v1", "graphql", "openai_v1", "resources", "websocket")
 
 
 def register(http: httpx2.Client, url: str = "", name: str = "", **headers: str) -> httpx2.Response:

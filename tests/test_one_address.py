@@ -49,8 +49,7 @@ LIMITS = {
 
 
 def setUpModule() -> None:
-    for name in ("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket"):
-        needs_dialect(name)
+    needs_dialect("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket")
 
 
 class OneAddressCase(ServiceTestCase):

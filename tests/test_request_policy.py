@@ -26,8 +26,7 @@ CONTINUE = "mutation($id: ID!) { continueAnswer(messageId: $id) { runId } }"
 
 
 def setUpModule() -> None:
-    for name in ("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket"):
-        needs_dialect(name)
+    needs_dialect("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket")
 
 
 class PolicyCase(ServiceTestCase):

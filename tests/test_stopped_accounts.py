@@ -39,8 +39,7 @@ SOON = 3.0
 
 
 def setUpModule() -> None:
-    for name in ("chat", "chat_v1", "openai_v1", "graphql", "resources", "websocket"):
-        needs_dialect(name)
+    needs_dialect("chat", "chat_v1", "openai_v1", "graphql", "resources", "websocket")
 
 
 class Stream:

@@ -20,8 +20,7 @@ NOT_STORED = "x-not-stored"
 
 
 def setUpModule() -> None:
-    for name in ("openai_v1", "chat_v1", "resources", "chat", "graphql", "websocket"):
-        needs_dialect(name)
+    needs_dialect("openai_v1", "chat_v1", "resources", "chat", "graphql", "websocket")
 
 
 class StorageLimitTest(ServiceTestCase):

@@ -21,8 +21,7 @@ from tests.upgrade.asking import Asker, Record
 from tests.upgrade.databases import SECRETS, load_answers, load_database, question_of
 from tests.upgrade.material import BOATS, MESSAGES
 
-for name in ("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket"):
-    needs_dialect(name)
+needs_dialect("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket")
 
 # For a hundred years nothing is too old to be kept. No model answers: all was answered with the version before.
 SETTINGS = {

@@ -62,10 +62,11 @@ UNLIMITED = {
 }
 
 
-def needs_dialect(name: str) -> None:
-    """Skip the calling test, or module, if this dialect was deleted."""
-    if name not in DIALECTS:
-        pytest.skip(f"asks by {name}, which is not there", allow_module_level=True)
+def needs_dialect(*names: str) -> None:
+    """Skip the calling test, or module, if one of these dialects was deleted."""
+    for name in names:
+        if name not in DIALECTS:
+            pytest.skip(f"asks by {name}, which is not there", allow_module_level=True)
 
 
 def tried_on(vendor: str) -> pytest.MarkDecorator:
