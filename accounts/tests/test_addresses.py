@@ -1,4 +1,4 @@
-"""Which address a caller is counted under, and how often it may guess."""
+"""Which address a caller's requests count towards, and how often one address may guess."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class GuessingTest(TestCase):
     def setUp(self):
         clear_cache()
         self.addCleanup(clear_cache)
-        # All guesses of a test must fall into one minute.
+        # All guesses of one test must fall into the same minute.
         wait_for_minute()
 
     def guess(self, peer: str) -> type[NotAdmitted]:

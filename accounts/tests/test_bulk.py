@@ -1,4 +1,4 @@
-"""Many accounts at once, from a file or stdin: all of them or none."""
+"""Creating many accounts at once, from a file or stdin: either all are created or none."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class BulkTest(TestCase):
         text = "good\nTAKEN\ntwo words\ngood2,not an address\ngood3,,123\nGOOD\na,b,c,d\n"
         with self.assertRaises(CommandError) as caught:
             self.create(text)
-        self.assertIn("Line 7", str(caught.exception))  # lines that are no rows are reported first
+        self.assertIn("Line 7", str(caught.exception))  # malformed lines are reported first
         with self.assertRaises(CommandError) as caught:
             self.create(text.removesuffix("a,b,c,d\n"))
         told = str(caught.exception)

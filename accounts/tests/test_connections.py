@@ -1,4 +1,4 @@
-"""Whose process is at the other end of a connection: real sockets, real processes, each way to find it out."""
+"""Finding the process at the other end of a connection, in each supported way, with real sockets and processes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def connect():
 """
 CLIENT = CONNECTS + "connect()\n"
 LISTENS = CONNECTS + "outer = socket.create_server(('0.0.0.0', 0))\n"
-# As nginx does: the process that accepts also connects.
+# Like nginx: the process that accepts connections also opens them.
 PROXY = LISTENS + "connect()\n"
-# As socat does: it forks for each connection, and the child closes the listening socket.
+# Like socat: it forks for each connection, and the child closes the listening socket.
 FORKING = LISTENS + "if os.fork(): os.wait()\nelse: outer.close(); connect()\n"
-# Started by a server, but another program: a shell in a remote terminal.
+# A server starts another program, as a remote terminal starts a shell.
 STARTED = LISTENS + "import subprocess\nsubprocess.run([sys.executable, '-c', sys.argv[2], sys.argv[1]])\n"
-NOBODY = "exec 3<>/dev/tcp/127.0.0.1/$0; cat >&2"  # bash; whoever runs the tests may use this Python, others may not
+NOBODY = "exec 3<>/dev/tcp/127.0.0.1/$0; cat >&2"  # bash, because the account nobody may be unable to run this Python
 
 
 class OtherEndTest(SimpleTestCase):
@@ -150,7 +150,7 @@ class ConnectionTest(SimpleTestCase):
 
     def test_one_that_was_reset_meanwhile_is_not_taken_for_the_next_with_its_address(self) -> None:
         def reset(*ends: object) -> bool:
-            """Reset the connection and report it as found: as if a process of ours got its port right afterwards."""
+            """Reset the connection, but report it as found, as if our own process had reused its port at once."""
             self.caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             self.caller.close()
             until = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""Accounts are deactivated together, whatever happens at the same time; one check serves all open streams."""
+"""Accounts are deactivated together despite concurrent changes; one check serves all open streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may come without a key: the truth table of ANONYMOUS."""
+"""Which requests may come without a key: the truth table of ANONYMOUS."""
 
 from __future__ import annotations
 

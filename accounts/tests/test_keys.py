@@ -1,4 +1,4 @@
-"""The text of a key: what it looks like, what its checksum catches, what the database keeps of it."""
+"""The text of a key: its format, the errors its checksum detects, and what the database stores of it."""
 
 from __future__ import annotations
 

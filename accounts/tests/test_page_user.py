@@ -1,4 +1,4 @@
-"""A request says whose page sent it, and nobody else's credential counts in it."""
+"""A request names the user whose page sent it, and only that user's credential is accepted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PageUserTest(TestCase):
         return Caller(headers=sent, peer="127.0.0.1", method="POST", connection=OwnConnection())
 
     def assert_nobody_else(self, mine: object, **headers: str) -> Principal:
-        """Check that the page of `mine` is taken for its user's, and anybody else's is refused."""
+        """Check that a page of `mine` acts as that user, and that a page of anybody else is refused."""
         who = resolve_principal(self.caller(mine, **headers))
         self.assertEqual(who.page_user, str(mine))
         self.assertEqual(resolve_principal(self.caller(**headers)), who, "clients that are no page send no header")
@@ -106,6 +106,6 @@ class PageUserTest(TestCase):
             self.assertEqual(resolve_principal(self.caller()).username, "bob")
         gone = self.browser.post("/logout", headers={**OURS, "X-Page-User": str(self.bob.pk)})
         self.assertEqual(gone.status_code, 204)
-        # Signing out twice is no error.
+        # Signing out twice is not an error.
         again = self.browser.post("/logout", headers={**OURS, "X-Page-User": str(self.bob.pk)})
         self.assertEqual(again.status_code, 204)

@@ -1,4 +1,4 @@
-"""Guessing a password gets slower and slower, wherever it is tried, and keeps no owner out."""
+"""Guessing a password gets slower with each failure, on every surface, and never locks the owner out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OTHERS = override_settings(LIMIT_AUTH_FAILURES_PER_MINUTE=0)
 
 @contextmanager
 def at(seconds: float) -> Any:
-    """Let the database's clock say so."""
+    """Make the database's clock return `seconds`."""
     with mock.patch.object(password_attempts, "database_clock", return_value=str(seconds)):
         yield
 
@@ -48,7 +48,7 @@ class Wrong(Exception):
 
 
 def fail(name: str, device: str = "", address: str = ADDRESS) -> int:
-    """Try a wrong password; returns the seconds to wait, 0 if it was checked."""
+    """Try a wrong password; return the seconds to wait, or 0 if the password was checked."""
     try:
         with password_attempt(name, address, device=device):
             raise Wrong
@@ -67,7 +67,7 @@ class DelayTest(TestCase):
                 self.assertEqual(fail("alice"), 0)
                 waits.append(fail("alice") if PasswordDelay.objects.get().until > now else 0)
             now = PasswordDelay.objects.get().until
-        # After each of the first four the next try was possible at once.
+        # The first four failures cause no delay.
         self.assertEqual(waits, [0, 0, 0, 0, 1, 2, 4, 8, 16, 30, 30, 30, 30])
 
     def test_what_is_refused_makes_the_wait_no_longer(self):
@@ -148,7 +148,7 @@ class AddressTest(TestCase):
         self.assertEqual(told[:3], [0, 0, 0])
         self.assertTrue(all(1 <= wait <= 60 for wait in told[3:]), told)
         self.assertEqual(fail("somebody", address="2001:db8:0:1::1"), 0)
-        # Others' failures at the same address do not affect known browsers, and who is signed in.
+        # Failures of other people at the same address affect neither known browsers nor signed-in users.
         self.assertEqual([fail("alice", device, "2001:db8::1") for device in ("a" * 32, SIGNED_IN)], [0, 0])
 
 
@@ -198,7 +198,7 @@ class DeviceCookieTest(SimpleTestCase):
 
 
 class SignInTest(TestCase):
-    """The forms: the page's and the admin's."""
+    """The sign-in forms of the page and of the admin."""
 
     def setUp(self):
         self.alice = register_user(username="alice", password=PASSWORD, staff=True)
@@ -274,7 +274,7 @@ class SignInTest(TestCase):
             for _ in range(5):
                 self.assertEqual(staff.post("/admin/password_change/", given).status_code, 200)
             self.assert_must_wait(staff.post("/admin/password_change/", {**given, "old_password": PASSWORD}))
-            # Who is signed in has a wait of their own.
+            # A signed-in user has a separate delay.
             self.assertEqual(self.attempt(PASSWORD).status_code, 302)
         with at(1_001.0):
             changed = staff.post("/admin/password_change/", {**given, "old_password": PASSWORD})
@@ -283,7 +283,7 @@ class SignInTest(TestCase):
 
 @OTHERS
 class OwnerTest(TestCase):
-    """What the owner is shown: when, how often, and about from where."""
+    """The owner sees when, how often, and roughly from where somebody tried."""
 
     def setUp(self):
         self.alice = register_user(username="alice", password=PASSWORD)

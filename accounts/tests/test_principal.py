@@ -1,4 +1,4 @@
-"""Who a key makes you, and which headers count as one."""
+"""Which user a key stands for, and which headers may carry a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a session makes you, in which requests it counts, and when it stops."""
+"""Which user a session stands for, which requests may use it, and when it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUR_PAGE = {"origin": "https://chat.example.org", "sec-fetch-site": "same-origin
 
 
 class RuleTest(SimpleTestCase):
-    """`refusal_of`: which requests are our own page's."""
+    """`refusal_of` decides which requests come from our own page."""
 
     def admits(self, method: str, headers: dict[str, str], secure: bool = True) -> bool:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

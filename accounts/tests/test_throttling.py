@@ -1,4 +1,4 @@
-"""Counting is exact, whoever counts at the same time."""
+"""Counters stay exact when several processes count at the same time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatservice.testing import ServiceTestCase, wait_for_minute
 
 
 def at(seconds: float) -> Any:
-    """Let the database's clock say so."""
+    """Make the database's clock return `seconds`."""
     return mock.patch.object(throttling, "database_clock", return_value=str(seconds))
 
 

@@ -1,4 +1,4 @@
-"""Which usernames are one, and that accounts are found by any spelling of theirs."""
+"""Which usernames count as the same, and that any spelling of a name finds its account."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UsernameKeyTest(SimpleTestCase):
     def test_spellings_that_look_alike_have_one_key(self):
         self.assertEqual({username_key(name) for name in ALICES}, {"alice"})
         pairs = [("paypal", "раураl"), ("straße", "STRASSE"), ("cafe\u0301", "CAFÉ"), ("œuvre", "oeuvre")]
-        pairs += [("ТОМ", "Tom"), ("том", "TOM")]  # whose capitals look alike
+        pairs += [("ТОМ", "Tom"), ("том", "TOM")]  # their capitals look alike
         for one, other in pairs:
             self.assertEqual(username_key(one), username_key(other), other)
 
@@ -91,7 +91,7 @@ class UniqueNamesTest(TestCase):
         self.assertEqual(User.objects.get(pk=alice.pk).username_key, "carol")
 
     def test_a_name_that_grows_when_it_is_normalised_is_too_long(self):
-        """One character that stands for eighteen: 150 of them are no name of 150 characters."""
+        """This one character is normalised to eighteen, so 150 of them exceed the limit of 150 characters."""
         with self.assertRaises(ValidationError):
             register_user(username="ﷺ" * 150)
 
@@ -112,7 +112,7 @@ class UniqueNamesTest(TestCase):
 
 
 class MigrationTest(TransactionTestCase):
-    """What was there before: nobody is renamed, the older account keeps the plain key, the others are reported."""
+    """Existing accounts: nobody is renamed, the oldest account keeps the plain key, and the others are reported."""
 
     def test_accounts_of_one_name_are_told_apart_and_reported(self):
         old = [User.objects.create(username=name) for name in ("first", "second", "third", "other", "not a name!")]
@@ -126,7 +126,7 @@ class MigrationTest(TransactionTestCase):
         names = set(User.objects.filter(pk__in=[user.pk for user in old]).values_list("username", flat=True))
         self.assertEqual(names, {"Alice", "alice", "ALICE", "bob", "not a name!"})
         for user, name in zip(old, ("Alice", "alice", "ALICE"), strict=False):
-            self.assertEqual(User.objects.named(name), user)  # each by the spelling it has
+            self.assertEqual(User.objects.named(name), user)  # each account is found by its exact spelling
         [warning] = usernames_are_told_apart(None, ["default"])
         self.assertIn("alice, ALICE", warning.msg)
         second_one = User.objects.get(pk=old[1].pk)
@@ -148,7 +148,7 @@ class MigrationTest(TransactionTestCase):
             self.assertEqual((found[user.pk].created_by, found[user.pk].limits_owner), (None, None))
 
     def forget_keys(self) -> None:
-        """Put the table where the migration finds it: keys are missing, and may be the same."""
+        """Restore the table's state before the migration: keys may be missing or duplicated."""
         [constraint] = User._meta.constraints
         with connection.schema_editor() as editor:
             editor.remove_constraint(User, constraint)
