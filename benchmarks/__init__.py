@@ -1,1 +1,1 @@
-"""Measurements run by hand: a mock upstream, a load generator, the competitors. Imported by nothing, no Django here."""
+"""Measurements run by hand: a mock upstream, a load generator, the competitors. Nothing imports it; no Django here."""

@@ -1,8 +1,8 @@
-"""What the admin costs at a million messages on PostgreSQL: queries and milliseconds of each page, against the budget.
+"""What the admin costs with a million messages on PostgreSQL: each page's queries and milliseconds against a budget.
 
-python -m benchmarks.admin [--messages 1000000]
+    python -m benchmarks.admin [--messages 1000000]
 
-Rows are made by the database itself in a throw-away server; the pages are asked for in this process.
+The database itself creates the rows, in a temporary server; this process requests the pages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROWS = Path(__file__).with_name("admin_rows.sql")
 
 
 def fill(messages: int) -> None:
-    """Make the rows; without triggers, which would check what is right by making."""
+    """Create the rows with triggers off: the rows are valid by construction, so checks would only cost time."""
     from django.db import connection
 
     values = {"users": USERS, "talks": messages // PER_TALK, "per_talk": PER_TALK, "reason": REASON}
@@ -47,7 +47,7 @@ def fill(messages: int) -> None:
 
 
 class Watch:
-    """Counts and times the statements of every connection, whichever thread has it."""
+    """Counts and times the statements of every connection in every thread."""
 
     count = 0
     seconds = 0.0
@@ -66,7 +66,7 @@ class Watch:
 
 
 def row(name: str, watch: Watch, client: Any, address: str, before: Callable[[], None] | None = None) -> bool:
-    """Print what one page costs; returns whether it keeps the budget."""
+    """Print the cost of one page; return whether it stays within the budget."""
     took, inside, counts = [], [], []
     for _ in range(ROUNDS):
         if before is not None:
@@ -86,7 +86,7 @@ def row(name: str, watch: Watch, client: Any, address: str, before: Callable[[],
 
 
 def pages() -> dict[str, str]:
-    """Return what is asked for, by what it is called in the report."""
+    """Return the paths to request, by their names in the report."""
     from completions.models import Run
     from conversations.models import Conversation
 
@@ -127,7 +127,7 @@ def pages() -> dict[str, str]:
 
 
 def report() -> bool:
-    """Print each page's cost; returns whether all keep the budget. The dashboard, computed anew, has none."""
+    """Print the cost of every page; return whether all stay within budget. An uncached dashboard has no budget."""
     from django.conf import settings
     from django.db import connections
     from django.db.backends.signals import connection_created
@@ -160,7 +160,7 @@ def report() -> bool:
 
 
 def inside(messages: int) -> int:
-    """Fill the database that DATABASE_URL names, and measure."""
+    """Fill the database that DATABASE_URL names, and run the measurement."""
     import django
     from django.core.management import call_command
 

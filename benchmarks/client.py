@@ -9,13 +9,13 @@ from typing import cast
 
 
 class Answer:
-    """What came back for one question, with the times of its arrival (perf_counter seconds)."""
+    """The answer to one question, with the times of its arrival (perf_counter seconds)."""
 
     __slots__ = ("asked", "ended", "error", "first", "gaps", "last", "marker", "number", "parts", "reads", "status")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.marker = b"[%010d]" % number  # the first token: its arrival is the time to first token
+        self.marker = b"[%010d]" % number  # arrival of the first token: the time to first token ends here
         self.asked = time.perf_counter()
         self.first = self.last = self.ended = 0.0
         self.status = 0
@@ -26,7 +26,7 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """Asks one question at a time and hands each `Answer` to `on_answer`."""
+    """Asks one question at a time and passes each `Answer` to `on_answer`."""
 
     def __init__(self, host: str, port: int, path: str, key: str, on_answer: Callable[[Connection, Answer], None]):
         self.address = (host, port)
@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
         self.on_answer = on_answer
         self.answer: Answer | None = None
         self.transport: asyncio.Transport | None = None
-        self.waiting: tuple[int, bytes] | None = None  # to be asked when the old connection is gone
+        self.waiting: tuple[int, bytes] | None = None  # sent once the old connection is closed
         self._reset()
 
     async def open(self) -> None:
@@ -45,10 +45,10 @@ class Connection(asyncio.Protocol):
         await asyncio.get_running_loop().create_connection(lambda: self, *self.address)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass
 
     def ask(self, number: int, body: bytes) -> None:
-        """Send question `number`; opens the connection first when the server closed it."""
+        """Send question `number`; first reconnect if the server closed the connection."""
         if self.transport is None:
             self.reopening = asyncio.get_running_loop().create_task(self._reopen(number, body))
             return
@@ -65,14 +65,15 @@ class Connection(asyncio.Protocol):
             self.answer = Answer(number)
             self._finish(f"connect: {problem.strerror or type(problem).__name__}")
             return
-        if self.transport is None:  # accepted and closed again: an error, not a reason to try for ever
+        # the server accepts and closes at once: report an error instead of retrying for ever
+        if self.transport is None:
             self.answer = Answer(number)
             self._finish("closed early")
         else:
             self.ask(number, body)
 
     def give_up(self) -> None:
-        """End the question on its way as timed out."""
+        """End the current question as timed out."""
         if self.answer is not None:
             self._finish("timeout")
         if self.transport is not None:
@@ -89,19 +90,19 @@ class Connection(asyncio.Protocol):
     # --- Reading a response ----------------------------------------------------------------------
 
     def _reset(self) -> None:
-        self.rest = b""  # bytes that make no whole line yet
+        self.rest = b""  # bytes that do not form a complete line yet
         self.in_head = True
         self.chunked = self.until_close = self.close_after = self.skip_line_end = False
-        self.left = 0  # bytes missing of the body, or of the current chunk
+        self.left = 0  # bytes still missing from the body or from the current chunk
 
     def data_received(self, data: bytes) -> None:
         answer = self.answer
         if answer is None:
-            return  # nothing was asked: a late byte of a response already given up
+            return  # no question is open: a late byte of a response that timed out
         now = time.perf_counter()
         if not answer.first and answer.marker in (data if not self.rest else self.rest + data):
             answer.first = answer.last = now
-        elif answer.first and b"data:" in data:  # not for a heartbeat
+        elif answer.first and b"data:" in data:  # heartbeats do not count
             answer.gaps.append(now - answer.last)
             answer.last = now
         answer.reads += 1
@@ -112,7 +113,7 @@ class Connection(asyncio.Protocol):
             self._finish("malformed HTTP")
 
     def _feed(self, answer: Answer, data: bytes) -> bool:
-        """Take in `data`; true when the response is complete."""
+        """Process `data`; return True when the response is complete."""
         if self.rest:
             data, self.rest = self.rest + data, b""
         if self.in_head:
@@ -162,7 +163,7 @@ class Connection(asyncio.Protocol):
                 return False
             size = int(data[at:line_end].partition(b";")[0], 16)
             if not size:
-                # Trailers may stand before the blank line; without any, it follows at once.
+                # Trailers may come before the blank line; without trailers it follows at once.
                 if data.find(b"\r\n\r\n", line_end) >= 0:
                     return True
                 self.rest = data[at:]

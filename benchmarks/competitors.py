@@ -1,4 +1,4 @@
-"""Who takes part, and how each is started: direct, this service on every server and database, the relay, LiteLLM."""
+"""The competitors and how each is started: direct, this service on every server and database, the relay, LiteLLM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("direct", *SERVICES, "relay", "litellm")
 UPSTREAM_KEY = "bench-key-upstream"
 WARM_SECONDS = 60.0
 WARMING = b'{"model": "default", "input": "warm"}'
-# The limits are what a benchmark must not run into. They are raised, not switched off: their cost is measured.
+# A benchmark must not run into these limits. They are raised, not switched off, so that their cost is measured.
 LIMITS = {
     "LIMIT_RUNS_PER_USER": "100000",
     "LIMIT_RUNS_PER_IP": "100000",
@@ -41,7 +41,7 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A competitor that answers; `database` is the process id of its PostgreSQL, 0 when there is none of its own."""
+    """A running competitor; `database` is the process id of its own PostgreSQL, or 0 if it has none."""
 
     name: str
     port: int
@@ -55,7 +55,7 @@ class Running:
 
 
 class Services:
-    """Starts this service: one prepared database of each kind, a fresh copy for every start."""
+    """Starts this service: prepares one database of each kind, and copies it for every start."""
 
     def __init__(self, *, upstream: int, scratch: Path, extra: dict[str, str], postgres: Callable[[], tuple[str, int]]):
         self.upstream, self.scratch, self.extra, self._postgres = upstream, scratch, extra, postgres
@@ -74,7 +74,7 @@ class Services:
                 "PORT": str(port),
                 "ANONYMOUS": "off",
                 "REDIS_URL": "",
-                # Services that wait for their turn would index their messages, and disturb the one that is measured.
+                # Idle services would still index their messages and disturb the measured one.
                 "SEARCH_INDEXER": "false",
                 "LOG_LEVEL": "WARNING",
                 **self.secrets,
@@ -105,7 +105,7 @@ class Services:
         )
 
     def _sql(self, statement: str) -> None:
-        import psycopg  # only where PostgreSQL takes part
+        import psycopg  # only when PostgreSQL is part of the run
 
         with psycopg.connect(self._postgres()[0], autocommit=True) as connection:
             connection.execute(statement)
@@ -127,33 +127,33 @@ class Services:
 
 
 def server_command(server: str, port: int) -> list[str]:
-    """Return the command of one server with one worker, as production would run it."""
+    """Return the command that starts one server with one worker, as in production."""
     application = "chatservice.asgi:application"
     python = [sys.executable, "-m", server]
     if server == "daphne":
         return [*python, "-b", HOST, "-p", str(port), "--verbosity", "0", application]
-    if server == "uvicorn":  # with the limits and the stop of our own: HOST and PORT are in its environment
+    if server == "uvicorn":  # our own limits and shutdown; HOST and PORT are in its environment
         return [sys.executable, "-m", "chatservice.server"]
     fast = ["--workers", "1", "--runtime-mode", "st", "--loop", "uvloop", "--no-access-log", "--log-level", "warning"]
     return [*python, "--interface", "asgi", "--host", HOST, "--port", str(port), *fast, application]
 
 
 def wait_warm(service: Running) -> None:
-    """Return when the service has loaded the model for search by meaning: that takes a process's first seconds."""
+    """Wait until the service has loaded its embedding model, which takes the first seconds of a process."""
     assert service.process is not None
     headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
     service.process.wait_for("POST", "/v1/embeddings", WARM_SECONDS, body=WARMING, headers=headers)
 
 
 def start_upstream(logs: Path) -> Process:
-    """Start the mock."""
+    """Start the mock upstream."""
     port = free_port()
     argv = [sys.executable, "-m", "benchmarks.upstream", "--port", str(port)]
     return Process("upstream", argv, port=port, ready="/v1/models", env=environment(), logs=logs)
 
 
 def start_relay(python: Path, upstream: int, logs: Path) -> Running:
-    """Start the plain relay on uvicorn, as fast as uvicorn goes."""
+    """Start the plain relay on uvicorn with the fastest settings."""
     port = free_port()
     argv = [str(python), "-m", "uvicorn", "benchmarks.relay:app", "--host", HOST, "--port", str(port)]
     argv += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
@@ -162,7 +162,7 @@ def start_relay(python: Path, upstream: int, logs: Path) -> Running:
 
 
 def start_litellm(binary: Path, upstream: int, scratch: Path, logs: Path) -> Running:
-    """Start LiteLLM's proxy: one worker, a master key, no database, nothing fetched from outside."""
+    """Start LiteLLM's proxy: one worker, a master key, no database, no downloads."""
     port, key = free_port(), f"sk-{secrets.token_hex(16)}"
     parameters = {"api_base": f"http://{HOST}:{upstream}/v1", "api_key": UPSTREAM_KEY}
     config = {
@@ -180,6 +180,6 @@ def start_litellm(binary: Path, upstream: int, scratch: Path, logs: Path) -> Run
 
 
 def peers_python() -> Path | None:
-    """Return an interpreter that has FastAPI: the one of .venv-bench; None when it was not installed."""
+    """Return the Python of .venv-bench, which has FastAPI; None if it is not installed."""
     python = ROOT / ".venv-bench" / "bin" / "python"
     return python if python.exists() else None

@@ -1,6 +1,7 @@
 """Many slow answers at once: `python -m benchmarks.held --only service-granian-sqlite --steps 250,500`.
 
-A token every 20 ms arrives alone, so every one wakes the server: the opposite of a flood, and what real use is like.
+A token arrives alone every 20 ms, so each one wakes the server. That is the opposite of a flood, and closer to real
+use.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from benchmarks.runner import Runner
 
 MODEL = "paced-20ms-400"
 RAMP_SECONDS = 2.0
-# The goal for 500 answers at once.
+# The goals for 500 concurrent answers.
 MAX_GAP_P99_MS = 250.0
 MAX_KILOBYTES = 100.0
 
 
 def hold(runner: Runner, name: str, count: int) -> dict[str, Any]:
-    """Hold `count` answers at once on a fresh server and return the measure, memory per stream in it."""
+    """Hold `count` concurrent answers on a fresh server; return the measure, including memory per stream."""
     target = runner.start(name)
     try:
-        # Load code and pools first, or their memory would count as the streams'.
+        # Load code and pools first; otherwise their memory would be attributed to the streams.
         runner.measure(target, "streams", "paced-5ms-4", clients=16, seconds=1.0)
         runner.measure(target, "held", "paced-5ms-4", clients=16, ramp=0.2)
         result = runner.measure(target, "held", MODEL, clients=count, ramp=RAMP_SECONDS, timeout=90.0)
@@ -43,7 +44,7 @@ def hold(runner: Runner, name: str, count: int) -> dict[str, Any]:
 
 
 def steps(runner: Runner, names: list[str], counts: list[int], *, stop_at_limit: bool = True) -> list[dict[str, Any]]:
-    """Hold each count on each competitor; a competitor that fails a step is spared the higher ones."""
+    """Hold each count on each competitor; a competitor that fails one step skips the higher ones."""
     results = []
     for name in names:
         for count in counts:

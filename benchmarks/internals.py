@@ -1,4 +1,4 @@
-"""What the hooks of `foundation/internals/` gain that no other benchmark shows: `python -m benchmarks.internals`.
+"""The gains of the hooks in `foundation/internals/` that no other benchmark shows: `python -m benchmarks.internals`.
 
 Each is measured without it and with it, on loopback, in four minutes together: threads taking turns at the interpreter,
 reads of many upstream answers, connections that are under way while a process stops listening, and websockets whose
@@ -42,14 +42,14 @@ STATEMENT_SECONDS = 0.0003
 
 
 def echo(link: socket.socket) -> None:
-    """Answer each message with itself, after a moment: the database of the thread that commits."""
+    """Reply to each message after a short delay, as the database does for the committing thread."""
     while data := link.recv(1_000):
         time.sleep(STATEMENT_SECONDS)
         link.sendall(data)
 
 
 def commit_beside_busy_loop() -> float:
-    """Return the median of milliseconds that STATEMENTS round trips take in a thread while another one computes."""
+    """Return the median milliseconds of STATEMENTS round trips in one thread while another thread computes."""
     taken: list[float] = []
     here, there = socket.socketpair()
     database = multiprocessing.Process(target=echo, args=(there,), daemon=True)
@@ -89,12 +89,12 @@ STREAMS = 200
 ROUNDS = 3
 MODEL = "paced-20ms-150"
 TOKENS = STREAMS * 150
-STORE_SECONDS = 0.055  # what is read is used no sooner: the gap between frames with hundreds of streams
+STORE_SECONDS = 0.055  # seconds between two uses of the data: with hundreds of streams, frames are that far apart
 
 
 async def read_answers(port: int) -> float:
-    """Read STREAMS answers at once, as fast as they are stored; return µs of CPU for each token."""
-    # Here, because the server of the last measurement, which is this module, too, must not load it.
+    """Read STREAMS answers at once, at the pace of the store; return µs of CPU per token."""
+    # Imported here because the server of the last measurement also imports this module and must not load it.
     from completions.providers.openai_compatible import OpenAICompatible
     from completions.types import CompletionRequest
 
@@ -153,12 +153,12 @@ def measure_reads() -> None:
 # --- connections under way while a process stops listening
 
 STOPS = 10
-BUSY_SECONDS = 0.05  # how long the event loop is blocked, accepting nobody, before it stops listening
+BUSY_SECONDS = 0.05  # how long the event loop is blocked before it stops listening; it accepts nothing in that time
 CLIENTS = 50
 
 
 class Greeter(asyncio.Protocol):
-    """Greets whoever connects, and hangs up."""
+    """Greets each client and closes the connection."""
 
     def connection_made(self, transport: Any) -> None:
         transport.write(b"hello")
@@ -166,7 +166,7 @@ class Greeter(asyncio.Protocol):
 
 
 def connect_until_refused(port: int, cut: list[int]) -> None:
-    """Connect again and again; note each connection that was made and then cut off."""
+    """Connect repeatedly; record each connection that was established and then reset."""
     while True:
         try:
             link = socket.create_connection((HOST, port), timeout=5)
@@ -203,7 +203,7 @@ async def close_with_queue(server: Any) -> None:
 
 
 def leave_newcomers(listener: socket.socket) -> None:
-    """Stand in for `drop_new_connections`."""
+    """Replace `drop_new_connections` and do nothing."""
 
 
 def measure_listeners() -> None:
@@ -233,7 +233,7 @@ FLOODS = {
 
 
 async def deaf(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-    """Accept websockets and never read."""
+    """Accept websockets and never read from them."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -244,7 +244,7 @@ async def deaf(scope: dict[str, Any], receive: Callable[[], Any], send: Callable
 
 
 def serve(kind: str, port: int) -> None:
-    """Run `deaf` on uvicorn as it is, or with the bounded protocols."""
+    """Run `deaf` on plain uvicorn, or with the bounded protocols."""
     bounded = kind == "bounded"
     config = uvicorn.Config(
         deaf,
@@ -275,7 +275,7 @@ def open_socket(port: int) -> socket.socket:
 
 
 def flood(port: int, endless: bytes) -> None:
-    """Send a frame again and again over SOCKETS at once, and read nothing."""
+    """Send the same frame repeatedly over SOCKETS connections, and read nothing."""
     with contextlib.ExitStack() as stack:
         links = [stack.enter_context(open_socket(port)) for _ in range(SOCKETS)]
         for link in links:

@@ -1,6 +1,6 @@
 """The load generator, a process of its own: reads one job as JSON from stdin, prints its result as JSON.
 
-Jobs: `streams` and `plain` keep `clients` busy for `seconds`, `first` asks one question after the other,
+Jobs: `streams` and `plain` keep `clients` busy for `seconds`, `first` asks questions one by one,
 `held` starts `clients` answers over `ramp` seconds and watches the gaps in them.
 """
 
@@ -28,7 +28,7 @@ SAMPLE_SECONDS = 0.25
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """One measure of one competitor; `roles` are the process ids whose CPU is counted."""
+    """One measurement of one competitor; `roles` are the process ids whose CPU is counted."""
 
     mode: str
     host: str
@@ -64,7 +64,7 @@ _read_chunks = msgspec.json.Decoder(list[_Body]).decode
 
 
 def fault_of(answer: Answer, *, tokens: int, stream: bool) -> str:
-    """Return what is wrong with an answer, empty when it is whole and unaltered."""
+    """Return what is wrong with an answer; empty if it is complete and unaltered."""
     if answer.error:
         return answer.error
     if answer.status != 200:
@@ -75,7 +75,7 @@ def fault_of(answer: Answer, *, tokens: int, stream: bool) -> str:
             events = [line[5:] for line in body.split(b"\n") if line.startswith(b"data:")]
             if not events or events[-1].strip() != b"[DONE]":
                 return "no [DONE]"
-            # By text, not by chunk: several tokens in one chunk are the same answer.
+            # Compare the text, not the chunks: a competitor may merge several tokens into one chunk.
             choices = [one for chunk in _read_chunks(b"[%b]" % b",".join(events[:-1])) for one in chunk.choices]
             text = "".join([one.delta.content for one in choices if one.delta and one.delta.content])
             finished = [one.finish_reason for one in choices if one.finish_reason]
@@ -91,14 +91,14 @@ def fault_of(answer: Answer, *, tokens: int, stream: bool) -> str:
 
 
 class Load:
-    """Runs one job and keeps its counts."""
+    """Runs one job and counts its results."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.stream = job.mode != "plain"
         self.tokens = int(job.model.rsplit("-", 1)[1])
         self.number = job.first_number
-        self.answers: list[Answer] = []  # held: looked at afterwards, not to disturb the measure
+        self.answers: list[Answer] = []  # for `held`: checked after the run so that checking does not disturb it
         self.faults: Counter[str] = Counter()
         self.example = ""
         self.good = 0
@@ -111,12 +111,12 @@ class Load:
         self.clients = [Connection(job.host, job.port, job.path, job.key, self._on_answer) for _ in range(job.clients)]
 
     async def run(self) -> dict[str, Any]:
-        """Run the job to its end (bounded by its timeout) and return the result."""
-        for begin in range(0, len(self.clients), 50):  # in portions: nobody's accept queue overflows
+        """Run the job to its end, or to its timeout, and return the result."""
+        for begin in range(0, len(self.clients), 50):  # in batches, so that no accept queue overflows
             await asyncio.gather(*(client.open() for client in self.clients[begin : begin + 50]))
         await asyncio.sleep(0.1)
         gc.collect()
-        gc.disable()  # a run is short, and a collection is a gap of our own making
+        gc.disable()  # the run is short, and our own collections would show up as gaps
         loop = asyncio.get_running_loop()
         samples: list[tuple[float, float, int]] = []
         watch = Watch(self.job.roles)
@@ -190,12 +190,12 @@ class Load:
         }
 
     def _held(self, began: float, samples: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
-        """Return what only `held` measures: gaps, and CPU and memory of the server while all answers were on."""
+        """Return the figures of `held` alone: gaps, and the server's CPU and memory while all answers were active."""
         if self.job.mode != "held" or not self.answers:
             return {}
         first_end = min(answer.ended for answer in self.answers)
         level = [one for one in samples if began + self.job.ramp <= one[0] <= first_end]
-        known = len(level) > 1 and level[-1][2] > 0  # direct has no server of its own
+        known = len(level) > 1 and level[-1][2] > 0  # `direct` has no server of its own
         share = (level[-1][1] - level[0][1]) / (level[-1][0] - level[0][0]) if known else None
         gaps = [gap for answer in self.answers for gap in answer.gaps]
         return {

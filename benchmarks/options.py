@@ -1,4 +1,4 @@
-"""The command line options both benchmarks share."""
+"""The command line options that both benchmarks share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.processes import ROOT
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose competitors and say where results go."""
+    """Add the options that choose competitors and the output file."""
     parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(NAMES)}; service-* is a pattern")
     parser.add_argument("--litellm", type=Path, metavar="PATH", help="LiteLLM's command (default: .venv-bench)")
     parser.add_argument("--install-peers", action="store_true", help="install the peers into .venv-bench first")
@@ -23,7 +23,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(given: argparse.Namespace, *, default: str) -> tuple[list[str], Path | None]:
-    """Return the competitors' names and LiteLLM's command; what is not installed is named and left out."""
+    """Return the competitors' names and LiteLLM's command; report competitors that are not installed, and skip them."""
     if given.install_peers:
         peers.install()
     litellm: Path | None = given.litellm or ROOT / ".venv-bench" / "bin" / "litellm"
@@ -46,6 +46,6 @@ def extra_environment(given: argparse.Namespace) -> dict[str, str]:
 
 
 def write_json(given: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Write everything that was measured to the file of --json."""
+    """Write all measurements to the file given by --json."""
     if given.json:
         given.json.write_text(json.dumps({"command": sys.argv[1:], **results}, indent=1))

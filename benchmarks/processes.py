@@ -1,4 +1,4 @@
-"""Starts and stops the processes of a run: loopback only, each on a free port, stopped by their ids alone."""
+"""Starts and stops the processes of a run: on loopback only, each on a free port, stopped only by process id."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from scripts.procfs import tree
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
-# Nothing of the caller's settings leaks into a competitor; these the interpreter and the linker need.
+# The interpreter and the linker need these. None of the caller's other settings may reach a competitor.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
 
 
 class NotStarted(RuntimeError):
-    """A process did not become ready; the message carries the end of its log."""
+    """A process did not become ready; the message contains the end of its log."""
 
 
 def free_port() -> int:
-    """Return a port nobody listens on at this moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -35,18 +35,18 @@ def free_port() -> int:
 
 
 def environment(**values: str) -> dict[str, str]:
-    """Return a small environment with `values`."""
+    """Return a minimal environment plus `values`."""
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **values}
 
 
 def _die_with_parent() -> None:
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a killed benchmark leaves nothing running
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no process outlives a killed benchmark
 
 
 class Process:
-    """One server under test (or the mock) on a port of its own."""
+    """One server under test, or the mock, on its own port."""
 
     def __init__(self, name: str, argv: Sequence[str], *, port: int, ready: str, env: dict[str, str], logs: Path):
         self.name, self.port, self.ready = name, port, ready
@@ -67,7 +67,7 @@ class Process:
         return self.popen.pid
 
     def wait_ready(self, seconds: float) -> None:
-        """Return when `ready` answers 200."""
+        """Wait until `ready` answers 200."""
         self.wait_for("GET", self.ready, seconds)
 
     def wait_for(
@@ -79,7 +79,7 @@ class Process:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Return when such a request is answered with 200; raises NotStarted."""
+        """Wait until such a request is answered with 200; raises NotStarted."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.popen.poll() is not None:
@@ -103,7 +103,7 @@ class Process:
         return self.log.read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """Terminate, then kill; its children as well, by the ids seen while it was alive."""
+        """Terminate, then kill; also kill its children, by the ids seen while it was running."""
         family = tree(self.pid)[1:] if self.popen.poll() is None else []
         if self.popen.poll() is None:
             self.popen.terminate()
@@ -113,7 +113,7 @@ class Process:
                 self.popen.kill()
                 self.popen.wait(5)
         for pid in family:
-            # An id is used again only long after; a child that outlived its parent belongs to us.
+            # Ids are not reused soon, so processes with these ids are still ours.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 

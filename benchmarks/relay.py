@@ -1,4 +1,4 @@
-"""The plain relay a competitor would write: FastAPI and AsyncOpenAI, chunks forwarded as they come, nothing stored.
+"""The plain relay a competitor would write: FastAPI and AsyncOpenAI forward chunks as they arrive and store nothing.
 
 OPENAI_BASE_URL=... OPENAI_API_KEY=... uvicorn benchmarks.relay:app
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Request, Response  # only in .venv-bench
+from fastapi import FastAPI, Request, Response  # installed only in .venv-bench
 from fastapi.responses import StreamingResponse
 from openai import AsyncOpenAI
 

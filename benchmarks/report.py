@@ -1,4 +1,4 @@
-"""Figures as Markdown: the table, the held answers, the machine, and which goals were met."""
+"""The results as Markdown: the table, the held answers, the machine, and which goals were met."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HELD_HEAD = (
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on: processor, cores, memory, kernel, versions."""
+    """Return what the results depend on: processor, cores, memory, kernel, versions."""
     cpu = platform.processor()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -49,7 +49,7 @@ def _ratio(value: float | None, over: float | None) -> str:
 
 
 def table(medians: list[dict[str, Any]], *, command: str) -> str:
-    """Return the table of all competitors with the machine and the command under it."""
+    """Return the table of all competitors, followed by the machine and the command."""
     by_name = {one["name"]: one for one in medians}
     peers = [by_name.get("litellm", {}), by_name.get("relay", {})]
     lines = [
@@ -81,7 +81,7 @@ def table(medians: list[dict[str, Any]], *, command: str) -> str:
 
 
 def held_line(result: dict[str, Any]) -> str:
-    """Return one row under HELD_HEAD."""
+    """Return one table row for HELD_HEAD."""
     gap, first = result.get("gap_ms") or {}, result.get("first_ms") or {}
     share = result.get("cpu_share")
     database = result["cpu"].get("database", 0.0) / result["seconds"]
@@ -97,7 +97,7 @@ def held_line(result: dict[str, Any]) -> str:
 
 
 def verdict(medians: list[dict[str, Any]], held: list[dict[str, Any]]) -> str:
-    """Return each goal for each service that was measured, kept or missed."""
+    """Return each goal, kept or missed, for each measured service."""
     by_name = {one["name"]: one for one in medians}
     promises = (("streams", "litellm", 25), ("streams", "relay", 5), ("plain", "litellm", 6), ("plain", "relay", 1))
     lines = []

@@ -1,9 +1,9 @@
-"""What search costs over what it is made of: the model, the vectors and the full text, asked bare in the same run.
+"""The cost of search compared with its parts: the model, the vectors and the full text, each measured alone in one run.
 
-python -m benchmarks.retrieval [--postgres] [--sizes 10000,100000] [--many 100000] [--rate 1500]
+    python -m benchmarks.retrieval [--postgres] [--sizes 10000,100000] [--many 100000] [--rate 1500]
 
-A throw-away database is filled with made-up passages; the questions go through the search as a request's do, without
-HTTP. Compare ratios within one run. `--sizes 10000 --many 20000 --rate 300` takes about a minute.
+A temporary database is filled with generated passages. Questions take the same path as a request's, without HTTP.
+Compare ratios within one run only. `--sizes 10000 --many 20000 --rate 300` takes about a minute.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def main() -> int:
         return _measure(given)
     command = [sys.executable, "-m", "benchmarks.retrieval", *sys.argv[1:], "--inside"]
     with own_directory() as environment:
-        # A search is one thread's work, and so are the parts it is compared with.
+        # A search runs in one thread, so its parts are limited to one thread, too.
         environment = {**os.environ, **environment, "SEARCH_EMBEDDER": given.embedder, "OPENBLAS_NUM_THREADS": "1"}
         if not given.postgres:
             return subprocess.run(command, env=environment).returncode
-        # A dedicated server gets enough memory; with the defaults it would read most from the system's cache.
+        # A dedicated server has enough memory; with the defaults most reads would come from the system's cache.
         with postgres(durable=True, shared_buffers=SHARED_BUFFERS) as url:
             return subprocess.run(command, env={**environment, "DATABASE_URL": url}).returncode
 
@@ -84,7 +84,7 @@ def _measure(given: argparse.Namespace) -> int:
     if given.many:
         shares = 1 / np.arange(1, OWNERS + 1) ** 0.8
         sizes = np.maximum(1, np.floor(given.many * shares / shares.sum())).astype(int)
-        # The largest is compared with exact answers, and so is one of the small ones.
+        # Only the largest owner and one of the small ones are compared with exact answers.
         many = [maker.owner(int(size), keep=place in (0, OWNERS // 2)) for place, size in enumerate(sizes)]
     settle()
     print(f"filled in {time.perf_counter() - began:.0f} s", flush=True)
@@ -104,7 +104,7 @@ def _measure(given: argparse.Namespace) -> int:
 
 
 def _indexing(maker: Any, embedder: Any, count: int) -> None:
-    """Index `count` messages, and encode the same passages in a bare loop."""
+    """Index `count` messages, and encode the same passages in a plain loop."""
     from accounts.services import register_user
     from conversations.services import append_message, start_conversation
     from search import indexing
@@ -113,7 +113,7 @@ def _indexing(maker: Any, embedder: Any, count: int) -> None:
     texts: list[str] = []
 
     class Noting:
-        """The embedder, noting what it is asked."""
+        """The embedder; records the texts it is given."""
 
         name, dimensions, tokens = embedder.name, embedder.dimensions, embedder.tokens
 
@@ -147,13 +147,13 @@ def _indexing(maker: Any, embedder: Any, count: int) -> None:
 
 
 class _Bare:
-    """The parts of a search, each called by itself in the simplest way."""
+    """The parts of a search, each called alone in the simplest way."""
 
     def __init__(self, embedder: Any, maker: Any) -> None:
         self.embedder, self.maker = embedder, maker
 
     def row(self, name: str, owner: Any, count: int) -> None:
-        """Print what a search of one owner costs, over the sum of its bare parts."""
+        """Print the cost of one owner's search, divided by the sum of its separate parts."""
         from accounts.callers import Principal
         from search.backends import backend
         from search.queries import search_messages
@@ -176,9 +176,9 @@ class _Bare:
         began = time.perf_counter()
         asked["search"](0)
         first = (time.perf_counter() - began) * 1000
-        while getattr(backend(), "is_loading", False):  # the owner's vectors, beside the first searches
+        while getattr(backend(), "is_loading", False):  # the owner's vectors load while the first searches run
             asked["search"](1)
-        # All variants in turn for each question, so that other load on the machine affects them alike.
+        # Run all variants in turn for each question, so that other load on the machine affects them alike.
         for number in range(len(questions)):
             for part, ask in asked.items():
                 began = time.perf_counter()
@@ -196,7 +196,7 @@ class _Bare:
         )
 
     def everybodys(self, total: int, count: int) -> None:
-        """Print what staff's search over all owners costs."""
+        """Print the cost of a search by staff over all owners."""
         from search.queries import search_everybody
 
         for name, words in (("by staff", 5), ("by staff, one word", 1)):
@@ -210,7 +210,7 @@ class _Bare:
             print(f"| everybody's {total:,}, {name} | {figures} " + "| - " * 6 + "|", flush=True)
 
     def _recall(self, owner: Any, vectors: np.ndarray) -> str:
-        """Return the share of the exact nearest ten that the index finds, by single precision."""
+        """Return the share of the exact ten nearest passages (in single precision) that the index finds."""
         from search.backends import backend
         from search.models import PARTITION_SHIFT
 
@@ -243,7 +243,7 @@ class _Bare:
         )
 
     def _text_table(self, owner: Any) -> str:
-        """Make the plain full-text index that this owner's messages would have."""
+        """Create a plain full-text index of this owner's messages."""
         from django.db import connection
 
         name = f"bare_text_{owner.partition}"
@@ -285,7 +285,7 @@ class _Bare:
 
 
 def _inserting(maker: Any, owner: Any) -> None:
-    """Insert passages beside a large owner's, and into the same table without the vectors' index."""
+    """Insert passages next to those of a large owner, and into the same table without the vector index."""
     from django.db import connection, transaction
 
     from benchmarks.retrieval_rows import insert_passages

@@ -1,6 +1,7 @@
-"""Made-up histories straight into the tables: messages, their entries in the text index, passages with vectors.
+"""Generates histories directly in the tables: messages, their entries in the text index, passages with vectors.
 
-The words are syllables by a Zipf distribution, the vectors lie around a few hundred centres; one seed is one history.
+Words are syllables by a Zipf distribution; vectors lie around a few hundred centres. The same seed gives the same
+history.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "a
 
 @dataclass(slots=True)
 class Owner:
-    """An owner and the number of passages; `vectors` are kept only if results are compared with exact ones."""
+    """An owner and the number of passages; `vectors` are kept only for comparison with exact results."""
 
     user: User
     partition: int
@@ -43,7 +44,7 @@ class Owner:
 
 
 class Maker:
-    """Makes rows. Whoever uses it has an empty database and a seed."""
+    """Creates rows from a seed. The database must be empty."""
 
     def __init__(self, seed: int, embedder_id: int) -> None:
         self.random = np.random.default_rng(seed)
@@ -53,13 +54,13 @@ class Maker:
         self._stems = {word: stems(word) for word in set(self.words)}
 
     def text(self) -> str:
-        """Return a message of about twenty words, the frequent ones most of the time."""
+        """Return a message of about twenty words, most of them frequent ones."""
         size = int(self.random.integers(8, 33))
         places = np.minimum(self.random.zipf(1.25, size) + 20, WORDS) - 1
         return " ".join(self.words[place] for place in places)
 
     def question(self) -> str:
-        """Return five words: some that many messages say, some that few do."""
+        """Return five words: some occur in many messages, some in few."""
         places = self.random.integers(50, 5_000, 5)
         return " ".join(self.words[place] for place in places)
 
@@ -69,7 +70,7 @@ class Maker:
         return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("f4")
 
     def owner(self, size: int, *, keep: bool) -> Owner:
-        """Make an owner with `size` messages of one passage each."""
+        """Create an owner with `size` messages of one passage each."""
         user = register_user(username=f"owner-{uuid.uuid4().hex[:12]}")
         partition = IndexPartition.objects.create(owner=user)
         owner = Owner(user, partition.pk, size)
@@ -126,7 +127,7 @@ def insert_entries(entries: list[tuple[Any, ...]]) -> None:
 
 
 def insert_passages(partition: int, embedder_id: int, entries: list[int], vectors: np.ndarray, table: str = "") -> None:
-    """Write passages; by the binary protocol on PostgreSQL, which makes a million of them a matter of minutes."""
+    """Write passages; on PostgreSQL by the binary protocol, which writes a million of them in minutes."""
     table = table or "search_passage"
     if connection.vendor != "postgresql":
         rows = [
@@ -156,7 +157,7 @@ def insert_passages(partition: int, embedder_id: int, entries: list[int], vector
 
 
 def settle() -> None:
-    """Put back what filling took away, and let the database know what it has."""
+    """Restore what filling switched off, and update the database's statistics."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET session_replication_role = origin")
@@ -168,7 +169,7 @@ def settle() -> None:
 
 
 def begin() -> None:
-    """Take the triggers away that would note every row as work to do."""
+    """Remove the triggers, which would queue every row for indexing."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET statement_timeout = 0")

@@ -1,4 +1,4 @@
-"""Holds everything a run started (mock, PostgreSQL, competitors) and puts load on one competitor at a time."""
+"""Owns every process of a run (mock, PostgreSQL, competitors) and loads one competitor at a time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from benchmarks.processes import HOST, ROOT, Process, environment
 from scripts import procfs
 
 READY_SECONDS = 60.0
-SETTLE_SECONDS = 0.4  # for the previous job's checkpoints and buffers to end before the next one
-NUMBERS_PER_JOB = 1_000_000  # no prompt is ever sent twice in a run
+SETTLE_SECONDS = 0.4  # seconds in which the previous job's checkpoints and buffers finish
+NUMBERS_PER_JOB = 1_000_000  # no prompt is sent twice in one run
 
 
 class Runner:
-    """A context manager: on the way out everything that was started is stopped and removed."""
+    """A context manager: when it exits, everything it started is stopped and removed."""
 
     def __init__(self, *, litellm: Path | None = None, extra: dict[str, str] | None = None) -> None:
         self.litellm = litellm
@@ -41,7 +41,7 @@ class Runner:
 
     def __enter__(self) -> Runner:
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _exit)  # so that __exit__ runs
+            signal.signal(number, _exit)  # so that __exit__ runs on these signals
         self.scratch = Path(tempfile.mkdtemp(prefix="chat-bench-"))
         self.stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
         self.logs = self.scratch / "logs"
@@ -68,19 +68,19 @@ class Runner:
         return process
 
     def _postgres(self) -> tuple[str, int]:
-        """Start PostgreSQL when it is first needed; return its URL and process id. Durable, as in production."""
+        """Start PostgreSQL on first use; return its URL and process id. It is durable, as in production."""
         if self.database is None:
             sys.path.insert(0, str(ROOT))
             from scripts.postgres import postgres
 
             known = set(procfs.tree(os.getpid()))
             url = self.stack.enter_context(postgres(durable=True))
-            # Its workers are children of the server, which is a child of ours: the first of the new ones.
+            # The server's workers are its children, and it is our child: it is the first new process.
             self.database = (url, next(pid for pid in procfs.tree(os.getpid()) if pid not in known))
         return self.database
 
     def start(self, name: str) -> Running:
-        """Start a competitor and return it when it answers."""
+        """Start a competitor and return it once it answers."""
         if name == "direct":
             return Running("direct", self.upstream.port, "unused")
         if name == "relay":
@@ -109,10 +109,10 @@ class Runner:
         ramp: float = 0.0,
         timeout: float = 60.0,
     ) -> dict[str, Any]:
-        """Put one job on `target` and return what the load generator counted."""
+        """Run one job against `target` and return the load generator's result."""
         time.sleep(SETTLE_SECONDS)
         roles = {"server": target.pid, "database": target.database, "upstream": self.upstream.pid}
-        # Competitors that wait for their turn should cost nothing; if they do, it is reported apart from foreign load.
+        # Idle competitors should use no CPU. If they do, the report shows it separately from other load.
         waiting = [one for one in self.running if one.pid not in roles.values() and one.popen.poll() is None]
         roles |= {f"idle {one.name}": one.pid for one in waiting}
         job = {
@@ -145,17 +145,17 @@ class Runner:
         return result
 
     def memory(self, target: Running) -> dict[str, int]:
-        """Return resident memory now and at its highest, in bytes, of the process and its children."""
+        """Return the current and the peak resident memory of the process and its children, in bytes."""
         pids = procfs.tree(target.pid) if target.pid else []
         return {"now": procfs.resident_bytes(pids), "peak": procfs.peak_bytes(pids)}
 
     def upstream_late_ms(self) -> float:
-        """Return how late the mock's pacing was at worst since last asked."""
+        """Return the mock's worst pacing delay since the last call."""
         with urllib.request.urlopen(f"http://{HOST}:{self.upstream.port}/bench/stats", timeout=10) as answer:
             return float(json.load(answer)["late_ms"])
 
     def warm_up(self, targets: Sequence[Running], *, seconds: float) -> None:
-        """Let every code path and connection pool run once; nothing of it is reported."""
+        """Run every code path and fill every connection pool once; none of it is reported."""
         for target in targets:
             self.measure(target, "streams", "flood-200", clients=8, seconds=seconds)
             self.measure(target, "plain", "flood-200", clients=8, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Looks into a competitor under load with py-spy (from .venv-bench): which functions the time goes to."""
+"""Profiles a competitor under load with py-spy (from .venv-bench): which functions use the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.runner import Runner
 from scripts import procfs
 
 TOP = 45
-# How a server starts its loop says nothing about where the time goes in it.
+# The frames that start the server's event loop say nothing about the time used in it.
 SCAFFOLD = re.compile(
     r"^(thread|_run_code|_run_module|<module>)|\((granian|uvicorn|daphne|click|multiprocessing|threading)\b"
 )
@@ -23,7 +23,7 @@ HELD = 300
 
 
 def look_into(runner: Runner, names: list[str], *, seconds: float) -> None:
-    """Print where each competitor's time goes: floods, requests that are not streamed, many slow answers."""
+    """Print where each competitor spends its time: floods, requests that are not streamed, many slow answers."""
     spy = ROOT / ".venv-bench" / "bin" / "py-spy"
     if not spy.exists():
         raise SystemExit("py-spy is not installed (--install-peers)")
@@ -47,25 +47,25 @@ def look_into(runner: Runner, names: list[str], *, seconds: float) -> None:
 
 
 def _command(spy: Path, target: Running, raw: Path, seconds: float) -> list[str]:
-    # Granian's worker is a child; the busiest of the family is the one to look into.
+    # Granian's worker is a child process: profile the busiest process of the tree.
     pid = max(procfs.tree(target.pid), key=lambda one: procfs.cpu_seconds([one]))
-    # Only who holds the interpreter: threads that wait are many, and would hide where the time goes.
+    # Only threads that hold the interpreter lock: the many waiting threads would hide the others.
     options = ["--format", "raw", "--rate", "100", "--gil", "--threads", "--nonblocking"]
     return [str(spy), "record", "--pid", str(pid), "--duration", str(int(seconds)), *options, "--output", str(raw)]
 
 
 def _summary(raw: str) -> str:
-    """Return self and cumulative shares by function of py-spy's raw stacks, idle threads left out."""
+    """Return self and cumulative shares by function from py-spy's raw stacks, without idle threads."""
     own: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     threads: Counter[str] = Counter()
     total = 0
     for line in raw.splitlines():
         stack, _, samples = line.rpartition(" ")
-        # Line numbers are cut: a function is one row.
+        # Line numbers are removed, so that each function is one row.
         frames = [frame.rsplit(":", 1)[0] + ")" if ":" in frame else frame for frame in stack.split(";")]
         total += int(samples)
-        # "thread (123): name", with a number in the names of pools.
+        # "thread (123): name"; the names of pool threads contain a number.
         threads[re.sub(r"thread \(\w+\):? ?|[-_]\d+$", "", stack.split(";")[0]) or "main"] += int(samples)
         own[frames[-1]] += int(samples)
         for frame in set(frames):

@@ -1,6 +1,6 @@
-"""The benchmark of the service beside its peers, in one run: `python -m benchmarks.streaming`.
+"""Compares this service with its peers in one run: `python -m benchmarks.streaming`.
 
-Rounds go over all competitors before the next round begins, so a slow minute of the machine hits everybody alike.
+Each round covers all competitors before the next begins, so a slow minute of the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FIRST = "paced-5ms-4"
 def one_round(
     runner: Runner, targets: list[Running], *, flood: str, seconds: float, questions: int
 ) -> dict[str, dict[str, Any]]:
-    """Return {competitor: {streams, plain, first}} of one round, measure by measure over all competitors."""
+    """Return {competitor: {streams, plain, first}} of one round; each measure runs on all competitors in turn."""
     measured: dict[str, dict[str, Any]] = {target.name: {} for target in targets}
     for target in targets:
         measured[target.name]["streams"] = runner.measure(target, "streams", flood, clients=CLIENTS, seconds=seconds)
@@ -40,7 +40,7 @@ def one_round(
 
 
 def note(target: Running, what: str, result: dict[str, Any]) -> None:
-    """Say on stderr how it goes, and why when it does not."""
+    """Print progress, and the reasons for failures, to stderr."""
     figure = f"{result['first_ms'].get('p50', 0):.2f} ms" if what == "first" else f"{result['rate']:,.0f}/s"
     foreign = 100 * result["foreign"] / result["seconds"]
     print(f"  {target.name:26} {what:8} {figure:>12}   others' CPU {foreign:.0f}%", file=sys.stderr, flush=True)
@@ -49,7 +49,7 @@ def note(target: Running, what: str, result: dict[str, Any]) -> None:
 
 
 def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str, int]) -> dict[str, Any]:
-    """Return the medians of one competitor over all rounds."""
+    """Return one competitor's medians over all rounds."""
     mine = [one[name] for one in rounds]
 
     def median(values: list[float]) -> float | None:
@@ -81,7 +81,7 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str
         "first_p95": added("p95"),
         "memory": memory,
         "errors": sum(one[what]["faulty"] for one in mine for what in ("streams", "plain", "first")),
-        # Of both cores: above a tenth or so the run was disturbed and should be repeated.
+        # As a share of both cores: above about a tenth, the run was disturbed and should be repeated.
         "foreign": max(one[what]["foreign"] / one[what]["seconds"] for one in mine for what in ("streams", "plain")),
     }
 
@@ -109,7 +109,7 @@ def main() -> None:
             print(f"starting {name}", file=sys.stderr, flush=True)
             try:
                 targets.append(runner.start(name))
-            except NotStarted as problem:  # the others are still worth measuring
+            except NotStarted as problem:  # measure the other competitors all the same
                 print(f"{name} is left out: {problem}", file=sys.stderr, flush=True)
         names = [target.name for target in targets]
         runner.warm_up(targets, seconds=1.0)

@@ -1,6 +1,6 @@
 """What clients without a key cost each server: `python -m benchmarks.unauthenticated`, about two minutes.
 
-Endless headers for memory, half-sent ones for connections that stay, small requests for what the limits cost.
+Endless headers show the memory, half-sent requests the connections kept open, and small requests the limits' CPU.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def commands(port: int) -> dict[str, list[str]]:
 
 
 def endless(process: Process) -> float:
-    """Send headers without an end over one connection after the other; returns MB of memory grown."""
+    """Send endless headers over one connection after another; return the memory growth in MB."""
     before = resident_bytes(tree(process.pid))
     until = time.monotonic() + ENDLESS_SECONDS
     while time.monotonic() < until:
@@ -51,7 +51,7 @@ def endless(process: Process) -> float:
 
 
 def half_sent(process: Process) -> int:
-    """Return how many of HALF_SENT connections with half a request are open after PATIENCE_SECONDS."""
+    """Send half a request on HALF_SENT connections; return how many are still open after PATIENCE_SECONDS."""
     links = [socket.create_connection((HOST, process.port)) for _ in range(HALF_SENT)]
     for link in links:
         link.sendall(HEAD)
@@ -70,7 +70,7 @@ def half_sent(process: Process) -> int:
 
 
 async def small(process: Process) -> tuple[float, float]:
-    """Return requests a second over CLIENTS connections, and µs of CPU for each."""
+    """Return requests per second over CLIENTS connections, and µs of CPU for each."""
     count, until = 0, time.monotonic() + SMALL_SECONDS
 
     async def client() -> None:

@@ -2,7 +2,7 @@
 
 The model's name says how it answers: `flood-200` is 200 tokens at once, `noisy-200` the same with OpenAI's padding in
 every chunk, `paced-20ms-400` one token every 20 ms.
-`GET /bench/stats` tells how late the pacing was, so that nobody blames a competitor for a tired mock.
+`GET /bench/stats` reports how late the pacing was, so that a slow mock is not blamed on a competitor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_BODY = 4 * 1024 * 1024
 
 
 class Stream:
-    """One paced answer: what is still to be written, and where."""
+    """One paced answer: the frames still to be written, and the transport."""
 
     __slots__ = ("at", "frames", "number", "on_end", "transport")
 
@@ -36,12 +36,12 @@ class Stream:
         self.at = at
 
     def start(self) -> None:
-        """Write the head, the role and the first token."""
+        """Write the response head, the role and the first token."""
         self.transport.write(wire.STREAM_HEAD + self._next(2))
 
     def step(self) -> bool:
-        """Write the next token; after the last one the end of the answer goes with it. False when done."""
-        # Tokens are frames 1..n; finish, usage and [DONE] follow the last token at once, as from a real model.
+        """Write the next token, and after the last one the end of the answer. Return False when done."""
+        # Frames 1..n are tokens; finish, usage and [DONE] follow the last token at once, as from a real model.
         last = self.at >= len(self.frames) - 3
         self.transport.write(self._next(len(self.frames) if last else 1))
         if last:
@@ -55,7 +55,7 @@ class Stream:
 
 
 class Wheel:
-    """One timer for all streams of one pace: slots of a millisecond, one turn is the pace."""
+    """One timer for all streams of one pace: one slot per millisecond; a turn through all slots takes one interval."""
 
     def __init__(self, interval: int) -> None:
         self.slots: list[list[Stream]] = [[] for _ in range(interval)]
@@ -63,10 +63,10 @@ class Wheel:
         self.began = 0.0
         self.cursor = 0
         self.live = 0
-        self.late = 0.0  # seconds, the worst since asked
+        self.late = 0.0  # the worst delay in seconds since the last query
 
     def add(self, stream: Stream) -> None:
-        """Let `stream` step once a turn from now on."""
+        """Step `stream` once per turn from now on."""
         if not self.live:
             self.began, self.cursor = self.loop.time(), 0
             self.loop.call_later(0.001, self._tick)
@@ -97,7 +97,7 @@ class Upstream(asyncio.Protocol):
         self.busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass
+        self.transport = cast("asyncio.WriteTransport", transport)  # uvloop's transport is not a subclass
 
     def data_received(self, data: bytes) -> None:
         self.buffer = self.buffer + data if self.buffer else data
@@ -160,7 +160,7 @@ class Upstream(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Serve on loopback until the process is stopped."""
     server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
-    gc.freeze()  # what lives now lives for ever; collections stay short
+    gc.freeze()  # objects that exist now live until the end, so collections stay short
     async with server:
         await server.serve_forever()
 

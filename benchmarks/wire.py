@@ -1,4 +1,4 @@
-"""The OpenAI wire as the mock writes it and the load generator expects it: pre-encoded, so that neither costs much."""
+"""The OpenAI wire as the mock writes it and the load generator expects it; pre-encoded, to use little CPU."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import re
 from dataclasses import dataclass
 
-# Ten digits stand for the number of the question everywhere, so every frame keeps its length.
+# The question's number always has ten digits, so every frame keeps its length.
 PLACEHOLDER = b"@" * 10
 QUESTION = b"Question "
 MODELS = ("flood-200", "noisy-200", "paced-5ms-4", "paced-20ms-400")
-# Newline, quotes, backslash and two- to four-byte characters: an answer that is altered on its way is noticed.
+# Newline, quotes, backslash and two- to four-byte characters: an answer altered on its way is detected.
 SENTENCE = (
     "the answer is made of ordinary words and some that are longer ,  so a token is about four letters . \n In "
     '"quotes" a \\ back slash ,  an é ,  a 漢 ,  a 🙂 and  more plain words follow until it ends'
@@ -25,7 +25,7 @@ _USAGE = re.compile(rb'"include_usage"\s*:\s*true')
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks of the mock; `interval` in milliseconds, 0 is no delay."""
+    """What a request asks of the mock; `interval` is in milliseconds, 0 for no delay."""
 
     model: str
     interval: int
@@ -36,7 +36,7 @@ class Asked:
 
 
 def read_request(body: bytes) -> Asked | None:
-    """Read a chat completion request without parsing its JSON; None when the model is not one of the mock's."""
+    """Read a chat completion request without parsing its JSON; return None for a model that the mock does not have."""
     found = _MODEL.search(body)
     if found is None:
         return None
@@ -51,7 +51,7 @@ def read_request(body: bytes) -> Asked | None:
         tokens=tokens,
         stream=_STREAM.search(body) is not None,
         usage=_USAGE.search(body) is not None,
-        # The answer repeats the question's number: an answer given to the wrong client is noticed too.
+        # The answer repeats the question's number, so an answer sent to the wrong client is detected, too.
         number=number if len(number) == 10 and number.isdigit() else b"0000000000",
     )
 
@@ -65,7 +65,7 @@ def request_body(model: str, number: int, *, stream: bool) -> bytes:
 
 @functools.lru_cache
 def tokens_of(count: int) -> tuple[str, ...]:
-    """Texts of the `count` tokens of an answer, the question's number (as placeholder) first."""
+    """Return the texts of an answer's `count` tokens; the first is a placeholder for the question's number."""
     return (f"[{PLACEHOLDER.decode()}]", *(f" {WORDS[i % len(WORDS)]}" for i in range(count - 1)))
 
 
@@ -99,7 +99,7 @@ def _dumps(value: object) -> bytes:
 
 @functools.lru_cache
 def frames(model: str, count: int, usage: bool) -> tuple[bytes, ...]:
-    """Return every SSE frame of an answer, each as an HTTP chunk of its own: role, tokens, finish[, usage], [DONE]."""
+    """Return the answer's SSE frames, each as a separate HTTP chunk: role, tokens, finish[, usage], [DONE]."""
 
     def frame(delta: dict[str, object], finish: str | None = None, noise: str = "") -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
@@ -115,13 +115,13 @@ def frames(model: str, count: int, usage: bool) -> tuple[bytes, ...]:
         "system_fingerprint": "fp_bench",
     }
     made = [frame({"role": "assistant", "content": "", "refusal": None})]
-    # OpenAI pads its chunks to hide their lengths: no line is like the one before, nobody can guess instead of parsing.
+    # OpenAI pads its chunks to hide their lengths, so lines differ and a client has to parse each of them.
     noise = [f"{17 * i:x}" * (1 + i % 3) if model.startswith("noisy") else "" for i in range(1, count + 1)]
     made += [frame({"content": token}, noise=pad) for token, pad in zip(tokens_of(count), noise, strict=True)]
     made.append(frame({}, "stop"))
     if usage:
         made.append(_chunked(b"data: %b\n\n" % _dumps({**head, "choices": [], "usage": _usage(count)})))
-    # The terminating chunk travels with [DONE]: a mock that ends in two packets would cost every client a read.
+    # The terminating chunk is sent with [DONE]: a separate packet would cost every client one more read.
     made.append(_chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
     return tuple(made)
 
@@ -134,13 +134,13 @@ STREAM_HEAD = (
 
 @functools.lru_cache
 def whole_stream(model: str, count: int, usage: bool) -> tuple[bytes, ...]:
-    """Return head and frames in one piece, cut at the placeholder: `number.join(...)` is the response."""
+    """Return head and frames as one string, split at the placeholder: `number.join(...)` is the response."""
     return tuple((STREAM_HEAD + b"".join(frames(model, count, usage))).split(PLACEHOLDER))
 
 
 @functools.lru_cache
 def whole_answer(model: str, count: int) -> tuple[bytes, ...]:
-    """Return the response to a request that is not streamed, cut at the placeholder."""
+    """Return the response to a request that is not streamed, split at the placeholder."""
     message: dict[str, object] = {
         "role": "assistant",
         "content": "".join(tokens_of(count)),
@@ -163,7 +163,7 @@ def whole_answer(model: str, count: int) -> tuple[bytes, ...]:
 
 
 def json_response(body: bytes, status: bytes = b"200 OK") -> bytes:
-    """Return a whole HTTP response that carries JSON."""
+    """Return a complete HTTP response with a JSON body."""
     head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\ncontent-length: %d\r\n\r\n"
     return head % (status, len(body)) + body
 
