@@ -1,7 +1,7 @@
-"""What every dialect must keep, in its own words: inherit `DialectContract` and say how your API puts it.
+"""The promises that every dialect must keep: inherit `DialectContract` and describe your API's calls.
 
-For tests only. A dialect's test gives the calls of its API as data and reads its answers; what must be
-true of them is here and in `contract_refusals.py`. What an API does not have is declared in `unsupported`.
+For tests only. A dialect's test provides its API's calls as data, and reads the answers. The promises themselves are
+here and in `contract_refusals.py`. Declare in `unsupported` what an API does not have.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request of a dialect. `json` is None where there is no body."""
+    """One request of a dialect. `json` is None if there is no body."""
 
     method: str
     path: str
@@ -43,11 +43,11 @@ class Call:
         return client.request(self.method, self.path, headers={**self.headers, **headers}, **self._body())
 
     def opened_by(self, client: httpx2.Client) -> Any:
-        """Return the context of a response that is read as it comes."""
+        """Return the context manager of a response that is read as it arrives."""
         return client.stream(self.method, self.path, headers=dict(self.headers), **self._body())
 
     def names(self, text: str) -> bool:
-        """Tell whether `text` is here as the id of something."""
+        """Tell whether `text` occurs as an id in the path."""
         return text in self.path.split("/")
 
     def _body(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A stream as its reader understood it. `ends` counts its terminal events, `code` is its error's."""
+    """A stream as its reader understood it. `ends` counts its terminal events; `code` is the error's code."""
 
     text: str
     ends: int
@@ -68,7 +68,7 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """What somebody has, by id."""
+    """The ids of somebody's things."""
 
     conversation: str
     message: str
@@ -76,14 +76,14 @@ class Ids:
 
 
 class DialectAdapter(ServiceTestCase):
-    """What a dialect's test says about its API."""
+    """What a dialect's test declares about its API."""
 
     dialect: str
     unsupported: frozenset[Capability] = frozenset()
     # The last line of a stream that ended.
     done = "data: [DONE]"
     stream_type = "text/event-stream"
-    # Whether an answer that is not streamed keeps what was said before the upstream broke off.
+    # Whether a non-streamed answer keeps the text that came before the upstream broke off.
     keeps_partial_of_whole = True
 
     def create_call(self, title: str) -> Call:
@@ -99,33 +99,33 @@ class DialectAdapter(ServiceTestCase):
         raise NotImplementedError
 
     def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
-        """Ask and wait, in a new conversation of `api_user`."""
+        """Ask in a new conversation of `api_user`, and wait for the answer."""
         raise NotImplementedError
 
     def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
-        """Ask and follow, in a new conversation of `api_user`."""
+        """Ask in a new conversation of `api_user`, and follow the stream."""
         raise NotImplementedError
 
     def send_raw(self, call: Call, body: bytes, content_type: str) -> httpx2.Response:
-        """Send `body` as it is, instead of what `call` would send."""
+        """Send `body` unchanged, in place of the body that `call` would send."""
         return self.alice.http.request(call.method, call.path, content=body, headers={"Content-Type": content_type})
 
     def created_id(self, response: httpx2.Response) -> str:
         raise NotImplementedError
 
     def listed(self, response: httpx2.Response) -> tuple[list[str], int]:
-        """Return the ids on a page, and how many there are in all."""
+        """Return the ids on a page, and the total count."""
         raise NotImplementedError
 
     def answer_of(self, response: httpx2.Response) -> str:
-        """Return the text of an answer that was waited for."""
+        """Return the text of an answer that was not streamed."""
         raise NotImplementedError
 
     def streamed(self, body: str) -> Streamed:
         raise NotImplementedError
 
     def is_done(self, line: str) -> bool:
-        """Tell whether a line of a stream says that it ended well."""
+        """Tell whether a line of a stream marks a successful end."""
         return line == self.done
 
     def status_of(self, response: httpx2.Response) -> int:
@@ -133,11 +133,11 @@ class DialectAdapter(ServiceTestCase):
         return response.status_code
 
     def error_code(self, response: httpx2.Response) -> str:
-        """Check that this is an error in the dialect's exact shape, and return its code."""
+        """Check that this is an error in the dialect's exact shape; return its code."""
         raise NotImplementedError
 
     def assert_turned_away(self, response: httpx2.Response, code: str = "") -> None:
-        """Check that this refuses a caller without a valid key, with this code if one is given."""
+        """Check that this refuses a caller without a valid key; with this `code`, if one is given."""
         self.assertEqual(response.status_code, 401, response.text)
         self.assertIn(self.error_code(response), [code] if code else [self.error_code(response)])
         self.assertEqual(response.headers["www-authenticate"], "Bearer")
@@ -150,14 +150,14 @@ class DialectAdapter(ServiceTestCase):
         """Return calls that this API must refuse: wrong types, values out of range, missing fields."""
         raise NotImplementedError
 
-    # --- what the suite finds out for itself
+    # --- what the suite works out by itself
 
     def need(self, capability: Capability) -> None:
         if capability in self.unsupported:
             self.skipTest(f"{self.dialect} cannot {capability.value}")
 
     def ids_of(self, api_user: ApiUser) -> Ids:
-        """Return the ids of somebody's newest answer."""
+        """Return the ids that belong to somebody's newest answer."""
         run = Run.objects.filter(user=api_user.user).latest("id")
         return Ids(str(run.conversation_id), str(run.message_id), str(run.pk))
 
@@ -165,14 +165,14 @@ class DialectAdapter(ServiceTestCase):
         return Message.objects.filter(conversation__owner=api_user.user).answers().latest("id")
 
     def delete(self, conversation: str) -> None:
-        """Delete a conversation of Alice's, elsewhere where this API cannot."""
+        """Delete a conversation of Alice's; through the service layer if this API cannot delete."""
         if Capability.DELETE in self.unsupported:
             delete_conversation(conversation=Conversation.objects.get(pk=conversation))
         else:
             self.delete_call(conversation).by(self.alice.http)
 
     def stored_of(self, api_user: ApiUser) -> tuple[Any, ...]:
-        """Return all that is stored of somebody, to be compared with later."""
+        """Return everything that is stored for somebody, for a later comparison."""
         return (
             list(Conversation.objects.filter(owner=api_user.user).order_by("id").values()),
             list(Message.objects.filter(conversation__owner=api_user.user).order_by("id").values()),
@@ -180,7 +180,7 @@ class DialectAdapter(ServiceTestCase):
         )
 
     def settled(self, api_user: ApiUser) -> Message:
-        """Return somebody's newest answer once nothing is written to it any more."""
+        """Return somebody's newest answer once its run has ended."""
 
         def over() -> Message | None:
             message = self.answer_by(api_user)
@@ -313,7 +313,7 @@ class LifeContract(DialectAdapter):
             )
 
     def read_until(self, response: httpx2.Response, text: str) -> str:
-        """Read a stream until it said `text`; the rest can be read from `self.lines`."""
+        """Read a stream until `text` has arrived; the rest can be read from `self.lines`."""
         self.lines = response.iter_lines()
         said = ""
         for line in self.lines:

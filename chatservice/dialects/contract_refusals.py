@@ -1,4 +1,4 @@
-"""The other half of the contract: who is turned away, what is turned down, and what happens when the model fails."""
+"""The second part of the contract: refused callers, refused requests, and failures of the model's server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from foundation.ids import uuid7
 
 SECRETS = (KEY_IN_ERROR, "sk-upstream-secret-canary", "Traceback")
 MALFORMED = ("abc", "0", "-1", "1.5", "18446744073709551616", "%00", "..%2F..", "x" * 1000, "null", "'--")
-# Bodies that are no JSON object, or cannot be stored, for every API: (name, body, content type).
+# Bodies that every API must refuse, because they are not JSON objects or cannot be stored: (name, body, content type).
 JSON = "application/json"
 BAD_BODIES = (
     ("cut short", b'{"content": "x', JSON),
@@ -47,7 +47,7 @@ BAD_BODIES = (
     ("a form", b"content=x&title=x", "application/x-www-form-urlencoded"),
     ("XML", b"<content>x</content>", "application/xml"),
 )
-# Behaviour, status, code: before the answer began, and after its first words.
+# Behaviour, status, code: for a failure before the answer begins, and for one after its first words.
 FAILS_AT_ONCE = (
     ("fake/http-500", 502, "upstream_error"),
     ("fake/http-503:60", 502, "upstream_error"),
@@ -65,7 +65,7 @@ FAILS_LATER = (
 
 
 class AdmissionContract(DialectAdapter):
-    """Who is turned away: 401 without a good key, 404 for what is somebody else's."""
+    """Refused callers: 401 without a valid key, 404 for somebody else's ids."""
 
     def test_every_call_needs_a_good_key(self) -> None:
         self.send_call(self.alice, "Mine").by(self.alice.http)
@@ -97,7 +97,7 @@ class AdmissionContract(DialectAdapter):
         self.assertEqual(self.stored_of(self.alice), stored)
 
     def test_a_request_from_somebody_elses_page_is_refused_and_nothing_is_read_or_stored(self) -> None:
-        """A page says whose it is; the browser's cookie may be another's by now, or nobody's."""
+        """A page names its user, but the browser's cookie may by now belong to another user, or be gone."""
         self.send_call(self.alice, "Mine").by(self.alice.http)
         calls = list(self.every_call())
         stored = [self.stored_of(api_user) for api_user in (self.alice, self.bob)]
@@ -143,7 +143,7 @@ class AdmissionContract(DialectAdapter):
         for text in MALFORMED:
             for call in self.calls_with(Ids(text, text, text)):
                 if not call.names(text):
-                    continue  # in a body, it is a wrong value: see wrong_calls
+                    continue  # in a body it would be a wrong value: see wrong_calls
                 with self.subTest(str(call)):
                     response = call.by(self.alice.http)
                     self.assertIn(self.status_of(response), (404, 405), response.text)
@@ -160,7 +160,7 @@ class AdmissionContract(DialectAdapter):
                 self.assertTrue(found, f"calls_with() knows no {method.upper()} {path}")
 
     def every_call(self) -> Iterator[Call]:
-        """Yield one call of everything this API can do."""
+        """Yield one call of each kind that this API offers."""
         yield self.send_call(self.alice, "Mine")
         yield self.stream_call(self.alice, "Mine")
         if Capability.CREATE not in self.unsupported:
@@ -174,7 +174,7 @@ class AdmissionContract(DialectAdapter):
 
 
 class InputContract(DialectAdapter):
-    """What is turned down: in the dialect's shape, with nothing stored."""
+    """Refused requests get an error in the dialect's shape, and nothing is stored."""
 
     def test_bodies_that_are_none_are_refused_and_nothing_is_stored(self) -> None:
         for call in self.calls_with_body():
@@ -210,7 +210,7 @@ class InputContract(DialectAdapter):
 
 
 class UpstreamFailureContract(DialectAdapter):
-    """What happens when the model's server fails: the right code, the partial kept, one terminal event."""
+    """When the model's server fails: the right code, the partial text is kept, one terminal event."""
 
     def test_a_failure_has_its_code_when_it_is_waited_for(self) -> None:
         for model, status, code in (*FAILS_AT_ONCE, *(FAILS_LATER if self.keeps_partial_of_whole else ())):
@@ -240,4 +240,4 @@ class UpstreamFailureContract(DialectAdapter):
 
 
 class DialectContract(LifeContract, AdmissionContract, InputContract, UpstreamFailureContract):
-    """All of it. Bring this one into a dialect's test module by its module's name, or it runs by itself."""
+    """The whole contract. Import its module, not this name, or pytest also runs this class by itself."""

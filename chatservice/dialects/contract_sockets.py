@@ -1,6 +1,6 @@
-"""Calls of the contract by websocket: the frames that answer are the body of a response, one a line.
+"""Calls of the contract by websocket: the frames of the answer form the body of a response, one per line.
 
-How the service hangs up, where it does, is the last line.
+If the service closes the socket, the close is the last line.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from websockets.exceptions import ConnectionClosed
 from chatservice.dialects.contract import Call
 
 LINES = "application/jsonl"
-# What a client says about itself, to be said in a handshake as well.
+# Headers that identify a client; they are sent in the websocket handshake as well.
 WHO = ("authorization", "x-api-key", "x-forwarded-for", "x-page-user")
 
 
 @dataclass(frozen=True, slots=True)
 class SocketCall(Call):
-    """A call over a socket of its own, open from the call to the last frame that answers it."""
+    """A call over a separate socket, which is open from the call to the last frame of the answer."""
 
     def frames(self, client: httpx2.Client, headers: dict[str, str]) -> Generator[str, None, None]:
-        """Yield the frames that answer, as lines, to the last."""
+        """Yield the frames of the answer as lines, up to the last."""
         raise NotImplementedError
 
     def by(self, client: httpx2.Client, **headers: str) -> httpx2.Response:
@@ -54,7 +54,7 @@ class Lines:
 
 
 def identity(client: httpx2.Client, headers: dict[str, str]) -> dict[str, str]:
-    """Return what `client` says about itself, and `headers` besides."""
+    """Return the identifying headers of `client`, overridden by `headers`."""
     said = httpx2.Headers(client.headers)
     said.update(headers)
     return {name: said[name] for name in WHO if name in said}

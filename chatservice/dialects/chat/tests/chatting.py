@@ -1,4 +1,4 @@
-"""Speaking the chat API in tests, as EventSource does."""
+"""Using the chat API in tests, as EventSource does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chatservice.testing import sse_events
 
 
 def start(http: httpx2.Client, content: str = "Hello, how are you?") -> str:
-    """Create a conversation that asks `content`, unless it is empty; returns its address."""
+    """Create a conversation and ask `content`, unless it is empty; return its address."""
     created = http.get("/chat/conversation")
     assert created.status_code == 200, created.text
     path = f"/chat/conversation/{created.json()['id']}"
@@ -24,7 +24,7 @@ def ask(http: httpx2.Client, path: str, content: str) -> dict:
 
 
 def text_of(events: list[dict]) -> str:
-    """Return what an EventSource's `onmessage` was given, one after the other."""
+    """Return the data that an EventSource passes to `onmessage`, in order."""
     return "".join(event["data"] for event in events if "event" not in event)
 
 
@@ -38,7 +38,7 @@ def read(http: httpx2.Client, path: str, *, after: str = "", model: str = "defau
 
 
 def read_until(http: httpx2.Client, path: str, enough: int, *, model: str) -> list[dict]:
-    """Read a stream until it said at least `enough` characters, then drop the line."""
+    """Read at least `enough` characters of a stream, then drop the connection."""
     buffer = ""
     with http.stream("GET", f"{path}/stream", params={"model": model}) as response:
         assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""Who may create, and who reaches what: guests use what guests made, nobody reaches another's."""
+"""Who may create and who may access what: guests share what guests created, but users' content is private."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class AccessTest(ServiceTestCase):
             answers = [self.guest.get(f"{service.url}/chat/conversation") for _ in range(3)]
             self.assertEqual([answer.status_code for answer in answers], [200, 200, 429])
             self.assertTrue(1 <= int(answers[2].headers["retry-after"]) <= 3600)
-            for _ in range(3):  # who has a key has limits of their own
+            for _ in range(3):  # the holder of a key has separate limits
                 answer = httpx2.get(f"{service.url}/chat/conversation", headers=self.alice.headers, trust_env=False)
                 self.assertEqual(answer.status_code, 200)
 

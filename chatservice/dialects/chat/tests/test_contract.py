@@ -1,4 +1,4 @@
-"""The contract of every dialect, in the browser chat document's words: to ask is to post and read the stream."""
+"""The contract of every dialect, in the calls of the browser chat document: to ask is to post and read the stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BASE = "/chat/conversation"
 
 class ChatContractTest(contract_refusals.DialectContract):
     dialect = "chat"
-    # A conversation is created by GET, with 200 (test_documented, test_access), and only ever reset.
+    # A conversation is created by GET, with 200 (test_documented, test_access), and can only be reset.
     unsupported = frozenset(
         {Capability.CREATE, Capability.LIST, Capability.DELETE, Capability.CANCEL, Capability.IDEMPOTENCY}
     )
@@ -26,7 +26,7 @@ class ChatContractTest(contract_refusals.DialectContract):
 
     def setUp(self) -> None:
         super().setUp()
-        # Here a caller without a key is a guest, unless something shows that it comes from elsewhere.
+        # Here a caller without a key is a guest, unless the request shows that it comes from another site.
         self.guest.headers["X-Forwarded-For"] = "203.0.113.7"
 
     def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
@@ -42,7 +42,7 @@ class ChatContractTest(contract_refusals.DialectContract):
         errors = [json.loads(event["data"]) for event in events if event.get("event") == "error"]
         for error in errors:
             self.assertEqual(set(error), {"code", "message"})
-        # A good end is the end of the stream: the document prints no other.
+        # A successful stream simply ends: the document shows no final event.
         return Streamed(text_of(events), len(errors) or 1, errors[0]["code"] if errors else "")
 
     def error_code(self, response: httpx2.Response) -> str:
@@ -79,7 +79,7 @@ class ChatContractTest(contract_refusals.DialectContract):
         ]
 
     def test_when_the_stream_says_that_it_is_done_the_answer_is_stored(self):
-        """It says so by ending."""
+        """The stream says so by ending."""
         for _ in range(5):
             with self.stream_call(self.alice, "Quick!", model="fake/ok").opened_by(self.alice.http) as response:
                 response.read()

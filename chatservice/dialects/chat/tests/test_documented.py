@@ -1,4 +1,4 @@
-"""Every request that the browser chat document prints, as it prints it: without a credential, and with a key."""
+"""Every request in the browser chat document works as printed: without a credential, and with a key."""
 
 from __future__ import annotations
 

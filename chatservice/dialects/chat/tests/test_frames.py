@@ -1,4 +1,4 @@
-"""Frames, by the rules of the EventSource specification."""
+"""Frames follow the rules of the EventSource specification."""
 
 from __future__ import annotations
 

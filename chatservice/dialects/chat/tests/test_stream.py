@@ -1,4 +1,4 @@
-"""The stream as EventSource meets it: it comes back by itself, and must not pay twice for that."""
+"""The stream as EventSource uses it: EventSource reconnects by itself, and must not pay for a second answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELD = "fake/held:20ms:40"
 
 class StreamTest(ServiceTestCase):
     def asked(self, marker: str) -> list:
-        """The completions the upstream was asked for with `marker` among the messages."""
+        """The completions requested from the upstream with `marker` among their messages."""
         return self.upstream.asked(marker)
 
     def answers_in(self, path: str) -> int:
@@ -135,7 +135,7 @@ class StreamTest(ServiceTestCase):
         with running_service() as other:
             elsewhere = httpx2.Client(base_url=other.url, headers=self.alice.headers, timeout=30, trust_env=False)
             with elsewhere:
-                # The quick ones end while others still look whether there is an answer.
+                # The quick answers end while other clients still check whether there is an answer.
                 for number, model in enumerate(["fake/slow:5ms:20", *["fake/ok"] * 20]):
                     marker = f"two houses, number {number} of them"
                     path = start(self.alice.http, marker)

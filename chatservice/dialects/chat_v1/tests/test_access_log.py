@@ -1,4 +1,4 @@
-"""The access log of the caller's content: a page of it, in the envelope, under its name and its former one."""
+"""The access log of the caller's content: paged, in the envelope, under its current and its former name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edited messages and regenerated answers make branches; some messages are only stored."""
+"""Edited messages and regenerated answers create branches; some messages are stored without an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Going on with an answer that was cut off: one text that grows, in a new answer beside the old one."""
+"""Continuing an answer that was cut off: the new answer, next to the old one, begins with the old text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTIAL = "Hello"
 
 class ContinueTest(ServiceTestCase):
     def resume_point(self, model: str = "fake/truncated", **fields: Any) -> Message:
-        """Let a conversation begin with an answer that does not end well; returns that answer."""
+        """Start a conversation with an answer that fails midway; return that answer."""
         body = {"content": "Go on", "model": model, **fields}
         response = self.alice.http.post(f"{BASE}/conversations/stream", json=body)
         return Message.objects.get(pk=response.headers["x-message-id"])
@@ -33,7 +33,7 @@ class ContinueTest(ServiceTestCase):
         old = self.resume_point()
         response = self.continue_answer(old)
         events = parsed(response.text)
-        self.assertTrue(events[0]["data"].startswith(PARTIAL))  # the first words may have come with it
+        self.assertTrue(events[0]["data"].startswith(PARTIAL))  # the first new words may be in the same event
         self.assertEqual(said(response.text), PARTIAL + TEXT)
         new = Message.objects.get(pk=events[-1]["data"]["id"])
         self.assertEqual((new.content, new.status, new.parent_id), (PARTIAL + TEXT, "complete", old.parent_id))

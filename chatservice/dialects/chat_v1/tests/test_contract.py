@@ -1,4 +1,4 @@
-"""The contract of every dialect, in the v1 document's words."""
+"""The contract of every dialect, in the calls of the v1 document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASE = "/v1/chat"
 
 
 def each(name: str, *values: Any) -> list[dict[str, Any]]:
-    """Return an object for each of `values`, under that name."""
+    """Return an object for each of `values`, with the value under `name`."""
     return [{name: value} for value in values]
 
 
@@ -95,7 +95,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("POST", f"{message}/continue/stream", {}),
             Call("POST", f"{run}/cancel"),
             Call("GET", f"{run}/stream"),
-            # The id of no key: what somebody else's comes to is in test_keys.py.
+            # No key has this id; test_keys.py tries somebody else's key.
             Call("DELETE", f"{BASE}/me/keys/{ids.message}"),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "parent_id": ids.message}),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "role": "system", "parent_id": ids.message}),

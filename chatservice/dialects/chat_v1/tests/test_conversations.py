@@ -1,4 +1,4 @@
-"""Conversations: what can be changed, what is listed, and what that costs."""
+"""Conversations: what can be changed, what is listed, and what it costs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ConversationsTest(ServiceTestCase):
 
 
 class CostTest(TestCase):
-    """Statements per request: they do not depend on how much there is."""
+    """Statements per request do not depend on the amount of data."""
 
     def counts(self, size: int) -> dict[str, int]:
         user = register_user(username=f"alice-{size}")

@@ -1,4 +1,4 @@
-"""Every request that the v1 document prints, as printed, and everything it says about the answer."""
+"""Every request in the v1 document works as printed, and gets the answer that the document describes."""
 
 from __future__ import annotations
 

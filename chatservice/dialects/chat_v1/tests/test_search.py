@@ -1,4 +1,4 @@
-"""`/v1/chat/search`: hits in the envelope, what narrows them, and Alice's never among Bob's."""
+"""`/v1/chat/search`: hits in the envelope, filters, and no hit of Alice's for Bob."""
 
 from __future__ import annotations
 

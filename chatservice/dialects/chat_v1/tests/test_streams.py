@@ -1,4 +1,4 @@
-"""Coming back to a stream: from any event, during the answer and after it, and never twice."""
+"""Resuming a stream: from any event, during the answer and after it, without repetition."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class StreamsTest(ServiceTestCase):
     def test_a_failed_answer_fails_the_same_way_again(self):
         response = self.start("fake/truncated")
         again = self.resume(response.headers["x-run-id"])
-        # How a text is cut into chunks is not promised, what they say together and how it ends is.
+        # The split into chunks is not promised; the whole text and the ending are.
         self.assertEqual(said(again.text), said(response.text))
         self.assertEqual(parsed(again.text)[-1], parsed(response.text)[-1])
         self.assertEqual(parsed(again.text)[-1]["type"], "error")

@@ -1,4 +1,4 @@
-"""The graph's operations as calls of the contract: by POST, and subscriptions by websocket."""
+"""The GraphQL operations as calls of the contract: by POST, and subscriptions by websocket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAST = '{"id": "1", "type": "complete"}'
 
 @dataclass(frozen=True, slots=True)
 class Operation(Call):
-    """A query or mutation. The result's one field is named `it`; `$key` is the name of the request."""
+    """A query or mutation. Its only field has the alias `it`; `$key` is the idempotency key."""
 
     def by(self, client: httpx2.Client, **headers: str) -> httpx2.Response:
         body = named(self.json, headers.pop("Idempotency-Key", None))

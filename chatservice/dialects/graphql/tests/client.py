@@ -46,7 +46,7 @@ class GraphQLTestCase(ServiceTestCase):
         return response.json()["data"]
 
     def code(self, query: str, *, by: Any = None, status: Any = 200, **variables: Any) -> str:
-        """Return the code of the one error that `query` gets."""
+        """Return the code of the only error of `query`."""
         response = self.post((by or self.alice).http, query, **variables)
         return self.code_of(response, status)
 
@@ -58,7 +58,7 @@ class GraphQLTestCase(ServiceTestCase):
         return error["extensions"]["code"]
 
     def send(self, content: str, *, by: Any = None, **variables: Any) -> dict[str, Any]:
-        """Send a message without `parentId`: it goes after the shown branch."""
+        """Send a message without `parentId`: it is appended to the shown branch."""
         query = SEND if "after" in variables else SEND.replace("$after: ID, ", "").replace("parentId: $after, ", "")
         return self.data(query, by=by, content=content, **variables)["sendMessage"]
 
@@ -83,7 +83,7 @@ class GraphQLSocket(Socket):
         self.say(id=name, type="subscribe", payload={"query": query, "variables": variables})
 
     def until_over(self, name: str) -> list[dict[str, Any]]:
-        """Return the frames of one operation up to its last."""
+        """Return the frames of one operation, including its last one."""
         frames: list[dict[str, Any]] = []
         while not frames or frames[-1]["type"] == "next":
             frame = self.read()
@@ -92,7 +92,7 @@ class GraphQLSocket(Socket):
         return frames
 
     def events(self, name: str, field: str) -> list[dict[str, Any]]:
-        """Return the events of a subscription that completes."""
+        """Return the events of a subscription that completes normally."""
         frames = self.until_over(name)
         assert frames[-1] == {"id": name, "type": "complete"}, frames[-1]
         for frame in frames[:-1]:
@@ -100,7 +100,7 @@ class GraphQLSocket(Socket):
         return [frame["payload"]["data"][field] for frame in frames[:-1]]
 
     def hung_up(self) -> tuple[int, str]:
-        """Read until the service hangs up; return code and reason."""
+        """Read until the service closes the socket; return code and reason."""
         try:
             while True:
                 self.read()

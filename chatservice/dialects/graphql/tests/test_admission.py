@@ -1,4 +1,4 @@
-"""Who is let in, by POST and by websocket; that Bob reaches nothing of Alice's; that our own errors stay ours."""
+"""Who may connect, by POST and by websocket; that Bob cannot access Alice's data; that internal errors are hidden."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ME = "{ me { username isGuest isStaff } }"
 
 
 class ForeignTest(GraphQLTestCase):
-    """What else must not show other people's rows; test_contract tries operations on a foreign id."""
+    """Other places that must not show foreign rows; test_contract tries operations with a foreign id."""
 
     def test_loaders_lists_and_filters_show_nothing_of_others(self):
         talk = self.send("Mine alone")["conversation"]["id"]

@@ -1,4 +1,4 @@
-"""Asking and waiting, following by websocket, coming back with a cursor, stopping, and failing."""
+"""Asking and waiting, following by websocket, resuming with a cursor, stopping, and failing."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class FollowingTest(GraphQLTestCase):
             socket.subscribe("1", ANSWER, c="Left going", m="fake/held:20ms:60")
             run = socket.read()["payload"]["data"]["answer"]["runId"]
             socket.say(id="1", type="complete")
-            # Its id is free at once, for another operation.
+            # The id can be used for another operation at once.
             socket.subscribe("1", "{ me { username } }")
             while "answer" in (frame := socket.read())["payload"]["data"]:
                 pass

@@ -1,4 +1,4 @@
-"""The contract of every dialect, in the graph's words. An error's `status` says what HTTP would have said."""
+"""The contract of every dialect, in GraphQL operations. An error's `status` is the HTTP status that it stands for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIST = """query($first: Int!, $after: String) {
     it: conversations(first: $first, after: $after) { edges { node { id } } pageInfo { endCursor } totalCount }
 }"""
 CLOSED_FORBIDDEN = 4403
-# Every operation that takes an id: what it begins with is its field. `mine` is a conversation of Bob's.
+# Every operation that takes an id, under the name of its field. `mine` is a conversation of Bob's.
 BY_ID: dict[str, str] = {
     "Query.conversation": "query($c: ID!) { it: conversation(id: $c) { id } }",
     "Query.message": "query($m: ID!) { it: message(id: $m) { id } }",
@@ -74,7 +74,7 @@ class GraphQLContractTest(contract_refusals.DialectContract):
 
     def setUp(self) -> None:
         super().setUp()
-        # Here a caller without a key is a guest, unless something shows that it comes from elsewhere.
+        # Here a caller without a key is a guest, unless the request shows that it comes from another site.
         self.guest.headers["X-Forwarded-For"] = "203.0.113.7"
 
     def create_call(self, title: str) -> Call:
@@ -119,7 +119,7 @@ class GraphQLContractTest(contract_refusals.DialectContract):
         return Streamed(text, len(ends), ends[-1].get("code", "") if ends else "")
 
     def status_of(self, response: httpx2.Response) -> int:
-        """Return an error's status; null, in place of what was asked for by its id, is 404."""
+        """Return an error's status; a null result for something requested by id counts as 404."""
         if response.status_code != 200:
             return response.status_code
         errors = self.errors_in(response)
@@ -216,7 +216,7 @@ class GraphQLContractTest(contract_refusals.DialectContract):
         return self.ids_of(self.alice).run
 
     def test_no_route_with_an_id_is_forgotten(self):
-        """Here: no field with an argument that is an id."""
+        """In GraphQL: BY_ID has every field that takes an id argument."""
         known = {name.split()[0] for name in BY_ID} | FILTERS
         for kind in ("Query", "Mutation", "Subscription", "Conversation", "Message", "Todo"):
             for field in schema.get_type_by_name(kind).fields:  # type: ignore[union-attr]

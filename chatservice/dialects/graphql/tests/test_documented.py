@@ -1,4 +1,4 @@
-"""What the Chatbot API document prints, literally, and what else to-dos can do."""
+"""The examples of the Chatbot API document, literally, and further operations on to-dos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store as a graph: pages in both directions, branches and versions, search, and what it costs to look."""
+"""The store as a graph: pages in both directions, branches and versions, search, and the cost of queries."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class BranchTest(GraphQLTestCase):
 
 
 class QueryCountTest(GraphQLTestCase):
-    """In this process, so that queries can be counted."""
+    """These run in this process, so that queries can be counted."""
 
     QUERY = """
         query($n: Int!) {

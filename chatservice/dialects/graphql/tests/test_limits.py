@@ -1,4 +1,4 @@
-"""How large an operation may be, at each limit and one beyond it; and documents made to hurt."""
+"""How large an operation may be: tests at each limit and one beyond it; and malicious documents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def walk(query: str) -> Iterator[TokenKind]:
 
 
 def fragments(count: int, last: str = "{ username }") -> str:
-    """Return a document of short fragments that mean 2 ** count fields."""
+    """Return a document of short fragments that expands to 2 ** count fields."""
     chain = "".join(f"fragment f{n} on Viewer {{ ...f{n + 1} ...f{n + 1} }} " for n in range(count))
     return f"{{ me {{ ...f0 }} }} {chain} fragment f{count} on Viewer {last}"
 

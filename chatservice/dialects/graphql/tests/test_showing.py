@@ -1,4 +1,4 @@
-"""What a page needs to show a conversation: messages as HTML, their versions, models, answers not waited for."""
+"""What a page needs to show a conversation: messages as HTML, their versions, models, and unfinished answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The subprotocol graphql-transport-ws: its close codes, its limits, and frames made to hurt."""
+"""The subprotocol graphql-transport-ws: its close codes, its limits, and malicious frames."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class ProtocolTest(GraphQLTestCase):
                     return socket.until_over("3")[-1]["payload"][0]["extensions"]["code"]
 
             self.assertEqual(opened(), "rate_limit_exceeded")
-            # Leaving, in whatever state, gives the slots back.
+            # Disconnecting in any state frees the slots.
             with self.socket_at(url) as socket:
 
                 def free() -> bool:

@@ -16,7 +16,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def nested(depth: int, leaf: str = "1") -> str:
-    """A body that is `depth` containers deep, `leaf` within the innermost."""
+    """A body that nests `depth` containers, with `leaf` in the innermost."""
     inner = "[" * (depth - 1) + leaf + "]" * (depth - 1)
     body = body_of("echo")
     return json.dumps(body)[:-1] + f', "x": {inner}}}'

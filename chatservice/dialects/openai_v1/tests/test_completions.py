@@ -1,4 +1,4 @@
-"""The OpenAI surface, spoken to by the real client."""
+"""The OpenAI surface, used through the official client."""
 
 from __future__ import annotations
 

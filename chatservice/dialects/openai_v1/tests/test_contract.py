@@ -1,4 +1,4 @@
-"""The contract of every dialect, in OpenAI's words."""
+"""The contract of every dialect, in OpenAI's calls."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PATH = "/v1/chat/completions"
 
 
 def each(name: str, *values: Any) -> list[dict[str, Any]]:
-    """Return an object for each of `values`, under that name."""
+    """Return an object for each of `values`, with the value under `name`."""
     return [{name: value} for value in values]
 
 
 class OpenAIContractTest(contract_refusals.DialectContract):
     dialect = "openai_v1"
     unsupported = frozenset({Capability.CREATE, Capability.LIST, Capability.DELETE, Capability.CANCEL})
-    # The upstream is asked as the client asks: what is not streamed comes whole or not at all.
+    # The upstream gets the client's own `stream` value: a non-streamed answer arrives whole or not at all.
     keeps_partial_of_whole = False
 
     def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:

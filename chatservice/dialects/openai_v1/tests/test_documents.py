@@ -1,4 +1,4 @@
-"""The clients that the Chatbot API document prints, run as they are printed: address and key aside."""
+"""The clients in the Chatbot API document run as printed, except for address and key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class PrintedClientTest(ServiceTestCase):
     def test_the_python_client_prints_the_answer(self):
         done = self.run_client(PYTHON, sys.executable, suffix=".py")
         self.assertIn("You wrote:\n\nTell me a joke", done.stdout)
-        # It parses every line that begins with `data: `, and the wire's last one is no JSON.
+        # The printed client parses every line that begins with `data: `, but the last one is `[DONE]`, which is not
+        # JSON.
         self.assertIn("JSONDecodeError", done.stderr)
         self.assertNotIn("KeyError", done.stderr)
         self.assertNotIn("IndexError", done.stderr)

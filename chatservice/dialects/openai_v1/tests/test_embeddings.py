@@ -1,4 +1,4 @@
-"""`/v1/embeddings` by the official client, and everything that is no request for vectors."""
+"""`/v1/embeddings` with the official client, and requests that must be refused."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class EmbeddingsTest(ServiceTestCase):
         with self.assertRaises(openai.NotFoundError) as caught:
             self.openai.embeddings.create(model="text-embedding-3-small", input="x")
         self.assertEqual(caught.exception.code, "model_not_found")
-        # Tokens are the other server's to read.
+        # Token ids are passed on unread: only the other server understands them.
         answer = self.openai.embeddings.create(model="fake/embed", input=[1, 2], dimensions=2, encoding_format="float")
         self.assertEqual((answer.data[0].embedding, answer.model), ([0.6, 0.8], "embed"))
         self.assertEqual(self.upstream.posts[-1].body["input"], [1, 2])

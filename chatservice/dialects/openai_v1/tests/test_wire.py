@@ -1,4 +1,4 @@
-"""The bytes on the OpenAI surface: frames, headers, what a disconnect means, and what is there at `[DONE]`."""
+"""The bytes on the OpenAI surface: frames, headers, the effect of a disconnect, and what is stored at `[DONE]`."""
 
 from __future__ import annotations
 

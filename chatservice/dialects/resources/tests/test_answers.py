@@ -1,4 +1,4 @@
-"""Answering stored history: once, streamed or not, resumed, stopped, and honest about failures."""
+"""Answering stored history: once, streamed or not, resumed, stopped, and with clear errors on failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of every dialect, in the words of its two documents."""
+"""The contract of every dialect, in the calls of its two documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ResourcesContractTest(contract_refusals.DialectContract):
 
     def setUp(self) -> None:
         super().setUp()
-        # Here a caller without a key is a guest, unless something shows that it comes from elsewhere.
+        # Here a caller without a key is a guest, unless the request shows that it comes from another site.
         self.guest.headers["X-Forwarded-For"] = "203.0.113.7"
 
     def create_call(self, title: str) -> Call:

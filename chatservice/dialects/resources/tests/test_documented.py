@@ -1,4 +1,4 @@
-"""Every request that the two documents print, as they print it: without a credential, and with a key."""
+"""Every request in the two documents works as printed: without a credential, and with a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guests use what guests created; a `user_id` in a body is never an identity."""
+"""Guests use what guests created; a `user_id` in a body never identifies the caller."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class GuestTest(ServiceTestCase):
         self.assertEqual(self.guest.post("/users", json={"username": "guest", "password": PASSWORD}).status_code, 409)
 
     def test_guests_see_each_others_things_only_on_this_very_machine(self):
-        """ANONYMOUS=on admits strangers: they use what they know the id of, and can list or guess nothing."""
+        """ANONYMOUS=on admits strangers: they can use things whose id they know, but cannot list or guess any."""
         user = new_user(self.guest)
         started = self.guest.post("/conversations/start", json={"user_id": user["id"], "message": "whale"}).json()
         shared = self.guest.post("/conversations", json={"title": "x"}).json()["user_id"]

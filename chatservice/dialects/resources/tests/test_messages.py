@@ -1,4 +1,4 @@
-"""Conversations and messages by number: edited onto branches, deleted, paged; and paths nobody answers."""
+"""Conversations and messages by number: edited onto branches, deleted, paged; and paths that do not exist."""
 
 from __future__ import annotations
 

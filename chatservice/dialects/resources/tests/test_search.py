@@ -1,4 +1,4 @@
-"""`/search`: one's own messages as a plain list, what answered in the headers, and pages by cursor."""
+"""`/search`: the caller's messages as a plain list, the search mode in the headers, and pages by cursor."""
 
 from __future__ import annotations
 

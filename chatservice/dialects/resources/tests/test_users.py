@@ -1,4 +1,4 @@
-"""Accounts over REST: created, changed and deleted, and never a password in clear."""
+"""Accounts over REST: created, changed and deleted, and no password is ever returned."""
 
 from __future__ import annotations
 
@@ -114,6 +114,6 @@ class UsersTest(ServiceTestCase):
                 body = {"username": f"u-{uuid.uuid4()}", "password": PASSWORD}
                 response = self.guest.post(f"{service.url}/users", json=body)
                 statuses.append(response.status_code)
-            # Seven take seconds and a minute may end in between, but not two.
+            # Seven requests take seconds: the limit's minute may change once meanwhile, but not twice.
             self.assertIn(429, statuses)
             self.assertEqual(set(statuses), {201, 429})

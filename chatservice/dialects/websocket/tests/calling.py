@@ -1,4 +1,4 @@
-"""Frames as calls of the contract."""
+"""Websocket frames as calls of the contract."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LAST = ("ai_complete", "error", "idle", "stopping", "unsubscribed", "pong")
 
 @dataclass(frozen=True, slots=True)
 class FrameCall(SocketCall):
-    """One frame; an Idempotency-Key is its `client_id`.
+    """One frame; an Idempotency-Key becomes its `client_id`.
 
-    With `waits`, only the last of the frames that answer is given. `raw` is sent instead of the frame: as a binary
+    With `waits`, only the last frame of the answer is returned. `raw` is sent instead of the frame: as a binary
     message, or as text with `is_text`.
     """
 
@@ -36,7 +36,7 @@ class FrameCall(SocketCall):
         if "Idempotency-Key" in headers:
             sent = {**sent, "client_id": headers["Idempotency-Key"]}
         said = identity(client, headers)
-        # Browsers cannot set headers: a page says whose it is by a subprotocol.
+        # Browsers cannot set headers on a websocket, so a page names its user in a subprotocol.
         page_user = said.pop("x-page-user", None)
         offered = ["chat.v1", f"user.{page_user}"] if page_user else None
         with Socket(self.url(client), additional_headers=said, subprotocols=offered) as socket:
@@ -49,7 +49,7 @@ class FrameCall(SocketCall):
                     if kind in LAST or not self.waits:
                         yield line_of(frame)
                 if kind == "error" and "run_id" not in frame:
-                    # A refusal: the socket goes on, unless this was its last word.
+                    # After a refusal the socket stays open, unless the service closes it.
                     socket.expect_silence()
             except ConnectionClosed as closed:
                 yield closing_line(closed)
@@ -62,7 +62,7 @@ class FrameCall(SocketCall):
         try:
             socket.wire.send(message, text=self.is_text)
         except ConnectionClosed:
-            pass  # what the service said before can still be read
+            pass  # frames that the service sent before can still be read
 
 
 def frame_call(kind: str, *, waits: bool = False, **fields: Any) -> FrameCall:

@@ -68,7 +68,7 @@ class AuthTests(SocketTestCase):
             client.logout()
             frames, code = socket.closed()
             assert (frames[-1]["data"]["code"], code) == ("unauthorized", 4401)
-        for refused in (home, headers):  # over, and: no page of ours
+        for refused in (home, headers):  # the session has ended; the request does not come from our own page
             with self.socket(additional_headers=refused) as socket:
                 self.assert_refused(socket.closed())
 
@@ -85,7 +85,7 @@ class AuthTests(SocketTestCase):
             for other in (his, "user.guest", "user.nonsense"):
                 with self.socket(subprotocols=["chat.v1", other], additional_headers=headers) as socket:
                     self.assert_refused(socket.closed(), "identity_changed")
-        # Nobody is signed in: the page of a guest goes on, the page of a user is nobody's.
+        # Nobody is signed in: a guest's page still works, a user's page is refused.
         with self.socket(subprotocols=["chat.v1", "user.guest"]) as socket:
             socket.expect_silence()
         with self.socket(subprotocols=["chat.v1", hers]) as socket:
@@ -94,7 +94,7 @@ class AuthTests(SocketTestCase):
             self.assert_refused(socket.closed(), "identity_changed")
 
     def test_nothing_is_stored_for_a_session_that_is_over_on_a_socket_that_is_still_open(self) -> None:
-        """The credential watch may take seconds to close the socket; a session is cached for one at most."""
+        """The credential watch may take seconds to close the socket; a session is cached for one second at most."""
         with running_service(KEY_CACHE_SECONDS="0") as service:
             for end in ("sign out", "deactivate", "expire", "new password"):
                 api_user = self.api_user(f"dora-{end[0]}")
@@ -200,7 +200,7 @@ class AuthTests(SocketTestCase):
                 knows.say(type="auth", key=self.alice.secret)
                 assert knows.read()["type"] == "authenticated"
                 self.assert_refused(idle.closed())
-                # Not earlier, however long the machine took to open it. That it comes at all, reading waits for.
+                # Not earlier, however long opening took. The read above waits for the close itself.
                 assert time.monotonic() - before >= 5
                 knows.expect_silence()
             with Socket(url, additional_headers={"X-Forwarded-For": "1.2.3.4"}) as socket:

@@ -1,4 +1,4 @@
-"""The contract of every dialect, in frames. A refusal's code, a run's row or a close code says what HTTP would have."""
+"""The contract of every dialect, in frames. A refusal's code, a run's row or a close code stands for a status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from completions.models import Run
 from conversations.services import start_conversation
 from foundation.ids import uuid7
 
-# Of refusals and of close codes; 1007 and 1009 are the websocket protocol's own.
+# Statuses of refusal codes and of close codes; 1007 and 1009 are defined by the websocket protocol.
 STATUSES = {
     "already_authenticated": 409,
     "bad_cursor": 400,
@@ -40,7 +40,7 @@ STATUSES = {
 CLOSES = {1007: 400, 1009: 413, 4401: 401, 4408: 408, 4410: 401, 4413: 413, 4429: 429, 4500: 500}
 ERROR = {"type", "data"}
 OF_A_RUN = {"run_id", "conversation_id", "cursor"}
-# Looks nothing up: it only ends what this socket follows.
+# This looks nothing up: it only ends a subscription of the same socket.
 WITHOUT_LOOKUP = {("unsubscribe", "run_id")}
 
 
@@ -51,7 +51,7 @@ class WebSocketContractTest(contract_refusals.DialectContract):
 
     def setUp(self) -> None:
         super().setUp()
-        # Here a caller without a key is a guest, unless something shows that it comes from elsewhere.
+        # Here a caller without a key is a guest, unless the request shows that it comes from another site.
         self.guest.headers["X-Forwarded-For"] = "203.0.113.7"
 
     def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
@@ -67,7 +67,7 @@ class WebSocketContractTest(contract_refusals.DialectContract):
         return frame_call("stop", run_id=ids.run)
 
     def send_raw(self, call: Call, body: bytes, content_type: str) -> httpx2.Response:
-        """Send what is JSON as text, with the type that makes a frame of it; all else as a binary message."""
+        """Send JSON as a text message with its frame type; send anything else as a binary message."""
         is_text = content_type == "application/json"
         if is_text and body.startswith(b"{"):
             body = body.replace(b"{", b'{"type": "send", ', 1)
@@ -168,7 +168,7 @@ class WebSocketContractTest(contract_refusals.DialectContract):
         ]
 
     def test_no_route_with_an_id_is_forgotten(self):
-        """Here: no field of a frame that is an id."""
+        """In frames: the contract knows every field that takes an id."""
         known = {
             (call.json["type"], name)
             for call in self.calls_with(Ids("c", "m", "r"))

@@ -1,4 +1,4 @@
-"""What the websocket makes of frames that are wrong, too much or somebody else's."""
+"""How the websocket handles frames that are wrong, too large, too many, or about somebody else's things."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDE = "{" + ",".join(f'"k{n}":1' for n in range(1001)) + "}"
 
 KINDS: tuple[object, ...] = ("", "PING", "close", None, 1, [], {}, "x" * 999)
 
-# Frame, and the code of the one error that answers it.
+# A frame, and the code of its only error.
 HOSTILE: list[tuple[str | bytes, str]] = [
     *((text, "invalid_json") for text in ("", " ", "{", "}", "nul", "{'type':'ping'}", '{"type":"ping"', "\ufeff{}")),
     *((text, "invalid_json") for text in ("null", "1", '"ping"', "[]", "true", '[{"type":"ping"}]', "NaN", "1e999")),
@@ -232,7 +232,7 @@ class LimitTests(SocketTestCase):
                 assert frame["type"] == "ai_complete"
                 for run in runs:
                     socket.say(type="stop", run_id=run)
-                awaited = {"stopping": 2, "ai_complete": 1}  # in whichever order; the first run is not followed
+                awaited = {"stopping": 2, "ai_complete": 1}  # in either order; nobody follows the first run
                 while any(awaited.values()):
                     kind = socket.read()["type"]
                     if kind in awaited:
@@ -242,7 +242,7 @@ class LimitTests(SocketTestCase):
                 assert socket.read()["type"] == "pong"
                 socket.raw(json.dumps({"type": "ping"}).ljust(2001))
                 assert socket.closed()[1] == 1009
-            # What the first socket followed is given back with it.
+            # The subscriptions of the first socket are released when it closes.
             with Socket(service.websocket_url, additional_headers=self.alice.headers) as socket:
                 assert socket.ask("x", model="fake/ok")[-1]["type"] == "ai_complete"
 
@@ -269,6 +269,6 @@ class LimitTests(SocketTestCase):
                 try:
                     for _ in range(2000):
                         socket.say(type="ping")
-                except Exception:  # it hung up on us meanwhile
+                except Exception:  # the service has closed the socket meanwhile
                     pass
                 assert socket.closed()[1] == 4429

@@ -1,4 +1,4 @@
-"""Clients that do not read: they cost no memory, and not for ever."""
+"""Clients that do not read cost no memory, and are disconnected in the end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NeverReadingTests(SocketTestCase):
             assert service.process is not None
             before = resident(service.process.pid)
             with sockets.socket() as raw:
-                # As little as the kernel allows: what is not read must wait in the service.
+                # The smallest buffer the kernel allows, so that unread data has to wait in the service.
                 raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
                 raw.connect(("127.0.0.1", service.port))
                 raw.sendall(
@@ -63,7 +63,7 @@ class NeverReadingTests(SocketTestCase):
                         raw.sendall(masked({**kind, "id": "x" * 200}))
                         sent += 1
                 except TimeoutError:
-                    pass  # the service stopped reading us
+                    pass  # the service stopped reading from us
                 assert sent < 100_000
                 assert resident(service.process.pid) - before < 30_000_000
                 with Socket(service.websocket_url, additional_headers=self.alice.headers) as other:

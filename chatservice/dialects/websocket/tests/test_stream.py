@@ -1,4 +1,4 @@
-"""Asking, watching, dropping out and coming back on the websocket."""
+"""Asking, watching, disconnecting and resuming on the websocket."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class StreamTests(SocketTestCase):
                             break
                         text += frame["data"]
             assert text == frame["data"]["content"] == Message.objects.get(run__pk=run_id).content == "token " * 150
-            with self.socket(self.alice) as socket:  # after the end too: from anywhere, and from its very end
+            with self.socket(self.alice) as socket:  # also after the end: from any cursor, and from the last one
                 socket.say(type="subscribe", run_id=run_id)
                 frames = socket.until_end()
                 assert "".join(frame["data"] for frame in frames if frame["type"] == "ai_chunk") == text
