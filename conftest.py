@@ -1,4 +1,4 @@
-"""What every test may rely on: a seed that can be repeated, and a Redis where one answers."""
+"""What every test can rely on: a repeatable seed, and a Redis if one answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL, leave out tests of the whole suite that use no database: the suite on SQLite runs them."""
+    """On PostgreSQL, leave out tests that use no database when the whole suite runs: the SQLite run covers them."""
     from django.db import connection
 
     if connection.vendor == "sqlite" or config.args_source != pytest.Config.ArgsSource.TESTPATHS:
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """With --fast, skip a test at the moment when it starts a process, so that no list of them is needed."""
+    """With --fast, skip a test when it is about to start a process, so that no list of such tests is needed."""
     with mock.patch.object(subprocess.Popen, "__init__", _skip) if session.config.option.fast else nullcontext():
         return (yield)
 
@@ -61,7 +61,7 @@ def _skip(*args: object, **kwargs: object) -> None:
 
 
 def uses_no_database(case: type | None) -> bool:
-    """Tell whether a test case has none: Django's SimpleTestCase forbids it, unittest's own knows of none."""
+    """Tell whether a test case uses no database: SimpleTestCase forbids it, and unittest.TestCase knows of none."""
     from django.test import TransactionTestCase
 
     if case is None or not issubclass(case, unittest.TestCase):
@@ -85,7 +85,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the service's log below a failure of a test that used it."""
+    """Show the service's log below the failure of a test that used it."""
     report = yield
     service = getattr(getattr(item, "instance", None), "service", None)
     if report.failed and service is not None:
@@ -96,14 +96,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session", autouse=True)
 def trusted_certificates() -> Iterator[None]:
     """Read the system's certificates once per run; otherwise each HTTP client spends 25 ms of CPU on it."""
-    # Patched only where HTTP clients look it up: the service adds certificates to its own context.
+    # Patched only where HTTP clients look it up, because the service adds certificates to its own context.
     with mock.patch("httpx2._transports.default.create_ssl_context", functools.cache(httpx2.create_ssl_context)):
         yield
 
 
 @pytest.fixture(autouse=True)
 def seed(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Seed `random` for each test by itself, so that one test alone repeats what it did in the whole run."""
+    """Seed `random` before each test, so that a test run alone behaves as in the whole run."""
     chosen: int = request.config.option.seed
     random.seed(f"{chosen} {request.node.nodeid}")
     yield chosen
@@ -111,16 +111,16 @@ def seed(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def open_admin(settings: object) -> None:
-    """Enable the admin for Django's test client, which has no TCP connection whose other end could be checked.
+    """Enable the admin for Django's test client, which has no TCP connection to check.
 
-    A service in a process of its own keeps the default.
+    A service in a separate process keeps the default.
     """
     settings.ADMIN_ENABLED = True
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """Stop the shared service before its database is dropped: PostgreSQL drops none that is in use."""
+    """Stop the shared service before its database is dropped: PostgreSQL does not drop a database that is in use."""
     yield
     testing = sys.modules.get("chatservice.testing")
     if testing is not None:
@@ -129,7 +129,7 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
-    """URL of a Redis that answers; skips without one, and fails where CI=true.
+    """URL of a Redis that answers; skips if there is none, or fails if CI=true.
 
     A TestCase takes it by `@pytest.mark.usefixtures("redis_url")` and reads `self.redis_url`.
     """
@@ -145,7 +145,7 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 
 def redis_problem(url: str) -> str:
-    """Why nothing usable answers at `url`; empty when it does. Never shows the password in the URL."""
+    """Why nothing usable answers at `url`; empty if something does. Never shows the password in the URL."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 6379
     try:
@@ -154,5 +154,5 @@ def redis_problem(url: str) -> str:
             answer = link.recv(64)
     except OSError as error:
         return f"nothing answers at {host}:{port} ({error.strerror or error})"
-    # A Redis with a password answers -NOAUTH: it is one.
+    # A Redis with a password answers -NOAUTH, so it is a Redis.
     return "" if answer.startswith((b"+PONG", b"-NOAUTH")) else f"{host}:{port} is not a Redis"

@@ -1,6 +1,6 @@
-"""The real service for tests, in a process of its own, and the API users who call it.
+"""The real service in a separate process, and API users who call it, for tests.
 
-Every app's tests may import this, nothing else may.
+Every app's tests may import this; other code may not.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ UNLIMITED = {
 
 
 def needs_dialect(*names: str) -> None:
-    """Skip the calling test, or module, if one of these dialects was deleted."""
+    """Skip the calling test or module if one of these dialects was deleted."""
     for name in names:
         if name not in DIALECTS:
             pytest.skip(f"asks by {name}, which is not there", allow_module_level=True)
 
 
 def tried_on(vendor: str) -> pytest.MarkDecorator:
-    """Run a test case on one database only, because its result depends on none. `vendor` is Django's name."""
+    """Run a test case on one database only, as its result does not depend on it. `vendor` is Django's name."""
     return pytest.mark.skipif(connection.vendor != vendor, reason=f"depends on no database: tried on {vendor}")
 
 
@@ -81,7 +81,7 @@ def free_port() -> int:
 
 
 def test_database_url() -> str:
-    """Return the address of the database that this test run uses, for another process to use it too."""
+    """Return the address of this test run's database, so that another process can use it, too."""
     config = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{config['NAME']}"
@@ -94,7 +94,7 @@ def test_database_url() -> str:
 
 
 def wait_until(condition: Callable[[], T], *, timeout: float = 15.0, what: str = "the condition") -> T:
-    """Return the first true value of `condition`; fails when there is none within `timeout` seconds."""
+    """Return the first true value of `condition`; fail if there is none within `timeout` seconds."""
     until = time.monotonic() + timeout
     while True:
         value = condition()
@@ -106,18 +106,18 @@ def wait_until(condition: Callable[[], T], *, timeout: float = 15.0, what: str =
 
 
 def wait_for_minute(seconds: int = 10) -> None:
-    """Wait until the minute that limits count in, which is the database's, has some time left."""
+    """Wait until the current minute of the limits (by the database's clock) has some time left."""
     wait_until(lambda: throttling.seconds_left() >= seconds, timeout=seconds + 10, what="a minute with time left")
 
 
 def pause(pid: int) -> None:
-    """Stop the process, and wait until none of its threads goes on: the signal alone does not."""
+    """Stop the process, and wait until all its threads have stopped: the signal returns earlier."""
     os.kill(pid, signal.SIGSTOP)
 
     def rests() -> bool:
         try:
             threads = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/stat")]
-        except (FileNotFoundError, ProcessLookupError):  # one ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile
             return False
         return all(each.rpartition(") ")[2].startswith(("T", "Z")) for each in threads)
 
@@ -125,15 +125,15 @@ def pause(pid: int) -> None:
 
 
 class ServiceEnded(AssertionError):
-    """It never became ready; the message has its log."""
+    """The service never became ready; the message contains its log."""
 
 
 @dataclass(slots=True)
 class Service:
-    """The service as an operator runs it, on a free port and the test run's database.
+    """The service as an operator runs it, on a free port with the test run's database.
 
-    The model `fake/NAME` is answered by the fault-injecting upstream, as its behaviour NAME; any
-    other by `echo`, without a delay.
+    The fault-injecting upstream answers for the model `fake/NAME`, with its behaviour NAME; any
+    other model is answered by `echo`, without a delay.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -161,13 +161,13 @@ class Service:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "ECHO_DELAY": "0",
-            # No drain for what a test left running.
+            # On exit, do not wait for answers that a test left running.
             "DRAIN_SECONDS": "0.2",
-            "SEARCH_EMBEDDER": "hashing",  # the real one costs every test's service seconds of a core
+            "SEARCH_EMBEDDER": "hashing",  # the real model would cost every test's service seconds of CPU
             "OPENAI_API_KEY": "",
             "OPENAI_BASE_URL": "",
             "UPSTREAMS": fake_upstreams(),
-            # A commit must survive kill -9, not a power cut: saves a disk sync per commit.
+            # A commit has to survive kill -9, but not a power cut; this saves a disk sync per commit.
             "SQLITE_SYNCHRONOUS": "NORMAL",
             **self.env,
         }
@@ -183,7 +183,7 @@ class Service:
                 wait_until(self._is_ready, timeout=60, what=f"a service on port {self.port}")
                 return self
             except ServiceEnded:
-                # Another process may take the port between the look-up and the start.
+                # Another process may take the port after it was chosen and before the service starts.
                 if "address already in use" not in self.log().lower() or attempt == PORT_ATTEMPTS - 1:
                     raise
                 self.port = free_port()
@@ -203,11 +203,11 @@ class Service:
         return self.log_path.read_text(errors="replace")
 
     def kill(self) -> None:
-        """End it without warning: kill -9."""
+        """Kill it without warning: kill -9."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """Ask it to end, and wait; returns the exit code."""
+        """Ask it to stop, and wait; return the exit code."""
         return self._end(signal.SIGTERM)
 
     def _end(self, number: int) -> int:
@@ -225,10 +225,10 @@ class Service:
 
 
 class OwnConnection(Connection):
-    """The connection of callers whom a test makes up: no kernel knows it, and the other end is said to be ours."""
+    """The connection of callers that a test invents: it has no socket, and claims to come from our own user."""
 
     def __init__(self) -> None:
-        """Look at nothing."""
+        """There is no socket to inspect."""
 
     def is_from_own_user(self) -> bool:
         return True
@@ -271,7 +271,7 @@ def shared_service() -> Service:
 
 
 def stop_shared_service() -> None:
-    """Stop the shared service if it runs; the next test that needs it starts a new one."""
+    """Stop the shared service if it is running; the next test that needs it starts a new one."""
     global _shared
     if _shared is not None:
         _shared.stop()
@@ -280,12 +280,12 @@ def stop_shared_service() -> None:
 
 @contextmanager
 def running_service(**env: str) -> Iterator[Service]:
-    """Run one more service for as long as the block lasts; `env` are its settings.
+    """Run another service until the block ends; `env` holds its settings.
 
     For all tests of a class: `cls.enterClassContext(running_service(...))`.
     """
     if any(name.startswith("LIMIT_") for name in env):
-        RateWindow.objects.all().delete()  # guests share one address, so requests of earlier tests would count, too
+        RateWindow.objects.all().delete()  # guests share one address, so requests of earlier tests would count as well
     service = Service(env=env)
     try:
         yield service.start()
@@ -316,18 +316,18 @@ def make_api_user(name: str, *, url: str, staff: bool = False) -> ApiUser:
 
 
 class KeptTablesTestCase(TransactionTestCase):
-    """Nothing is rolled back, no table is emptied: other processes use them. Every test makes its own users."""
+    """No rollback, no emptied tables: other processes use them. Every test creates its own users."""
 
     @classmethod
     def _fixture_setup(cls) -> None:
-        """Leave the tables alone."""
+        """Keep the tables."""
 
     def _fixture_teardown(self) -> None:
-        """The same."""
+        """Keep the tables here, too."""
 
 
 class ServiceTestCase(KeptTablesTestCase):
-    """Tests against the running service. Alice owns, Bob must not see, Carol is staff; `guest` has no key."""
+    """Tests with the running service. Alice owns, Bob must not see, Carol is staff; `guest` has no key."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -358,7 +358,7 @@ class ServiceTestCase(KeptTablesTestCase):
 
 
 def sse_data(text: str) -> list[str]:
-    """Return the data of each event in a server-sent events body."""
+    """Return the data of each event in a body of server-sent events."""
     events = []
     for block in text.replace("\r\n", "\n").split("\n\n"):
         lines = [line[5:].removeprefix(" ") for line in block.split("\n") if line.startswith("data:")]

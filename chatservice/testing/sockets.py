@@ -1,4 +1,4 @@
-"""A websocket client for tests, and the test case that hands it out."""
+"""A websocket client for tests, and the test case that provides it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Frame = dict[str, Any]
 
 
 class Socket:
-    """One connection. Reading fails after `timeout` seconds without a frame."""
+    """One connection. A read fails after `timeout` seconds without a frame."""
 
     def __init__(self, url: str, *, timeout: float = 45.0, **options: Any) -> None:
         self._timeout = timeout
@@ -38,14 +38,14 @@ class Socket:
         return json.loads(self.wire.recv(self._timeout))
 
     def until(self, *kinds: str) -> list[Frame]:
-        """Return all frames up to the first of these types."""
+        """Return all frames, including the first that has one of these types."""
         frames = [self.read()]
         while frames[-1]["type"] not in kinds:
             frames.append(self.read())
         return frames
 
     def until_end(self) -> list[Frame]:
-        """Return all frames up to a run's terminal one."""
+        """Return all frames, including a run's terminal one."""
         frames = [self.read()]
         while not (frames[-1]["type"] in ("ai_complete", "error") and "run_id" in frames[-1]):
             frames.append(self.read())
@@ -56,12 +56,12 @@ class Socket:
         return self.until_end()
 
     def expect_silence(self) -> None:
-        """Send a ping; fail if anything but its answer arrives."""
+        """Send a ping; fail if anything other than its pong arrives."""
         self.say(type="ping", id="silence?")
         assert self.read() == {"type": "pong", "id": "silence?"}
 
     def closed(self) -> tuple[list[Frame], int]:
-        """Read until the server closes; returns the frames before, and the code."""
+        """Read until the server closes; return the frames before that, and the close code."""
         frames = []
         try:
             while True:

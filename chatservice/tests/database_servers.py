@@ -1,4 +1,4 @@
-"""What some tests need beside the database of the test run: Debian's PostgreSQL, which has TLS, and PgBouncer."""
+"""Further database servers for some tests: Debian's PostgreSQL, which has TLS, and PgBouncer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSWORD = "of-a-test"
 
 
 def needs_program(name: str, *patterns: str) -> Path:
-    """Return the program that the first of `patterns` finds; skips without one, and fails where CI=true."""
+    """Return the first program that matches one of `patterns`; skip if there is none, or fail if CI=true."""
     found = [path for pattern in patterns for path in sorted(Path("/").glob(pattern.lstrip("/")))]
     if found:
         return found[-1]
@@ -35,7 +35,7 @@ def needs_program(name: str, *patterns: str) -> Path:
 
 
 def server_account() -> dict[str, Any]:
-    """Return how to start a program that refuses to run as root; nothing where we are not."""
+    """Return the command prefix for a program that refuses to run as root; empty if we are not root."""
     if os.geteuid():
         return {}
     account = pwd.getpwnam(UNPRIVILEGED)
@@ -43,7 +43,7 @@ def server_account() -> dict[str, Any]:
 
 
 def owned_directory(prefix: str, account: dict[str, Any]) -> Path:
-    """Return a new directory that belongs to the account of `server_account`."""
+    """Return a new directory owned by the account of `server_account`."""
     home = Path(tempfile.mkdtemp(prefix=prefix))
     if account:
         os.chown(home, account["user"], account["group"])
@@ -52,7 +52,7 @@ def owned_directory(prefix: str, account: dict[str, Any]) -> Path:
 
 @contextmanager
 def postgres_with_tls() -> Iterator[tuple[str, str]]:
-    """Yield the URL of a new server of Debian's that has TLS, and the path of the authority to trust."""
+    """Start Debian's PostgreSQL with TLS; yield its URL, and the path of the CA certificate to trust."""
     binaries = needs_program("Debian's postgresql", "/usr/lib/postgresql/*/bin/postgres").parent
     account = server_account()
     home = owned_directory("chat-tls-postgres-", account)
@@ -64,7 +64,7 @@ def postgres_with_tls() -> Iterator[tuple[str, str]]:
             os.chown(key, account["user"], account["group"])
         tls = {"ssl": "on", "ssl_cert_file": authority, "ssl_key_file": str(key)}
         options = {**OPTIONS, **FAST, **tls, "shared_buffers": "16MB"}
-        # Debian's initdb is older than `-c`: the settings go into the file.
+        # Debian's initdb is too old for `-c`, so the settings are appended to the file.
         initialise(binaries, home, PASSWORD, {}, account)
         with (home / "data" / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in options.items())
@@ -79,7 +79,7 @@ def postgres_with_tls() -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def pgbouncer(url: str, *, pool_size: int = 4, **options: str) -> Iterator[str]:
-    """Yield the URL of a PgBouncer in transaction mode before the server at `url`, with few connections to it."""
+    """Start PgBouncer in transaction mode before the server at `url`, with few connections to it; yield its URL."""
     program = needs_program("pgbouncer", "/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer")
     server = urlsplit(url)
     account = server_account()

@@ -1,4 +1,4 @@
-"""Databases in the state of an earlier migration, for tests of what a later one makes of them."""
+"""Databases in the state of an earlier migration, for tests of later migrations."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ Execute = Callable[[str], list[tuple[Any, ...]]]
 
 class MigrationTestCase(KeptTablesTestCase):
     def migrate(self, url: str, *targets: tuple[str, ...]) -> str:
-        """Migrate to each of `targets` in turn, or to the newest; in one process, because a start takes a second."""
+        """Migrate to each of `targets` in turn, or to the newest state, in one process: each start takes a second."""
         return self.run_python(url, "-c", MIGRATE, json.dumps(targets or [()]))
 
     def run_python(self, url: str, *arguments: str) -> str:
-        """Run Python on the database, and return what it printed."""
+        """Run Python with this database, and return its output."""
         environment = {**os.environ, "ENV_FILE": os.devnull, "DATABASE_URL": url, "SQLITE_SYNCHRONOUS": "OFF"}
         environment |= {"DJANGO_SETTINGS_MODULE": "chatservice.settings", "SEARCH_EMBEDDER": "hashing"}
         done = subprocess.run(
@@ -49,7 +49,7 @@ class MigrationTestCase(KeptTablesTestCase):
 
     @contextmanager
     def database(self) -> Iterator[tuple[str, Execute]]:
-        """Yield a new database of the kind this test run uses: its URL, and how to run a statement in it."""
+        """Create a database of this test run's kind; yield its URL, and a function that runs a statement in it."""
         if connection.vendor == "sqlite":
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "chat.sqlite3"

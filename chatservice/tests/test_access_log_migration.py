@@ -1,4 +1,4 @@
-"""The access log gets its names by a migration that loses nothing, forwards and back."""
+"""A migration renames the access log's tables and columns without loss, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class AccessLogMigrationTest(MigrationTestCase):
             self.assertEqual(execute(PERMISSIONS), wanted)
 
     def fill(self, execute: Execute) -> None:
-        """Add an entry for each of two people; one may view the log, as may a group."""
+        """Add an entry for each of two people; one of them, and one group, may view the log."""
         yes, no = ("true", "false") if connection.vendor == "postgresql" else ("1", "0")
         for name in PEOPLE:
             execute(PERSON.format(id=uuid.uuid4().hex, name=name, yes=yes, no=no))

@@ -1,4 +1,4 @@
-"""Signing in to the admin: so many attempts a minute from one address, whoever's name they use, and short sessions."""
+"""Signing in to the admin: a limit of attempts per minute and address, for any username, and short sessions."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class AdminSignInTest(TestCase):
 
 class AdminFormTest(TestCase):
     def test_a_form_that_was_opened_by_one_and_sent_after_another_signed_in_is_refused(self):
-        """Django's own rule does it: its token changes with whoever signs in."""
+        """Django itself refuses it, because the CSRF token changes at every sign-in."""
         browser = Client(enforce_csrf_checks=True)
         for name in ("carol", "dave"):
             register_user(username=name, password=PASSWORD, superuser=True)
@@ -103,4 +103,4 @@ class AdminFormTest(TestCase):
         hers = {"post": "yes", "csrfmiddlewaretoken": str(browser.get(form).context["csrf_token"])}
         sign_in("dave")
         self.assertEqual(browser.post(form, hers).status_code, 403)
-        target.refresh_from_db()  # it is still there
+        target.refresh_from_db()  # the user still exists

@@ -1,6 +1,6 @@
-"""The architecture, checked by `ast`: who may import whom, where third parties come in, what things are called.
+"""The architecture, checked with `ast`: permitted imports, the places for third-party modules, and names.
 
-A failure names file and line. A new exception belongs in a table here, with its reason.
+A failure names file and line. Add a new exception to a table here, with its reason.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 TOP = Path(__file__).resolve().parents[2]
-# A package imports the ones after it, never the ones before it.
+# A package may import the packages after it, but not those before it.
 LAYERS = ["chatservice", "dashboard", "pages", "completions", "search", "conversations", "accounts", "foundation"]
-# Run beside the service, and may import all of it.
+# These run beside the service and may import all of it.
 TOOLS = ["benchmarks", "scripts", "tests"]
-# Third-party modules -> where each may be imported. A trailing slash means everything below.
+# Third-party modules -> where each may be imported. A trailing slash means everything below that directory.
 DOORS = {
     "openai": ["completions/providers/"],
     "sentence_transformers": ["search/embedders/"],
-    # Only one place turns people's text into HTML.
+    # Only one module turns users' text into HTML.
     "markdown_it": ["conversations/rendering.py"],
     "nh3": ["conversations/rendering.py"],
     "pygments": ["conversations/rendering.py"],
@@ -29,22 +29,22 @@ DOORS = {
         "accounts/websocket_auth.py",
         "chatservice/asgi.py",
     ],
-    # database_sync_to_async is how a background task uses the database without leaking its connection.
+    # A background task that uses the database through database_sync_to_async does not leak its connection.
     "channels.db": ["completions/"],
     "rest_framework": ["chatservice/", "accounts/", "*/viewsets.py"],
     "drf_spectacular": ["chatservice/", "accounts/", "*/viewsets.py"],
-    # Only one package uses private parts of other software.
+    # Only one package may use private parts of other software.
     "aiohttp": ["completions/providers/", "foundation/internals/aiohttp_reads.py"],
     "ctypes": ["foundation/internals/"],
     "gc": ["foundation/internals/interpreter.py"],
     "uvicorn": ["chatservice/server.py", "foundation/internals/uvicorn/"],
 }
-# Every test may import this, although it is in the top layer.
+# Every test may import this, although it belongs to the top layer.
 TEST_SUPPORT = "chatservice.testing"
 MAX_FILE_LINES = 500
 SOURCE_SUFFIXES = {".py", ".js", ".css", ".html"}
 EMPTY_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc"}
-# Names that were given up for the field's own terms. Old migrations keep what they say.
+# Former names, replaced by the field's usual terms. Old migrations keep them.
 FORMER_NAMES = {
     *("Ask", "Accepted", "Outcome", "Opened", "Closed", "Quiet", "Ended", "Place", "Standing", "Following", "Look"),
     *("Space", "Shelf", "CutOff", "House", "Person", "find_place", "what_stands", "before_that", "go_on", "sloppy"),
@@ -59,7 +59,7 @@ FORMER_MODULES = [
 
 
 class Import(NamedTuple):
-    """One imported dotted name; `from a.b import c` counts as a.b.c, since c may be a module."""
+    """One imported dotted name; `from a.b import c` counts as a.b.c, because c may be a module."""
 
     path: str
     line: int
@@ -70,7 +70,7 @@ class Import(NamedTuple):
 
 
 class Named(NamedTuple):
-    """One name that a source gives to something."""
+    """One name that the source defines."""
 
     path: str
     line: int
@@ -94,7 +94,7 @@ def is_test(path: str) -> bool:
 
 
 def sources(suffixes: set[str]) -> Iterator[str]:
-    """Our own files, relative to the top; generated, hidden and collected ones left out."""
+    """Our own files, relative to the repository; without generated, hidden and collected ones."""
     for root in [*LAYERS, *TOOLS, "templates"]:
         for path in sorted((TOP / root).rglob("*")):
             if path.suffix in suffixes and "__pycache__" not in path.parts:
@@ -102,7 +102,7 @@ def sources(suffixes: set[str]) -> Iterator[str]:
 
 
 def imports_of(source: str, path: str) -> Iterator[Import]:
-    """Every import in `source`, also inside functions, under TYPE_CHECKING and by import_module("literal")."""
+    """Every import in `source`, even inside functions, under TYPE_CHECKING or by import_module("literal")."""
     package = list(Path(path).parent.parts)
     for node in ast.walk(ast.parse(source, filename=path)):
         if isinstance(node, ast.Import):
@@ -143,7 +143,7 @@ def all_imports() -> tuple[Import, ...]:
 
 
 def upward(found: Import) -> str:
-    """The higher layer this import reaches for, or empty."""
+    """The higher layer that this import violates, or empty."""
     layer = Path(found.path).parts[0]
     above = LAYERS[: LAYERS.index(layer)] if layer in LAYERS else []
     higher = next((each for each in above if within(found.target, each)), "")
@@ -151,7 +151,7 @@ def upward(found: Import) -> str:
 
 
 def tool_of(found: Import) -> str:
-    """Return the tool that this import reaches for and may not, or empty. Tests and tools may use the scripts."""
+    """Return the tool that this import may not use, or empty. Tests and tools may use the scripts."""
     package = Path(found.path).parts[0]
     open_to_all = {package, "scripts"} if package in TOOLS or is_test(found.path) else {package}
     return next((tool for tool in TOOLS if tool not in open_to_all and within(found.target, tool)), "")
@@ -163,14 +163,14 @@ def dialect_of(path: str) -> str:
 
 
 def other_dialect(found: Import, dialects: set[str]) -> str:
-    """The dialect that a file of another dialect imports, or empty."""
+    """The other dialect that a dialect's file imports, or empty."""
     own, parts = dialect_of(found.path), found.target.split(".")
     other = parts[2] if parts[:2] == ["chatservice", "dialects"] and len(parts) > 2 else ""
     return other if {own, other} <= dialects and own != other else ""
 
 
 def beside_door(found: Import) -> str:
-    """The third-party module that may not be imported here by DOORS, or empty. Tests and tools may import all."""
+    """The third-party module that DOORS does not allow here, or empty. Tests and tools may import all."""
     doors = [door for door in DOORS if within(found.target, door)]
     free = is_test(found.path) or Path(found.path).parts[0] in TOOLS
     if free or not doors or any(allowed_at(found.path, DOORS[door]) for door in doors):
@@ -231,7 +231,7 @@ def test_former_names_are_gone() -> None:
     assert not broken, explain("One thing has one name, the field's", broken)
 
 
-# The rules themselves, on source that breaks them: a checker that finds nothing would pass any tree.
+# The rules applied to source that breaks them: a checker that finds nothing would pass any code.
 
 
 def found_in(path: str, source: str) -> list[Import]:

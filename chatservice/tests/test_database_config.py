@@ -1,4 +1,4 @@
-"""DATABASE_URL: each of its options counts or is refused, and none of ours gets lost."""
+"""DATABASE_URL: every option is either applied or refused, and our own options survive."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class SqliteAddressTest(SimpleTestCase):
 
 
 class RealServerTest(SimpleTestCase):
-    """What the database says about the connection that an address led to."""
+    """What the database server reports about a connection made with a given address."""
 
     def ask(self, url: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "chatservice.settings"}
@@ -158,7 +158,7 @@ class RealServerTest(SimpleTestCase):
             self.assertEqual(checked.stdout, "True|seen|10s|1s\n", checked.stderr)
             plain = self.ask(f"{url}?sslmode=disable")
             self.assertEqual(plain.stdout, "False||10s|3s\n", plain.stderr)
-            # With a wrong authority there must be no connection at all, rather than an unchecked one.
+            # With an untrusted certificate authority there must be no connection, rather than an unverified one.
             stranger = self.ask(f"{url}?sslmode=verify-full&sslrootcert=system")
             self.assertEqual((stranger.stdout, stranger.returncode == 0), ("", False))
 

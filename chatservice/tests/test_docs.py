@@ -1,4 +1,4 @@
-"""The documentation page and its schemas, from this host alone; errors and headers where no view answers."""
+"""The documentation page and its schemas are served by this host alone; errors and headers outside of views."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from chatservice.docs import documented_dialects
 from chatservice.testing import ServiceTestCase, needs_dialect
 from completions.exceptions import Refused
 
-# GraphQL describes itself; OpenAPI describes no websockets.
+# GraphQL describes itself, and OpenAPI cannot describe websockets.
 UNDOCUMENTED = {"graphql", "websocket"}
 LINK = re.compile(r"""(?:src|href)=["']([^"']+)""")
 
 
 def docstrings(view: type[Any] = APIView) -> set[str]:
-    """Return those of all our views and of what they inherit, as drf-spectacular would show them."""
+    """Return the docstrings of all our views and their base classes, as drf-spectacular would show them."""
     found = {str(get_doc(each)) for each in view.__mro__}
     for subclass in view.__subclasses__():
         found |= docstrings(subclass)
@@ -71,7 +71,7 @@ class DocsTest(ServiceTestCase):
             self.assertFalse({doc for doc in shown if doc and doc in docstrings()}, dialect)
 
     def test_whoever_asks_can_read_with_which_statuses_that_is_refused(self):
-        # 404 aside: not every request names something that may be missing.
+        # Except 404: not every request names something that may be missing.
         refused = {str(each.status) for each in Refused.__subclasses__()} - {"404"}
         for dialect in documented_dialects():
             operations = [

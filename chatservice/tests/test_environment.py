@@ -1,4 +1,4 @@
-"""Settings are read as they are written or refused: types, ranges, names, and whatever an `.env` file may look like."""
+"""Settings are read as written, or refused: types, ranges, names, and any form of `.env` file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatservice import settings
 from chatservice.environment import ConfigurationError, Environment, is_allowed_host
 from chatservice.testing import ROOT
 
-# What else is in environments: shells, init systems, containers, CI, proxies, other programs.
+# Other variables in real environments: shells, init systems, containers, CI, proxies, other programs.
 OTHER_NAMES = """
 PATH HOME HOSTNAME HOSTS HOSTTYPE TERM LANG LANGUAGE SHELL USER LOGNAME PWD OLDPWD SHLVL TZ EDITOR DISPLAY
 http_proxy https_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY PORTS PORT0 PORT1 DEBUG_COLORS
@@ -37,7 +37,7 @@ TMPDIR DATABASE_URL_TEST ENV_FILE
 
 class EnvironmentCase(SimpleTestCase):
     def environment(self, variables: dict[str, str] | None = None, *, file: str | bytes | None = None, **how: Any):
-        """Return an Environment that sees these variables alone, and this text as its `.env`."""
+        """Return an Environment with only these variables, and this text as its `.env`."""
         self.enterContext(mock.patch.dict(os.environ, variables or {}, clear=True))
         env = Environment(**how)
         if file is not None:
@@ -230,7 +230,7 @@ class FileTest(EnvironmentCase):
 
 class NamesTest(EnvironmentCase):
     def looked_at(self, *variables: str) -> tuple[list[str], list[str]]:
-        """Return the errors and the warnings about these names, seen with the service's own settings."""
+        """Return the errors and the warnings about these names, checked against the service's own settings."""
         env = self.environment(dict.fromkeys(variables, "1"))
         env.names |= settings.env.names
         try:
@@ -279,7 +279,7 @@ class NamesTest(EnvironmentCase):
 
 class KnownNamesTest(SimpleTestCase):
     def test_every_setting_is_known_whatever_the_others_are(self):
-        """A name that were asked for under a condition would be unknown, and refused in `.env`, without it."""
+        """A setting that is read only under a condition would otherwise be unknown, and refused in `.env`."""
         calls = (
             node for node in ast.walk(ast.parse(Path(settings.__file__).read_text())) if isinstance(node, ast.Call)
         )
@@ -302,5 +302,5 @@ class KnownNamesTest(SimpleTestCase):
         tables = [cell for page in pages for cell in re.findall(r"^\| `([^|]*)` \|", page.read_text(), re.MULTILINE)]
         named = {name for cell in tables for name in re.findall(r"\b[A-Z][A-Z_]{3,}\b(?!\*)", cell)}
         self.assertGreater(len(named), 100)
-        # LIMIT_* stands for all of them.
+        # The pages write LIMIT_* for all limits.
         self.assertEqual((example | named) - settings.env.names - {"LIMIT_", "DELETE", "POST"}, set())

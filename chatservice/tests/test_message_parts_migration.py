@@ -1,4 +1,4 @@
-"""The column `parts` is migrated to rows, and back, and no message changes by that."""
+"""Migrating the column `parts` to rows and back changes no message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments":
 ODD_CALL = {**CALL, "extra": {"signature": "é"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
 TEXT = {"type": "text", "text": "See"}
-# Role, content and author, and what `parts` held.
+# Role, content and author, and the content of `parts`.
 STORED: tuple[tuple[str, str, str, Any], ...] = (
     ("system", "Be brief", "", None),
     ("user", "Hi", "Zoë", None),
@@ -83,7 +83,7 @@ print(json.dumps({
     "jsonl": "".join(export_conversations(Conversation.objects.all(), "jsonl")),
 }))
 """
-# The migration, which dies in the middle of its second batch.
+# Run the migration and let it fail in the middle of its second batch.
 KILLED = """
 import importlib, os
 import django
@@ -101,7 +101,7 @@ call_command("migrate", "conversations", "0013", verbosity=0)
 
 
 def wire_before(role: str, content: str, author: str, parts: Any) -> dict[str, Any]:
-    """Return a message's wire form from before parts were rows."""
+    """Return a message's wire form as of before parts were rows."""
     return {"role": role, "content": content} | ({"name": author} if author else {}) | (parts or {})
 
 
@@ -125,7 +125,7 @@ class MessagePartsMigrationTest(MigrationTestCase):
             self.assert_complete(self.migrated(url))
 
     def fill(self, execute: Execute) -> list[tuple[Any, ...]]:
-        """Store a conversation of all kinds of messages; return its rows."""
+        """Store a conversation with messages of every kind; return its rows."""
         yes, no = ("true", "false") if connection.vendor == "postgresql" else ("1", "0")
         execute(PERSON.format(id=ALICE.hex, name="alice", yes=yes, no=no))
         execute(

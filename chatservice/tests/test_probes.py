@@ -1,4 +1,4 @@
-"""Probes tell the state of a process, whatever the Host, the scheme and the method of the request."""
+"""Probes report the state of a process, whatever the request's Host, scheme and method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMES = ("", "X-Forwarded-Proto: http\r\n", "X-Forwarded-Proto: https\r\n")
 PATHS = ("/healthz", "/healthz/", "/readyz", "/readyz/")
 OK = b'{"status":"ok"}'
 ALIVE = f'{{"status":"ok","version":"{__version__}"}}'.encode()
-# HAProxy's default is "OPTIONS / HTTP/1.0" without a Host, Apache's "OPTIONS *": a redirect would be success to them.
+# HAProxy's default is "OPTIONS / HTTP/1.0" without a Host, Apache's "OPTIONS *"; both take a redirect for success.
 WITHOUT_PATH = (("OPTIONS", "/"), ("OPTIONS", "*"))
 
 
@@ -58,7 +58,7 @@ class ProbeTest(ServiceTestCase):
                             self.assertIn("x-request-id: ", head)
                             self.assertNotIn("location:", head)
                             self.assertNotIn("set-cookie:", head)
-                            # A client of HTTP/1.0 knows no chunks.
+                            # HTTP/1.0 clients do not understand chunked bodies.
                             self.assertNotIn("transfer-encoding", head)
 
     def test_everything_else_keeps_to_hosts_and_https(self) -> None:

@@ -1,4 +1,4 @@
-"""What the server sets for its whole process, checked in one that starts like the service but serves nobody."""
+"""Settings of the whole server process, checked in a process that starts like the service but accepts no requests."""
 
 from __future__ import annotations
 

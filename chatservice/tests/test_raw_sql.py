@@ -1,4 +1,4 @@
-"""Where raw SQL may stand: everything else asks by querysets. A new place belongs in the table, with its reason."""
+"""Where raw SQL is allowed; all other code uses querysets. Add a new place to the table, with its reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chatservice.tests.test_architecture import TOP, allowed_at, explain, is_test, sources
 
-# Path (a trailing slash means everything below) -> why a queryset would not do.
+# Path (a trailing slash means everything below) -> why a queryset cannot do it.
 PLACES = {
     "foundation/postgresql/": "deadlines and settings of a session",
     "foundation/sqlite/": "pragmas, and tables that are rebuilt with their triggers",
@@ -46,7 +46,7 @@ RECEIVERS = {"cursor", "connection", "schema_editor"}
 
 
 def raw_sql_in(source: str) -> list[int]:
-    """Return the lines that send SQL of their own: by a cursor, `raw`, `extra` or `RawSQL`."""
+    """Return the lines that run raw SQL: by a cursor, `raw`, `extra` or `RawSQL`."""
     return [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and is_raw(node.func)]
 
 

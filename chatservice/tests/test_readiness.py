@@ -1,4 +1,4 @@
-"""What /readyz looks at besides the drain, a hung journal and a full disk, which have tests of their own."""
+"""Checks of /readyz other than the drain, a hung journal and a full disk, which have separate tests."""
 
 from __future__ import annotations
 

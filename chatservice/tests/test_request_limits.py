@@ -1,4 +1,4 @@
-"""What anybody can send without a key is bounded, each by a setting: bytes, headers, time, connections."""
+"""Settings bound everything that a client can send without a key: bytes, headers, time, connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def connected(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> Iterat
 
 
 def everything(link: socket.socket) -> bytes:
-    """Return what comes until the service hangs up, by whatever means."""
+    """Return everything received until the service closes the connection, in any way."""
     got = b""
     with contextlib.suppress(ConnectionError):
         while part := link.recv(65_536):
@@ -50,7 +50,7 @@ def status(answered: bytes) -> int:
 
 
 def is_open(link: socket.socket) -> bool:
-    """Tell whether the service still holds this connection, over which it has said nothing."""
+    """Tell whether the service still holds this connection, over which it has sent nothing."""
     link.setblocking(False)
     try:
         return link.recv(1) != b""
@@ -63,7 +63,7 @@ def is_open(link: socket.socket) -> bool:
 
 
 def flood(port: int, start: bytes, endless: bytes) -> int:
-    """Send `start`, then `endless` again and again, on new connections as they are closed; returns the bytes sent."""
+    """Send `start`, then `endless` repeatedly, on a new connection whenever one is closed; return the bytes sent."""
     until, sent = time.monotonic() + FLOOD_SECONDS, 0
     block = endless * max(1, 65_536 // len(endless))
     while time.monotonic() < until:
@@ -107,7 +107,7 @@ class SizeTest(ServiceTestCase):
         self.refused(HEAD + b"X: y\r\n" * 5_000, 431, "MAX_HEADERS")
         self.refused(b"GET /" + b"x" * large, 414, "MAX_URL_BYTES")
         self.refused(b"\r\n" * large, 431, "MAX_HEADER_BYTES")
-        # What follows a body, or stands between its pieces, is of the same kind.
+        # Trailers and chunk extensions count towards the same limits.
         self.refused(CHUNKED + b"1\r\n{\r\n0\r\nX: " + b"x" * large, 431, "MAX_HEADER_BYTES")
         self.refused(CHUNKED + b"1\r\n{\r\n0\r\n" + b"X: y\r\n" * 5_000, 431, "MAX_HEADERS")
         self.refused(CHUNKED + b"1;" + b"x" * large, 431, "MAX_HEADER_BYTES")
@@ -140,7 +140,7 @@ class SizeTest(ServiceTestCase):
                 (CHUNKED + b"1\r\n{\r\n0\r\n", b"X-Trailer: y\r\n"),
                 (b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
             ):
-                flood(service.port, start, endless)  # whatever is made at the first use is no growth
+                flood(service.port, start, endless)  # allocations of the first use do not count as growth
                 before = peak = resident_bytes(tree(service.process.pid))
                 crowd = [threading.Thread(target=flood, args=(service.port, start, endless)) for _ in range(ENDLESS)]
                 for each in crowd:
@@ -175,7 +175,7 @@ class TimeTest(ServiceTestCase):
         self.service = self.own
 
     def dripping(self, start: bytes, drop: bytes) -> bytes:
-        """Send a little again and again; returns what comes back until the service hangs up."""
+        """Send a little repeatedly; return everything received until the service closes the connection."""
         with connected(self.service.port, start) as link:
             link.settimeout(0.1)
             until, got = time.monotonic() + 15, b""
@@ -191,7 +191,7 @@ class TimeTest(ServiceTestCase):
         raise AssertionError("after 15 s it is still being listened to")
 
     def all_dripping(self, *clients: tuple[bytes, bytes]) -> list[bytes]:
-        """Send each request slowly, all at the same time, because they only wait for timeouts."""
+        """Send all requests slowly and at the same time, because each only waits for a timeout."""
         with ThreadPoolExecutor(len(clients)) as pool:
             return list(pool.map(lambda client: self.dripping(*client), clients))
 
@@ -214,7 +214,7 @@ class TimeTest(ServiceTestCase):
         for answered in incomplete:
             self.assertEqual(status(answered), 408, answered)
             self.assertIn(b"BODY_SECONDS", answered)
-        # Also where it is not read any more: the answer was there at once.
+        # The same for a body that the service stops reading: it answered at once.
         self.assertEqual((status(unread), unread.count(b"HTTP/1.1 ")), (413, 1))
 
     def test_a_connection_waits_so_long_for_its_next_request(self) -> None:
@@ -270,7 +270,7 @@ class ConnectionTest(ServiceTestCase):
                 other += self.crowd(service, 4, f"127.0.0.{number}")
             wait_until(lambda: sum(map(is_open, first + other)) <= 12, what="few of all")
             self.assertTrue(all(map(is_open, other[-8:])))
-            # Whoever asks is answered meanwhile.
+            # Ordinary requests are answered meanwhile.
             self.assertEqual(self.guest.get(f"{service.url}/readyz").status_code, 200)
 
     def test_a_proxy_may_have_as_many_as_all_together(self) -> None:

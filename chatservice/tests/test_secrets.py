@@ -1,4 +1,4 @@
-"""First-run secrets: made once, for their owner's eyes; placeholders are refused."""
+"""First-run secrets: created once, readable only by their owner; placeholders are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py serve` with nothing prepared: what a newcomer's first start prints and leaves behind."""
+"""`manage.py serve` without any preparation: what the first start prints and which files it creates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSWORD = re.compile(r"^Password: +(\S+)$", re.MULTILINE)
 
 
 class FirstRunService(Service):
-    """As `make run` starts it: it makes its own secrets and brings its own database up to date."""
+    """As `make run` starts it: it creates its own secrets and migrates its own database."""
 
     def start(self) -> Service:
         kept = {name: value for name, value in os.environ.items() if name not in ("SECRET_KEY", "KEY_PEPPER")}
@@ -122,7 +122,7 @@ class FirstRunTest(SimpleTestCase):
         for path in ("/v1/models", "/docs", "/admin/"):
             answer = httpx2.get(f"{service.url}{path}", headers={"Authorization": "Bearer x"})
             self.assertEqual((answer.status_code, answer.headers["location"]), (301, f"https{service.url[4:]}{path}"))
-        # An untrusted header is no reason to redirect: a client that uses https already would be redirected for ever.
+        # An untrusted header must not cause a redirect: a client that already uses https would be redirected for ever.
         claimed = httpx2.get(f"{service.url}/v1/models", headers={"X-Forwarded-Proto": "https"})
         self.assertEqual(claimed.status_code, 500)
         self.assertIn("TRUSTED_PROXIES=1", claimed.text)

@@ -1,4 +1,4 @@
-"""A start that could not do what its configuration says ends with 2 and a sentence a problem, never a traceback."""
+"""A start that cannot do what its configuration says exits with 2 and one sentence per problem, without a traceback."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from chatservice.testing import ROOT, Service, free_port
 
 SERVER = ("-m", "chatservice.server")
 SERVE = ("manage.py", "serve")
-# Every command goes the same way: one that reads settings alone, one that uses the database.
+# All commands behave alike, so these stand for them: one only reads settings, the others use the database.
 COMMANDS = (("manage.py", "list_models"), ("manage.py", "create_user", "alice"), ("manage.py", "migrate"))
 
 
 @cache
 def migrated() -> bytes:
-    """Return a SQLite file with all migrations."""
+    """Return a SQLite file to which all migrations were applied."""
     with tempfile.TemporaryDirectory() as directory:
         own = {"VAR_DIR": directory, "DATABASE_URL": "", "SQLITE_SYNCHRONOUS": "OFF"}
         environment = {**os.environ, "ENV_FILE": os.devnull, **own}
@@ -61,11 +61,11 @@ class StrictStartCase(SimpleTestCase):
         )
 
     def migrate(self) -> None:
-        """Put a database with all migrations where the service looks for it."""
+        """Put a fully migrated database where the service looks for it."""
         (self.directory / "chat.sqlite3").write_bytes(migrated())
 
     def refused(self, *arguments: str, **env: str) -> list[str]:
-        """Run Python, which must refuse, and return what it said on stderr, line by line."""
+        """Run Python, which must refuse to start; return the lines of its stderr."""
         done = self.run_python(*arguments, **env)
         self.assertEqual(done.returncode, 2, f"{arguments} {env}\n{done.stdout}{done.stderr}")
         self.assertNotIn("Traceback", done.stderr)
@@ -213,7 +213,7 @@ class DatabaseTest(StrictStartCase):
 
 class SecretsOfTheDatabaseTest(StrictStartCase):
     def served(self, **env: str) -> Service:
-        """Return a service that ran until it was ready, and was stopped."""
+        """Return a service that became ready and was then stopped."""
         service = Service(env={**self.environment(), **env}, port=free_port())
         service.env = {**service.env, "PORT": str(service.port)}
         self.addCleanup(service.stop)
@@ -245,7 +245,7 @@ class SecretsOfTheDatabaseTest(StrictStartCase):
         self.assertEqual(self.run_python("manage.py", "create_api_key", "alice", **right).returncode, 0)
         [line] = self.refused("manage.py", "create_api_key", "alice", **other)
         self.assertTrue(line.startswith("error: KEY_PEPPER is not the one"), line)
-        # Nor does the server start: the first key settled it, before the first start.
+        # The server does not start, either: the first key fixed the pepper before the server's first start.
         [line] = self.refused(*SERVER, **other)
         self.assertIn("KEY_PEPPER is not the one", line)
         accepted = self.run_python("manage.py", "accept_key_pepper", **other)

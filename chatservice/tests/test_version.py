@@ -1,4 +1,4 @@
-"""The version has one source, `chatservice.__version__`; /healthz and the OpenAPI documents are tested elsewhere."""
+"""The version has one source, `chatservice.__version__`. Other tests cover /healthz and the OpenAPI documents."""
 
 from __future__ import annotations
 

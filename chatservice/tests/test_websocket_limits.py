@@ -1,4 +1,4 @@
-"""A websocket's client cannot fill our memory: not by fragments, pings, or what it sends before it is admitted."""
+"""A websocket client cannot fill our memory with fragments, with pings, or before it is authenticated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WebSocketLimitTest(ServiceTestCase):
             yield link
 
     def closed_with(self, sent: bytes, *headers: str) -> int:
-        """Return the code of the close frame that answers `sent`."""
+        """Return the code of the close frame that the service sends after `sent`."""
         with self.connected(*headers) as link:
             with contextlib.suppress(ConnectionError):
                 link.sendall(sent)
@@ -90,7 +90,7 @@ class WebSocketLimitTest(ServiceTestCase):
             self.assertNotIn("Traceback", service.log())
 
     def flood(self, endless: bytes) -> None:
-        """Send a frame again and again over some sockets, and read nothing."""
+        """Send the same frame repeatedly over several sockets, and read nothing."""
         with contextlib.ExitStack() as stack:
             links = [stack.enter_context(self.connected()) for _ in range(8)]
             for link in links:
