@@ -1,4 +1,4 @@
-"""Questions for tests: shorthand for `RunRequest`, and accepting them as the journal does."""
+"""Shorthand for `RunRequest` in tests, and a way to accept one as the journal does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assistant_says(text: str, **more: Any) -> Wire:
 
 
 def question(user: User, *messages: Wire | str, model: str = "echo", **fields: Any) -> RunRequest:
-    """Return an `RunRequest`; plain texts are the user's words."""
+    """Return a `RunRequest`; plain texts become user messages."""
     wires = tuple(user_says(each) if isinstance(each, str) else each for each in messages)
     address = fields.pop("address", "")
     return RunRequest(

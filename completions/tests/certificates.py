@@ -1,4 +1,4 @@
-"""A private certificate authority for one test, and a server that it vouches for."""
+"""A private certificate authority for one test, and a server certificate that it signed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 
 def self_signed(directory: Path) -> tuple[str, ssl.SSLContext]:
-    """Return the path of a PEM file to trust, and the TLS of a server on 127.0.0.1."""
+    """Return the path of the PEM file to trust, and the TLS context of a server on 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "private")])
     now = datetime.now(UTC)

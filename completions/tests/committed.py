@@ -1,4 +1,4 @@
-"""For tests of the journal, the runner and readers: real commits, seen by real threads, in this process."""
+"""For tests of the journal, the runner and readers: real commits, visible to real threads, in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RELAXED = {
 
 
 class CommittedTestCase(KeptTablesTestCase):
-    """Every test makes its own users; nothing is rolled back, and at the end every run is over and sound."""
+    """Every test creates its own users. Nothing is rolled back; at the end every run must be over and consistent."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -70,7 +70,7 @@ class CommittedTestCase(KeptTablesTestCase):
 
 
 async def finished(question: RunRequest) -> tuple[RunHandle, list[ReaderEvent]]:
-    """Ask, and return everything a reader is told until the end."""
+    """Ask, and return every event that a reader gets, up to the end."""
     handle = await services.submit(question)
     return handle, await follow(handle)
 
@@ -80,7 +80,7 @@ async def follow(handle: RunHandle, **options: Any) -> list[Any]:
 
 
 def text_of(events: list[Any]) -> str:
-    """Return the text a reader holds after `events`."""
+    """Return the text that a reader has after `events`."""
     text = ""
     for event in events:
         if isinstance(event, Resync):

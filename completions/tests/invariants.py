@@ -1,4 +1,4 @@
-"""What must be true of every run, at any moment, whatever happened to whom."""
+"""What must be true of every run at any moment, after any failure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conversations.models import Message
 
 
 def invariants(users: Iterable[User], *, all_over: bool = True) -> list[str]:
-    """Return what is wrong with the runs of `users`; with `all_over`, a run that still goes on is wrong, too."""
+    """Return what is wrong with the runs of `users`; with `all_over`, a run in progress is also wrong."""
     wrong: list[str] = []
     runs = Run.objects.filter(user__in=list(users)).select_related("message")
     for run in runs:

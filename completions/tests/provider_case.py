@@ -1,4 +1,4 @@
-"""A provider in front of an upstream that misbehaves by the name of its model, and what it told."""
+"""A provider in front of the fault-injecting upstream (the model's name selects the behaviour), and its events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProviderCase(IsolatedAsyncioTestCase):
             await provider.close()
 
     async def listen(self, model: str, **options: Any) -> tuple[list[ProviderEvent], x.ProviderError | None]:
-        """All events, and what ended them if not `StreamFinished`."""
+        """All events, and the exception that ended them unless `StreamFinished` did."""
         parameters = options.pop("parameters", {})
         events: list[ProviderEvent] = []
         async with self.provider(**options) as provider:

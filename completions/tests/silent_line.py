@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections fall silent, as those behind an address that fails over do."""
+"""A TCP proxy whose connections can go silent, as happens when another server takes over an address."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-# A target limits its connections: those that the client has given up on must not use up all of them.
+# A target limits its connections, so those that the client has abandoned must not use up all of them.
 FORGOTTEN_SECONDS = 30.0
 
 
 class SilentLine:
-    """A port that forwards to `target`, until it is told to fall silent.
+    """Listens on a port and forwards to `target` until told to go silent.
 
-    A silent connection goes on acknowledging what it swallows. The line has a thread of its own: tests may block.
+    A silent connection still acknowledges the data that it drops. It runs in a separate thread, so tests may block.
     """
 
     def __init__(self, target: tuple[str, int], *, host: str = "127.0.0.1") -> None:
@@ -26,7 +26,7 @@ class SilentLine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="silent line", daemon=True)
         self._url = SplitResult("", "", "", "", "")
         self.port = 0
-        # How connections made from now on begin their life.
+        # Whether new connections are silent from the start.
         self.silent_from_birth = False
 
     @classmethod
@@ -39,7 +39,7 @@ class SilentLine:
 
     @property
     def url(self) -> str:
-        """The target's address through this line."""
+        """The target's address, by way of this line."""
         user, at, _ = self._url.netloc.rpartition("@")
         return self._url._replace(netloc=f"{user}{at}{self._host}:{self.port}").geturl()
 
@@ -57,7 +57,7 @@ class SilentLine:
         self._loop.close()
 
     def silence(self, *, up: bool = True, down: bool = True) -> int:
-        """Swallow what connections made so far send to the target, or get from it; returns how many there are."""
+        """Drop what existing connections send to the target, or receive from it; return the number of connections."""
         found = list(self._carried)
         for each in found:
             each.up, each.down = each.up or up, each.down or down
@@ -68,7 +68,7 @@ class SilentLine:
         self._loop.call_soon_threadsafe(lambda: [each.task.cancel() for each in self._carried if each.task])
 
     def cut_silent(self) -> None:
-        """Break the connections that are silent, and wait until they are gone."""
+        """Break the silent connections, and wait until they are gone."""
         silent = [each for each in list(self._carried) if each.up or each.down]
         asyncio.run_coroutine_threadsafe(_end(silent), self._loop).result()
 
@@ -81,7 +81,7 @@ class SilentLine:
         carried = _Carried(self.silent_from_birth, self.silent_from_birth)
         self._carried.add(carried)
         task = carried.task = asyncio.ensure_future(carried.live(reader, writer, self._target))
-        # A callback, because a task that is cancelled before its first step never runs.
+        # A callback, not a `finally`: a task that is cancelled before its first step never runs.
         task.add_done_callback(lambda _: self._carried.discard(carried))
         task.add_done_callback(lambda _: writer.transport.abort())
 
@@ -99,7 +99,7 @@ async def _end(carried: Iterable[_Carried]) -> None:
 
 @dataclass(eq=False)
 class _Carried:
-    """One connection through a SilentLine. `up` and `down`: whether that direction is swallowed."""
+    """One connection through a SilentLine. `up` and `down` tell whether data in that direction is dropped."""
 
     up: bool
     down: bool
@@ -114,7 +114,7 @@ class _Carried:
         down = asyncio.create_task(self._carry(inner_reader, writer, "down"))
         try:
             await asyncio.wait([up])
-            # The target does not notice a dropped end of the connection until its own timeouts.
+            # While `up` is dropped, the target learns of a closed connection only by its own timeouts.
             await asyncio.wait([down], timeout=FORGOTTEN_SECONDS if self.up else None)
         finally:
             up.cancel()
@@ -122,7 +122,7 @@ class _Carried:
             inner_writer.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> None:
-        """Copy one direction to its end. An end that comes while it is silent is swallowed, too."""
+        """Copy one direction until its end. If the direction is silent, its end is dropped, too."""
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
                 if not getattr(self, direction):

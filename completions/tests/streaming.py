@@ -1,4 +1,4 @@
-"""Clients of the running service, for tests that need to look at it while it answers."""
+"""Clients of the running service, for tests that inspect it while it answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def body_of(model: str, text: str = "Hi", **fields: Any) -> dict[str, Any]:
 
 
 class Listener:
-    """One open stream: what it said so far."""
+    """One open stream, and the text received so far."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.response = response
@@ -34,7 +34,7 @@ class Listener:
 
     @property
     def events(self) -> list[Any]:
-        """Every event so far, decoded; the last word is the text `[DONE]`."""
+        """Every event so far, decoded; the last one is the text `[DONE]`."""
         whole = self.raw[: self.raw.rfind("\n\n") + 2]
         return [data if data == "[DONE]" else json.loads(data) for data in sse_data(whole)]
 
@@ -47,12 +47,12 @@ class Listener:
         return next((event["error"] for event in self.events if isinstance(event, dict) and "error" in event), None)
 
     def until(self, wanted: str) -> None:
-        """Read on until the text holds `wanted`."""
+        """Read until the text contains `wanted`."""
         while wanted not in self.text:
             self.raw += next(self._lines)
 
     def rest(self) -> None:
-        """Read to the end; a connection that breaks is an end, too."""
+        """Read to the end; a broken connection also counts as the end."""
         try:
             for part in self._lines:
                 self.raw += part
@@ -71,7 +71,7 @@ def text_of(events: list[Any]) -> str:
 
 @contextmanager
 def listening(api_user: ApiUser, model: str, *, url: str = "", **fields: Any) -> Iterator[Listener]:
-    """Ask as `api_user` at `url` (the service of its client if none) and stream the answer."""
+    """Ask as `api_user` at `url` (by default the service of its client), and stream the answer."""
     headers = fields.pop("headers", {})
     body = body_of(model, fields.pop("text", "Hi"), stream=True, **fields)
     with api_user.http.stream("POST", f"{url}{URL}", json=body, headers=headers) as response:

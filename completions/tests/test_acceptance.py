@@ -1,4 +1,4 @@
-"""A batch of questions: what is stored, what is refused, and that neither spoils the other."""
+"""A batch of questions: which are stored, which are refused, and that they do not affect each other."""
 
 from __future__ import annotations
 

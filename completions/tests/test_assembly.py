@@ -1,4 +1,4 @@
-"""Putting a structured answer together again from its chunks, whatever an upstream puts into them."""
+"""Reassembling a structured answer from its chunks, whatever the upstream puts into them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hand-made statements write what the models would."""
+"""The hand-written statements store the same as the models would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping an answer: from this process or another one, the upstream is let go within a second and the text is kept."""
+"""Stopping an answer from this process or another: the upstream is released within a second, the text is kept."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class CancelHereTest(CommittedTestCase):
 
 
 class CancelElsewhereTest(ServiceTestCase):
-    """The service writes; this process is the other one."""
+    """The service writes the answer; this process, as the other one, cancels it."""
 
     def test_the_upstream_is_let_go_within_a_second_and_the_text_is_kept(self):
         with listening(self.alice, "fake/slow:20ms:2000") as stream:

@@ -1,4 +1,4 @@
-"""Commits with an unknown outcome are stored exactly once, without a gap; and threads that hang for ever."""
+"""Commits with an unknown outcome are stored exactly once, without a gap; threads that hang for ever do no harm."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def says_something(attempt: Attempt) -> bool:
 
 class DoubtTest(CommittedTestCase):
     def broken(self, breaks: Callable[[Attempt], bool], *, stored: bool) -> mock._patch:
-        """Lose the connection at the commit of the first attempts of those that `breaks` names, each only once."""
+        """Lose the connection at the commit of each batch selected by `breaks`, on its first attempt only."""
         real_run, real_begin = Attempt.run, Attempt._begin_commit
         seen: list[object] = []
 
@@ -59,7 +59,7 @@ class DoubtTest(CommittedTestCase):
                 return await finished(question(self.alice, HELLO))
 
         handle, events = self.in_loop(test)
-        self.assertGreaterEqual(len(self.seen), 2)  # the question, and its end at least
+        self.assertGreaterEqual(len(self.seen), 2)  # at least the question, and its end
         self.assertEqual([each.status for each in endings(events)], ["complete"])
         self.assertEqual(Message.objects.get(pk=handle.message_id).content, text_of(events))
         self.assertEqual(Run.objects.filter(user=self.alice).count(), 1)
@@ -109,12 +109,12 @@ class HungThreadTest(CommittedTestCase):
     def hanging(
         self, hangs: Callable[[Attempt], bool], *, at_commit: bool = False, always: bool = False
     ) -> mock._patch:
-        """Let the threads of the attempts that `hangs` names wait for `release`, the first of each batch or all."""
+        """Make the attempts selected by `hangs` wait for `release`: the first attempt of each batch, or all."""
         name = "_begin_commit" if at_commit else "_found"
         real = getattr(Attempt, name)
 
         def wait(attempt: Attempt, *arguments: object) -> object:
-            # On the way to its commit, or, as a connection may, when it was begun already.
+            # Hang before the commit is sent or, as a connection may, after it was sent.
             result = real(attempt, *arguments) if at_commit else None
             if hangs(attempt) and (always or not any(each.batch is attempt.batch for each in self.hung)):
                 self.hung.append(attempt)
@@ -195,7 +195,7 @@ class HungThreadTest(CommittedTestCase):
 
 class OutageTest(CommittedTestCase):
     def test_what_waits_is_retried_together(self):
-        """Not one run after the other: ten would take ten times as long, and their leases would expire."""
+        """In parallel: ten runs in turn would take ten times as long, and their leases would expire."""
         real, tried = commits._apply, []
 
         def away(cursor, batch):
@@ -212,7 +212,7 @@ class OutageTest(CommittedTestCase):
 
         for _, events in self.in_loop(test):
             self.assertEqual([each.status for each in endings(events)], ["complete"])
-        self.assertEqual(len(set(tried[:4])), 1, tried)  # the very same batch, four times
+        self.assertEqual(len(set(tried[:4])), 1, tried)  # the same batch, four times
         self.assertGreater(tried[0], 1)
 
     def test_an_outage_longer_than_a_lease_ends_every_run(self):

@@ -1,4 +1,4 @@
-"""What of a long conversation is sent along: the newest turns, the instructions, never half a tool call."""
+"""Which part of a long conversation is sent: the newest turns, the instructions, and only complete tool calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process dies or is told to stop: what it wrote is kept and marked. tests/chaos does this at random moments."""
+"""A process dies or is stopped: its text is kept and marked. tests/chaos does this at random moments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conversations.models import Message
 class KillTest(ServiceTestCase):
     def setUp(self):
         super().setUp()
-        # The shared service's reaper would do the work that this test expects of the restarted process.
+        # The shared service's reaper would do what the restarted process has to do in this test.
         shared = testing.shared_service()
         assert shared.process is not None
         pause(shared.process.pid)

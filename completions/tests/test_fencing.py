@@ -1,4 +1,4 @@
-"""A process that lost a run, to the reaper or to a deletion, writes nothing into it any more."""
+"""A process that lost a run, to the reaper or by deletion, writes nothing more into it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from conversations.services import delete_conversation, reset_conversation
 
 class SupersededTest(ServiceTestCase):
     def lose(self, **change: object) -> None:
-        """Take a run away from the service while it writes, in one of the ways it may happen."""
+        """Take a run away from the service while it writes, in one of the possible ways."""
         with listening(self.alice, "fake/slow:20ms:2000") as stream:
             stream.until("token token")
             before = len(self.upstream.hangups)
             Run.objects.filter(pk=stream.run_id).update(**change)
             taken = time.monotonic()
-            # By now the database has everything that was being written when the run was taken.
+            # All writes that were in progress at that moment have reached the database.
             last = Chunk.objects.filter(run_id=stream.run_id).count()
             self.assertTrue(self.upstream.wait_for_hangup(before + 1, timeout=5))
             self.assertLess((self.upstream.hangups[-1].hung_up or 0) - taken, 1.5)
@@ -75,7 +75,7 @@ class DeletedTest(ServiceTestCase):
             self.assertFalse(Message.objects.filter(conversation_id=run.conversation_id).exists())
 
     def test_deleting_in_the_middle_of_a_flood_never_fails(self):
-        """PostgreSQL checks references at the commit: a chunk stored meanwhile must not make it fail."""
+        """PostgreSQL checks references at commit: a chunk stored at the same time must not make it fail."""
         for _ in range(6):
             with listening(self.alice, "fake/slow:1ms:4000") as stream:
                 stream.until("token token")

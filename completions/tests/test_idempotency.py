@@ -1,4 +1,4 @@
-"""The same key is the same answer, as long as there is one to give; then an honest error, never an empty success."""
+"""The same key returns the same answer while it exists; afterwards an error, never an empty success."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class KeptTest(ServiceTestCase):
 
 
 def told_in(response: httpx2.Response) -> dict[tuple[int, str], object]:
-    """What a stream said by choice and field, however it was cut into chunks."""
+    """The text of a stream by choice and field, independent of the split into chunks."""
     told: dict[tuple[int, str], object] = {}
     for data in sse_data(response.text)[:-1]:
         for choice in json.loads(data)["choices"]:

@@ -1,4 +1,4 @@
-"""Group commit: everything of a batch together, and nothing spoiled by what fails beside it."""
+"""Group commit: a batch is committed together, and a failed item does not affect the others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BatchTest(CommittedTestCase):
                 good, bad = await asyncio.gather(*(services.submit(question(self.alice, text)) for text in ("a", "b")))
             run_results = [
                 RunResult(good.run_id, good.message_id, good.conversation_id, "complete", content="kept"),
-                # Further choices in a conversation that is not there.
+                # Further choices in a conversation that does not exist.
                 RunResult(bad.run_id, bad.message_id, uuid.uuid4(), "complete", siblings=({"content": "x"},)),
             ]
             told = await asyncio.gather(*map(journal().finish, run_results), return_exceptions=True)
@@ -92,7 +92,7 @@ class BatchTest(CommittedTestCase):
         async def test():
             with mock.patch.object(module, "_apply", broken), self.assertRaises(CompletionError) as caught:
                 await services.submit(question(self.alice, "Hi"))
-            # And it is well again afterwards.
+            # Afterwards the journal works again.
             _, events = await finished(question(self.bob, "Hi"))
             return caught.exception, events
 
@@ -125,7 +125,7 @@ class BatchTest(CommittedTestCase):
             task = asyncio.create_task(services.submit(question(self.alice, "Hi")))
             await asyncio.sleep(0)
             task.cancel()
-            # The journal works in order: after this one the other is accepted, too.
+            # The journal works in order: once this one is accepted, the other one is, too.
             await finished(question(self.bob, "later"))
             run = await asyncio.to_thread(lambda: Run.objects.get(user=self.alice))
             return await follow(RunHandle(question(self.alice), run.pk, run.created_at))

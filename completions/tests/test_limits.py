@@ -1,4 +1,4 @@
-"""Limits hold to the unit, whichever process is asked."""
+"""Limits are exact to the unit, whichever process is asked."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ class LimitTest(ServiceTestCase):
         for response in refused:
             response.read()
             self.assert_refused(response)
-        # Other users are not affected, and a slot that is free again can be used.
+        # Other users are not affected, and a freed slot can be used again.
         self.assertEqual(bob.http.post(URL, json=body_of("echo")).status_code, 200)
         request_cancel(next(iter(Run.objects.running().filter(user=self.alice.user))).pk)
         wait_until(lambda: Run.objects.running().filter(user=self.alice.user).count() == 3, what="a free place")
         again = self.alice.http.post(self.services[1].url + URL, json=body_of("echo"))
         self.assertEqual(again.status_code, 200)
-        # The thirty-six that were told to retry in a second did not count in the minute (or it is over).
+        # The 36 requests that were told to retry in a second did not count (or the minute has passed).
         self.assertIn(again.headers["x-ratelimit-remaining-requests"], ("195", "199"))
         for run in Run.objects.running().filter(user=self.alice.user):
             request_cancel(run.pk)
@@ -127,7 +127,7 @@ class LimitTest(ServiceTestCase):
             self.alice.http.post(self.services[at % 2].url + URL, json=body_of("echo"), headers=headers)
             for at, headers in enumerate((keyed, keyed, {}, {}, {}))
         )
-        self.assertEqual(again.status_code, 200)  # the same request, no start
+        self.assertEqual(again.status_code, 200)  # the same request again, which starts no run
         self.assertEqual([first.status_code, last.status_code], [200, 200])
         self.assertEqual(first.headers["x-ratelimit-limit-requests"], "200")
         self.assertEqual([each.headers["x-ratelimit-remaining-requests"] for each in (first, last)], ["1", "0"])
@@ -140,10 +140,10 @@ class LimitTest(ServiceTestCase):
 
 
 class AddressLimitTest(ServiceTestCase):
-    """One address, many users: it limits guests, and nobody who has a key."""
+    """Many users at one address: the address limits guests, but nobody who has a key."""
 
     def test_twenty_people_at_one_address_are_limited_each_by_themselves(self):
-        """Two hundred starts by twenty users, at once, on two processes: four of each are admitted."""
+        """Twenty users make two hundred starts at once, on two processes: four per user are admitted."""
         limits = {"LIMIT_RUNS_PER_IP": "1", "LIMIT_STREAMS_PER_IP": "1", "LIMIT_RUNS_PER_USER": "4"}
         services = [Service(env=limits) for _ in range(2)]
         for service in services:
@@ -179,7 +179,7 @@ class AddressLimitTest(ServiceTestCase):
             service.start()
 
         def start(number: int) -> int:
-            # Every second one of the same /64, the others of the next: two addresses, as they are counted.
+            # Requests alternate between two neighbouring /64 networks, which count as two addresses.
             headers = {"X-Forwarded-For": f"2001:db8:0:{number % 2}::{number:x}"}
             body = {"message": "Hi", "model": "fake/stall:2"}
             url = f"{services[number // 2 % 2].url}/conversations/start"
@@ -198,7 +198,7 @@ class AddressLimitTest(ServiceTestCase):
 
 class ClockTest(ServiceTestCase):
     def test_processes_whose_clocks_differ_count_in_the_same_minute(self):
-        """Four starts are admitted of ten, in turn on a machine whose clock is right and on one that is ahead."""
+        """Four of ten starts are admitted, on alternating machines: one has a correct clock, the other is ahead."""
         ahead = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, ahead)
         (ahead / "sitecustomize.py").write_text("import time\nright = time.time\ntime.time = lambda: right() + 90\n")
@@ -228,7 +228,7 @@ class QuotaTest(TestCase):
 
 
 class ChoicesTest(TestCase):
-    """`n` answers to one question are n answers, in every limit, all or none."""
+    """`n` answers to one question count as n in every limit; either all are admitted or none."""
 
     def setUp(self):
         self.alice = somebody("alice")

@@ -1,4 +1,4 @@
-"""A long answer comes in frames of bounded size, from any cursor, live or stored: a slow reader costs one of them."""
+"""A long answer arrives in bounded frames, from any cursor, live or stored: a slow reader holds one frame in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LongAnswerTest(CommittedTestCase):
         self.handle = self.long_answer()
 
     def long_answer(self) -> RunHandle:
-        """Store a finished run whose pieces are many and long."""
+        """Store a finished run of many long chunks."""
         handle = accept_one(question(self.alice, "Tell me everything"))
         chunks, end = [], 0
         for seq, text in enumerate(CHUNKS, 1):

@@ -1,4 +1,4 @@
-"""A long history is stored as a short one is, costs others nothing, and is there whole or not at all."""
+"""A long history is stored like a short one, does not slow others down, and is stored either whole or not at all."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def history(count: int, mark: str = "") -> list[Wire]:
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in the test's transaction: what it would run in other threads runs in this one."""
+    """Run a coroutine in the test's transaction: calls that it would make in other threads run in this one."""
 
     async def here(function: Callable[..., Any], *arguments: Any, seconds: float = 0) -> Any:
         return function(*arguments)
@@ -92,7 +92,7 @@ def accept(ask: RunRequest) -> RunHandle:
 
 @UNLIMITED
 class AcceptedTest(TestCase):
-    """What is stored, whichever way it went."""
+    """The stored result, with and without staging."""
 
     def setUp(self) -> None:
         self.alice, self.bob = somebody("alice"), somebody("bob")
@@ -159,7 +159,7 @@ class AcceptedTest(TestCase):
     def test_what_another_call_stored_meanwhile_is_not_stored_twice(self):
         said = history(LONG)
         ask = _prepared(self.ask(said))
-        for stored in (LONG, 40):  # by then all of it, or its beginning, is there
+        for stored in (LONG, 40):  # meanwhile all of it, or its beginning, has been stored
             with self.subTest(stored=stored), transaction.atomic():
                 other = accept(self.ask(said[:stored]))
                 with staged(ask) as ready:
@@ -237,7 +237,7 @@ class AcceptedTest(TestCase):
         with self.assertRaisesRegex(InvalidRequest, r"200 messages.*LIMIT_NEW_MESSAGES_PER_REQUEST.*201") as refused:
             accept(self.ask(history(201)))
         self.assertEqual(refused.exception.param, "messages")
-        # What is stored does not count, however much it is.
+        # Messages that are already stored do not count, however many they are.
         more = accept(self.ask([*said, *history(200)]))
         self.assertEqual(len(self.shown(more)), 400)
 
@@ -245,7 +245,7 @@ class AcceptedTest(TestCase):
     def test_no_more_is_looked_up_than_a_request_may_leave_unstored(self):
         with CaptureQueriesContext(connection) as queries:
             _prepared(self.ask(history(10 * LONG)))
-        self.assertLessEqual(len(queries), 6)  # three windows of each chain
+        self.assertLessEqual(len(queries), 6)  # three batches of look-ups for each chain
 
     @override_settings(LIMIT_NEW_MESSAGES_PER_REQUEST=5)
     def test_short_calls_are_held_to_it_too(self):
@@ -257,13 +257,13 @@ class AcceptedTest(TestCase):
     def test_rows_a_minute_are_counted_where_they_are_stored(self):
         said = history(LONG)
         accept(self.ask(said))
-        # Nothing of this counts: refused, or stored already.
+        # Refused or already stored messages do not count.
         for _ in range(3):
             with self.assertRaisesRegex(TooManyMessages, rf"{2 * LONG} messages.*LIMIT_ROWS_PER_MINUTE") as refused:
                 accept(self.ask(history(LONG)))
             self.assertIn(refused.exception.retry_after, range(1, 61))
             accept(self.ask(said, store=False))
-        accept(self.ask([*said[:200], *history(LONG - 4)]))  # 297 rows beside the 301
+        accept(self.ask([*said[:200], *history(LONG - 4)]))  # 297 rows in addition to the 301
         accept(self.ask(said))
         with self.assertRaises(TooManyMessages):
             accept(self.ask(history(2)))
@@ -276,7 +276,7 @@ def _prepared(ask: RunRequest) -> RunRequest:
 
 @contextmanager
 def staged(ask: RunRequest) -> Iterator[RunRequest]:
-    """Within the block the new messages of a prepared question are in the staging table of this connection."""
+    """Inside the block, the staging table of this connection contains the new messages of a prepared question."""
     assert ask.history is not None
     ready, rows = drive(long_histories._prepare_rows(ask, ask.history))
     drop_staged()
@@ -299,7 +299,7 @@ class CommitTest(PureTestCase):
             self.assertLessEqual(sum(ask.new_messages + 1 for ask, _, _ in now), MAX_MESSAGES)
             taken += now
         self.assertEqual(taken, run_requests)
-        # A single question is taken whatever its size: no other waits for it.
+        # A single question is accepted whatever its size, because no other question waits for it.
         self.assertEqual(len(_bounded([(question(user, *history(LONG)), nobody, nobody)])[0]), 1)
 
 
@@ -318,7 +318,7 @@ class StagedTest(KeptTablesTestCase):
             with ThreadPoolExecutor(1) as elsewhere:
                 counts.append(elsewhere.submit(_elsewhere, said).result())
             raise Died
-        connection.close()  # as a process that dies does
+        connection.close()  # as a process that dies would
         self.assertEqual(counts, [(before, False)])
         with connection.cursor() as cursor:
             self.assertFalse({staging.MESSAGES, staging.PARTS} & set(connection.introspection.table_names(cursor)))
@@ -338,7 +338,7 @@ class ServedTest(ServiceTestCase):
         return api_user.http.post(url + URL, json={"model": "echo", "messages": messages}, headers=headers)
 
     def assert_whole(self, conversation_id: Any) -> None:
-        """Every branch leads from its first message, without a hole, to an answer."""
+        """Every branch leads from a first message to an answer without a gap."""
         rows = list(Message.objects.of(conversation_id).oldest_first())
         self.assertEqual([row.position for row in rows], list(range(1, len(rows) + 1)))
         ids = {row.pk for row in rows}
@@ -394,14 +394,14 @@ class ServedTest(ServiceTestCase):
             ]
             for thread in threads:
                 thread.start()
-            threading.Event().wait(rng.uniform(0.05, 0.6))  # at whatever it is
+            threading.Event().wait(rng.uniform(0.05, 0.6))  # whatever the service is doing
             service.kill()
             for thread in threads:
                 thread.join()
             stored, accepted = self._stored(api_user)
             self.assertEqual(stored, accepted * 1_501)
             service.start()
-        for key in keys:  # once more, and everything is there once
+        for key in keys:  # after a repetition, everything is stored once
             answer = self.post(api_user, said[key], service.url, **{"Idempotency-Key": key})
             self.assertIn(answer.status_code, (200, 409, 502), answer.text)
         self.assertEqual(Message.objects.filter(conversation__owner=api_user.user).count(), len(keys) * 1_501)
@@ -412,7 +412,7 @@ class ServedTest(ServiceTestCase):
         api_user.http.close()
 
     def _stored(self, api_user: ApiUser) -> tuple[int, int]:
-        """Return how many messages and keys there are, by one statement: PostgreSQL may still finish a commit."""
+        """Return the number of messages and of keys, in one statement, because PostgreSQL may still finish a commit."""
         messages = Message.objects.filter(conversation__owner=OuterRef("pk")).order_by().values("conversation__owner")
         keys = IdempotencyKey.objects.filter(user=OuterRef("pk")).order_by().values("user")
         counts = (Coalesce(Subquery(each.annotate(n=Count("pk")).values("n")), 0) for each in (messages, keys))

@@ -1,4 +1,4 @@
-"""Hints cross processes over Redis; nothing is lost where there is none."""
+"""Notifications reach other processes through Redis; without Redis nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NotificationsTest(SimpleTestCase):
         try:
             with there.watch(run_id) as news, there.watch(other) as nothing:
                 async with asyncio.timeout(20):
-                    while not news.is_set():  # until the subscription stands
+                    while not news.is_set():  # until the subscription is active
                         here.notify([run_id])
                         await asyncio.sleep(0.02)
                 self.assertFalse(nothing.is_set())
@@ -56,7 +56,7 @@ class NotificationsTest(SimpleTestCase):
                                 here.notify([run_id])
                                 await asyncio.sleep(0.02)
                         self.assertGreater(line.silence(), 0)
-                        # Meanwhile answers go on, and no tasks accumulate that wait for Redis.
+                        # Answers continue meanwhile, and no tasks pile up waiting for Redis.
                         here.notify([run_id])
             finally:
                 await here.close()
@@ -94,7 +94,7 @@ class NotificationsTest(SimpleTestCase):
 
 class TwoProcessesTest(ServiceTestCase):
     def follow_on_another(self, **env: str) -> None:
-        """Ask on one process, read on another, cancel a second answer from there."""
+        """Ask on one process, read on another, and cancel a second answer from there."""
         needs_dialect("chat_v1")
         with running_service(**env) as one, running_service(**env) as two:
             body = {"content": "hello", "model": SLOW}
@@ -140,7 +140,7 @@ class AccountHintsTest(TransactionTestCase):
             notifications.listen()
             await in_database_thread(lambda: User.objects.filter(pk=user.pk).update(is_active=False))
             async with asyncio.timeout(20):
-                while not noticed.is_set():  # until the subscription stands
+                while not noticed.is_set():  # until the subscription is active
                     await asyncio.to_thread(notify_accounts_changed)
                     await asyncio.sleep(0.02)
             self.assertEqual(watched.refusal, watching.ACCOUNT_GONE)

@@ -1,4 +1,4 @@
-"""Answering the pending question: however many ask or look at the same time, all get the one answer."""
+"""Answering the pending question: clients that ask or look at the same time all get the same answer."""
 
 from __future__ import annotations
 

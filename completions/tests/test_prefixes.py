@@ -22,7 +22,7 @@ class ThreadingTest(TestCase):
         self.alice, self.bob = somebody("alice"), somebody("bob")
 
     def call(self, user: User, *messages: Wire | str, answer: str = "") -> RunHandle:
-        """Ask and, unless there is no answer, finish."""
+        """Ask and, if there is an answer, finish it."""
         handle = accept_one(question(user, *messages, threaded=True, exclusive=False))
         if answer:
             self.finish(handle, answer)

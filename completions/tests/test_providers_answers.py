@@ -1,4 +1,4 @@
-"""What upstreams answer in every shape they have is told, and what is asked reaches them."""
+"""The provider reports answers of every shape, and passes every parameter on to the upstream."""
 
 from __future__ import annotations
 

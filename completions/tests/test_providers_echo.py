@@ -1,4 +1,4 @@
-"""The offline model is honest about what it is, deterministic, and as well-formed as a real one."""
+"""The offline model says that it is no real model, is deterministic, and sends well-formed answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several upstreams for one model: the preferred one that can, never two bills, and the row says who it was."""
+"""Several upstreams for one model: the preferred available one answers, only one bills, and the row names it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASKED = ({"role": "user", "content": "Hi"},)
 
 
 class FallbackTests(SimpleTestCase):
-    """Two upstreams, told apart by what they call the model `m`."""
+    """Two upstreams, told apart by their name for the model `m`."""
 
     @contextlib.asynccontextmanager
     async def two(self, first: str, second: str = "ok", **config: Any) -> AsyncIterator[Any]:
@@ -61,7 +61,7 @@ class FallbackTests(SimpleTestCase):
         for refusal in ("429:1", "429:3600", "503", "401", "402", "403"):
             async with self.two(refusal) as (a, b):
                 self.assertEqual(await self.stream(), ("b", TEXT), refusal)
-                # It cools down: the next question goes past it.
+                # The first upstream cools down: the next question skips it.
                 self.assertEqual((await self.whole()).upstream, "b")
                 self.assertEqual((len(a.posts), len(b.posts)), (1, 2), refusal)
         async with self.two("ok", base_url=DEAD) as (_, b):

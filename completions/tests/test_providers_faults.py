@@ -1,4 +1,4 @@
-"""Every way an upstream can fail ends in the right exception, in time, with what it said before still told."""
+"""Every upstream failure ends in the right exception, in time, and after the text that came before it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FaultTests(ProviderCase):
             ("408", x.UpstreamTimeout, ""),
         ):
             started = time.monotonic()
-            # A broken chunk that comes alone is noticed by the silence after it.
+            # Nothing follows the broken chunk, so it is noticed by the silence after it.
             events, error = await self.listen(model, idle=1)
             self.assertIsInstance(error, kind, model)
             assert error is not None

@@ -1,4 +1,4 @@
-"""An upstream that takes no connection is left alone for a while, then asked once, then trusted or not."""
+"""An upstream that accepts no connection is skipped for a while, then probed once, then trusted again or not."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class BreakerTests(TestCase):
         self.fail(5)
         self.clock.now += 10
         self.health.admit()
-        self.refused()  # while the probe is on its way
+        self.refused()  # while the probe is in progress
         self.health.unreachable()
         self.assertEqual(self.refused(), 10)
         self.clock.now += 10
@@ -117,7 +117,7 @@ class DeadUpstreamTests(IsolatedAsyncioTestCase):
             for task in busy:
                 task.cancel()
             await asyncio.gather(*busy, return_exceptions=True)
-            for _ in range(5):  # nothing of what was cancelled or refused is still counted
+            for _ in range(5):  # cancelled and refused requests no longer count as active
                 await provider.complete(asking("ok", stream=False))
                 with self.assertRaises(x.UpstreamFailed):
                     await provider.complete(asking("http-500", stream=False))

@@ -1,4 +1,4 @@
-"""The way to an upstream: a private authority, a proxy."""
+"""The connection to an upstream: a private certificate authority, a proxy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NetworkTests(IsolatedAsyncioTestCase):
                 await ask(up.base_url)
             self.assertEqual(len(up.posts), 0)
             self.assertEqual(await ask(up.base_url, ca_file=ca_file), TEXT)
-            with self.assertRaises(x.UpstreamUnreachable):  # the name is checked, too
+            with self.assertRaises(x.UpstreamUnreachable):  # the host name is checked, too
                 await ask(up.base_url.replace("127.0.0.1", "localhost"), ca_file=ca_file)
 
     async def test_a_proxy_is_used_when_it_is_named_and_the_environment_is_not_asked(self) -> None:

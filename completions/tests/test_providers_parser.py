@@ -1,4 +1,4 @@
-"""The parser gives the same answer however the bytes are split, keeps what text alone would lose, and loses nothing."""
+"""The parser's result does not depend on how the bytes are split; it keeps structured content and loses nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def closed(events: list[ProviderEvent]) -> StreamFinished | None:
 
 
 def wire_text(events: list[ProviderEvent]) -> str:
-    """The text a dialect would tell: the wire of a delta alone where it has one."""
+    """The text that a dialect would send: a delta's wire chunks if it has any, otherwise its text."""
     pieces = []
     for event in events:
         if isinstance(event, Delta):

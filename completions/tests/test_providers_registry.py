@@ -1,4 +1,4 @@
-"""Configuration chooses who answers: patterns first, then the default; a dead upstream hides nobody else's models."""
+"""Configuration decides who answers: patterns first, then the default; a dead upstream hides no other's models."""
 
 from __future__ import annotations
 

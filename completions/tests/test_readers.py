@@ -1,4 +1,4 @@
-"""Following a run from any point: nothing missing, nothing twice, one ending."""
+"""Following a run from any point: nothing missing, nothing repeated, one ending."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conversations.services import delete_conversation
 
 class ReaderTest(CommittedTestCase):
     def asked(self) -> RunHandle:
-        """A finished run of many pieces."""
+        """A finished run with many chunks."""
 
         async def test():
             handle = await services.submit(question(self.alice, "word " * 120))
@@ -74,7 +74,7 @@ class ReaderTest(CommittedTestCase):
     def test_a_reader_in_another_process_follows_what_is_written_here(self):
         async def test():
             handle = await services.submit(question(self.alice, "word " * 60))
-            live = LIVE.pop(handle.run_id)  # what another process knows of it
+            live = LIVE.pop(handle.run_id)  # another process has no such entry
             elsewhere = asyncio.create_task(follow(handle))
             await asyncio.sleep(0)
             LIVE[handle.run_id] = live

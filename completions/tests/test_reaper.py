@@ -1,4 +1,4 @@
-"""Runs whose producer is gone end as interrupted, with what they said; all others are left alone."""
+"""Runs whose process died end as interrupted and keep their text; all others are left alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from completions.worker_identity import host_id, is_certainly_dead, worker_id
 from conversations import digests
 from conversations.models import Message
 
-# No process has this id: kernels assign lower ones.
+# No process has this id, because kernels only assign lower ones.
 DEAD = f"{host_id()}:99999999:0123456789ab"
 ELSEWHERE = "another-host-1234-1:17:0123456789ab"
 
 
 class ReaperTest(CommittedTestCase):
     def orphan(self, *, worker: str, lease: float) -> Run:
-        """A run that said two things and was left alone."""
+        """A run with two stored chunks and no process."""
         handle = accept_one(question(self.alice, "Hi"))
         pieces = [(handle.run_id, Delta("Hel", (), 1, 3)), (handle.run_id, Delta("lo", (), 2, 5))]
         with transaction.atomic(), connection.cursor() as cursor:

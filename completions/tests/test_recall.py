@@ -1,4 +1,4 @@
-"""What is quoted: with its source, in a bound, and never able to end its own quotation."""
+"""Quoted text has its source, is bounded, and cannot end its own quotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask for what: the settings' grammar, and what the checks say about mistakes in it."""
+"""Who may ask for what: the syntax of the settings, and the checks' messages about mistakes in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Database upkeep outside the group commit: checkpoints on SQLite, statistics on PostgreSQL."""
+"""Database maintenance outside the group commit: checkpoints on SQLite, statistics on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foundation.database import in_database_thread
 class CheckpointTest(CommittedTestCase):
     def setUp(self):
         super().setUp()
-        stop_shared_service()  # SQLite resets the log only if nobody reads it, and the service's sweeps do
+        stop_shared_service()  # SQLite resets the log only while nobody reads it, and the service's sweeps read it.
 
     def test_long_histories_leave_no_long_log_to_a_commit(self):
         async def pages_after(histories: int) -> int:
@@ -28,7 +28,7 @@ class CheckpointTest(CommittedTestCase):
             return await in_database_thread(_copy_log)
 
         async def scenario() -> tuple[int, int]:
-            await pages_after(0)  # what others wrote
+            await pages_after(0)  # what other processes wrote
             return await pages_after(1), await pages_after(5)
 
         one, five = self.in_loop(scenario)
@@ -36,7 +36,7 @@ class CheckpointTest(CommittedTestCase):
 
 
 def _copy_log() -> int:
-    """Return how many pages SQLite's log held."""
+    """Return the number of pages in SQLite's log."""
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
         return int(cursor.fetchone()[1])
@@ -57,7 +57,7 @@ class AnalyzeTest(KeptTablesTestCase):
         self.assertEqual(self.analyzed(name)[1], 1)
 
     def analyzed(self, name: str) -> tuple[int, int]:
-        """Return how many rows a table has, as far as PostgreSQL has counted, and how often it was analyzed."""
+        """Return PostgreSQL's count of a table's rows, and how often the table was analyzed."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT n_live_tup, analyze_count + autoanalyze_count FROM pg_stat_user_tables WHERE relname = %s",

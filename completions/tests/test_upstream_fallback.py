@@ -1,4 +1,4 @@
-"""Who really answered is on record: in the run, in the message, whichever way the answer came."""
+"""The run and the message record which upstream answered, streamed or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever an upstream does, a client of the OpenAI surface gets exactly one ending, the one that is stored."""
+"""Whatever an upstream does, a client of the OpenAI surface gets exactly one ending, and it is the stored one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FaultTest(ServiceTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # At every log level: what must never be logged must not be at DEBUG, either.
+        # At every level: what must never be logged must not be logged at DEBUG, either.
         env = {
             "FIRST_BYTE_SECONDS": "3",
             "IDLE_SECONDS": "2",
@@ -64,7 +64,7 @@ class FaultTest(ServiceTestCase):
         super().tearDown()
 
     def each(self, check: Any) -> None:
-        """Check all cases, some at once, and tell all that fail."""
+        """Check all cases, some of them in parallel, and report all failures."""
         self.alice  # noqa: B018  made here, not by four threads
         with ThreadPoolExecutor(12) as threads:
             wrong = [text for text in threads.map(lambda case: self.outcome(check, case), CASES) if text]
@@ -149,7 +149,7 @@ class FaultTest(ServiceTestCase):
         self.assertLess(self.memory("VmHWM") - before, 128 << 10, "KiB")
 
     def memory(self, name: str) -> int:
-        """KiB of the service's process, now (VmRSS) or at its peak (VmHWM)."""
+        """KiB of memory of the service's process, now (VmRSS) or at its peak (VmHWM)."""
         assert self.faulty.process is not None
         status = Path(f"/proc/{self.faulty.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])

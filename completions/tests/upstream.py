@@ -1,7 +1,7 @@
 """An OpenAI-compatible upstream that misbehaves on request: raw TCP, because it must send broken bytes.
 
-The model's name chooses the behaviour, arguments after colons (`slow:20ms:200`); `upstream_answers.py` and
-`upstream_faults.py` have the list.
+The model's name chooses the behaviour, with arguments after colons (`slow:20ms:200`); `upstream_answers.py` and
+`upstream_faults.py` list them.
 In a test: `with FaultyUpstream() as up: up.base_url`. By hand: `python -m completions.tests.upstream --port 9000`.
 """
 
@@ -25,7 +25,7 @@ _UNBILLED = {400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 503}
 
 @dataclass
 class Recorded:
-    """One request as it arrived; `hung_up` and `at` are seconds of time.monotonic()."""
+    """One request as received; `hung_up` and `at` are seconds of time.monotonic()."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class Recorded:
 
 @dataclass
 class FaultyUpstream:
-    """Runs on a thread and an event loop of its own, on a free port unless one is given."""
+    """Runs in a separate thread with its own event loop, on a free port unless one is given."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -57,12 +57,12 @@ class FaultyUpstream:
 
     @property
     def posts(self) -> list[Recorded]:
-        """Every completion asked for."""
+        """Every completion requested."""
         return [request for request in self.requests if request.method == "POST"]
 
     @property
     def billable_posts(self) -> list[Recorded]:
-        """The completions that may have cost money: all that were not refused outright."""
+        """The completions that a real upstream might bill: all except those refused outright."""
         return [request for request in self.posts if request.status not in _UNBILLED]
 
     def asked(self, marker: str) -> list[Recorded]:
@@ -70,7 +70,7 @@ class FaultyUpstream:
         return [post for post in self.billable_posts if marker in str(post.body.get("messages"))]
 
     def release(self, marker: str, timeout: float = 15.0) -> None:
-        """Let `held` send the rest of its answer to the request that contains `marker`; use a marker once in a run."""
+        """Let `held` send the rest of its answer to the request that contains `marker`; a marker works once per run."""
         limit = time.monotonic() + timeout
         while not (asked := self.asked(marker)):
             assert time.monotonic() < limit, f"nobody asked {marker}"
@@ -84,7 +84,7 @@ class FaultyUpstream:
         return [request for request in self.requests if request.hung_up is not None]
 
     def wait_for_hangup(self, count: int = 1, timeout: float = 1.0) -> bool:
-        """Whether so many clients have hung up within `timeout` seconds."""
+        """Whether this many clients have disconnected within `timeout` seconds."""
         limit = time.monotonic() + timeout
         while len(self.hangups) < count and time.monotonic() < limit:
             time.sleep(0.005)
@@ -114,7 +114,7 @@ class FaultyUpstream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # lets the transports close
+        await asyncio.sleep(0)  # gives the transports time to close
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -133,7 +133,7 @@ class FaultyUpstream:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; whether the connection can take another."""
+        """Answer one request; return whether the connection can take another."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ", 2)
         headers = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in head[1:])}
@@ -145,7 +145,7 @@ class FaultyUpstream:
         gone = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():  # nobody pipelines: another byte, or the end, means that the client has left
+            if not work.done():  # no client pipelines, so another byte or the end means that the client has left
                 recorded.hung_up = time.monotonic()
                 return False
             if isinstance(work.exception(), HangUp | ConnectionError):

@@ -1,4 +1,4 @@
-"""The behaviours of a well-meaning upstream: every shape of a proper answer."""
+"""The behaviours of a well-behaved upstream: every shape of a proper answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from completions.tests.upstream_wire import FOREVER, USAGE, WORDS, Connection, c
 
 @fault
 async def ok(c: Connection, count: str = "", size: str = "6") -> None:
-    """`ok`, or `ok:200:6`: so many tokens of so many characters, as fast as the socket takes them."""
+    """`ok`, or `ok:200:6`: 200 tokens of 6 characters, as fast as the socket accepts them."""
     words = [("tok" + "en" * int(size))[: int(size)]] * int(count) if count else WORDS
     if not c.streaming:
         return await c.json(200, whole("".join(words)))
@@ -33,7 +33,7 @@ async def slow(c: Connection, pause: str = "20ms", count: str = "200") -> None:
 
 @fault
 async def numbered(c: Connection, pause: str = "10ms", count: str = "100") -> None:
-    """Words that are all different and quote the question: a lost, repeated or swapped one shows."""
+    """Words that are all different and quote the question, so that a lost, repeated or swapped word is visible."""
     messages = c.body.get("messages") or [{}]
     name = str(messages[-1].get("content"))
     words = [f"{n}:{name}{(' ', ' 🙂', chr(10), ' ö')[n % 4]}" for n in range(int(count))]
@@ -60,7 +60,7 @@ async def held(c: Connection, pause: str = "0s", count: str = "") -> None:
 
 @fault
 async def flood(c: Connection, count: str = "2000") -> None:
-    """Prepared beforehand and sent in one go: the upstream costs nothing. One HTTP chunk a token."""
+    """Encoded beforehand and sent at once, so the upstream uses no CPU. One HTTP chunk per token."""
     line = b"data: " + json.dumps(chunk({"content": "token "}), separators=(",", ":")).encode() + b"\n\n"
     framed = b"%x\r\n%b\r\n" % (len(line), line)
     await c.open()
@@ -189,7 +189,7 @@ async def done_then_more(c: Connection) -> None:
 
 @fault
 async def crlf(c: Connection, end: str = "crlf") -> None:
-    """`crlf:cr` for carriage returns alone; starts with a byte order mark."""
+    """`crlf:cr` uses carriage returns alone; the stream starts with a byte order mark."""
     mark = b"\r" if end == "cr" else b"\r\n"
     lines = [b"\xef\xbb\xbf: hello", *(b"data: " + json.dumps(chunk({"content": word})).encode() for word in WORDS)]
     lines += [b"data: " + json.dumps(chunk({}, "stop")).encode(), b"data: [DONE]"]
@@ -200,7 +200,7 @@ async def crlf(c: Connection, end: str = "crlf") -> None:
 
 @fault
 async def split(c: Connection) -> None:
-    """Every byte in a read of its own, multi-byte characters too."""
+    """Sends every byte separately, which also splits multi-byte characters."""
     await c.open()
     for word in WORDS[2:5]:
         for byte in b"data: " + json.dumps(chunk({"content": word}), ensure_ascii=False).encode() + b"\n\n":
@@ -224,7 +224,7 @@ async def sse_200(c: Connection) -> None:
 
 @fault
 async def rich_json(c: Connection) -> None:
-    """Two choices with log probabilities, in one piece."""
+    """Two choices with log probabilities, in one chunk."""
     answer = whole()
     score: dict[str, Any] = {"logprob": -0.1, "bytes": None, "top_logprobs": []}
     scored = [{"token": word, **score} for word in WORDS]

@@ -1,4 +1,4 @@
-"""Every way an upstream can fail, and what becomes of it: one table for all who ask it."""
+"""Every way an upstream can fail, with the result: one table for all tests of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ HEL = "Hello"
 
 
 class Case(NamedTuple):
-    """A behaviour, streamed and not: (stored code, HTTP status of an answer without text, partial text).
+    """The results of a behaviour, streamed and not: (stored code, HTTP status of an answer without text, partial text).
 
-    The name before the slash is the upstream's; `fake` unless there is one.
+    The name before a slash is the upstream's; without one it is `fake`.
     """
 
     behaviour: str
@@ -27,17 +27,17 @@ class Case(NamedTuple):
 
 
 def failing(behaviour: str, code: str, status: int) -> Case:
-    """The same failure, streamed or not, before a word is said."""
+    """The same failure before any text, streamed or not."""
     return Case(behaviour, (code, status, ""), (code, status))
 
 
 def streamed(behaviour: str, code: str, text: str = HEL) -> Case:
-    """An answer that only a stream can begin; who asked for one piece gets nonsense."""
+    """An answer that can begin only as a stream; without `stream` the body is invalid."""
     return Case(behaviour, (code, 200, text), (INVALID, 502))
 
 
 def well(behaviour: str, text: str = TEXT) -> Case:
-    """Strange, but an answer, to who streams it."""
+    """An unusual but valid answer for clients that stream."""
     return Case(behaviour, ("", 200, text), (INVALID, 502))
 
 
@@ -45,7 +45,7 @@ NOWHERE = ("nameless", "refusing", "untrusted")
 
 
 def nowhere(untrusted: str) -> dict[str, Any]:
-    """Upstreams that take no request: no such name, nobody listening, a certificate of nobody we know."""
+    """Upstreams that accept no request: an unknown name, a closed port, an untrusted certificate."""
     addresses = ("http://nobody.invalid/v1", "http://127.0.0.1:1/v1", untrusted)
     pairs = zip(NOWHERE, addresses, strict=True)
     return {name: {"base_url": base_url, "models": [f"{name}/*"], "strip_prefix": True} for name, base_url in pairs}
@@ -61,7 +61,7 @@ LATE = ("upstream_timeout deadline_exceeded", 504)
 
 CASES = [
     Case("ok", ("", 200, TEXT), OK),
-    # No connection, or none that lasts.
+    # No connection, or one that breaks.
     *(failing(f"{name}/ok", UNREACHABLE, 502) for name in NOWHERE),
     failing("refuse", UNREACHABLE, 502),
     failing("reset", UNREACHABLE, 502),
@@ -87,13 +87,13 @@ CASES = [
     failing("unheard-of", "model_not_found", 404),
     failing("error-200", ERROR, 502),
     *(failing(f"redirect:{where}", INVALID, 502) for where in ("301", "307", "308", "307:elsewhere")),
-    # Not an event stream, or none that was asked for.
+    # Not an event stream, or one that was not requested.
     failing("html-200", INVALID, 502),
     failing("gzip-bomb", INVALID, 502),
     failing("huge-body", LIMIT, 502),
     Case("json-200", ("", 200, TEXT), OK),
     well("sse-200"),
-    # Strange ends and strange lines of a proper answer.
+    # Strange ends and strange lines of an otherwise proper answer.
     *(well(name) for name in ("finish-then-open", "done-then-open", "done-then-more", "finish-no-done")),
     *(well(name) for name in ("crlf", "crlf:cr", "close-delimited", "usage-missing")),
     well("split", "".join(WORDS[2:5])),

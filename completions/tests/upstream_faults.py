@@ -1,4 +1,4 @@
-"""The behaviours of an upstream that refuses, breaks off or talks nonsense, and the choice among all of them."""
+"""The behaviours of an upstream that refuses, breaks off or sends nonsense; and the choice among all behaviours."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def answer(c: Connection, models: Any) -> None:
 async def _status(c: Connection, status: str, wait: str | None = None) -> None:
     """`429`, `429:1`, `http-500`, `503:Wed, 21 Oct 2015 07=28=00 GMT`: any status, with a Retry-After (colons as `=`).
 
-    The body holds a key.
+    The body contains a key.
     """
     extra = {"retry_after": wait.replace("=", ":")} if wait is not None else {}
     await c.error(int(status), f"Refused: key {KEY_IN_ERROR} is no good", "some_code", **extra)
@@ -63,7 +63,7 @@ async def _status(c: Connection, status: str, wait: str | None = None) -> None:
 
 @fault
 async def flaky(c: Connection, refusals: str = "1", status: str = "429", wait: str = "0") -> None:
-    """Refuses the first so many requests that carry the same `user`, then answers."""
+    """Refuses the given number of requests with the same `user`, then answers."""
     tries = _tries.setdefault(str(c.body.get("user")), [])
     tries.append(1)
     if len(tries) <= int(refusals):
@@ -103,7 +103,7 @@ async def error_200(c: Connection) -> None:
 
 @fault
 async def informational(c: Connection) -> None:
-    """Interim answers without end."""
+    """Endless interim responses."""
     while True:
         await c.send(b"HTTP/1.1 102 Processing\r\n\r\n")
         await asyncio.sleep(0.01)
@@ -114,13 +114,13 @@ async def informational(c: Connection) -> None:
 
 @fault
 async def refuse(c: Connection) -> None:
-    """Takes the request and closes without a byte."""
+    """Reads the request and closes without sending a byte."""
     raise HangUp
 
 
 @fault
 async def reset(c: Connection, words: str = "") -> None:
-    """RST, before the answer or (`reset:2`) after so many words."""
+    """RST, before the answer or (`reset:2`) after that number of words."""
     if words:
         await c.open()
         await c.words(*WORDS[: int(words)])
@@ -133,7 +133,7 @@ async def reset(c: Connection, words: str = "") -> None:
 
 @fault
 async def truncated(c: Connection, how: str = "eof") -> None:
-    """Two words, then a proper end (`eof`), a cut inside an HTTP chunk (`cut`) or `[DONE]` without a reason."""
+    """Two words, then a proper end (`eof`), a cut inside an HTTP chunk (`cut`), or `[DONE]` without a finish reason."""
     await c.open()
     await c.words(*WORDS[:2])
     if how == "cut":
@@ -146,7 +146,7 @@ async def truncated(c: Connection, how: str = "eof") -> None:
 
 @fault
 async def close_delimited(c: Connection, finish: str = "stop") -> None:
-    """No length, no chunks: the body ends with the connection."""
+    """Neither length nor chunks: the body ends when the connection closes."""
     await c.head(200, "text/event-stream", connection="close")
     for word in WORDS:
         await c.send(b"data: " + json.dumps(chunk({"content": word})).encode() + b"\n\n")
@@ -201,7 +201,7 @@ async def gzip_bomb(c: Connection) -> None:
 
 
 async def _broken(c: Connection, line: bytes) -> None:
-    """Two good words, then the line, then a good end."""
+    """Two good words, then the given line, then a good end."""
     await c.open()
     await c.words(*WORDS[:2])
     await c.raw(line + b"\n\n")
@@ -215,7 +215,7 @@ async def malformed(c: Connection) -> None:
 
 @fault
 async def data(c: Connection, value: str = "null") -> None:
-    """`data:null`, `data:[]`, `data:"x"`, `data:{}`: a data line with that value, colons as `=`."""
+    """`data:null`, `data:[]`, `data:"x"`, `data:{}`: a data line with that value, with `=` for colons."""
     await _broken(c, b"data: " + value.replace("=", ":").encode())
 
 
@@ -231,7 +231,7 @@ async def error_event(c: Connection) -> None:
 
 @fault
 async def error_mid_stream(c: Connection, code: str = "502") -> None:
-    """OpenRouter's way: status 200, an `error` beside the choices, then the end."""
+    """As OpenRouter does it: status 200, an `error` next to the choices, then the end."""
     failed: dict[str, Any] = chunk({"content": ""}, "error")
     failed["error"] = {"code": int(code) if code.isdigit() else code, "message": f"Provider {KEY_IN_ERROR} broke"}
     await c.open()
@@ -268,7 +268,7 @@ async def huge_line(c: Connection, size: str = str(64 << 20)) -> None:
 
 @fault
 async def huge_text(c: Connection, size: str = str(1 << 20)) -> None:
-    """So many characters of text, a kibibyte at a time."""
+    """The given number of characters of text, one kibibyte at a time."""
     if not c.streaming:
         return await c.json(200, whole("x" * int(size)))
     await c.open()
@@ -292,7 +292,7 @@ async def many_tools(c: Connection, count: str = "10000") -> None:
 
 @fault
 async def negative_usage(c: Connection) -> None:
-    """Numbers that cannot be, and another model than was asked for."""
+    """Impossible numbers, and a different model than requested."""
     wrong = {"model": "another", "usage": {"prompt_tokens": -1, "completion_tokens": "many", "total_tokens": None}}
     if not c.streaming:
         return await c.json(200, {**whole(), **wrong})
@@ -304,7 +304,7 @@ async def negative_usage(c: Connection) -> None:
 
 @fault
 async def broken_tools(c: Connection) -> None:
-    """Arguments that are no JSON, and a call that has no place among the others."""
+    """Arguments that are not JSON, and a tool call with an invalid index."""
     function = {"name": "f", "arguments": '{"city": '}
     if not c.streaming:
         calls = [{"id": "call_1", "type": "function", "function": function}, {"index": -7}, "call", None]
@@ -339,7 +339,7 @@ async def far_choice(c: Connection, index: str = "1000000000") -> None:
 
 @fault
 async def tiny(c: Connection, count: str = "1000000") -> None:
-    """So many chunks of one character."""
+    """The given number of chunks of one character."""
     line = b"data: " + json.dumps(chunk({"content": "x"}), separators=(",", ":")).encode() + b"\n\n"
     framed = b"%x\r\n%b\r\n" % (len(line), line)
     await c.open()

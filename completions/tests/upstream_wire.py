@@ -1,6 +1,6 @@
-"""How the fault-injecting upstream talks: HTTP and event streams written by hand, and the register of behaviours.
+"""The wire format of the fault-injecting upstream: hand-written HTTP and event streams, and the table of behaviours.
 
-A stream tells `WORDS` unless its name says otherwise. `id`, `created` and `model` are always the same.
+A stream sends `WORDS` unless its name says otherwise. `id`, `created` and `model` are always the same.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ FOREVER = 3600.0
 
 
 class HangUp(Exception):
-    """The behaviour closes the connection."""
+    """Raised to close the connection."""
 
 
 class Connection:
-    """The answering half of one request: writes HTTP by hand, right or wrong."""
+    """The response to one request: writes HTTP by hand, valid or not."""
 
     def __init__(self, writer: asyncio.StreamWriter, recorded: Any) -> None:
         self.writer, self.recorded = writer, recorded
@@ -66,7 +66,7 @@ class Connection:
         await self.head(200, "text/event-stream; charset=utf-8", transfer_encoding="chunked")
 
     async def raw(self, data: bytes) -> None:
-        """Bytes of the event stream, in one HTTP chunk."""
+        """Write bytes of the event stream as one HTTP chunk."""
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def data(self, value: Any) -> None:
@@ -104,7 +104,7 @@ def whole(text: str = TEXT, **message: Any) -> dict[str, Any]:
 
 
 def seconds(text: str) -> float:
-    """`20ms`, `1.5s` or bare seconds."""
+    """Return the seconds in `20ms`, `1.5s` or a plain number."""
     return float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
 
 
