@@ -1,4 +1,4 @@
-"""Exports as other services write them, with everything that is ever wrong in one; made up, nothing is copied."""
+"""Exports in the formats of other services, with all their known errors; everything is invented."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def root(name: str = "root") -> dict[str, Any]:
 
 
 def chat(name: str, *nodes: Mapping[str, Any], current: str | None = None, **fields: Any) -> dict[str, Any]:
-    """Return one entry of ChatGPT's conversations.json; `current` is the last node unless given."""
+    """Return one entry of ChatGPT's conversations.json; `current` is by default the last node."""
     return {
         "title": f"About {name}",
         "create_time": START,
@@ -83,7 +83,7 @@ def claude_message(name: str, parent: str | None = None, sender: str = "human", 
 
 
 def write_zip(path: Path, files: Mapping[str, Any]) -> Path:
-    """Write `files`, JSON values or bytes by name, into a zip."""
+    """Write `files` (JSON values or bytes, by name) into a zip."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in files.items():
             archive.writestr(name, value if isinstance(value, bytes) else json.dumps(value))

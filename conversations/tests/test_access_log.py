@@ -1,4 +1,4 @@
-"""The access log is written before anything is shown, is never changed, and keeps only the id of an erased owner."""
+"""Access is logged before anything is shown; entries never change, and of an erased owner keep only the id."""
 
 from __future__ import annotations
 

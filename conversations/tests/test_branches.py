@@ -1,4 +1,4 @@
-"""Which messages make up the branch that is shown."""
+"""Which messages belong to the shown branch."""
 
 from __future__ import annotations
 

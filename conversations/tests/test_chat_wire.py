@@ -1,4 +1,4 @@
-"""Chat messages and their parts: what comes in goes out equal, whatever it is."""
+"""Chat messages and their parts come back exactly as they were stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conversations.services import append_message, start_conversation
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
 LONG = st.just("x" * 201)
-# No negative zero: PostgreSQL has none.
+# No negative zero, because PostgreSQL's JSON has none.
 NUMBER = st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9).map(lambda number: number + 0.0)
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBER | TEXT,
@@ -28,7 +28,7 @@ MORE = st.dictionaries(TEXT | st.sampled_from(["raw", "field", "item", "type", "
 
 
 def objects(**known: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return objects with any of the `known` fields, some of them of another type, and fields that nobody knows."""
+    """Return objects with any of the `known` fields, some of the wrong type, and with unknown fields."""
     fields = st.fixed_dictionaries({}, optional={name: value | JSON for name, value in known.items()})
     return st.tuples(MORE, fields).map(lambda both: {**both[0], **both[1]})
 
@@ -156,7 +156,7 @@ class StoredTest(TestCase):
             load_parts([row])
         with self.assertNumQueries(0):
             again = row.as_wire()
-        # Numbers come back as numbers: PostgreSQL's JSON has one kind of them.
+        # Numbers come back as numbers: PostgreSQL's JSON has only one kind of number.
         self.assertEqual((again, row.content), (wire, found.content))
         self.assertEqual(row.extras(), extras)
         before = row.parent.digest if row.parent else digests.root(self.talk.owner_id)
@@ -165,7 +165,7 @@ class StoredTest(TestCase):
 
 
 def repr_of(value: Any) -> str:
-    """Return what tells 1 from true, and equal objects from each other in no way."""
+    """Return a value that distinguishes 1 from true, but is the same for equal objects."""
     if isinstance(value, dict):
         return "{" + ", ".join(sorted(f"{name!r}: {repr_of(each)}" for name, each in value.items())) + "}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Chain digests: the same history is the same digest, anything else is not."""
+"""Chain digests: equal histories have equal digests, and different histories different ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports: what other programs and people read, streamed."""
+"""Exports in formats for other programs and for people, streamed."""
 
 from __future__ import annotations
 

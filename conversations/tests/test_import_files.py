@@ -1,4 +1,4 @@
-"""Files that others exported: zips, shards and folders, damaged ones and those that mean harm."""
+"""Files exported by other services: zips, shards and folders, damaged ones and malicious ones."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class FilesTest(SimpleTestCase):
         }
         path = write_zip(self.folder / "export.zip", bombs)
         del bombs
-        # In a process of its own: only that one's memory is the importer's.
+        # Run in a separate process, so that its memory is the importer's alone.
         done = subprocess.run(
             [sys.executable, "-c", READ, str(path), str(LARGEST)], capture_output=True, text=True, check=True
         )

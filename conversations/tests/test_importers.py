@@ -1,4 +1,4 @@
-"""Reading conversations that others exported: every trap that was met in a real one."""
+"""Reading conversations exported by other services: every trap found in a real export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storing imported history: a round trip loses nothing, and a second import of the same adds nothing."""
+"""Storing imported history: a round trip loses nothing, and importing the same again adds nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bring_in(owner: User, entries: Iterable[Any]) -> Tally:
     return total
 
 
-# Whatever else a model has, or ever gets, has to survive a round trip.
+# All other fields of a model, present and future, have to survive a round trip.
 OF_THE_ROW = {"id", "owner", "conversation", "parent", "head", "position", "next_position", "digest", "source_id"}
 
 
@@ -50,7 +50,7 @@ def fields_of(row: Model) -> dict[str, Any]:
 
 
 def snapshot(owner: User) -> dict[str, Any]:
-    """Return all that an account's conversations hold, with names in place of ids."""
+    """Return the content of an account's conversations, with names in place of ids."""
     found = {}
     for row in Conversation.objects.filter(owner=owner):
         messages = list(Message.objects.of(row.pk).oldest_first())
@@ -66,7 +66,7 @@ def snapshot(owner: User) -> dict[str, Any]:
 
 
 def lived_in(owner: User) -> Conversation:
-    """Make a conversation that has everything."""
+    """Create a conversation that uses every feature."""
     talk = start_conversation(
         owner_id=owner.pk, title="Öl & Käse 🧀", end_user="Zoë", metadata={"deep": [{"er": None}]}
     )

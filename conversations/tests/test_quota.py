@@ -1,4 +1,4 @@
-"""What an account holds is counted by the database, whoever writes; at its quota it stores nothing more."""
+"""The database counts an account's content, whoever writes it; an account at its quota cannot store more."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CountedTest(TestCase):
         return talk
 
     def bring_in(self, *names: str) -> list[str]:
-        """Import conversations of two messages each; returns why some were skipped."""
+        """Import conversations of two messages each; return the reasons for skipping some."""
         entries = [
             chat(name, root(), node(f"{name}1", "root"), node(f"{name}2", f"{name}1", role="assistant"))
             for name in names
@@ -168,7 +168,7 @@ class CountedTest(TestCase):
     def test_without_their_table_nothing_is_in_the_way_and_with_it_all_is_counted_again(self):
         talk = self.talk("one")
         with mock.patch.object(connection.introspection, "table_names", list):
-            _after_migrations(None, using="default")  # as after a migration back
+            _after_migrations(None, using="default")  # as after migrating back
         StoredUsage.objects.all().delete()
         append_message(conversation=talk, role="user", content="unseen")
         _after_migrations(None, using="default", plan=["forward"])
@@ -200,7 +200,7 @@ class CountedTest(TestCase):
 
     @override_settings(LIMIT_STORED_BYTES_PER_USER=100)
     def test_bytes_up_to_the_quota_and_no_more(self):
-        talk = self.talk("x" * 97, "y" * 50)  # what goes over it is stored
+        talk = self.talk("x" * 97, "y" * 50)  # a write that crosses the quota is still stored
         writes: tuple[Callable[[], object], ...] = (
             lambda: append_message(conversation=talk, role="user", content="z"),
             lambda: start_conversation(owner_id=self.alice.pk),
@@ -241,7 +241,7 @@ class CountedTest(TestCase):
 
 
 class SliceTest(TestCase):
-    """A long conversation goes in slices: thousands of deletions at once would hold up whoever else writes."""
+    """A long conversation is deleted in slices: thousands of deletions at once would block other writers."""
 
     def setUp(self) -> None:
         self.alice = register_user(username=f"alice-{uuid.uuid4().hex[:8]}")

@@ -1,4 +1,4 @@
-"""What anybody writes is shown as Markdown, and does nothing: no script, no style, nothing fetched, no long work."""
+"""Any text is shown as Markdown and is harmless: no scripts, styles or downloads, and no slow rendering."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from conversations.rendering import MAX_DELIMITERS, MAX_TEXT, TAGS, render_markdown
 
-# What the cheat sheets of the field try, in each place of a text that is not plain.
+# The usual XSS cheat sheets' inputs, in each place of a Markdown text that is not plain.
 SCRIPTS = (
     "<script>alert(1)</script>",
     "<ScRiPt src=//evil.example/x.js></sCrIpT>",
@@ -86,7 +86,7 @@ ALLOWED = {"href", "title", "rel", "target", "class", "start"}
 
 
 class Strict(HTMLParser):
-    """Refuses every tag, attribute and address that is not expected."""
+    """Rejects every tag, attribute and URL that is not expected."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in TAGS, tag
@@ -184,7 +184,7 @@ class BoundTest(SimpleTestCase):
         self.assertIn("<em>", render_markdown("*a*\n\n" * 3_000))
 
     def test_what_makes_parsers_slow_costs_little(self) -> None:
-        """Quadratic work on these would be minutes; the bound is generous because machines are busy."""
+        """Quadratic work on these inputs would take minutes; the bound is generous because machines are busy."""
         size = MAX_TEXT // 3
         blocks = {
             "brackets": "[" * size, "stars": "*a " * (size // 3), "quotes": "> " * (size // 2), "items": "- " * size,

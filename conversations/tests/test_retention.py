@@ -1,4 +1,4 @@
-"""What guests leave behind goes in time; what belongs to an account stays until its operator says otherwise."""
+"""Guests' data is deleted in time; accounts' data is kept unless the operator sets a limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RetentionTest(TestCase):
         self.guest = guest_user()
 
     def talk(self, owner: User, *, said: bool, hours: float) -> Conversation:
-        """A conversation nobody has touched for so many hours."""
+        """A conversation last touched this many hours ago."""
         talk = start_conversation(owner_id=owner.pk)
         if said:
             append_message(conversation=talk, role="user", content="Hello")

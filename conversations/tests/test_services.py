@@ -1,4 +1,4 @@
-"""Writing: what appends, edits, deletes and resets leave behind."""
+"""Writing: the results of appending, editing, deleting and resetting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transcript shows one branch, knows the others, and finds the page of a message."""
+"""A transcript shows one branch, lists the others, and finds the page of a message."""
 
 from __future__ import annotations
 

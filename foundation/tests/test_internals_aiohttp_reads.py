@@ -1,4 +1,4 @@
-"""aiohttp behind the client that requests to upstreams are made with, on the event loops that the service runs on."""
+"""The aiohttp transport of the client that calls upstreams, on the service's event loops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DELIVERY_SECONDS = 0.1
 
 
 class Upstream:
-    """Answers one request with what the test writes."""
+    """Answers one request with the bytes that the test writes."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -60,7 +60,7 @@ async def asked() -> AsyncIterator[tuple[Upstream, httpx2.Response]]:
 
 
 def in_kernel(response: httpx2.Response) -> int:
-    """Return how many bytes of an answer the kernel holds."""
+    """Return how many bytes of an answer are in the kernel's buffer."""
     answer = answer_behind(response)
     assert answer is not None and answer.connection is not None and answer.connection.transport is not None
     link: socket.socket = answer.connection.transport.get_extra_info("socket")
@@ -112,7 +112,7 @@ class AiohttpReadsTest(SimpleTestCase):
                 await ready()
                 self.assertEqual(len(await anext(reads)), 3 * PACKETS)
                 await with_socket_paused(response, ready)()
-                # aiohttp's parser pauses with the socket, and stops once more after the first chunk.
+                # aiohttp's parser pauses with the socket, and pauses once more after the first chunk.
                 self.assertEqual(len(await anext(reads)) + len(await anext(reads)), 3 * PACKETS)
                 await ready()
             unpaused, paused, again = waiting
@@ -136,14 +136,14 @@ class AiohttpReadsTest(SimpleTestCase):
                 await wait()
                 upstream.end()
                 self.assertEqual([data async for data in reads], [])
-                await wait()  # the connection may be another request's by now
+                await wait()  # another request may use the connection by now
             self.assertEqual(reading, [False, True])
 
         self.on_each_loop(test)
 
     def test_the_answer_of_another_client_is_read_all_the_same(self):
         async def ready() -> None:
-            """There is always use for it."""
+            """The reader is always ready for more."""
 
         async def test() -> None:
             transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"all of it"))

@@ -1,6 +1,6 @@
-"""Settings of the whole interpreter, each in a process of its own: they would outlive a test.
+"""Settings of the whole interpreter, each tested in a separate process, because they would outlive a test.
 
-chatservice/tests/test_process_settings.py looks at the service's own process.
+chatservice/tests/test_process_settings.py checks the service's own process.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ assert collections() == before
 assert gc.isenabled() and gc.get_freeze_count() > 50_000
 assert len(gc.get_objects()) < 1_000
 """
-# What was off stays off, and a model that cannot be loaded leaves the collector as it was.
+# If the garbage collector was off, it stays off, and a failed model load leaves it unchanged.
 RESTORE = """
 import gc
 from foundation.internals.interpreter import loading_permanently

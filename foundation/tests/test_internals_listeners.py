@@ -1,4 +1,4 @@
-"""A listening socket that is closed while clients connect to it: the kernel's filter, and the queue."""
+"""Closing a listening socket while clients connect to it: the kernel's filter, and the queue."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FilterTest(SimpleTestCase):
                 accepted, client = listener.accept()
                 with accepted:
                     self.assertEqual(client, early.getsockname())
-                    # What is connected is not filtered.
+                    # The filter does not affect established connections.
                     early.sendall(b"question")
                     self.assertEqual(accepted.recv(100), b"question")
 

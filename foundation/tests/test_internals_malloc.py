@@ -1,4 +1,4 @@
-"""The number of heaps that glibc keeps for threads, counted in processes of their own."""
+"""The number of heaps that glibc keeps for threads, counted in separate processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.test import SimpleTestCase
 from foundation.internals.malloc import MAX_ARENAS
 
 THREADS = 6
-# Each thread takes memory from the heap that it is given, while all others still have theirs.
+# Each thread allocates from its own heap while all other threads still hold theirs.
 COUNT_HEAPS = f"""
 import ctypes, sys, tempfile, threading
 from foundation.internals.malloc import share_heaps

@@ -1,6 +1,6 @@
-"""What the bounded protocols take from uvicorn is there, and uvicorn calls what they override.
+"""uvicorn still has everything that the bounded protocols use, and calls the methods that they override.
 
-Their limits on a running service: chatservice/tests/test_request_limits.py and test_websocket_limits.py.
+For their limits on a running service see chatservice/tests/test_request_limits.py and test_websocket_limits.py.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def frame(opcode: int, data: bytes = b"") -> bytes:
 
 
 class Link:
-    """A transport that keeps what is written and done."""
+    """A transport that records what is written and done."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -90,7 +90,7 @@ class Link:
 
 
 class Told(Bounded):
-    """Says faults by their names, and marks requests."""
+    """Reports errors by name, and marks requests."""
 
     def request_state(self, transport: asyncio.Transport) -> dict[str, Any]:
         return {"came by": transport}
@@ -100,15 +100,15 @@ class Told(Bounded):
 
 
 class ToldHttp(Told, BoundedHttpProtocol):
-    """As the service has it."""
+    """With the limits of the service."""
 
 
 class ToldWebSocket(Told, BoundedWebSocketProtocol):
-    """As the service has it."""
+    """With the limits of the service."""
 
 
 class Application:
-    """Waits for its requests' bodies and answers when it is told to."""
+    """Reads the bodies of its requests, and answers when told to."""
 
     def __init__(self) -> None:
         self.scopes: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ class Application:
 
 
 async def settle() -> None:
-    """Let every task go as far as it can."""
+    """Let every task run as far as it can."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -364,13 +364,13 @@ def attributes(node: ast.AST, of: str) -> set[str]:
 
 
 def overridden(node: ast.ClassDef) -> set[str]:
-    """Return what is called on `super()`."""
+    """Return the names of the methods called on `super()`."""
     calls = (each for each in ast.walk(node) if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Call))
     return {each.attr for each in calls if getattr(each.value.func, "id", "") == "super"}
 
 
 class NamesTest(IsolatedAsyncioTestCase):
-    """Every name of uvicorn's that the sources use exists on a fresh object of the class that it belongs to."""
+    """Every name of uvicorn's that the sources use exists on a new object of its class."""
 
     def assert_has(self, owner: object, names: set[str], own: type) -> None:
         self.assertTrue(names)
@@ -387,9 +387,9 @@ class NamesTest(IsolatedAsyncioTestCase):
         for module, ours, theirs in cases:
             protocol: Any = theirs(config, ServerState(), {})
             if theirs is HttpToolsProtocol:
-                protocol.on_message_begin()  # makes what belongs to one request
+                protocol.on_message_begin()  # creates the attributes of a request
             for node in (class_in("bounded", "Bounded"), class_in(module, ours.__name__)):
-                # `server_state` of a websocket is ours, by its __init__.
+                # A websocket's `server_state` is our own attribute, set in __init__.
                 self.assert_has(protocol, attributes(node, "self") - {"server_state"}, ours)
                 self.assertEqual({name for name in overridden(node) if not hasattr(theirs, name)}, set())
         self.assertTrue(callable(HttpToolsProtocol.send_400_response))

@@ -1,4 +1,4 @@
-"""A table that Django rebuilds on SQLite keeps its triggers, the triggers that name it, and the indexes made by SQL."""
+"""When Django rebuilds a table on SQLite, its triggers, triggers that mention it, and raw SQL indexes survive."""
 
 from __future__ import annotations
 

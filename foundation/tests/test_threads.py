@@ -1,4 +1,4 @@
-"""Threads that may hang: callers wait no longer than promised, and the process not at all when it ends."""
+"""Threads that may hang: callers wait only as long as promised, and the process exits without waiting."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DaemonThreadsTest(SimpleTestCase):
         threads = DaemonThreads(3, "few")
         self.assertEqual([threads.submit(lambda: 1).result(5) for _ in range(5)], [1] * 5)
         started = [each for each in threading.enumerate() if each.name.startswith("few-")]
-        self.assertLessEqual(len(started), 2)  # the next call may come before a thread says that it is idle
+        self.assertLessEqual(len(started), 2)  # the next call may come before a thread has reported that it is idle
         go = threading.Event()
         waiting = [threads.submit(go.wait, 20) for _ in range(9)]
         started = [each for each in threading.enumerate() if each.name.startswith("few-")]

@@ -1,4 +1,4 @@
-"""The demo's data is what it says: branches, failures, todos, an access log, and digests that continue."""
+"""The demo data is consistent: branches, failures, todos, an access log, and digests that can be continued."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SeedDemoTest(TestCase):
             call_command("seed_demo", "--no-index", stdout=told)
 
     def continues(self, conversation: Conversation) -> None:
-        """Ids sort as the times do, and the digests are those that the service would have made."""
+        """Ids sort in order of time, and the digests are the ones that the service would compute."""
         rows = list(Message.objects.of(conversation.pk).oldest_first())
         self.assertEqual(sorted(rows, key=lambda row: row.pk)[0], rows[0])
         known: dict[uuid.UUID | None, str] = {None: digests.root(conversation.owner_id)}

@@ -1,4 +1,4 @@
-"""The test case of the index: Alice, Bob and a guest, and what they say."""
+"""The test case of the index: Alice, Bob and a guest, and their messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SearchTestCase(TestCase):
         return User.objects.get(pk=who.user_id)
 
     def talk(self, who: Principal, *contents: str, title: str = "") -> tuple[Conversation, list[Message]]:
-        """Store a conversation of questions and answers in turn."""
+        """Store a conversation in which questions and answers alternate."""
         conversation = start_conversation(owner_id=who.user_id, title=title)
         roles = ("user", "assistant")
         messages = [
@@ -47,7 +47,7 @@ class SearchTestCase(TestCase):
         return self.talk(who, content)[1][0]
 
     def index(self) -> None:
-        """Do all the work there is."""
+        """Index everything that is pending."""
         while indexing.index_text():
             pass
         while indexing.index_semantic(loading.current()):
@@ -58,7 +58,7 @@ class SearchTestCase(TestCase):
 
 
 def drop_triggers() -> None:
-    """Drop the triggers as a tool that copies tables may lose them: on SQLite only."""
+    """On SQLite only: drop the triggers, as a tool that copies tables may do."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             for name in sqlite_schema.triggers(TABLES):
@@ -66,5 +66,5 @@ def drop_triggers() -> None:
 
 
 def as_values(hits: Hits) -> list[tuple[uuid.UUID, float, float | None, float | None]]:
-    """Return everything of an answer that could tell of others: what, in which order, with which scores."""
+    """Return every part of an answer that could reveal something of others: hits, order, scores."""
     return [(hit.message.pk, hit.score, hit.text_score, hit.semantic_score) for hit in hits.hits]

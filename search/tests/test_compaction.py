@@ -1,4 +1,4 @@
-"""What deleted words leave in SQLite's full text is merged away, in small parts, when there is nothing else to do."""
+"""SQLite's full text is merged until deleted words are gone: in small parts, and only when idle."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class CompactionTest(SearchTestCase):
         self.term = term_of(IndexPartition.objects.get(owner_id=self.alice.user_id).pk, stems(WORD)[0])
 
     def compact(self) -> int:
-        """Compact until there is nothing to do; returns in how many parts."""
+        """Compact until nothing is left to do; return the number of parts."""
         parts, begin = 0, True
         while backend().compact(begin=begin):
             parts, begin = parts + 1, False
         return parts
 
     def is_left(self) -> bool:
-        """Tell whether the index's own pages still hold the word's number, at least its last digits."""
+        """Tell whether the index's own pages still contain the word's number, or at least its last digits."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT block FROM search_text_data")
             blocks = b"".join(row[0] for row in cursor.fetchall())

@@ -1,4 +1,4 @@
-"""The real model from its package, a server that speaks OpenAI's embeddings, and what happens without either."""
+"""The real model from its package, a server with OpenAI's embeddings API, and search without either."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from search.embedders import CannotEmbed, Embedder, load, onnx, openai_compatibl
 
 
 class RealModelTest(SimpleTestCase):
-    @pytest.mark.filterwarnings("default")  # what the model's libraries say to each other on import
+    @pytest.mark.filterwarnings("default")  # warnings that the model's libraries cause on import
     def test_the_default_model_finds_what_is_meant_without_a_shared_word(self):
         embedder = load("minilm")
         self.assertEqual((embedder.name, embedder.dimensions), ("minilm", 384))
@@ -34,7 +34,7 @@ class RealModelTest(SimpleTestCase):
 
 
 class EightBitModelTest(SimpleTestCase):
-    """The conversion is done for real, once for all of these: it takes seconds."""
+    """The real conversion, done once for all these tests because it takes seconds."""
 
     embedder: Embedder
 

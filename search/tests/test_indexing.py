@@ -1,4 +1,4 @@
-"""The index follows the messages: whoever writes them, and to the last trace when they go."""
+"""The index follows the messages, whoever writes them; after a deletion no trace is left."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ class FollowsTest(SearchTestCase):
         with override_settings(SEARCH_EMBEDDER="hashing:32"):
             indexer = Indexer(embedder=loading.current)
             self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
-            indexer.step()  # notes what is the old one's
+            indexer.step()  # queues what the old embedder indexed
             self.assertEqual(PendingMessage.objects.count(), 3)
             self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
             while indexer.step():
@@ -267,7 +267,7 @@ class FollowsTest(SearchTestCase):
 
 
 class Counting(HashingEmbedder):
-    """Remembers which of one test's texts it was given."""
+    """Records which texts of one test it was given."""
 
     def __init__(self, marker: str) -> None:
         super().__init__(64)
@@ -281,7 +281,7 @@ class Counting(HashingEmbedder):
 
 class TogetherTest(KeptTablesTestCase):
     def test_several_indexers_do_everything_once(self):
-        stop_shared_service()  # its indexer would take a part of the work
+        stop_shared_service()  # its indexer would do a part of the work
         marker = f"whale{uuid.uuid4().hex[:8]}"
         user = register_user(username=f"alice-{marker}")
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Nothing that others say changes what somebody finds: not what, not how many, not in which order, not a score."""
+"""Other users' messages do not change a user's results: neither hits, their number, order nor scores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TwinsTest(SearchTestCase):
         before = self.answers()
         self.assertTrue(any(before.values()))
         for who in (self.bob, self.guest):
-            for _ in range(8):  # words become common, for everybody but her
+            for _ in range(8):  # words become common for everybody except her
                 self.talk(who, *TEXTS, title="whale captain")
         self.assertEqual(self.answers(), before)
         self.index()

@@ -1,4 +1,4 @@
-"""`manage.py index_messages` beside another and killed: nothing is lost, nothing is done twice."""
+"""Several `manage.py index_messages` at once, some killed: nothing is lost, nothing is done twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_CONVERSATION = 100
 
 class KilledIndexersTest(KeptTablesTestCase):
     def setUp(self) -> None:
-        stop_shared_service()  # its indexer would take a part of the work
+        stop_shared_service()  # its indexer would do a part of the work
         self.alice = register_user(username=f"alice-{uuid.uuid4().hex[:12]}")
         self.addCleanup(delete_user, user=self.alice)
         self.running: list[subprocess.Popen] = []
@@ -103,8 +103,8 @@ class KilledIndexersTest(KeptTablesTestCase):
         return PendingMessage.objects.filter(owner_id=self.alice.pk, claimed_until__gt=1)
 
     def ended(self, process: subprocess.Popen) -> bool:
-        """Tell whether the indexer has ended; and let its claims expire, as after two minutes."""
-        # Of everybody's, for the killed ones may have claimed what tests before this one left to do.
+        """Let the indexer's claims expire, as after two minutes, and tell whether it has ended."""
+        # Expire everybody's claims: the killed indexers may have claimed messages that earlier tests left.
         PendingMessage.objects.filter(claimed_until__gt=1).update(claimed_until=1)
         return process.poll() is not None
 

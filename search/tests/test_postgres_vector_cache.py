@@ -1,4 +1,4 @@
-"""On PostgreSQL a process caches the vectors of large owners: it finds what the database would find."""
+"""On PostgreSQL a process caches the vectors of large owners: its results match the database's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ on_postgres = skipUnless(connection.vendor == "postgresql", "SQLite caches all v
 
 
 def load_now(self: PostgresBackend, partition: int, embedder_id: int, dimensions: int) -> None:
-    """Load in the test's own transaction, which no thread can see."""
+    """Load in this thread: other threads cannot see the test's transaction."""
     with connection.cursor() as cursor:
         self._cache.load(cursor, partition, embedder_id, dimensions)
 
@@ -65,7 +65,7 @@ class CachedVectorsTest(SearchTestCase):
                 expected = self.by_the_database(text, 5, allowed)
                 cached = self.nearest(text, 5, allowed)
                 np.testing.assert_allclose(cached[1], expected[1], atol=1e-5)
-                # Equally near passages may be in another order, and the last one may be a different one.
+                # Equally near passages may come in another order, and the last of them may differ.
                 clear = expected[1] > expected[1][-1] + 1e-4
                 self.assertEqual(
                     {entry for entry, is_clear in zip(cached[0], clear, strict=True) if is_clear},

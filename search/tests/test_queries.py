@@ -1,4 +1,4 @@
-"""What is found, in which order, and how a question may be put."""
+"""Hits, their order, and the syntax of queries."""
 
 from __future__ import annotations
 

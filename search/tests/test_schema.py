@@ -1,4 +1,4 @@
-"""The index is made of columns, indexes and triggers that survive whatever a migration does to their tables."""
+"""The index's columns, indexes and triggers survive any migration of their tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALTERED = (
 
 class AlteredTablesTest(KeptTablesTestCase):
     def setUp(self) -> None:
-        stop_shared_service()  # it would wait for the tables, and its indexer would take a part of the work
+        stop_shared_service()  # it would wait for the tables, and its indexer would do a part of the work
         loading.forget()
         user = register_user(username=f"alice-{uuid.uuid4().hex[:12]}")
         self.addCleanup(delete_user, user=user)
@@ -42,7 +42,7 @@ class AlteredTablesTest(KeptTablesTestCase):
             pass
 
     def alter(self, model: type[models.Model], name: str) -> Iterator[str]:
-        """Let a column be null, and no longer."""
+        """Make a column nullable, and undo it again."""
         field: Any = model._meta.get_field(name)
         altered = field.clone()
         altered.null = True

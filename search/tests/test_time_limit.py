@@ -1,4 +1,4 @@
-"""Requests have a limit for their statements on PostgreSQL; migrations of large tables have none."""
+"""On PostgreSQL, requests have a statement time limit, and migrations of large tables have none."""
 
 from __future__ import annotations
 

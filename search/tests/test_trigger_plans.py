@@ -1,4 +1,4 @@
-"""What triggers cost on PostgreSQL: a session keeps the plans that it made while the tables were small."""
+"""The cost of triggers on PostgreSQL: a session keeps the plans it made while the tables were small."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accounts.models import User
 from accounts.services import register_user
 from conversations.models import Conversation, Message, MessagePart
 
-# Of whatever a trigger looks something up in: as many rows of each are there when it does.
+# The tables in which triggers look something up, each with the same number of rows.
 TABLES = (
     *("conversations_conversation", "conversations_message", "conversations_messagepart"),
     *("search_pendingmessage", "search_entry"),
@@ -33,7 +33,7 @@ class KeptPlansTest(TestCase):
         return Conversation(owner=self.owner, title="Talk")
 
     def write(self, messages: int) -> None:
-        """Insert so many messages, and a part of each, by one statement; change them, and delete them by another."""
+        """Insert, change and delete messages with a part each; each step is one statement per table."""
         talks = Conversation.objects.bulk_create([self.talk() for _ in range(messages)])
         rows = [Message(conversation=talk, position=1, role="user", content="Hello") for talk in talks]
         ids = [row.pk for row in Message.objects.bulk_create(rows)]
@@ -45,7 +45,7 @@ class KeptPlansTest(TestCase):
             cursor.execute("DELETE FROM conversations_message WHERE id = ANY(%s)", [ids])
 
     def rows_read(self) -> dict[str, int]:
-        """Return how many rows of each table whole scans have read in this transaction."""
+        """Return how many rows of each table sequential scans have read in this transaction."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = ANY(%s)", [list(TABLES)]
@@ -54,13 +54,13 @@ class KeptPlansTest(TestCase):
 
     def test_no_trigger_reads_a_whole_table_that_has_grown_since_its_plan_was_made(self) -> None:
         Conversation.objects.bulk_create([self.talk() for _ in range(FEW)])
-        for _ in range(10):  # after five a plan is made for good
+        for _ in range(10):  # after five executions a plan is kept for good
             self.write(100)
         talks = Conversation.objects.bulk_create([self.talk() for _ in range(MANY)])
         rows = [Message(conversation=talk, position=1, role="user", content="Hello") for talk in talks]
         MessagePart.objects.bulk_create([part_of(row) for row in Message.objects.bulk_create(rows)])
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan TO off")  # for the statements of this test
+            cursor.execute("SET LOCAL enable_seqscan TO off")  # for this test's own statements
         before = self.rows_read()
         self.write(1)
         read = {table: rows - before[table] for table, rows in self.rows_read().items()}

@@ -1,4 +1,4 @@
-"""The quantized scan finds what brute force finds, however near the vectors lie; the cache follows the database."""
+"""The quantized scan finds what brute force finds, however near the vectors are; the cache follows the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CachedVectorsTest(TestCase):
         self.random = np.random.default_rng(7)
 
     def cached(self, vectors: np.ndarray) -> CachedVectors:
-        """Cache `vectors` as passages 1, 2, ... of entries 1001, 1002, ..., added in uneven parts."""
+        """Cache `vectors` as passages 1, 2, ... of entries 1001, 1002, ..., added in batches of uneven size."""
         cached = CachedVectors(vectors.shape[1])
         ids, first = np.arange(1, len(vectors) + 1), 0
         while first < len(ids):
