@@ -1,4 +1,4 @@
-"""The base class of browser tests: a new context per test, and a check of what the page must never do after each."""
+"""The base class of browser tests: a new context per test, and a final check of what no page may ever do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chatservice.testing import ServiceTestCase
 RESULTS = Path(settings.BASE_DIR) / "test-results"
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-# Not for judgement in the pages' own words: a request that was cut or refused, where the test means it to be.
+# Messages by the browser itself about a cut or refused request; only tests that cause these ignore them.
 NETWORK_NOISE = re.compile(
     r"Failed to load resource|net::ERR_|WebSocket connection to|status of 4\d\d|blocked by CORS policy"
 )
@@ -37,8 +37,10 @@ one_database_is_enough = pytest.mark.skipif(
 
 
 class BrowserTestCase(ServiceTestCase):
-    """`self.page` is a page of a fresh context. At the end nothing must have been asked of another host, no dialog
-    opened, no script failed and no Content-Security-Policy been violated; set `network_may_fail` where lines are cut.
+    """`self.page` is a page in a fresh context.
+
+    At the end of a test, no other host may have been contacted, no dialog opened, no script failed and no
+    Content-Security-Policy violated. Set `network_may_fail` if the test cuts connections.
     """
 
     browser: Browser
@@ -101,7 +103,7 @@ class BrowserTestCase(ServiceTestCase):
         super().tearDown()
 
     def elsewhere(self) -> list[str]:
-        """Return what was asked of any other host."""
+        """Return the URLs requested from any other host."""
         homes = {urlsplit(url).netloc for url in (self.service.url, self.home)}
         return [
             url
@@ -110,7 +112,7 @@ class BrowserTestCase(ServiceTestCase):
         ]
 
     def sign_in(self, user: User, context: BrowserContext | None = None) -> None:
-        """Give a browser the session of somebody who signed in."""
+        """Give a browser the session of a signed-in user."""
         client = Client()
         client.force_login(user)
         name = settings.SESSION_COOKIE_NAME
@@ -121,16 +123,16 @@ class BrowserTestCase(ServiceTestCase):
         (context or self.context).add_cookies([cookie])
 
     def shot(self, name: str, page: Page | None = None) -> Path:
-        """Take a picture of what is to be seen, into test-results/."""
+        """Save a screenshot of the visible part in test-results/."""
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{name}.png"
         (page or self.page).screenshot(path=path, animations="disabled")
         return path
 
     def assert_accessible(self, page: Page | None = None) -> None:
-        """Fail for what axe calls serious or critical."""
+        """Fail on problems that axe rates serious or critical."""
         looked_at = page or self.page
-        # In the middle of a transition a colour is neither the one before nor the one that comes.
+        # During a transition a colour is neither the old nor the new one.
         looked_at.evaluate(
             "Promise.allSettled(document.getAnimations()"
             ".filter(each => each instanceof CSSTransition).map(each => each.finished))"

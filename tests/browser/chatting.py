@@ -1,4 +1,4 @@
-"""What people do on the chat page, in the words of the tests."""
+"""Users' actions on the chat page, as methods for the tests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from conversations.models import Conversation, Message
 from tests.browser.case import BrowserTestCase
 
 needs_dialect("graphql")
-needs_dialect("resources")  # an answer is followed there where no websocket comes up
+needs_dialect("resources")  # the page follows an answer at this path if no websocket can be opened
 
 HELD = "fake/held:20ms:70"
 """A model that pauses in the middle of its answer until `release`, so that even a slow machine gets there in time."""
 
 
 class ChatCase(BrowserTestCase):
-    """Alice, signed in, in front of the page."""
+    """Alice, signed in, on the chat page."""
 
     model = ""
 
@@ -46,20 +46,20 @@ class ChatCase(BrowserTestCase):
         asked.get_by_label("Message", exact=True).press("Enter")
 
     def says_a_part(self) -> None:
-        """Wait until a part of the answer is shown; HELD sends the rest after `release`."""
+        """Wait until a part of the answer is shown; the model HELD sends the rest after `release`."""
         wait_until(lambda: len(self.shown(self.answers().last)) > 20, what="a part of the answer")
 
     def release(self) -> None:
-        """Let HELD say the rest to what was asked last."""
+        """Let HELD send the rest of its answer to the latest question."""
         self.upstream.posts[-1].released = True
 
     def find(self, text: str) -> None:
-        """Search by words: what is found by meaning depends on the model, and on how far the index is."""
+        """Search by words: semantic results depend on the model, and on the indexer's progress."""
         self.page.get_by_label("Search messages").fill(text)
         self.page.get_by_label("Search by").select_option("text")
 
     def is_answered(self, page: Page | None = None) -> None:
-        """Wait until nothing is being written any more."""
+        """Wait until no answer is in progress."""
         seen = page or self.page
         expect(seen.locator("article.theirs:not(.writing)").last).to_be_visible()
         expect(seen.locator("article.writing")).to_have_count(0)
@@ -78,11 +78,11 @@ class ChatCase(BrowserTestCase):
         return Conversation.objects.get(owner=self.user)
 
     def stored(self) -> list[Message]:
-        """Return what is stored of the one conversation, oldest first."""
+        """Return the stored messages of the only conversation, oldest first."""
         return list(Message.objects.of(self.conversation().pk).oldest_first())
 
     def talk(self, *said: str, title: str = "", **fields: Any) -> Conversation:
-        """Store a conversation in which Alice and the model take turns."""
+        """Store a conversation in which Alice and the model alternate."""
         talk = Conversation.objects.create(owner=self.user, title=title, **fields)
         parent = None
         for position, content in enumerate(said, 1):
@@ -95,5 +95,5 @@ class ChatCase(BrowserTestCase):
 
 
 def flat(text: str) -> str:
-    """Return a text with its white space made one."""
+    """Return a text with each run of white space replaced by one space."""
     return re.sub(r"\s+", " ", text).strip()

@@ -1,4 +1,4 @@
-"""One Chromium for all tests of this folder; skips without one, and fails where CI=true promises it."""
+"""One Chromium for all tests in this directory; skip if there is none, or fail if CI=true."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLAGS = (
 
 
 def chromium() -> str | None:
-    """Return where the system's Chromium is; CHROMIUM says otherwise."""
+    """Return the path of the system's Chromium, or the value of CHROMIUM."""
     names = (os.environ.get("CHROMIUM", ""), *NAMES)
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
@@ -42,7 +42,7 @@ def browser(django_db_setup: None) -> Iterator[object]:
         pytest.skip("needs Chromium: apt-get install chromium, or set CHROMIUM")
     from playwright.sync_api import sync_playwright
 
-    # Playwright's loop runs in this thread as long as the browser lives, and Django would refuse its own queries.
+    # Playwright's loop runs in this thread while the browser lives, so Django would refuse queries by default.
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:

@@ -1,4 +1,4 @@
-"""Alice's tab, while somebody signs out, or in, elsewhere in the same browser."""
+"""Alice's tab, while somebody signs in or out elsewhere in the same browser."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from conversations.models import Message
 from tests.browser.chatting import ChatCase
 
 PASSWORD = "a long enough phrase"
-# A tab that gets no message from others: it only notices when the service refuses a request.
+# A tab without messages from other tabs: it notices a change only when the service refuses a request.
 DEAF = "globalThis.BroadcastChannel = class { postMessage() {} }"
 
 
 class IdentityCase(ChatCase):
-    """Alice is signed in, and can sign in again. `self.text` is what nobody but her may ever have."""
+    """Alice is signed in, and can sign in again. `self.text` must never reach anybody but her."""
 
-    network_may_fail = True  # what is refused is noted by the browser
+    network_may_fail = True  # the browser logs refused requests
 
     def setUp(self) -> None:
         super().setUp()
@@ -38,10 +38,10 @@ class IdentityCase(ChatCase):
         self.page.add_init_script(DEAF)
         return self.page
 
-    # --- what happens behind the tab's back
+    # --- changes that the tab does not see
 
     def sign_in_by_form(self, user: User, page: Page | None = None) -> Page:
-        """Sign in at the form, in another tab unless it is shown already."""
+        """Sign in with the form; in a new tab, unless the form is already open."""
         shown = page or self.context.new_page()
         if page is None:
             shown.goto("/login")
@@ -76,7 +76,7 @@ class IdentityCase(ChatCase):
         return next(each["value"] for each in self.context.cookies() if each["name"] == settings.SESSION_COOKIE_NAME)
 
     def wait_until_refused(self) -> None:
-        """Wait for the end of KEY_CACHE_SECONDS, for which the service may still remember the session."""
+        """Wait for KEY_CACHE_SECONDS, because the service may cache the session that long."""
         headers = {"Cookie": f"{settings.SESSION_COOKIE_NAME}={self.cookie()}", "X-Requested-With": "test"}
         body = {"query": "{ me { id } }"}
         url = f"{self.service.url}/graphql"
@@ -85,13 +85,13 @@ class IdentityCase(ChatCase):
             what="the end of the session",
         )
 
-    # --- what is seen of it
+    # --- what the tab shows
 
     def field(self) -> Locator:
         return self.page.get_by_label("Message", exact=True)
 
     def dialog(self, title: str) -> Locator:
-        """Wait for the question that says what happened."""
+        """Wait for the dialog with this title."""
         dialog = self.page.get_by_role("alertdialog", name=title)
         expect(dialog).to_be_visible()
         return dialog
@@ -105,11 +105,11 @@ class IdentityCase(ChatCase):
         self.assertEqual(self.owners(), [])
 
     def owners(self) -> list[Any]:
-        """Return whose conversations hold the text."""
+        """Return the owners of all conversations that contain the text."""
         return list(Message.objects.filter(content=self.text).values_list("conversation__owner_id", flat=True))
 
     def is_sent_after_signing_in_again(self) -> None:
-        """Follow the question's advice: the text is still there, and goes where it belongs."""
+        """Sign in as the dialog suggests: the text is still there, and is sent to its own conversation."""
         User.objects.filter(pk=self.user.pk).update(is_active=True)
         self.page.get_by_role("alertdialog").get_by_role("button", name="Sign in").click()
         self.page.wait_for_url("**/login?next=**")

@@ -1,4 +1,4 @@
-"""A line between a browser and the service that can be cut and mended."""
+"""A connection between a browser and the service that can be cut and restored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 class Line:
-    """Forwards each connection to `port` as long as it is not cut. `url` is where it answers."""
+    """Forwards each connection to `port` unless it is cut. `url` is its own address."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -20,7 +20,7 @@ class Line:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def cut(self) -> None:
-        """End every connection at once; new ones are ended as soon as they come."""
+        """Close every connection at once; new ones are closed as soon as they arrive."""
         with self._lock:
             self._is_cut = True
             for each in self._open:

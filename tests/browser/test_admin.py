@@ -1,4 +1,4 @@
-"""The admin in a real browser, under its policy: list, search, a transcript with its reason, the dashboard."""
+"""The admin in a real browser with its CSP: list, search, a transcript with its reason, the dashboard."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AdminTest(BrowserTestCase):
         expect(self.page.locator(".snippet mark").first).to_contain_text(self.word)
         self.assert_accessible()
         self.shot("staff-search")
-        # By its address: to the tests' small embedder the word may mean the same as one that others said.
+        # Search by the conversation's id: to the tests' small embedder another conversation's word may mean the same.
         self.page.locator(f".hits a[href$='#m-{self.asked.pk}']").click()
         self.give_reason("Read the conversation")
         message = self.page.locator(f"#m-{self.asked.pk}")

@@ -1,4 +1,4 @@
-"""Asking and reading the answer: as it comes, after a refresh, after a cut, in two tabs, stopped, failed, again."""
+"""Asking and reading the answer: live, after a refresh, after a cut, in two tabs, stopped, failed, retried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.line import Line
 @one_database_is_enough
 class AnswerTest(ChatCase):
     def assert_shown_is_stored(self) -> None:
-        """Fail unless the page shows the whole stored answer, once, and it was asked for once."""
+        """Fail unless the page shows the whole stored answer once, and the upstream was asked for it once."""
         answer = self.stored()[-1]
         self.assertEqual(answer.status, Message.Status.COMPLETE)
         self.assertEqual(self.shown(self.answers().last), flat(answer.content))
@@ -114,13 +114,13 @@ class AnswerTest(ChatCase):
 
         def swallow(route: Route) -> None:
             if "sendMessage" in (route.request.post_data or "") and not heard:
-                heard.append(route.fetch().status)  # the service has it, and the page will never know
+                heard.append(route.fetch().status)  # the service got the request, but the page does not learn of it
             else:
                 route.continue_()
 
         self.page.route("**/graphql", swallow)
         self.ask("Did you get this?")
-        # Playwright's handlers run only while something is asked of the page.
+        # Playwright runs its handlers only during calls to the page.
         wait_until(lambda: self.page.evaluate("1") and heard, what="the question on its way")
         self.page.reload()
         self.is_answered()

@@ -1,4 +1,4 @@
-"""Other versions of what was said: answered again, edited, and the way between them."""
+"""Other versions of a message: regenerated, edited, and switching between them."""
 
 from __future__ import annotations
 

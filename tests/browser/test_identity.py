@@ -1,4 +1,4 @@
-"""Nothing that is written in a user's tab becomes anybody else's: not a guest's, not the next user's."""
+"""Text written in a user's tab never becomes anybody else's: not a guest's, not the next user's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.browser.chatting import HELD, flat
 from tests.browser.identity import IdentityCase
 from tests.browser.line import Line
 
-# Its answer takes a minute, longer than any test here.
+# This answer takes a minute, longer than any test here.
 WRITING = "fake/slow:50ms:1200"
 
 
 @one_database_is_enough
 class RequestTest(IdentityCase):
-    """Enter is pressed in a tab that does not know of the change."""
+    """The user presses Enter in a tab that does not know of the change."""
 
     def press_enter_after(self, happening: Callable[[], None], title: str) -> None:
         self.talk("Hello", "Hi there", title="Private plans")
@@ -32,7 +32,7 @@ class RequestTest(IdentityCase):
         dialog = self.dialog(title)
         expect(dialog).to_contain_text(self.user.username)
         self.is_kept_and_stored_for_nobody()
-        # The page still shows what it showed before, until Alice decides.
+        # The page keeps showing the same until Alice decides.
         expect(self.page.get_by_role("link", name="Private plans", include_hidden=True)).to_be_attached()
         self.is_sent_after_signing_in_again()
 
@@ -91,7 +91,7 @@ class RequestTest(IdentityCase):
         self.is_stored_for_nobody()
         self.sign_in(self.user)
         self.open()
-        self.is_answered()  # it goes on with it by itself: nobody ever answered
+        self.is_answered()  # the page continues by itself, because nobody has answered yet
         self.assertEqual(self.owners(), [self.user.pk])
 
     def test_a_changed_message_is_kept_too(self) -> None:
@@ -130,7 +130,7 @@ class RequestTest(IdentityCase):
 
 @one_database_is_enough
 class SocketTest(IdentityCase):
-    """The same while an answer arrives by websocket: without a key press, and without messages from other tabs."""
+    """The same during an answer by websocket, without a key press and without messages from other tabs."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -143,7 +143,7 @@ class SocketTest(IdentityCase):
         socket.on("framereceived", lambda payload: self.frames.append(str(payload)))
 
     def open_by_a_line(self) -> Line:
-        """Let the tab be one whose line to the service can be cut."""
+        """Put the tab behind a line that the test can cut."""
         line = Line(self.service.port)
         self.addCleanup(line.close)
         self.context = self.new_context(base_url=line.url)
@@ -166,11 +166,11 @@ class SocketTest(IdentityCase):
         self.dialog(title)
         self.is_kept_and_stored_for_nobody()
         self.assertTrue(all(socket.is_closed() for socket in self.sockets))
-        # Nor can the tab open another one for whoever is here now.
+        # The tab cannot open another socket for the user who is signed in now, either.
         told = self.page.evaluate(OPEN_SOCKET, f"user.{self.user.pk}")
         self.assertEqual(told["code"], 4401)
         self.assertIn(told["told"], (["identity_changed"], ["unauthorized"]))
-        # It gets no further frames, while the answer goes on.
+        # The tab gets no further frames, although the answer continues.
         heard = len(self.frames)
         shown = self.shown(self.answers().last)
         run.refresh_from_db()
@@ -192,7 +192,7 @@ class SocketTest(IdentityCase):
         self.socket_is_closed_after(self.session_runs_out, "You are signed out")
 
     def test_after_the_account_was_deactivated(self) -> None:
-        """Here the answer is stopped, too."""
+        """Deactivating the account also stops the answer."""
         self.begin()
         run = Run.objects.get(conversation__owner=self.user)
         self.account_is_deactivated()
@@ -226,7 +226,7 @@ class SocketTest(IdentityCase):
         self.ask("First")
         self.is_answered()
         line.cut()
-        self.ask(self.text)  # it is tried again and again, until the line is back
+        self.ask(self.text)  # the page retries until the line is back
         expect(self.page.locator("#status")).to_have_text("No connection. Trying again.")
         self.cookie_runs_out()
         line.mend()

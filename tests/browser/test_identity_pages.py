@@ -1,4 +1,4 @@
-"""Whose page it is, beyond asking: guests, tabs that tell each other, pages kept by the browser, the other pages."""
+"""A page's user, apart from asking: guests, tabs that notify each other, pages the browser cached, other pages."""
 
 from __future__ import annotations
 

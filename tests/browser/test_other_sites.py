@@ -1,4 +1,4 @@
-"""A page of another site, opened by somebody who is signed in here: it has the cookie, and gets nowhere with it."""
+"""Another site's page, opened by a signed-in user: the browser sends the cookie, but every request is refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(b"<!doctype html><title>Another site</title>")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @one_database_is_enough
@@ -61,7 +61,7 @@ class OtherSiteTest(ChatCase):
         self.talk("A secret", title="Mine")
         self.open()
         other = self.context.new_page()
-        # The same host, another port: the closest that another origin comes, and the cookie is sent along.
+        # The same host with another port: the closest another origin can come, and the browser sends the cookie.
         other.goto(self.home)
         told = other.evaluate(TRY, self.service.url)
         self.assertEqual(told["socket"], "refused")

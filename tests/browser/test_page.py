@@ -1,4 +1,4 @@
-"""The page itself: search, guests, a phone, the keyboard, long conversations, hostile text, weight, accessibility."""
+"""The page itself: search, guests, phones, the keyboard, long conversations, hostile text, weight, accessibility."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SearchTest(ChatCase):
         expect(target).to_be_focused()
         self.assertEqual(self.page.evaluate("[...CSS.highlights.get('found')].map(String)"), ["saffron"])
         self.assertIn(str(talk.pk), self.page.url)
-        # Both ends can be reached from there.
+        # Both ends of the conversation can be reached from there.
         self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
         expect(self.page.get_by_text("Filler number 0,")).to_be_attached()
         expect(self.page.locator("#older")).to_be_hidden()
@@ -75,7 +75,7 @@ class SearchTest(ChatCase):
         self.assertEqual(self.conversation().head_id, head)
 
     def test_a_hit_is_marked_while_the_next_question_is_on_its_way(self) -> None:
-        self.network_may_fail = True  # what is held back is given up at the end
+        self.network_may_fail = True  # the held request is aborted at the end
         self.talk("The recipe needs saffron, and patience", title="Cooking")
         self.open()
         self.find("saffron")
@@ -125,7 +125,7 @@ class GuestTest(ChatCase):
         self.open()
         self.user.set_password("a new long phrase")
         self.user.save()
-        self.page.wait_for_timeout(1_100)  # KEY_CACHE_SECONDS: until then it is known
+        self.page.wait_for_timeout(1_100)  # KEY_CACHE_SECONDS: the service caches the session that long
         self.page.get_by_label("Search messages").fill("hello")
         dialog = self.page.get_by_role("alertdialog", name="You are signed out")
         dialog.get_by_role("button", name="Sign in").click()
@@ -212,7 +212,7 @@ class LongTest(ChatCase):
             first = (self.page.locator("article .body").first.text_content() or "").strip()
             self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
             self.page.wait_for_function("before => document.querySelectorAll('article').length > before", arg=before)
-            # What was at the top is still there: nothing jumped away from under the reader.
+            # The former top message is still in view: the page did not jump while it was read.
             expect(self.page.get_by_text(first, exact=True)).to_be_in_viewport()
         self.page.goto(f"/#{talk.pk}/{rows[499].pk}")
         expect(self.page.get_by_text("Nr. 500.")).to_be_in_viewport()
@@ -231,7 +231,7 @@ HOSTILE = (
 
 @one_database_is_enough
 class HostileTextTest(ChatCase):
-    """What somebody or a model says is text: it runs nothing and asks nothing of anybody. See BrowserTestCase, too."""
+    """Text of users and models stays text: it runs nothing and requests nothing. BrowserTestCase checks it, too."""
 
     def assert_harmless(self) -> None:
         page = self.page
@@ -300,7 +300,7 @@ class AccessibilityTest(ChatCase):
         expect(self.page.get_by_text("This answer was cut off.")).to_be_visible()
         for scheme in ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
-            self.page.reload()  # otherwise axe may look while the colours change
+            self.page.reload()  # otherwise axe may run during a colour transition
             expect(self.page.get_by_text("This answer was cut off.")).to_be_visible()
             self.assert_accessible()
         self.page.get_by_role("button", name="Actions for this conversation").click()

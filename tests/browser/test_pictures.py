@@ -1,4 +1,4 @@
-"""The pictures of the page that stand in the README: `python -m scripts.screenshots` copies them from test-results/."""
+"""The screenshots in the README: `python -m scripts.screenshots` copies them from test-results/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The profile: keys, usage, the access log, and the end of it all."""
+"""The profile: keys, usage, the access log, and deleting the account."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class ProfileTest(ChatCase):
         self.page.get_by_role("dialog").get_by_role("textbox").fill(self.user.username)
         self.page.get_by_role("dialog").get_by_role("button", name="Delete everything").click()
         self.page.wait_for_url(lambda url: "/profile" not in url)
-        # The session went along: what is left is a guest, not somebody who is signed out.
+        # The session was deleted as well: the user is now a guest, not somebody who signed out.
         expect(self.page.get_by_text("You are a guest")).to_be_visible()
         self.assertFalse(User.objects.filter(pk=self.user.pk).exists())
         self.assertFalse(Conversation.objects.filter(owner_id=self.user.pk).exists())

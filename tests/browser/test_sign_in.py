@@ -1,4 +1,4 @@
-"""Signing in and out by the page."""
+"""Signing in and out on the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SignInTest(BrowserTestCase):
         self.page.get_by_role("button", name="Sign in").click()
 
     def test_with_the_right_password_one_is_signed_in(self) -> None:
-        needs_dialect("graphql")  # the page that comes then asks it
+        needs_dialect("graphql")  # the next page sends GraphQL requests
         self.fill(self.user.username, PASSWORD)
         self.page.wait_for_url("**/")
         cookie = next(each for each in self.context.cookies() if each["name"] == "chat_session")
