@@ -1,4 +1,4 @@
-"""Runs that try to lose an answer: processes killed, lines cut, floods; `python -m tests.chaos --help`.
+"""Tests that try to lose an answer, by killed processes, cut connections and floods: `python -m tests.chaos --help`.
 
-One scenario a file. What is random in one comes from its seed alone. Nothing here is imported by the service.
+One scenario per file. Random choices in a scenario depend on its seed alone. The service imports nothing from here.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [SCENARIO...]`: run them, print what they found, fail when a promise broke."""
+"""`python -m tests.chaos [SCENARIO...]` runs scenarios, prints their findings, and fails if a promise was broken."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
 
 @contextlib.contextmanager
 def database(name: str) -> Iterator[None]:
-    """Set the environment for a fresh database of this kind and make its tables."""
+    """Set the environment for a new database of this kind, and create its tables."""
     with contextlib.ExitStack() as stack:
         os.environ.update(stack.enter_context(own_directory()))
         if name == "postgresql":

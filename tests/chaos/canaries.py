@@ -1,4 +1,4 @@
-"""Many users, each with a word of their own; lines dropped at random: nobody ever receives another's word."""
+"""Many users, each with a secret word, and randomly dropped connections: nobody ever receives another's word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancel at random moments, half of the time from another process: the upstream is let go, text and state agree."""
+"""Cancel at random moments, half of the time from another process: the upstream is released, text and state agree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def run(seed: int, rounds: int, *, redis_url: str = "") -> Verdict:
 async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> None:
     rng = random.Random(f"{seed} cancel {number}")
     kind = READERS[number % len(READERS)]
-    # A quarter of them races the end of its answer.
+    # A quarter of the cancellations race with the end of the answer.
     racing = number % 4 == 3
     words = 40 if racing else 400
     reader = kind(cluster.api_users[number % len(cluster.api_users)], f"x{number}", f"fake/numbered:10ms:{words}")
@@ -65,7 +65,7 @@ async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> 
     verdict.facts["from another process"] += elsewhere
     verdict.facts[row.state] += 1
     stored = row.message.content if row.message else ""
-    # Cut before the run's first word, the one-shot surfaces answer with a status and nothing else.
+    # If a run is stopped before its first word, the non-streaming surfaces return only a status.
     verdict.expect(stored == reader.text, f"{where}: {len(stored)} characters stored, {len(reader.text)} received")
     verdict.expect(row.state in ("cancelled", "complete"), f"{where}: {row.state} {row.error_code}")
     heard = "complete" if reader.ended == "complete" else "cancelled"

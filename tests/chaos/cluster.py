@@ -1,4 +1,4 @@
-"""A cluster of service processes on one database, the users who call them, and the upstream they all ask."""
+"""Several service processes on one database, the users who call them, and the upstream that they share."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from tests.chaos.verdict import Verdict
 T = TypeVar("T")
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
-LOOK_SECONDS = 300.0  # at thousands of runs, on a busy machine
+LOOK_SECONDS = 300.0  # seconds; for thousands of runs on a busy machine
 SPARE_FILES = 48
 """This many more files and threads than at the start are no leak: pools fill up, SQLite has three files per thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiUser:
-    """An account and its key; each scenario brings its own client."""
+    """An account and its key; each scenario uses its own HTTP client."""
 
     user: User
     secret: str
@@ -46,7 +46,7 @@ class ApiUser:
 
 @dataclass
 class Process:
-    """One process of the service, as production runs it; it keeps its port over restarts."""
+    """One service process, as in production; it keeps its port when restarted."""
 
     env: dict[str, str]
     port: int = field(default_factory=free_port)
@@ -81,7 +81,7 @@ class Process:
         return self.popen.pid
 
     def kill(self, *, stay: bool = False) -> None:
-        """kill -9. With `stay` its entry in the process table stays: only its lease tells that it is gone."""
+        """kill -9. With `stay` it stays in the process table as a zombie, so that only its lease shows its death."""
         assert self.popen is not None
         self.ready = False
         self.deaths[self.popen.pid] = time.time()
@@ -97,7 +97,7 @@ class Process:
         self.popen.send_signal(number)
 
     async def stop(self) -> int:
-        """SIGTERM; returns the exit code, or -9 when it had to be killed."""
+        """SIGTERM; return the exit code, or -9 if it had to be killed."""
         popen, self.popen, self.ready = self.popen, None, False
         for zombie in self._zombies:
             zombie.wait()
@@ -113,23 +113,23 @@ class Process:
         return popen.wait()
 
     def resident(self) -> int:
-        """Bytes of memory."""
+        """Memory in bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096
 
     def worked(self) -> float:
-        """Seconds of CPU so far."""
+        """CPU time so far in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
 
     def held(self) -> int:
-        """Open files and threads."""
+        """Number of open files and of threads."""
         proc = Path(f"/proc/{self.pid}")
         return len(list((proc / "fd").iterdir())) + len(list((proc / "task").iterdir()))
 
 
 @dataclass
 class Cluster:
-    """The processes of a running cluster, its users and its upstream."""
+    """The processes of a running cluster, with its users and its upstream."""
 
     rng: random.Random
     processes: list[Process]
@@ -142,7 +142,7 @@ class Cluster:
         return [each for each in self.processes if each.ready]
 
     def another(self, rng: random.Random, than: int = 0) -> Process:
-        """Return a living process, not the one on port `than` if there is a choice."""
+        """Return a running process, if possible not the one on port `than`."""
         alive = self.alive or self.processes
         return rng.choice([each for each in alive if each.port != than] or alive)
 
@@ -151,7 +151,7 @@ class Cluster:
         return [each for each in self.upstream.posts if _prompt(each.body) == prompt]
 
     async def settle(self, verdict: Verdict) -> None:
-        """Wait for the last run, then look at everything that must be true whatever happened."""
+        """Wait for the last run, then check everything that must always be true."""
         users = [api_user.user for api_user in self.api_users]
         try:
             await until(lambda: database(_nothing_runs, users), timeout=30, what="the end of the last run")
@@ -169,7 +169,7 @@ class Cluster:
 
 
 async def _held_at_last(process: Process, most: int) -> int:
-    """Return what it holds once that is `most`, or after a while."""
+    """Return the number of open files and threads once it is at most `most`, or after a timeout."""
     with contextlib.suppress(AssertionError):
         await until(lambda: process.held() <= most, timeout=15, what="few files")
     return process.held()
@@ -188,14 +188,14 @@ def _nothing_runs(users: list[User]) -> bool:
 async def running_cluster(
     seed: str, *, processes: int = 3, api_users: int = 4, own_env: Sequence[Mapping[str, str]] = (), **env: str
 ) -> AsyncIterator[Cluster]:
-    """Start a cluster; `seed` is all that its random choices depend on.
+    """Start a cluster; its random choices depend only on `seed`.
 
-    `own_env` holds the settings of each process, and decides how many there are.
+    `own_env` has one entry of settings per process, and so decides their number.
     """
     rng = random.Random(seed)
     upstream = fake_upstream()
     upstream.requests.clear()
-    # One connection pool a process, as deployments size them; a short sweep, as they may.
+    # One small connection pool per process, as in deployments.
     given = {"DATABASE_POOL_MAX": "8", "LOG_LEVEL": "WARNING", **env}
     members = [Process({**given, **own}) for own in own_env or [{}] * processes]
     try:
@@ -206,7 +206,7 @@ async def running_cluster(
         yield found
     finally:
         await asyncio.gather(*(each.stop() for each in members), return_exceptions=True)
-        await asyncio.sleep(0.2)  # lines that were dropped are closed by their loop, in its next turns
+        await asyncio.sleep(0.2)  # the event loop closes dropped connections in its next turns
         for each in members:
             if "Traceback" not in each.log.read_text(errors="replace"):
                 each.log.unlink()
@@ -218,12 +218,12 @@ def _make_api_user(name: str) -> ApiUser:
 
 
 async def database(function: Callable[..., T], *arguments: Any) -> T:
-    """Call `function` with the database, which is a matter for threads."""
+    """Call `function`, which uses the database, in a thread."""
     return await in_database_thread(function, *arguments, seconds=LOOK_SECONDS)
 
 
 async def until(condition: Callable[[], Any], *, timeout: float, what: str) -> Any:
-    """Return the first true value of `condition`, a coroutine function or not."""
+    """Return the first true value of `condition`, which may be a coroutine function."""
     limit = time.monotonic() + timeout
     while True:
         value = condition()

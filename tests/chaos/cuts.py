@@ -1,4 +1,4 @@
-"""A stream cut off again and again, resumed elsewhere each time, has the stored text in the end, byte for byte."""
+"""A stream is cut and resumed elsewhere repeatedly; in the end its text equals the stored text, byte for byte."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TWINS = 0.2
 
 @dataclass
 class Storm:
-    """The schedules still to come, and the process that is to die next."""
+    """The schedules still to run, and the process that is killed next."""
 
     cluster: Cluster
     verdict: Verdict
@@ -51,7 +51,7 @@ async def run(seed: int, rounds: int) -> Verdict:
 
 
 async def _kill(storm: Storm) -> None:
-    """Kill one process after the other, each while it writes for some of the doomed."""
+    """Kill the processes in turn, each while it writes some of the doomed answers."""
     rng = random.Random(f"{storm.seed} kills")
     following = itertools.cycle(storm.cluster.processes[1:] + storm.cluster.processes[:1])
     while True:
@@ -61,7 +61,7 @@ async def _kill(storm: Storm) -> None:
             await asyncio.sleep(0.05)
         await asyncio.sleep(rng.uniform(0.0, 1.0))
         victim = storm.victim
-        # From here on nobody doomed may begin on this one: it has been killed, and is not due again for long.
+        # Start no more doomed answers on this process: it is killed now, and its next turn is far off.
         storm.victim, storm.doomed = next(following), 0
         victim.kill()
         await victim.start()
@@ -79,7 +79,7 @@ async def _schedule(storm: Storm, number: int) -> None:
     rng = random.Random(f"{storm.seed} cuts {number}")
     kind = READERS[number % len(READERS)]
     doomed = rng.random() < DOOMED
-    # A doomed one goes on for as long as it takes to be killed.
+    # A doomed answer lasts until its process is killed.
     words = 3000 if doomed else rng.randint(60, 140)
     api_user = cluster.api_users[number % len(cluster.api_users)]
     reader = kind(api_user, f"c{number}", f"fake/numbered:{rng.choice((8, 12, 16))}ms:{words}")
@@ -121,7 +121,7 @@ async def _schedule(storm: Storm, number: int) -> None:
 
 
 async def _twin(cluster: Cluster, rng: random.Random, reader: Reader) -> Reader:
-    """Read the same run from its start, as a second tab would, undisturbed but for kills."""
+    """Read the same run from its start, as a second tab would; only kills interrupt this reader."""
     kind = rng.choice(FOLLOWERS)
     twin = kind(reader.api_user, reader.prompt, reader.model, run_id=reader.run_id)
     await twin.insist(lambda: cluster.another(rng).port)
@@ -129,11 +129,11 @@ async def _twin(cluster: Cluster, rng: random.Random, reader: Reader) -> Reader:
 
 
 async def _judge(verdict: Verdict, where: str, reader: Reader) -> None:
-    # What a client is told is stored by then, whichever process it asks.
+    # Text that a client has received is already stored, whichever process it asks.
     row = await database(_run, reader)
     stored = row.message.content if row.message else ""
     verdict.expect(stored == reader.text, f"{where}: {len(stored)} characters stored, {len(reader.text)} received")
-    # Who read the rest from the list of messages was told of no ending.
+    # A client that read the rest from the list of messages has seen no ending.
     untold = reader.name == "chat" and reader.ended == "complete" and not reader.cursor
     agrees = untold or row.state == ("complete" if reader.ended == "complete" else "interrupted")
     verdict.expect(agrees, f"{where}: the client heard {reader.ended}, the run is {row.state}")
@@ -150,5 +150,5 @@ def _run(reader: Reader) -> Run:
     runs = Run.objects.select_related("message")
     if reader.run_id:
         return runs.get(pk=reader.run_id)
-    # It was cut off before it heard the name of its run, and found the answer finished.
+    # The client was cut off before it learned the run's id, and found the answer finished.
     return runs.get(user=reader.api_user.user, message__parent__content=reader.prompt)

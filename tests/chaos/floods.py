@@ -1,6 +1,6 @@
-"""`python -m tests.chaos.floods PORT SECONDS`: send long histories without a pause; prints what came back.
+"""`python -m tests.chaos.floods PORT SECONDS`: send long histories without a pause; print the responses.
 
-A process of its own: the one that measures must have nothing else to do. Keys come as CHAOS_KEYS, a user each.
+It is a separate process, because the measuring one must be idle. CHAOS_KEYS has the keys, one per user.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATH = "/v1/chat/completions"
 
 
 def history(count: int, said: list[Any] | None = None) -> list[Any]:
-    """Return so many new messages, after `said`, which together fill the largest body."""
+    """Return new messages that, after `said`, together fill the largest permitted body."""
     messages = [*(said or [])]
     size = BODY_BYTES // (len(messages) + count) - 45
     mark = uuid.uuid4().hex
@@ -34,7 +34,7 @@ def history(count: int, said: list[Any] | None = None) -> list[Any]:
 
 
 async def flood(port: int, secret: str, until: float, seen: Counter[str]) -> None:
-    """Send the largest new history, another one after its beginning, and one that is far too large, in turn."""
+    """In turn: send the largest new history, another one that continues it, and one that is far too large."""
     while time.monotonic() < until:
         long = history(LARGEST)
         for name, messages in (

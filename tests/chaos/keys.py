@@ -1,4 +1,4 @@
-"""One Idempotency-Key from many clients at once, with dropped lines and killed processes: billed once at most."""
+"""Many clients send one Idempotency-Key at once, with dropped connections and killed processes: billed once at most."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def _one(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> No
 
 
 async def _client(cluster: Cluster, reader: Reader, rng: random.Random) -> None:
-    """Ask; some drop the line at once, once, and ask again from the start."""
+    """Ask; some clients drop the connection once, at the start, and ask again."""
     if rng.random() < 0.3:
         asking = asyncio.create_task(reader.attempt(cluster.another(rng).port))
         await asyncio.sleep(rng.uniform(0.0, 0.05))

@@ -1,4 +1,4 @@
-"""kill -9 at random moments under many posters: nothing acknowledged or shown is lost, no orphan stays."""
+"""kill -9 at random moments under many posters: nothing acknowledged or shown is lost, no orphaned run remains."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ async def run(seed: int, rounds: int) -> Verdict:
             victim = rng.choice(cluster.processes)
             if victim.port in restarts:
                 await restarts.pop(victim.port)
-            # Somebody must be left to find the orphans.
+            # Some process must survive to find the orphans.
             await until(lambda: len(cluster.alive) > 1, timeout=60, what="a second process")
-            # In half of the rounds only the lease can tell that the process is gone.
+            # In half of the rounds only the lease can show that the process died.
             victim.kill(stay=rng.random() < 0.5)
             restarts[victim.port] = asyncio.create_task(victim.start())
             verdict.rounds += 1
@@ -57,7 +57,7 @@ async def run(seed: int, rounds: int) -> Verdict:
 
 
 async def _post(state: Killing, number: int) -> None:
-    """Ask one question after the other at whatever process answers, and never come back to one."""
+    """Ask one question after another, at any running process, without resuming any answer."""
     rng = random.Random(f"{state.seed} poster {number}")
     cluster = state.cluster
     count = 0

@@ -1,4 +1,4 @@
-"""A process that is paused beyond its lease, and continues, writes nothing into the runs that it lost."""
+"""A process that is paused for longer than its lease and then resumes writes nothing into the runs it lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int, sle
     try:
         ids = [each.run_id for each in readers]
         began = time.monotonic()
-        # Stopped inside a transaction it keeps the rows locked until the database ends its session.
+        # If it is stopped inside a transaction, its rows stay locked until the database ends its session.
         await until(lambda: database(_all_over, ids), timeout=BOUND, what=f"the reaper, seed {seed} pause {number}")
         verdict.times.append(time.monotonic() - began)
         before = await database(_rows, ids)

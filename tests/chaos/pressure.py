@@ -1,4 +1,4 @@
-"""Clients that never read, requests that never end, uploads far too large: they cost little, and nobody else waits."""
+"""Clients that never read, endless requests, huge uploads: they cost little, and nobody else waits for them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def run(seed: int, rounds: int) -> Verdict:
         api_user = cluster.api_users[0]
         long = ChatV1Reader(api_user, "long", ANSWER)
         await long.attempt(process.port)
-        # First requests, whose cost is threads and their caches, are not measured.
+        # First requests are not measured, because they pay for threads and caches.
         again = [ChatV1Reader(api_user, "long", ANSWER, run_id=long.run_id) for _ in range(16)]
         await asyncio.gather(*(each.attempt(process.port) for each in again))
         await _first_tokens(cluster, process, 5)
@@ -59,7 +59,7 @@ async def run(seed: int, rounds: int) -> Verdict:
         try:
             halfway = 0
             for number in range(rounds):
-                # By then all threads and caches exist: further growth is due to the clients alone.
+                # All threads and caches exist by now, so further growth is due to the clients alone.
                 halfway = process.resident() if number == rounds // 2 else halfway
                 open_sockets.append(await _never_reading(loop, process.port, api_user, long.run_id, websocket=False))
                 open_sockets.append(
@@ -90,7 +90,8 @@ async def run(seed: int, rounds: int) -> Verdict:
             verdict.expect(rounds < 50 or share <= PER_READER, f"{share / 1024:.0f} KB for each connection")
             slower = loud / quiet
             verdict.notes.append(f"first token {slower:.1f} times as late")
-            if rounds >= CROWD:  # a matter for the full run: fewer clients weigh nothing, and timing is luck
+            # checked in the full run only: with fewer clients the effect is small, and timing is random
+            if rounds >= CROWD:
                 verdict.expect(slower <= SLOWER, f"the first token came {slower:.1f} times as late")
             await _beside_unauthenticated(cluster, verdict, process, rounds)
             await _resumable(cluster, verdict, process, open_sockets, long, patience)
@@ -102,12 +103,12 @@ async def run(seed: int, rounds: int) -> Verdict:
 
 
 async def _usual_first_token(cluster: Cluster, process: Process) -> float:
-    """Return the best median of a few: what else the machine does is not what is compared."""
+    """Return the best of several medians, to exclude other load on the machine."""
     return min([median(await _first_tokens(cluster, process, PROBES)) for _ in range(TRIES)])
 
 
 async def _until_calm(process: Process) -> None:
-    """Wait until the crowd has what fits into its lines, and the process rests."""
+    """Wait until the clients' buffers are full and the process is idle."""
 
     async def rests() -> bool:
         before = process.worked()
@@ -118,7 +119,7 @@ async def _until_calm(process: Process) -> None:
 
 
 async def _first_tokens(cluster: Cluster, process: Process, count: int) -> list[float]:
-    """Return how long each of `count` askers, one after the other, waits for the first word, in seconds."""
+    """Let `count` clients ask in turn; return each one's time to the first word, in seconds."""
     times = []
     for n in range(count):
         api_user = cluster.api_users[1 + n % (len(cluster.api_users) - 1)]
@@ -135,7 +136,7 @@ async def _first_tokens(cluster: Cluster, process: Process, count: int) -> list[
 
 async def _connect(loop: asyncio.AbstractEventLoop, port: int, data: bytes) -> sockets.socket:
     link = sockets.socket()
-    # As little as the kernel allows: what is not read must wait in the service.
+    # The smallest buffer the kernel allows, so that unread data has to wait in the service.
     link.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     link.setblocking(False)
     await loop.sock_connect(link, ("127.0.0.1", port))
@@ -168,7 +169,7 @@ async def _slow_body(loop: asyncio.AbstractEventLoop, port: int, api_user: ApiUs
 
 
 async def _upload(port: int, api_user: ApiUser, count: int) -> list[bool]:
-    """Have `count` huge bodies sent by a process of their own: ours measures meanwhile. Tells which were refused."""
+    """Let a separate process send `count` huge bodies, while this one measures; return which were refused."""
     command = [sys.executable, "-m", "tests.chaos.uploads", str(port), str(count)]
     environment = {**os.environ, "CHAOS_KEY": api_user.secret}
     work = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE)
@@ -177,9 +178,10 @@ async def _upload(port: int, api_user: ApiUser, count: int) -> list[bool]:
 
 
 async def _beside_unauthenticated(cluster: Cluster, verdict: Verdict, process: Process, rounds: int) -> None:
-    """Measure memory and others' first token while clients without a key send what never becomes a request."""
+    """Measure memory, and other clients' first token, while clients without a key send requests that never complete."""
     slow, endless = rounds * 10, max(1, rounds // 10)
-    quiet = await _usual_first_token(cluster, process)  # just before: the machine changes within minutes
+    # measured directly before, because the machine's load changes within minutes
+    quiet = await _usual_first_token(cluster, process)
     before = process.resident()
     command = [
         sys.executable,
@@ -194,7 +196,7 @@ async def _beside_unauthenticated(cluster: Cluster, verdict: Verdict, process: P
     assert crowd.stdin is not None and crowd.stdout is not None
     try:
         async with asyncio.timeout(120):
-            await crowd.stdout.readline()  # all of them were there once
+            await crowd.stdout.readline()  # all connections were open at the same time
         peak = process.resident()
         loud = await _usual_first_token(cluster, process)
         peak = max(peak, process.resident())
@@ -225,7 +227,7 @@ async def _resumable(
     long: ChatV1Reader,
     patience: int,
 ) -> None:
-    """Read until the service hangs up; check that a reader can resume from what it has, without a gap."""
+    """Read until the service disconnects; check that a reader can then resume without a gap."""
     loop = asyncio.get_running_loop()
     data = b""
     with contextlib.suppress(OSError):

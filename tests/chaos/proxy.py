@@ -1,4 +1,4 @@
-"""A TCP proxy that spoils a connection in one of the ways networks do."""
+"""A TCP proxy that damages a connection in one of the ways networks do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEADLINE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens once `after` bytes came from the server; every read waits `latency` seconds before."""
+    """What happens after `after` bytes from the server; every read is delayed by `latency` seconds."""
 
     kind: str = "none"
     after: int = 0
@@ -41,12 +41,12 @@ async def door(target: int, fault: Fault) -> AsyncIterator[int]:
                 await _carry(reader, writer, target, fault)
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if closed:  # it knocked just before
+        if closed:  # this client connected just before the proxy was closed
             writer.transport.abort()
             return
         task = asyncio.ensure_future(serve(reader, writer))
         tasks.add(task)
-        # A callback, because a task that is cancelled before its first step never runs.
+        # A callback, not a `finally`: a task that is cancelled before its first step never runs.
         task.add_done_callback(lambda _: writer.transport.abort())
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -81,7 +81,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tar
             writer.close()
             await writer.wait_closed()
     finally:
-        # First of all: whoever closes the door meanwhile cancels what is waited for here.
+        # Abort first: if the proxy is closed meanwhile, the awaits below are cancelled.
         inner_writer.transport.abort()
         up.cancel()
         await asyncio.gather(up, return_exceptions=True)
@@ -94,7 +94,7 @@ async def _spoil(kind: str, writer: asyncio.StreamWriter, inner_writer: asyncio.
             writer.close()
             await writer.wait_closed()
         case "half-close":
-            # The service sees the client's end; the client sees an open line with nothing on it.
+            # The service sees the connection end; the client keeps an open connection without data.
             inner_writer.write_eof()
             await asyncio.sleep(DEADLINE)
         case "black-hole":

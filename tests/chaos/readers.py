@@ -1,7 +1,7 @@
-"""Clients that ask once, are cut off, and come back: one for each surface that streams over HTTP.
+"""Clients that ask once, are cut off, and resume: one for each surface that streams over HTTP.
 
-`attempt` is one connection's worth: it begins or continues, and returns when the answer is over; a
-broken line is wire.Cut or OSError, and the next attempt goes on from what was received.
+`attempt` uses one connection: it starts or resumes the answer, and returns at the answer's end. A broken connection
+raises wire.Cut or OSError; the next attempt resumes after the received text.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Pick = Callable[[], int]
 
 
 class Disagreement(Exception):
-    """The service contradicts itself."""
+    """The service contradicted itself."""
 
 
 class Reader:
-    """What a client holds of one answer. `key` makes asking again the same question."""
+    """A client's state for one answer. `key` makes a repeated request the same question."""
 
     dialect: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -43,10 +43,10 @@ class Reader:
         self.raw = bytearray()
 
     async def prepare(self, port: int) -> None:
-        """Do what must be done before the question can be asked."""
+        """Prepare whatever the question needs, such as a conversation."""
 
     async def prepared(self, pick: Pick) -> None:
-        """Do that, at one process after the other, for as long as it takes."""
+        """Call `prepare` at one process after another until it succeeds."""
         while True:
             try:
                 return await self.prepare(pick())
@@ -73,7 +73,7 @@ class Reader:
         raise NotImplementedError
 
     async def insist(self, pick: Pick, *, timeout: float = 60.0, patience: float = wire.PATIENCE) -> int:
-        """Come back to the ports that `pick` names until the answer is over; returns how often it broke."""
+        """Reconnect to the ports that `pick` returns until the answer is over; return the number of breaks."""
         broken = 0
         async with asyncio.timeout(timeout):
             while not self.ended:
@@ -99,7 +99,7 @@ class Reader:
     def _named(self, answer: wire.Answer) -> None:
         run_id = answer.headers.get("x-run-id", "")
         if self.run_id and run_id and run_id != self.run_id:
-            # The first answer ended before any text, and this client got nothing of it.
+            # The earlier answer ended before any text reached this client.
             self.text = self.cursor = ""
         self.run_id = run_id or self.run_id
         self.acknowledged = True
@@ -191,7 +191,7 @@ class ResourcesReader(EventReader):
 
 
 class ChatReader(EventReader):
-    """As a browser's EventSource: it comes back to the same address until 204 stops it."""
+    """Like a browser's EventSource: it reconnects to the same address until it gets a 204."""
 
     dialect = name = "chat"
     conversation_id = ""
@@ -206,7 +206,7 @@ class ChatReader(EventReader):
         path = f"/chat/conversation/{self.conversation_id}/stream?model={self.model}"
         await self._read(port, "GET", path, patience)
         if self.ended == "complete" and not self.cursor:
-            # 204, and it never got as far as a cursor: what was said meanwhile is in the list, as its document has it.
+            # It got 204 before it had a cursor: the document says to read the answer from the list of messages.
             self.ended = ""
             path = f"/chat/conversation/{self.conversation_id}/messages"
             said = await wire.call(port, "GET", path, secret=self.api_user.secret)
@@ -230,7 +230,7 @@ class ChatReader(EventReader):
 
 
 class OpenAIReader(EventReader):
-    """It has no cursor: the same question with the same key begins again, with the same words."""
+    """It has no cursor: the same question with the same key starts the stream again, with the same text."""
 
     dialect = name = "openai_v1"
     resumes = False

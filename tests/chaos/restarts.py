@@ -1,4 +1,4 @@
-"""Rolling restarts of two processes under many streams: who comes back sees no error, no run is left open."""
+"""Rolling restarts of two processes under many streams: reconnecting clients see no error, no run stays open."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def _stream(cluster: Cluster, verdict: Verdict, seed: int, number: int, ov
         try:
             while True:
                 try:
-                    # A client without a balancer: it does not know which of the two is on its way out.
+                    # A client without a load balancer: it does not know which of the two processes is stopping.
                     await reader.prepare(rng.choice(cluster.processes).port)
                     break
                 except (wire.Cut, OSError, wire.Refused):

@@ -1,4 +1,4 @@
-"""All scenarios by name, each with the number of rounds of a full run."""
+"""All scenarios by name, each with the number of rounds in a full run."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ SCENARIOS = {
     "silence": Scenario(silence.run, 100),
     "pressure": Scenario(pressure.run, pressure.CROWD),
     "stall": Scenario(stall.run, stall.SECONDS),
-    # A process stopped inside a transaction on a file holds up every other: nothing to promise there.
+    # On SQLite a process stopped inside a transaction blocks all others, so there is no promise to test.
     "pauses": Scenario(pauses.run, 50, needs_postgres=True),
 }

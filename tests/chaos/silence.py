@@ -1,7 +1,7 @@
-"""Connections to the database, the upstream or Redis fall silent: readers get an end, and the service recovers.
+"""Connections to the database, the upstream or Redis go silent: readers get an ending, and the service recovers.
 
 A proxy keeps acknowledging data that it drops, in one direction or both, and lets new connections through, like a
-failover behind one address. In the end everything is silent, and the service must still stop when told to.
+failover behind one address. In the end everything is silent, and the service must still stop on request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DRAIN = 1
 STOP_BOUND = DRAIN + 10.0
 DIRECTIONS: tuple[dict[str, bool], ...] = ({"up": False}, {"down": False}, {})
 REDIS_URL = "redis://127.0.0.1:6379"
-# An upstream that is given up on soon: what is tried is that it is.
+# Short timeouts: the test is about giving up on the upstream, not about how long that takes.
 PATIENCE = {"FIRST_BYTE_SECONDS": "4", "IDLE_SECONDS": "3"}
 
 
@@ -67,7 +67,7 @@ def _lines() -> Iterator[Lines]:
         found = Lines({})
 
         def line(name: str, url: str, port: int) -> str:
-            """Put a line before an address; returns the address that leads through it."""
+            """Put a line in front of an address; return the address that leads through it."""
             found.lines[name] = stack.enter_context(SilentLine.before(url, port))
             return found.lines[name].url
 
@@ -108,7 +108,7 @@ async def _round(
     cluster: Cluster, verdict: Verdict, seed: str, number: int, process: Process, lines: Lines, where: str
 ) -> None:
     rng = random.Random(seed)
-    # The database in every second round, where there is one that can be silent.
+    # The database in every second round, unless it is SQLite.
     names = sorted(lines.lines)
     name = "database" if "database" in names and number % 2 == 0 else names[number // 2 % len(names)]
     silent = DIRECTIONS[number // 2 % len(DIRECTIONS)]
@@ -139,7 +139,7 @@ async def _round(
 
 
 async def _prepare(reader: Reader, verdict: Verdict, port: int) -> None:
-    """Prepare a reader. Threads that still hang from the round before may make others wait, for BOUND at most."""
+    """Prepare a reader. Threads still blocked by the previous round may delay it, by BOUND at most."""
     until_then = time.monotonic() + BOUND
     while True:
         try:
@@ -152,7 +152,7 @@ async def _prepare(reader: Reader, verdict: Verdict, port: int) -> None:
 
 
 async def _read(reader: Reader, port: int) -> float:
-    """Read to the end that the service gives, without coming back; returns when that was."""
+    """Read to the end that the service sends, without reconnecting; return when that was."""
     with contextlib.suppress(wire.Cut, OSError, wire.Refused):
         await reader.attempt(port, patience=BOUND + 10)
     return time.monotonic()
@@ -217,7 +217,7 @@ def _runs(ids: list[str]) -> list[Run]:
 
 
 async def _stop(cluster: Cluster, verdict: Verdict, process: Process, lines: Lines) -> None:
-    """Stop a process that writes an answer, while all it talks to is silent and stays so."""
+    """Stop a process in the middle of an answer, while everything it talks to is silent and stays so."""
     lines.lines["upstream"].cut_silent()
     reader = READERS[0](cluster.api_users[0], f"w{process.port}last", "fake/numbered:20ms:2000")
     await reader.prepare(process.port)

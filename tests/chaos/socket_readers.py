@@ -34,7 +34,7 @@ FOLLOW = f"subscription($r: ID!, $at: String) {{ followRun(runId: $r, cursor: $a
 
 @contextlib.asynccontextmanager
 async def socket(port: int, path: str, secret: str, patience: float, **options: Any) -> AsyncIterator[ClientConnection]:
-    """Open a socket; leaving the block drops it without a word."""
+    """Open a socket; when the block ends, drop it without a close frame."""
     headers = {"Authorization": f"Bearer {secret}"}
     options = {"ping_interval": None, "max_size": None, "proxy": None, "compression": None, **options}
     try:
@@ -157,5 +157,5 @@ SOCKET_READERS: tuple[type[Reader], ...] = tuple(
     each for each in (SocketReader, GraphQLReader) if each.dialect in DIALECTS
 )
 READERS = HTTP_READERS + SOCKET_READERS
-# Those that go on from a cursor in a run that somebody else began, too.
+# Readers that can also follow, from a cursor, a run that another client began.
 FOLLOWERS = tuple(each for each in READERS if each.name in ("chat_v1", "resources", "websocket", "graphql"))

@@ -1,4 +1,4 @@
-"""Four users resend the longest histories that are allowed, again and again: nobody else's tokens wait for them."""
+"""Four users resend the longest permitted histories repeatedly: nobody else's tokens are delayed by them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PROMPT = " ".join("abcdefghij"[number % 10] for number in range(250))
 
 
 async def run(seed: int, rounds: int) -> Verdict:
-    """`rounds` is how many seconds each part takes."""
+    """`rounds` is the duration of each part in seconds."""
     verdict = Verdict(PROMISE)
-    # A token every 20 ms from the built-in model; what one user may store in a minute is not what is tried.
+    # The built-in model sends a token every 20 ms. Rows per minute are unlimited, as that limit is not tested here.
     setting = running_cluster(
         f"{seed} stall", processes=1, api_users=FLOODS + 5, ECHO_DELAY="0.02", LIMIT_ROWS_PER_MINUTE="0"
     )
@@ -53,7 +53,7 @@ async def run(seed: int, rounds: int) -> Verdict:
 
 
 async def _largest_gap(process: Process, watchers: list[ApiUser], seconds: float) -> tuple[float, float]:
-    """Return the longest that any of the streams waited between two tokens, and by how late this process was itself."""
+    """Return the longest wait between two tokens in any stream, and this process's own delay at that time."""
     over = time.monotonic() + seconds
     lateness = asyncio.create_task(_lateness(over))
     api_users = [watchers[number % len(watchers)] for number in range(STREAMS)]
@@ -95,7 +95,7 @@ async def _flood(process: Process, api_users: list[ApiUser], seconds: float) -> 
 
 
 async def _whole(cluster: Cluster, verdict: Verdict) -> None:
-    """Every history that was accepted is there from its first message to its answer."""
+    """Every accepted history is stored from its first message to its answer."""
     users = [api_user.user for api_user in cluster.api_users[:FLOODS]]
 
     def none_runs() -> bool:

@@ -1,7 +1,7 @@
 """`python -m tests.chaos.unauthenticated PORT SLOW ENDLESS`: clients without a key, until the input ends.
 
-Some send their headers slowly and never the last one, some send headers without an end. Prints when all were there
-once, and in the end what they met.
+Some send their headers slowly and never the last one, some send endless headers. Prints when all were connected
+at the same time, and at the end how they were disconnected.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections import Counter
 
 HEAD = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 BLOCK = b"X-Endless: and so on\r\n" * 3_000
-# The limit for one address would be all that is tried.
+# Several addresses, because otherwise only the limit per address would be tested.
 ADDRESSES = 40
 
 
 async def _slow(port: int, number: int, facts: Counter[str]) -> None:
-    """Send a header every few seconds, and never the last one."""
+    """Send a header every few seconds, but never the last one."""
     address = f"127.0.0.{2 + number % ADDRESSES}"
     while True:
         with contextlib.suppress(OSError, EOFError):
@@ -40,7 +40,7 @@ async def _slow(port: int, number: int, facts: Counter[str]) -> None:
 
 
 async def _endless(port: int, facts: Counter[str]) -> None:
-    """Send headers as fast as they are taken, and begin anew when that ends."""
+    """Send headers as fast as possible, and reconnect when the service closes the connection."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.uploads PORT COUNT`: uploads of 300 MB, all at once; prints which were refused."""
+"""`python -m tests.chaos.uploads PORT COUNT`: send uploads of 300 MB, all at once; print which were refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UPLOAD_BYTES = 300_000_000
 
 
 async def upload(port: int, secret: str, chunked: bool) -> bool:
-    """Send 300 MB, or as much of it as is taken; tell whether it was refused."""
+    """Send up to 300 MB, as long as the service accepts data; return whether it was refused."""
     block = b"x" * 262_144
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     how = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {UPLOAD_BYTES}"

@@ -1,4 +1,4 @@
-"""The result of a scenario: how often a promise was tested, how often it was broken, and the slowest case."""
+"""The result of a scenario: how often a promise was tested and broken, and the slowest case."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_SHOWN = 10
 
 @dataclass
 class Verdict:
-    """`times` are seconds of what the promise bounds; `facts` say what was really exercised."""
+    """`times` are the measured seconds that the promise bounds; `facts` report what was really exercised."""
 
     promise: str
     rounds: int = 0

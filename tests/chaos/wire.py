@@ -1,4 +1,4 @@
-"""HTTP and server-sent events by hand, over asyncio: a client that sees every byte and can leave at any of them."""
+"""Hand-written HTTP and server-sent events over asyncio: a client that sees every byte and can leave at any byte."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PATIENCE = 20.0
 
 
 class Cut(Exception):
-    """The line broke, or nothing came for too long."""
+    """The connection broke, or nothing arrived for too long."""
 
 
 class Refused(Exception):
-    """The service answered, and said no."""
+    """The service answered with an error."""
 
     def __init__(self, status: int, text: str, headers: dict[str, str]) -> None:
         super().__init__(f"{status} {text[:300]}")
@@ -25,7 +25,7 @@ class Refused(Exception):
 
     @property
     def says_when(self) -> bool:
-        """Tell whether it names a time to come back."""
+        """Tell whether the error says when to retry."""
         said = ("retry_after", "retryAfter", "Try again in ")
         return "retry-after" in self.headers or any(each in self.text for each in said)
 
@@ -41,7 +41,7 @@ class Event:
 
 @dataclass
 class Answer:
-    """A response whose body is still coming. `got` counts the body's bytes so far."""
+    """A response whose body is still arriving. `got` is the number of body bytes so far."""
 
     status: int
     headers: dict[str, str]
@@ -51,7 +51,7 @@ class Answer:
     raw: bytearray = field(default_factory=bytearray)
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes; raises Cut when it ends too early."""
+        """Yield the body as it arrives; raises Cut if it ends too early."""
         if "chunked" in self.headers.get("transfer-encoding", ""):
             while size := int((await self._line()).split(b";")[0], 16):
                 yield await self._exactly(size)
@@ -106,7 +106,7 @@ def read_event(block: str) -> Event | None:
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a line on loopback; one that is made for a caller who was cancelled meanwhile is closed."""
+    """Connect on loopback; if the caller is cancelled meanwhile, the new connection is closed."""
     work = asyncio.ensure_future(asyncio.open_connection("127.0.0.1", port))
     try:
         return await asyncio.shield(work)
@@ -131,9 +131,9 @@ async def request(
     patience: float = PATIENCE,
     **headers: str,
 ) -> AsyncIterator[Answer]:
-    """Ask, and give the answer once its headers are here; raises Cut, OSError, or Refused for 400 and above.
+    """Ask, and yield the answer once its headers arrived; raises Cut, OSError, or Refused for 400 and above.
 
-    Leaving the block closes the line at once, whatever is still on its way.
+    When the block ends, the connection is closed at once, even if more data is arriving.
     """
     payload = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Content-Length: {len(payload)}"]
@@ -146,7 +146,7 @@ async def request(
     try:
         try:
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + payload)
-        except RuntimeError:  # uvloop: the line broke as soon as it was made
+        except RuntimeError:  # uvloop: the connection broke as soon as it was made
             raise Cut("closed") from None
         head = (await _patiently(reader.readuntil(b"\r\n\r\n"), patience)).decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in head[1:] if line)
