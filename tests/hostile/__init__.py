@@ -1,1 +1,1 @@
-"""Hostile inputs, as data: what no client sends in good faith."""
+"""Hostile inputs, as data: what no well-meaning client sends."""

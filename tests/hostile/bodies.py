@@ -1,4 +1,4 @@
-"""Hostile bodies: no JSON, too much of it, and values of the wrong kind in every documented field."""
+"""Hostile bodies: not JSON, too large, or with values of the wrong kind in every documented field."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KINDS = {
 
 
 def structures() -> dict[str, bytes]:
-    """Return bodies that are wrong whoever reads them."""
+    """Return bodies that every API must refuse."""
     return {
         "nothing": b"",
         "blank": b"  \n",
@@ -94,7 +94,7 @@ def writes() -> list[Row]:
 
 
 def body_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Yield every structure for one operation of each kind, and the odd content types for all of them."""
+    """Yield every structure for one operation of each kind, and the unusual content types for all of them."""
     for row in writes():
         path, valid = filled(row.own_path(), own), encoded(filled(row.body, own))
         for name, body in structures().items():
@@ -109,7 +109,7 @@ def body_inputs(own: Mapping[str, str]) -> Iterator[Input]:
 
 
 def field_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Yield each documented field with each wrong value; wrong texts only once for each field name of a dialect."""
+    """Yield each documented field with each wrong value; wrong texts only once per field name and dialect."""
     rows = {anonymous(row.operation): row for row in writes()}
     for dialect in documented_dialects():
         schema, seen = schema_of(dialect), set()

@@ -1,4 +1,4 @@
-"""Hostile frames, for the websocket and for GraphQL's."""
+"""Hostile frames, for the chat's websocket and for GraphQL's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
 
 
 def frames(own: Mapping[str, str]) -> Iterator[tuple[str, Frame]]:
-    """Yield frames of the chat's websocket that are wrong, or only look wrong."""
+    """Yield frames of the chat's websocket that are wrong or look wrong."""
     for name, body in structures().items():
         if len(body) < 500_000:
             yield name, body.decode("utf-8", "replace")
@@ -62,7 +62,7 @@ def frames(own: Mapping[str, str]) -> Iterator[tuple[str, Frame]]:
 
 
 def graph_frames() -> Iterator[tuple[str, Frame]]:
-    """Yield frames for GraphQL's socket, after its opening."""
+    """Yield frames for GraphQL's websocket, to be sent after its handshake."""
     for name, body in structures().items():
         if len(body) < 500_000:
             yield name, body.decode("utf-8", "replace")

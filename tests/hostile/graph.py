@@ -1,4 +1,4 @@
-"""Hostile GraphQL: documents that are none, too deep, too wide, or circular, and bodies around them."""
+"""Hostile GraphQL: documents that are malformed, too deep, too wide, or circular, and bodies around them."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ HEADERS: dict[str, dict[str, str | bytes]] = {
 
 
 def id_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Yield every hostile id in every place for an id in a path; the bodies are valid."""
+    """Yield every hostile id at every path position that takes an id; the bodies are valid."""
     for row in operations.rows():
         if row.kind not in ("GET", "POST", "PUT", "PATCH", "DELETE") or "{" not in row.target:
             continue
@@ -106,7 +106,7 @@ def id_inputs(own: Mapping[str, str]) -> Iterator[Input]:
 
 
 def query_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Yield every hostile query for everything that is read, also as cursors in headers."""
+    """Yield every hostile query string for every read, also as cursors in headers."""
     for row in operations.rows():
         if row.kind == "GET" and row.touches:
             for query in QUERIES:
@@ -129,7 +129,7 @@ def header_inputs(own: Mapping[str, str], secret: str) -> Iterator[Input]:
 
 
 def valid(row: Row, name: str, path: str, own: Mapping[str, str], headers: Mapping[str, Any] | None = None) -> Input:
-    """Return a row's request as it should be, but for `path` and `headers`."""
+    """Return a valid request of a row, except for `path` and `headers`."""
     body = None if row.body is None else encoded(filled(row.body, own))
     kind = {"Content-Type": JSON} if body is not None else {}
     return Input(name, row.kind, quote(path, safe="/?&=%:;,.*'~!$()+@[]{}<>-_"), {**kind, **(headers or {})}, body)

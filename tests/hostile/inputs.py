@@ -1,4 +1,4 @@
-"""One hostile input over HTTP, and the values and texts they are made of."""
+"""One hostile input over HTTP, and the values and texts that inputs are made of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A request. `path` is sent as it stands; `content` is the body, None where there is none."""
+    """A request. `path` is sent unchanged; `content` is the body, or None without a body."""
 
     name: str
     method: str
@@ -24,7 +24,7 @@ class Input:
         return f"{self.name}: {self.method} {self.path[:120]}"
 
 
-# What is written into a text by somebody who hopes that it becomes something else.
+# Texts that attackers hope are executed or interpreted.
 TEXTS: dict[str, str] = {
     "NUL": "a\x00b",
     "lone surrogate": "a\ud800b",
@@ -48,7 +48,7 @@ TEXTS: dict[str, str] = {
     "40000 characters": "x" * 40_000,
     "one over": "x" * 32_769,
 }
-# What is not of the type that was asked for, whichever that was.
+# Values to try in place of a value of any other type.
 VALUES: dict[str, Any] = {
     "null": None,
     "true": True,
@@ -110,5 +110,5 @@ IDS: dict[str, str] = {
 
 
 def encoded(value: Any) -> bytes:
-    """Return JSON as a client would write that does not care: lone surrogates and NUL as escapes."""
+    """Return JSON as a careless client writes it: lone surrogates and NUL as escapes."""
     return json.dumps(value).encode()

@@ -1,4 +1,4 @@
-"""The documented shape of an error, dialect by dialect: what every refusal must look like."""
+"""The documented shape of an error in each dialect: what every refusal must look like."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chatservice.dialects import DIALECTS, dialect_of
 
 
 def problem_with(path: str, text: str) -> str:
-    """Return what is wrong with an error's body for the API that `path` belongs to; empty when nothing is."""
+    """Return what is wrong with an error's body for the API that serves `path`; empty if nothing is."""
     try:
         body = json.loads(text)
     except ValueError:
@@ -20,7 +20,7 @@ def problem_with(path: str, text: str) -> str:
 
 
 def _owner(path: str) -> str:
-    """Return whose address this is: one of the OpenAI wire's stands inside the mount of another dialect."""
+    """Return the dialect of an address; one address of the OpenAI wire lies below another dialect's prefix."""
     if "openai_v1" in DIALECTS and path.rstrip("/") == "/v1/chat/completions":
         return "openai_v1"
     return dialect_of(path) or "site"

@@ -1,4 +1,4 @@
-"""A client that sends what others refuse to, over one connection at a time, and bytes that are hardly HTTP."""
+"""A client that sends what other clients refuse to send, over one connection at a time, and malformed HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`status` is 0 where the service hung up without a word."""
+    """`status` is 0 if the service closed the connection without a response."""
 
     status: int
     headers: dict[str, str]
@@ -25,14 +25,14 @@ NOTHING = Reply(0, {}, "")
 
 
 class HostileClient:
-    """Sends inputs as they are written, with a key unless they bring their own."""
+    """Sends inputs as written, with a key unless they have their own."""
 
     def __init__(self, port: int, secret: str, *, seconds: float = SECONDS) -> None:
         self._port, self._secret, self._seconds = port, secret, seconds
         self._link: http.client.HTTPConnection | None = None
 
     def send(self, what: Input) -> Reply:
-        """Send, and read the whole answer. A connection that an earlier answer closed is opened anew."""
+        """Send, and read the whole answer. Reconnect if an earlier answer closed the connection."""
         for again in (True, False):
             used = self._link is not None
             try:
@@ -62,7 +62,7 @@ class HostileClient:
         try:
             link.endheaders(what.content)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it has answered already, perhaps
+            pass  # the service may have answered already
         response = link.getresponse()
         body = response.read()
         reply = Reply(
@@ -76,7 +76,7 @@ class HostileClient:
 
 
 def raw_reply(port: int, sent: bytes) -> Reply:
-    """Send bytes, and read what comes back until the service hangs up or says nothing for a second."""
+    """Send bytes, and read the response until the service closes or sends nothing for a second."""
     got = b""
     with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as link:
         try:
@@ -97,7 +97,7 @@ def raw_reply(port: int, sent: bytes) -> Reply:
 
 
 def raw_requests(secret: str) -> dict[str, bytes]:
-    """Return bytes that no library would send."""
+    """Return bytes that no HTTP library would send."""
     key = f"Authorization: Bearer {secret}\r\n".encode()
     base = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     post = b"POST /v1/chat/conversations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + key

@@ -1,1 +1,1 @@
-"""The authorization matrix: a declared row for every operation, tried by everybody with somebody else's ids."""
+"""The authorization matrix: a declared row for every operation, which every subject tries with somebody else's ids."""

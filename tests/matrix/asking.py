@@ -1,4 +1,4 @@
-"""Asking what a probe asks, by HTTP, GraphQL's socket or the websocket, and reading it so that two can be compared."""
+"""Sends a probe's request by HTTP, GraphQL's socket or the websocket, and reads the answer for comparison."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.matrix.subjects import Subject
 TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 IDS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)
 NUMBERS = re.compile(r'"(created|retry_after|prompt_tokens|total_tokens|took_ms|tookMs)": ?[\d.]+')
-# What two answers to the very same question differ in.
+# Parts that differ between two answers to the same question.
 VARYING = {"date", "x-request-id", "openai-processing-ms", "content-length", "x-took-ms"}
 VERBS = ("query", "mutation", "subscription")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`outcome` is its status or code; `shown` every byte of it; `like` what must be the same for another id."""
+    """`outcome` is the status or code, `shown` every byte; `like` must be the same for a foreign and an unknown id."""
 
     outcome: str
     shown: str
@@ -35,14 +35,14 @@ class Answer:
 
 
 def ask(subject: Subject, service: Service, row: Row, probe: Probe, values: Mapping[str, str]) -> Answer:
-    """Ask with `values` for the placeholders, `own.` ones being the subject's."""
+    """Ask with `values` for the placeholders; those with `own.` are the subject's."""
     known = {**values, "fresh": f"fresh-{uuid.uuid4().hex[:12]}"}
     known.update({f"own.{name}": value for name, value in (subject.own or values).items()})
     path, body, headers = (filled(each, known) for each in (probe.path, probe.body, probe.headers))
     if row.kind in ("frame", "subscription"):
         try:
             return (by_frame if row.kind == "frame" else by_subscription)(subject, service, body)
-        except InvalidStatus as refused:  # another site's page: not even the handshake
+        except InvalidStatus as refused:  # a page of another site cannot even open the socket
             assert refused.response.status_code == 403
             return Answer("401", str(refused), "401")
     if row.kind in (*VERBS, "field"):
@@ -62,7 +62,7 @@ def of_http(response: httpx2.Response) -> Answer:
     shown = f"{headers}\n\n{response.text}"
     size = len(response.content) if response.status_code >= 400 else None
     if response.headers.get("content-type", "").startswith("text/event-stream"):
-        return Answer("200", shown, plain(headers))  # one's own answer, in as many pieces as chance will have it
+        return Answer("200", shown, plain(headers))  # the caller's own answer, whose number of chunks is random
     return Answer(str(response.status_code), shown, (response.status_code, size, plain(shown)))
 
 
@@ -81,7 +81,7 @@ def _outcome(payload: dict[str, Any]) -> str:
 
 
 def by_frame(subject: Subject, service: Service, frame: dict[str, Any]) -> Answer:
-    """Send one frame, and read what it comes to: a run is read to its end, a refusal is one frame."""
+    """Send one frame, and read the result: a run to its end, or the one frame of a refusal."""
     with Socket(service.websocket_url, additional_headers=dict(subject.headers)) as socket:
         try:
             socket.say(**frame)
@@ -90,7 +90,7 @@ def by_frame(subject: Subject, service: Service, frame: dict[str, Any]) -> Answe
             return Answer("401", str(closed.rcvd), "401")
     last = frames[-1]
     outcome = last["data"]["code"] if last["type"] == "error" else last["type"]
-    if outcome == "unauthorized":  # whether this or the close is seen first is chance
+    if outcome == "unauthorized":  # whether this or the close arrives first is random
         return Answer("401", json.dumps(frames), "401")
     return _of_frames(outcome, frames)
 
@@ -115,13 +115,13 @@ def by_subscription(subject: Subject, service: Service, body: dict[str, Any]) ->
 
 def _of_frames(outcome: str, frames: list[dict[str, Any]]) -> Answer:
     shown = "\n".join(json.dumps(frame) for frame in frames)
-    # How many pieces one's own answer comes in is chance.
+    # The number of chunks in the caller's own answer is random.
     kinds = list(dict.fromkeys(frame["type"] for frame in frames))
     return Answer(outcome, shown, kinds if outcome in ("ai_complete", "ok") else plain(shown))
 
 
 def plain(text: str) -> str:
-    """Return a text without what is new in every answer: ids, times, the caller's own new names."""
+    """Return a text without the parts that are new in every answer: ids, times, the caller's own new names."""
     text = NUMBERS.sub(r'"\1":0', TIMES.sub("TIME", IDS.sub("ID", text)))
     text = re.sub(r"chatcmpl-(echo-)?[0-9a-f]+", "ID", text)
     text = re.sub(r"(CANARY|WORD|KEY|nobody-|fresh-)?ID", "ID", text)

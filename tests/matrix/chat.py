@@ -8,10 +8,10 @@ BASE = "/chat/conversation"
 OWN = f"{BASE}/<own.conversation>"
 SAID = {"content": "Let me in"}
 CURSORS = (
-    # A cursor that is no run of this conversation is not found, whoever's it is.
+    # A cursor that is not of a run in this conversation is not found, whoever owns it.
     Probe("header Last-Event-ID", f"{OWN}/stream", headers={"Last-Event-ID": "<cursor>"}),
     Probe("query after", f"{OWN}/stream?after=<cursor>"),
-    # In one's own conversation there is nothing to answer, whatever the key.
+    # The caller's own conversation has no pending question, whatever the key.
     Probe(
         "header Idempotency-Key", f"{OWN}/stream", headers={"Idempotency-Key": "<key>"}, outcome="204", reaches=False
     ),

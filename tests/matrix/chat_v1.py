@@ -66,7 +66,7 @@ ROWS = (
     http(f"GET {BASE}/me/storage", "run"),
     http(f"GET {BASE}/me/usage", "run"),
     http(f"GET {BASE}/me", "user"),
-    # Not confirmed: whoever tries the matrix is still needed.
+    # The body does not confirm the deletion, because later probes still need the subject.
     http(f"DELETE {BASE}/me", "user", body={"username": "somebody else"}),
     http(f"GET {BASE}/me/export", "user", "conversation", "message", "run"),
     http(f"GET {BASE}/messages/{{message}}", "message"),
@@ -82,7 +82,7 @@ ROWS = (
         more=(*idempotency(f"{AGAIN}/stream", {}),),
     ),
     http(f"GET {BASE}/search", "message", "conversation", more=SEARCHES),
-    # An answer that is whole cannot be continued: its owner gets 409, everybody else 404.
+    # A complete answer cannot be continued: its owner gets 409, everybody else 404.
     *(
         http(
             f"POST {BASE}/messages/{{answer}}/{what}",

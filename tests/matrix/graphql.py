@@ -1,4 +1,4 @@
-"""The rows of the GraphQL dialect: fields of the roots, and every other field that takes arguments or leads on."""
+"""The rows of the GraphQL dialect: the root fields, and every other field that takes arguments or leads to objects."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SAY = 'content: "Let me in"'
 
 
 def probe(argument: str, document: str, outcome: str = "not_found", *, reaches: bool = True) -> Probe:
-    """Try one argument of a document, whose placeholders stand inside."""
+    """Try one argument of a document; the placeholders are inside the document."""
     return Probe(f"argument {argument}", body={"query": document}, outcome=outcome, reaches=reaches)
 
 
 def free(argument: str, document: str) -> Probe:
-    """Try an argument that only arranges what is one's own."""
+    """Try an argument that only selects or orders the caller's own objects."""
     return probe(argument, document, "ok", reaches=False)
 
 
@@ -39,7 +39,7 @@ def query(name: str, *touches: str, probes: tuple[Probe, ...] = ()) -> Row:
 
 
 def mutation(call: str, selection: str, *touches: str, argument: str = "", more: tuple[Probe, ...] = ()) -> Row:
-    """Declare a mutation; `call` is written with a foreign id in `argument`."""
+    """Declare a mutation; `call` has a foreign id in `argument`."""
     document = f"mutation {{ {call} {selection} }}"
     own = document.replace("<", "<own.")
     probes = (probe(argument, document),) if argument else ()
@@ -189,7 +189,7 @@ SUBSCRIPTIONS = (
         ),
     ),
 )
-# Fields of what was found already: one's own leads to one's own.
+# Fields of objects that were already found: the caller's own objects lead to the caller's own.
 LEADS_ON = (
     "Answer.conversation", "Answer.message", "Answer.question",
     "AnswerComplete.message", "AnswerError.message", "AnswerStarted.conversation",

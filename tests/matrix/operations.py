@@ -1,4 +1,4 @@
-"""Finds what the matrix must declare in the service itself: routes, documents, the graph, frames."""
+"""Finds in the service itself everything that the matrix must declare: routes, documents, the graph, frames."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from chatservice.docs import documented_dialects, schema_of
 from tests.matrix.rows import Row
 
 CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
-# A property or argument with such a name takes something that may be somebody else's.
+# A property or argument with such a name takes something that may belong to somebody else.
 NAMES_SOMETHING = re.compile(
     r"(^id$|_id$|Id$|^after$|^before$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
 )
-# Methods that are answered without a handler of the view.
+# Methods that are answered without a handler in the view.
 BY_ITSELF = {"OPTIONS", "HEAD", "TRACE"}
 
 
 def rows() -> list[Row]:
-    """Return the declared rows of the site and of every dialect that is there."""
+    """Return the declared rows of the site and of every installed dialect."""
     found: list[Row] = []
     for name in ("site", *DIALECTS):
         try:
             found += importlib.import_module(f"tests.matrix.{name}").ROWS
         except ModuleNotFoundError as missing:
             if missing.name != f"tests.matrix.{name}":
-                raise  # a dialect without rows is noticed by its operations
+                raise  # a dialect without rows is reported for its undeclared operations
     return found
 
 
@@ -51,7 +51,7 @@ def routes() -> Iterator[tuple[str, URLPattern]]:
 
 
 def methods_of(callback: Any) -> set[str]:
-    """Return the methods that a view answers by a handler of its own; a plain function is asked by GET."""
+    """Return the methods for which a view has a handler; a plain function handles GET."""
     view = getattr(callback, "cls", None) or getattr(callback, "view_class", None)
     if view is None or not issubclass(view, APIView):
         return {"GET"}
@@ -60,7 +60,7 @@ def methods_of(callback: Any) -> set[str]:
 
 
 def named(path: str) -> str:
-    """Return a route with its parameters in OpenAPI's way."""
+    """Return a route with its parameters written as in OpenAPI."""
     return CONVERTER.sub(r"{\1}", path)
 
 
@@ -74,7 +74,7 @@ def http_operations() -> set[str]:
 
 
 def documented_operations() -> dict[str, set[str]]:
-    """Return each documented operation, with those of its positions that may name somebody else's."""
+    """Return each documented operation, with its positions that may name somebody else's things."""
     found: dict[str, set[str]] = {}
     for dialect in documented_dialects():
         schema = schema_of(dialect)
@@ -98,14 +98,14 @@ def _positions(schema: dict[str, Any], operation: dict[str, Any]) -> Iterator[st
 
 
 def properties(schema: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties of a shape, which may be a reference."""
+    """Return the properties of a schema, which may be a reference."""
     if "$ref" in shape:
         shape = schema["components"]["schemas"][shape["$ref"].rpartition("/")[2]]
     return shape.get("properties", {})
 
 
 def graph_operations() -> dict[str, set[str]]:
-    """Return each field of the graph that is asked for or leads on, with its arguments that may name something."""
+    """Return each GraphQL field that is a root or leads to objects, with its arguments that may name something."""
     if "graphql" not in DIALECTS:
         return {}
     from graphql import get_named_type, is_composite_type, is_object_type

@@ -31,7 +31,7 @@ def account(operation: str, body: dict[str, str] | None = None, *touches: str) -
 
 
 def label(path: str, body: dict[str, str], outcome: str) -> Probe:
-    """Put somebody into `user_id`: it is a label, never an identity."""
+    """Put somebody's id into `user_id`, which is only a label and never identifies the caller."""
     return Probe("body user_id", path, {**body, "user_id": "<user>"}, outcome=outcome, reaches=False)
 
 
@@ -43,7 +43,7 @@ ROWS = (
     account("PATCH /users/{user}", {"username": "<fresh>"}),
     replace(
         account("DELETE /users/{user}", {"username": "<username>"}, "conversation", "message", "run"),
-        body={"username": "somebody else"},  # confirmed where it is tried: whoever only needs a body is still needed
+        body={"username": "somebody else"},  # the body does not confirm it, because later probes still need the account
     ),
     account("GET /users/{user}/conversations", None, "conversation"),
     http("GET /conversations", "conversation"),
@@ -55,7 +55,7 @@ ROWS = (
         more=(label("/conversations/start", START, "200"), *idempotency("/conversations/start", START)),
     ),
     http(f"GET {TALK}", "conversation", "message"),
-    # An account is changed by nobody: somebody else's id is as wrong as one that does not exist.
+    # No account can be changed: somebody else's id gets the same error as an unknown one.
     http(
         f"PUT {TALK}",
         "conversation",
@@ -74,12 +74,12 @@ ROWS = (
         f"POST {TALK}/messages:complete",
         *("message", "run"),
         body={"stream": False},
-        # There is nothing to answer in one's own conversation, whatever the key.
+        # The caller's own conversation has no pending question, whatever the key.
         more=(*idempotency(f"{OWN}/messages:complete", {"stream": False}, "409"),),
     ),
     http(f"GET {TALK}/messages", "message"),
     http(f"POST {TALK}/messages", "message", body=SAID),
-    # A message's number is one in its conversation: it names nothing by itself.
+    # A message's number counts within its conversation, so it identifies nothing by itself.
     http(f"GET {TALK}/messages/{{number}}", "message"),
     http(f"PUT {TALK}/messages/{{number}}", "message", body=SAID),
     http(f"PATCH {TALK}/messages/{{number}}", "message", body={"content": "Let me in"}),

@@ -20,10 +20,10 @@ class Admits(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One request with somebody's ids in one position, written `<conversation>`; `<own.run>` is the asker's own.
+    """One request with somebody's ids in one position, written `<conversation>`; `<own.run>` is the caller's own.
 
-    `outcome` is what it must come to with a foreign id and with an unknown one: a status, or a code.
-    `reaches` says whether the owner must come to something else, which shows that the probe asks at all.
+    `outcome` is the status or code that a foreign id and an unknown id must both get.
+    `reaches` says whether the owner must get a different outcome, which shows that the probe works.
     """
 
     position: str
@@ -36,7 +36,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`body` is a valid one, `harmless` names positions that look like an id and are none of anybody's."""
+    """`body` is valid; `harmless` lists positions that look like an id but cannot name anybody's things."""
 
     operation: str
     admits: Admits
@@ -54,7 +54,7 @@ class Row:
         return self.operation.partition(" ")[2]
 
     def own_path(self) -> str:
-        """Return the path of an HTTP row with the asker's own ids."""
+        """Return the path of an HTTP row with the caller's own ids."""
         return PARAMETER.sub(r"<own.\1>", self.target)
 
 
@@ -73,7 +73,7 @@ def http(
 
 
 def idempotency(path: str, body: Any, outcome: str = "200", *, in_body: bool = True) -> tuple[Probe, ...]:
-    """Name a request of one's own as somebody named theirs, by header and in the body: it is one's own key then."""
+    """Send a request of the caller's with somebody else's idempotency key, in the header and in the body."""
     header = Probe("header Idempotency-Key", path, body, {"Idempotency-Key": "<key>"}, outcome, reaches=False)
     if not in_body:
         return (header,)
@@ -82,7 +82,7 @@ def idempotency(path: str, body: Any, outcome: str = "200", *, in_body: bool = T
 
 
 def anonymous(operation: str) -> str:
-    """Return an operation without the names of its parameters, by which documents and routes are compared."""
+    """Return an operation without parameter names, to compare documents with routes."""
     return re.sub(r"\{[^}]+\}", "{}", operation)
 
 

@@ -1,11 +1,11 @@
-"""The rows of what belongs to no dialect: pages, health, documentation, and the admin, which takes no keys."""
+"""The rows outside of all dialects: pages, health, documentation, and the admin, which takes no keys."""
 
 from __future__ import annotations
 
 from tests.matrix.rows import Admits, Row
 
 ROWS = (
-    # The pages are the same for everybody: what they show is asked for by those who look at them.
+    # The pages are the same for everybody: the browser requests their content separately.
     Row("GET /", Admits.ANYONE),
     Row("GET /profile", Admits.ANYONE),
     Row("GET /login", Admits.ANYONE),
@@ -15,7 +15,7 @@ ROWS = (
     Row("GET /docs", Admits.ANYONE),
     Row("GET /schema/{dialect}", Admits.ANYONE, harmless=("path dialect",)),
 )
-# Model -> what staff find there. Everything below /admin/ asks for the session of a staff member.
+# Model -> what staff find there. Everything below /admin/ needs the session of a staff member.
 ADMIN = {
     "accounts.User": "accounts",
     "accounts.ApiKey": "keys, never their secrets",

@@ -1,7 +1,7 @@
-"""Every page of the admin site, and what it answers to four kinds of staff.
+"""Every page of the admin site, and its status for four kinds of staff.
 
-`clerk` is staff without any permission, `viewer` has every permission to view, `reader` may read what was said
-besides, `root` is a superuser. Statuses are those of GET.
+`clerk` is staff without any permission, `viewer` has every permission to view, `reader` may also read
+messages, `root` is a superuser. Statuses are those of GET.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ EVERYBODY: Statuses = (200, 200, 200, 200)
 VIEWS: Statuses = (403, 200, 200, 200)
 ROOT: Statuses = (403, 403, 403, 200)
 NOBODY: Statuses = (403, 403, 403, 403)
-SHORT: Statuses = (302, 302, 302, 302)  # to the page itself, which asks for permission
+SHORT: Statuses = (302, 302, 302, 302)  # redirects to the full address of the page, which then checks permissions
 
 OBJECT = "<path:object_id>"
 PAGES: dict[str, Statuses] = {
@@ -31,7 +31,7 @@ PAGES: dict[str, Statuses] = {
     f"accounts/user/{OBJECT}/stop/": ROOT,
     "completions/run/reap/": (403, 403, 403, 405),
 }
-# Model -> who adds, who deletes; everybody with the permission views, and nobody else.
+# Model -> who may add, who may delete; everybody with the permission may view, and nobody else.
 MODELS: dict[str, tuple[Statuses, Statuses]] = {
     "auth/group": (ROOT, ROOT),
     "accounts/user": (ROOT, ROOT),
@@ -43,7 +43,7 @@ MODELS: dict[str, tuple[Statuses, Statuses]] = {
 
 
 def rows() -> dict[str, Statuses]:
-    """Return what each page answers, by its route below /admin/."""
+    """Return the status of each page, by its route below /admin/."""
     found = dict(PAGES)
     for model, (adds, deletes) in MODELS.items():
         found[f"{model}/"] = VIEWS

@@ -1,4 +1,4 @@
-"""The subjects who try the matrix, and what each of them owns: its words must never reach anybody else."""
+"""The subjects who try the matrix, and what each of them owns; their words must never reach anybody else."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Subject:
 
 
 def words() -> dict[str, str]:
-    """Return what one subject says: nobody else may see the canary, and `word` is what it can be found by."""
+    """Return a subject's text: nobody else may see the canary in it, and a search finds it by `word`."""
     return {"canary": f"CANARY{uuid.uuid4().hex}", "word": f"WORD{uuid.uuid4().hex}", "key": f"KEY{uuid.uuid4().hex}"}
 
 
 def ask(subject: Subject, service: Service, text: str, key: str) -> Run:
-    """Ask in a new conversation, over the websocket where it is there, and wait for the answer."""
+    """Ask in a new conversation, over the websocket if that dialect is installed, and wait for the answer."""
     before = set(Run.objects.filter(user=subject.user).values_list("pk", flat=True))
     if "websocket" in DIALECTS:
         with Socket(service.websocket_url, additional_headers=dict(subject.headers)) as socket:
@@ -65,7 +65,7 @@ def ask(subject: Subject, service: Service, text: str, key: str) -> Run:
 
 
 def things_of(subject: Subject, service: Service) -> dict[str, str]:
-    """Let somebody ask something, and note a to-do; return the ids of it all."""
+    """Let a subject ask something and create a to-do; return the ids of everything created."""
     told = words()
     said = f"{told['canary']} in {told['word']}"
     run = ask(subject, service, said, told["key"])
@@ -103,7 +103,7 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
 
 
 def nobodys(like: Mapping[str, str]) -> dict[str, str]:
-    """Return ids that nobody has, of the same age as the others, so that only the owner differs."""
+    """Return unused ids of the same age as the others, so that only the owner differs."""
     ids = {name: str(near(uuid.UUID(like[name]))) for name in NAMES}
     conversation = Conversation.objects.get(pk=like["conversation"])
     return {
@@ -119,7 +119,7 @@ def nobodys(like: Mapping[str, str]) -> dict[str, str]:
 
 
 def next_of(subject: Subject, word: str) -> str:
-    """Return the cursor of the second page of somebody's search for what they and their model said."""
+    """Return the cursor of the second page of a subject's search for their messages and answers."""
     principal = Principal(subject.user.pk, subject.user.username, is_guest=subject.is_guest)
     # The index is updated after the messages.
     return wait_until(
@@ -134,15 +134,15 @@ def near(pk: uuid.UUID) -> uuid.UUID:
 
 
 def time_cursor(kind: str, at: dt.datetime, pk: uuid.UUID) -> str:
-    """Return a place in a list as GraphQL writes it."""
+    """Return a position in a list, encoded as GraphQL does."""
     plain = f"{kind}:{(at - EPOCH) // dt.timedelta(microseconds=1)}:{pk.hex}"
     return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
 
 def subject_of(name: str, service: Service, *, staff: bool = False, guest_made: bool = False) -> Subject:
-    """Make somebody with a key."""
+    """Create a user with a key."""
     api_user = make_api_user(name, url=service.url, staff=staff)
-    # The most powerful key: what it cannot reach, no key can.
+    # The key with all permissions: if this one cannot reach something, no key can.
     ApiKey.objects.filter(pk=api_user.key.pk).update(may_change_credentials=True)
     if guest_made:
         User.objects.filter(pk=api_user.user.pk).update(guest_made=True)
@@ -150,7 +150,7 @@ def subject_of(name: str, service: Service, *, staff: bool = False, guest_made: 
 
 
 def signed_in(user: User, service: Service) -> dict[str, str]:
-    """Return what a browser sends of somebody who signed in there, from our own page."""
+    """Return the headers of a signed-in browser that sends a request from our own page."""
     client = Client()
     client.force_login(user)
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
@@ -163,14 +163,14 @@ def signed_in(user: User, service: Service) -> dict[str, str]:
 
 
 def at_a_browser(service: Service) -> Subject:
-    """Make somebody who signed in with a browser, and has no key."""
+    """Create a user who signed in with a browser, and has no key."""
     user = register_user(username=f"browser-{uuid.uuid4().hex[:12]}")
     headers = signed_in(user, service)
     return Subject("browser", user, headers, _client(service, headers))
 
 
 def with_bad_sessions(owner: Subject, service: Service) -> list[Subject]:
-    """Return the owner as they come by a page of another site, by no page at all, and after they signed out."""
+    """Return the owner as a caller from another site's page, without any page, and after signing out."""
     good, over = signed_in(owner.user, service), signed_in(owner.user, service)
     Session.objects.filter(session_key=over["Cookie"].rpartition("=")[2]).delete()
     headers = {
@@ -187,7 +187,7 @@ def guest(service: Service) -> Subject:
 
 
 def with_bad_keys(owner: Subject, service: Service) -> list[Subject]:
-    """Return the owner as they come with a key that is expired, revoked, or of an account that was disabled."""
+    """Return the owner as a caller with a key that is expired, revoked, or of a disabled account."""
     _, expired = issue_api_key(user=owner.user, expires_at=timezone.now() - dt.timedelta(seconds=5))
     key, revoked = issue_api_key(user=owner.user)
     revoke_api_key(key=key)

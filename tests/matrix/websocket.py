@@ -53,7 +53,7 @@ ROWS = (
         "frame unsubscribe",
         Admits.GUESTS,
         ("run",),
-        # It only forgets what this socket follows.
+        # The frame only ends a subscription of the same socket.
         (probe("run_id", {"type": "unsubscribe", "run_id": "<run>"}, "unsubscribed", reaches=False),),
     ),
 )
