@@ -1,4 +1,4 @@
-"""A thread that asks for a long answer through the conversation API, and reads it to its end."""
+"""A thread that asks for a long answer through the conversation API, and reads it to the end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Reading(threading.Thread):
                     if "ai_chunk" in part:
                         self.begun.set()
         except httpx2.HTTPError:
-            pass  # the service was ended
+            pass  # the service was stopped
         finally:
             self.ended_at = time.monotonic()
 

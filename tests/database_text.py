@@ -1,4 +1,4 @@
-"""A whole database as text, for looking whether something is anywhere in it."""
+"""A whole database as text, to check whether a string occurs anywhere in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def places_of(needle: str) -> set[str]:
-    """Return where `needle` occurs: table names; on SQLite also the names of its files, with their unused pages."""
+    """Return the tables that contain `needle`; on SQLite also the database's files, including their unused pages."""
     found = {table for table in _tables() if _is_in(table, needle)}
     if connection.vendor == "sqlite":
         file = str(connection.settings_dict["NAME"])

@@ -1,4 +1,4 @@
-"""A real nginx in front of processes of the service: plain, behind TLS, as another user or as our own."""
+"""A real nginx in front of service processes: plain or with TLS, as another system user or as our own."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ USUAL_HEADERS = {
 
 
 def need_nginx() -> str:
-    """Return the program; skips where it is missing, fails where CI=true."""
+    """Return the program; skip if it is missing, or fail if CI=true."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         (pytest.fail if CI else pytest.skip)("needs nginx: apt-get install nginx")
@@ -70,8 +70,8 @@ def nginx(
 ) -> Iterator[str]:
     """Run nginx in front of the services at the URLs `targets`, round robin; yields the URL to reach it at.
 
-    `headers` are set on each request; `upstream` and `location` are further lines of these blocks. Only root can give
-    its workers to another `user`: skips otherwise.
+    `headers` are set on each request; `upstream` and `location` are further lines of these blocks. Only root can run
+    its workers as another `user`; otherwise the test is skipped.
     """
     program = need_nginx()
     is_root = os.geteuid() == 0

@@ -1,6 +1,6 @@
-"""The settings of a test run: the service's own, without an operator's `.env`, and with what the first start makes.
+"""Settings of a test run: the service's own, without an operator's `.env`, and with the secrets of a first start.
 
-Processes that tests start get the service's settings themselves, by the last line.
+Processes that tests start read the service's settings themselves, because of the last line.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Staff for tests of the admin, signed in by Django's own client."""
+"""Staff for tests of the admin, signed in with Django's test client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIST = "/admin/conversations/conversation/"
 
 
 def staff(name: str, *permissions: str, superuser: bool = False) -> User:
-    """Make a member of staff; `view` gives every permission to view."""
+    """Create a staff member; `view` grants every permission to view."""
     user = register_user(username=f"{name}-{uuid.uuid4().hex[:8]}", staff=True, superuser=superuser)
     for codename in permissions:
         wanted = Permission.objects.filter(codename__startswith="view_" if codename == "view" else codename)
@@ -28,7 +28,7 @@ def staff(name: str, *permissions: str, superuser: bool = False) -> User:
 
 
 class StaffCase(TestCase):
-    """Alice said something in private. Carol may read it, Dan may see that it is there, Eve is staff and no more."""
+    """Alice wrote something private. Carol may read it, Dan may see that it exists, Eve has no permissions."""
 
     @classmethod
     def setUpTestData(cls) -> None:

@@ -1,4 +1,4 @@
-"""An account's data is its own: an export has all of it, and erasing leaves none of it, whatever goes on meanwhile."""
+"""An export contains all of an account's own data; erasing removes all of it, even during concurrent writes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from foundation.database import database_clock
 from tests.database_text import places_of
 
 ME = "/v1/chat/me"
-# Models whose rows have no owner. A new model belongs here, with the reason, or registers its owner.
+# Models whose rows have no owner. Add a new model here, with the reason, or register its owner.
 NOBODYS = {
     "contenttypes.contenttype": "a list of the models",
     "auth.permission": "a list of what may be done",
     "auth.group": "a role that staff made, not who has it",
     "auth.group_permissions": "what a role may do",
-    # The index is made from messages, says nothing that they do not, and goes with them.
+    # The index is derived from messages, contains nothing else, and is deleted with them.
     **dict.fromkeys(("search.indexpartition", "search.entry", "search.passage", "search.pendingmessage"), "derived"),
     "accounts.secretfingerprint": "which secrets the service runs with",
     "search.searchtiming": "how long searches took, a day at a time; not whose",
     "search.embedder": "a list of the models that made vectors",
 }
-# The log that nobody may change: of an erased account it keeps the id, which then refers to nobody.
+# The log that nobody may change: for an erased account it keeps the id, which then refers to nobody.
 PSEUDONYMOUS = {AccessLogEntry._meta.db_table}
 ROUNDS = int(os.environ.get("ERASE_ROUNDS", "4"))
 PASSWORD = "correct horse battery staple"
@@ -102,7 +102,7 @@ class AccountCase(ServiceTestCase):
         self.canary = f"CANARY{uuid.uuid4().hex}"
 
     def canary_user(self) -> ApiUser:
-        """Make somebody with data in every model there is."""
+        """Create a user with data in every model."""
         owner = self.api_user(self.canary)
         user = owner.user
         user.set_password(PASSWORD)
@@ -166,7 +166,7 @@ class ExportTest(AccountCase):
 
     def test_the_command_writes_the_same(self):
         owner = self.canary_user()
-        # The sweep merges the account's usage rows: wait for it, or two exports would differ.
+        # The sweep merges the account's usage rows; until it has, two exports would differ.
         usage = StoredUsage.objects.filter(owner_id=owner.user.pk)
         wait_until(lambda: not fold() and usage.count() <= 1, what="the usage in one row")
         out = StringIO()
@@ -286,6 +286,6 @@ class EraseTest(AccountCase):
         return +Counter({name: found.count() for name, found in rows.items()})
 
     def tables_with(self, user: User) -> set[str]:
-        """Return the tables that contain the account's id, in either of the forms that databases store."""
+        """Return the tables that contain the account's id, in either of the forms in which databases store ids."""
         places = places_of(user.pk.hex) | places_of(str(user.pk))
         return {place for place in places if place in connection.introspection.table_names()}

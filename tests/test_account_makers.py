@@ -1,4 +1,4 @@
-"""Who may make accounts, and that accounts made so give nobody more than their maker has."""
+"""Who may create accounts, and that such accounts have no more rights than their maker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def register(http: httpx2.Client, url: str = "", name: str = "", **headers: str)
 
 
 def signed_in(user: dict[str, str], url: str) -> dict[str, str]:
-    """Sign in by the form, and return what that browser sends from our own page."""
+    """Sign in with the form; return the headers that this browser sends from our own page."""
     browser = Client()
     assert browser.login(username=user["username"], password=PASSWORD)
     session = browser.cookies[settings.SESSION_COOKIE_NAME].value
@@ -113,13 +113,13 @@ class RegistrationTest(ServiceTestCase):
 
 
 class SharedLimitsTest(ServiceTestCase):
-    """Twenty accounts of one maker are, for every limit, that maker."""
+    """For every limit, twenty accounts with one maker count as that maker."""
 
     def start(self, service: Service, headers: dict[str, str]) -> int:
         body = {"model": "fake/stall:2", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
         with httpx2.Client(base_url=service.url, headers=headers, timeout=30, trust_env=False) as http:
             response = http.send(http.build_request("POST", "/v1/chat/completions", json=body), stream=True)
-            response.close()  # which stops no answer
+            response.close()  # disconnecting does not stop the answer
             return response.status_code
 
     def cancel(self, users: list[User]) -> None:
@@ -141,7 +141,7 @@ class SharedLimitsTest(ServiceTestCase):
             counted = set(RateWindow.objects.values_list("key", flat=True))
             self.assertIn(f"runs:{self.alice.user.pk.hex}", counted)
             self.assertFalse([key for key in counted for user in users[1:] if user.pk.hex in key])
-            # Those three made a conversation each: three more are left, whoever asks for them, wherever.
+            # Those three created one conversation each, so the six accounts may create three more together, on any API.
             url = f"{service.url}/v1/chat/conversations"
             statuses = [httpx2.post(url, json={"title": "x"}, headers=each).status_code for each in headers]
             self.assertEqual(statuses, [201, 201, 201, 422, 422, 422])
@@ -165,7 +165,7 @@ class SharedLimitsTest(ServiceTestCase):
             todos = [httpx2.post(f"{service.url}/graphql", json=graph, headers=each).json() for each in headers]
             self.assertEqual(["errors" in each for each in todos], [False, False, True])
             issued = [httpx2.post(f"{service.url}{KEYS}", json={}, headers=each).status_code for each in headers]
-            self.assertEqual(issued, [422] * 3)  # four there are already, with the one of setUp
+            self.assertEqual(issued, [422] * 3)  # four keys exist already, including the one from setUp
             self.assertEqual(httpx2.get(f"{service.url}{ME}", headers=headers[2]).status_code, 429)
             body = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}]}
             url = f"{service.url}/v1/chat/completions"
@@ -183,7 +183,7 @@ class SharedLimitsTest(ServiceTestCase):
             assert shared is not None
             told = Counter(self.start(service, each) for each in headers)
             self.assertEqual(told, {200: 2, 429: 3})
-            with Socket(service.websocket_url) as socket:  # and nothing is left for a guest without an account
+            with Socket(service.websocket_url) as socket:  # and a guest without an account has nothing left
                 socket.say(type="send", content="Hi", model="fake/stall:2")
                 self.assertEqual(socket.read()["data"]["code"], "rate_limit_exceeded")
             self.cancel([*users, shared])
@@ -269,7 +269,7 @@ class CredentialsTest(ServiceTestCase):
     def test_guessing_a_confirmation_is_limited_by_account(self) -> None:
         with running_service(LIMIT_PASSWORD_FAILURES="2") as service:
             url = f"{service.url}/users/{self.alice.user.pk}"
-            # The delay grows from 1 s to 30: however slow this machine is, it is met in the end.
+            # The delay grows from 1 s to 30 s, so even a slow machine meets it in the end.
             told = [self.alice.http.request("DELETE", url, json={"password": str(n)}).status_code for n in range(10)]
         self.assertEqual(told[:2], [403, 403])
         self.assertIn(429, told)

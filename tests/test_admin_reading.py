@@ -1,4 +1,4 @@
-"""Reading in the admin: a reason first, a trace always, and nothing of what was said for who may not."""
+"""Reading in the admin: a reason is required, every access is logged, and content is hidden from unauthorized staff."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TranscriptPageTest(StaffCase):
         response = self.read(client)
         self.assertContains(response, f"My {CANARY} is <em>this</em>.")
         self.assertContains(response, "Read-only.")
-        client.get(self.page_of_talk)  # the reason is remembered, and the access is another one
+        client.get(self.page_of_talk)  # the reason is remembered, but this access is logged separately
         self.assertEqual(
             [
                 (entry.kind, entry.reader_name, entry.owner_id, entry.conversation_id, entry.reason)
@@ -265,7 +265,7 @@ class ListCostTest(StaffCase):
 
 
 class FewQueries(int):
-    """Compares equal to any number of queries within the budget."""
+    """Compares equal to any number of queries up to the budget."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, int) and other < 15

@@ -1,4 +1,4 @@
-"""Staff end what runs for accounts: with permission, after a confirmation, and not for those above them."""
+"""Staff stop the runs of accounts: with permission, after a confirmation, and only for accounts with lower rights."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class AdminStoppingTest(StaffCase):
 
     def test_a_name_that_looks_like_another_is_refused_in_the_form_and_not_by_an_error(self) -> None:
         client = self.signed_in(self.root)
-        lookalike = f"а{self.alice.username[1:]}"  # it begins with a Cyrillic letter
+        lookalike = f"а{self.alice.username[1:]}"  # the name begins with a Cyrillic letter
         form = {"username": lookalike, "usable_password": "false", "password1": "", "password2": ""}
         response = client.post(f"{LIST}add/", form)
         self.assertContains(response, "not available")

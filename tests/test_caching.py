@@ -1,4 +1,4 @@
-"""What is somebody's own is kept by no cache: every route, asked by key, by session and by nobody."""
+"""No cache stores a caller's own data: every route, requested with a key, with a session and without either."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.matrix.rows import filled
 from tests.matrix.subjects import Subject
 from tests.test_matrix_leaks import MatrixCase
 
-# The same for everybody, whoever asks: kept, and asked about again each time.
+# The same for all callers: caches may keep these, and revalidate them each time.
 PUBLIC = {"/", "/docs", "/schema/{dialect}"}
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # what deletes comes last
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # DELETE comes last, because it removes what the others request
 
 
 class NoStoreTest(MatrixCase):
@@ -25,7 +25,7 @@ class NoStoreTest(MatrixCase):
         self.assertIn("no-store", kept, f"{response.request.method} {response.request.url} {response.status_code}")
 
     def walk(self, subject: Subject, things: dict[str, str]) -> list[int]:
-        """Ask for everything that is declared, naming `things`; returns the statuses."""
+        """Request everything declared, with the ids in `things`; return the statuses."""
         statuses = []
         rows = [row for row in operations.rows() if row.kind in METHODS and row.target not in PUBLIC]
         for row in sorted(rows, key=lambda row: METHODS.index(row.kind)):

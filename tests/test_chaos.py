@@ -1,4 +1,4 @@
-"""Every chaos scenario in small: the full ones are `make chaos`."""
+"""A short version of every chaos scenario: `make chaos` runs the full ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatservice.testing import KeptTablesTestCase
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.verdict import complaints
 
-# So many rounds show that a scenario still finds what it looks for; the whole takes about a minute.
+# This many rounds show that a scenario still detects errors; all together take about a minute.
 ROUNDS = {
     "kills": 3,
     "cuts": 18,

@@ -1,4 +1,4 @@
-"""The dashboard's figures are right on both databases, and its charts say in words what they draw."""
+"""The dashboard's figures are right on both databases, and its charts also state their data in words."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class FiguresTest(StaffCase):
     def test_searches_are_counted_by_how_long_they_took(self) -> None:
         timings.write()
         _, _, before = figures.search_times()
-        for _ in range(2):  # rows are made, then added to
+        for _ in range(2):  # rows are first inserted, then updated
             for milliseconds in range(10, 1_010, 10):
                 timings.note(milliseconds)
             timings.write()

@@ -1,4 +1,4 @@
-"""The documentation is true: examples work, what it names exists, no setting is missing, the site loads nothing."""
+"""The documentation is correct: examples work, names exist, no setting is missing, the site loads nothing external."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"[\w-]+(?:/[\w.-]+)*/[\w.-]*")
 LINK = re.compile(r"\]\(([^)#\s]+)")
-# `name` in `file.py`, as prose says it.
+# `name` in `file.py`, as the pages write it.
 NAMED = re.compile(r"`([A-Za-z_.]+)`(?:\s\([^)]*\))?\s(?:in|of)\s`([\w/]+\.py)`")
 LOADED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']([^"']+)|<link\b[^>]*\bhref=["']([^"']+)""")
-# What a link of these kinds names is not loaded.
+# Link types whose target a browser does not load.
 NOT_LOADED = re.compile(r"""<link\b[^>]*\brel=["'](?:canonical|next|prev)["'][^>]*>""")
 MAX_README_LINES = 150
-# A page's curl commands run as one shell script. What the page calls $API, $KEY, ... is in the environment.
+# All curl commands of a page run as one shell script. The environment contains $API, $KEY and other variables.
 CURL = 'curl() { command curl --silent --show-error --fail-with-body --max-time 60 --noproxy "*" "$@"; echo; }\n'
 
 
 def pages() -> list[Path]:
-    """Return every page of prose in the repository."""
+    """Return every documentation page in the repository."""
     return [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), ROOT / "chatservice/dialects/README.md"]
 
 
@@ -47,7 +47,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def is_of_deleted_dialect(path: str) -> bool:
-    """Tell whether a path is below the folder of a dialect that is not there: the rest must not miss it."""
+    """Tell whether a path is in the folder of a deleted dialect: the rest must work without it."""
     parts = Path(path).parts
     is_below_one = parts[:2] == ("chatservice", "dialects") and len(parts) > 2 and "." not in parts[2]
     return is_below_one and parts[2] not in DIALECTS
@@ -55,7 +55,7 @@ def is_of_deleted_dialect(path: str) -> bool:
 
 @functools.cache
 def names_in(path: str) -> frozenset[str]:
-    """Return what a module defines: functions, classes, their methods as `Class.method`, and constants."""
+    """Return the names that a module defines: functions, classes, their methods as `Class.method`, and constants."""
 
     def found(body: list[ast.stmt], prefix: str) -> Iterator[str]:
         for node in body:
@@ -144,14 +144,14 @@ class ProseTest(SimpleTestCase):
 
 @tried_on("sqlite")
 class ExampleTest(ServiceTestCase):
-    """The commands and programs that the pages print, run as printed; address, key and a username aside."""
+    """The commands and programs in the pages work as printed, except for address, key and a username."""
 
     def setUp(self) -> None:
         super().setUp()
         self.username = f"paul-{uuid.uuid4().hex[:8]}"
 
     def run_page(self, page: str, **variables: str) -> str:
-        """Run all shell blocks of a page that use curl, in order; return what they printed."""
+        """Run all shell blocks of a page that use curl, in order; return their output."""
         scripts = [self.here(text) for text in blocks(page, "sh") if "curl" in text]
         self.assertTrue(scripts, page)
         environment = {**os.environ, "API": self.service.url, "KEY": self.alice.secret, **variables}
@@ -170,12 +170,12 @@ class ExampleTest(ServiceTestCase):
             self.assertIn("built-in echo", done.stdout)
 
     def here(self, text: str) -> str:
-        """Return an example with the address, the key and the username of this test."""
+        """Return an example with this test's address, key and username."""
         text = text.replace("127.0.0.1:8000", f"127.0.0.1:{self.service.port}")
         return text.replace("cb_…", self.alice.secret).replace("paul", self.username)
 
     def asked(self) -> dict[str, str]:
-        """Return a conversation of Alice with an answer, by the names that the pages use."""
+        """Return a conversation of Alice's with an answer, as the variables that the pages use."""
         answer = self.alice.http.post("/v1/chat/conversations/stream", json={"content": "Hello"})
         run = answer.headers["x-run-id"]
         return {
@@ -185,7 +185,7 @@ class ExampleTest(ServiceTestCase):
         }
 
     def started(self) -> dict[str, str]:
-        """The same of a guest."""
+        """Return the same for a guest."""
         answer = self.guest.post("/conversations/start", json={"message": "Hello"})
         return {"ID": answer.json()["conversation_id"], "RUN": answer.headers["x-run-id"]}
 

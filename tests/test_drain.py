@@ -1,4 +1,4 @@
-"""From SIGTERM on: no new connection, readiness is red, what was asked before is finished, nothing more is accepted."""
+"""After SIGTERM: no new connections, readiness is red, earlier requests are finished, and no new ones accepted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def is_refused(port: int) -> bool:
 
 
 def everything(link: socket.socket) -> bytes:
-    """Return all that comes until the service hangs up."""
+    """Return everything received until the service closes the connection."""
     got = b""
     while part := link.recv(65_536):
         got += part
@@ -62,7 +62,7 @@ class DrainTest(ServiceTestCase):
         return service
 
     def open(self, service: Service) -> HTTPConnection:
-        """Return a connection over which something was asked already."""
+        """Return a connection that was used for one request already."""
         link = HTTPConnection("127.0.0.1", service.port, timeout=30)
         self.addCleanup(link.close)
         self.assertEqual(self.ask(link, "GET", "/healthz")[0].status, 200)
@@ -121,7 +121,7 @@ class DrainTest(ServiceTestCase):
         self.assertEqual(self.own.stop(), 0)
 
     def test_whoever_was_connected_before_the_stop_is_answered(self) -> None:
-        """The process sleeps while they connect and ask: it finds them in its queue, and the signal before them."""
+        """The process is paused while clients connect and ask, so it gets the signal before their queued requests."""
         assert self.own.process is not None
         process = self.own.process
         pause(process.pid)
@@ -166,7 +166,7 @@ class DrainTest(ServiceTestCase):
             answer = everything(early)
             self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer[:300])
             self.assertIn(b"data: [DONE]", answer[-200:])
-            link.until_end()  # interrupted: from here on whatever began would have nobody to finish it
+            link.until_end()  # interrupted: nobody would finish an answer that began after this point
             late.sendall(body[5:])
             answer = everything(late)
             self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer[:300])
@@ -176,7 +176,7 @@ class DrainTest(ServiceTestCase):
         self.assertEqual(sorted(states), ["complete", "interrupted"])
 
     def test_a_proxy_gets_no_refusal_for_what_it_had_sent(self) -> None:
-        """The proxy would pass the refusal on to its client, and ask no other process."""
+        """Otherwise the proxy would pass the refusal on to its client instead of trying another process."""
         needs_dialect("websocket")
         service = self.serve(TRUSTED_PROXIES="1")
         asked, idle = self.open(service), self.open(service)
@@ -190,7 +190,7 @@ class DrainTest(ServiceTestCase):
             service.process.send_signal(signal.SIGCONT)
             response = asked.getresponse()
             self.assertEqual((response.status, response.getheader("Connection")), (200, "close"))
-            # And it is told in time that the other connection is of no use any more.
+            # The proxy also learns in time that the other connection can no longer be used.
             idle.sock.settimeout(15)
             self.assertEqual(idle.sock.recv(1), b"")
             self.upstream.posts[-1].released = True
@@ -219,18 +219,18 @@ class DrainTest(ServiceTestCase):
         half = socket.create_connection(("127.0.0.1", self.own.port))
         self.addCleanup(half.close)
         half.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
-        # Connections are accepted in order: the one after it was answered, so it is not in the queue any more.
+        # Connections are accepted in order: a later one was answered, so this one has left the queue.
         self.open(self.own)
         began = time.monotonic()
         self.assertEqual(self.own.stop(), 0)
         half.settimeout(5)
         self.assertIn(b"503", half.recv(1000).split(b"\r\n")[0])
         self.assertNotIn("Traceback", self.own.log())
-        # Not the whole drain: nothing is being written.
+        # Less than the full drain time, because no answer is in progress.
         self.assertLess(time.monotonic() - began, 15)
 
     def silent_peer(self, model: str) -> None:
-        """Open a websocket by hand, ask, and never read a byte of the answer."""
+        """Open a websocket by hand, ask, and never read any of the answer."""
         needs_dialect("websocket")
         link = socket.create_connection(("127.0.0.1", self.own.port))
         self.addCleanup(link.close)

@@ -1,6 +1,7 @@
-"""Databases made by earlier versions get today's schema, and keep their rows.
+"""Databases created by earlier versions get the current schema, and keep their rows.
 
-By versions of a migration that was edited later, and by those that completed the index outside of migrations.
+Some come from a version of a migration that was edited later, others from versions that built the index outside of
+migrations.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from search.backends import postgres_schema, sqlite_schema
 from search.embedders.hashing import HashingEmbedder
 from search.tables import TABLES
 
-# What 0001 made at first, told as the difference to what it makes today.
+# What 0001 created originally, as the difference to what it creates now.
 FIRST_VERSION = (
     "DROP TABLE conversations_todo",
     "DROP INDEX message_digest",
@@ -25,7 +26,7 @@ FIRST_VERSION = (
     "DROP INDEX run_live_by_user",
     "CREATE INDEX run_live_by_user ON completions_run (user_id) WHERE state = 'running'",
 )
-# For some hours completions.0005_runs_by_model had another number.
+# completions.0005_runs_by_model had another number for some hours.
 FORMER_NUMBER = (
     'CREATE INDEX "run_by_model" ON "completions_run" ("model", "id" DESC)',
     "INSERT INTO django_migrations (app, name, applied) "
@@ -43,7 +44,7 @@ CATALOG = {
     "WHERE connamespace = 'public'::regnamespace",
     "triggers": "SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
 }
-# What search made after its migration 0003.
+# What search created after its migration 0003.
 INDEX = {
     "sqlite": (
         "ALTER TABLE search_entry ADD COLUMN terms text NOT NULL DEFAULT ''",
@@ -84,7 +85,7 @@ for content in ("a white whale", "a lighthouse"):
 
 class OlderDatabaseTestCase(MigrationTestCase):
     def new_schema(self) -> set[tuple[Any, ...]]:
-        """Return what today's migrations made for this test run."""
+        """Return what the current migrations created for this test run."""
 
         def execute(statement: str) -> list[tuple[Any, ...]]:
             with connection.cursor() as cursor:
@@ -142,7 +143,7 @@ class IndexOfEarlierVersionTest(OlderDatabaseTestCase):
             self.assertIn("1 found by text", self.search(url, "whale", "text"))
             self.assertIn("white [whale]", self.search(url, "whale", "semantic"))
             execute("UPDATE conversations_message SET content = 'a harbour' WHERE content = 'a white whale'")
-            # With the turn after it.
+            # The changed message, and the turn after it.
             self.assertEqual(execute("SELECT count(*) FROM search_pendingmessage"), [(2,)])
             self.assertIn("0 found by text", self.search(url, "whale", "text"))
             self.assertIn("1 found by text", self.search(url, "harbour", "text"))
@@ -162,7 +163,7 @@ class IndexOfEarlierVersionTest(OlderDatabaseTestCase):
     @tried_on("postgresql")
     def test_without_pgvector_search_is_by_words_until_it_is_there(self):
         with self.database() as (url, execute):
-            execute("CREATE DOMAIN vector AS text")  # the extension cannot be created beside it
+            execute("CREATE DOMAIN vector AS text")  # a type of the same name, so that the extension cannot be created
             self.assertIn("search is by words alone", self.migrate(url))
             self.run_python(url, "-c", SAY)
             self.assertIn("pgvector is not installed", self.run_python(url, "manage.py", "index_messages"))
@@ -192,7 +193,7 @@ class IndexOfEarlierVersionTest(OlderDatabaseTestCase):
             execute(f"CREATE TRIGGER {name} {event} EXECUTE FUNCTION {name}()")
 
     def fill_index(self, execute: Execute) -> None:
-        """Index the messages as the earlier version did, in the space 1."""
+        """Index the messages as the earlier version did, in partition 1."""
         execute(
             "INSERT INTO search_space (id, owner_id, next_seq, version, nonce) SELECT 1, id, 3, 0, 7 FROM accounts_user"
         )
@@ -220,7 +221,7 @@ class IndexOfEarlierVersionTest(OlderDatabaseTestCase):
 
 
 def without_traces(found: set[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
-    """Return the schema without what SQLite keeps of its past: defaults of added columns, quotes of renamed ones."""
+    """Return the schema without SQLite's leftovers: defaults of added columns, quotes of renamed ones."""
     if connection.vendor == "postgresql":
         return found
     return {
@@ -230,7 +231,7 @@ def without_traces(found: set[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
 
 
 def schema(execute: Execute) -> set[tuple[Any, ...]]:
-    """Return every column, index, constraint and trigger, comparable between two databases."""
+    """Return every column, index, constraint and trigger, in a form that can be compared between two databases."""
     if connection.vendor == "postgresql":
         return {(kind, *row) for kind, query in CATALOG.items() for row in execute(query)}
     found: set[tuple[Any, ...]] = set()
@@ -244,7 +245,7 @@ def schema(execute: Execute) -> set[tuple[Any, ...]]:
 
 
 def storage(execute: Execute) -> set[tuple[Any, ...]]:
-    """Return where each index is stored: one that was made anew is elsewhere."""
+    """Return where each index is stored; a rebuilt index is stored elsewhere."""
     if connection.vendor == "postgresql":
         return set(execute("SELECT relname, relfilenode FROM pg_class WHERE relkind = 'i' AND relname !~ '^pg_'"))
     return set(execute("SELECT name, rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name NOT LIKE 'search%'"))

@@ -1,4 +1,4 @@
-"""A full disk: answers end with what was stored of them, readiness is red, the log says it once, and it passes."""
+"""A full disk: answers end with their stored part, readiness is red, the log has one line, and the service recovers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BODY = {"content": "Hi", "model": "fake/numbered:5ms:20000"}
 
 
 def small_disk(case: unittest.TestCase, megabytes: int) -> Path:
-    """Mount a disk of so many megabytes for as long as the test lasts."""
+    """Mount a disk of the given megabytes for the duration of the test."""
     place = Path(tempfile.mkdtemp(prefix="small-disk-"))
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0777", "tmpfs", str(place)])
     if made.returncode and CI:
@@ -46,7 +46,7 @@ def small_disk(case: unittest.TestCase, megabytes: int) -> Path:
 
 
 def fill(place: Path) -> Path:
-    """Fill the disk, and a little later also the space that was freed meanwhile."""
+    """Fill the disk, and shortly afterwards also any space freed meanwhile."""
     filler = place / "filler"
     with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -55,7 +55,7 @@ def fill(place: Path) -> Path:
 
 
 class FullDiskCase(unittest.TestCase):
-    """The same for both databases: `place` is the disk, `url` the database on it."""
+    """The tests for both databases: `place` is the disk, `url` the database on it."""
 
     __test__ = False
 
@@ -93,7 +93,7 @@ class FullDiskCase(unittest.TestCase):
         self.assertFalse(reader.is_alive(), "the reader got no end")
         self.assertEqual(reader.frames[-1]["type"], "error", reader.frames[-1])
         self.assertEqual(self.readiness(), (503, "disk full"))
-        # More than what is left in pages that the database already has.
+        # Larger than the space left in the database's existing pages.
         refused = ask(self.http, secrets.token_hex(15_000))
         self.assertEqual(refused.status_code, 503, refused.text)
         self.assertGreater(int(refused.headers["retry-after"]), 0)
@@ -134,7 +134,7 @@ class SQLiteTest(FullDiskCase):
 
 @pytest.mark.timeout(180)
 class PostgresTest(FullDiskCase):
-    """A tablespace of its own is full; the server's log of what it does is on another disk, or it would end."""
+    """Only a separate tablespace is full; the server's WAL is on another disk, or the server would stop."""
 
     __test__ = True
 

@@ -1,7 +1,7 @@
-"""Nothing that anybody sends fails the service: no 5xx, no hang, an error of the API's own, nothing kept of a refusal.
+"""No input makes the service fail: no 5xx, no hang, errors in the API's own shape, nothing stored after a refusal.
 
-One service of its own answers the corpus in two rounds; its memory and its log are looked at in the end.
-HOSTILE=all tries every input on every target, in both rounds: minutes.
+A separate service receives all inputs in two rounds; its memory and its log are checked at the end. HOSTILE=all tries
+every input on every target, in both rounds, which takes minutes.
 """
 
 from __future__ import annotations
@@ -75,20 +75,20 @@ class HostileInputTest(ServiceTestCase):
         self.assertEqual([line for line in self.service.log().splitlines() if BROKEN.search(line)], [])
 
     def warm_up(self) -> None:
-        """Ask everything once, as it should be asked: what is loaded at the first use is no growth."""
+        """Make every request once as it should be, so that first-use allocations do not count as growth."""
         for row in operations.rows():
             if row.kind in ("GET", "POST") and set(PARAMETER.findall(row.target)) <= set(self.things):
                 request(self.subject, row.kind, filled(row.own_path(), self.own), filled(row.body, self.own))
         self.subject.http.post("/graphql", content=b"x" * MEBIBYTE)
 
     def size(self) -> int:
-        """Return the memory of the service, once it has nothing to do."""
+        """Return the service's memory once it is idle."""
         assert self.service.process is not None
         wait_until(lambda: not Run.objects.filter(state=Run.State.RUNNING, user=self.subject.user).exists())
         return resident_bytes(tree(self.service.process.pid))
 
     def renew(self) -> None:
-        """Make a new user for the corpus, with a fresh conversation."""
+        """Create a new user for the inputs, with a new conversation."""
         self.subject = subjects.subject_of("mallory", self.service)
         self.addCleanup(self.subject.http.close)
         self.things = subjects.things_of(self.subject, self.service)
@@ -108,7 +108,7 @@ class HostileInputTest(ServiceTestCase):
     # --- HTTP
 
     def inputs(self) -> Iterator[Input]:
-        """Yield every input for one of its targets, or for each of them with HOSTILE=all."""
+        """Yield every input for one of its targets, or with HOSTILE=all for each of them."""
         targets: dict[str, list[Input]] = {}
         for each in self.all_inputs():
             targets.setdefault(each.name, []).append(each)
@@ -142,9 +142,9 @@ class HostileInputTest(ServiceTestCase):
         client.close()
 
     def refusal(self, each: Input, reply: Reply) -> bool:
-        """Check an answer; tell whether it is a refusal."""
+        """Check an answer; return whether it is a refusal."""
         if reply == NOTHING:
-            # Uvicorn hangs up on what it does not read to its end.
+            # uvicorn closes the connection if a body is not read to its end.
             self.assertTrue(len(each.content or b"") > MEBIBYTE or sum(map(len, each.headers.values())) > 16_000)
             return True
         self.assert_sound(reply)
@@ -166,7 +166,7 @@ class HostileInputTest(ServiceTestCase):
                 self.assertRegex(line, STREAM_LINE)
                 self.assertNotRegex(line, r"^(id|event): ?evil|^retry: ?1$")
 
-    # --- what is hardly HTTP
+    # --- malformed HTTP
 
     def try_bytes(self) -> None:
         for name, sent in self.turn(raw_requests(self.secret).items()):
@@ -174,7 +174,7 @@ class HostileInputTest(ServiceTestCase):
             with self.subTest(name):
                 reply = raw_reply(self.service.port, sent)
                 self.assert_sound(reply)
-                # What is no HTTP, or too much of it, is refused before anybody reads a key.
+                # Malformed or oversized HTTP is refused before any key is read.
                 unread = reply.status in (0, 431) or "not a valid HTTP request" in reply.text
                 served = not unread and "openai_v1" in DIALECTS
                 if reply.status >= 400 and served and "key" in name and "idempotency" not in name:
@@ -204,7 +204,7 @@ class HostileInputTest(ServiceTestCase):
             stored = now
 
     def told(self, frame: str | bytes) -> tuple[list[dict[str, Any]], int | None]:
-        """Say one frame; return what is said up to the answer of a ping after it, or the code of the close."""
+        """Send one frame and a ping; return all frames up to the pong, or the close code."""
         said: list[dict[str, Any]] = []
         with Socket(self.service.websocket_url, additional_headers=dict(self.subject.headers)) as socket:
             try:

@@ -1,4 +1,4 @@
-"""Packets that are lost on the way to the database: TCP itself ends the statement, however long it may take."""
+"""Packets to the database are lost: TCP itself ends the statement, whatever the statement's time limit."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class LostPacketsTest(SimpleTestCase):
         subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
     def seconds(self, how: str) -> float:
-        """Return how long a statement took to end once nothing came through any more."""
+        """Return how long a statement took to end after packets stopped arriving."""
         environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "chatservice.settings",
             "DATABASE_URL": self.line.url,
-            # Nothing but TCP is to end it.
+            # Only TCP may end the statement.
             "DATABASE_STATEMENT_SECONDS": "0",
         }
         command = ["ip", "netns", "exec", self.name, sys.executable, "-c", ASK, how]
@@ -94,7 +94,7 @@ class LostPacketsTest(SimpleTestCase):
 
     @staticmethod
     def end_on_the_server() -> None:
-        """End the statements that nobody waits for any more, which the server does not know."""
+        """End the abandoned statements, because the server does not know that their clients are gone."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

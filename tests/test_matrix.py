@@ -1,4 +1,4 @@
-"""Nothing can be asked of the service that the authorization matrix does not declare."""
+"""The authorization matrix declares every possible request to the service."""
 
 from __future__ import annotations
 

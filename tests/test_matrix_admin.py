@@ -1,4 +1,4 @@
-"""The admin site knows the sessions of staff, and nobody's key."""
+"""The admin site accepts sessions of staff, and no keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everybody asks for somebody else's things, in every place that takes an id: as if they did not exist."""
+"""Everybody requests somebody else's things, wherever an id is taken: the answer is as for an unknown id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.matrix.asking import Answer, ask, of_http, request
 from tests.matrix.rows import Admits, Probe, Row, filled
 from tests.matrix.subjects import Subject
 
-# Things that one subject alone has, and that the caller did not send.
+# Values that belong to one subject alone, and that the caller did not send.
 SECRETS = ("canary", "word", "key", "conversation", "message", "answer", "run", "todo", "user", "hex")
 
 
@@ -28,7 +28,7 @@ class MatrixCase(ServiceTestCase):
             self.addCleanup(subject.http.close)
 
     def stored_of(self, things: Mapping[str, str]) -> tuple[Any, ...]:
-        """Return all that is stored of somebody's conversation, run and to-do."""
+        """Return everything stored for somebody's conversation, run and to-do."""
         pk = things["conversation"]
         return (
             list(Conversation.objects.filter(pk=pk).values()),
@@ -55,9 +55,9 @@ class LeakTest(MatrixCase):
         self.unknown = {name: subjects.nobodys(things) for name, things in self.owned.items()}
 
     def others(self, owner: Subject) -> list[Subject]:
-        """Return all other subjects, each with things of its own if it may have some."""
+        """Return all other subjects; those that may own things have their own."""
         service = self.service
-        # Guests first: the things of the account that one of them made, which is created later, are theirs, too.
+        # Guests first: an account made by a guest is created later, and its things belong to the guests, too.
         others = [
             *([] if owner is self.guests else [self.guests]),
             subjects.subject_of("bob", service),
@@ -86,7 +86,7 @@ class LeakTest(MatrixCase):
             for row, probe in probes():
                 with self.subTest(f"{subject.name}: {row.operation}, {probe.position} of {owner.name}"):
                     if "<key>" in str(probe):
-                        # The owner uses it first, for the very same request.
+                        # The owner uses the key first, for the same request.
                         things, unknown = ({**each, "key": uuid.uuid4().hex} for each in (things, unknown))
                         ask(owner, self.service, row, probe, things)
                         stored = self.stored_of(things)
@@ -108,7 +108,7 @@ class LeakTest(MatrixCase):
         return probe.outcome
 
     def test_the_owner_reaches_it_by_every_probe(self) -> None:
-        """Otherwise the probes would ask for nothing, and find nothing."""
+        """Otherwise the probes would request nothing, and so find nothing."""
         for row, probe in probes():
             if not probe.reaches:
                 continue
@@ -121,7 +121,7 @@ class LeakTest(MatrixCase):
 
 
 class OtherWaysTest(MatrixCase):
-    """The same id by other methods, other spellings of the path, other headers."""
+    """The same id with other methods, other spellings of the path, and other headers."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -136,7 +136,7 @@ class OtherWaysTest(MatrixCase):
         return sorted(found)
 
     def assert_same(self, method: str, path: str, **headers: str) -> None:
-        """Fail unless a foreign id and an unknown one come to the same, and nothing of the foreign is shown."""
+        """Fail unless a foreign id and an unknown id get the same answer, which shows nothing foreign."""
         answers = [
             of_http(request(self.other, method, filled(path, values), None, headers))
             for values in (self.things, self.unknown)
@@ -197,7 +197,7 @@ class OtherWaysTest(MatrixCase):
         self.assertEqual(self.stored_of(self.things), stored)
 
     def test_a_method_is_never_overridden(self) -> None:
-        """Not even for what is one's own."""
+        """A method override has no effect even on the caller's own things."""
         for row in operations.rows():
             if row.kind == "GET" and row.touches and "path" in "".join(probe.position for probe in row.probes):
                 path = filled(row.own_path(), {f"own.{name}": value for name, value in self.other.own.items()})
@@ -207,7 +207,7 @@ class OtherWaysTest(MatrixCase):
         self.assertTrue(Message.objects.filter(pk=self.other.own["message"]).exists())
 
     def test_what_alice_said_word_by_word_continues_no_history_of_hers(self) -> None:
-        """The OpenAI wire threads by what was said: by whom is part of it."""
+        """The OpenAI wire finds a conversation by its content, and only among the caller's own."""
         needs_dialect("openai_v1")
         asked = [{"role": "user", "content": self.things["canary"]}]
         first = request(self.owner, "POST", "/v1/chat/completions", {"messages": asked})

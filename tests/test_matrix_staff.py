@@ -1,4 +1,4 @@
-"""What the admin site answers to whom: every page has its row, and nothing private is on any of them unasked."""
+"""The admin site's answer to each kind of staff: every page has a row, and none shows private content unasked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class StaffMatrixTest(StaffCase):
                     response = client.get(address)
                     self.assertEqual(response.status_code, statuses[place], response.content[:300])
                     shown = response.content.decode()
-                    if may_see_titles:  # a title is theirs to see, and what was said is not yet
+                    if may_see_titles:  # titles are visible, messages are not yet
                         shown = shown.replace(self.talk.title, "")
                     self.assertNotIn(CANARY, shown)
                     self.assertNotIn(self.key.digest, shown)

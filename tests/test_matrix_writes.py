@@ -61,7 +61,7 @@ class MassAssignmentTest(MatrixCase):
         return [row for row in operations.rows() if row.body is not None and row.kind in ("POST", "PUT", "PATCH")]
 
     def write(self, row: Row, body: Any, query: str = "") -> httpx2.Response:
-        """Write as Bob, to something of his own that is new."""
+        """Write as Bob, to a new thing of his own."""
         self.other.own = subjects.things_of(self.other, self.service)
         values = {f"own.{name}": value for name, value in self.other.own.items()}
         values["fresh"] = self.other.user.username if "/users/" in row.target else f"fresh-{uuid.uuid4().hex[:12]}"
@@ -78,13 +78,13 @@ class MassAssignmentTest(MatrixCase):
         return list(ApiKey.objects.filter(user=self.owner.user).values_list("id", "revoked_at", "expires_at"))
 
     def assert_no_effect(self) -> None:
-        """Fail when anything that Bob said is so that is not his to say."""
+        """Fail if any value that Bob may not set was accepted."""
         me = User.objects.get(pk=self.other.user.pk)
         self.assertEqual((me.is_staff, me.is_superuser, me.is_active, me.guest_made), (False, False, True, False))
         self.assertGreater(me.date_joined, self.began - dt.timedelta(minutes=5))
         for model in (Conversation, Message, Run, Todo, User):
             self.assertFalse(model.objects.filter(pk=EVIL).exists(), model.__name__)
-        # Keys may be made by whom they are for: when they end is not said in passing.
+        # Owners may create keys, but cannot set these fields in the body.
         self.assertEqual(set(ApiKey.objects.filter(user=me).values_list("expires_at", "revoked_at")), {(None, None)})
         mine = Conversation.objects.filter(owner=me)
         self.assertEqual(mine.filter(created_at__lt=self.began).count(), 0)
@@ -129,7 +129,7 @@ class MassAssignmentTest(MatrixCase):
         row = next(row for row in operations.rows() if row.operation == "frame send")
         for name, value in overreaching(self.things["user"]).items():
             if name in ("id",):
-                continue  # there, it is the client's name of the frame
+                continue  # in a frame, `id` is the client's name for the frame
             with self.subTest(name):
                 self.assertEqual(by_frame(self.other, self.service, {**row.body, name: value}).outcome, "invalid_frame")
 

@@ -1,4 +1,4 @@
-"""Three users behind one NAT: a guest there, or somebody who guesses, does not take what the others may do."""
+"""Three users behind one NAT: a guest or a password guesser there does not use up the limits of the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from completions.models import Run
 from completions.services import request_cancel
 from completions.tests.streaming import URL, body_of
 
-needs_dialect("graphql")  # before anything is imported from the dialect
+needs_dialect("graphql")  # before importing anything from the dialect
 
 from chatservice.dialects.graphql.tests.client import GraphQLSocket  # noqa: E402
 
@@ -62,7 +62,7 @@ class OneAddressCase(ServiceTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # Another network each time: counters outlive a test.
+        # Another network each time, because counters outlive a test.
         self.network = f"2001:db8:{uuid.uuid4().int % 65536:x}:{uuid.uuid4().int % 65536:x}"
         self.at = {"X-Forwarded-For": f"{self.network}::1"}
         self.nobody = httpx2.Client(base_url=self.limited.url, headers=self.at, timeout=30, trust_env=False)
@@ -97,7 +97,7 @@ class AnswersTest(OneAddressCase):
                     )
                     self.assertEqual(response.status_code, 200)
             self.assertEqual(self.nobody.post("/conversations/start", json=body).status_code, 200)
-            # One more answer than a guest's address may have at once: a slow one, then another.
+            # The second start is admitted, the third in this minute is refused.
             talk = self.nobody.post("/conversations/start", json=body).json()["conversation_id"]
             self.assert_limited(
                 self.nobody.post(f"/conversations/{talk}/message", json=body), "LIMIT_GUEST_RUN_STARTS_PER_MINUTE"
@@ -115,7 +115,7 @@ class AnswersTest(OneAddressCase):
             again = self.nobody.post("/conversations/start", json={"message": "Hi"}, headers=neighbour)
             self.assert_limited(again, "LIMIT_RUNS_PER_IP")
             self.assert_limited(self.nobody.get(f"/chat/conversation/{other}/stream"), "LIMIT_STREAMS_PER_IP")
-            # Guests elsewhere are other guests, though all of them share one account.
+            # Guests at other addresses have separate limits, although all guests share one account.
             elsewhere = {"X-Forwarded-For": f"2001:db8:ffff:{uuid.uuid4().int % 65536:x}::1"}
             start = self.nobody.post("/conversations/start", json={"message": "Hi"}, headers=elsewhere)
             self.assertEqual(start.status_code, 200)
@@ -215,7 +215,8 @@ class SocketsTest(OneAddressCase):
                 code, reason = graph.hung_up()
             self.assertEqual(code, 4429)
             self.assert_names(reason, "LIMIT_SOCKETS_PER_USER")
-            for api_user in (self.bob, self.bob, self.bob, self.api_user("dora")):  # as many at the same address
+            # just as many, from the same address
+            for api_user in (self.bob, self.bob, self.bob, self.api_user("dora")):
                 stack.enter_context(self.chat(api_user)).expect_silence()
         wait_until(self.stays_open, what="a place that is free again")
 

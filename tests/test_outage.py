@@ -1,4 +1,4 @@
-"""A database that is away: 503 and when to come back, in each API's own shape, and one line in the log."""
+"""The database is unreachable: 503 with a time to retry, in each API's own shape, and one line in the log."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class OutageTest(ServiceTestCase):
         self.assertEqual(log.count("the database does not answer"), 1, log)
 
     def check_graphql_socket(self) -> None:
-        """Fail unless the socket is closed with a code after which clients reconnect, and says when."""
+        """Fail unless the socket closes with a code after which clients reconnect, and says when to do so."""
         url = self.own.url.replace("http", "ws") + "/graphql"
         socket = Socket(url, subprotocols=["graphql-transport-ws"], additional_headers=self.subject.headers)
         with socket as link, self.assertRaises(ConnectionClosed) as closed:

@@ -1,4 +1,4 @@
-"""Where else a password can be tried, the wait is the same, and sessions, keys and known browsers go on."""
+"""Every other place that checks a password applies the same delay; sessions, keys and known browsers keep working."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class SurfacesTest(ServiceTestCase):
         told = [self.sign_in("wrong").status_code for _ in range(3)]
         self.assertEqual(told, [200] * 3)
         self.assert_must_wait(self.sign_in(PASSWORD))
-        # Key, session, a browser that was here before, and what is confirmed with the password.
+        # A key, a session, a known browser, and an action confirmed with the password.
         self.assertEqual(self.alice.http.get(ME).status_code, 200)
         self.assertEqual(mine.get(ME, headers=session).status_code, 200)
         self.assertEqual(mine.post("/logout", headers=session).status_code, 204)

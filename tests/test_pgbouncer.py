@@ -1,6 +1,6 @@
-"""Behind PgBouncer in transaction mode, the real one: answers, search and migrations work, and time limits hold.
+"""Behind a real PgBouncer in transaction mode: answers, search and migrations work, and time limits apply.
 
-Few connections lead to the database, so that every transaction gets another one than the transaction before.
+PgBouncer has few connections to the database, so each transaction gets a different one than the one before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chatservice.tests.database_servers import pgbouncer
 from scripts.postgres import postgres
 
 LIMITS = "10s 3s 8s"
-# Fails where a limit is not in force: within a transaction, in a savepoint, outside, and in a pipeline of statements.
+# Fails if a limit is not applied: in a transaction, in a savepoint, outside of both, and in a pipeline of statements.
 SHOW = """
 import django; django.setup()
 from django.db import connection, transaction
@@ -52,7 +52,7 @@ restore_time_limit()
 print(limits())
 print(connection.is_through_pooler)
 """
-# What each limit does, as short ones: the address of the database says how short.
+# Each limit with its effect, shortened to be testable: the database's URL sets the short limits.
 ENFORCED = """
 import django; django.setup()
 import threading
@@ -109,7 +109,7 @@ done.set()
 holder.join()
 ended(idle)
 """
-# Cursors on the server would be lost between transactions that others take turns with.
+# Server-side cursors would be lost between transactions, because other clients use the connection meanwhile.
 ITERATE = """
 import django; django.setup()
 from django.db import connection
@@ -165,7 +165,7 @@ class PgBouncerTest(SimpleTestCase):
         expected = [*[LIMITS] * 5, "0 3s 8s", LIMITS]
         for url, through in ((self.pooled, "True"), (silent, "True"), (self.direct, "False")):
             self.assertEqual(self.python("-c", SHOW, url=url).splitlines(), [*expected, through])
-        # A setting that the server does not list is no sign of a pooler.
+        # A setting that the server does not list does not indicate a pooler.
         role = self.python("-c", SHOW, url=f"{self.direct}?options=-c%20role%3Dpostgres").splitlines()
         self.assertEqual(role, [*expected, "False"])
 
@@ -202,7 +202,7 @@ class PgBouncerTest(SimpleTestCase):
             self.addCleanup(client.close)
 
         def ask(number: int) -> tuple[str, str, int]:
-            """Ask one process, and follow the same answer on the other while it is written."""
+            """Ask one process, and meanwhile follow the same answer on the other."""
             client, other = clients[number % 2], clients[1 - number % 2]
             body = {"content": f"Question {number} about herons. " + "word " * 60, "model": "echo"}
             with client.stream("POST", "/conversations/stream", json=body) as response:

@@ -1,4 +1,4 @@
-"""A real nginx in front: whoever comes through it is not this machine, and what it leaves unsaid is named."""
+"""Behind a real nginx: its clients do not count as this machine, and missing headers are reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sent(NamedTuple):
 
 
 class Recorder(Replay):
-    """Sends the documents' calls, and remembers them."""
+    """Sends the documents' requests, and records them."""
 
     def send(self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None) -> Answer:
         self.__dict__.setdefault("sent", []).append(Sent(method, path, body, headers or {}))
@@ -53,7 +53,7 @@ class GuestsTest(ServiceTestCase):
         return [name for name, dialects in SERVED_BY.items() if dialects <= set(DIALECTS)]
 
     def printed_calls(self) -> list[Sent]:
-        """Replay the documents past the proxy, where they must work; returns what was sent."""
+        """Replay the documents without the proxy, where they must work; return the recorded requests."""
         lines: list[str] = []
         recorder = Recorder(self.service.url, self.alice.secret, lines.append)
         for name in self.documents():
@@ -86,7 +86,7 @@ class GuestsTest(ServiceTestCase):
             lines: list[str] = []
             keyed = [name for name in self.documents() if name in ("1-v1", "2-openai")]
             self.assertEqual(replay(proxy, self.alice.secret, keyed, lines.append).failures, 0, "\n".join(lines))
-            self.printed_calls()  # past it nothing has changed
+            self.printed_calls()  # without the proxy nothing has changed
 
     def test_nor_through_our_own_that_listens_to_others(self) -> None:
         calls = self.printed_calls()
@@ -132,7 +132,7 @@ class GuestsTest(ServiceTestCase):
 
 
 class Redirecting(Service):
-    """With HTTPS it may redirect what asks whether it is ready: any answer will do."""
+    """With HTTPS the readiness probe may be redirected: any response means ready."""
 
     def _is_ready(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log()
@@ -144,7 +144,7 @@ class Redirecting(Service):
 
 @dataclasses.dataclass(slots=True)
 class Front:
-    """A service behind nginx that ends TLS, and a client of it that trusts the certificate."""
+    """A service behind nginx that terminates TLS, and a client that trusts the certificate."""
 
     service: Service
     url: str
@@ -155,7 +155,7 @@ class Front:
 class HttpsTest(ServiceTestCase):
     @contextmanager
     def front(self, *headers: str, **env: str) -> Iterator[Front]:
-        """Put nginx that sends these of the usual headers in front of a service with these settings."""
+        """Put nginx, which sends the given usual headers, in front of a service with these settings."""
         sent = {name: USUAL_HEADERS[name] for name in headers}
         service = Redirecting(env=env).start()
         self.addCleanup(service.stop)

@@ -1,4 +1,4 @@
-"""Each request counts once: as the answer that it starts, or else as one of LIMIT_READS_PER_MINUTE."""
+"""Each request counts once: as the answer that it starts, or else towards LIMIT_READS_PER_MINUTE."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.matrix import operations, subjects
 from tests.matrix.asking import VERBS, Answer, ask, by_subscription, of_graph, of_http, request
 from tests.matrix.rows import Probe, Row, anonymous, filled
 
-# What starts an answer as the matrix asks for it, in its order: others have no question to answer, or none cut off.
+# Requests of the matrix that start an answer. Others of these kinds have nothing to answer, or nothing to continue.
 STARTS = {
     "chat": {"GET /chat/conversation/{}/stream"},
     "chat_v1": {
@@ -37,12 +37,12 @@ SEND += "content: $content, model: $model, idempotencyKey: $key, conversationId:
 ANSWER = "subscription($content: String!, $model: String, $key: String, $to: ID) { answer("
 ANSWER += "content: $content, model: $model, idempotencyKey: $key, conversationId: $to) { runId cursor } }"
 T = TypeVar("T")
-# Answers that were started, and reads that were counted.
+# The number of answers started, and of reads counted.
 STARTED, ONE, NOTHING = (1, 0), (0, 1), (0, 0)
 
 
 def there(told: Mapping[str, T]) -> list[T]:
-    """Return what is told of each dialect, without those that were deleted."""
+    """Return the values of all dialects that are installed."""
     return [each for name, each in told.items() if name in DIALECTS]
 
 
@@ -69,7 +69,7 @@ class ReadsCase(ServiceTestCase):
         return Run.objects.filter(user=self.subject.user).exclude(pk__in=self.runs).count(), reads
 
     def begin(self) -> None:
-        self.counter.delete()  # another minute would begin at zero, too
+        self.counter.delete()  # a new minute would reset the counter
         self.runs = set(Run.objects.filter(user=self.subject.user).values_list("pk", flat=True))
 
     @contextmanager
@@ -141,7 +141,7 @@ class ReadsCountedTest(ReadsCase):
                 if row.body is not None:
                     yield row, Probe("body", body=row.body)
 
-    # --- requests that were to start an answer and started none
+    # --- requests that should start an answer, and start none
 
     def test_what_is_refused_counts_as_a_read(self) -> None:
         nobodys, mine = uuid.uuid4(), self.conversation().pk
@@ -152,7 +152,7 @@ class ReadsCountedTest(ReadsCase):
                 ("GET", f"/chat/conversation/{nobodys}/stream", None),
                 ("GET", f"/chat/conversation/{mine}/stream?model=", None),
                 ("GET", f"/chat/conversation/{mine}/stream?after=x", None),
-                ("GET", f"/chat/conversation/{mine}/stream", None),  # nothing to answer
+                ("GET", f"/chat/conversation/{mine}/stream", None),  # no question to answer
             ],
             "chat_v1": [
                 ("POST", "/v1/chat/conversations/stream", wrong),
@@ -261,7 +261,7 @@ class ReadsCountedTest(ReadsCase):
                     self.upstream.release(question)
                     self.assertEqual([each.result().outcome for each in (first, second)], ["200", "200"])
 
-    # --- what starts one, whatever becomes of it
+    # --- requests that start an answer, whatever becomes of it
 
     def test_an_answer_that_fails_counts_as_no_read(self) -> None:
         mine = self.conversation().pk
@@ -290,7 +290,7 @@ class ReadsCountedTest(ReadsCase):
                     send(query, content="Well?", model="fake/http-500")
 
     def test_an_answer_that_is_deleted_while_it_is_waited_for_counts_as_no_read(self) -> None:
-        needs_dialect("resources")  # which deletes it
+        needs_dialect("resources")  # this deletes the conversation
         slow, said = {"model": "fake/slow:20ms:1000"}, {"content": "Go on", "role": "user"}
         talk = f"/v1/chat/conversations/{self.conversation().pk}/messages"
         sends: dict[str, Callable[[], Answer]] = {
@@ -309,7 +309,7 @@ class ReadsCountedTest(ReadsCase):
                 self.assertEqual(self.call("DELETE", f"/conversations/{run.conversation_id}").outcome, "204")
                 self.assertNotIn(sent.result().outcome, ("500", "internal_error"))
 
-    # --- what starts none, and is stored
+    # --- stored messages that start no answer
 
     def test_a_message_that_is_stored_and_not_answered_counts_as_a_read(self) -> None:
         needs_dialect("chat_v1")

@@ -1,4 +1,4 @@
-"""Recall: the model is reminded of the owner's other conversations, when that is asked for and never otherwise."""
+"""Recall: the model gets quotes from the owner's other conversations, but only on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every request that the five documents print works as printed; the script that says so can also fail."""
+"""Every request in the five documents works as printed, and the script that checks this detects failures."""
 
 from __future__ import annotations
 

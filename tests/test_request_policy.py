@@ -1,4 +1,4 @@
-"""What the operator forbids is refused on every surface, in its own shape, before anybody is asked."""
+"""Every surface refuses what the operator forbids, in its own shape, before any upstream is asked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from completions.services import request_cancel
 from completions.tests.streaming import URL, body_of
 from conversations.models import Conversation
 
-needs_dialect("graphql")  # before anything is imported from the dialect
+needs_dialect("graphql")  # before importing anything from the dialect
 
 from chatservice.dialects.graphql.tests.client import ANSWER, SEND, GraphQLSocket  # noqa: E402
 
@@ -42,7 +42,7 @@ class PolicyCase(ServiceTestCase):
         return (by or self.alice).http.post(self.restricted.url + path, json=body)
 
     def stopped_answer(self, model: str) -> tuple[uuid.UUID, uuid.UUID]:
-        """Let the service that forbids nothing answer by `model`, and stop it; returns conversation and message."""
+        """Start an answer by `model` on the unrestricted service, and stop it; return conversation and message."""
         body = {"content": "A long story", "model": model}
         with self.alice.http.stream("POST", "/v1/chat/conversations/stream", json=body) as response:
             run = Run.objects.get(pk=response.headers["x-run-id"])
@@ -99,7 +99,7 @@ class ModelsTest(PolicyCase):
             (f"/conversations/{conversation_id}/message", {"message": "Hi", **model}),
         ):
             self.refused(self.post(path, body))
-        # By the model whose name is stored with the answer.
+        # The model is the one stored with the answer.
         self.refused(self.post(f"{v1}/messages/{message_id}/continue", {}), "fake/slow:20ms:1000")
         url = f"{self.restricted.url}/chat/conversation/{conversation_id}/stream?model=fake/ok"
         self.refused(self.alice.http.get(url))
@@ -171,7 +171,7 @@ class ModelsTest(PolicyCase):
             self.assertEqual(set(graph), ids - {"hashing"})
 
     def test_what_is_allowed_somewhere_else_is_not_there(self):
-        """A question that was refused leaves nothing behind."""
+        """A refused question leaves nothing behind."""
         held = Conversation.objects.filter(owner=self.alice.user).count()
         self.post(URL, body_of("fake/ok"))
         self.assertEqual(Conversation.objects.filter(owner=self.alice.user).count(), held)

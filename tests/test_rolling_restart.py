@@ -1,4 +1,4 @@
-"""Processes are restarted one after the other behind an nginx that nobody tuned, and no client notices."""
+"""Processes restart one after another behind an untuned nginx, and no client notices."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.nginx import USUAL_HEADERS, nginx
 
 REQUESTS = 200
 CLIENTS = 4
-# The longest request that a process has when it is told to stop takes a second.
+# The longest answer that a stopping process still has to finish takes one second.
 MODELS = ("fake/ok", "fake/slow:20ms:50")
 KEEP_ALIVE = 'proxy_http_version 1.1; proxy_set_header Connection "";'
-# Per name: additional directives of the blocks `upstream` and `location`.
+# By name: additional directives for the blocks `upstream` and `location`.
 FRONTS = {"round robin": ("", ""), "kept connections": ("keepalive 16;", KEEP_ALIVE)}
 
 
 @dataclass
 class Load:
-    """Clients that ask one thing after the other, each on a new connection, until they are told to stop."""
+    """Clients that send requests one by one, each on a new connection, until they are told to stop."""
 
     url: str
     api_user: ApiUser
@@ -99,7 +99,7 @@ class RollingRestartTest(ServiceTestCase):
                     wait_until(load.asks_both, timeout=60, what="both are asked")
                 self.assertEqual(each.stop(), 0)
                 each.start()
-                # nginx asks a process that refused it again after 10 s; the next one stops after that.
+                # nginx retries a process that refused it after 10 s; only then does the next process stop.
                 address = f"127.0.0.1:{each.port}"
                 before = [load.served_by[address] for load in loads.values()]
                 for load, count in zip(loads.values(), before, strict=True):

@@ -1,4 +1,4 @@
-"""A database whose connections go silent: nothing hangs for good, nothing acknowledged is lost, a stop is obeyed."""
+"""Connections to the database go silent: nothing hangs for ever, nothing acknowledged is lost, stopping works."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SilentDatabaseTest(ServiceTestCase):
         return self.http.get("/readyz").status_code
 
     def readers(self, asked: dict) -> list[Reading]:
-        """Return readers that have read the beginning of an answer."""
+        """Return readers that have received the beginning of an answer."""
         found = [Reading(self.http, asked) for _ in range(3)]
         for each in found:
             each.start()

@@ -1,4 +1,4 @@
-"""Deactivating an account ends what runs for it, in every process and on every API, within a second or so."""
+"""Deactivating an account ends its streams and runs in every process and on every API, within about a second."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from completions.models import Run
 from conversations.models import Conversation
 from foundation.database import in_database_thread
 
-needs_dialect("chat_v1")  # before anything is imported from the dialect
+needs_dialect("chat_v1")  # before importing anything from the dialect
 
 from chatservice.dialects.chat_v1.me import until_refused  # noqa: E402
 
 LONG = "fake/slow:50ms:1200"  # a minute
-# A second is promised; a busy machine gets some more. No answer ends by itself within that time.
+# One second is promised; a busy machine gets more. No answer ends by itself within that time.
 SOON = 3.0
 
 
@@ -43,7 +43,7 @@ def setUpModule() -> None:
 
 
 class Stream:
-    """One open stream, read by a thread of its own, and when it ended."""
+    """One open stream, read in a separate thread, with the time at which it ended."""
 
     def __init__(self, method: str, url: str, headers: dict[str, str], body: Any = None) -> None:
         self.text, self.ended_at, self.run_id = "", 0.0, ""
@@ -97,7 +97,7 @@ class StoppedAccountTest(ServiceTestCase):
         self.began = 0.0
 
     def streams(self, api_user: ApiUser) -> dict[str, Stream]:
-        """Open a stream of each API here, where its answer is written, and follow two of the answers there."""
+        """Open a stream of each API on the producing process, and follow two of the answers on the other."""
         here, there = self.service.url, self.there.url
         said = {"role": "user", "content": "Hello"}
         other_said = [{"role": "user", "content": "Something else, or it would continue one of the others"}]
@@ -179,7 +179,7 @@ class StoppedAccountTest(ServiceTestCase):
         others.wait_for_end()
 
     def assert_ends_with_an_error(self, name: str, stream: Stream, code: str = "unauthorized") -> None:
-        """Fail unless the stream says why it broke off, as its API says such things, and once."""
+        """Fail unless the stream ends with one error that gives the reason, in its API's shape."""
         match name.partition(" ")[0]:
             case "chat":
                 self.assertEqual(json.loads(stream.events[-1])["code"], code)
@@ -226,7 +226,7 @@ class StoppedAccountTest(ServiceTestCase):
             socket.expect_silence()
 
     def test_a_question_that_slipped_in_is_stopped_whoever_deactivated_the_account_and_how(self) -> None:
-        """No stop of this run was requested: its own process notices that the account is deactivated."""
+        """Nobody requested a stop of this run: its own process notices that the account is deactivated."""
         stream = self.stream(
             "POST",
             f"{self.service.url}/v1/chat/conversations/stream",
@@ -285,7 +285,7 @@ class StoppedAccountTest(ServiceTestCase):
         self.assertEqual((child.created_by, child.limits_owner), (None, None))
         answer = httpx2.get(f"{self.service.url}/v1/chat/me", headers={"Authorization": f"Bearer {secret}"})
         self.assertEqual(answer.status_code, 401)
-        self.assertTrue(ApiKey.objects.filter(user=child).exists())  # what is theirs is theirs: staff decide
+        self.assertTrue(ApiKey.objects.filter(user=child).exists())  # the child's key is kept: staff decide about it
         self.assertFalse(Conversation.objects.filter(owner=child).exists())
 
     def active(self, *users: User) -> list[bool]:

@@ -1,4 +1,4 @@
-"""At its quota an account is told so in each API's own words, with the setting; a stateless call is not kept."""
+"""At its quota an account gets an error in each API's shape that names the setting; a stateless call is not stored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StorageLimitTest(ServiceTestCase):
         self.addCleanup(self.dora.http.close)
 
     def fill(self, api_user: ApiUser) -> Conversation:
-        """Let an account hold as many messages as it may."""
+        """Fill an account up to its limit of messages."""
         talk = start_conversation(owner_id=api_user.user.pk, title="Full")
         for number in range(6):
             role = "user" if number % 2 == 0 else "assistant"
@@ -61,7 +61,7 @@ class StorageLimitTest(ServiceTestCase):
                 run = Run.objects.get(pk=uuid.UUID(answer.headers["x-run-id"]))
                 self.assertEqual((run.message_id, run.parameters, run.state), (None, {}, "complete"))
         self.assertEqual(self.stored(), 6)
-        # Of what does not quite fit nothing is kept, either, and a long history is no exception.
+        # If a request does not fit completely, none of it is stored; a long history is no exception.
         Message.objects.filter(conversation__owner=self.dora.user, position=6).delete()
         for count in (3, 35):
             said = [{"role": "user", "content": f"{number}"} for number in range(count)]
@@ -91,7 +91,7 @@ class StorageLimitTest(ServiceTestCase):
                 said = self.dora.http.request(method, path, json=body)
                 self.assert_says_storage_is_full(said, graphql=path == "/graphql")
         self.assertEqual(self.stored(), 6)
-        # Reading and deleting go on, and deleting makes room.
+        # Reading and deleting still work, and deleting frees space.
         self.assertEqual(self.dora.http.get(f"{v1}/conversations/{pk}").status_code, 200)
         self.assertLess(self.dora.http.delete(f"{v1}/messages/{leaf.pk}").status_code, 300)
         self.assertLess(self.dora.http.delete(f"/chat/conversation/{pk}").status_code, 300)

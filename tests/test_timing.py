@@ -1,7 +1,7 @@
-"""A refusal takes as long for somebody else's id as for an unknown one, so its time reveals nothing, either.
+"""A refusal takes as long for somebody else's id as for an unknown one, so its duration reveals nothing.
 
-Foreign and unknown are asked for in turn, so that a busy machine slows both. A pair of medians that differ is
-measured again until there are 200 pairs: only what still differs then, in both halves, is a difference.
+Foreign and unknown ids are requested in turn, so that a busy machine slows both. If the two medians differ, they are
+measured again until there are 200 pairs: the test fails only if they still differ then, in both halves.
 TIMING=all measures 200 pairs of every probe, and prints them: `TIMING=all pytest tests/test_timing.py -s`.
 """
 
@@ -34,7 +34,7 @@ class TimingTest(MatrixCase):
     def test_a_foreign_id_takes_as_long_as_an_unknown_one(self) -> None:
         tried = 0
         for row, probe in probes():
-            # What is refused: the others do something, whoever's the id is.
+            # Only probes that are refused: the others take effect, whoever owns the id.
             if row.kind in BY_SOCKET or probe.outcome not in ("404", "not_found"):
                 continue
             tried += 1
@@ -50,12 +50,12 @@ class TimingTest(MatrixCase):
         self.assertGreater(tried, 20)
 
     def measured(self, row: Row, probe: Probe, count: int) -> list[tuple[float, float]]:
-        """Ask for a foreign and an unknown id in turn; return the milliseconds of each pair."""
+        """Request a foreign and an unknown id in turn; return the milliseconds of each pair."""
         self.seconds(row, probe, self.things)
         pairs = []
         for number in range(count):
             unknown = subjects.nobodys(self.things)
-            if number % 2:  # in turn, so that neither always finds warm caches
+            if number % 2:  # the order alternates, so that neither always finds warm caches
                 foreign, control = self.seconds(row, probe, self.things), self.seconds(row, probe, unknown)
             else:
                 control, foreign = self.seconds(row, probe, unknown), self.seconds(row, probe, self.things)
@@ -71,5 +71,5 @@ class TimingTest(MatrixCase):
 
 
 def difference(pairs: list[tuple[float, float]]) -> float:
-    """Return by how much the median of the first differs from the median of the second."""
+    """Return the difference between the median of the first and the median of the second."""
     return median(first for first, _ in pairs) - median(second for _, second in pairs)

@@ -1,7 +1,7 @@
-"""A database of the version before is migrated, and every API answers of it what it did before.
+"""A database of the previous version is migrated, and every API gives the same answers as before.
 
-The databases and the answers were recorded with that version: `tests/upgrade/record.py` says how. Fields may be added
-to an answer, texts of errors may change (docs/upgrading.md). What else differs is named below, with the reason.
+The databases and the answers were recorded with that version; `tests/upgrade/record.py` explains how. Answers may gain
+fields, and error texts may change (docs/upgrading.md). All other differences are listed below, with the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.upgrade.material import BOATS, MESSAGES
 
 needs_dialect("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket")
 
-# For a hundred years nothing is too old to be kept. No model answers: all was answered with the version before.
+# Retention of a hundred years, so nothing expires. No models, because the previous version gave all answers.
 SETTINGS = {
     **SECRETS,
     "UPSTREAMS": "{}",
@@ -33,15 +33,15 @@ SETTINGS = {
     "RETENTION_GUEST_EMPTY_HOURS": "0",
     "RETENTION_ACCESS_LOG_DAYS": "0",
 }
-# 2026.11.0: the text of a refusal is the message's content, which was empty, and is searched as such.
+# 2026.11.0: a refusal's text is now the message's content, which was empty, and can be searched.
 REFUSALS = (("", "I cannot."), ("", "<p>I cannot.</p>\n"))
-# By its words more messages are found than before, so that each word weighs a little else.
+# The refusals add words to the index, so the weight of each word changes slightly.
 SCORES = ("score", "text_score", "textScore")
 SCORE_TOLERANCE = 0.005
-# 2026.11.0: parts of messages are rows of their own, which the exports of conversations compare.
+# 2026.11.0: message parts are separate rows; comparing the conversation exports covers them.
 MOVED = {"conversations.message": ("parts",)}
 RENAMED = {"conversations.look": "conversations.accesslogentry"}
-# Counters of limits: asking changes them.
+# Counters of limits, which the requests themselves change.
 COUNTERS = "accounts.ratewindow"
 USAGE = "GET /v1/chat/me/usage"
 
@@ -72,7 +72,7 @@ class UpgradeTest(MigrationTestCase):
                 self.assertEqual([*differences(comparable(record["answer"]), comparable(answer))], [])
 
     def compare_usage(self, asker: Asker, records: list[Record], execute: Execute) -> None:
-        """Usage is of the last days only: compare it as if all had been asked now."""
+        """The usage API covers recent days only, so shift all runs to the present for comparison."""
         execute("UPDATE completions_run SET created_at = CURRENT_TIMESTAMP")
         for record in records:
             with self.subTest(who=record["who"], ask=record["ask"]):
@@ -81,7 +81,7 @@ class UpgradeTest(MigrationTestCase):
                 self.assertEqual(before, after)
 
     def compare_continuation(self, asker: Asker) -> None:
-        """Ask on in conversations of before: by their id, and by an OpenAI call that resends its messages."""
+        """Continue old conversations: by their id, and by an OpenAI call that resends its messages."""
 
         def ask(request: str, body: Any = None) -> Any:
             return asker.ask({"who": "alice", "ask": request, "body": body})
@@ -105,9 +105,9 @@ def manage(settings: dict[str, str], *arguments: str) -> str:
 
 
 def comparable(value: Any) -> Any:
-    """Return an answer without what may be said in other words, and rows of an export by their name and key."""
+    """Return an answer without texts that may change, and the rows of an export by their name and key."""
     if isinstance(value, dict):
-        # Texts of errors may change, codes may not.
+        # Error texts may change, but codes may not.
         return {name: comparable(each) for name, each in value.items() if not (name == "message" and "code" in value)}
     if not isinstance(value, list):
         return value
@@ -122,7 +122,7 @@ def by_key(model: str, row: dict[str, Any]) -> tuple[str, Any]:
 
 
 def differences(before: Any, after: Any, place: str = "") -> Iterator[str]:
-    """Yield where an answer is not what it was; what is new in it is none."""
+    """Yield where an answer differs from the previous one; added fields do not count."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name, value in before.items():
             if not (name in SCORES and is_close(value, after.get(name))):

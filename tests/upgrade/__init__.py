@@ -1,1 +1,1 @@
-"""A database of the version before, what every API said of it then, and how both were recorded."""
+"""A database of the previous version, the answers of every API at that time, and the code that recorded both."""

@@ -1,6 +1,6 @@
-"""Asking a running service, and reading its answers so that those of two versions can be compared.
+"""Sends questions to a running service, and reads the answers in a form that can be compared between versions.
 
-A question is plain JSON: `who` asks, `ask` is an HTTP request line, "websocket" (one frame is sent, and what comes is
+A question is plain JSON: `who` asks, `ask` is an HTTP request line, "websocket" (one frame is sent, and the answer is
 read to its end), "subscription" (of GraphQL) or a command "manage.py …"; `body` and `headers` go with it.
 """
 
@@ -19,20 +19,20 @@ from websockets.sync.client import connect
 Question = dict[str, Any]
 Record = dict[str, Any]
 
-# Headers that are part of an API; the others belong to the server.
+# Headers that are part of an API; the server sets all others.
 HEADERS = ("x-total-count", "link", "x-conversation-id", "x-message-id", "x-run-id", "retry-after", "location")
-# The types of the frames that end what a websocket, and a subscription, was asked for.
+# The types of the frames that end an answer on the websocket, and one of a subscription.
 LAST_FRAMES = ("ai_complete", "error", "idle")
 LAST_OF_SUBSCRIPTION = ("complete", "error")
-# What differs each time: how long a search took, and when a key was used last.
+# Fields that differ each time: a search's duration, and a key's last use.
 VARYING = ("took_ms", "tookMs", "last_used_at")
-# The same in texts: a duration, and of a search's cursor its time and signature.
+# The same inside texts: a duration, and the time and signature in a search's cursor.
 VARYING_TEXT = re.compile(r"(?<= in )\d+(?= ms)|(:|%3A)[0-9A-Za-z]{6}(:|%3A)[\w-]{43}\b")
 FENCED = re.compile(r"^```json\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 
 
 class Asker:
-    """Asks as anybody who has a key in `keys`; others are guests. `manage` runs a command and returns its output."""
+    """Asks as any user who has a key in `keys`; others are guests. `manage` runs a command and returns its output."""
 
     def __init__(self, url: str, keys: Mapping[str, str], manage: Callable[..., str]) -> None:
         self.url = url
@@ -47,7 +47,7 @@ class Asker:
         return {"Authorization": f"Bearer {self.keys[who]}"} if who in self.keys else {}
 
     def ask(self, question: Question) -> Any:
-        """Return the answer to a question, without what differs each time."""
+        """Return the answer to a question, without the parts that differ each time."""
         kind, _, rest = question["ask"].partition(" ")
         who, body = question.get("who", ""), question.get("body")
         if kind == "manage.py":
@@ -63,11 +63,11 @@ class Asker:
         return answer_of(self.http.request(kind, rest, headers=headers, **options))
 
     def frames(self, path: str, who: str, sent: list[Any], last: tuple[str, ...]) -> list[Any]:
-        """Send frames, and return what comes: up to one of the types in `last`, or to the socket's close."""
+        """Send frames, and return the frames received until one of the types in `last`, or until the socket closes."""
         options: dict[str, Any] = {"subprotocols": ["graphql-transport-ws"]} if path == "/graphql" else {}
         url = f"{self.url.replace('http', 'ws', 1)}{path}"
         with connect(url, additional_headers=self.credential(who), max_size=None, proxy=None, **options) as socket:
-            with suppress(ConnectionClosed):  # what was told before is still read
+            with suppress(ConnectionClosed):  # frames received before can still be read
                 for frame in sent:
                     socket.send(json.dumps(frame))
             frames: list[Any] = []
@@ -80,7 +80,7 @@ class Asker:
 
 
 def answer_of(response: httpx2.Response) -> dict[str, Any]:
-    """Return an HTTP response as far as it is part of an API."""
+    """Return the part of an HTTP response that belongs to an API."""
     kind = response.headers.get("content-type", "").partition(";")[0]
     read = {"text/event-stream": events_of, "application/x-ndjson": read_lines}.get(kind, read_text)
     headers = {name: response.headers[name] for name in HEADERS if name in response.headers}
@@ -89,7 +89,7 @@ def answer_of(response: httpx2.Response) -> dict[str, Any]:
 
 
 def read_text(text: str) -> Any:
-    """Return JSON parsed, and any other text by its lines."""
+    """Return JSON parsed, and any other text as its lines."""
     try:
         return json.loads(text)
     except ValueError:
@@ -97,7 +97,7 @@ def read_text(text: str) -> Any:
 
 
 def read_lines(text: str) -> list[Any]:
-    """Return the lines of a text, parsed where all of them are JSON; JSON within Markdown has one order of names."""
+    """Return the lines of a text, parsed if all are JSON; in Markdown, names in JSON are sorted."""
     lines = text.splitlines()
     try:
         return [json.loads(line) for line in lines]
@@ -123,7 +123,7 @@ def events_of(text: str) -> list[dict[str, Any]]:
 
 
 def settled(value: Any) -> Any:
-    """Return an answer without what differs each time it is asked for."""
+    """Return an answer without the parts that differ each time."""
     if isinstance(value, str):
         return VARYING_TEXT.sub("", value)
     if isinstance(value, dict):

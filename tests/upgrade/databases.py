@@ -1,4 +1,4 @@
-"""The recorded databases and answers: storing them, and putting a database back."""
+"""The recorded databases and answers: how they are stored, and how a database is restored."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import psycopg
 from tests.upgrade.asking import Question, Record
 
 FOLDER = Path(__file__).parent
-# Of these databases alone: keys in them are good for nothing else.
+# The secrets of these databases alone: keys in them are useless elsewhere.
 SECRETS = {
     "SECRET_KEY": "made-up-secret-key-of-the-recorded-databases",
     "KEY_PEPPER": "made-up-key-pepper-of-the-recorded-databases",
 }
-# Of pg_dump's text: what only psql understands, and what only this release of the server does.
+# Lines of pg_dump's output that only psql understands, or only this server release.
 NOT_FOR_ALL = re.compile(r"^(\\(un)?restrict .*|SET transaction_timeout.*)\n", re.MULTILINE)
 
 
@@ -36,7 +36,7 @@ def _file_of(vendor: str) -> Path:
 
 
 def store_database(url: str, pg_dump: Path) -> None:
-    """Store the database as a backup of it is made: a copy of SQLite's file, a dump of PostgreSQL's."""
+    """Store the database like a backup: a copy of SQLite's file, a dump of PostgreSQL's database."""
     if vendor_of(url) == "sqlite":
         with tempfile.TemporaryDirectory() as directory, closing(sqlite3.connect(_path(url))) as database:
             database.execute("VACUUM INTO ?", (f"{directory}/copy",))
@@ -49,7 +49,7 @@ def store_database(url: str, pg_dump: Path) -> None:
 
 
 def load_database(url: str) -> None:
-    """Put the stored database where `url` has an empty one."""
+    """Restore the stored database into the empty one at `url`."""
     stored = lzma.decompress(_file_of(vendor_of(url)).read_bytes())
     if vendor_of(url) == "sqlite":
         Path(_path(url)).write_bytes(stored)
@@ -59,7 +59,7 @@ def load_database(url: str) -> None:
 
 
 def store_answers(vendor: str, keys: dict[str, str], records: list[Record]) -> None:
-    """Store who has which key, and the records, one in a line."""
+    """Store the users' keys, and the records, one per line."""
     lines = [json.dumps(each, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for each in records]
     told = ",\n".join(lines)
     path = FOLDER / f"{vendor}.json"

@@ -1,4 +1,4 @@
-"""A history of everything that can be stored, made through the APIs of a running service."""
+"""A history with everything that can be stored, created through the APIs of a running service."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ OK = "fake/ok"
 
 
 class History:
-    """Makes it, and keeps what is needed to ask for it again: `again` are questions whose answers are stored."""
+    """Creates the history; keeps in `again` the questions whose answers are stored, so that they can be repeated."""
 
     def __init__(self, asker: Asker) -> None:
         self.asker = asker
         self.again: list[Question] = []
 
     def call(self, who: str, ask: str, body: Any = None) -> Any:
-        """Ask, and return the body of the answer, which must be a good one."""
+        """Ask, and return the body of the answer, which must be a success."""
         answer = self.asker.ask({"who": who, "ask": ask, "body": body})
         assert answer["status"] < 300, (ask, answer)
         return answer.get("body")
 
     def call_again(self, who: str, ask: str, body: Any, **headers: str) -> None:
-        """Ask what can be asked again without a second answer, whatever becomes of it."""
+        """Ask a question that can be repeated later without starting a second answer, even if it fails."""
         question = {"who": who, "ask": ask, "body": body, **({"headers": headers} if headers else {})}
         self.asker.ask(question)
         self.again.append(question)
 
     def graph(self, who: str, document: str) -> Any:
-        """Return the one field that a document asks for."""
+        """Return the only field of a document's result."""
         answer = self.call(who, "POST /graphql", {"query": document})
         assert "errors" not in answer, answer
         return next(iter(answer["data"].values()))
@@ -152,7 +152,7 @@ class History:
             self.say(who, type="send", content=f"Here is {who} in the harbour.", model=OK)
 
     def begin(self, who: str, content: str) -> Any:
-        """Begin a long answer, and wait for its first words."""
+        """Start a long answer, and wait for its first words."""
         fields = f'content: "{content}", model: "fake/slow:100ms:500", wait: false'
         begun = self.graph(who, f"mutation {{ sendMessage({fields}) {{ runId message {{ id }} }} }}")
         self.asker.frames("/ws/chat", who, [{"type": "subscribe", "run_id": begun["runId"]}], ("ai_chunk",))
@@ -165,7 +165,7 @@ class History:
         self.say("guest", type="send", content="Another guest.", model=OK)
         self.graph("guest", 'mutation { createTodo(title: "Come back") { id } }')
 
-    # --- From elsewhere, and read by staff
+    # --- Imported history, and reading by staff
 
     def import_files(self) -> None:
         with tempfile.TemporaryDirectory() as directory:

@@ -1,6 +1,6 @@
-"""What is said, answered and imported in the recorded history.
+"""The messages, answers and imports of the recorded history.
 
-`MESSAGES` is a conversation with every kind of message that OpenAI's wire knows, and some that nobody knows.
+`MESSAGES` is a conversation with every kind of message on OpenAI's wire, and some unknown kinds.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ MESSAGES: list[dict[str, Any]] = [
     {"role": "user", "content": "Was that a whale at the harbour? 🐋", "name": "", "weight": 0},
 ]
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
-# What the fault-injecting upstream answers: an answer of each kind, and each kind of failure.
+# The fault-injecting upstream's behaviours: one for each kind of answer and of failure.
 STREAMED = (
     *("ok", "tools", "reasoning", "refusal", "unknown-fields", "logprobs", "n2", "usage-missing"),
     *("truncated", "500"),
@@ -112,7 +112,7 @@ CHATGPT = {
                 "metadata": {"finish_details": {"type": "max_tokens"}},
             },
         },
-        # As this service exports what it holds, here with parts that no wire sent.
+        # An export in this service's format, with parts that no API accepts.
         "e": {
             "id": "e",
             "parent": "d",

@@ -1,4 +1,4 @@
-"""What is asked of a history: all that can be read of it, by its owners and by everybody else."""
+"""The questions about a history: everything that can be read, by its owners and by everybody else."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ SEARCHES = ("q=harbour&mode=text", "q=where+do+boats+sleep&mode=semantic", "q=wh
 SEARCH_PATHS = ("/v1/chat/search", "/search")
 EXPORTS = ("chatgpt", "markdown", "jsonl")
 ERASED = "dave"
-# How many answers of a kind are stored, 1 for the others, and the most characters of one.
+# The number of recorded answers per kind (1 for other users), and the maximum length of an answer in characters.
 MOST = {"alice": 3, "bob": 2}
 LARGEST = 25_000
 UNAUTHORIZED = 401
 REFUSED = (UNAUTHORIZED, 404)
-# What differs in questions of one kind: ids, numbers of messages, whom a command is about.
+# The parts that differ between questions of one kind: ids, numbers of messages, usernames in commands.
 VALUES = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|/\d+\b|--user \w+")
 
 
 @dataclass(slots=True)
 class Things:
-    """What somebody owns: ids of conversations and to-dos; of messages and runs what else their addresses need."""
+    """What somebody owns: ids of conversations and to-dos; messages and runs with the rest of their addresses."""
 
     conversations: list[str] = field(default_factory=list)
     messages: list[tuple[str, str, int]] = field(default_factory=list)
@@ -65,12 +65,12 @@ class Things:
     todos: list[str] = field(default_factory=list)
 
     def first(self) -> Things:
-        """Return one of each, for those who may see none."""
+        """Return one thing of each kind, for callers who may not see any."""
         return Things(self.conversations[:1], self.messages[:1], self.runs[:1], self.todos[:1])
 
 
 def things_of(asker: Asker, who: str) -> Things:
-    """Return what somebody owns, by the export of their account; a guest's by its lists."""
+    """Return what a user owns, from the account's export; what guests own, from their lists."""
     things = Things()
     if who in asker.keys:
         told = asker.ask({"who": who, "ask": "GET /v1/chat/me/export"})["body"]
@@ -102,7 +102,7 @@ def things_of(asker: Asker, who: str) -> Things:
 
 
 def questions(asker: Asker) -> Iterator[Question]:
-    """Yield all that can be asked without changing anything."""
+    """Yield all questions that change nothing."""
     everybody = (*asker.keys, "guest")
     things = {name: things_of(asker, name) for name in everybody if name != ERASED}
     for who in everybody:
@@ -126,7 +126,7 @@ def graphs(who: str, *documents: str) -> Iterator[Question]:
 
 
 def about(who: str, things: Things) -> Iterator[Question]:
-    """Yield what is asked of each single thing, by every API."""
+    """Yield the questions about each single thing, by every API."""
     for pk in things.conversations:
         for path in (f"/v1/chat/conversations/{pk}", f"/chat/conversation/{pk}", f"/conversations/{pk}"):
             yield from gets(who, path, f"{path}/messages")
@@ -139,7 +139,7 @@ def about(who: str, things: Things) -> Iterator[Question]:
         start, middle = (f"{pk.replace('-', '')}.{place}" for place in ("0.0", "1.3"))
         yield from gets(who, f"/runs/{pk}", f"/runs/{pk}/stream", f"/runs/{pk}/stream?after={middle}")
         yield from gets(who, f"/v1/chat/runs/{pk}/stream")
-        if answered:  # what has no text is asked again by this API
+        if answered:  # this API would ask the model again for an answer without text
             yield from gets(who, f"/chat/conversation/{conversation}/stream?after={start}")
         yield from graphs(who, f'{{ run(id: "{pk}") {{ {RUN} }} }}')
         for cursor in ({}, {"cursor": middle}):
@@ -150,15 +150,15 @@ def about(who: str, things: Things) -> Iterator[Question]:
 
 
 def order_of(record: Record) -> tuple[str, str, str]:
-    """Return what records are sorted by: who asked what."""
+    """Return the sort key of records: who asked what."""
     told = json.dumps([record.get("body"), record.get("headers")], sort_keys=True)
     return record.get("who", ""), record["ask"], told
 
 
 def some_of(records: list[Record]) -> list[Record]:
-    """Return some of each kind of question, with short and long answers: the files are read by people.
+    """Return some questions of each kind, with short and long answers: people read these files.
 
-    What is asked with an Idempotency-Key is all of its kind; one refusal of a kind is enough, and one command.
+    All questions with an Idempotency-Key are kept; of refusals and commands one per kind is enough.
     """
     kinds: dict[str, list[tuple[int, Record]]] = defaultdict(list)
     for record in records:
@@ -175,7 +175,7 @@ def some_of(records: list[Record]) -> list[Record]:
 
 
 def kind_of(record: Record) -> str:
-    """Return what is alike in questions of one kind, and in their answers."""
+    """Return what questions of one kind have in common, including their answers' status."""
     body, status = record.get("body") or {}, status_of(record)
     asked = body.get("query") or record.get("headers") or body.get("client_message_id") or list(body)
     who = "" if status == UNAUTHORIZED else record.get("who", "")
@@ -183,5 +183,5 @@ def kind_of(record: Record) -> str:
 
 
 def status_of(record: Record) -> int:
-    """Return the status of an answer that came by HTTP."""
+    """Return the status of an answer over HTTP."""
     return record["answer"]["status"] if isinstance(record["answer"], dict) else 0

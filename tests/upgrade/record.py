@@ -1,4 +1,4 @@
-"""Record a version: make a history with it on both databases, and store them with all that its APIs answer.
+"""Record a version: create a history on both databases, and store them with all answers of its APIs.
 
     git archive VERSION | tar -x -C CHECKOUT
     python -m tests.upgrade.record CHECKOUT
@@ -41,7 +41,7 @@ UNLIMITED = (
 
 
 class Installation:
-    """A checkout with a database of its own."""
+    """A checkout with its own database."""
 
     def __init__(self, checkout: Path, url: str, directory: Path) -> None:
         self.checkout = checkout
@@ -60,7 +60,7 @@ class Installation:
         }
 
     def manage(self, *arguments: str) -> str:
-        """Run a command, and return what it printed."""
+        """Run a command, and return its output."""
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(command, cwd=self.checkout, env=self.environment, capture_output=True, text=True)
         if done.returncode:
@@ -69,7 +69,7 @@ class Installation:
 
     @contextmanager
     def running(self, upstreams: object, end: int = signal.SIGTERM) -> Iterator[str]:
-        """Run its service; yields the address."""
+        """Run the checkout's service; yield its address."""
         port = free_port()
         environment = {**self.environment, "PORT": str(port), "UPSTREAMS": json.dumps(upstreams)}
         command = [sys.executable, "-m", "chatservice.server"]
@@ -96,7 +96,7 @@ def is_ready(url: str) -> bool:
 
 
 def make_history(installed: Installation) -> History:
-    """Fill the database, with one answer that a killed process left behind."""
+    """Fill the database; a killed process leaves one answer unfinished."""
     installed.manage("migrate", "--verbosity", "0")
     with FaultyUpstream() as upstream:
         fake = {"base_url": upstream.base_url, "api_key": "sk-made-up", "models": ["fake/*"], "strip_prefix": True}
@@ -113,13 +113,13 @@ def make_history(installed: Installation) -> History:
 
 
 def ask(installed: Installation, keys: dict[str, str], again: list[Question]) -> list[Record]:
-    """Ask a running service `again`, and whatever else there is."""
+    """Ask a running service the questions in `again`, and all other questions."""
     with installed.running({}) as url, closing(Asker(url, keys, installed.manage)) as asker:
         return [{**each, "answer": asker.ask(each)} for each in (*again, *questions(asker))]
 
 
 def record(checkout: Path, made_in: str, asked_in: str, directory: Path) -> list[Record]:
-    """Make the history in one empty database, store it, put it back into the other one, and store what that answers."""
+    """Create the history in one empty database, store it, restore it into the other, and record the answers there."""
     history = make_history(Installation(checkout, made_in, directory))
     store_database(made_in, installation() / "pginstall18" / "bin" / "pg_dump")
     load_database(asked_in)
