@@ -15,7 +15,7 @@ class Answer:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.marker = b"[%010d]" % number  # arrival of the first token: the time to first token ends here
+        self.marker = b"[%010d]" % number  # when the first token arrived
         self.asked = time.perf_counter()
         self.first = self.last = self.ended = 0.0
         self.status = 0

@@ -172,7 +172,7 @@ def start_litellm(binary: Path, upstream: int, scratch: Path, logs: Path) -> Run
         "general_settings": {"master_key": key},
     }
     path = scratch / "litellm.yaml"
-    path.write_text(json.dumps(config))  # JSON is YAML
+    path.write_text(json.dumps(config))  # JSON is valid YAML
     argv = [str(binary), "--config", str(path), "--host", HOST, "--port", str(port), "--num_workers", "1"]
     env = environment(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_LOG="ERROR", LITELLM_MODE="PRODUCTION")
     ready = "/health/liveliness"

@@ -1,6 +1,6 @@
 """The gains of the hooks in `foundation/internals/` that no other benchmark shows: `python -m benchmarks.internals`.
 
-Each is measured without it and with it, on loopback, in four minutes together: threads taking turns at the interpreter,
+Each hook is measured off and on, on loopback, in four minutes altogether: threads taking turns at the interpreter,
 reads of many upstream answers, connections that are under way while a process stops listening, and websockets whose
 clients flood them.
 """
@@ -42,7 +42,7 @@ STATEMENT_SECONDS = 0.0003
 
 
 def echo(link: socket.socket) -> None:
-    """Reply to each message after a short delay, as the database does for the committing thread."""
+    """Echo each message after a short delay: this plays the database that a committing thread waits for."""
     while data := link.recv(1_000):
         time.sleep(STATEMENT_SECONDS)
         link.sendall(data)
@@ -89,12 +89,12 @@ STREAMS = 200
 ROUNDS = 3
 MODEL = "paced-20ms-150"
 TOKENS = STREAMS * 150
-STORE_SECONDS = 0.055  # seconds between two uses of the data: with hundreds of streams, frames are that far apart
+STORE_SECONDS = 0.055  # seconds; with hundreds of streams the service uses the data only once per frame, this far apart
 
 
 async def read_answers(port: int) -> float:
-    """Read STREAMS answers at once, at the pace of the store; return µs of CPU per token."""
-    # Imported here because the server of the last measurement also imports this module and must not load it.
+    """Read STREAMS answers at once, as fast as the service stores them; return µs of CPU per token."""
+    # Imported here, because the last measurement's server imports this module and must not load the provider.
     from completions.providers.openai_compatible import OpenAICompatible
     from completions.types import CompletionRequest
 

@@ -79,7 +79,7 @@ class Process:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Wait until such a request is answered with 200; raises NotStarted."""
+        """Wait until this request is answered with 200; raises NotStarted."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.popen.poll() is not None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.retrieval [--postgres] [--sizes 10000,100000] [--many 100000] [--rate 1500]
 
-A temporary database is filled with generated passages. Questions take the same path as a request's, without HTTP.
+A temporary database is filled with generated passages. Questions run the same code as an API request, without HTTP.
 Compare ratios within one run only. `--sizes 10000 --many 20000 --rate 300` takes about a minute.
 """
 
@@ -210,7 +210,7 @@ class _Bare:
             print(f"| everybody's {total:,}, {name} | {figures} " + "| - " * 6 + "|", flush=True)
 
     def _recall(self, owner: Any, vectors: np.ndarray) -> str:
-        """Return the share of the exact ten nearest passages (in single precision) that the index finds."""
+        """Return which share of the ten truly nearest passages (in single precision) the index finds."""
         from search.backends import backend
         from search.models import PARTITION_SHIFT
 

@@ -24,7 +24,7 @@ from benchmarks.processes import HOST, ROOT, Process, environment
 from scripts import procfs
 
 READY_SECONDS = 60.0
-SETTLE_SECONDS = 0.4  # seconds in which the previous job's checkpoints and buffers finish
+SETTLE_SECONDS = 0.4  # seconds for the previous job's checkpoints and buffers to finish
 NUMBERS_PER_JOB = 1_000_000  # no prompt is sent twice in one run
 
 
@@ -75,7 +75,7 @@ class Runner:
 
             known = set(procfs.tree(os.getpid()))
             url = self.stack.enter_context(postgres(durable=True))
-            # The server's workers are its children, and it is our child: it is the first new process.
+            # The server is our child and its workers are its children, so the first new process is the server.
             self.database = (url, next(pid for pid in procfs.tree(os.getpid()) if pid not in known))
         return self.database
 

@@ -81,7 +81,7 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str
         "first_p95": added("p95"),
         "memory": memory,
         "errors": sum(one[what]["faulty"] for one in mine for what in ("streams", "plain", "first")),
-        # As a share of both cores: above about a tenth, the run was disturbed and should be repeated.
+        # Other processes' load, as a share of both cores. Above about a tenth, the run was disturbed: repeat it.
         "foreign": max(one[what]["foreign"] / one[what]["seconds"] for one in mine for what in ("streams", "plain")),
     }
 

@@ -1,6 +1,7 @@
 """What clients without a key cost each server: `python -m benchmarks.unauthenticated`, about two minutes.
 
-Endless headers show the memory, half-sent requests the connections kept open, and small requests the limits' CPU.
+It measures the memory that endless headers use, the connections that half-sent requests keep open, and the CPU time of
+small requests.
 """
 
 from __future__ import annotations

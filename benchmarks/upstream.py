@@ -55,7 +55,7 @@ class Stream:
 
 
 class Wheel:
-    """One timer for all streams of one pace: one slot per millisecond; a turn through all slots takes one interval."""
+    """One timer for all streams of one pace: a slot is a millisecond, and a turn through all slots is one interval."""
 
     def __init__(self, interval: int) -> None:
         self.slots: list[list[Stream]] = [[] for _ in range(interval)]

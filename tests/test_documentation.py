@@ -30,7 +30,7 @@ LINK = re.compile(r"\]\(([^)#\s]+)")
 # `name` in `file.py`, as the pages write it.
 NAMED = re.compile(r"`([A-Za-z_.]+)`(?:\s\([^)]*\))?\s(?:in|of)\s`([\w/]+\.py)`")
 LOADED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']([^"']+)|<link\b[^>]*\bhref=["']([^"']+)""")
-# Link types whose target a browser does not load.
+# Browsers do not load the targets of links with these types.
 NOT_LOADED = re.compile(r"""<link\b[^>]*\brel=["'](?:canonical|next|prev)["'][^>]*>""")
 MAX_README_LINES = 150
 # All curl commands of a page run as one shell script. The environment contains $API, $KEY and other variables.
@@ -175,7 +175,7 @@ class ExampleTest(ServiceTestCase):
         return text.replace("cb_…", self.alice.secret).replace("paul", self.username)
 
     def asked(self) -> dict[str, str]:
-        """Return a conversation of Alice's with an answer, as the variables that the pages use."""
+        """Return the variables that the pages use, for a conversation of Alice's with an answer."""
         answer = self.alice.http.post("/v1/chat/conversations/stream", json={"content": "Hello"})
         run = answer.headers["x-run-id"]
         return {

@@ -18,7 +18,7 @@ from search.backends import postgres_schema, sqlite_schema
 from search.embedders.hashing import HashingEmbedder
 from search.tables import TABLES
 
-# What 0001 created originally, as the difference to what it creates now.
+# Statements that turn what 0001 creates now into what it created originally.
 FIRST_VERSION = (
     "DROP TABLE conversations_todo",
     "DROP INDEX message_digest",

@@ -1,4 +1,4 @@
-"""Packets to the database are lost: TCP itself ends the statement, whatever the statement's time limit."""
+"""When packets to the database are lost, TCP itself ends the statement, whatever the statement's time limit."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class MatrixCase(ServiceTestCase):
 
 class LeakTest(MatrixCase):
     """Alice owns, and guests own together. The others are Bob, staff, a guest-made account, guests, a signed-in
-    browser, and bad keys and sessions: a page of another site has the cookie, and no more than that."""
+    browser, and callers with a bad key or session, such as a page of another site, which has only the cookie."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -55,7 +55,7 @@ class LeakTest(MatrixCase):
         self.unknown = {name: subjects.nobodys(things) for name, things in self.owned.items()}
 
     def others(self, owner: Subject) -> list[Subject]:
-        """Return all other subjects; those that may own things have their own."""
+        """Return all other subjects. Each of them owns things, if it may have any."""
         service = self.service
         # Guests first: an account made by a guest is created later, and its things belong to the guests, too.
         others = [

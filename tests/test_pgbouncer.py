@@ -52,7 +52,7 @@ restore_time_limit()
 print(limits())
 print(connection.is_through_pooler)
 """
-# Each limit with its effect, shortened to be testable: the database's URL sets the short limits.
+# Shows that each limit takes effect; the database's URL sets short limits.
 ENFORCED = """
 import django; django.setup()
 import threading
@@ -202,7 +202,7 @@ class PgBouncerTest(SimpleTestCase):
             self.addCleanup(client.close)
 
         def ask(number: int) -> tuple[str, str, int]:
-            """Ask one process, and meanwhile follow the same answer on the other."""
+            """Ask one process, and follow the answer on the other while it is being written."""
             client, other = clients[number % 2], clients[1 - number % 2]
             body = {"content": f"Question {number} about herons. " + "word " * 60, "model": "echo"}
             with client.stream("POST", "/conversations/stream", json=body) as response:

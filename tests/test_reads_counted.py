@@ -18,7 +18,8 @@ from tests.matrix import operations, subjects
 from tests.matrix.asking import VERBS, Answer, ask, by_subscription, of_graph, of_http, request
 from tests.matrix.rows import Probe, Row, anonymous, filled
 
-# Requests of the matrix that start an answer. Others of these kinds have nothing to answer, or nothing to continue.
+# Requests that start an answer when the matrix sends them. The matrix's other requests of these kinds find nothing to
+# answer or to continue.
 STARTS = {
     "chat": {"GET /chat/conversation/{}/stream"},
     "chat_v1": {
@@ -64,7 +65,7 @@ class ReadsCase(ServiceTestCase):
         self.counter = RateWindow.objects.filter(key=f"reads:{self.subject.user.pk.hex}")
 
     def counted(self) -> tuple[int, int]:
-        """Return how many answers were started, and requests counted as reads, since `begin`."""
+        """Return the numbers of answers started and of requests counted as reads, since `begin`."""
         reads = self.counter.values_list("count", flat=True).first() or 0
         return Run.objects.filter(user=self.subject.user).exclude(pk__in=self.runs).count(), reads
 

@@ -71,5 +71,5 @@ class TimingTest(MatrixCase):
 
 
 def difference(pairs: list[tuple[float, float]]) -> float:
-    """Return the difference between the median of the first and the median of the second."""
+    """Return the median of the first values minus the median of the second values."""
     return median(first for first, _ in pairs) - median(second for _, second in pairs)

@@ -36,7 +36,7 @@ PROXY = LISTENS + "connect()\n"
 FORKING = LISTENS + "if os.fork(): os.wait()\nelse: outer.close(); connect()\n"
 # A server starts another program, as a remote terminal starts a shell.
 STARTED = LISTENS + "import subprocess\nsubprocess.run([sys.executable, '-c', sys.argv[2], sys.argv[1]])\n"
-NOBODY = "exec 3<>/dev/tcp/127.0.0.1/$0; cat >&2"  # bash, because the account nobody may be unable to run this Python
+NOBODY = "exec 3<>/dev/tcp/127.0.0.1/$0; cat >&2"  # bash, because other accounts may not be allowed to run this Python
 
 
 class OtherEndTest(SimpleTestCase):

@@ -242,7 +242,7 @@ class SignInTest(TestCase):
         cookie = signed_in.cookies[COOKIE]
         self.assertEqual((cookie["httponly"], cookie["samesite"], cookie["max-age"]), (True, "Lax", 365 * 86_400))
         mine.logout()
-        for _ in range(3):  # the address is at its limit
+        for _ in range(3):  # these use up the address's limit
             self.assertEqual(self.attempt(client=stranger).status_code, 200)
         self.assertEqual(self.attempt(PASSWORD, client=stranger).status_code, 429)
         mine.cookies[COOKIE] = cookie.value

@@ -58,7 +58,7 @@ class MissingSettingTest(SimpleTestCase):
     def test_a_host_that_the_proxy_changes_is_found_by_what_the_browser_says(self) -> None:
         page = {"host": "127.0.0.1:8000", "origin": "https://chat.example.org"}
         self.assertEqual(self.said({**page, "sec-fetch-site": "same-origin"}), HOST_NOT_PASSED_ON)
-        for site in ("cross-site", "same-site"):  # a page of another site, which no setting may allow
+        for site in ("cross-site", "same-site"):  # a page of another site: no setting would help
             self.assertNotEqual(self.said({**page, "sec-fetch-site": site}, secure=True), HOST_NOT_PASSED_ON)
 
     def test_a_session_that_is_refused_for_it_says_so(self) -> None:

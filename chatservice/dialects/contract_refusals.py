@@ -47,7 +47,7 @@ BAD_BODIES = (
     ("a form", b"content=x&title=x", "application/x-www-form-urlencoded"),
     ("XML", b"<content>x</content>", "application/xml"),
 )
-# Behaviour, status, code: for a failure before the answer begins, and for one after its first words.
+# Behaviour, status, code: first for failures before the answer begins, then for failures after its first words.
 FAILS_AT_ONCE = (
     ("fake/http-500", 502, "upstream_error"),
     ("fake/http-503:60", 502, "upstream_error"),
@@ -240,4 +240,4 @@ class UpstreamFailureContract(DialectAdapter):
 
 
 class DialectContract(LifeContract, AdmissionContract, InputContract, UpstreamFailureContract):
-    """The whole contract. Import its module, not this name, or pytest also runs this class by itself."""
+    """The whole contract. Import the module, not this class, or pytest would also run this class by itself."""

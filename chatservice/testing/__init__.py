@@ -70,7 +70,7 @@ def needs_dialect(*names: str) -> None:
 
 
 def tried_on(vendor: str) -> pytest.MarkDecorator:
-    """Run a test case on one database only, as its result does not depend on it. `vendor` is Django's name."""
+    """Run a test case on one database only, because its result is the same on all. `vendor` is Django's name."""
     return pytest.mark.skipif(connection.vendor != vendor, reason=f"depends on no database: tried on {vendor}")
 
 

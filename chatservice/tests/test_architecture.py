@@ -143,7 +143,7 @@ def all_imports() -> tuple[Import, ...]:
 
 
 def upward(found: Import) -> str:
-    """The higher layer that this import violates, or empty."""
+    """The higher layer that this import reaches, or empty."""
     layer = Path(found.path).parts[0]
     above = LAYERS[: LAYERS.index(layer)] if layer in LAYERS else []
     higher = next((each for each in above if within(found.target, each)), "")

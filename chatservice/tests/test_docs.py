@@ -1,4 +1,4 @@
-"""The documentation page and its schemas are served by this host alone; errors and headers outside of views."""
+"""The documentation page and its schemas load nothing from other hosts; errors and headers outside of views."""
 
 from __future__ import annotations
 

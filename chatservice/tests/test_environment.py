@@ -279,7 +279,7 @@ class NamesTest(EnvironmentCase):
 
 class KnownNamesTest(SimpleTestCase):
     def test_every_setting_is_known_whatever_the_others_are(self):
-        """A setting that is read only under a condition would otherwise be unknown, and refused in `.env`."""
+        """If a setting were read only under a condition, `.env` would refuse it while the condition is false."""
         calls = (
             node for node in ast.walk(ast.parse(Path(settings.__file__).read_text())) if isinstance(node, ast.Call)
         )

@@ -101,7 +101,7 @@ call_command("migrate", "conversations", "0013", verbosity=0)
 
 
 def wire_before(role: str, content: str, author: str, parts: Any) -> dict[str, Any]:
-    """Return a message's wire form as of before parts were rows."""
+    """Return a message's wire form from before parts became rows."""
     return {"role": role, "content": content} | ({"name": author} if author else {}) | (parts or {})
 
 

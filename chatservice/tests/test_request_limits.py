@@ -214,7 +214,7 @@ class TimeTest(ServiceTestCase):
         for answered in incomplete:
             self.assertEqual(status(answered), 408, answered)
             self.assertIn(b"BODY_SECONDS", answered)
-        # The same for a body that the service stops reading: it answered at once.
+        # A body that is too large was answered at once; the service stops reading it and sends no second response.
         self.assertEqual((status(unread), unread.count(b"HTTP/1.1 ")), (413, 1))
 
     def test_a_connection_waits_so_long_for_its_next_request(self) -> None:

@@ -245,7 +245,7 @@ class SecretsOfTheDatabaseTest(StrictStartCase):
         self.assertEqual(self.run_python("manage.py", "create_api_key", "alice", **right).returncode, 0)
         [line] = self.refused("manage.py", "create_api_key", "alice", **other)
         self.assertTrue(line.startswith("error: KEY_PEPPER is not the one"), line)
-        # The server does not start, either: the first key fixed the pepper before the server's first start.
+        # The server refuses, too: creating the first key already fixed the pepper.
         [line] = self.refused(*SERVER, **other)
         self.assertIn("KEY_PEPPER is not the one", line)
         accepted = self.run_python("manage.py", "accept_key_pepper", **other)

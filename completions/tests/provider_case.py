@@ -1,4 +1,4 @@
-"""A provider in front of the fault-injecting upstream (the model's name selects the behaviour), and its events."""
+"""A provider in front of the fault-injecting upstream, and its events. The model's name selects the behaviour."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class SilentLine:
 
     @property
     def url(self) -> str:
-        """The target's address, by way of this line."""
+        """The URL that reaches the target through this line."""
         user, at, _ = self._url.netloc.rpartition("@")
         return self._url._replace(netloc=f"{user}{at}{self._host}:{self.port}").geturl()
 

@@ -109,7 +109,7 @@ class HungThreadTest(CommittedTestCase):
     def hanging(
         self, hangs: Callable[[Attempt], bool], *, at_commit: bool = False, always: bool = False
     ) -> mock._patch:
-        """Make the attempts selected by `hangs` wait for `release`: the first attempt of each batch, or all."""
+        """Make the attempts selected by `hangs` wait for `release`: each batch's first attempt, or all if `always`."""
         name = "_begin_commit" if at_commit else "_found"
         real = getattr(Attempt, name)
 

@@ -61,7 +61,7 @@ def _text(wire: tuple[Any, ...]) -> str:
 
 
 def rest_of_wire(events: list[ProviderEvent]) -> list[Any]:
-    """The wire chunks that are not merely text, in order: where the reads end must not change them."""
+    """The structured wire chunks (more than text), in order: they must not depend on where the reads end."""
     items = [item for event in events if isinstance(event, Delta) for item in event.wire]
     return [
         item

@@ -1,4 +1,4 @@
-"""Every way an upstream can fail, with the result: one table for all tests of it."""
+"""A table of every way an upstream can fail, with the expected results; all tests of failures share it."""
 
 from __future__ import annotations
 

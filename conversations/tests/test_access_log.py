@@ -1,4 +1,4 @@
-"""Access is logged before anything is shown; entries never change, and of an erased owner keep only the id."""
+"""Access is logged before anything is shown; entries never change; for an erased owner they keep only the id."""
 
 from __future__ import annotations
 

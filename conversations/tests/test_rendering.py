@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from conversations.rendering import MAX_DELIMITERS, MAX_TEXT, TAGS, render_markdown
 
-# The usual XSS cheat sheets' inputs, in each place of a Markdown text that is not plain.
+# The inputs of the usual XSS cheat sheets, in every Markdown construct.
 SCRIPTS = (
     "<script>alert(1)</script>",
     "<ScRiPt src=//evil.example/x.js></sCrIpT>",

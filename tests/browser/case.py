@@ -23,7 +23,7 @@ from chatservice.testing import ServiceTestCase
 RESULTS = Path(settings.BASE_DIR) / "test-results"
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-# Messages by the browser itself about a cut or refused request; only tests that cause these ignore them.
+# Browser messages about cut or refused requests; a test that causes these on purpose ignores them.
 NETWORK_NOISE = re.compile(
     r"Failed to load resource|net::ERR_|WebSocket connection to|status of 4\d\d|blocked by CORS policy"
 )

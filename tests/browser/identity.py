@@ -109,7 +109,7 @@ class IdentityCase(ChatCase):
         return list(Message.objects.filter(content=self.text).values_list("conversation__owner_id", flat=True))
 
     def is_sent_after_signing_in_again(self) -> None:
-        """Sign in as the dialog suggests: the text is still there, and is sent to its own conversation."""
+        """Sign in as the dialog suggests; check that the text is still there and is sent to its own conversation."""
         User.objects.filter(pk=self.user.pk).update(is_active=True)
         self.page.get_by_role("alertdialog").get_by_role("button", name="Sign in").click()
         self.page.wait_for_url("**/login?next=**")

@@ -166,7 +166,7 @@ class SocketTest(IdentityCase):
         self.dialog(title)
         self.is_kept_and_stored_for_nobody()
         self.assertTrue(all(socket.is_closed() for socket in self.sockets))
-        # The tab cannot open another socket for the user who is signed in now, either.
+        # The tab also cannot open a new socket for the user who is signed in now.
         told = self.page.evaluate(OPEN_SOCKET, f"user.{self.user.pk}")
         self.assertEqual(told["code"], 4401)
         self.assertIn(told["told"], (["identity_changed"], ["unauthorized"]))

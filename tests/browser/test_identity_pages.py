@@ -1,4 +1,4 @@
-"""A page's user, apart from asking: guests, tabs that notify each other, pages the browser cached, other pages."""
+"""Which user a page belongs to, apart from asking: guests, notified tabs, cached pages, and the other pages."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ async def _prepare(reader: Reader, verdict: Verdict, port: int) -> None:
 
 
 async def _read(reader: Reader, port: int) -> float:
-    """Read to the end that the service sends, without reconnecting; return when that was."""
+    """Read until the service ends the stream, without reconnecting; return the time of the end."""
     with contextlib.suppress(wire.Cut, OSError, wire.Refused):
         await reader.attempt(port, patience=BOUND + 10)
     return time.monotonic()

@@ -107,7 +107,7 @@ async def _whole(cluster: Cluster, verdict: Verdict) -> None:
 
 
 def _broken_chains(users: list) -> list[str]:
-    """Name each answer whose branch does not lead back to a first message, one after the other."""
+    """Describe each answer whose branch has a wrong length or whose conversation has gaps in its positions."""
     wrong = []
     for run in Run.objects.filter(user__in=users).select_related("message"):
         assert run.conversation is not None

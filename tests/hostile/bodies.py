@@ -94,7 +94,7 @@ def writes() -> list[Row]:
 
 
 def body_inputs(own: Mapping[str, str]) -> Iterator[Input]:
-    """Yield every structure for one operation of each kind, and the unusual content types for all of them."""
+    """Yield every hostile structure (large ones only for short paths) and every unusual content type for each write."""
     for row in writes():
         path, valid = filled(row.own_path(), own), encoded(filled(row.body, own))
         for name, body in structures().items():

@@ -129,7 +129,7 @@ def header_inputs(own: Mapping[str, str], secret: str) -> Iterator[Input]:
 
 
 def valid(row: Row, name: str, path: str, own: Mapping[str, str], headers: Mapping[str, Any] | None = None) -> Input:
-    """Return a valid request of a row, except for `path` and `headers`."""
+    """Return a row's valid request, with the given `path` and `headers`."""
     body = None if row.body is None else encoded(filled(row.body, own))
     kind = {"Content-Type": JSON} if body is not None else {}
     return Input(name, row.kind, quote(path, safe="/?&=%:;,.*'~!$()+@[]{}<>-_"), {**kind, **(headers or {})}, body)

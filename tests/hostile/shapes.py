@@ -20,7 +20,7 @@ def problem_with(path: str, text: str) -> str:
 
 
 def _owner(path: str) -> str:
-    """Return the dialect of an address; one address of the OpenAI wire lies below another dialect's prefix."""
+    """Return the dialect that owns an address; one OpenAI address lies below another dialect's prefix."""
     if "openai_v1" in DIALECTS and path.rstrip("/") == "/v1/chat/completions":
         return "openai_v1"
     return dialect_of(path) or "site"

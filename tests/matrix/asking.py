@@ -35,7 +35,7 @@ class Answer:
 
 
 def ask(subject: Subject, service: Service, row: Row, probe: Probe, values: Mapping[str, str]) -> Answer:
-    """Ask with `values` for the placeholders; those with `own.` are the subject's."""
+    """Ask with `values` in place of the placeholders; the subject's own ids replace those with `own.`."""
     known = {**values, "fresh": f"fresh-{uuid.uuid4().hex[:12]}"}
     known.update({f"own.{name}": value for name, value in (subject.own or values).items()})
     path, body, headers = (filled(each, known) for each in (probe.path, probe.body, probe.headers))

@@ -8,7 +8,7 @@ BASE = "/chat/conversation"
 OWN = f"{BASE}/<own.conversation>"
 SAID = {"content": "Let me in"}
 CURSORS = (
-    # A cursor that is not of a run in this conversation is not found, whoever owns it.
+    # A cursor of a run outside this conversation is not found, whoever owns the run.
     Probe("header Last-Event-ID", f"{OWN}/stream", headers={"Last-Event-ID": "<cursor>"}),
     Probe("query after", f"{OWN}/stream?after=<cursor>"),
     # The caller's own conversation has no pending question, whatever the key.

@@ -189,7 +189,7 @@ SUBSCRIPTIONS = (
         ),
     ),
 )
-# Fields of objects that were already found: the caller's own objects lead to the caller's own.
+# Fields that lead on from objects already found: they lead only to the same owner's objects.
 LEADS_ON = (
     "Answer.conversation", "Answer.message", "Answer.question",
     "AnswerComplete.message", "AnswerError.message", "AnswerStarted.conversation",

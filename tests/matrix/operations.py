@@ -17,7 +17,7 @@ from chatservice.docs import documented_dialects, schema_of
 from tests.matrix.rows import Row
 
 CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
-# A property or argument with such a name takes something that may belong to somebody else.
+# A property or argument with such a name may hold somebody else's id.
 NAMES_SOMETHING = re.compile(
     r"(^id$|_id$|Id$|^after$|^before$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
 )
@@ -74,7 +74,7 @@ def http_operations() -> set[str]:
 
 
 def documented_operations() -> dict[str, set[str]]:
-    """Return each documented operation, with its positions that may name somebody else's things."""
+    """Return each documented operation, with the positions that may hold somebody else's id."""
     found: dict[str, set[str]] = {}
     for dialect in documented_dialects():
         schema = schema_of(dialect)
@@ -105,7 +105,7 @@ def properties(schema: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
 
 
 def graph_operations() -> dict[str, set[str]]:
-    """Return each GraphQL field that is a root or leads to objects, with its arguments that may name something."""
+    """Return each GraphQL root field, and each field that leads to objects, with the arguments that may hold an id."""
     if "graphql" not in DIALECTS:
         return {}
     from graphql import get_named_type, is_composite_type, is_object_type
@@ -130,7 +130,7 @@ def graph_operations() -> dict[str, set[str]]:
 
 
 def frame_operations() -> dict[str, set[str]]:
-    """Return each frame that a client may send, with its fields that may name something. `id` is the frame's own."""
+    """Return each frame that a client may send, with the fields that may hold an id. `id` is the frame's own."""
     found: dict[str, set[str]] = {}
     if "websocket" not in DIALECTS:
         return found

@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 # Headers that are part of an API; the server sets all others.
 HEADERS = ("x-total-count", "link", "x-conversation-id", "x-message-id", "x-run-id", "retry-after", "location")
-# The types of the frames that end an answer on the websocket, and one of a subscription.
+# Types of the frames that end an answer: on the websocket, and in a GraphQL subscription.
 LAST_FRAMES = ("ai_complete", "error", "idle")
 LAST_OF_SUBSCRIPTION = ("complete", "error")
 # Fields that differ each time: a search's duration, and a key's last use.

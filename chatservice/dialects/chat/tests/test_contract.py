@@ -1,4 +1,4 @@
-"""The contract of every dialect, in the calls of the browser chat document: to ask is to post and read the stream."""
+"""The contract of every dialect, in the browser chat document's calls: asking means posting and reading the stream."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ChatContractTest(contract_refusals.DialectContract):
         ]
 
     def test_when_the_stream_says_that_it_is_done_the_answer_is_stored(self):
-        """The stream says so by ending."""
+        """In this API the end of the stream means that the answer is done."""
         for _ in range(5):
             with self.stream_call(self.alice, "Quick!", model="fake/ok").opened_by(self.alice.http) as response:
                 response.read()

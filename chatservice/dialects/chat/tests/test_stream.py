@@ -1,4 +1,4 @@
-"""The stream as EventSource uses it: EventSource reconnects by itself, and must not pay for a second answer."""
+"""The stream as EventSource uses it: EventSource reconnects by itself, which must not cost a second answer."""
 
 from __future__ import annotations
 

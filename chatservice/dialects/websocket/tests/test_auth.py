@@ -68,7 +68,7 @@ class AuthTests(SocketTestCase):
             client.logout()
             frames, code = socket.closed()
             assert (frames[-1]["data"]["code"], code) == ("unauthorized", 4401)
-        for refused in (home, headers):  # the session has ended; the request does not come from our own page
+        for refused in (home, headers):  # the first has an ended session, the second is not from our own page
             with self.socket(additional_headers=refused) as socket:
                 self.assert_refused(socket.closed())
 
@@ -200,7 +200,7 @@ class AuthTests(SocketTestCase):
                 knows.say(type="auth", key=self.alice.secret)
                 assert knows.read()["type"] == "authenticated"
                 self.assert_refused(idle.closed())
-                # Not earlier, however long opening took. The read above waits for the close itself.
+                # The close must not come earlier, however long opening took; the read above waits for it.
                 assert time.monotonic() - before >= 5
                 knows.expect_silence()
             with Socket(url, additional_headers={"X-Forwarded-For": "1.2.3.4"}) as socket:

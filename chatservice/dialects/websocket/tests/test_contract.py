@@ -1,4 +1,4 @@
-"""The contract of every dialect, in frames. A refusal's code, a run's row or a close code stands for a status."""
+"""The contract of every dialect, in frames. Refusal codes, run rows and close codes stand for HTTP statuses."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class WebSocketContractTest(contract_refusals.DialectContract):
             "recall": (5, "x", [], {"limit": -1}, {"mode": "fast"}),
             "client_id": (5, "", "a b", "é", "x" * 256),
             "conversation_id": (5, True, [], {}),
-            "parent_id": (5, ids.message),  # without its conversation
+            "parent_id": (5, ids.message),  # its `conversation_id` is missing
             "id": (5, [], "x" * 201),
             "unknown": (1,),
         }
