@@ -150,7 +150,7 @@ class ConnectionTest(SimpleTestCase):
 
     def test_one_that_was_reset_meanwhile_is_not_taken_for_the_next_with_its_address(self) -> None:
         def reset(*ends: object) -> bool:
-            """Reset the connection, but report it as found, as if our own process had reused its port at once."""
+            """Reset the connection, but report it as found, as if a process of ours had got the same port by then."""
             self.caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             self.caller.close()
             until = time.monotonic() + 10

@@ -73,7 +73,7 @@ def http(
 
 
 def idempotency(path: str, body: Any, outcome: str = "200", *, in_body: bool = True) -> tuple[Probe, ...]:
-    """Send a request of the caller's with somebody else's idempotency key, in the header and in the body."""
+    """Return probes that send a caller's own request with somebody else's idempotency key, by header or in the body."""
     header = Probe("header Idempotency-Key", path, body, {"Idempotency-Key": "<key>"}, outcome, reaches=False)
     if not in_body:
         return (header,)
