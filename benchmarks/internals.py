@@ -203,7 +203,7 @@ async def close_with_queue(server: Any) -> None:
 
 
 def leave_newcomers(listener: socket.socket) -> None:
-    """Replace `drop_new_connections` and do nothing."""
+    """Do nothing, in place of `drop_new_connections`."""
 
 
 def measure_listeners() -> None:

@@ -155,7 +155,7 @@ class Front:
 class HttpsTest(ServiceTestCase):
     @contextmanager
     def front(self, *headers: str, **env: str) -> Iterator[Front]:
-        """Put nginx, which sends the given usual headers, in front of a service with these settings."""
+        """Put nginx, which sets these of the usual headers, in front of a service with these settings."""
         sent = {name: USUAL_HEADERS[name] for name in headers}
         service = Redirecting(env=env).start()
         self.addCleanup(service.stop)

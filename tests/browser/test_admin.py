@@ -52,7 +52,7 @@ class AdminTest(BrowserTestCase):
         expect(self.page.locator(".snippet mark").first).to_contain_text(self.word)
         self.assert_accessible()
         self.shot("staff-search")
-        # Search by the conversation's id: to the tests' small embedder another conversation's word may mean the same.
+        # Click the hit by its address: to the tests' small embedder, other messages' words may mean the same.
         self.page.locator(f".hits a[href$='#m-{self.asked.pk}']").click()
         self.give_reason("Read the conversation")
         message = self.page.locator(f"#m-{self.asked.pk}")
