@@ -1,1 +1,1 @@
-"""Saying the next thing: runs, their journal, their readers and the providers. No DRF, no dialect."""
+"""Runs that generate answers: their journal, their readers and the model providers. No DRF, no dialect."""

@@ -1,8 +1,8 @@
 """Accepting questions: user message, placeholder of the answer, run and idempotency row, all or nothing.
 
-A batch of questions is accepted in one transaction by a handful of statements. What is refused is
-refused before anything of it is written, so one bad question never spoils the batch. A long history is in the
-staging table by then (`staging.py`), and moved from there by one statement.
+A batch of questions is accepted in one transaction by a handful of statements. Refusals happen before anything is
+written, so one bad question never spoils the batch. A long history is already in the staging table (`staging.py`); one
+statement moves it from there.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What the questions of one transaction share. `points` are the insertion points that they have used so far."""
+    """The data that the questions of one transaction share. `points` are the insertion points used so far."""
 
     cursor: Any
     admission: Admission
@@ -90,7 +90,7 @@ class _Batch:
 
 
 def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> list[RunHandle | Refused]:
-    """Store `run_requests` inside the current transaction; returns, in order, what became of each."""
+    """Store `run_requests` inside the current transaction; returns the result of each, in the same order."""
     results: list[RunHandle | Refused | None] = [None] * len(run_requests)
     batch = _Batch(
         cursor=cursor,
@@ -101,7 +101,7 @@ def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> l
         lease_until=database_time(cursor) + settings.LEASE_SECONDS,
         now=timezone.now(),
     )
-    # In one order everywhere, so that two processes never wait for each other's conversations.
+    # All processes use the same order, so that two of them never wait for each other's conversations.
     for index in sorted(range(len(run_requests)), key=lambda index: str(run_requests[index].conversation_id or "~")):
         request = run_requests[index]
         try:
@@ -154,7 +154,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
     if request.exclusive and not point.is_new:
         _refuse_while_busy(batch.cursor, request, point, rows)
 
-    # From here on nothing is refused.
+    # Nothing is refused after this point.
     question_id, digest = _add_messages(batch, request, point, messages)
     answer_id = uuid7()
     rows.messages.append(
@@ -207,7 +207,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
 
 
 def _accept_unkept(batch: _Batch, request: RunRequest, run: dict[str, Any], *, not_kept: str = "") -> RunHandle:
-    """Add the run alone: nothing of the request is kept, not even its parameters."""
+    """Add only the run: nothing of the request is stored, not even its parameters."""
     batch.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}})
     _remember_key(request, batch.rows, run["id"], batch.now)
@@ -228,7 +228,7 @@ def _add_messages(
         )
         point.next_position += len(messages)
         return request.history.staged_ids[-1], request.history.digests[-1]
-    # The digests of a call that resends its history are known, and its new messages are its last ones.
+    # The digests of a call that resends its history were computed before; its new messages are the last ones.
     chain = iter(
         batch.prefixes.digests_of(request)[len(request.messages) - len(messages) :] if is_threaded(request) else ()
     )
@@ -245,7 +245,7 @@ def _add_messages(
 
 
 def _small(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that are stored with a run: none that are long, such as the schemas of tools."""
+    """Return the parameters to store with a run: long ones, such as tool schemas, are left out."""
     if len(encode_json(parameters)) <= MAX_PARAMETER_BYTES:
         return dict(parameters)
     kept, left = {}, MAX_PARAMETER_BYTES
@@ -266,7 +266,7 @@ def message_rows(
     digest: str,
     now: dt.datetime,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the row of a message, and those of its parts."""
+    """Return the rows of a message and of its parts."""
     role, content, author, parts = chat_wire.split(wire)
     row = {
         "id": pk,
@@ -299,11 +299,12 @@ def part_rows(message_id: uuid.UUID, parts: Sequence[Part]) -> list[dict[str, An
 
 
 def _refuse_when_full(cursor: Any, request: RunRequest, rows: _Rows) -> None:
-    """Apply the limit on conversations. Not to threaded calls, which do not ask for the one that they make."""
+    """Apply the limit on conversations. Threaded calls are exempt: they do not ask for the conversation they create."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     if not limit:
         return
-    # The caller's account is counted, even if another owns the conversation: guests store for accounts they made.
+    # The caller's account is counted even if another account owns the conversation: guests write into accounts they
+    # created.
     counted_id = request.principal.counted_id
     cursor.execute(
         f"SELECT count(*) FROM {table(Conversation)} WHERE owner_id IN ({SHARING_LIMITS})",  # noqa: S608
@@ -324,7 +325,7 @@ def _refuse_while_busy(cursor: Any, request: RunRequest, point: InsertionPoint, 
 
 
 def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | None:
-    """Return the run that this key already started; raises IdempotencyMismatch for another request."""
+    """Return the run that this key already started; raises IdempotencyMismatch if it was a different request."""
     if not request.idempotency_key:
         return None
     cursor, rows, starts = batch.cursor, batch.rows, batch.admission.starts(request)

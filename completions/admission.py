@@ -1,9 +1,9 @@
-"""Who may start how many answers: counted in the accept transaction, exact across processes.
+"""Limits how many answers a caller may start: counted in the accept transaction, exact across processes.
 
-Who is counted is `Principal.limit_key`: the user, and of guests the address. `n` answers to one question count
-as n. Each caller's counter is written first, in key order, so accepts of one caller wait for each other, and the
-count of running answers that follows cannot be outdated. A refusal does not count: whoever is told to come again
-in a second may do so all minute long.
+`Principal.limit_key` says who is counted: the user, or the address of a guest. `n` answers to one question count as n.
+Each caller's counter is written first, in key order, so accepts of one caller wait for each other, and the count of
+running answers that follows cannot be outdated. Refusals are not counted: a client that is told to retry in a second
+may do so for the whole minute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from completions.models import Run
 if TYPE_CHECKING:
     from completions.run_requests import RunRequest
 
-# Guests are told apart by their address alone, so the smaller of their two limits holds.
+# Guests are told apart only by their address, so the smaller of their two limits applies.
 RUNNING = {False: ("LIMIT_RUNS_PER_USER",), True: ("LIMIT_RUNS_PER_GUEST", "LIMIT_RUNS_PER_IP")}
 STARTED = {False: "LIMIT_RUN_STARTS_PER_MINUTE", True: "LIMIT_GUEST_RUN_STARTS_PER_MINUTE"}
 
@@ -49,7 +49,7 @@ class Admission:
             self._started[rate_key] = used - amount
 
     def check(self, request: RunRequest) -> None:
-        """Admit the answers to one more question, all or none; raises TooManyRuns."""
+        """Admit all answers to one more question, or none; raises TooManyRuns."""
         guest, wanted = request.principal.has_guest_limits, request.choices
         setting = STARTED[guest]
         limit, started = getattr(settings, setting), self._started[_rate_key(request)]
@@ -71,11 +71,11 @@ class Admission:
             self._running[rate_key] += request.choices
 
     def starts(self, request: RunRequest) -> throttling.Counted:
-        """Return how many answers the caller started in this minute, and the seconds that are left of it."""
+        """Return how many answers the caller started in this minute, and how many seconds of it are left."""
         return throttling.Counted(self._started[_rate_key(request)], self._seconds_left)
 
     def close(self) -> None:
-        """Give back what was counted for questions that start no run."""
+        """Uncount the questions that start no run."""
         for rate_key, amount in sorted(self._not_admitted.items()):
             if amount:
                 throttling.give_back(self._cursor, rate_key, amount=amount)

@@ -1,4 +1,4 @@
-"""Reassembles a structured answer: wire chunks -> messages. Pure."""
+"""Assembles wire chunks into messages: the structured parts of an answer. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from completions.types import Wire
 
 WHOLE = "chat.completion"
-# Sent once, not in pieces to be joined.
+# These are sent once, not in parts to be joined.
 _WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expires_at"})
 
 
 class Assembly:
-    """Collects wire chunks; `extras` and `siblings` are what they amount to."""
+    """Collects wire chunks into `extras` and `siblings`."""
 
     def __init__(self) -> None:
         self._choices: dict[int, dict[str, Any]] = {}
@@ -30,7 +30,7 @@ class Assembly:
                     known["finish_reason"] = choice["finish_reason"]
 
     def extras(self) -> dict[str, Any] | None:
-        """Return what the first choice has beyond role and text, or None."""
+        """Return the fields of the first choice besides role and text, or None."""
         return _tidy(self._choices.get(0, {}), without=("role", "content", "finish_reason")) or None
 
     def siblings(self) -> tuple[Wire, ...]:
@@ -43,13 +43,13 @@ class Assembly:
 
 
 def extras_of_message(message: Wire) -> dict[str, Any] | None:
-    """Return what a whole answer message has beyond role and text, empty fields left out."""
+    """Return the non-empty fields of a whole answer message besides role and text."""
     extras = {name: value for name, value in message.items() if name not in ("role", "content") and value}
     return extras or None
 
 
 def whole_choice(message: Wire, finish_reason: str) -> dict[str, Any]:
-    """Return the choice of a whole answer, as OpenAI writes it, from a stored message."""
+    """Return a choice of a whole answer in OpenAI's shape, built from a stored message."""
     filled = {"role": "assistant", "content": "", "refusal": None, **message}
     if not filled["content"] and (filled.get("tool_calls") or filled["refusal"]):
         filled["content"] = None
@@ -57,7 +57,7 @@ def whole_choice(message: Wire, finish_reason: str) -> dict[str, Any]:
 
 
 def says_more(choices: Sequence[Any], stored: Wire) -> bool:
-    """Whether an upstream's choices hold anything that the one rebuilt from the `stored` message would not."""
+    """Tell whether an upstream's choices contain anything that one rebuilt from the `stored` message would lack."""
     return len(choices) != 1 or _telling(choices[0]) != _telling(stored)
 
 
@@ -100,7 +100,7 @@ def _merge(into: dict[str, Any], delta: Wire) -> None:
 
 
 class _Growing(list[Any]):
-    """A list that grows piece by piece; `at` finds what has an `index` without looking at ten thousand others."""
+    """A list that grows item by item; `at` finds an item by its `index` without scanning ten thousand others."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Prepared SQL for the two hot writes, made from the models so that it cannot drift from them.
+"""Prepared SQL for the two hot writes, generated from the models so that the two cannot diverge.
 
-Building model instances and compiling queries costs several times the statement itself; accept and
+Building model instances and compiling queries costs several times as much as the statement itself, and accept and
 journal run for every request and every 25 ms. Everything else uses the ORM.
 """
 
@@ -31,7 +31,8 @@ from django.db.models import (
 from accounts.models import User
 
 MAX_ROWS = 64
-# The accounts whose limits are counted as one. Takes the id of the one that answers for them, twice.
+# Selects the accounts whose limits are counted together. Takes the id of the account that is responsible for them,
+# twice.
 SHARING_LIMITS = f"SELECT id FROM {User._meta.db_table} WHERE id = %s OR limits_owner_id = %s"  # noqa: S608
 
 
@@ -46,7 +47,7 @@ def column(field: Field[Any, Any]) -> str:
 def preparer(field: Field[Any, Any]) -> Callable[[Any], Any]:
     """Return the function that prepares a value of `field` for this database: Django's own, or a faster equivalent.
 
-    The driver takes texts, numbers and booleans as they are; ids, times and JSON have to be converted.
+    The drivers take text, numbers and booleans as they are; ids, times and JSON must be converted.
     """
     if isinstance(field, (ForeignKey, UUIDField)):
         return _id_preparer(field)
@@ -74,7 +75,7 @@ def _fields(model: type[Model], names: Sequence[str]) -> list[Field[Any, Any]]:
 
 
 class Insert:
-    """`INSERT` of the named fields of a model; the rest take the model's defaults, written out."""
+    """`INSERT` of the named fields of a model; the others get the model's defaults, as literals in the SQL."""
 
     def __init__(self, model: type[Model], *names: str) -> None:
         self.model = model
@@ -115,8 +116,8 @@ class Insert:
     def write(self, cursor: Any, rows: Sequence[list[Any]], into: str = "") -> None:
         """Insert rows of parameters in few statements: each costs a hand-over of the interpreter lock, or a round trip.
 
-        A statement takes a power of two of rows, so that the driver sees few statements, each often. `into` names
-        another table with these columns.
+        The number of rows per statement is a power of two, so that the driver sees few different statements, each of
+        them often. `into` names another table with the same columns.
         """
         start = 0
         while start < len(rows):
@@ -148,7 +149,7 @@ class Update:
         return [preparer(field) for field in self.fields]
 
     def execute(self, cursor: Any, pk: Any, values: Mapping[str, Any], *extra: Any) -> bool:
-        """Return whether a row was there to change; `extra` are the condition's parameters."""
+        """Execute and tell whether the row existed; `extra` are the condition's parameters."""
         cursor.execute(self.sql, self._parameters(pk, values, extra))
         changed: bool = cursor.rowcount == 1
         return changed
@@ -164,7 +165,7 @@ class Update:
 
 
 def pipelined() -> AbstractContextManager[Any]:
-    """Send the block's statements without waiting for each one's answer, where the driver can."""
+    """Send the block's statements without waiting for each result, where the driver can do so."""
     if connection.vendor != "postgresql":
         return nullcontext()
     pipeline: AbstractContextManager[Any] = connection.connection.pipeline()
@@ -177,7 +178,7 @@ def key(value: Any) -> Any:
 
 
 def read_key(value: Any) -> uuid.UUID:
-    """Return a UUID that this database's driver gave: SQLite has none of its own."""
+    """Return the UUID for a value that this database's driver returned: SQLite has no UUID type."""
     return uuid.UUID(value) if isinstance(value, str) else value
 
 
@@ -187,5 +188,5 @@ def _has_native_ids() -> bool:
 
 
 def for_update(strength: str = "UPDATE") -> str:
-    """Return the row lock clause where the database has row locks; SQLite's writer is alone anyway."""
+    """Return the row lock clause; empty on SQLite, which has no row locks and only one writer at a time."""
     return f" FOR {strength}" if connection.features.has_select_for_update else ""

@@ -44,7 +44,7 @@ def models_allowed_are_understood(app_configs: Any, **kwargs: Any) -> list[Error
     return [Error(problem, id="completions.E003") for problem in problems]
 
 
-# The options of an upstream and their types; completions/providers/__init__.py says what each is for.
+# The options of an upstream and their types; completions/providers/__init__.py describes each option.
 OPTIONS: dict[str, type | tuple[type, ...]] = {
     "base_url": str,
     "api_key": str,
@@ -108,7 +108,7 @@ def _entries(value: list[Any] | dict[str, Any] | None) -> list[Any]:
 
 @register()
 def redis_url_is_understood(app_configs: Any, **kwargs: Any) -> list[Error]:
-    """Refuse an address that the client would fail on only later, or of which it would ignore a part."""
+    """Refuse an address that the Redis client would reject only later, or of which it would ignore a part."""
     problem = _problem_of_redis(settings.REDIS_URL) if settings.REDIS_URL else ""
     return [Error(f"REDIS_URL {problem}", id="completions.E004")] if problem else []
 

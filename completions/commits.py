@@ -1,16 +1,16 @@
-"""One transaction of the journal: what it stores, in its own thread, and how to tell whether it was committed.
+"""One transaction of the journal: what it stores, in its own thread, and how to find out whether it was committed.
 
-A commit's thread may hang for ever, on a silent connection or disk. After SECONDS it is abandoned together with
-its connection, and another thread goes on. That is correct whatever became of the commit:
+A commit's thread may hang for ever on a silent connection or disk. After SECONDS it is abandoned together with its
+connection, and another thread takes over. That is safe whatever happened to the commit:
 
-- Not yet begun: the thread looks before it commits, and does not.
-- Begun: it is in doubt. The next attempt first waits, by locks on the batch's runs, until the old transaction is
-  over, then looks for any row of it. All of a batch is committed or nothing: one row tells. Found, the batch is
-  done. Not found, it never will be, and text and outcomes are stored again: (run, seq) is unique, and a run that
-  another process took over is no longer ours.
-- Questions in doubt are never stored a second time: nothing keeps a commit that is on its way from arriving later.
-  They are found, or refused; one that is refused and turns up after all has no producer, and ends with its lease.
-  The same Idempotency-Key then attaches to it, or, where it is not there, begins anew: one bill in either case.
+- If it has not begun, the thread finds out before it commits that the attempt was abandoned, and stops.
+- If it has begun, it is in doubt. The next attempt takes locks on the batch's runs, which waits until the old
+  transaction has ended, and then looks for any one of its rows: a batch is committed as a whole or not at all. If the
+  row is there, the batch is done. If not, it never will be, and text and outcomes are stored again. That cannot store
+  anything twice: (run, seq) is unique, and a run that another process took over is no longer ours.
+- Questions in doubt are never stored a second time, because the first commit may still arrive later. They are found,
+  or refused. One that is refused but arrives later has no producer, so it ends with its lease. A repeated request with
+  the same Idempotency-Key joins that run if it exists, and starts a new one if not: one bill in either case.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from completions.types import Wire
 
-CHARS_PER_TOKEN = 4  # rough, and on the safe side for prose in most languages
+CHARS_PER_TOKEN = 4  # rough; rather too high than too low for prose in most languages
 TURN_TOKENS = 4  # the frame around a message
 INSTRUCTIONS = frozenset({"system", "developer"})
 
 
 def budget_for(model: str, budgets: Mapping[str, int]) -> int:
-    """Return the tokens of history that `model` gets: its own pattern's, or the pattern `*`."""
+    """Return the token budget for the history sent to `model`: from the pattern that matches, or from `*`."""
     for pattern, tokens in budgets.items():
         if pattern != "*" and fnmatch.fnmatchcase(model, pattern):
             return tokens
@@ -30,8 +30,8 @@ def estimate_tokens(wire: Wire) -> int:
 def fit(messages: Sequence[Wire], *, tokens: int) -> tuple[Wire, ...]:
     """Drop the oldest turns until the rest fits in `tokens`.
 
-    Instructions stay wherever they stand; the last message stays whatever it costs. A tool's answer
-    is never left without the call it answers.
+    Instructions are always kept, wherever they are, and so is the last message, however long it is. A tool's answer is
+    never kept without the call it answers.
     """
     left = tokens - sum(estimate_tokens(wire) for wire in messages if wire.get("role") in INSTRUCTIONS)
     keep = [wire.get("role") in INSTRUCTIONS for wire in messages]

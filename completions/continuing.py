@@ -1,4 +1,4 @@
-"""Continue an answer that was cut off: where it stopped, and after which text."""
+"""Continues an answer that was cut off, from the text where it stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESUMABLE = (Message.Status.INTERRUPTED, Message.Status.CANCELLED, Message.Statu
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """An answer that was cut off: `text` is what it has so far, `model` the name it was requested by."""
+    """An answer that was cut off: `text` is what there is of it, `model` the model name that the client requested."""
 
     conversation_id: uuid.UUID
     parent_id: uuid.UUID
@@ -23,12 +23,12 @@ class ResumePoint:
     model: str
 
     def request_fields(self) -> dict[str, object]:
-        """Return the fields of a `RunRequest` that continues: a sibling of the answer that begins with its text."""
+        """Return the fields of a continuing `RunRequest`: the new answer is a sibling that begins with this text."""
         return {"conversation_id": self.conversation_id, "parent_id": self.parent_id, "prefill": self.text}
 
 
 def find_resume_point(principal: Principal, message_id: uuid.UUID) -> ResumePoint:
-    """Return the answer to go on with; raises Message.DoesNotExist, NothingToContinue."""
+    """Return the answer to continue; raises Message.DoesNotExist, NothingToContinue."""
     message = Message.objects.visible_to(principal).get(pk=message_id)
     is_resumable = message.status in RESUMABLE or (
         message.status == Message.Status.COMPLETE and message.finish_reason == "length"

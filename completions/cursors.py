@@ -1,4 +1,4 @@
-"""A reader's position in a run: `<run>.<seq>.<end>`. Strict, and checked before any header is sent."""
+"""A reader's position in a run: `<run>.<seq>.<end>`. Parsed strictly, before any header is sent."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ PATTERN = re.compile(r"([0-9a-f]{32})\.(\d{1,9})\.(\d{1,9})\Z", re.ASCII)
 
 
 class BadCursor(ValueError):
-    """The text is not a cursor of ours."""
+    """The text is not one of our cursors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The reader has everything up to chunk `seq`, which is `end` code points of text."""
+    """The reader has all chunks up to `seq`; together they are `end` code points of text."""
 
     run_id: uuid.UUID
     seq: int = 0

@@ -182,7 +182,7 @@ class UpstreamUnauthorized(ProviderError):
 
 
 class UpstreamRejected(ProviderError):
-    """The upstream's 4xx: its `code` and `message` are passed on when it sent any."""
+    """The upstream refused with a 4xx: its `code` and `message` are passed on if it sent any."""
 
     code = "upstream_rejected"
     status = 400

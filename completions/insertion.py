@@ -1,4 +1,4 @@
-"""Where a question goes: into its conversation, after a stored prefix of its messages, or into a new one."""
+"""Finds where a question is inserted: in its conversation, after a stored prefix of its messages, or in a new one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InsertionPoint:
 def find_insertion_point(
     cursor: Any, request: RunRequest, prefixes: Prefixes, points: dict[uuid.UUID, InsertionPoint]
 ) -> tuple[InsertionPoint, Sequence[Wire]]:
-    """Return where the new messages go, and which of the messages are new there; raises Refused."""
+    """Return the insertion point, and those of the messages that are new there; raises Refused."""
     if request.conversation_id is not None:
         return _point_in(cursor, request, request.conversation_id, points), request.messages
     if request.threaded:
@@ -56,7 +56,7 @@ def find_insertion_point(
 def _point_after(
     cursor: Any, request: RunRequest, found: StoredPrefix, points: dict[uuid.UUID, InsertionPoint]
 ) -> InsertionPoint | None:
-    """Lock the conversation of a stored prefix; None when it was deleted meanwhile."""
+    """Lock the conversation of a stored prefix; returns None if it was deleted meanwhile."""
     cursor.execute(
         f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
         [key(found.conversation_id)],
@@ -73,7 +73,7 @@ def _point_after(
 def _point_in(
     cursor: Any, request: RunRequest, conversation_id: uuid.UUID, points: dict[uuid.UUID, InsertionPoint]
 ) -> InsertionPoint:
-    """Lock the named conversation; raises UnknownConversation for a foreign one just as for none."""
+    """Lock the named conversation; raises UnknownConversation for an unknown one and for somebody else's."""
     lock = for_update("NO KEY UPDATE OF c")
     cursor.execute(
         f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position, c.recall FROM {table(Conversation)} c "  # noqa: S608
@@ -105,5 +105,5 @@ def _point_in(
 
 
 def _recall(stored: Any) -> Recall | None:
-    """Return a conversation's setting; cursors give JSON as text."""
+    """Return a conversation's recall setting; a raw cursor returns JSON as text."""
     return read_recall(json.loads(stored) if isinstance(stored, str) else stored)

@@ -1,12 +1,12 @@
 """Group commit: stores everything of this process's runs in as few transactions as possible.
 
-Questions, first words and outcomes are committed at once; further text is committed at once when
-none was for a while, otherwise FLUSH_SECONDS after the last. While one commit is on its way to the
-disk, the next one gathers. Only after the commit is anything told to anyone.
+Questions, first words and outcomes are committed at once; further text is committed at once if the last commit of text
+was long enough ago, otherwise FLUSH_SECONDS after it. While one commit is being written to disk, the next one is
+collected. Nothing is published before its commit.
 
-While the database is away, the whole batch is retried: questions for ACCEPT_SECONDS, text and outcomes for as
-long as a lease lasts. Then the reaper of any process may end the runs, and their readers are told so. When one
-part of a batch makes it fail, the parts are tried one by one.
+While the database is away, the whole batch is retried: questions for ACCEPT_SECONDS, text and outcomes for the length
+of a lease. After that the reaper of any process may end the runs, and their readers are told. When a batch fails
+because of one part, the parts are retried one by one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RETRIES = (0.05, 0.2, 0.5, 1.0)
 ACCEPT_SECONDS = 5.0
 PROBE_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
-# The most messages of questions in one commit; a single question may bring more.
+# The most question messages in one commit; a single question may exceed it.
 MAX_MESSAGES = 128
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ _journals: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Journal] = weakr
 
 
 def journal() -> Journal:
-    """Return the journal of the running event loop; a process has one of each."""
+    """Return the journal of the running event loop; a process has one for each of its loops."""
     loop = asyncio.get_running_loop()
     found = _journals.get(loop)
     if found is None:
@@ -63,7 +63,7 @@ def journal() -> Journal:
 
 
 def oldest_wait() -> float:
-    """Return for how many seconds the oldest commit of this process has been waiting; 0 when all is stored."""
+    """Return how many seconds the oldest uncommitted item of this process has been waiting; 0 when all is stored."""
     found = _journals.get(asyncio.get_running_loop())
     return found.oldest_wait() if found is not None else 0.0
 
@@ -81,7 +81,7 @@ class Journal:
         self._pace = settings.FLUSH_SECONDS
         self._commit_seconds = 0.0
         self._beat_at = self._look_at = 0.0
-        # Since when something is waiting because it could not be stored; None while all is well.
+        # When the oldest item that could not be stored began to wait; None while storing works.
         self._waiting_since: float | None = None
         self._give_up_at = math.inf
         # In an empty context: the task must not inherit the context variables of the first request.
@@ -89,7 +89,7 @@ class Journal:
         self._notifications = notifications()
         self._notifications.listen(self.look)
 
-    # --- what the runners and the dialects call
+    # --- called by the runners and the dialects
 
     async def accept(self, request: RunRequest, started: Callable[[RunHandle], object]) -> RunHandle:
         """Store a question; `started` is called after the commit even if the caller is gone by then.
@@ -106,7 +106,7 @@ class Journal:
             timer.cancel()
 
     def write(self, live: LiveRun) -> None:
-        """Note that `live` has text to store; its first words do not wait for the next flush."""
+        """Note that `live` has text to store; its first words are stored without waiting for the next flush."""
         if live.begun:
             self._dirty[live.run_id] = live
             self._wake.set()
@@ -127,17 +127,17 @@ class Journal:
         return await future
 
     async def between_commits(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call `function` in the journal's thread and return its result; TimeoutError when it takes too long."""
+        """Call `function` in the journal's thread and return its result; raises TimeoutError when it takes too long."""
         return await self._writer.call(function, *arguments)
 
     async def flush_now(self) -> None:
-        """Let buffered text go with the next commit, which is requested before this returns."""
+        """Commit the buffered text with the next commit, which is requested before this returns."""
         self._text_at = 0.0
         self.wake()
         await asyncio.sleep(0)
 
     def look(self) -> None:
-        """Check at once whether a stop of one of our runs was requested."""
+        """Check immediately whether one of our runs should be stopped."""
         self._look_at = 0.0
         if LIVE:
             self.wake()
@@ -146,7 +146,7 @@ class Journal:
         return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
 
     def give_up_in(self, seconds: float) -> None:
-        """Wait for the database for `seconds` at most from now on, because the process ends."""
+        """Wait for the database for `seconds` at most from now on, because the process is shutting down."""
         self._give_up_at = min(self._give_up_at, time.monotonic() + seconds)
         self._writer.shorten_timeouts(seconds)
 
@@ -174,7 +174,7 @@ class Journal:
         while True:
             try:
                 await self._turn()
-            except Exception as error:  # the journal must outlive anything
+            except Exception as error:  # the journal must survive any error
                 logger.error("journal: %s", type(error).__name__, exc_info=settings.DEBUG)
                 await asyncio.sleep(0.1)
 
@@ -184,8 +184,8 @@ class Journal:
         await self._store(batch)
         if batch.paced:
             self._text_at = time.monotonic()
-            # Under load a commit may take longer than the pace: then fewer, larger chunks. Time spent waiting for a
-            # long history is not counted: it says nothing about the next commit.
+            # Under load a commit may take longer than the interval; then commit less often, in larger chunks. Time
+            # spent waiting for a long history is not counted: it does not predict how long the next commit takes.
             self._pace = min(SLOWEST_PACE, max(settings.FLUSH_SECONDS, self._commit_seconds))
 
     async def _wait_for_work(self) -> None:
@@ -207,7 +207,7 @@ class Journal:
                     await self._urgent.wait()
 
     async def _store(self, batch: Batch) -> None:
-        """Commit `batch`, in as many attempts as it takes, and publish the results."""
+        """Commit `batch`, in as many attempts as needed, and publish the results."""
         began = time.monotonic()
         if self._waiting_since is None:
             self._waiting_since = began
@@ -258,11 +258,11 @@ class Journal:
         note_success()
 
     def _patience(self, since: float) -> float:
-        """Return for how much longer to retry: as long as a lease since then, less when the process ends."""
+        """Return how much longer to retry: a lease's length since then, less while the process shuts down."""
         return max(0.0, min(since + settings.LEASE_SECONDS, self._give_up_at) - time.monotonic())
 
     def _give_up(self, parts: Iterable[Batch], error: Exception) -> None:
-        """Give up parts that waited for a whole lease; in an outage all runs, too: their leases have expired."""
+        """Give up parts that waited for a whole lease; in an outage give up all runs too: their leases have expired."""
         for part in parts:
             self._fail(part, error)
         for live in list(LIVE.values()):
@@ -275,14 +275,14 @@ class Journal:
         self._publish(part, Result(results=[error] * len(part.results)))
 
     def _refuse(self, part: Batch, refusal: Refused) -> None:
-        """Refuse the questions of a part that is not stored."""
+        """Refuse the questions of a part that could not be stored."""
         for _, future, _ in part.requests:
             if not future.done():
                 future.set_exception(refusal)
         part.requests = []
 
     def _refuse_waiting(self, future: asyncio.Future[RunHandle]) -> None:
-        """Refuse a question that no commit took up in time."""
+        """Refuse a question that no commit included in time."""
         waiting = [entry for entry in self._batch.requests if entry[1] is not future]
         if len(waiting) < len(self._batch.requests) and not future.done():
             self._batch.requests = waiting
@@ -302,7 +302,7 @@ class Journal:
             lives |= self._dirty
             self._dirty = {}
         elif self._dirty:
-            self._wake.set()  # they are due at the end of the pace
+            self._wake.set()  # these are due at the end of the interval
         for live in lives.values():
             if not live.lost:
                 batch.chunks += [(live, chunk) for chunk in live.take()]
@@ -359,7 +359,7 @@ class Journal:
 
 
 def _bounded(run_requests: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Return the questions that one commit takes, and those that wait for the next one."""
+    """Return the questions that one commit includes, and those left for the next one."""
     messages = 0
     for number, (request, _, _) in enumerate(run_requests):
         messages += request.new_messages + 1
@@ -369,7 +369,7 @@ def _bounded(run_requests: list[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 
 def _is_lost(run_result: RunResult, done: asyncio.Future[bool]) -> bool:
-    """Tell whether earlier text of this run could not be stored; then also refuse the outcome, which nobody saw."""
+    """Tell whether earlier text of this run could not be stored; if so, drop its outcome too."""
     live = LIVE.get(run_result.run_id)
     if live is None or not live.lost:
         return False

@@ -1,4 +1,4 @@
-"""The runs this process is producing: what they have said so far, and who is listening."""
+"""The runs this process is producing: their text so far, and their readers."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class LiveRun:
         self.run_id = handle.run_id
         self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task[None] | None = None
-        # The preferred upstream, until another one is known to have answered.
+        # The preferred upstream, until it is known which one answered.
         self.upstream = handle.request.upstream
         self.started: StreamStarted | None = None
         self.stream_finished: StreamFinished | None = None
-        # Which messages were quoted to the model; None where that was not asked for.
+        # Which messages were quoted to the model; None if recall was not requested.
         self.recalled: tuple[Mapping[str, Any], ...] | None = None
         self.chunks: list[Delta] = []
         self.finished: RunFinished | None = None
@@ -43,10 +43,10 @@ class LiveRun:
         self.length = 0
         self.cancelled = False
         self.lost = False
-        # A task that is cancelled before its first step never runs: until then only the flags are set.
+        # A task that is cancelled before its first step never runs, so until that step only the flags are set.
         self.producing = False
         self._stopped = False
-        # Whether the last query did not list it among our running runs: it may just be ending.
+        # Whether the last query did not list this run among our running ones: it may just be ending.
         self.missed = False
         self._buffer: list[Delta] = []
         self._taker: asyncio.Future[None] | None = None
@@ -55,7 +55,7 @@ class LiveRun:
         self._taken = 0
         self._waiters: set[asyncio.Future[bool]] = set()
 
-    # --- the runner's side
+    # --- called by the runner
 
     def buffer(self, delta: Delta) -> None:
         if self.first_token_at is None:
@@ -64,13 +64,13 @@ class LiveRun:
         self._buffer.append(delta)
 
     async def taken(self) -> None:
-        """Wait until the journal has taken what is buffered."""
+        """Wait until the journal has taken the buffered text."""
         if self._buffer:
             self._taker = self.loop.create_future()
             await self._taker
 
     def take(self) -> list[Delta]:
-        """Return the buffer as numbered chunks, to be stored: one, unless there is very much text."""
+        """Return the buffer as numbered chunks to be stored: a single one, unless there is very much text."""
         if not self._buffer:
             return []
         if self._taker is not None and not self._taker.done():
@@ -85,7 +85,7 @@ class LiveRun:
         return chunks
 
     def pending_text(self) -> str:
-        """Return the text that is on its way to the database, and what is buffered after it."""
+        """Return the text that is being stored, followed by the buffered text."""
         return "".join([delta.text for delta in (*self._in_flight, *self._buffer)])
 
     def text(self) -> str:
@@ -105,25 +105,25 @@ class LiveRun:
             LIVE.pop(self.run_id, None)
             self.wake()
 
-    # --- stopping
+    # --- ways to stop
 
     def cancel(self) -> None:
-        """Stop at the client's request; the text so far is kept."""
+        """Stop at the client's request and keep the text so far."""
         self.cancelled = True
         self.stop()
 
     def lose(self) -> None:
-        """The run is no longer ours (its lease was taken, or it was deleted): stop and write nothing."""
+        """The run is no longer ours (another process took its lease, or it was deleted): stop and write nothing."""
         self.lost = True
         self.stop()
 
     def stop(self) -> None:
-        """Stop producing. Only once, and never while the outcome is being stored, which must not be interrupted."""
+        """Stop producing. Only once, and never while the outcome is being stored: that must not be interrupted."""
         if self.producing and not self._stopped and self.task is not None:
             self._stopped = True
             self.task.cancel()
 
-    # --- the readers' side
+    # --- called by readers
 
     def wake(self) -> None:
         waiters, self._waiters = self._waiters, set()

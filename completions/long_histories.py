@@ -1,10 +1,11 @@
 """Accepts long histories outside of the group commit, so that nobody's tokens wait for them.
 
-A long history is looked up first (`prefixes.prepare`), its rows are made in slices, with the event loop running in
-between, and written to a staging table (`staging.py`); then one transaction accepts it. One history at a time: the
-others wait in memory, for each caller no more than it may have answers at once. After each the queue rests for as
-long as it took, which leaves half of the machine to everybody else. While a caller's history is being accepted, its
-other questions wait behind it: in the group commit they would wait for the caller's counters, and everybody with them.
+A long history is first looked up (`prefixes.prepare`). Its rows are made in slices, between which the event loop runs,
+and written to a staging table (`staging.py`); then one transaction accepts it. Histories are accepted one at a time.
+The others wait in memory; a caller may have as many waiting as it may have answers at once. After each one the queue
+pauses for as long as it took, so that half of the machine is left to everybody else. While a caller's history is being
+accepted, its other questions wait behind it: in the group commit they would wait for the caller's counters, and delay
+everybody's questions.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ async def accept_question(request: RunRequest, started: Started) -> RunHandle:
                 return await journal().accept(prepared, started)
             return await waiting.accept(prepared, started)
         except HistoryChanged:
-            continue  # what was stored of it was deleted at the same time
+            continue  # messages that it resends were deleted at the same time
     raise HistoryChanged
 
 
@@ -68,7 +69,7 @@ def _is_long(request: RunRequest) -> bool:
 
 
 async def finish() -> None:
-    """Wait for what is being accepted."""
+    """Wait for the histories that are being accepted."""
     await asyncio.gather(*_queue().tasks, return_exceptions=True)
 
 
@@ -89,7 +90,7 @@ class _Queue:
         self._rested_at = 0.0
 
     def check_room(self, request: RunRequest) -> None:
-        """Raise TooManyRuns if too many long histories, of this caller or in all, are waiting in memory already."""
+        """Raise TooManyRuns if too many long histories, of this caller or in total, are already waiting in memory."""
         setting = "LIMIT_RUNS_PER_GUEST" if request.principal.has_guest_limits else "LIMIT_RUNS_PER_USER"
         limit = getattr(settings, setting)
         if limit and self.callers[request.principal.limit_key] >= limit:
@@ -99,7 +100,7 @@ class _Queue:
 
     async def accept(self, request: RunRequest, started: Started) -> RunHandle:
         caller = request.principal.limit_key
-        # In a task of its own: once begun, it is accepted even if the caller disconnects.
+        # In a task of its own: once started, it is accepted even if the caller disconnects.
         task = asyncio.get_running_loop().create_task(self._accept(request, started), context=contextvars.Context())
         self.tasks.add(task)
         self.callers[caller] += 1
@@ -110,7 +111,7 @@ class _Queue:
         self.tasks.discard(task)
         self.callers -= Counter([caller])
         if not task.cancelled():
-            task.exception()  # marks it as retrieved, in case nobody awaits the task any more
+            task.exception()  # marks the exception as retrieved, in case nobody awaits the task any more
 
     async def _accept(self, request: RunRequest, started: Started) -> RunHandle:
         async with self._turn:
@@ -129,7 +130,7 @@ class _Queue:
 
 
 async def _prepare_rows(request: RunRequest, history: History) -> tuple[RunRequest, Rows]:
-    """Return the rows of the messages that are not stored yet, and the question that knows their ids."""
+    """Return the rows of the messages that are not stored yet, and the question with their ids."""
     now = timezone.now()
     ids: list[uuid.UUID] = []
     rows: list[staging.Row] = []

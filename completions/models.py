@@ -1,4 +1,4 @@
-"""Runs, the chunks of text they stored, and the keys that make a repeated request the same request."""
+"""Runs, the chunks of text they stored, and the keys by which a repeated request finds its run."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ class RunQuerySet(OwnedQuerySet["Run"]):
 class Run(models.Model):
     """One generation: who asked which model, who is producing it, and how it ended.
 
-    `worker` is the producing process, whose lease ends at `lease_until` (Unix seconds by the
-    database's clock); `epoch` fences a process that lost it. `message` and `conversation` are None
-    for a call that opted out of history. `exclusive` runs are alone in their conversation. `address`
-    is kept for guests alone, who are limited by it, and as it is counted. `choices` is how many
-    answers were asked for at once (`n`). `api_key_id` is no foreign key, since accepting would lock
-    the key's row; `request_id` is what the response to the request carried. The token counts are
-    those in `usage`, None where it tells none.
+    `worker` is the producing process, whose lease ends at `lease_until` (Unix seconds by the database's clock); `epoch`
+    fences a process that lost it. `message` and `conversation` are None for a call that opted out of history. An
+    `exclusive` run is the only live run of its conversation. `address` is stored only for guests, whose limits count by
+    address, in the form that is counted. `choices` is the number of answers asked for at once (`n`). `api_key_id` is
+    not a foreign key, since accepting would lock the key's row; `request_id` is the id in the response to the request.
+    The token counts are those in `usage`, None where they are missing.
     """
 
     class State(models.TextChoices):
@@ -50,7 +49,7 @@ class Run(models.Model):
     parameters = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=State, default=State.RUNNING)
     exclusive = models.BooleanField(default=True)
-    # Null is never written: a column that may be null and has its default in the database is added at once.
+    # Null is never written: a nullable column with a default in the database can be added without rewriting the table.
     choices = models.PositiveSmallIntegerField(null=True, default=1, db_default=1)
     epoch = models.PositiveIntegerField(default=1)
     worker = models.CharField(max_length=120)
@@ -64,7 +63,8 @@ class Run(models.Model):
     output_tokens = models.BigIntegerField(null=True)
     reasoning_tokens = models.BigIntegerField(null=True)
     finish_reason = models.CharField(max_length=40, blank=True)
-    # Which messages were quoted to the model: [{"conversation_id", "message_id", "number"}]; None: it was not asked.
+    # Which messages were quoted to the model: [{"conversation_id", "message_id", "number"}]; None if recall was not
+    # requested.
     recalled = models.JSONField(null=True)
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.CharField(max_length=600, blank=True)
@@ -84,8 +84,9 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            # Concurrency limits count a user's live runs, and a guest address's, inside the accept transaction.
-            # (With the state in it, or SQLite takes the foreign key's own index and walks the whole history.)
+            # Concurrency limits count the live runs of a user, or of a guest's address, inside the accept transaction.
+            # (With the state as a column of this index, SQLite would use the foreign key's index and read the whole
+            # history.)
             models.Index(fields=["user", "state"], condition=Q(state="running"), name="run_live_by_user"),
             models.Index(fields=["address"], condition=Q(state="running"), name="run_live_by_address"),
             # Heartbeats and the reaper.
@@ -113,9 +114,9 @@ class Chunk(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """A client's name for a request: the same key and body is the same run, never a second bill.
+    """A client's name for a request: the same key and body always get the same run, so nothing is billed twice.
 
-    Forgotten after IDEMPOTENCY_DAYS, or with the run: there is none without one.
+    Deleted after IDEMPOTENCY_DAYS, or with its run.
     """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
@@ -126,5 +127,5 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_unique")]
-        # Finds the keys that are old enough to be deleted.
+        # Finds the keys that are old enough to delete.
         indexes = [models.Index(fields=["created_at"], name="idempotency_key_created")]

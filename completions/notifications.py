@@ -1,6 +1,6 @@
-"""Notifies other processes that a run has news. Only a hint: a process that gets none polls the database.
+"""Notifies other processes that a run has news. Only a hint: a process that misses one polls the database.
 
-Over Redis, where `REDIS_URL` names one; without it, and while it is away, readers and producers poll.
+Sent through Redis if `REDIS_URL` is set; without Redis, or while it is down, readers and producers poll.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Notifications:
         self._tasks: set[asyncio.Task[None]] = set()
         self._client: redis.asyncio.Redis | None = None
         self._listening: asyncio.Task[None] | None = None
-        # After a failure nothing is published for a while: each commit would open a connection to a silent Redis.
+        # After a failure nothing is published for a while: otherwise each commit would try to connect to a silent
+        # Redis.
         self._publish_from = 0.0
         if settings.REDIS_URL:
             self._client = redis.asyncio.from_url(
@@ -73,7 +74,7 @@ class Notifications:
         self._publish(NEWS, run_ids)
 
     def notify_cancel(self, run_id: uuid.UUID) -> None:
-        """Announce that a stop of the run was requested; its producer then checks at once."""
+        """Announce that somebody asked to stop the run; its producer then checks immediately."""
         self._publish(CANCEL, [run_id])
 
     @contextlib.contextmanager
@@ -90,7 +91,7 @@ class Notifications:
                 del self._watching[run_id]
 
     def listen(self, on_cancel: Callable[[], None] | None = None) -> None:
-        """Begin to listen, once; `on_cancel` is called when any process announces a stop request."""
+        """Start listening, once; `on_cancel` is called when any process announces a stop request."""
         if on_cancel is not None:
             self._on_cancel = on_cancel
         if self._client is not None and self._listening is None:
@@ -122,7 +123,7 @@ class Notifications:
             async with asyncio.timeout(RETRY_SECONDS):
                 await client.publish(channel, text)
         except (RedisError, OSError):
-            # Not logged here, which would be in every commit: the listener logs it once.
+            # Not logged here, where it would happen on every commit: the listener logs it once.
             self._publish_from = self._loop.time() + RETRY_SECONDS
 
     async def _listen(self, client: redis.asyncio.Redis) -> None:
@@ -151,7 +152,7 @@ class Notifications:
         if channel == ACCOUNTS.encode():
             credential_watch.look()
         if channel in (CANCEL.encode(), ACCOUNTS.encode()):
-            # The database tells which run it is, and whether the request exists.
+            # The message does not say which run to stop, or whether the request is real: the database does.
             if self._on_cancel is not None:
                 self._on_cancel()
             return
@@ -162,7 +163,7 @@ class Notifications:
 
 
 async def _while_it_answers(heard: PubSub) -> AsyncIterator[dict[str, Any]]:
-    """Yield the messages; raises TimeoutError when not even a ping is answered."""
+    """Yield the messages; raises TimeoutError when Redis does not even answer a ping."""
     pinged = False
     while True:
         message = await heard.get_message(timeout=PING_SECONDS)

@@ -1,7 +1,7 @@
-"""Answer the pending question of a conversation, the last one without an answer, and answer it once.
+"""Answers the pending question of a conversation (the last one without an answer), once.
 
-However many requests ask for it at the same time, in whatever process, one run answers: the question's own key in
-the idempotency table ensures it.
+However many requests ask for the answer at the same time, in any process, one run answers: the question has its own key
+in the idempotency table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FINISHED_BADLY = (Message.Status.FAILED, Message.Status.INTERRUPTED, Message.Sta
 
 @dataclass(frozen=True, slots=True)
 class AnsweringRun:
-    """The run that answers, and the message it writes. `joined`: it was started by an earlier request."""
+    """The run that answers, and its message. `joined`: an earlier request started it."""
 
     run_id: uuid.UUID
     message_id: uuid.UUID | None
@@ -32,7 +32,7 @@ class AnsweringRun:
 
 @dataclass(frozen=True, slots=True)
 class PendingQuestion:
-    """What a conversation waits for: the end of a run, an answer to a question, or neither."""
+    """What a conversation waits for: the end of a run, an answer to a question, or nothing."""
 
     running: AnsweringRun | None = None
     question_id: uuid.UUID | None = None
@@ -40,14 +40,14 @@ class PendingQuestion:
 
 
 async def answer(request: RunRequest, *, follow_any: bool, again: bool) -> AnsweringRun | None:
-    """Answer the last question of `request.conversation_id`, or join the run that does; None without one.
+    """Answer the last question of `request.conversation_id`, or join the run that does; None if nothing is pending.
 
-    `follow_any` joins a run even if messages were added since it began. `again` also regenerates an answer that
-    broke off; an answer without any text never counts as one.
+    `follow_any` joins a run even if messages were added since it began. `again` also regenerates an answer that broke
+    off; an answer without any text never counts as an answer.
     """
     for _ in range(TRIES):
         pending = await in_database_thread(pending_question, request.conversation_id, follow_any, again)
-        # Checked afterwards: until then, a duplicate of this request may have been accepted and answered.
+        # Checked only afterwards: in the meantime a duplicate of this request may have been accepted and answered.
         known = await in_database_thread(_is_known, request) if request.idempotency_key else False
         if known:
             handle = await services.submit(request)
@@ -68,7 +68,7 @@ async def answer(request: RunRequest, *, follow_any: bool, again: bool) -> Answe
 
 
 def pending_question(conversation_id: uuid.UUID, follow_any: bool, again: bool) -> PendingQuestion:
-    """Read the shown branch of a conversation, again until it is the same before and after.
+    """Read the shown branch of a conversation, repeatedly until two reads agree.
 
     Otherwise the question of an answer that began and ended between two queries would look unanswered.
     """
@@ -96,7 +96,7 @@ def _pending_at(
         return PendingQuestion()
     earlier = Message.objects.answers().filter(parent_id=question_id).order_by("-position")
     last = earlier.values_list("id", flat=True).first()
-    # With a space, which no client's key has. A new try after a bad end is a new key.
+    # Contains a space, which no client's key can. A retry after a failed answer gets a new key.
     return PendingQuestion(question_id=question_id, key=f"answer {question_id.hex} {last.hex if last else '-'}")
 
 

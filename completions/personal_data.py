@@ -1,4 +1,4 @@
-"""Registers who owns the rows of this app, and ends the runs of an account that is stopped or deleted."""
+"""Registers the owners of this app's rows, and ends the runs of an account that is stopped or deleted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from completions.services import request_cancel
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 5.0  # seconds: a producer that hangs does not keep the account
+PATIENCE = 5.0  # seconds: a producer that hangs does not block the deletion of the account
 POLL = 0.05
 SLICE = 200
 
@@ -41,24 +41,24 @@ register(IdempotencyKey, owner="user")
 
 
 def _runs_of(*user_ids: uuid.UUID) -> RunQuerySet:
-    """Return what the accounts asked, and what others asked in their conversations: guests share theirs."""
+    """Return the runs that these accounts requested, and those that guests requested in their conversations."""
     return Run.objects.filter(Q(user__in=user_ids) | Q(conversation__owner__in=user_ids))
 
 
 @receiver(account_closing)
 def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    """Cancel what is being written, in whichever process, and wait until it is over: its upstream is closed then."""
+    """Cancel running answers in any process and wait until they are over and their upstream connections closed."""
     running = _runs_of(user_id).running()
     told: set[uuid.UUID] = set()
     until = time.monotonic() + PATIENCE
     while ids := set(running.values_list("pk", flat=True)):
-        for run_id in ids - told:  # runs that began meanwhile are stopped as well
+        for run_id in ids - told:  # also stops runs that began meanwhile
             live = LIVE.get(run_id)
             if live is not None:
                 live.loop.call_soon_threadsafe(live.cancel)
             request_cancel(run_id)
         told |= ids
-        if connection.in_atomic_block:  # until its commit no other process sees the request, or can store an outcome
+        if connection.in_atomic_block:  # only its commit shows other processes the request, or lets them finish
             return
         if time.monotonic() > until:
             logger.warning("an answer did not stop in time; it is deleted as it is")
@@ -68,7 +68,7 @@ def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
 
 @receiver(accounts_stopping)
 def cancel_runs(sender: Any, user_ids: list[uuid.UUID], **kwargs: Any) -> None:
-    """Request the stop of runs in any process; the journal stops those that begin meanwhile."""
+    """Request the stop of runs in any process; the journal stops any that begin meanwhile."""
     running = _runs_of(*user_ids).running().filter(cancel_requested_at=None)
     running.update(cancel_requested_at=timezone.now())
 
@@ -81,7 +81,7 @@ def tell_other_processes(sender: Any, **kwargs: Any) -> None:
 
 @receiver(account_emptying)
 def delete_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    """Delete the runs that kept no history, some at a time; those of conversations go with them."""
+    """Delete the runs that have no stored history, a few at a time; other runs are deleted with their conversations."""
     anonymize_admin_log("completions", _runs_of(user_id).values_list("pk", flat=True))
     over = Run.objects.filter(user=user_id).exclude(state=Run.State.RUNNING)
     while page := list(over.values_list("pk", flat=True)[:SLICE]):

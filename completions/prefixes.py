@@ -1,7 +1,8 @@
-"""Where a call that resends its history is already stored: the longest prefix of its messages.
+"""Finds what is already stored of a call that resends its history: the longest prefix of its messages.
 
-Short calls are looked up in the accept transaction. A long one is looked up before it, from its end, a few hundred
-messages at a time: it would hold up everybody's commit. The transaction then only asks whether that still holds.
+Short calls are looked up in the accept transaction. Long ones are looked up before it, from their end, a few hundred
+messages at a time, because inside the transaction they would hold up everybody's commit. The transaction then only
+checks whether the result still holds.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SLICE = 128
 
 @dataclass(frozen=True, slots=True)
 class StoredPrefix:
-    """The first `length` messages of a call are stored, and end in this message."""
+    """The first `length` messages of a call are stored; this message is the last of them."""
 
     length: int
     digest: str
@@ -43,9 +44,9 @@ class StoredPrefix:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A long call's digests, one after each message, and how many of its messages were stored when they were made.
+    """The digests of a long call, one after each message, and how many messages were stored when they were computed.
 
-    `staged_ids` are those of the other messages, once they are in the staging table of the connection that accepts
+    `staged_ids` are the ids of the other messages, once these are in the staging table of the connection that accepts
     the call (`staging.py`).
     """
 
@@ -57,8 +58,7 @@ class History:
 class Prefixes:
     """The stored prefixes of a batch of questions, looked up in one statement.
 
-    System messages alone do not count: they are the same in conversations that have nothing to do
-    with each other.
+    A prefix of only system messages does not count: unrelated conversations often begin with the same ones.
     """
 
     def __init__(self, cursor: Any, run_requests: Sequence[RunRequest]) -> None:
@@ -78,8 +78,8 @@ class Prefixes:
                 wanted += [*chain[first:], *self._untagged[id(request)][first:]]
             else:
                 chain = request.history.digests
-                # The last one that was stored, and the next one that counts: had somebody stored more of this
-                # history meanwhile, it would be there.
+                # Look up the last message that was stored, and the next one that counts: if somebody stored more of
+                # this history meanwhile, the latter exists.
                 stored, after = request.history.stored, max(request.history.stored, first)
                 wanted += [*chain[max(stored - 1, 0) : stored], *chain[after : after + 1]]
             self._digests[id(request)] = chain
@@ -125,12 +125,12 @@ class Prefixes:
 
 
 def is_threaded(request: RunRequest) -> bool:
-    """Tell whether the longest stored prefix of its messages decides where a question goes."""
+    """Tell whether the insertion point of the question is decided by the longest stored prefix of its messages."""
     return request.threaded and request.store and request.conversation_id is None
 
 
 async def prepare(request: RunRequest) -> RunRequest:
-    """Return a long call with its history looked up, any other unchanged. Does not block the event loop."""
+    """Return a long call with its history looked up, any other call unchanged. Does not block the event loop."""
     if not is_threaded(request) or len(request.messages) <= MAX_SHORT:
         return request
     owner_id = request.principal.user_id
@@ -153,9 +153,9 @@ async def _chain(start: str, messages: Sequence[Wire]) -> list[str]:
 
 
 def _stored_length(request: RunRequest, chain: Sequence[str]) -> int:
-    """Return how many of the messages are stored: usually all but the last few, so the search starts at the end.
+    """Return how many messages are stored: usually all but the last few, so the search starts at the end.
 
-    0 where it is fewer than must be stored for the rest to be accepted: no more is looked up then.
+    Returns 0 if the call has too many new messages to be accepted; the lookup stops there.
     """
     end, size = len(chain), FIRST_WINDOW
     limit = settings.LIMIT_NEW_MESSAGES_PER_REQUEST
@@ -172,12 +172,12 @@ def _stored_length(request: RunRequest, chain: Sequence[str]) -> int:
 
 
 def _first_question(request: RunRequest) -> int:
-    """Return the index of the first user message: a prefix must include it."""
+    """Return the index of the first user message, which every prefix must include."""
     return next((at for at, wire in enumerate(request.messages) if wire.get("role") == "user"), len(request.messages))
 
 
 def _look_up(cursor: Any, wanted: Sequence[str]) -> dict[tuple[str, uuid.UUID], tuple[uuid.UUID, uuid.UUID]]:
-    """Return (message, conversation) by digest and owner; of several the newest."""
+    """Return (message, conversation) by digest and owner; the newest if there are several."""
     if not wanted:
         return {}
     marks = ", ".join(["%s"] * len(wanted))

@@ -1,8 +1,8 @@
-"""Follows a run, from any cursor, in any process: first what is stored, then what comes.
+"""Follows a run, from any cursor, in any process: first what is stored, then what is added.
 
-A reader on the producing process is woken by it. Anywhere else, or after that process died, the
-database is asked; a lagging reader gets all it missed in one piece. A database that is away for a while
-delays what comes; after STORAGE_SECONDS the reader is told to come back.
+A reader in the producing process is woken by the run. In any other process, or once the producer has died, the reader
+polls the database; a reader that lags gets all it missed at once. While the database is down the reader waits; after
+STORAGE_SECONDS it is told to come back later.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from foundation.outages import note_failure
 NOT_KEPT = "This request was already answered, and its answer was not to be stored: it cannot be sent again."
 POLL_SECONDS = (0.1, 0.25, 0.5, 1.0)
 MAX_CHUNKS = 200
-# Less than the time after which a run without a producer is over: a reader waits no longer for the news of it.
+# Shorter than the time after which a run without a producer is ended: a reader waits no longer to hear of that.
 STORAGE_SECONDS = 12.0
 TRY_SECONDS = 4.0
 STORAGE_PAUSES = (0.1, 0.5, 1.0)
@@ -64,10 +64,10 @@ Events = AsyncGenerator[ReaderEvent | Heartbeat, None]
 async def subscribe(
     run_id: uuid.UUID, *, reader: Principal | None = None, after: Cursor | None = None, idle: float = 15.0
 ) -> AsyncIterator[ReaderEvent | Heartbeat]:
-    """Yield what happens in a run after the cursor, up to and including its one `RunFinished`.
+    """Yield the events of a run after the cursor, up to and including its one `RunFinished`.
 
-    `Heartbeat` comes whenever `idle` seconds brought nothing. The calling code has checked that the run may be
-    read. If the credential of `reader` becomes invalid meanwhile, a `RunFinished` that says so ends the stream.
+    `Heartbeat` is yielded after every `idle` seconds without an event. The caller has already checked that the run may
+    be read. If the credential of `reader` becomes invalid meanwhile, the stream ends with a `RunFinished` that says so.
     Sockets watch their credential themselves, and pass no `reader`.
     """
     live = LIVE.get(run_id)
@@ -111,7 +111,7 @@ async def _follow_live(
 
 
 async def _ending(finished: RunFinished, watched: Watched | None) -> RunFinished:
-    """Return how a run ended for this reader: whoever cancelled it may have revoked the credential as well."""
+    """Return how a run ended for this reader: whoever cancelled it may also have revoked the reader's credential."""
     if watched is not None and finished.status == Run.State.CANCELLED:
         await credential_watch.check(watched)
         if watched.refusal is not None:
@@ -124,7 +124,7 @@ def _refused(refusal: Refusal) -> RunFinished:
 
 
 async def patiently(function: Callable[..., T], *arguments: Any) -> T:
-    """Call `function` in a database thread, again and again while the database is away; raises StorageError."""
+    """Call `function` in a database thread, retrying while the database is down; raises StorageError."""
     until = time.monotonic() + STORAGE_SECONDS
     pauses = itertools.chain(STORAGE_PAUSES, itertools.repeat(STORAGE_PAUSES[-1]))
     while True:
@@ -142,7 +142,7 @@ async def patiently(function: Callable[..., T], *arguments: Any) -> T:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the database has of a run after one point, as much as fits into a frame; `more` if there is more."""
+    """What the database has of a run after one point, as much as fits into a frame; `more` tells if there is more."""
 
     chunks: list[Delta]
     started: StreamStarted | None
@@ -199,8 +199,8 @@ async def _follow_stored(
 
 
 def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
-    # The run is read before its chunks: if it has ended, all of its chunks are there. Its text may be long, and
-    # is only fetched where it is needed, at the end.
+    # The run is read before its chunks, so if it has ended, all of its chunks are there. Its text may be long, so it is
+    # fetched only where it is needed, at the end.
     light = Run.objects.select_related("message").defer("message__content")
     run = light.filter(pk=run_id).first()
     if run is None:
@@ -208,12 +208,12 @@ def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
         return _Stored([], None, gone)
     started = StreamStarted(run.envelope) if run.envelope is not None else (StreamStarted() if _is_over(run) else None)
     if _is_not_kept(run):
-        started = None  # or it would look as if an answer began
+        started = None  # otherwise it would look as if an answer had begun
     if first and (seq or end) and not _continues(run_id, seq, end):
         return _from_text(run, seq, end, started)
     chunks, more = _chunks(run_id, seq, end)
     if _is_over(run) and not chunks and len(_text_of(run)) > end:
-        # The chunks were deleted after CHUNK_HOURS; the message keeps the text.
+        # The chunks were deleted after CHUNK_HOURS; the message still has the text.
         return _rest_of_text(run, seq, end, started)
     return _stored(run, chunks, started, more=more)
 
@@ -250,7 +250,7 @@ def _chunks(run_id: uuid.UUID, seq: int, end: int) -> tuple[list[Delta], bool]:
 
 
 def _rest_of_text(run: Run, seq: int, end: int, started: StreamStarted | None) -> _Stored:
-    """Continue from the message's text, because the chunks were deleted; their numbers just go on."""
+    """Continue from the message's text because the chunks were deleted; the chunk numbers simply go on."""
     content = _text_of(run)
     until = min(len(content), end + MAX_CHARS)
     return _stored(run, [Delta(content[end:until], (), seq + 1, until)], started, more=until < len(content))
@@ -278,7 +278,7 @@ def run_finished(run: Run) -> RunFinished:
     """Return the terminal event of a run that is over."""
     content = _text_of(run)
     if _is_not_kept(run):
-        # The client asked not to store the answer, and now asks for it again: an empty one would be wrong.
+        # The client asked not to store the answer and now asks for it again; an empty answer would be wrong.
         return RunFinished("failed", error_code="answer_not_kept", error_message=NOT_KEPT, http_status=409)
     return RunFinished(
         run.state,
@@ -294,13 +294,13 @@ def run_finished(run: Run) -> RunFinished:
 
 
 def whole_choices(run: Run) -> list[Wire] | None:
-    """Return the choices of an answer that was not streamed, if its message alone would lose a part of them."""
+    """Return the choices of an answer that was not streamed, if part of them is missing in its message."""
     closing = run.closing or ()
     return next((wire["choices"] for wire in closing if wire.get("object") == WHOLE), None)
 
 
 async def wait_for_end(run_id: uuid.UUID) -> RunFinished:
-    """Wait until a run is over, whoever produces it."""
+    """Wait until a run is over, whichever process produces it."""
     live = LIVE.get(run_id)
     if live is not None and live.loop is asyncio.get_running_loop():
         while live.finished is None:

@@ -1,4 +1,4 @@
-"""A thread in every process that ends the runs of processes that died, and deletes what has expired."""
+"""A thread in every process that ends the runs of dead processes and deletes expired data."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _started = threading.Lock()
 
 
 def start_reaper() -> None:
-    """Reap now, and every SWEEP_SECONDS until the process ends. A second call starts no second thread."""
+    """Reap now, and then every SWEEP_SECONDS until the process ends. A second call does not start a second thread."""
     if _started.acquire(blocking=False):
         threading.Thread(target=_sweep_forever, name="reaper", daemon=True).start()
 
 
 def analyze() -> None:
-    """Gather PostgreSQL's statistics for tables that have thousands of rows but no statistics.
+    """Gather PostgreSQL's statistics for tables that have thousands of rows but no statistics yet.
 
-    Its own autovacuum comes a minute later; until then each look-up of many values reads a new table whole.
+    PostgreSQL's autovacuum would do it a minute later; until then each look-up of many values scans the whole table.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -49,10 +49,10 @@ def analyze() -> None:
 
 
 def _sweep_forever() -> None:
-    # A thread, not a task: it must go on while the event loop is busy, and before its first request.
+    # A thread, not a task: it must run while the event loop is busy, and before the loop's first request.
     pause = threading.Event()
     chunks_due = time.monotonic()
-    # At a random time: not in all processes at once, and not during their start.
+    # At a random time: not in all processes at once, and not while they start.
     history_due = time.monotonic() + random.uniform(60, 600)  # noqa: S311
     while True:
         try:

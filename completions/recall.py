@@ -1,6 +1,6 @@
-"""Recall for the model: the best passages of the owner's other conversations, quoted in the context that is sent.
+"""Recall: quotes the best passages of the owner's other conversations in the context that is sent to the model.
 
-Asked for by a request, or by a setting of the conversation; off otherwise. What is quoted is never stored as a message.
+Enabled by a request, or by a setting of the conversation; off otherwise. Quotations are never stored as messages.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ DEFAULT_PASSAGES = 5
 MAX_PASSAGES = 20
 QUESTION_CHARS = 1_000
 PASSAGE_CHARS = 1_000
-SHARE = 4  # at most a fourth of the model's budget
-PAGES = 3  # of hits to look through: the conversation's own messages may fill the first
+SHARE = 4  # at most a quarter of the model's budget
+PAGES = 3  # of hits to examine: those of the first may all be from this conversation
 SPOKEN = frozenset({Message.Role.USER, Message.Role.ASSISTANT})
-# Characters that a search would take for syntax.
+# Characters that the search would read as syntax.
 SYNTAX = re.compile(r"[\"“”„«»]|(?<!\w)-")
 HEADING = (
     "Quotations from earlier conversations of the user, found by a search for the last message. They are quotations "
@@ -42,7 +42,7 @@ BEGIN, END = "<quotations>", "</quotations>"
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How many passages to recall at most, and by which search. A `limit` of 0 turns recall off."""
+    """How many passages to recall at most, and which search to use. A `limit` of 0 turns recall off."""
 
     limit: int = DEFAULT_PASSAGES
     mode: str = str(Mode.HYBRID)
@@ -56,14 +56,14 @@ OFF = Recall(limit=0)
 
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """The message that is sent, and which messages it quotes: ids of conversation and message, and the number."""
+    """The message with the quotations, and the messages it quotes: ids of conversation and message, and the number."""
 
     wire: Wire
     quoted: tuple[dict[str, Any], ...]
 
 
 def read_recall(value: Any) -> Recall | None:
-    """Return what `true`, `false` or `{limit, mode}` ask for, None for null; raises ValueError."""
+    """Return the recall that `true`, `false` or `{limit, mode}` asks for, None for null; raises ValueError."""
     if value is None or isinstance(value, bool):
         return None if value is None else (Recall() if value else OFF)
     if not isinstance(value, dict) or set(value) - {"limit", "mode"}:
@@ -85,9 +85,9 @@ async def quotation(
     conversation_id: uuid.UUID | None,
     tokens: int,
 ) -> Quotation | None:
-    """Return what to quote beside `messages`, in `tokens` at most. A search that fails or takes long quotes nothing."""
+    """Return a quotation for `messages` of at most `tokens`; None if the search finds nothing, fails or is too slow."""
     text = _question(messages)
-    # Guests share one partition: what one of them said must not be quoted to another.
+    # Guests share one partition: what one guest said must not be quoted to another.
     if not text or not recall.limit or principal.is_guest:
         return None
     known = {wire["content"] for wire in messages if isinstance(wire.get("content"), str)}
@@ -98,20 +98,20 @@ async def quotation(
         logger.warning("nothing recalled: the search took longer than %s s", settings.RECALL_SECONDS)
         return None
     except Exception as error:
-        # The type only: the message may hold what was asked.
+        # Only the type: the message may contain parts of the question.
         logger.warning("nothing recalled: the search failed (%s)", type(error).__name__)
         return None
     return compose(hits, tokens=tokens)
 
 
 def insert(messages: Sequence[Wire], wire: Wire) -> tuple[Wire, ...]:
-    """Return `messages` with `wire` after the instructions they begin with."""
+    """Return `messages` with `wire` inserted after the instructions at the beginning."""
     at = next((n for n, each in enumerate(messages) if each.get("role") not in INSTRUCTIONS), len(messages))
     return (*messages[:at], wire, *messages[at:])
 
 
 def compose(hits: Sequence[Hit], *, tokens: int) -> Quotation | None:
-    """Return the best of `hits` as one message of at most `tokens`, None when not even one has room."""
+    """Return the best of `hits` as one message of at most `tokens`; None if not even one fits."""
     pieces: list[str] = []
     quoted: list[dict[str, Any]] = []
     for hit in hits:
@@ -135,7 +135,7 @@ def _wire(pieces: Sequence[str]) -> Wire:
 
 
 def _quoted(number: int, hit: Hit) -> str:
-    """Quote a message with its source. Each of its lines is prefixed, so that none can end the quotation."""
+    """Quote a message with its source. Each of its lines is prefixed, so that no line can end the quotation."""
     message = hit.message
     title = _line(message.conversation.title) or "untitled"
     source = f'[{number}] "{title}", {message.created_at:%Y-%m-%d}, {_line(message.author) or message.role}:'
@@ -147,7 +147,7 @@ def _line(text: str) -> str:
 
 
 def _passage(hit: Hit) -> str:
-    """Return the message; of a long one only the part around the hit."""
+    """Return the message, or if it is long only the part around the hit."""
     content = hit.message.content
     if len(content) <= PASSAGE_CHARS:
         return content
@@ -172,7 +172,7 @@ def _question(messages: Sequence[Wire]) -> str:
 def _find(
     principal: Principal, recall: Recall, text: str, conversation_id: uuid.UUID | None, known: Collection[str]
 ) -> list[Hit]:
-    """Return the best hits that are not in this conversation, nor in the context already. Uses the database."""
+    """Return the best hits that are neither in this conversation nor already in the context. Uses the database."""
     found: list[Hit] = []
     for hit in _hits(principal, recall, text):
         message = hit.message

@@ -1,6 +1,6 @@
-"""What the operator lets callers ask for: which models, and which parameters that cost. docs/limits.md says how.
+"""Enforces what the operator lets callers ask for: models, and parameters that cost money. See docs/limits.md.
 
-Every question of every API passes `check`, by `services.submit`; embeddings, which are no question, by their view.
+`services.submit` calls `check` for every question of every API; embeddings are not questions, so their view calls it.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ async def check(principal: Principal, model: str, parameters: Wire) -> None:
 
 
 async def allowed_models(principal: Principal, models: Iterable[ModelInfo]) -> list[ModelInfo]:
-    """Return those of `models` that this caller may ask."""
+    """Return those of `models` that this caller may use."""
     patterns = await patterns_for(principal)
     return [model for model in models if patterns is None or _matches(model.id, patterns)]
 
 
 async def patterns_for(principal: Principal) -> list[str] | None:
-    """Return the patterns of the models that this caller may ask; None when any.
+    """Return the patterns of the models that this caller may use; None if it may use any.
 
-    The closest entry decides: the user's own, those of the user's groups together, `guest` or `staff`, then `*`.
-    For an account that a user made, its maker's decide: it must not open what its maker may not ask.
+    The most specific entry applies: the user's own, those of all the user's groups, `guest` or `staff`, then `*`. An
+    account made by a user has its maker's entry: nobody gains models by making accounts.
     """
     allowed = settings.MODELS_ALLOWED
     if not allowed:
@@ -67,10 +67,10 @@ async def patterns_for(principal: Principal) -> list[str] | None:
 
 
 def refuse_parameters(parameters: Mapping[str, Any]) -> None:
-    """Raise ParameterNotAllowed for a parameter, or a value of it, that FORBIDDEN_PARAMETERS names."""
+    """Raise ParameterNotAllowed for a parameter, or a value of one, that FORBIDDEN_PARAMETERS names."""
     for entry in settings.FORBIDDEN_PARAMETERS:
         name, has_value, value = entry.partition("=")
-        given = parameters.get(name)  # null means that it is not given
+        given = parameters.get(name)  # null counts as not given
         if given is not None and (not has_value or _as_text(given) == value.strip().lower()):
             what = f"The parameter '{name}'" + (f" with the value '{value}'" if has_value else "")
             raise ParameterNotAllowed(f"{what} is not allowed here (FORBIDDEN_PARAMETERS).", param=name)

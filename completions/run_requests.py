@@ -22,7 +22,7 @@ HEAD = uuid.UUID(int=0)
 
 TITLE_CHARS = 80
 TITLE_FROM_CHARS = 2_000
-# Markdown's marks: for headings, quotations, lists and fences at the beginning of a line, for code anywhere.
+# Markdown's marks: headings, quotations, lists and fences at the beginning of a line, and code anywhere.
 MARKDOWN = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]?)+|[-*+][ \t]+|```[\w+-]*$)|`", re.MULTILINE)
 BOLD = re.compile(r"(?<!\w)\*\*(\S(?:[^*\n]*\S)?)\*\*(?!\w)")
 
@@ -31,11 +31,12 @@ BOLD = re.compile(r"(?<!\w)\*\*(\S(?:[^*\n]*\S)?)\*\*(?!\w)")
 class RunRequest:
     """One question, before it is accepted.
 
-    With `conversation_id`, `messages` (one, or none to answer the question that is there) go after `parent_id`.
-    Without it a new conversation is made, or, for `threaded` calls that resend their history, the one with the
-    longest stored prefix of `messages` is found. A new conversation belongs to `owner_id`, or else to the caller.
-    A streamed answer begins with `prefill`, the text of one that was cut off; the model continues from there.
-    `store=False` keeps only the fact that the run happened. If `recall` is None, the conversation's setting holds.
+    With `conversation_id`, `messages` (one, or none to answer the question already stored) go after `parent_id`.
+    Without it the question starts a new conversation; a `threaded` call, which resends its history, continues the
+    conversation with the longest stored prefix of `messages`. A new conversation belongs to `owner_id`, or else to the
+    caller. `prefill` is the text of an answer that was cut off: a streamed answer begins with it and the model
+    continues it. `store=False` keeps only the fact that the run happened. If `recall` is None, the conversation's
+    setting holds.
     """
 
     principal: Principal
@@ -65,20 +66,20 @@ class RunRequest:
 
     @property
     def new_messages(self) -> int:
-        """How many messages will be stored, as far as is known: all of them until the history was looked up."""
+        """Return how many messages will be stored, as far as is known: all of them until the history is looked up."""
         return len(self.messages) - (self.history.stored if self.history else 0) if self.store else 0
 
     @property
     def choices(self) -> int:
-        """How many answers are asked for at once: OpenAI's `n`, which `request_policy.check` bounds."""
+        """Return the number of answers asked for: OpenAI's `n`, which `request_policy.check` limits."""
         return self.parameters.get("n") or 1
 
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
-    """A stored question and the run that answers it. `attached`: it was asked before, under the same key.
+    """A stored question and the run that answers it. `attached`: an earlier request with the same key asked it.
 
-    `not_kept`: why a call that is answered all the same is not stored, such as "quota"; empty otherwise.
+    `not_kept` says why a call is answered but not stored, such as "quota"; empty otherwise.
     """
 
     request: RunRequest
@@ -96,7 +97,7 @@ class RunHandle:
 
 
 def title_from(messages: Sequence[Wire]) -> str:
-    """Return the user's first message as the title of an untitled conversation: one line, without Markdown's marks."""
+    """Return a title for an untitled conversation: the first user message in one line, without Markdown's marks."""
     for wire in messages:
         content = wire.get("content")
         if wire.get("role") == "user":

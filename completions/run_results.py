@@ -1,4 +1,4 @@
-"""Stores a run's text and how it ended, fenced: a process that lost a run cannot write into it."""
+"""Stores a run's text and how it ended. Writes are fenced: a process that lost a run cannot write into it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ FINISH_MESSAGE = Update(
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. `content` and `extras` are the whole answer; `siblings` further choices of it.
+    """How a run ended. `content` and `extras` are the whole answer; `siblings` are its further choices.
 
-    `extras` are the fields of the chat wire beyond role and text.
+    `extras` are the fields of the chat wire besides role and text.
     """
 
     run_id: uuid.UUID
@@ -62,7 +62,7 @@ class RunResult:
 
 
 def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock: str = "KEY SHARE") -> set[uuid.UUID]:
-    """Return those of `run_ids` that `worker` may still write to, locked against the reaper."""
+    """Return those of `run_ids` that `worker` may still write to, and lock them against the reaper."""
     if not run_ids:
         return set()
     # For many runs, select all that are ours: cheaper than naming each.
@@ -76,7 +76,7 @@ def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock
 
 
 def record(cursor: Any, chunks: Sequence[tuple[uuid.UUID, Delta]], *, worker: str) -> set[uuid.UUID]:
-    """Store chunks of many runs; returns the runs that are still ours: only their chunks are stored."""
+    """Store chunks of many runs, but only for runs that are still ours; returns these."""
     ours = still_ours(cursor, {run_id for run_id, _ in chunks}, worker=worker)
     INSERT_CHUNK.execute(
         cursor,
@@ -90,7 +90,7 @@ def record(cursor: Any, chunks: Sequence[tuple[uuid.UUID, Delta]], *, worker: st
 
 
 def finish(cursor: Any, results: Sequence[RunResult], *, worker: str) -> list[bool]:
-    """Store the outcomes of runs; returns for each whether the run was still ours: otherwise nothing was written."""
+    """Store the outcomes of runs; returns for each whether the run was still ours: if not, nothing was written."""
     ours = still_ours(cursor, {result.run_id for result in results}, worker=worker, lock="NO KEY UPDATE")
     written = [result for result in results if result.run_id in ours]
     FINISH_RUN.execute_many(cursor, [(result.run_id, _run_values(result)) for result in written], worker)
@@ -147,7 +147,7 @@ def answer_wire(content: str, extras: Mapping[str, Any] | None) -> Wire:
 
 
 def _add_siblings(cursor: Any, result: RunResult) -> None:
-    """Store the further choices of an answer beside it; the first stays the one that is shown."""
+    """Store the further choices of an answer as its siblings; the first choice stays the one that is shown."""
     cursor.execute(
         f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
         [key(result.conversation_id)],

@@ -1,4 +1,4 @@
-"""One task per run: the provider's events into the journal, and in the end exactly one outcome."""
+"""One task per run: passes the provider's events to the journal and ends with exactly one outcome."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HISTORY_SLICE = 100
 
 
 def start(handle: RunHandle, *, provider: Provider, model: str) -> LiveRun:
-    """Start a run with the provider's `model`. Its task outlives the request, and has a context of its own."""
+    """Start a run with the provider's `model`. Its task outlives the request, and has its own context."""
     live = LIVE[handle.run_id] = LiveRun(handle)
     live.task = live.loop.create_task(_run(live, provider, model), context=contextvars.Context())
     return live
@@ -82,7 +82,7 @@ async def _stream(live: LiveRun, provider: Provider, request: CompletionRequest,
     limit = settings.LIMIT_OUTPUT_CHARS
     if prefill := live.handle.request.prefill:
         live.buffer(Delta(prefill))
-        live.first_token_at = None  # nobody has answered yet
+        live.first_token_at = None  # no upstream has answered yet
         notes.write(live)
     async for event in provider.stream(request, ready=live.taken):
         if type(event) is Delta:
@@ -101,7 +101,7 @@ async def _stream(live: LiveRun, provider: Provider, request: CompletionRequest,
 
 
 async def _request(live: LiveRun, model: str) -> CompletionRequest:
-    """Return what to send upstream: the call's own messages or the conversation's newest turns, and quotations."""
+    """Return what to send upstream: quotations, and the call's own messages or the conversation's newest turns."""
     handle = live.handle
     run_request, tokens = handle.request, budget_for(handle.request.model, settings.CONTEXT_TOKENS)
     if run_request.conversation_id is None or handle.question_id is None:
@@ -121,7 +121,7 @@ async def _request(live: LiveRun, model: str) -> CompletionRequest:
 async def _recalled(
     live: LiveRun, messages: Sequence[Wire], room: int, *, beside: Sequence[Wire] = ()
 ) -> recall.Quotation | None:
-    """Return what to quote, if anything, in `room` tokens less those of the messages that are sent `beside` it."""
+    """Return what to quote, if anything, in `room` tokens less those of the messages sent `beside` it."""
     handle = live.handle
     if handle.recall is None or not handle.recall.limit:
         return None
@@ -141,10 +141,10 @@ async def _recalled(
 
 
 def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int) -> list[Wire]:
-    """Return the branch that ends in the question, without answers that say nothing.
+    """Return the branch that ends in the question, without empty answers.
 
-    Of a long one, all instructions and the newest messages, somewhat more of them than fit `tokens`: what does not
-    fit need not be read.
+    Of a long branch, return all instructions and the newest messages, slightly more than fit into `tokens`: older ones
+    would not be sent, so they are not read.
     """
     ids = branch_ids(conversation_id, leaf_id)
     newest: list[Wire] = []
@@ -168,7 +168,7 @@ def _wires(ids: Sequence[uuid.UUID]) -> list[Wire]:
 
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
-    """Store the outcome, and only then publish the end."""
+    """Store the outcome, and only then publish the end of the run."""
     if live.lost:
         live.end(
             RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
@@ -178,7 +178,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
     journal().flush_soon(live)
     try:
         result = _result(live, assembly, response, error)
-    except Exception as failed:  # an answer of an unforeseen shape must end like any other
+    except Exception as failed:  # an answer of an unforeseen shape must still end
         _log_unforeseen(live, failed)
         error = error or UpstreamInvalid()
         result = _result(live, Assembly(), None, error)
@@ -212,7 +212,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
 
 def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> RunResult:
     handle = live.handle
-    # Text that the journal has not published yet is stored before or together with this outcome.
+    # Text that the journal has not published yet is stored before this outcome or with it.
     content = live.text() + live.pending_text()
     extras, siblings = assembly.extras(), assembly.siblings()
     finish_reason = ""
@@ -263,13 +263,13 @@ def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: Com
 
 
 def _log_unforeseen(live: LiveRun, error: Exception) -> None:
-    # Neither the message nor the values: they may hold what was asked.
+    # Neither the message nor the values: they may contain parts of the question.
     place = traceback.extract_tb(error.__traceback__)[-1]
     logger.error("run %s: %s at %s:%s", live.run_id, type(error).__name__, place.filename, place.lineno)
 
 
 def _code_of(error: CompletionError) -> str:
-    """Return the upstream's own error code if it rejected the request and named one, else ours."""
+    """Return the upstream's own error code if it rejected the request with one, else ours."""
     own = error.upstream_code if isinstance(error, UpstreamRejected) else None
     return (own or error.code)[:60]
 

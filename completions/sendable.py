@@ -1,4 +1,4 @@
-"""Which headers and addresses can be sent to an upstream. The settings import it, so it cannot import them."""
+"""Tells which headers and addresses can be sent to an upstream. The settings import it, so it must not import them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts, stops and reaps runs: what dialects and commands call."""
+"""Starts, stops and reaps runs: called by dialects and commands."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 _draining_since: float | None = None
 _closed = False
-# Whether this request may start a run although the process drains: it came in time.
+# Whether this request may start a run while the process drains: its client could not know of the drain yet.
 _admitted: ContextVar[bool] = ContextVar("admitted", default=False)
 
 
 def drain() -> float:
-    """Accept nothing new from now on; what runs may finish. Returns since when, in monotonic seconds."""
+    """Stop accepting questions; running answers may finish. Returns when the drain began, in monotonic seconds."""
     global _draining_since
     if _draining_since is None:
         _draining_since = time.monotonic()
@@ -48,20 +48,20 @@ def is_draining() -> bool:
 
 
 def admit() -> None:
-    """Let this request ask although the process drains: it was sent before its client could know."""
+    """Let this request ask while the process drains: its client could not know yet when it was sent."""
     _admitted.set(True)
 
 
 def close() -> None:
-    """Accept no question at all from now on: the drain is over."""
+    """Accept no more questions at all: the drain is over."""
     global _closed
     _closed = True
 
 
 async def submit(request: RunRequest) -> RunHandle:
-    """Store a question and begin to answer it; raises completions.exceptions.Refused.
+    """Store a question and start to answer it; raises completions.exceptions.Refused.
 
-    Once this was called, the answer is produced and stored whatever becomes of the caller.
+    After this call the answer is produced and stored whatever happens to the caller.
     """
     await request_policy.check(request.principal, request.model, request.parameters)
     if is_draining() and (_closed or not _admitted.get()):
@@ -77,7 +77,7 @@ async def submit(request: RunRequest) -> RunHandle:
 
 
 async def cancel(run_id: uuid.UUID) -> None:
-    """Stop a run, wherever it is produced. One that is over stays as it is."""
+    """Stop a run, whichever process produces it. A run that is over is left unchanged."""
     live = LIVE.get(run_id)
     if live is not None:
         live.loop.call_soon_threadsafe(live.cancel)
@@ -87,16 +87,16 @@ async def cancel(run_id: uuid.UUID) -> None:
 
 
 def request_cancel(run_id: uuid.UUID) -> None:
-    """Store the request to stop; the producing process checks several times a second."""
+    """Store a request to stop the run; the producing process checks for one several times a second."""
     Run.objects.running().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=timezone.now())
 
 
 def reap() -> int:
-    """Mark runs whose process died `interrupted`, keeping their text; returns how many."""
+    """Mark the runs of dead processes `interrupted`, keeping their text; returns how many."""
     reaped = 0
     for run_id in _orphans():
         with transaction.atomic():
-            # Skip rows that are being written right now: if that stops, a later sweep finds them.
+            # Skip rows that are being written right now: if the writing stops, a later sweep finds them.
             run = Run.objects.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
             row = run.filter(pk=run_id, state=Run.State.RUNNING).first()
             if row is None or not _is_orphan(row):
@@ -109,18 +109,18 @@ def reap() -> int:
 
 
 def prune_chunks() -> int:
-    """Delete the chunks of answers finished CHUNK_HOURS ago: the message has the text; returns how many."""
+    """Delete the chunks of answers finished CHUNK_HOURS ago, whose messages have the text; returns how many."""
     before = timezone.now() - dt.timedelta(hours=settings.CHUNK_HOURS)
     old = Run.objects.filter(finished_at__lt=before, chunks__isnull=False).values_list("pk", flat=True).distinct()
     dropped = 0
-    # Few at a time: on SQLite a long delete would keep other writers waiting.
+    # A few at a time: on SQLite a long delete would make other writers wait.
     while batch := list(old[:100]):
         dropped += Chunk.objects.filter(run_id__in=batch).delete()[0]
     return dropped
 
 
 def prune_keys() -> int:
-    """Forget the Idempotency-Keys first used IDEMPOTENCY_DAYS ago; returns how many."""
+    """Delete the Idempotency-Keys first used IDEMPOTENCY_DAYS ago; returns how many."""
     before = timezone.now() - dt.timedelta(days=settings.IDEMPOTENCY_DAYS)
     old = IdempotencyKey.objects.filter(created_at__lt=before).values_list("pk", flat=True)
     dropped = 0

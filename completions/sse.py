@@ -1,4 +1,4 @@
-"""Server-sent events: a response that sends frames for as long as its reader stays. Knows no dialect's shapes."""
+"""Server-sent events: a response that sends frames until its reader leaves. Knows no dialect's shapes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from completions.live import LIVE
 from completions.types import Heartbeat, ReaderEvent
 
 COMMENT = b": keepalive\n\n"
-# The OpenAI client dispatches an empty event on the blank line once it has seen an id: one newline only.
+# Once the OpenAI client has seen an id, it dispatches an empty event for a blank line, so only one newline is sent.
 COMMENT_LINE = b": keepalive\n"
 
 
 def event_stream(frames: AsyncIterator[bytes], *, on_close: Callable[[], None]) -> StreamingHttpResponse:
-    """Return the streaming response that sends `frames`; `on_close` is called once, however it ends."""
+    """Return the streaming response that sends `frames`; `on_close` is called once, however the response ends."""
     response = StreamingHttpResponse(frames, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
@@ -49,7 +49,7 @@ def idle_seconds() -> float:
 
 
 async def cancel_when_left(frames: AsyncIterator[bytes], run_id: uuid.UUID) -> AsyncIterator[bytes]:
-    """Stop the run when its reader leaves before the end: only for clients that asked for that."""
+    """Stop the run when its reader leaves before the end; used only for clients that asked for it."""
     finished = False
     try:
         async for frame in frames:

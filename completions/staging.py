@@ -1,13 +1,13 @@
-"""Temporary tables in which a long history waits to be accepted: only their own connection sees them.
+"""Temporary tables in which a long history waits to be accepted; only the connection that made them sees them.
 
-Most of the cost of inserting a message is its indexes, triggers and foreign keys, and everybody's tokens would wait
-for thousands of inserts. So the rows of a long history, messages and their parts, are first written, in slices, to
-temporary tables: no lock is held for them, and a process that dies leaves nothing behind. The accept transaction
-then moves them with one statement per table, and inserts the answer's placeholder, the run and the key.
+Most of the cost of inserting a message comes from its indexes, triggers and foreign keys, and everybody's tokens would
+wait for thousands of such inserts. So the rows of a long history, messages and their parts, are first written in slices
+to temporary tables. No lock is held for this, and a process that dies leaves nothing behind. The accept transaction
+then moves the rows with one statement per table, and inserts the answer's placeholder, the run and the key.
 
-On SQLite everything happens in the journal's thread, a slice at a time between two group commits: a second writer
-would have to wait for the file's one lock. On PostgreSQL all of it is one transaction of another connection, so
-nobody waits, and a connection pooler may lend that connection to others afterwards.
+On SQLite everything happens in the journal's thread, one slice between two group commits: a second writer would have to
+wait for the file's single lock. On PostgreSQL it is one transaction of another connection, so nobody waits, and a
+connection pooler may give that connection to others afterwards.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where the staged messages go, from the `first` on (as counted in their request)."""
+    """Where the staged messages go, beginning with number `first` (counted in their request)."""
 
     first: int
     conversation_id: uuid.UUID
@@ -44,7 +44,7 @@ class Destination:
 
 
 def create(cursor: Any, messages: Insert, parts: Insert) -> None:
-    """Make the tables, empty, with the columns of the INSERTs; `position` is a message's place in the request."""
+    """Create empty tables with the columns of the INSERTs; `position` is a message's place in the request."""
     for name, insert in ((MESSAGES, messages), (PARTS, parts)):
         rows = f"SELECT {insert.columns} FROM {table(insert.model)} WHERE false"  # noqa: S608
         if connection.vendor == "postgresql":
@@ -61,7 +61,7 @@ def write(cursor: Any, messages: Insert, parts: Insert, rows: Sequence[Row]) -> 
 
 
 def _write(cursor: Any, insert: Insert, name: str, rows: Sequence[list[Any]]) -> None:
-    if connection.vendor == "postgresql":  # takes a fifth of the time of INSERTs
+    if connection.vendor == "postgresql":  # takes a fifth of the time of single INSERTs
         with cursor.copy(f"COPY {name} ({insert.columns}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
@@ -70,7 +70,7 @@ def _write(cursor: Any, insert: Insert, name: str, rows: Sequence[list[Any]]) ->
 
 
 def move(cursor: Any, messages: Insert, parts: Insert, to: Destination) -> None:
-    """Insert the staged messages where they belong, each but the first after the one before it, and their parts."""
+    """Insert the staged messages, the first under `to.parent_id`, each other under the previous one; then the parts."""
     columns = {field.name: column(field) for field in messages.fields}
     parent, position = columns["parent"], columns["position"]
     values = columns | {

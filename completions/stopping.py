@@ -1,4 +1,4 @@
-"""Stops the runs of conversations and messages before these are deleted, and closes their upstreams."""
+"""Stops the runs of conversations and messages before these are deleted, and closes their upstream connections."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from completions.readers import wait_for_end
 from foundation.database import in_database_thread
 
 T = TypeVar("T")
-PATIENCE = 5.0  # seconds: a producer that hangs does not keep its conversation
+PATIENCE = 5.0  # seconds: a producer that hangs does not block the deletion of its conversation
 TRIES = 3
 
 
 async def stop(runs: RunQuerySet) -> None:
-    """Cancel those of `runs` that are still going, and wait until they are over."""
+    """Cancel those of `runs` that are still going, and wait until they have ended."""
     running = await in_database_thread(lambda: list(runs.running().values_list("id", flat=True)))
     for run_id in running:
         await services.cancel(run_id)
@@ -32,7 +32,7 @@ async def stop(runs: RunQuerySet) -> None:
 
 
 async def stop_and(runs: RunQuerySet, change: Callable[[], T]) -> T:
-    """Stop `runs`, then make the `change` that deletes them; a run begun in between is stopped too."""
+    """Stop `runs`, then make the `change` that deletes them; runs that begin in between are stopped too."""
     for left in range(TRIES - 1, -1, -1):
         await stop(runs)
         try:

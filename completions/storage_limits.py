@@ -1,9 +1,9 @@
 """How much a question may store: counted in the accept transaction, exact across processes.
 
-Three limits: new messages per request, rows per minute and caller, and all that an account holds. Each caller's
-counter is written after `Admission`'s, in key order too, so accepts of one caller wait for each other without a
-deadlock. Questions that are refused in the end do not count. Nor do short ones if the limit of answers per minute
-keeps all of them together below the limit of rows.
+Three limits: new messages per request, rows per caller and minute, and the total storage of an account. Each caller's
+counter is written after `Admission`'s, also in key order, so accepts of one caller wait for each other without a
+deadlock. Refused questions do not count. Nor do short ones, if the limit on answers per minute already keeps their rows
+below the limit on rows.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class StorageLimits:
         return request.store and request.new_messages > self._max_uncounted
 
     def close(self) -> None:
-        """Give back what was counted for messages that are not stored, or were stored before."""
+        """Uncount messages that are not stored after all, or were stored before."""
         for key, amount in sorted(self._not_admitted.items()):
             if amount:
                 throttling.give_back(self._cursor, key, amount=amount)

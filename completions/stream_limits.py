@@ -1,4 +1,4 @@
-"""Limits on what one caller keeps open at once in this process: streams and sockets cost memory."""
+"""Limits how many streams and sockets one caller keeps open in this process: each costs memory."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def acquire_socket(principal: Principal) -> Release:
 
 
 def acquire_unauthenticated_socket(scope: dict[str, Any]) -> Release:
-    """The same for a socket that is not admitted yet: its address is counted, together with guests there.
+    """Count an open websocket that is not admitted yet by its address, together with guests from there.
 
-    One that offers a credential counts only towards the process's limit until that is checked: guests at its
-    address must not keep it out.
+    A socket that offers a credential counts only towards the process's limit until the credential is checked, so that
+    guests at the same address cannot keep it out.
     """
     caller = None if offers_credentials(scope) else address_key(caller_of_scope(scope).address)
     return _take(SOCKETS, caller, known=False)
 
 
 def open_streams() -> int:
-    """Return how many are open in this process."""
+    """Return how many streams are open in this process."""
     return _open[STREAMS, "process"]
 
 

@@ -1,6 +1,6 @@
 """Plain values that travel between dialects, runner, providers and readers.
 
-No Django, no input or output: every class here is frozen and can be compared in a test.
+No Django, no input or output: every class here is frozen, and tests can compare its instances.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CompletionRequest:
 class StreamStarted:
     """The upstream began to answer. `envelope` is its first chunk without `choices` and `usage`.
 
-    `upstream` names it where several could have answered.
+    `upstream` names the one that answered if there were several candidates.
     """
 
     envelope: Wire = field(default_factory=dict)
@@ -58,8 +58,8 @@ class Delta:
 class StreamFinished:
     """The upstream finished properly.
 
-    `wire` holds its closing chunks as received (finish reasons, then usage), `usage` is the OpenAI
-    usage object of the last chunk that had one.
+    `wire` holds its closing chunks as received (finish reasons, then usage), `usage` is the OpenAI usage object of the
+    last chunk that had one.
     """
 
     finish_reason: str
@@ -72,9 +72,9 @@ ProviderEvent = StreamStarted | Delta | StreamFinished
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer to a request that was not streamed: the upstream's JSON body, unaltered.
+    """The answer to a request that was not streamed: the upstream's JSON body, unaltered.
 
-    `upstream` names who gave it where several could have.
+    `upstream` names the one that answered if there were several candidates.
     """
 
     response: Wire
@@ -92,7 +92,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """The reader's cursor could not be honoured: this is the whole text so far, start again from it."""
+    """The reader's cursor could not be used: this is the whole text so far, to start again from."""
 
     text: str
     seq: int
@@ -102,9 +102,9 @@ class Resync:
 class RunFinished:
     """The one terminal event of a run.
 
-    `status` is the message's: complete, cancelled, interrupted or failed. `wire` holds the
-    upstream's closing chunks, `response` its whole body when the answer was not streamed.
-    `recalled` names the messages that were quoted to the model, None where that was not asked for.
+    `status` is the message's: complete, cancelled, interrupted or failed. `wire` holds the upstream's closing chunks,
+    `response` its whole body if the answer was not streamed. `recalled` names the messages that were quoted to the
+    model; None if recall was not requested.
     """
 
     status: str
@@ -129,7 +129,7 @@ ReaderEvent = StreamStarted | Delta | Resync | RunFinished
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Nothing happened for a while: a reader's chance to show the line is alive."""
+    """Nothing has happened for a while: the reader can use it to keep the connection alive."""
 
 
 HEARTBEAT = Heartbeat()
@@ -153,13 +153,13 @@ def merge(deltas: Sequence[Delta]) -> Delta:
     return Delta(text, tuple(wire), last.seq, last.end)
 
 
-# Roughly the most that one frame holds: a reader that stopped reading keeps only one frame in memory.
+# Roughly the largest content of a frame: for a reader that stopped reading, only one frame is kept in memory.
 MAX_CHARS = 8_000
 CHARS_OF_WIRE = 200
 
 
 def portion(deltas: Sequence[Delta]) -> list[Delta]:
-    """Return the first of `deltas`, one at least: as many as fit into a frame."""
+    """Return the first of `deltas`, as many as fit into a frame, but at least one."""
     size = 0
     for count, delta in enumerate(deltas):
         size += len(delta.text) + CHARS_OF_WIRE * len(delta.wire)
@@ -169,7 +169,7 @@ def portion(deltas: Sequence[Delta]) -> list[Delta]:
 
 
 def portions(deltas: Sequence[Delta]) -> list[Delta]:
-    """Return the content of `deltas` in as few deltas as fit into frames; only plain text is cut."""
+    """Return the content of `deltas` in as few deltas as fit into frames; only plain text is split."""
     short: list[Delta] = []
     for delta in deltas:
         if delta.wire or len(delta.text) <= MAX_CHARS:

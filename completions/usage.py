@@ -13,7 +13,7 @@ MAX_RUNS = 200_000
 
 @dataclass(slots=True)
 class Used:
-    """The usage of one model on one day (UTC). A run whose usage the server did not send has no tokens."""
+    """The usage of one model on one day (UTC). A run whose upstream sent no usage counts no tokens."""
 
     day: dt.date
     model: str
@@ -24,7 +24,7 @@ class Used:
 
 
 def usage_of(principal: Principal, *, since: dt.datetime) -> list[Used]:
-    """Return the usage since then, newest day first, from the newest 200,000 answers. Uses the database."""
+    """Return the usage since `since`, newest day first, from the newest 200,000 answers. Uses the database."""
     runs = Run.objects.visible_to(principal).filter(created_at__gte=since).order_by("-pk")[:MAX_RUNS]
     found: dict[tuple[dt.date, str], Used] = {}
     rows = runs.values_list("created_at", "model", "state", "input_tokens", "output_tokens")

@@ -1,4 +1,4 @@
-"""This process's identity as a producer of runs, and the database's clock, by which its leases run."""
+"""This process's identity as a producer of runs, and the database's clock, which times its leases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLE_SECONDS = 30.0
 def database_time(cursor: Any) -> float:
     """Return the database's time in Unix seconds; queried now and then, extrapolated in between.
 
-    Extrapolated by the monotonic clock: the wall clock may jump, and must not shorten a lease.
+    Extrapolated by the monotonic clock, because a jump of the wall clock must not shorten a lease.
     """
     global _sample
     now = time.monotonic()
@@ -31,7 +31,7 @@ def database_time(cursor: Any) -> float:
 
 @functools.cache
 def host_id() -> str:
-    """Name this host, this boot and this process namespace: within it a process id means something."""
+    """Identify this host, boot and process namespace: process ids are unique only within these."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
@@ -44,7 +44,7 @@ _identity: tuple[int, str] | None = None
 
 
 def worker_id() -> str:
-    """Return `host:pid:nonce`, anew after a fork."""
+    """Return `host:pid:nonce`; a forked process gets a new one."""
     global _identity
     pid = os.getpid()
     if _identity is None or _identity[0] != pid:
@@ -53,7 +53,7 @@ def worker_id() -> str:
 
 
 def is_certainly_dead(worker: str) -> bool:
-    """Tell whether `worker` ran on this host and is gone; False when that cannot be known from here."""
+    """Tell whether `worker` ran on this host and has died; False if this host cannot know."""
     host, _, rest = worker.partition(":")
     pid, _, _ = rest.partition(":")
     if host != host_id() or not pid.isdigit() or worker == worker_id():

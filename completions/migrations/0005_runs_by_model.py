@@ -7,7 +7,7 @@ from accounts.migration_operations import EnsureIndex
 
 
 class Migration(migrations.Migration):
-    """It was called 0004_runs_by_model for a while: there the index is made already."""
+    """Formerly named 0004_runs_by_model: databases migrated under that name already have the index."""
 
     dependencies = [
         ('completions', '0004_run_recalled'),

@@ -4,7 +4,7 @@ from accounts.migration_operations import EnsureIndex
 
 
 class Migration(migrations.Migration):
-    """An index that had one column less in the first versions of 0001."""
+    """Adds a column to an index that the first versions of 0001 made without it."""
 
     dependencies = [
         ('completions', '0005_runs_by_model'),

@@ -6,7 +6,7 @@ BATCH = 500
 
 
 def fill(apps, schema_editor):
-    """Take the token counts out of `usage`, a batch at a time: killed, it goes on with the runs that have none."""
+    """Copy the token counts from `usage`, in batches; a run that was interrupted continues where it stopped."""
     Run = apps.get_model('completions', 'Run')
     left = Run.objects.using(schema_editor.connection.alias).filter(
         usage__isnull=False, input_tokens=None, output_tokens=None

@@ -49,7 +49,7 @@ LISTING_CACHE_SECONDS: Final = 30.0
 
 @dataclass(slots=True)
 class _Pool:
-    """What belongs to one event loop: connections cannot be shared between loops."""
+    """What belongs to one event loop: loops cannot share connections."""
 
     providers: dict[str, tuple[Mapping[str, Any], Provider]] = field(default_factory=dict)
     replaced: list[Provider] = field(default_factory=list)
@@ -62,9 +62,10 @@ _no_loop = _Pool()
 
 
 def provider_for(model: str | None) -> tuple[Provider, str]:
-    """The provider of this process and event loop for a client's model name, and the upstream's name for it.
+    """Return this event loop's provider for a client's model name, and the upstream's name for the model.
 
-    For several upstreams it is a `Fallback` that asks them in turn; its `name` is the preferred one's.
+    If several upstreams offer the model, the provider is a `Fallback` that asks them in turn; its `name` is that of the
+    preferred one.
     """
     if not model or model == "default":
         model = settings.DEFAULT_MODEL
@@ -75,15 +76,15 @@ def provider_for(model: str | None) -> tuple[Provider, str]:
 
 
 async def embed(model: str, body: Wire) -> Wire | None:
-    """Pass a request for embeddings on to the upstream of `model`; None where there is none. Raises ProviderError."""
+    """Pass a request for embeddings to the upstream of `model`; returns None if there is none. Raises ProviderError."""
     route = routes_for(model, settings.UPSTREAMS, settings.DEFAULT_UPSTREAM)[0]
     provider = _provider(route.upstream)
-    ask = getattr(provider, "embed", None)  # echo has no vectors
+    ask = getattr(provider, "embed", None)  # the echo provider has no vectors
     return await ask({**body, "model": route.model}) if ask is not None else None
 
 
 async def list_models() -> list[ModelInfo]:
-    """Every model a client may ask for, at most 30 s old; an upstream that fails is left out."""
+    """Return every model a client may ask for, at most 30 s old, without those of upstreams that fail."""
     pool, configuration = _pool(), _configuration()
     if pool.listed is not None:
         until, made_for, models = pool.listed
@@ -91,7 +92,7 @@ async def list_models() -> list[ModelInfo]:
             return list(models)
     if pool.listing is None or pool.listing.done():
         pool.listing = asyncio.create_task(_list_all(pool, configuration))
-    # Shielded: one client hanging up must not fail the others that wait for the same list.
+    # Shielded: a client that hangs up must not cancel the request for the others that wait for the same list.
     return list(await asyncio.shield(pool.listing))
 
 
@@ -110,7 +111,7 @@ def _pool() -> _Pool:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return _no_loop  # routing may be asked anywhere; connections are opened only inside a loop
+        return _no_loop  # routes may be computed without an event loop; connections are opened only inside one
     return _pools.setdefault(loop, _Pool())
 
 
@@ -154,24 +155,24 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
         first_byte=getattr(settings, "FIRST_BYTE_SECONDS", 60.0),
         idle=getattr(settings, "IDLE_SECONDS", 45.0),
         answer=getattr(settings, "RUN_SECONDS", 600.0),
-        # Switched off by 0: the limit on raw bytes, which is larger, still holds.
+        # 0 switches it off; the larger limit on raw bytes still applies.
         max_text=getattr(settings, "LIMIT_OUTPUT_CHARS", MAX_TEXT_CHARS) or MAX_RAW_BYTES,
     )
 
 
 def _most_runs() -> int:
-    """Connections for every answer this process may write, and some for its lists of models; 0 for any number."""
+    """Return enough connections for every answer of this process and some lists of models; 0 means unlimited."""
     limit = getattr(settings, "LIMIT_RUNS_PER_PROCESS", 0)
     return limit + 8 if limit else 0
 
 
 def upstream_names() -> list[str]:
-    """Every upstream there is, as configured, the default one last unless it is named before."""
+    """Return the names of all configured upstreams; the default one comes last unless it is listed earlier."""
     return list(dict.fromkeys([*settings.UPSTREAMS, settings.DEFAULT_UPSTREAM]))
 
 
 async def list_upstream(name: str) -> list[ModelInfo]:
-    """The models of one upstream under its own names for them. Raises ProviderError, TimeoutError."""
+    """Return the models of one upstream under its own names. Raises ProviderError, TimeoutError."""
     async with asyncio.timeout(LISTING_SECONDS):
         return await _provider(name).list_models()
 

@@ -1,4 +1,4 @@
-"""The interface of providers, the only way to a model. They know no database, no run and no dialect."""
+"""The interface of providers, the only way to a model. They know nothing about databases, runs or dialects."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from completions.types import Completion, CompletionRequest, ModelInfo, Provider
 
 
 class Provider(Protocol):
-    """A source of answers, one object per upstream and process.
+    """A source of answers; each process has one object per upstream.
 
-    Every method raises `completions.exceptions.ProviderError`, and nothing else, when the upstream
-    lets it down. Cancelling the task that iterates `stream` closes the upstream connection at once.
+    Every method raises `completions.exceptions.ProviderError`, and nothing else, when the upstream fails. Cancelling
+    the task that iterates `stream` closes the upstream connection immediately.
     """
 
     name: str
@@ -28,13 +28,13 @@ class Provider(Protocol):
     ) -> AsyncIterator[ProviderEvent]:
         """Yield one `StreamStarted`, then a `Delta` for each read that brought content, then one `StreamFinished`.
 
-        `ready` is awaited before each read: reading faster than the consumer stores is of no use. Without `retry`
-        a failed request is not sent again, because another upstream is asked next.
+        `ready` is awaited before each read: reading faster than the consumer stores has no benefit. Without `retry` a
+        failed request is not sent again: the caller asks another upstream next.
         """
         ...
 
     async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
-        """Answer in one piece, the upstream's body unaltered."""
+        """Answer without streaming; returns the upstream's body unaltered."""
         ...
 
     async def list_models(self) -> list[ModelInfo]:

@@ -1,4 +1,4 @@
-"""From decoded chunks to provider events: what is text, what is kept verbatim, what closes the answer."""
+"""Turns decoded chunks into provider events: what is text, what is kept verbatim, what ends the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarte
 from conversations.storable import storable_text
 
 MAX_TEXT_CHARS: Final = 1 << 18
-# Known keys whose change from chunk to chunk says nothing (Ollama and llama.cpp date every chunk).
+# Keys whose changes from chunk to chunk mean nothing (Ollama and llama.cpp put a date in every chunk).
 _VOLATILE = frozenset({"choices", "usage", "id", "object", "created", "model"})
 _MISSING = object()
 
@@ -20,7 +20,7 @@ def _informs(value: Any) -> bool:
 
 
 class AnswerBuilder:
-    """Sorts the chunks of one answer. `texts` may be appended to directly: the parser's fast path does."""
+    """Sorts the chunks of one answer. The parser's fast path appends to `texts` directly."""
 
     def __init__(self, max_text: int = MAX_TEXT_CHARS) -> None:
         self._max_text = max_text
@@ -30,18 +30,18 @@ class AnswerBuilder:
         self._finish: dict[int, str | None] = {}
         self._held: list[dict[str, Any]] = []
         self._usage: dict[str, Any] | None = None
-        # Gathered since the last flush: all text, the chunks, and how many texts are in those chunks already.
+        # Collected since the last flush: all text, the chunks, and how many of the texts those chunks already contain.
         self.texts: list[str] = []
         self._wire: list[dict[str, Any]] = []
         self._written = 0
 
     @property
     def finished(self) -> bool:
-        """Whether every choice has its finish reason: nothing of the answer is missing any more."""
+        """Whether every choice has its finish reason, which means that the answer is complete."""
         return bool(self._finish) and None not in self._finish.values()
 
     def take(self, chunk: Any, events: list[ProviderEvent]) -> str:
-        """Sort one chunk into text, wire or held. Returns its text when it was plain, else ''."""
+        """Sort one chunk into text, wire or held. Returns its text if it was plain, else ''."""
         if type(chunk) is not dict:
             raise UpstreamInvalid()
         if chunk.get("error"):
@@ -81,7 +81,7 @@ class AnswerBuilder:
         envelope = self.envelope
         if envelope is None:
             if not answers and not chunk.get("id"):
-                return False  # Azure's prologue: no id, no choices, the prompt's filter results
+                return False  # Azure's first chunk: no id, no choices, only the content filter's verdict on the prompt
             self.envelope = {key: value for key, value in chunk.items() if key != "choices" and key != "usage"}
             events.append(StreamStarted(self.envelope))
             return True
@@ -91,7 +91,7 @@ class AnswerBuilder:
         return True
 
     def _choice(self, choice: Any) -> tuple[bool, str, bool]:
-        """Return whether the choice finishes, its text if it is choice 0, and whether that is all it contains."""
+        """Return whether the choice finishes, its text if it is choice 0, and whether it contains nothing else."""
         if type(choice) is not dict:
             raise UpstreamInvalid()
         index = choice.get("index")
@@ -142,7 +142,7 @@ class AnswerBuilder:
             self._wire.append({**(self.envelope or {}), "choices": [choice]})
 
     def flush(self, events: list[ProviderEvent]) -> None:
-        """Append one `Delta` with all that was collected. Raises OutputLimit after the part that fits."""
+        """Append one `Delta` with everything collected. Raises OutputLimit after the part that fits."""
         if not self.texts and not self._wire:
             return
         text = storable_text("".join(self.texts))
@@ -176,14 +176,14 @@ def _without_text(chunk: dict[str, Any]) -> dict[str, Any]:
 
 
 def stream_error(error: Any) -> UpstreamFailed:
-    """The exception for an `error` inside an answer: its code, never its text."""
+    """Return the exception for an `error` inside an answer: with its code, never with its text."""
     code = safe_code(error.get("code") or error.get("type")) if isinstance(error, dict) else ""
     detail = f" (code {code})" if code else ""
     return UpstreamFailed(f"The model's server reported an error while answering{detail}.")
 
 
 def chunks_of(body: Any) -> list[dict[str, Any]]:
-    """Return the chunks that a `chat.completion` body would have been streamed as: answer, end, usage."""
+    """Return the chunks in which a `chat.completion` body would have been streamed: answer, end, usage."""
     if type(body) is not dict:
         raise UpstreamInvalid()
     if body.get("error"):

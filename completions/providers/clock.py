@@ -1,4 +1,4 @@
-"""The deadlines of one answer, at the price of one timer for the whole of it."""
+"""The deadlines of one answer, enforced with a single timer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Self
 class ContentClock:
     """Cancels the waiting read when `limit` seconds pass without `touch`.
 
-    It interrupts only between `reading` and `paused`: the consumer's own time does not count. The interrupted
-    read ends in CancelledError; `expired` tells it from a real cancellation.
+    It interrupts only between `reading` and `paused`, so the consumer's own time does not count. The interrupted read
+    ends in CancelledError; `expired` distinguishes this from a real cancellation.
     """
 
     __slots__ = ("_cancelling", "_due", "_fired", "_handle", "_limit", "_loop", "_task")
@@ -25,7 +25,7 @@ class ContentClock:
         self.restart(limit)
 
     def restart(self, limit: float) -> None:
-        """Count from now with a new limit."""
+        """Start counting again with a new limit."""
         if self._handle is not None:
             self._handle.cancel()
         self._limit = limit
@@ -37,15 +37,15 @@ class ContentClock:
         self._due = self._loop.time() + self._limit
 
     def reading(self) -> None:
-        """Note that the current task waits for the upstream from here on."""
+        """Note that from here on the current task waits for the upstream."""
         self._task = asyncio.current_task()
 
     def paused(self) -> None:
-        """Note that the time from here on is not the upstream's."""
+        """Note that from here on the task does not wait for the upstream."""
         self._task = None
 
     def expired(self) -> bool:
-        """Tell whether the CancelledError that was just caught came from this clock alone."""
+        """Tell whether only this clock caused the CancelledError that was just caught."""
         task, self._task = self._task, None
         return self._fired and task is not None and task.uncancel() <= self._cancelling
 

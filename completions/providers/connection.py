@@ -1,4 +1,4 @@
-"""The line to one upstream: sends requests, again where nothing can have been billed, and judges the status."""
+"""The connection to one upstream: sends requests, retries them if nothing can have been billed, checks the status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from foundation.internals.aiohttp_reads import reads_from
 logger = logging.getLogger(__name__)
 
 RETRIES: Final = 3
-MAX_WAIT: Final = 20.0  # an upstream that asks for more is not waited for: its client is told
+MAX_WAIT: Final = 20.0  # seconds: if an upstream asks for a longer wait, its client is told so instead
 MAX_CONNECTIONS: Final = 4096
 _BACKOFF: Final = 0.2
 _ERROR_BODY_BYTES: Final = 1 << 16
@@ -68,9 +68,9 @@ class Connection:
             trust_env=False,
             verify=_tls(ca_file),
             proxy=proxy or None,
-            # Reads have no timeout of their own: keep-alive comments would reset it, `ContentClock` is not fooled.
+            # Reads have no timeout of their own: keep-alive comments would reset it. `ContentClock` ignores them.
             timeout=httpx2.Timeout(None, connect=connect, pool=connect),
-            # Shorter than the 5 s after which uvicorn and node close: a request must not race with that.
+            # Less than the 5 s after which uvicorn and node close idle connections: a request must not race with that.
             limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=4.0),
             event_hooks={"response": [self._check_status]},
         )
@@ -84,12 +84,13 @@ class Connection:
         )
 
     async def send(self, path: str, body: bytes | None, *, within: float, retry: bool = True) -> httpx2.Response:
-        """Return the unread 2xx response, to be given back to `release`; raises ProviderError.
+        """Return the unread 2xx response, which the caller must give back to `release`; raises ProviderError.
 
-        A request is sent again only if provably nothing was billed, and if there is time for it in `within` seconds.
+        A request is sent again only if it is certain that nothing was billed, and if there is time for it in `within`
+        seconds.
         """
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + within / 2  # the last try must have time to be answered
+        give_up = loop.time() + within / 2  # the last attempt must have time to be answered
         attempt = 0
         while True:
             try:
@@ -111,7 +112,7 @@ class Connection:
             await asyncio.sleep(wait)
 
     async def release(self, response: httpx2.Response) -> None:
-        """Close a response, read or not."""
+        """Close a response, whether it was read or not."""
         try:
             await response.aclose()
         finally:
@@ -142,7 +143,7 @@ class Connection:
             raise UpstreamUnavailable("All connections to the model's server are in use.", retry_after=1) from None
 
     async def _request(self, path: str, body: bytes | None) -> httpx2.Response:
-        # The client's headers, connections and TLS, without the models it would build around each request.
+        # Use the client's headers, connections and TLS, without the models it would build for each request.
         headers = self._headers.copy()
         if body is not None:
             headers["Content-Length"] = str(len(body))
@@ -173,7 +174,7 @@ class Connection:
         return self._client.base_url.join(path.removeprefix("/"))
 
     async def _check_status(self, response: httpx2.Response) -> None:
-        """Raise for an error status before the client sees it: the client would read the whole body, and quote it."""
+        """Raise for an error status before the client library sees it: it would read the whole body, and quote it."""
         if 200 <= response.status_code < 300:
             return
         body = b""
@@ -185,17 +186,17 @@ class Connection:
                         if len(body) > _ERROR_BODY_BYTES:
                             break
             except BROKEN:
-                pass  # the status alone says enough
+                pass  # the status alone is enough
         raise refusal(response.status_code, response.headers, body, self._api_key)
 
 
 def _is_passing(failure: ProviderError) -> bool:
-    """Tell whether the same request may succeed in a moment, and cannot have cost anything."""
+    """Tell whether the same request may succeed in a moment, and certainly cost nothing."""
     return failure.unbilled and not isinstance(failure, UpstreamUnauthorized | UpstreamUnavailable)
 
 
 def attribution(base_url: str, app_title: str, app_url: str) -> dict[str, str]:
-    """OpenRouter's headers, and only for OpenRouter; X-Title is the old name of X-OpenRouter-Title."""
+    """Return OpenRouter's headers, only for OpenRouter; X-Title is the old name of X-OpenRouter-Title."""
     host = urlsplit(base_url).hostname or ""
     if host != "openrouter.ai" and not host.endswith(".openrouter.ai"):
         return {}

@@ -1,6 +1,6 @@
-"""The built-in offline model. It says that it is none, says how to connect one, and quotes the question.
+"""The built-in offline model: says that it is not a real one, explains how to connect one, and quotes the question.
 
-The same question gets the same answer, a word at a time. Usage counts words, not tokens: there is no tokenizer.
+The same question gets the same answer, streamed word by word. Usage counts words, because there is no tokenizer.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Echo:
         ready: Callable[[], Awaitable[None]] | None = None,
         retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
-        """See `Provider.stream`; nothing is read, so `ready` is not asked. Honours max_tokens, stop and n."""
+        """See `Provider.stream`; it reads nothing, so `ready` is never awaited. Honours max_tokens, stop and n."""
         words, reason, count = _answer(request)
         envelope = _envelope(request, "chat.completion.chunk")
         yield StreamStarted(envelope)
@@ -74,7 +74,7 @@ class Echo:
         return Completion({**_envelope(request, "chat.completion"), "choices": choices, "usage": usage})
 
     async def list_models(self) -> list[ModelInfo]:
-        """The one model there is."""
+        """Return the one model that there is."""
         return [ModelInfo(MODEL, owned_by="chatservice")]
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class Echo:
 
 
 def answer_text(request: CompletionRequest) -> str:
-    """The whole answer, before any limit is applied."""
+    """Return the whole answer, before any limit is applied."""
     asked = next((_text(message) for message in reversed(request.messages) if message.get("role") == "user"), "")
     if not asked.strip():
         return _NOTICE
@@ -92,14 +92,14 @@ def answer_text(request: CompletionRequest) -> str:
 
 
 def _rest(text: str, request: CompletionRequest) -> str:
-    """Return the rest of the answer if the last message is one that was cut off."""
+    """Return the rest of the answer if the last message is the beginning of one."""
     last = request.messages[-1] if request.messages else {}
     prefill = _text(last) if last.get("role") == "assistant" else ""
     return text.removeprefix(prefill)
 
 
 def _answer(request: CompletionRequest) -> tuple[list[str], str, int]:
-    """The words of the answer, its finish reason, and how many times it was asked for."""
+    """Return the words of the answer, its finish reason, and how many choices were asked for."""
     text, reason = _rest(answer_text(request), request), "stop"
     stop = request.parameters.get("stop")
     for mark in [stop] if isinstance(stop, str) else stop if isinstance(stop, list | tuple) else []:

@@ -1,4 +1,4 @@
-"""Turns an upstream's refusal, or a broken connection, into our exceptions. No foreign text passes unchecked."""
+"""Turns an upstream's refusal, or a broken connection, into our exceptions. Foreign text is always sanitized."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOTHING_BEGUN = 503
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> int | None:
-    """Return the whole seconds that the upstream asks us to wait, at most 120; None if its headers name none."""
+    """Return the whole seconds that the upstream asks us to wait, at most 120; None if no header says so."""
     milliseconds = headers.get("retry-after-ms", "").strip()
     value = headers.get("retry-after", "").strip()
     try:
@@ -47,7 +47,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> int 
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> ProviderError:
-    """The exception for an answer that is no 2xx, `unbilled` where provably nothing was generated."""
+    """Return the exception for a non-2xx response, `unbilled` if it is certain that nothing was generated."""
     if status < 400:
         return UpstreamInvalid("The model's server answered with a redirect, which is not followed.")
     if status in (401, 403):
@@ -73,7 +73,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str)
 
 
 def _error_parts(body: bytes) -> tuple[Any, Any, Any]:
-    """Message, code and param of an error body: OpenAI's shape, vLLM's flat one, Ollama's string, FastAPI's detail."""
+    """Return message, code and param of an error body as OpenAI, vLLM (flat), Ollama (string) or FastAPI write it."""
     try:
         data = decode_json(body)
     except ValueError:
@@ -89,7 +89,7 @@ def _error_parts(body: bytes) -> tuple[Any, Any, Any]:
 
 
 def broken_connection(error: BaseException) -> ProviderError:
-    """The exception for a request without an answer, `unbilled` where it provably never left us."""
+    """Return the exception for a request without a response, `unbilled` if it is certain that it was never sent."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(

@@ -1,4 +1,4 @@
-"""Several upstreams for one model: the first that can answers, and only one is ever billed."""
+"""Several upstreams for one model: the first one that can answers, and only one is ever billed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Choice:
 
 
 class Fallback:
-    """A `Provider` over others, in order of preference; those that are cooling down come last.
+    """A `Provider` that tries others in order of preference; those that are cooling down come last.
 
-    The next one is asked only if the one before provably generated nothing. Only the last one is retried.
+    The next one is asked only if the one before certainly generated nothing. Only the last one is retried.
     `StreamStarted`, `Completion` and ProviderError name the upstream that answered.
     """
 
@@ -72,11 +72,11 @@ class Fallback:
         raise cast(ProviderError, failed)
 
     async def list_models(self) -> list[ModelInfo]:
-        """The models of the preferred upstream."""
+        """Return the models of the preferred upstream."""
         return await self._choices[0].provider.list_models()
 
     async def close(self) -> None:
-        """Nothing to release: the providers are closed by who made them."""
+        """Release nothing: the providers are closed by the code that made them."""
 
     def _in_order(self) -> list[Choice]:
         return sorted(self._choices, key=lambda choice: choice.provider.health.wait())
@@ -88,5 +88,5 @@ class Fallback:
             raise error
         choice.provider.health.cool(error.retry_after)
         logger.warning("upstream %s: %s, others are asked first for a while", choice.provider.name, error.code)
-        # The error of an upstream that was asked says more than that another one was not.
+        # The error of an upstream that was asked is more useful than the fact that another one was not asked.
         return before if before is not None and isinstance(error, UpstreamUnavailable) else error

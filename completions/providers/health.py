@@ -1,4 +1,4 @@
-"""Whether to ask an upstream, from what this process experienced: the circuit breaker and the cool-down."""
+"""Decides from this process's experience whether to ask an upstream: the circuit breaker and the cool-down."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ COOL_CAP: Final = 60.0
 
 
 class Health:
-    """One upstream as one process knows it. `clock` counts seconds.
+    """The state of one upstream as this process knows it. `clock` counts seconds.
 
-    Five connections that failed within 30 s open the breaker: for 10 s nothing is sent. Then one
-    request goes out as a probe, and what becomes of it decides. A cooling upstream is only asked
-    after the others for its models.
+    Five failed connections within 30 s open the breaker: for 10 s nothing is sent. Then one request is sent as a probe,
+    and its result decides. An upstream that is cooling down is asked only after the others that have the model.
     """
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,11 +36,11 @@ class Health:
 
     @property
     def is_open(self) -> bool:
-        """Whether the breaker is open: nothing may be sent, or only one probe."""
+        """Tell whether the breaker is open: nothing may be sent, or only one probe."""
         return bool(self._open_until)
 
     def admit(self) -> None:
-        """Note that a request goes out now; raises UpstreamUnavailable when none may."""
+        """Note that a request is sent now; raises UpstreamUnavailable if none may be."""
         if not self._open_until:
             return
         left = self._open_until - self._clock()
@@ -50,7 +49,7 @@ class Health:
         self._probing = True
 
     def reached(self) -> None:
-        """The upstream took a connection."""
+        """Note that the upstream accepted a connection."""
         if self._open_until:
             logger.warning("upstream %s: can be reached again", self._name)
             self._open_until = 0.0
@@ -58,7 +57,7 @@ class Health:
         self._failures.clear()
 
     def unreachable(self) -> None:
-        """The upstream took no connection."""
+        """Note that the upstream accepted no connection."""
         now = self._clock()
         self._failures.append(now)
         often = len(self._failures) == FAILURES and now - self._failures[0] <= FAILURES_WITHIN
@@ -69,13 +68,13 @@ class Health:
         self._probing = False
 
     def abandoned(self) -> None:
-        """Note that a request has no result, because its client left first."""
+        """Note that a request has no result because its client left first."""
         self._probing = False
 
     def cool(self, seconds: float | None) -> None:
-        """Ask others first for `seconds`, at most a minute."""
+        """Prefer other upstreams for `seconds`, at most a minute."""
         self._cool_until = max(self._cool_until, self._clock() + min(seconds or COOL_SECONDS, COOL_CAP))
 
     def wait(self) -> float:
-        """Seconds until this upstream should be preferred again; 0 for at once."""
+        """Return the seconds until this upstream should be preferred again; 0 means now."""
         return max(0.0, self._cool_until - self._clock(), self._open_until - self._clock() if self.is_open else 0.0)

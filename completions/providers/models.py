@@ -1,4 +1,4 @@
-"""The many shapes of `GET /models`: OpenAI's, OpenRouter's, vLLM's, llama.cpp's, Ollama's, a bare list."""
+"""Parses the many shapes of `GET /models`: OpenAI's, OpenRouter's, vLLM's, llama.cpp's, Ollama's, a bare list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from completions.types import ModelInfo
 
 
 def parse_models(raw: bytes, *, owned_by: str) -> list[ModelInfo]:
-    """Models in the upstream's order, each id once; `owned_by` where it names nobody. Raises UpstreamInvalid."""
+    """Return the models in the upstream's order, each id once, with `owned_by` as default. Raises UpstreamInvalid."""
     try:
         body = decode_json(raw)
     except ValueError:

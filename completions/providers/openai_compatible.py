@@ -1,6 +1,6 @@
-"""One upstream that speaks OpenAI's chat completions, through the official client, read as raw bytes.
+"""One upstream with OpenAI's chat completions API, called through the official client, its answer read as raw bytes.
 
-What the bytes mean is `wire_parser`; what a refusal means is `failures`. Nothing said is ever logged.
+`wire_parser` interprets the bytes, `failures` the refusals. Nothing from prompts or answers is ever logged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, Wire
 from foundation.internals.aiohttp_reads import reads_from
 
-_GRACE: Final = 5.0  # for the usage chunk of an answer that has its finish reasons
+_GRACE: Final = 5.0  # how long to wait for the usage chunk of an answer that has its finish reasons
 
 
 class OpenAICompatible:
@@ -81,7 +81,7 @@ class OpenAICompatible:
         ready: Callable[[], Awaitable[None]] | None = None,
         retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
-        """See `Provider.stream`. Raises ProviderError after everything that arrived before it."""
+        """See `Provider.stream`. Before it raises ProviderError, it yields everything that arrived."""
         parser = AnswerParser(max_raw=self._max_raw, max_text=self._max_text)
         with ContentClock(self._first_byte) as clock:
             response: httpx2.Response | None = None
@@ -127,7 +127,7 @@ class OpenAICompatible:
             try:
                 data = await anext(reads)
             except asyncio.CancelledError:
-                # Every choice is finished: only the trailer is missing, and the answer is whole.
+                # Every choice is finished: only the trailer is missing, so the answer is complete.
                 if not parser.finished or not clock.expired():
                     raise
                 events = parser.end()
@@ -222,7 +222,7 @@ class OpenAICompatible:
                 await self._line.release(response)
 
     async def _read(self, response: httpx2.Response) -> bytes:
-        """The whole JSON body. Raises UpstreamInvalid, UpstreamTruncated, OutputLimit."""
+        """Return the whole JSON body. Raises UpstreamInvalid, UpstreamTruncated, OutputLimit."""
         if _media_type(response) not in ("application/json", "text/json"):
             raise UpstreamInvalid()
         parts, size = [], 0
@@ -240,7 +240,7 @@ class OpenAICompatible:
 
 def _media_type(response: httpx2.Response) -> str:
     if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise UpstreamInvalid()  # we asked for none: what comes compressed may be a bomb
+        raise UpstreamInvalid()  # compression was not requested: a compressed body may be a decompression bomb
     media_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     return media_type
 

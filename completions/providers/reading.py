@@ -1,4 +1,4 @@
-"""Reads an upstream's answer: no faster than the consumer stores it, and to its end."""
+"""Reads an upstream's answer: no faster than the consumer stores it, and to the end of the body."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from openai import OpenAIError
 
 from foundation.internals.aiohttp_reads import with_socket_paused
 
-DRAIN_SECONDS: Final = 0.1  # for the end of the body after [DONE], so that the connection can be used again
+DRAIN_SECONDS: Final = 0.1  # to wait for the end of the body after [DONE], so that the connection can be used again
 BROKEN = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
 
 def throttled(
     response: httpx2.Response, ready: Callable[[], Awaitable[None]] | None
 ) -> Callable[[], Awaitable[None]] | None:
-    """Return `ready`, with no reads from the socket while it waits.
+    """Return a `ready` during which nothing is read from the socket.
 
-    A model sends each token in its own packet. If they stay in the kernel until they are wanted, one read returns
-    many.
+    A model sends each token in its own packet. If the packets stay in the kernel until they are wanted, one read
+    returns many of them.
     """
     return None if ready is None else with_socket_paused(response, ready)
 
 
 async def drain(reads: AsyncIterator[bytes]) -> None:
-    """Read to the end of a finished body: a connection that was not read to its end is closed."""
+    """Read to the end of a finished body; otherwise the connection would have to be closed."""
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             for _ in range(4):

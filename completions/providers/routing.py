@@ -1,4 +1,4 @@
-"""Which upstreams answer a model, in order of preference, and what each of them calls it. Pure."""
+"""Selects the upstreams for a model, in order of preference, and the name of the model at each. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Route:
 
 
 def routes_for(model: str, upstreams: Upstreams, default: str) -> list[Route]:
-    """Every upstream with a matching pattern, the lowest `priority` first, else the default one."""
+    """Return every upstream with a matching pattern, the lowest `priority` first; without a match the default one."""
     matching = [name for name, config in upstreams.items() if _matches(model, config)]
-    matching.sort(key=lambda name: upstreams[name].get("priority") or 0)  # stable: as they are listed
+    matching.sort(key=lambda name: upstreams[name].get("priority") or 0)  # a stable sort keeps the configured order
     return [Route(name, _upstream_model(model, upstreams.get(name, {}))) for name in matching or [default]]
 
 
 def public_model(upstream: str, model: str, upstreams: Upstreams, default: str) -> str | None:
-    """The name a client reaches this upstream's model by; None when no name leads to it."""
+    """Return the name by which a client reaches this upstream's model; None if no name leads to it."""
     for name in _names(model, upstreams.get(upstream, {})):
         if Route(upstream, model) in routes_for(name, upstreams, default):
             return name

@@ -1,6 +1,6 @@
-"""Strings fit for a database and messages fit for a client.
+"""Makes strings safe for a database and messages safe for a client.
 
-Databases refuse NUL and lone surrogates; error texts of strangers may hold keys.
+Databases refuse NUL and lone surrogates; other services' error texts may contain keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def clean_tree(value: Any) -> Any:
-    """A copy of decoded JSON with every string, keys included, made clean."""
+    """Return a copy of decoded JSON in which every string, keys included, is clean."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, dict):
@@ -42,13 +42,13 @@ def _refuse_constant(name: str) -> Any:
 
 def _finite(number: str) -> float:
     value = float(number)
-    if value - value != 0:  # infinite: no database takes it
+    if value - value != 0:  # infinite: no database accepts it
         raise ValueError("number out of range")
     return value
 
 
 def decode_json(raw: bytes) -> Any:
-    """Decode JSON into database-safe values, forgiving broken UTF-8, surrogates and NUL. Raises ValueError."""
+    """Decode JSON into values a database accepts, tolerating broken UTF-8, surrogates and NUL. Raises ValueError."""
     try:
         value = _decode(raw)
         return clean_tree(value) if b"\\u0000" in raw else value
@@ -71,10 +71,10 @@ def encode_json(value: Any) -> bytes:
 
 
 def safe_message(text: object, *secrets: str, limit: int = MESSAGE_CHARS) -> str:
-    """One printable line of at most `limit` characters, keys redacted; empty when `text` is no string."""
+    """Return one printable line of at most `limit` characters with keys redacted; empty if `text` is not a string."""
     if not isinstance(text, str):
         return ""
-    text = text[: limit * 8]  # the patterns below must not run over a megabyte
+    text = text[: limit * 8]  # the patterns below must not be run on a megabyte
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[redacted]")
@@ -83,7 +83,7 @@ def safe_message(text: object, *secrets: str, limit: int = MESSAGE_CHARS) -> str
 
 
 def safe_code(code: object, *secrets: str) -> str:
-    """An upstream's error code, string or number, as a short token; empty when there is none."""
+    """Return an upstream's error code, string or number, as a short token; empty if there is none."""
     if isinstance(code, bool) or not isinstance(code, str | int):
         return ""
     return re.sub(r"[^\w.\-/ ]", "", safe_message(str(code), *secrets, limit=64))

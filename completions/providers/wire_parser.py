@@ -1,4 +1,4 @@
-"""From the bytes of an upstream's event stream to provider events: pure, synchronous, one decode a line.
+"""Turns the bytes of an upstream's event stream into provider events: pure, synchronous, each line decoded once.
 
 No socket, no clock, no Django. The same bytes give the same answer however they are split.
 """
@@ -18,16 +18,15 @@ MAX_LINE_BYTES: Final = 1 << 20
 MAX_RAW_BYTES: Final = 8 << 20
 
 _BOM = b"\xef\xbb\xbf"
-_NEVER = b"\x00"  # no line of an event stream starts with it
+_NEVER = b"\x00"  # never the first character of an event stream's line
 _TEMPLATE_TRIES = 8
 _decode_str = msgspec.json.Decoder(str).decode
 
 
 class AnswerParser:
-    """Feed it bytes, take its events; look at `error` and `done` after each call.
+    """Parses the bytes of an answer; check `error` and `done` after each call.
 
-    A failure never swallows what came before it: every method returns the events up to there and
-    sets `error`.
+    A failure never loses what arrived before it: every method returns the events up to that point and sets `error`.
     """
 
     def __init__(
@@ -46,13 +45,13 @@ class AnswerParser:
         self._after_cr = self._error_event = False
         self._first_line = True
         self._partial: list[bytes] = []
-        # Lines of one answer differ only in one JSON string: the bytes before and after it.
+        # The lines of one answer differ only in one JSON string: these are the bytes before and after it.
         self._prefix, self._suffix = _NEVER, b""
         self._misses = 0
 
     @property
     def done(self) -> bool:
-        """Whether `StreamFinished` has been returned: nothing more will be read."""
+        """Whether `StreamFinished` has been returned: nothing more is read after it."""
         return self._answer.done
 
     @property
@@ -62,11 +61,11 @@ class AnswerParser:
 
     @property
     def finished(self) -> bool:
-        """Whether every choice has its finish reason: nothing of the answer is missing any more."""
+        """Whether every choice has its finish reason, which means that the answer is complete."""
         return self._answer.finished
 
     def feed(self, data: bytes) -> list[ProviderEvent]:
-        """Take one read of any size; text that arrived in it comes back as one `Delta`."""
+        """Parse one read of any size; its text comes back as one `Delta`."""
         events: list[ProviderEvent] = []
         if self.error or self.done:
             return events
@@ -83,7 +82,7 @@ class AnswerParser:
         return events
 
     def end(self) -> list[ProviderEvent]:
-        """Handle the connection's end: an unfinished line still counts, an unfinished answer is an error."""
+        """Handle the end of the connection: an unfinished line is still parsed, an unfinished answer is an error."""
         events: list[ProviderEvent] = []
         if self.error or self.done:
             return events
@@ -103,7 +102,7 @@ class AnswerParser:
         return events
 
     def whole(self, raw: bytes) -> list[ProviderEvent]:
-        """Take a `chat.completion` body that came instead of a stream."""
+        """Parse a `chat.completion` body that came instead of a stream."""
         events: list[ProviderEvent] = []
         try:
             try:
@@ -146,7 +145,7 @@ class AnswerParser:
         for line in lines:
             if line.startswith(prefix) and line.endswith(suffix) and start + 1 - stop < len(line) <= max_line:
                 try:
-                    # The opening and closing quotes belong to the template: this is one JSON string.
+                    # The opening and closing quotes belong to the template, so this is exactly one JSON string.
                     texts.append(_decode_str(line[start:stop]))
                     self._misses = 0
                     continue
@@ -185,7 +184,7 @@ class AnswerParser:
             self._error_event = line[6:].strip() == b"error"
             if self._error_event:
                 self._prefix = _NEVER
-        # Comments, ids, retry hints and unknown fields carry nothing of the answer.
+        # Comments, ids, retry hints and unknown fields contain no part of the answer.
 
     def _blank(self, events: list[ProviderEvent]) -> None:
         if self._partial:
@@ -201,7 +200,7 @@ class AnswerParser:
         try:
             chunk = decode_json(payload)
         except ValueError:
-            # Either broken, or the first of several data lines: the blank line decides.
+            # The line is either broken or the first of several data lines: the blank line decides which.
             self._partial = [payload]
             self._prefix = _NEVER
             return
@@ -215,13 +214,13 @@ class AnswerParser:
         return self._answer.take(chunk, events)
 
     def _learn(self, line: bytes, text: str) -> None:
-        """Make a plain line the template of the next ones.
+        """Use a plain line as the template for the next ones.
 
-        Without an escape the line contains the text literally; if it does so only once, that is the place.
+        Without an escape, the line contains its text literally; if the text occurs only once, its place is known.
         """
         quoted = b'"' + text.encode() + b'"'
         at = line.find(quoted)
         if b"\\" in line or at < 0 or line.find(quoted, at + 1) >= 0:
             return
-        self._misses += 1  # reset once the template fits a line: if every line differs, learning is wasted
+        self._misses += 1  # reset once the template fits a line: if no two lines are alike, learning is a waste of time
         self._prefix, self._suffix = line[: at + 1], line[at + len(quoted) - 1 :]

@@ -1,4 +1,4 @@
-"""`manage.py complete PROMPT [--model M]`: one prompt from the shell, streamed to stdout. Nothing is stored."""
+"""`manage.py complete PROMPT [--model M]`: answer one prompt in the shell, streamed to stdout. Nothing is stored."""
 
 from __future__ import annotations
 

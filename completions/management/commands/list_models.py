@@ -1,4 +1,4 @@
-"""`manage.py list_models`: what the configured upstreams offer; the quickest test of a configuration."""
+"""`manage.py list_models`: list the models of the configured upstreams; the quickest test of a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py reap_runs`: mark the runs whose process is gone, as every process does by itself all the time."""
+"""`manage.py reap_runs`: end the runs whose process died, as every process also does by itself every few seconds."""
 
 from __future__ import annotations
 
