@@ -1,7 +1,7 @@
-"""The wire APIs, one folder each: the only place that knows a wire API.
+"""The wire APIs, one folder each; no code outside of them knows a wire API.
 
-`DIALECTS` maps a folder to the path it is mounted at. Delete a folder and its line, and that API is
-gone; README.md beside this file has the recipe for adding one.
+`DIALECTS` maps each folder to the path it is mounted at. To remove an API, delete its folder and its line here;
+README.md beside this file explains how to add one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ DIALECTS = {
     "websocket": "ws/chat",
     "resources": "",
 }
-# What is no API: a dialect at the root does not answer for these.
+# Paths that belong to no API: the dialect mounted at the root does not answer below these.
 PAGES = ("admin", "docs", "healthz", "login", "logout", "profile", "readyz", "schema", "static")
 
 
 def dialect_of(path: str) -> str | None:
-    """Return the folder of the dialect that `path` belongs to: the one with the longest mount."""
+    """Return the folder of the dialect that `path` belongs to: the one with the longest matching mount."""
     path = path.strip("/") + "/"
     if path.partition("/")[0] in PAGES:
         return None

@@ -1,4 +1,4 @@
-"""What dialects share, and nothing about any one API: the async view, errors, limits, answers."""
+"""What all dialects share and no single API defines: the async view, errors, limits, answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from foundation.database import in_database_thread
 
 T = TypeVar("T")
 
-# Refusals that do not count as reads: a client told to retry in a second may do so all minute long.
+# These refusals do not count as reads: a client that is told to retry in a second may do so for the whole minute.
 WITHOUT_ROOM = (RateLimited, TooManyRuns, ShuttingDown, StorageUnavailable)
 
 encode_json = msgspec.json.Encoder(enc_hook=str).encode
@@ -51,7 +51,7 @@ def renderer_of(dialect: str) -> Callable[[Problem], Any]:
 
 
 class DialectMixin:
-    """For every view of a dialect: its errors in its own shape. Set `render` and `authentication`."""
+    """Base for every view of a dialect: renders errors in the dialect's shape. Set `render` and `authentication`."""
 
     render: Callable[[Problem], Any]
     authentication: type[PrincipalAuthentication] = PrincipalAuthentication
@@ -76,7 +76,7 @@ def count_request(principal: Principal) -> None:
 
 @dataclass(slots=True)
 class _Tally:
-    """Whether the current request has counted: as a read, or by the run that it started."""
+    """Whether the current request was already counted, as a read or through the run that it started."""
 
     counted: bool = False
 
@@ -85,12 +85,12 @@ _tally: ContextVar[_Tally] = ContextVar("tally")
 
 
 def begin_counting() -> None:
-    """Count what follows in this task as one request, at most once."""
+    """Count everything that follows in this task as one request, at most once."""
     _tally.set(_Tally())
 
 
 async def count_read(principal: Principal) -> None:
-    """Count the current request as a read, unless it has counted; without the limit not even a thread is needed."""
+    """Count the current request as a read, unless it was already counted; without the limit it needs no thread."""
     tally = _tally.get(None) or _Tally()
     if not tally.counted:
         tally.counted = True
@@ -99,9 +99,9 @@ async def count_read(principal: Principal) -> None:
 
 
 async def count_run(principal: Principal, *, joined: bool) -> None:
-    """Note that the current request started a run, which is counted where runs are accepted, or joined an earlier one.
+    """Note that the current request started a run or, if `joined`, follows an earlier one.
 
-    A request that joins starts none: it counts as a read.
+    A started run is counted where runs are accepted. A request that joins a run counts as a read.
     """
     if joined:
         await count_read(principal)
@@ -110,7 +110,7 @@ async def count_run(principal: Principal, *, joined: bool) -> None:
 
 
 async def counting_failures(principal: Principal, starting: Awaitable[T]) -> T:
-    """Await what starts a run; if it fails before that, count a read, unless it failed for want of room."""
+    """Await `starting`, which starts a run; if it fails, count a read, unless the error is one of WITHOUT_ROOM."""
     try:
         return await starting
     except WITHOUT_ROOM:
@@ -121,10 +121,10 @@ async def counting_failures(principal: Principal, starting: Awaitable[T]) -> T:
 
 
 class AsyncAPIView(DialectMixin, APIView):
-    """A view of coroutines: no thread before the accept transaction. Documented like any DRF view.
+    """An async view that needs no thread before the accept transaction. Documented like any DRF view.
 
     Handlers take `(request, principal, **path parameters)` and return a Django response. `starts_runs` names the
-    methods that start a run: they submit it by `run_requests.submit`, and count as a read only when they start none.
+    methods that start a run by `run_requests.submit`; they count as a read only if they start none.
     """
 
     request: HttpRequest  # type: ignore[assignment]  # Django's: DRF's own is not made here
@@ -156,7 +156,7 @@ class AsyncAPIView(DialectMixin, APIView):
             return problem_response(problem_of(error), type(self).render)
 
     async def principal(self, request: HttpRequest) -> Principal:
-        """Return who is calling; raises NotAdmitted."""
+        """Return the caller; raises NotAdmitted."""
         caller = caller_of(request)
         how = self.authentication
         if known := known_principal(caller, lenient=how.lenient):

@@ -80,7 +80,7 @@ class DialectAdapter(ServiceTestCase):
 
     dialect: str
     unsupported: frozenset[Capability] = frozenset()
-    # The last line of a stream that ended.
+    # The last line of a stream that ended normally.
     done = "data: [DONE]"
     stream_type = "text/event-stream"
     # Whether a non-streamed answer keeps the text that came before the upstream broke off.
@@ -143,7 +143,7 @@ class DialectAdapter(ServiceTestCase):
         self.assertEqual(response.headers["www-authenticate"], "Bearer")
 
     def calls_with(self, ids: Ids) -> list[Call]:
-        """Return a call of every route that takes an id, and of every body that carries one."""
+        """Return a call of every route that takes an id, and of every body that contains one."""
         raise NotImplementedError
 
     def wrong_calls(self) -> list[Call]:

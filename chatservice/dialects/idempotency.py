@@ -28,18 +28,18 @@ def client_message_id_field() -> serializers.RegexField:
 
 
 def key_of(request: HttpRequest, client_message_id: str | None = None) -> str:
-    """Return the key of a request: its header's, or what its body calls the message; raises BadRequest."""
+    """Return the key of a request, from its header or the `client_message_id` in its body; raises BadRequest."""
     header = request.headers.get("idempotency-key")
     return idempotency_key(client_message_id if header is None else header)
 
 
 def route_of(request: HttpRequest) -> str:
-    """Return method and address; the closing slash, with or without which every route answers, is none of it."""
+    """Return method and path, without the closing slash: every route answers with it or without."""
     return f"{request.method} {request.path_info.rstrip('/')}"
 
 
 def idempotency_key(value: str | None) -> str:
-    """Return the key, or the empty text when there is none; raises BadRequest."""
+    """Return the key, or '' if there is none; raises BadRequest."""
     if value is None:
         return ""
     if PATTERN.match(value) is None:
@@ -48,6 +48,6 @@ def idempotency_key(value: str | None) -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return what tells two requests under one key apart: any JSON values, canonically."""
+    """Return a digest of any JSON values, in canonical form, that tells apart two requests with the same key."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Reading JSON from strangers: bounded in size, depth and keys, and storable in any database."""
+"""Reads JSON from untrusted clients: limited in size, depth and keys, and storable in any database."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def read_object(request: HttpRequest) -> dict[str, Any]:
 
 
 def parse_json(body: bytes) -> Any:
-    """Decode `body`; raises BadRequest for what is not JSON, too deep, too wide or not storable."""
+    """Decode `body`; raises BadRequest if it is not JSON, too deep, too wide or not storable."""
     try:
         value = _decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from error
-    # Counting brackets is faster than a walk, and shows for most bodies that they are within the limits.
+    # Counting brackets is faster than a walk, and is enough to show that most bodies are within the limits.
     if (
         body.count(b"{") + body.count(b"[") > settings.LIMIT_JSON_DEPTH
         or body.count(b":") > settings.LIMIT_JSON_KEYS
@@ -55,8 +55,8 @@ def parse_json(body: bytes) -> Any:
 
 
 def check_bounds(value: Any, *, texts: bool, what: str = "body") -> None:
-    """Check a JSON value, called `what` in errors, for depth and keys, and its `texts` for NUL; raises BadRequest."""
-    # Level by level, without recursion, which would take longer: this blocks the event loop.
+    """Check depth and keys of a JSON value, with `texts` also for NUL; errors call it `what`. Raises BadRequest."""
+    # Level by level, because recursion would be slower and this blocks the event loop.
     level, depth = [value], 0
     while level:
         if texts and any(isinstance(each, str) and "\x00" in each for each in level):
@@ -79,7 +79,7 @@ def check_bounds(value: Any, *, texts: bool, what: str = "body") -> None:
 
 
 class StrictJSONParser(JSONParser):
-    """The same for DRF's views."""
+    """Applies the same checks in DRF's views."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""Errors in one shape, which every dialect renders in its own."""
+"""Errors in one common form, which every dialect renders in its own shape."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as a client may see it. `details` maps field names to lists of messages."""
+    """An error as clients may see it. `details` maps field names to lists of messages."""
 
     status: int
     code: str
@@ -39,7 +39,7 @@ class Problem:
 
 
 class BadRequest(Exception):
-    """The request is not one of this API. `status` is 400, 403, 404, 409, 413, 415, 422 or 429."""
+    """The request is invalid for this API. `status` is 400, 403, 404, 409, 413, 415, 422 or 429."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ TOO_LARGE = Problem(413, "request_too_large", "The request body is too large.")
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what to tell the client about `error`; an unexpected one is logged and becomes a 500."""
+    """Return the problem to show the client for `error`; an unexpected error is logged and becomes a 500."""
     match error:
         case BadRequest():
             return error.problem
@@ -110,17 +110,17 @@ def problem_of(error: Exception) -> Problem:
         case OperationalError() | InterfaceError() if is_passing(error):
             note_failure(error)
             return STORAGE_UNAVAILABLE
-        case django_exceptions.SuspiciousOperation():  # a query of a thousand parameters, say
+        case django_exceptions.SuspiciousOperation():  # such as a query string with a thousand parameters
             return Problem(400, "invalid_request", "The request is not valid.")
     place = traceback.extract_tb(error.__traceback__)
     where = f"{place[-1].filename}:{place[-1].lineno}" if place else "?"
-    # The type and the place only: the message may hold what was asked.
+    # Only type and place: the message may contain the question.
     logger.error("unexpected %s at %s", type(error).__name__, where)
     return Problem(500, "internal_error", "The service failed. It is not your fault.")
 
 
 def validation_problem(detail: Any) -> Problem:
-    """Return a 400 for field errors in DRF's or Django's nested form."""
+    """Return a 400 problem for field errors in DRF's or Django's nested form."""
     if isinstance(detail, Mapping):
         first = next(iter(detail), None)
         return Problem(400, "validation_error", _first_message(detail) or "Invalid input.", detail, param=first)

@@ -1,4 +1,4 @@
-"""The field `recall`, the same in every dialect: which older messages are quoted to the model."""
+"""The field `recall`, the same in every dialect: whether and how older messages are quoted to the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HELP = (
 
 @extend_schema_field({"oneOf": [{"type": "boolean"}, SHAPE], "nullable": True})
 class RecallField(serializers.Field[Any, Any, Any, Any]):
-    """Of a request; null and nothing is what the conversation says."""
+    """The field in a request; null, or its absence, means the conversation's setting."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(help_text=HELP, **options)
@@ -48,7 +48,7 @@ class RecallField(serializers.Field[Any, Any, Any, Any]):
 
 
 class StoredRecall(RecallField):
-    """Of a conversation; null is off."""
+    """The field of a conversation; null means off."""
 
     def to_internal_value(self, data: Any) -> Any:
         recall = super().to_internal_value(data)

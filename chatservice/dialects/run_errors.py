@@ -1,4 +1,4 @@
-"""Errors of runs: why a run gave no complete answer, as the problem a client is shown."""
+"""Turns the end of a run without a complete answer into the problem that clients see."""
 
 from __future__ import annotations
 

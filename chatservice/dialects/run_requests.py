@@ -1,4 +1,4 @@
-"""From a parsed request of any dialect to a `RunRequest`, and from there to the run."""
+"""Turns a parsed request of any dialect into a `RunRequest`, and starts the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from completions.run_requests import RunHandle, RunRequest
 
 
 def resolve_model(name: str | None) -> str:
-    """Return the model to run; no name, or "default", means DEFAULT_MODEL."""
+    """Return the model to run; without a name, or for "default", that is DEFAULT_MODEL."""
     return settings.DEFAULT_MODEL if name in (None, "", "default") else name
 
 
@@ -23,7 +23,8 @@ def make_run_request(
 ) -> RunRequest:
     """Return a request for one run.
 
-    `identity` is any JSON values that tell two requests under one idempotency key apart, the dialect's name first.
+    `identity` is a tuple of JSON values, the dialect's name first, that distinguishes two requests with the same
+    idempotency key.
     """
     return RunRequest(
         principal=principal,
@@ -35,7 +36,7 @@ def make_run_request(
 
 
 async def submit(request: RunRequest) -> RunHandle:
-    """Start the run, or join the one that the same request started before; raises completions.exceptions.Refused."""
+    """Start the run, or join it if the same request already started it; raises completions.exceptions.Refused."""
     handle = await services.submit(request)
     await count_run(request.principal, joined=handle.attached)
     return handle

@@ -1,4 +1,4 @@
-"""What HTTP responses about a run share, whatever the dialect: the headers that name it, and how a stream begins."""
+"""What all HTTP responses about a run share: the headers that identify it, and how a stream begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def name_run(
     conversation_id: uuid.UUID | None = None,
     message_id: uuid.UUID | None = None,
 ) -> None:
-    """Add the headers that say which run, conversation and message a response is about."""
+    """Add the headers with the ids of the run, conversation and message of a response."""
     named = {"X-Run-Id": run_id, "X-Conversation-Id": conversation_id, "X-Message-Id": message_id}
     for name, value in named.items():
         if value is not None:
@@ -26,7 +26,7 @@ def name_run(
 
 
 async def peek(events: AsyncIterator[Event]) -> tuple[RunFinished | None, AsyncIterator[Event]]:
-    """Return the end of a run that failed before it said anything, or None; and the events, the first included."""
+    """Return the end of a run that failed before any text, or None; and all its events, including the first."""
     first = await anext(events)
     failed = isinstance(first, RunFinished) and first.status != "complete"
     return (first if failed else None), _with_first(first, events)  # type: ignore[return-value]

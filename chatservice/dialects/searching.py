@@ -1,6 +1,6 @@
-"""The parameters of a search, the same in every dialect, and the parts of its answer that all of them show.
+"""The parameters of a search, the same in every dialect, and the parts of a response that all dialects share.
 
-`since` and `until` are what the engine calls `after` and `before`: on the wire those names belong to cursors and to the
+`since` and `until` are the engine's `after` and `before`: on the wire those names are used for cursors and for the
 messages around a hit.
 """
 
@@ -46,14 +46,14 @@ class SearchRequest:
     cursor: str
 
     def find(self, principal: Principal) -> Hits:
-        """Search what `principal` may see; raises InvalidCursor. Uses the database."""
+        """Search the messages that `principal` may see; raises InvalidCursor. Uses the database."""
         return search_messages(
             principal, self.text, mode=self.mode, filters=self.filters, limit=self.limit, cursor=self.cursor
         )
 
 
 def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: str = "q") -> SearchRequest:
-    """Return the search request in query parameters; raises BadRequest that names every wrong one."""
+    """Read a search request from query parameters; raises BadRequest naming every wrong one."""
     reader = _Reader(given)
     text = reader.text(query, MAX_QUERY_CHARS)
     if not text.strip() and query not in reader.wrong:
@@ -135,9 +135,9 @@ class _Reader:
 
 
 def _time(text: str, *, whole_day: bool) -> dt.datetime:
-    """Return the time; of a day its beginning, or its end with `whole_day`. UTC unless a zone is given."""
+    """Return the time; a date means the beginning of the day, or with `whole_day` its end. UTC if no zone is given."""
     if "T" in text:
-        text = text.replace(" ", "+")  # a plus that was not escaped in an address
+        text = text.replace(" ", "+")  # a plus sign in the URL that was not escaped
     time = dt.datetime.fromisoformat(text)
     time = time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
     return time + dt.timedelta(days=1) if whole_day and DAY.match(text) else time
@@ -148,7 +148,7 @@ def branch_of(hit: Hit) -> str:
 
 
 class WhyFound(serializers.Serializer[Any]):
-    """What every hit says beside its message: on which branch, by which words, how well."""
+    """The fields that every hit has besides its message: its branch, the words that matched, the score."""
 
     branch = serializers.ChoiceField(["shown", "other version"])
     snippet = serializers.CharField(allow_blank=True)
@@ -176,7 +176,7 @@ def why_found(hit: Hit) -> dict[str, Any]:
 
 
 def excerpt(message: Message) -> str:
-    """Return a neighbour's text, cut short."""
+    """Return the shortened text of a neighbouring message."""
     text = message.content
     return text if len(text) <= NEIGHBOUR_CHARS else f"{text[: NEIGHBOUR_CHARS - 1]}…"
 
@@ -187,7 +187,7 @@ def _parameter(name: str, schema: dict[str, Any], description: str, **options: A
 
 NAME = {"type": "string", "maxLength": MAX_NAME_CHARS}
 TIME = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
-# What the OpenAPI documents say of the above.
+# How the OpenAPI documents describe these parameters and fields.
 PARAMETERS = [
     _parameter(
         "q",

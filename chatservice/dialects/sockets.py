@@ -1,4 +1,4 @@
-"""What the websockets of dialects share, from the handshake to the close; nothing about what they say."""
+"""What the websockets of all dialects share, from the handshake to the close, whatever their frames are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOOD = 10
 
 
 class SocketClosed(Exception):
-    """The client is gone, or its socket is being closed."""
+    """The client has left, or its socket is being closed."""
 
 
 class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
@@ -30,7 +30,8 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
     Subclasses handle `connect` and `receive`; `too_slow` is how they hang up on a client that does not read.
     """
 
-    # Everything goes through the store; a channel layer would cost a connection to Redis for each socket.
+    # No channel layer is used, because it would need a connection to Redis for each socket: everything goes through the
+    # store.
     channel_layer_alias = ""
     too_slow: tuple[int, str]
 
@@ -48,7 +49,7 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         try:
             await asyncio.wait([self._reading, self._over], return_when=asyncio.FIRST_COMPLETED)
             if self.closed:
-                await self._over  # the last frame and the close are still being sent
+                await self._over  # the last frame and the close frame are still being sent
             elif not self._reading.cancelled():
                 self._reading.result()
         finally:
@@ -63,26 +64,26 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        # Channels' own closes old database connections first, in a thread for each frame; none is held here.
+        # Channels' own method closes old database connections first, in a thread for each frame; none are held here.
         handler = getattr(self, message["type"].replace(".", "_"))
         await handler(message)
 
     def stop(self) -> None:
-        """Stop what the subclass does for this socket alone. Runs go on."""
+        """Stop what the subclass does only for this socket. Runs go on."""
 
     async def be_refused(self, refusal: Refusal) -> None:
         """Hang up: the socket's credential no longer admits it."""
         raise NotImplementedError
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` beside the reading of frames, and cancel it with the socket."""
+        """Run `work` concurrently with the reading of frames, and cancel it when the socket ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def acquire(self, take: Callable[[Any], Release], who: Any) -> None:
-        """Count this socket against the limit of `who`, no longer of whom it counted for; raises TooManyRuns."""
+        """Count this socket towards the limit of `who`, and of nobody else any more; raises TooManyRuns."""
         if self._release is not None:
             self._release()
         self._release = take(who)
@@ -93,7 +94,7 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         self._watched = credential_watch.begin(principal, self._notice_refusal)
 
     def count_frame(self) -> float:
-        """Count a frame; return this second's count in terms of LIMIT_WS_FRAMES_PER_SECOND: above 1 is too many."""
+        """Count a frame; return this second's count divided by LIMIT_WS_FRAMES_PER_SECOND: above 1 is too many."""
         second = int(time.monotonic())
         self._count = self._count + 1 if second == self._second else 1
         self._second = second
@@ -101,27 +102,27 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         return self._count / limit if limit else 0.0
 
     async def transmit(self, text: str) -> None:
-        """Send a frame, waiting while the client does not read; raises SocketClosed."""
+        """Send a frame and wait while the client does not read; raises SocketClosed."""
         if self.closed:
             raise SocketClosed
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self.base_send({"type": "websocket.send", "text": text})
         except TimeoutError:
-            # What it missed is stored: it can come back with its cursor.
+            # What the client missed is stored: it can return with its cursor.
             self.spawn(self.hang_up(*self.too_slow))
             raise SocketClosed from None
         except Exception as gone:
             raise SocketClosed from gone
 
     async def hang_up(self, code: int, reason: str = "", *, last: str | None = None) -> None:
-        """Send the `last` frame, close, and end the socket's loop. Nothing else is sent after this began."""
+        """Send the `last` frame, close, and end the socket's loop. Once this has begun, nothing else is sent."""
         if self.closed:
             return
         self.closed = True
         self.stop()
         if asyncio.current_task() is not self._reading:
-            # Granian sends no close frame while somebody waits for what the client says next.
+            # Granian sends no close frame while a task waits for the client's next frame.
             self._reading.cancel()
             await asyncio.wait([self._reading])
         try:
@@ -145,6 +146,6 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
 
 
 async def nowhere(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Refuse a socket at an address that no dialect has: without a route Channels would raise, which is a 500."""
+    """Close a socket at a path that no dialect serves: without a route Channels would raise, which becomes a 500."""
     await receive()
     await send({"type": "websocket.close", "code": 4404})

@@ -1,4 +1,4 @@
-"""What the OpenAPI document of this dialect repeats: errors, parameters, the document's own examples."""
+"""The parts that the OpenAPI document of this dialect repeats: errors, parameters, examples from the API's document."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ERROR = {"error": {"code": "not_found", "message": "Not found."}}
 
 
 def errors(*statuses: int) -> dict[int, Any]:
-    """Return the documented error answers with these statuses."""
+    """Return the documented error responses with these statuses."""
     example = OpenApiExample("error", ERROR, response_only=True)
     return {
         status: OpenApiResponse(

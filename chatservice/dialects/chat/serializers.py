@@ -1,4 +1,4 @@
-"""The shapes of this dialect: camelCase, as its document prints them."""
+"""The request and response shapes of this dialect: camelCase, as in its document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIME = "2024-02-01T12:00:00.000Z"
 
 
 def iso(moment: dt.datetime) -> str:
-    """Return a time as JavaScript prints it: UTC, milliseconds, `Z`."""
+    """Return a time in JavaScript's format: UTC, milliseconds, `Z`."""
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
@@ -66,7 +66,7 @@ class MessageShape(serializers.Serializer[Any]):
 
 
 class Text(serializers.CharField):
-    """A string, with its spaces; numbers are refused."""
+    """A string, kept with its spaces; numbers are refused."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -77,7 +77,7 @@ class Text(serializers.CharField):
 
 
 class NewMessage(serializers.Serializer[Any]):
-    """A message to store. Fields that are not listed are ignored."""
+    """A message to store. Unknown fields are ignored."""
 
     content = Text(max_length=settings.LIMIT_MESSAGE_CHARS or None, trim_whitespace=False)
 

@@ -13,14 +13,14 @@ RETRY = b"retry: 1000\n"
 
 
 class TokenStream:
-    """One run on the wire. Every frame's `id:` is the cursor after it, which EventSource sends when it reconnects."""
+    """Encodes one run. Every frame's `id:` is the cursor after it, which EventSource sends back when it reconnects."""
 
     def __init__(self, run_id: uuid.UUID, after: Cursor | None = None) -> None:
         self._at = after or Cursor(run_id)
         self._after_return = False
 
     def opening(self) -> bytes:
-        """Return the frame before any text: with its id even a reader cut off here comes back to this run."""
+        """Return the frame before any text: with its id, even a reader cut off here comes back to this run."""
         return RETRY + _id(self._at) + b"\n"
 
     def frame(self, event: ReaderEvent) -> bytes:
@@ -40,19 +40,19 @@ class TokenStream:
         raise TypeError(event)
 
     def _text(self, text: str, name: bytes) -> bytes:
-        # "\r\n" split across two chunks is one line end.
+        # A "\r\n" split across two chunks is still one line end.
         if self._after_return and text.startswith("\n"):
             text = text[1:]
         self._after_return = text.endswith("\r")
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        # Readers remove one space after the colon: this one, so the text keeps its own.
+        # Readers remove one space after the colon: the one added here, so the text keeps its own.
         data = b"".join([b"data: " + line.encode("utf-8", "replace") + b"\n" for line in lines])
         return name + _id(self._at) + data + b"\n"
 
     def _error(self, finished: RunFinished) -> bytes:
         problem = problem_of_end(finished)
         payload = encode_json({"code": problem.code, "message": problem.message})
-        # One past the text: a reader that comes back with it has seen the error.
+        # A position past the text: a reader that returns with it has already seen the error.
         seen = Cursor(self._at.run_id, self._at.seq + 1, self._at.end)
         return b"event: error\n" + _id(seen) + b"data: " + payload + b"\n\n"
 

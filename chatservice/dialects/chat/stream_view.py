@@ -1,4 +1,4 @@
-"""`GET .../stream`: the answer, made for EventSource and its habit of coming back by itself."""
+"""`GET .../stream`: the answer as a stream for EventSource, which reconnects by itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODEL = {"type": "string", "minLength": 1, "maxLength": 200}
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What this request reads: a run from `after`; without a run, the pending question's answer, unless `done`."""
+    """What to read: a run from `after`, or without a run the answer to the pending question, unless `done`."""
 
     conversation_id: uuid.UUID
     run_id: uuid.UUID | None = None
@@ -94,7 +94,8 @@ class StreamView(ChatView):
                     identity=("chat", route_of(request), model),
                     conversation_id=reading.conversation_id,
                 )
-                # Not again after an answer that broke off: EventSource repeats the request unasked.
+                # An answer that broke off is not generated again: EventSource repeats the request without being asked
+                # to.
                 answering = await answer(run_request, follow_any=True, again=False)
                 await count_run(principal, joined=answering is None or answering.joined)
                 if answering is None:
@@ -116,7 +117,7 @@ def _model(request: HttpRequest) -> str:
 
 
 def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> _Reading:
-    """Return what a reader with this cursor still has to read; raises for somebody else's conversation."""
+    """Return what a reader with this cursor still has to read; raises if the conversation is somebody else's."""
     conversation = conversation_of(principal, conversation_id)
     if cursor is None:
         return _Reading(conversation.pk)
@@ -125,12 +126,12 @@ def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> 
         raise Http404
     if run.state == Run.State.RUNNING or _missed(run, cursor):
         return _Reading(conversation.pk, run.pk, cursor)
-    # A reader that comes back after the end asks for no new answer: never a second bill.
+    # A reader that returns after the end does not ask for a new answer: it must not be billed twice.
     return _Reading(conversation.pk, done=run.message_id == conversation.head_id)
 
 
 def _missed(run: Run, cursor: Cursor) -> bool:
-    """Tell whether a run that is over said anything after `cursor`, its error included."""
+    """Tell whether a run that is over sent anything after `cursor`, including its error."""
     content = run.message.streamed_text() if run.message else ""
     if cursor.end < len(content):
         return True
@@ -138,7 +139,7 @@ def _missed(run: Run, cursor: Cursor) -> bool:
         return False
     last = Chunk.objects.filter(run=run).order_by("-seq").values_list("seq", flat=True).first()
     if last is None and content:
-        return False  # the chunks were deleted long ago, and this reader's stream ended before
+        return False  # the chunks were deleted long ago, and this reader's stream ended before that
     return cursor.seq <= (last or 0)
 
 

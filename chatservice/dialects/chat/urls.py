@@ -1,4 +1,4 @@
-"""Where the chat API answers, below `/chat/`."""
+"""The paths of the chat API, below `/chat/`."""
 
 from django.urls import path
 

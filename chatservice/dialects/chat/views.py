@@ -1,4 +1,4 @@
-"""The chat API's conversations and messages; stream_view.py has the answers."""
+"""The chat API's conversations and messages; its answers are in stream_view.py."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ RESET = "Conversation reset successfully"
 
 class ChatView(AsyncAPIView):
     render = staticmethod(render)
-    permission_classes = [AllowAny]  # the authentication refuses everybody else; guests may be admitted
-    # No HEAD: it would run the GET, and here a GET creates or asks a model.
+    permission_classes = [AllowAny]  # the authentication already refuses the others; guests may be admitted
+    # No HEAD: it would run the GET, which creates a conversation or asks a model here.
     http_method_names = ["get", "post", "delete", "options"]
 
 
 def refuse_speculation(request: HttpRequest) -> None:
-    """Refuse a GET with side effects that nobody intended: a browser's prefetch, or another site's link."""
+    """Refuse a GET with side effects that no user intended: a browser's prefetch, or a link on another site."""
     purposes = f"{request.headers.get('sec-purpose', '')} {request.headers.get('purpose', '')}".lower()
     if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
         raise BadRequest(
@@ -123,7 +123,7 @@ class MessagesView(ChatView):
 
 
 def _listed(conversation: Conversation, window: slice) -> HttpResponse:
-    """Return the list as an answer. Not in the event loop: ten thousand messages would hold every stream up."""
+    """Return the list as a response. Not made in the event loop: ten thousand messages would delay every stream."""
     messages = messages_in(conversation)
     response = json_response(serializers.MessageShape(messages[window], many=True).data)
     response.headers["X-Total-Count"] = str(len(messages))
@@ -131,7 +131,7 @@ def _listed(conversation: Conversation, window: slice) -> HttpResponse:
 
 
 def _start(principal: Principal) -> Conversation:
-    """Create a conversation; raises RateLimited where an address without a key creates too many."""
+    """Create a conversation; raises RateLimited if an address without a key creates too many."""
     if principal.is_guest:
         what = "conversations of guests at one address"
         enforce(f"creations:{principal.limit_key}", "LIMIT_GUEST_CREATIONS_PER_HOUR", what, window=HOUR)
@@ -143,7 +143,7 @@ def _store(conversation: Conversation, content: str) -> Message:
 
 
 def _window(request: HttpRequest) -> slice:
-    """Return which messages `?limit=&page=` ask for; raises BadRequest."""
+    """Return which messages `?limit=&page=` select; raises BadRequest."""
     if "limit" not in request.GET and "page" not in request.GET:
         return slice(None)
     limit = _number(request, "limit", default=100, most=100)

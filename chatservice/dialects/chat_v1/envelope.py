@@ -1,4 +1,4 @@
-"""`{success, data, message, meta}`: the form of every answer that is not an error."""
+"""`{success, data, message, meta}`: the shape of every response that is not an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatservice.dialects.chat_v1.errors import render
 
 
 def envelope(data: Any, *, message: str = "", meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return `data` in the envelope; `message` and `meta` are there only where they say something."""
+    """Return `data` in the envelope; `message` and `meta` are included only if they are given."""
     body: dict[str, Any] = {"success": True, "data": data}
     if message:
         body["message"] = message
@@ -23,11 +23,11 @@ def envelope(data: Any, *, message: str = "", meta: Mapping[str, Any] | None = N
 
 
 class Page(dict[str, Any]):
-    """A page that its pagination has already put into the envelope."""
+    """A page that the pagination has already put into the envelope."""
 
 
 class EnvelopeMixin(DialectMixin):
-    """For viewsets: answers in the envelope. `messages` says what was done, by action."""
+    """Puts the responses of viewsets into the envelope. `messages` maps an action to its message."""
 
     render = staticmethod(render)
     authentication = KeyAuthentication
@@ -35,7 +35,7 @@ class EnvelopeMixin(DialectMixin):
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(response, Response) and not isinstance(response.data, Page):
-            # An envelope cannot be sent with 204: deleting answers 200.
+            # A 204 cannot have a body, and so no envelope: deleting answers 200.
             response.status_code = 200 if response.status_code == 204 else response.status_code
             response.data = envelope(response.data, message=self.messages.get(self.action, ""))  # type: ignore[attr-defined]
         return super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]  # APIView's

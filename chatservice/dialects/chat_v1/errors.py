@@ -1,4 +1,4 @@
-"""Problems in the envelope."""
+"""Renders problems in the envelope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields that take a JSON value of their own type and no other: `"0.7"` is no number, 5 is no text."""
+"""Fields that accept only a JSON value of their own type: `"0.7"` is not a number, 5 is not a text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 
 class Text(serializers.CharField):
-    """A text as it was sent, spaces included. `limit` names the setting that bounds its length."""
+    """A text, kept as it was sent, spaces included. `limit` names the setting that limits its length."""
 
     def __init__(self, *, limit: str = "", **kwargs: Any) -> None:
         self.limit = limit
@@ -64,7 +64,7 @@ class Object(serializers.DictField):
 
 
 def _is_float(number: int | float) -> bool:
-    """Tell whether every JSON reader can hold a number: an integer of 400 digits is no float."""
+    """Tell whether every JSON reader can hold a number as a float: not an integer of 400 digits."""
     try:
         return math.isfinite(number)
     except OverflowError:

@@ -25,7 +25,7 @@ from foundation.database import in_database_thread
 
 
 class KeySerializer(serializers.ModelSerializer[ApiKey]):
-    """A key, without its secret: `prefix` is how it begins."""
+    """A key without its secret: `prefix` is the beginning of the secret."""
 
     prefix = serializers.SerializerMethodField()
 

@@ -1,4 +1,4 @@
-"""The caller's own account: who it is, all that is stored of it, and its end."""
+"""The caller's own account: reading it, exporting all its data, and deleting it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LINE = '{"model": "conversations.message", "row": {"id": "…", "role": "user", 
 
 
 class FailedSignInSerializer(serializers.ModelSerializer[FailedSignIn]):
-    """Wrong passwords from one network; `elsewhere` sums up many networks."""
+    """Failed sign-ins with a wrong password from one network; `elsewhere` sums up many networks."""
 
     class Meta:
         model = FailedSignIn
@@ -39,7 +39,7 @@ class FailedSignInSerializer(serializers.ModelSerializer[FailedSignIn]):
 
 
 class AccountSerializer(serializers.ModelSerializer[User]):
-    """An account, as its owner sees it. `failed_sign_ins` are those since the last sign-in but one."""
+    """An account as its owner sees it. `failed_sign_ins` are those since the last sign-in but one."""
 
     created_at = serializers.DateTimeField(source="date_joined")
     has_password = serializers.BooleanField(source="has_usable_password")
@@ -152,7 +152,7 @@ def _account(principal: Principal) -> dict[str, Any]:
 
 
 async def until_refused(principal: Principal, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield `chunks` while the caller is admitted; otherwise end with a line that says why."""
+    """Yield `chunks` while the caller is still admitted; if that ends, yield a last line that says why."""
     with credential_watch.watching(principal, lambda: None) as watched:
         async for chunk in chunks:
             if watched is not None and watched.refusal is not None:
@@ -163,7 +163,7 @@ async def until_refused(principal: Principal, chunks: AsyncIterator[bytes]) -> A
 
 
 def _confirmed(principal: Principal, given: dict[str, Any]) -> User:
-    """Return the account that the caller means to delete; raises NotConfirmed and TooManyAttempts."""
+    """Return the account that the caller wants to delete; raises NotConfirmed and TooManyAttempts."""
     user = user_of(principal)
     confirm_deletion(principal, user, username=given.get("username"), password=given.get("password"))
     return user

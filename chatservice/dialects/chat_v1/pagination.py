@@ -1,4 +1,4 @@
-"""`page` and `limit`, and the `meta` that tells how much there is."""
+"""Pages by `page` and `limit`, with a `meta` that gives the totals."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class PageRequest:
 
     @classmethod
     def read(cls, query: Mapping[str, Any], *, default_limit: int) -> PageRequest:
-        """Read `page` and `limit`; raises BadRequest rather than guess."""
+        """Read `page` and `limit`; raises BadRequest if they are invalid."""
         return cls(
             page=_number(query, "page", default=1, maximum=999_999_999),
             limit=_number(query, "limit", default=default_limit, maximum=MAX_LIMIT),
         )
 
     def cut(self, total: int) -> slice:
-        """Return the part of `total` rows that is this page: empty past the end."""
+        """Return this page's part of `total` rows: empty past the end."""
         first = min((self.page - 1) * self.limit, total)
         return slice(first, min(first + self.limit, total))
 

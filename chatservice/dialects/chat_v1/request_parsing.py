@@ -1,4 +1,4 @@
-"""Parse request bodies and ids, and build the run requests they ask for."""
+"""Parses request bodies and ids, and builds run requests from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", 
 
 
 def identifier(text: str) -> uuid.UUID:
-    """Return the id in a path; a malformed one is not found, like an unknown one."""
+    """Return the id in a path; a malformed one raises not found, like an unknown one."""
     try:
         return uuid.UUID(text)
     except ValueError as error:
@@ -30,7 +30,7 @@ def identifier(text: str) -> uuid.UUID:
 
 
 def validated(request: HttpRequest, serializer: type[Serializer[Any]]) -> dict[str, Any]:
-    """Return the request's body validated by `serializer`; raises BadRequest or ValidationError."""
+    """Return the request's body, validated by `serializer`; raises BadRequest or ValidationError."""
     given = serializer(data=read_object(request))
     given.is_valid(raise_exception=True)
     return dict(given.validated_data)
@@ -39,7 +39,7 @@ def validated(request: HttpRequest, serializer: type[Serializer[Any]]) -> dict[s
 def ask_in(
     conversation_id: uuid.UUID, given: Mapping[str, Any], request: HttpRequest, principal: Principal
 ) -> RunRequest:
-    """Return the run request of a new message in a conversation."""
+    """Return the run request for a new message in a conversation."""
     return _ask(
         request,
         principal,
@@ -51,7 +51,7 @@ def ask_in(
 
 
 def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:
-    """Return the run request of the first message of a new conversation."""
+    """Return the run request for the first message of a new conversation."""
     return _ask(
         request,
         principal,
@@ -63,14 +63,14 @@ def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Principa
 
 
 def ask_again(answer: Message, given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:
-    """Return the run request that answers the question of `answer` once more, on a new branch."""
+    """Return the run request that answers the question of `answer` again, on a new branch."""
     return _ask(request, principal, given, conversation_id=answer.conversation_id, parent_id=answer.parent_id)
 
 
 def continue_answer(
     resume_point: ResumePoint, given: Mapping[str, Any], request: HttpRequest, principal: Principal
 ) -> RunRequest:
-    """Return the run request that continues a cut-off answer, with the same model unless another is named."""
+    """Return the run request that continues a cut-off answer, with the same model unless the body names another."""
     return _ask(request, principal, {"model": resume_point.model, **given}, **resume_point.request_fields())
 
 

@@ -1,4 +1,4 @@
-"""Responses with an answer: complete, or as a stream."""
+"""Responses that contain an answer: whole, or as a stream."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from foundation.database import in_database_thread
 
 
 async def whole(question: RunRequest, *, shown: slice | int) -> HttpResponse:
-    """Generate, wait, and return 201 with that part of [question, answer], or the upstream's failure as an error."""
+    """Generate the answer and return 201 with that `part` of [question, answer], or an error if the upstream failed."""
     handle = await submit(question)
     finished = await wait_for_end(handle.run_id)
     if finished.status in FINISHED_WELL:
@@ -45,7 +45,7 @@ async def whole(question: RunRequest, *, shown: slice | int) -> HttpResponse:
 async def streamed(
     request: HttpRequest, principal: Principal, question: RunRequest, *, opening: str = ""
 ) -> HttpResponseBase:
-    """Generate and stream the answer. `opening` names the event that shows the stored question."""
+    """Generate and stream the answer. `opening` names the event that contains the stored question."""
     release = acquire_stream(principal)
     try:
         handle = await submit(question)
@@ -59,7 +59,7 @@ async def streamed(
 async def resumed(
     request: HttpRequest, principal: Principal, run_id: uuid.UUID, after: Cursor | None
 ) -> HttpResponseBase:
-    """Resume a stream after a cursor, or from its beginning."""
+    """Resume a stream after a cursor, or from the beginning."""
     release = acquire_stream(principal)
     try:
         return await _stream(request, principal, run_id, release, opening="" if after else "user_message", after=after)
@@ -80,7 +80,7 @@ async def _stream(
     run, question = await in_database_thread(_opening_of, run_id)
     wire = EventStream(run_id, after)
     first = b""
-    # A regenerated answer has no new question: its client knows the old one.
+    # A regenerated answer has no new question: its client knows the question already.
     if opening and question is not None:
         first = getattr(wire, opening)(question)
     frames = _frames(wire, first, subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds()), run_id)
@@ -110,19 +110,19 @@ async def _frames(
 
 
 async def _closing(wire: EventStream, finished: RunFinished, run_id: uuid.UUID) -> bytes:
-    """Return the one terminal event, with the answer as it is stored."""
+    """Return the one terminal event, with the answer as stored."""
     if finished.status not in FINISHED_WELL:
         return wire.error(problem_of_end(finished))
     try:
         messages = await in_database_thread(_messages_of, run_id, finished)
     except Exception as error:
-        # The headers are sent: only the stream can carry the error.
+        # The headers are already sent: only the stream can carry the error.
         return wire.error(problem_of(error))
     return wire.ai_complete(messages[-1])
 
 
 def _messages_of(run_id: uuid.UUID, finished: RunFinished) -> list[dict[str, Any]]:
-    """Return question, if there is one, and answer of a run; the latter with what was recalled for it."""
+    """Return the question of a run, if there is one, and its answer, with the messages recalled for it."""
     message = Message.objects.select_related("parent").get(run=run_id)
     messages = [represent(each) for each in (message.parent, message) if each is not None]
     if finished.recalled is not None:
@@ -131,8 +131,8 @@ def _messages_of(run_id: uuid.UUID, finished: RunFinished) -> list[dict[str, Any
 
 
 def _opening_of(run_id: uuid.UUID) -> tuple[Run, dict[str, Any] | None]:
-    """Return a run, and the question that was stored together with it."""
-    # Without the answer's text: the stream has it.
+    """Return a run and the question that was stored with it."""
+    # The text of the answer is not read: the stream sends it.
     run = Run.objects.select_related("message__parent").defer("message__content").filter(pk=run_id).first()
     if run is None:
         raise Run.DoesNotExist

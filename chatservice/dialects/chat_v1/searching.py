@@ -33,7 +33,7 @@ class Neighbour(serializers.Serializer[Any]):
 
 
 class SearchHit(WhyFound):
-    """A message that was found, where it stands, and why it was found."""
+    """A message that matched, its place in the conversation, and why it matched."""
 
     message = MessageSerializer()
     conversation = FoundIn()

@@ -16,7 +16,7 @@ ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
 
 
 class ConversationSerializer(serializers.ModelSerializer[Conversation]):
-    """A conversation as the document prints it."""
+    """A conversation as in the API's document."""
 
     title = Text(required=False, allow_blank=True, limit="LIMIT_TITLE_CHARS", max_length=200)
     user_id = serializers.UUIDField(source="owner_id", read_only=True)
@@ -27,7 +27,7 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
 
 
 class ConversationDetailSerializer(ConversationSerializer):
-    """A conversation with the fields that can be changed besides the title."""
+    """A conversation with those of its fields that can be changed besides the title."""
 
     archived = Boolean(required=False, source="archived_at")
     metadata = Object(required=False)
@@ -95,7 +95,7 @@ class AccessLogEntrySerializer(serializers.ModelSerializer[AccessLogEntry]):
 
 
 class GenerationSerializer(serializers.Serializer[Any]):
-    """Generation parameters: all are optional, and passed to the model's server if given."""
+    """Generation parameters: all are optional; those given are passed to the model's server."""
 
     model = Text(required=False, max_length=200, help_text="'default' is the configured model")
     recall = RecallField(required=False, allow_null=True)
@@ -129,7 +129,7 @@ class NewMessage(GenerationSerializer):
 
 
 class NewStreamedMessage(NewMessage):
-    """A new message whose answer is streamed: only a user's message has one."""
+    """A new message whose answer is streamed: only a user's message is answered."""
 
     role = serializers.ChoiceField(choices=[str(Message.Role.USER)], default=str(Message.Role.USER))
 

@@ -1,4 +1,4 @@
-"""Events as this dialect's stream: unnamed `data:` lines of `{"type", "data"}`, last `data: [DONE]`. Pure."""
+"""Encodes events as this dialect's stream: unnamed `data:` lines of `{"type", "data"}`, at the end `[DONE]`. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DONE = data_frame(b"[DONE]")
 
 
 class EventStream:
-    """One run on the wire. The `id` of each event says where to continue after it."""
+    """Encodes one run. The `id` of each event is the cursor to resume after it."""
 
     def __init__(self, run_id: uuid.UUID, after: Cursor | None = None) -> None:
         self._cursor = after or Cursor(run_id)
@@ -29,12 +29,12 @@ class EventStream:
         return self._frame("conversation_created", data)
 
     def ai_chunk(self, delta: Delta) -> bytes:
-        """Return the frame of a delta; nothing for one without text, which this API cannot show."""
+        """Return the frame of a delta; nothing for a delta without text, which this API cannot show."""
         self._cursor = Cursor(self._cursor.run_id, delta.seq, delta.end)
         return self._frame("ai_chunk", delta.text) if delta.text else b""
 
     def resync(self, event: Resync) -> bytes:
-        """Return the whole text so far, in place of everything that was shown."""
+        """Return a frame with the whole text so far, which replaces everything shown before."""
         self._cursor = Cursor(self._cursor.run_id, event.seq, len(event.text))
         return self._frame("resync", event.text)
 

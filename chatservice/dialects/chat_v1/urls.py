@@ -1,4 +1,4 @@
-"""Where the chat API answers, below `/v1/chat/`."""
+"""The paths of the chat API, below `/v1/chat/`."""
 
 from django.urls import path
 
@@ -12,14 +12,14 @@ CONVERSATION = viewsets.ConversationViewSet.as_view(
 )
 MESSAGE = viewsets.MessageViewSet.as_view({"get": "retrieve", "delete": "destroy"})
 ACCESS_LOG = viewsets.AccessLogViewSet.as_view({"get": "list"})
-# The former name of the access log: it answers the same, but is not documented.
+# The former name of the access log: it still answers, but is not documented.
 LOOKS = viewsets.AccessLogViewSet.as_view({"get": "list"}, schema=None)
 MESSAGES = "conversations/<str:conversation_id>/messages"
 
 urlpatterns = [
     path("access-log", ACCESS_LOG, name="access-log"),
     path("conversations", CONVERSATIONS, name="conversation-list"),
-    # Before the paths with an id: "stream" is none.
+    # Before the paths with an id, or "stream" would be taken for one.
     path("conversations/stream", views.ConversationStreamView.as_view(), name="conversation-stream"),
     path("conversations/<str:pk>", CONVERSATION, name="conversation-detail"),
     path(MESSAGES, views.MessagesView.as_view(), name="conversation-messages"),

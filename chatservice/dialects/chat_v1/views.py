@@ -1,4 +1,4 @@
-"""The endpoints that wait for a model: ask, follow and stop answers."""
+"""The endpoints that wait for a model: generate, follow and stop answers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class MessagesView(ChatView):
         given = validated(request, NewMessage)
         if given["role"] == Message.Role.USER:
             return await whole(ask_in(pk, given, request, principal), shown=slice(None))
-        await count_read(principal)  # it starts no run
+        await count_read(principal)  # counted as a read, because it starts no run
         stored = await in_database_thread(_store, principal, pk, given)
         return json_response(envelope([stored], message="Message created successfully"), 201)
 
@@ -233,14 +233,14 @@ class CancelRunView(ChatView):
 
 
 async def _cancelled(principal: Principal, named_by: str, pk: str) -> HttpResponse:
-    """Stop the run whose field `named_by` is `pk`; return the message as it stands then."""
+    """Stop the run whose field `named_by` is `pk`; return its message after that."""
     run_id = await in_database_thread(_run_of, principal, named_by, identifier(pk))
     await services.cancel(run_id)
     status = 200
     try:
         await asyncio.wait_for(wait_for_end(run_id), STOP_SECONDS)
     except TimeoutError:
-        status = 202  # another process produces it, and has not noticed yet
+        status = 202  # another process produces the run and has not noticed the request yet
     return json_response(envelope(await in_database_thread(_message_of, run_id)), status)
 
 

@@ -68,7 +68,7 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
         return ConversationSerializer if self.action == "list" else ConversationDetailSerializer
 
     def get_queryset(self) -> ConversationQuerySet:
-        """List what is not archived, unless asked for: `?archived=true`, or `all`."""
+        """List only conversations that are not archived, unless the query asks for `?archived=true` or `all`."""
         conversations = super().get_queryset()
         if self.action != "list" or getattr(self, "swagger_fake_view", False):
             return conversations

@@ -1,4 +1,4 @@
-"""Checks arguments: texts must be storable, ids possible. An error names its argument."""
+"""Checks arguments: texts must be storable, ids well-formed. An error names its argument."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def invalid(name: str, wanted: str) -> BadRequest:
 
 
 def text(value: str, name: str, *, limit: int, blank: bool = False) -> str:
-    """Return a text as it was sent; raises BadRequest for what is too long, empty or not storable."""
+    """Return a text as it was sent; raises BadRequest if it is too long, empty or not storable."""
     if not is_storable(value):
         raise invalid(name, "Text must not contain NUL characters or lone surrogates.")
     if not blank and not value.strip():
@@ -33,7 +33,7 @@ def text(value: str, name: str, *, limit: int, blank: bool = False) -> str:
 
 
 def title(value: str, *, blank: bool = False) -> str:
-    # 200 is the column's width: it holds whatever the setting allows.
+    # 200 is the column's width, which fits whatever the setting allows.
     return text(value, "title", limit=min(settings.LIMIT_TITLE_CHARS or 200, 200), blank=blank)
 
 
@@ -42,7 +42,7 @@ def content(value: str) -> str:
 
 
 def identifier(value: ID) -> uuid.UUID:
-    """Return the id; one that cannot be ours is not found, like an unknown one."""
+    """Return the id; raises not found for a malformed id, as for an unknown one."""
     pk = as_id(value)
     if pk is None:
         raise BadRequest(NOT_FOUND.message, code=NOT_FOUND.code, status=NOT_FOUND.status)
@@ -50,6 +50,6 @@ def identifier(value: ID) -> uuid.UUID:
 
 
 def refuse_strangers(principal: Principal) -> None:
-    """Raise for a guest among strangers, who may open what it knows the id of, but list nothing."""
+    """Raise for a guest who shares no local space: such a guest may open objects by their id, but not list any."""
     if not shares_local_space(principal):
         raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")

@@ -1,4 +1,4 @@
-"""The context of one operation: who asks, and what was already looked up."""
+"""The context of one operation: the caller, and what was already looked up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Context:
         self.loaders = Loaders(principal)
 
     def forget(self) -> None:
-        """Drop what was looked up: something was written."""
+        """Forget what was looked up, because something was written."""
         self.loaders = Loaders(self.principal)
 
 

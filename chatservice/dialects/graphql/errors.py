@@ -1,4 +1,4 @@
-"""Problems, and GraphQL's own errors, in GraphQL's shape. What is not ours is masked."""
+"""Renders our problems and GraphQL's own errors in GraphQL's shape. Unexpected errors are masked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOO_DEEP = Problem(400, "query_too_deep", "The document is nested too deeply.")
 
 
 class AnswerFailed(Exception):
-    """A run gave no whole answer. `place` names what is kept of it."""
+    """A run gave no complete answer. `place` holds the ids of what is stored of it."""
 
     def __init__(self, problem: Problem, place: Mapping[str, str]) -> None:
         super().__init__(problem.message)
@@ -41,7 +41,7 @@ def extensions_of(problem: Problem) -> dict[str, Any]:
 
 
 def shown(error: Exception) -> dict[str, Any]:
-    """Return an error as a client may see it."""
+    """Return an error as clients may see it."""
     if not isinstance(error, GraphQLError):
         rendered: dict[str, Any] = render(problem_of(error))["errors"][0]
         return rendered
@@ -58,7 +58,7 @@ def shown(error: Exception) -> dict[str, Any]:
 
 
 def is_request_error(errors: list[GraphQLError] | None) -> bool:
-    """Tell whether nothing was executed: such errors belong to no field of the answer."""
+    """Tell whether nothing was executed: such an error belongs to the request, not to a field of the result."""
     return bool(errors) and all(error.path is None for error in errors or ())
 
 
@@ -68,7 +68,7 @@ def _problem_of(error: GraphQLError) -> Problem:
         return original.problem
     if isinstance(original, RecursionError):
         return TOO_DEEP
-    # When a value cannot be coerced during validation, the message is GraphQL's own.
+    # If a value cannot be coerced during validation, the message is GraphQL's own.
     if original is not None and not (error.path is None and error.nodes and not isinstance(original, BadRequest)):
         return problem_of(original)
     message = SUGGESTION.sub("", error.message)
@@ -80,5 +80,5 @@ def _problem_of(error: GraphQLError) -> Problem:
         return Problem(400, "graphql_parse_failed", message)
     if error.path is None or message.startswith("Argument "):
         return Problem(400, "graphql_validation_failed", message)
-    # A result that its type cannot serialize: the message would contain the value.
+    # A result that its type cannot serialize: the error's message would contain the value.
     return MASKED

@@ -27,7 +27,7 @@ UNUSABLE = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationType
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client sends to be executed."""
+    """The operation that a client asks to execute."""
 
     query: str
     variables: dict[str, Any]
@@ -49,7 +49,7 @@ class Operation:
 
 
 async def execute(operation: Operation, principal: Principal) -> tuple[int, dict[str, Any]]:
-    """Return status and body: 200 for what was executed, 400 for what could not be. Raises BadRequest."""
+    """Return status and body: 200 if the operation was executed, 400 if it could not be. Raises BadRequest."""
     if not only_starts_runs(operation):
         await count_read(principal)
     try:
@@ -67,7 +67,7 @@ async def execute(operation: Operation, principal: Principal) -> tuple[int, dict
 
 
 def only_starts_runs(operation: Operation) -> bool:
-    """Tell whether all that an operation asks for starts runs, which the accept transaction counts."""
+    """Tell whether all of an operation's fields start runs, which are counted in the accept transaction."""
     if not any(field in operation.query for field in STARTS_RUNS):
         return False
     try:
@@ -79,21 +79,21 @@ def only_starts_runs(operation: Operation) -> bool:
 
 
 async def count_failure(result: ExecutionResult, principal: Principal) -> None:
-    """Count an operation as a read when it failed before it started a run, but not for want of room."""
+    """Count a failed operation as a read if it started no run, unless it was refused for lack of capacity."""
     errors = result.errors or ()
     if errors and not any(isinstance(error.original_error, WITHOUT_ROOM) for error in errors):
         await count_read(principal)
 
 
 def unusable(error: Exception) -> BadRequest:
-    """Return why a document names nothing that can be executed here."""
+    """Return why a document contains no operation that can be executed here."""
     if isinstance(error, InvalidOperationTypeError):
         return BadRequest("Subscriptions need a websocket: graphql-transport-ws.", code="not_possible_here")
     return BadRequest("The document has no such operation; 'operationName' picks one of several.")
 
 
 def payload_of(result: ExecutionResult) -> dict[str, Any]:
-    """Return a result as it goes over the wire."""
+    """Return a result as it is sent to the client."""
     payload: dict[str, Any] = {}
     if not is_request_error(result.errors):
         payload["data"] = result.data

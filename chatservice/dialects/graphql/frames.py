@@ -1,4 +1,4 @@
-"""What a client may say in the subprotocol graphql-transport-ws. Pure, but for the limits in the settings."""
+"""The client's frames in the subprotocol graphql-transport-ws. Pure, except that it reads limits from the settings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ID_CHARS = 200
 # The protocol's own close codes.
 BAD_FRAME, UNAUTHORIZED, FORBIDDEN, NOT_ACCEPTABLE, NO_INIT = 4400, 4401, 4403, 4406, 4408
 ID_TAKEN, STOPPED_BY_STAFF, TOO_MANY, FAILED = 4409, 4410, 4429, 4500
-# Ours: the protocol's clients never come back after a 4500. (Daphne cannot send 1013, which means the same.)
+# Our own code: clients of the protocol never reconnect after a 4500. (Daphne cannot send 1013, the usual code.)
 UNAVAILABLE = 4503
 
 _decode = msgspec.json.Decoder().decode
 
 
 class Violation(Exception):
-    """The client does not speak the protocol: hang up with `code`."""
+    """The client violates the protocol: hang up with `code`."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)

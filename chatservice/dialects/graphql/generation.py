@@ -1,4 +1,4 @@
-"""Generating answers: input types, the run request they make, and the answer type."""
+"""Generation of answers: input types, the run requests made from them, and the type of the answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Generation:
     stop: list[str] | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters under the names of OpenAI's API; raises BadRequest."""
+        """Return the parameters under their names in OpenAI's API; raises BadRequest."""
         if self.stop is not None and len(self.stop) > STOPS:
             raise arguments.invalid("stop", f"At most {STOPS} strings.")
         for each in self.stop or ():
@@ -55,7 +55,7 @@ class Recall:
 
 
 def recalled(given: Recall | None) -> recall_values.Recall | None:
-    """Return what to recall; raises BadRequest."""
+    """Return the recall that the input asks for; raises BadRequest."""
     if given is None:
         return None
     try:
@@ -95,7 +95,7 @@ def new_message(
     key: str | None,
     recall: Recall | None = None,
 ) -> RunRequest:
-    """Return the run request of a new message; raises BadRequest and UnknownConversation."""
+    """Return the run request for a new message; raises BadRequest and UnknownConversation."""
     if conversation_id is None and parent_id not in (None, UNSET):
         raise arguments.invalid("parentId", "This requires a conversationId.")
     if conversation_id is not None and title is not None:
@@ -119,7 +119,7 @@ def new_message(
 def ask(
     principal: Principal, model: str | None, generation: Generation | None, key: str | None, **place: Any
 ) -> RunRequest:
-    """Return a run request; the same `key` and arguments are the same request."""
+    """Return a run request; the same `key` and arguments make the same request."""
     if model is not None:
         arguments.text(model, "model", limit=arguments.MODEL_CHARS)
     model = resolve_model(model)
@@ -135,7 +135,7 @@ def ask(
 
 
 async def whole(info: Info, question: RunRequest) -> Answer:
-    """Generate and wait; raises AnswerFailed, which names where a partial answer is stored."""
+    """Generate the answer and wait for it; raises AnswerFailed, which says where a partial answer is stored."""
     handle = await submit(question)
     finished = await wait_for_end(handle.run_id)
     context_of(info).forget()

@@ -1,7 +1,7 @@
-"""How large an operation may be: depth, aliases, tokens, and the objects it asks for.
+"""Limits on the size of an operation: depth, aliases, tokens, and the number of objects it asks for.
 
-One walk before anything else looks at the document, and every fragment is measured once: the usual limiters
-expand a fragment at each spread, and twenty short ones that spread each other are a million expansions.
+The document is measured before anything else looks at it, in one walk that visits every fragment once. The usual
+limiters expand a fragment at each spread, but twenty short fragments that spread each other make a million expansions.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from strawberry.extensions import SchemaExtension
 from chatservice.dialects.graphql.pagination import DEFAULT_PAGE
 from chatservice.dialects.problems import BadRequest
 
-# Fields that are no objects of their own: the page around them is counted.
+# These fields cost nothing: the page around them is counted instead.
 FREE = {"edges", "node", "pageInfo"}
-# What costs more than one row.
+# Fields that cost more than one row.
 WEIGHTS = {"search": 50, "html": 20, "models": 50, "__schema": 500, "__type": 100}
 INTROSPECTION_DEPTH = 16
 EXPANDED_FIELDS = 5_000
@@ -63,7 +63,7 @@ class Size:
 
 
 class Measure:
-    """Measures the operations of one document. Never fails: what is not valid is left to the validation."""
+    """Measures the operations of one document. Never fails: invalid documents are left to the validation."""
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -107,7 +107,7 @@ class Measure:
 
     def _fragment(self, name: str) -> Size:
         if name not in self._known:
-            self._known[name] = Size()  # for a fragment that spreads itself
+            self._known[name] = Size()  # a fragment that spreads itself finds this size
             fragment = self._fragments.get(name)
             if fragment is not None:
                 kind = self._schema.get_type(fragment.type_condition.name.value)
@@ -131,12 +131,12 @@ class Measure:
             cost += WEIGHTS.get(name, 0)
         depth = 1 + inner.depth
         if name.startswith("__"):
-            # Introspection, not data: a rule of graphql-core's bounds its nested lists.
+            # Introspection reads no data: a rule of graphql-core limits its nested lists.
             cost, depth = WEIGHTS.get(name, 0), inner.depth if inner.depth > INTROSPECTION_DEPTH else 1
         return Size(depth, inner.aliases + (node.alias is not None), inner.fields + 1, min(cost, INFINITE))
 
     def _items(self, node: FieldNode) -> int:
-        """Return how many items the list may have."""
+        """Return the largest number of items the list can have."""
         given = [
             number
             for each in node.arguments or ()
@@ -164,7 +164,7 @@ class Measure:
 
 
 def excess(size: Size) -> BadRequest | None:
-    """Return the error for a size beyond a limit, or None."""
+    """Return the error if a size exceeds a limit, else None."""
     for name, value, limit, code in (
         ("fields, with fragments expanded", size.fields, EXPANDED_FIELDS, "query_too_large"),
         ("levels", size.depth, settings.GRAPHQL_DEPTH, "query_too_deep"),
@@ -188,9 +188,9 @@ class Limits(SchemaExtension):
             measure = Measure(context.schema._schema, document, context.variables or {})
             problem = excess(measure.size())
             if measure.operations > 1 and not context.context.operation_name:
-                # Strawberry would execute the first.
+                # Otherwise Strawberry would execute the first one.
                 problem = BadRequest("'operationName' must name one of the document's operations.")
             if problem is not None:
-                # Then nothing else looks at the document.
+                # With these errors set, nothing else looks at the document.
                 context.pre_execution_errors = [GraphQLError(str(problem), original_error=problem)]
         yield

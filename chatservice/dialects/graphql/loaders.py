@@ -1,6 +1,6 @@
-"""Batches the look-ups of one operation: a list of fifty costs as many queries as a list of one.
+"""Batches the look-ups of one operation: a list of fifty needs as many queries as a list of one.
 
-Every query begins with what the caller may use; a loader never outlives its operation.
+Every query starts from what the caller may see; a loader never outlives its operation.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ REMEMBERED_CHARS = 8_000
 
 
 class Leaf(NamedTuple):
-    """The end of a branch."""
+    """The last message of a branch."""
 
     conversation_id: uuid.UUID
     message_id: uuid.UUID | None
 
 
 class VersionsKey(NamedTuple):
-    """What all versions of a message share."""
+    """Identifies a message among its versions: all versions share it."""
 
     conversation_id: uuid.UUID
     parent_id: uuid.UUID | None
@@ -64,13 +64,13 @@ def _messages(principal: Principal, keys: list[uuid.UUID]) -> list[Message | Non
 
 
 def _extras(principal: Principal, keys: list[Message]) -> list[dict[str, Any] | None]:
-    """Return the extras of messages that were read for this caller: what they have beyond text."""
+    """Return the extras (everything besides the text) of messages that were read for this caller."""
     load_parts(keys)
     return [message.extras() for message in keys]
 
 
 def _branches(principal: Principal, keys: list[Leaf]) -> list[list[uuid.UUID]]:
-    """Return the ids from the root down to each leaf; none for a leaf that is not in its conversation."""
+    """Return the ids from the root to each leaf; none for a leaf that is not in its conversation."""
     parents: dict[uuid.UUID, dict[uuid.UUID, uuid.UUID | None]] = defaultdict(dict)
     wanted = {leaf.conversation_id for leaf in keys if leaf.message_id is not None}
     links = Message.objects.visible_to(principal).filter(conversation_id__in=wanted)
@@ -97,7 +97,7 @@ def _versions(principal: Principal, keys: list[VersionsKey]) -> list[list[Messag
 
 
 def _version_ids(principal: Principal, keys: list[VersionsKey]) -> list[list[uuid.UUID]]:
-    """Return the ids of the versions, without their text."""
+    """Return the ids of the versions, without reading their text."""
     found: dict[VersionsKey, list[uuid.UUID]] = defaultdict(list)
     for query in _queries_of_versions(principal, keys):
         for conversation_id, parent_id, role, pk in query.values_list("conversation_id", "parent_id", "role", "id"):
@@ -118,10 +118,10 @@ def _rendered(principal: Principal, keys: list[str]) -> list[str]:
 
 
 def _html_of(text: str) -> str:
-    return str.__str__(render_markdown(text))  # a plain one: encoders do not know Django's
+    return str.__str__(render_markdown(text))  # a plain str: encoders do not know Django's SafeString
 
 
-# The same messages are rendered again and again: the latest answer, the page before.
+# The same messages are rendered repeatedly: the latest answer, the previous page.
 _remembered = lru_cache(maxsize=512)(_html_of)
 
 

@@ -1,4 +1,4 @@
-"""The mutations, except those of to-dos: conversations, messages, answers, runs. Services do every write."""
+"""The mutations, except those of to-dos: conversations, messages, answers, runs. Every write is made by a service."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Mutation(TodoMutations):
         try:
             await asyncio.wait_for(wait_for_end(pk), STOP_SECONDS)
         except TimeoutError:
-            pass  # another process produces it, and has not noticed yet
+            pass  # another process produces the run and has not noticed the request yet
         context_of(info).forget()
         return Run.of(await in_database_thread(lambda: mine.get(pk=pk)))
 

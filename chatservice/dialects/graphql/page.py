@@ -1,4 +1,4 @@
-"""The page on which to try the API: our own script and style, nothing from another host."""
+"""A page to try the API: our own script and style, nothing loaded from other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections as Relay has them: `first`/`after` forward, `last`/`before` backward, opaque cursors."""
+"""Relay's connections: `first`/`after` forward, `last`/`before` backward, opaque cursors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Connection(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of a list that is asked for."""
+    """The requested part of a list."""
 
     size: int
     backward: bool
@@ -139,7 +139,7 @@ def newest_page(queryset: QuerySet[Any], kind: str, time_field: str, window: Win
 
 
 def cut(ids: Sequence[uuid.UUID], window: Window) -> tuple[list[uuid.UUID], bool]:
-    """Return the window of a list whose cursors are its ids, and whether there is more beyond; raises BadCursor."""
+    """Return the requested window of a list whose cursors are its ids, and whether more follows; raises BadCursor."""
     start, end = 0, len(ids)
     if window.after is not None:
         start = _index(ids, window.after) + 1

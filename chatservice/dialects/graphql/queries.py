@@ -146,7 +146,7 @@ class Query:
         if completed is not None:
             mine = mine.filter(completed=completed)
         if conversation_id is not None:
-            # An invalid id finds none, like somebody else's.
+            # An invalid id finds nothing, just like somebody else's.
             mine = mine.filter(conversation_id=as_id(conversation_id) or uuid.UUID(int=0))
         if after is not None:
             mine = mine.filter(pk__gt=identifier(after))

@@ -1,4 +1,4 @@
-"""The schema, and how it is executed: bounded, without suggestions, its errors never logged with their values."""
+"""The schema and its execution: limited, without suggestions of names, and without values in logged errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatservice.dialects.graphql.subscriptions import EVENTS, Subscription
 
 class ChatSchema(Schema):
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Log nothing here: a traceback holds what was asked. `errors.shown` logs type and place."""
+        """Log nothing here: a traceback may contain the question. `errors.shown` logs type and place."""
 
     def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:
         extensions = super().get_extensions(sync)

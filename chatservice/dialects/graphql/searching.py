@@ -16,7 +16,7 @@ from conversations import models as rows
 from search.results import MAX_HITS, Hit, Hits, InvalidCursor
 from search.threads import in_search_thread
 
-# A cursor within a page: how many hits of the page come before it, and the cursor of the page.
+# A cursor inside a page: how many hits of the page come before it, and the page's own cursor.
 PAGE_CURSOR = re.compile(r"(\d{1,3})\.(.*)\Z", re.ASCII | re.DOTALL)
 
 
@@ -70,7 +70,7 @@ async def search(
     named = {name: value for name, value in given.items() if value is not None}
     if archived is not None:
         named["archived"] = "true" if archived else "false"
-    # `first: 0` still has to tell whether there is a hit.
+    # Even `first: 0` has to tell whether there is a hit.
     search_request = replace(read_search(named, roles, query="query"), limit=size or 1)
     hits, page = await in_search_thread(_read, principal, search_request, after)
     shown = hits.hits[:size]
@@ -101,7 +101,7 @@ def _read(principal: Principal, search_request: SearchRequest, after: str | None
             raise InvalidCursor("This is not a cursor of this search.")
         page = match[2]
         if skipped := int(match[1]):
-            # The next page begins where the skipped hits end.
+            # The next page begins after the skipped hits.
             before = replace(search_request, limit=skipped, cursor=page).find(principal)
             if not before.next_cursor:
                 return replace(before, hits=()), page

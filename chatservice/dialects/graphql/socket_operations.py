@@ -1,4 +1,4 @@
-"""Runs one operation of a socket. Its frames: any number of `next` and then `complete`, or one `error`."""
+"""Runs one operation of a socket. It sends any number of `next` frames and then `complete`, or one `error`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Told = AsyncGenerator[tuple[str, Any], None]
 
 
 async def run_operation(operation: Operation, principal: Principal) -> Told:
-    """Yield kind and payload of each frame. Never raises."""
+    """Yield the type and payload of each frame. Never raises."""
     begin_counting()
     try:
         if not only_starts_runs(operation):

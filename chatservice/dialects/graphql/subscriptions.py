@@ -1,4 +1,4 @@
-"""Subscriptions to answers. Every event has the cursor to continue after it; exactly one event is terminal."""
+"""Subscriptions to answers. Every event has the cursor to resume after it; exactly one event is terminal."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Subscription:
             key=idempotency_key,
             recall=recall,
         )
-        # Before anything is stored: a caller who may not open another stream may not ask here.
+        # Checked before anything is stored: a caller who may not open another stream may not ask here.
         release = acquire_stream(principal)
         try:
             handle = await submit(question)
@@ -138,7 +138,7 @@ class Subscription:
 
 
 def _run(principal: Principal, run_id: ID) -> run_rows.Run:
-    # A run that opted out of history cannot be followed: nothing of it is stored.
+    # A run that opted out of history cannot be followed, because nothing of it is stored.
     return run_rows.Run.objects.visible_to(principal).exclude(message=None).get(pk=identifier(run_id))
 
 
@@ -152,7 +152,7 @@ def _started(at: Cursor, conversation_id: uuid.UUID | None, message_id: uuid.UUI
 
 
 async def _follow(info: Info, at: Cursor, message_id: uuid.UUID | None) -> AsyncGenerator[AnswerEvent, None]:
-    """Yield everything after `at`, up to the terminal event."""
+    """Yield all events after `at`, up to the terminal one."""
     run_id = ID(str(at.run_id))
     events = cast(Events, subscribe(at.run_id, after=at, idle=60.0))
     async with aclosing(events):
@@ -180,7 +180,7 @@ async def _ending(info: Info, at: Cursor, message_id: uuid.UUID | None, finished
             return AnswerComplete(run_id=run_id, cursor=cursor, message=message)
     else:
         message = None
-        with contextlib.suppress(*StorageError):  # the end is told even if the message cannot be read
+        with contextlib.suppress(*StorageError):  # the end is sent even if the message cannot be read
             message = await in_database_thread(_stored, context.principal, message_id, seconds=MESSAGE_SECONDS)
     problem = problem_of_end(finished) if finished.status not in FINISHED_WELL else DELETED
     return AnswerError(

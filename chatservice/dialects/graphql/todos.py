@@ -1,4 +1,4 @@
-"""To-dos, as the Chatbot API document prints `createTodo`, and what else one does with them."""
+"""To-dos: `createTodo` as in the Chatbot API's document, and the other operations on them."""
 
 from __future__ import annotations
 

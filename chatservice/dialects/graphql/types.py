@@ -1,4 +1,4 @@
-"""The graph: conversations, messages and their versions, runs, to-dos, and who is asking."""
+"""The types of the graph: conversations, messages and their versions, runs, to-dos, and the caller."""
 
 from __future__ import annotations
 

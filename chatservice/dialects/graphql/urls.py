@@ -1,4 +1,4 @@
-"""The one address."""
+"""The one path of this API."""
 
 from django.urls import path
 

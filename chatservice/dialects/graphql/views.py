@@ -1,4 +1,4 @@
-"""POST executes; GET shows a page to try it out, where documentation is on."""
+"""POST executes an operation; GET shows a page to try the API, if documentation is enabled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatservice.dialects.json_body import read_object
 class GraphQLView(AsyncAPIView):
     render = staticmethod(render)
     http_method_names = ["post", "options"]
-    # Some operations do: execution.py tells which.
+    # Only some operations start runs; execution.py decides which.
     starts_runs = frozenset({"POST"})
 
     async def dispatch(  # type: ignore[override]  # a coroutine, as the base has it

@@ -1,7 +1,7 @@
 """Operations over a websocket in the subprotocol graphql-transport-ws, and no other.
 
-Who it is, how much it may say, when it ends. Frames are read one at a time; every operation is a task of
-its own. What a frame may be is in frames.py, what an operation does in operations.py.
+This module authenticates the socket, limits it and closes it. Frames are read one at a time; every operation is a task
+of its own. Frames are defined in frames.py, operations are run by socket_operations.py.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class GraphQLSocket(DialectSocket):
         self._operations: dict[str, asyncio.Task[None]] = {}
 
     async def connect(self) -> None:
-        # Accepted first, whoever it is: a browser shows its page no reason for a refused handshake.
+        # Every handshake is accepted first: a browser does not tell its page why a handshake was refused.
         spoken = SUBPROTOCOL in (self.scope.get("subprotocols") or ())
         await self.accept(SUBPROTOCOL if spoken else None)
         if not spoken:
@@ -80,7 +80,7 @@ class GraphQLSocket(DialectSocket):
         await super().hang_up(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"), last=last)
 
     def _in_time(self) -> bool:
-        """Count a frame; tell whether it is within the limit of its second. Raises Violation for a flood."""
+        """Count a frame; tell whether it is within the limit per second. Raises Violation for a flood."""
         used = self.count_frame()
         if used > FLOOD:
             raise Violation(frames.TOO_MANY, FRAMES_A_SECOND.format(settings.LIMIT_WS_FRAMES_PER_SECOND))
@@ -98,7 +98,7 @@ class GraphQLSocket(DialectSocket):
                 if task := self._operations.pop(frame.id, None):
                     task.cancel()
 
-    # --- who it is
+    # --- authentication
 
     async def _begin(self, payload: dict[str, Any]) -> None:
         if self._init_received:
@@ -122,7 +122,7 @@ class GraphQLSocket(DialectSocket):
         await self._send_frame({"type": "connection_ack"})
 
     def _count_as(self, take: Callable[[Any], Release], who: Any) -> None:
-        """Count this socket against the limit of `who`; raises Violation."""
+        """Count this socket towards the limit of `who`; raises Violation."""
         try:
             self.acquire(take, who)
         except TooManyRuns as refusal:
@@ -137,7 +137,7 @@ class GraphQLSocket(DialectSocket):
         code = frames.STOPPED_BY_STAFF if refusal is STOPPED else frames.FORBIDDEN
         await self.hang_up(code, refusal.message)
 
-    # --- what it asks
+    # --- operations
 
     async def _subscribe(self, frame: Frame, in_time: bool) -> None:
         if self._principal is None:
@@ -154,7 +154,7 @@ class GraphQLSocket(DialectSocket):
         if refusal is not None or frame.operation is None:
             await self._refuse(frame, refusal or BadRequest("No."))
             return
-        # Until the next check of open sockets, this one's credential may be invalid already.
+        # This socket's credential may already be invalid, although the next check of open sockets is still to come.
         if self._principal.credential is not None:
             try:
                 await in_database_thread(principal_for, self.scope, self._init)
@@ -170,7 +170,7 @@ class GraphQLSocket(DialectSocket):
         await self._send_frame({"id": frame.id, "type": "error", "payload": [shown(error)]})
 
     async def _relay(self, name: str, work: Any) -> None:
-        """Send an operation's frames; its id is free again before the last of them is sent."""
+        """Send an operation's frames; its id can be used again before the last of them is sent."""
         try:
             async for kind, payload in work:
                 if kind != "next":
@@ -195,7 +195,7 @@ application = GraphQLSocket.as_asgi()
 
 
 def principal_for(scope: dict[str, Any], payload: dict[str, Any]) -> Principal:
-    """Return who opened a socket: by its headers, or by `authorization` in its first frame; raises NotAdmitted."""
+    """Return a socket's caller, from its headers or `authorization` in its first frame; raises NotAdmitted."""
     given = [value for name, value in payload.items() if name.lower() == "authorization" and value is not None]
     if not given:
         return principal_of_scope(scope)

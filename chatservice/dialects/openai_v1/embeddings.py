@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: vectors of the embedder that the search uses, or of a model of an upstream."""
+"""`/v1/embeddings`: vectors from the search's embedder, or from a model of an upstream."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DEFAULT = "default"
 MAX_INPUTS = 2_048
 TOKENS_AT_ONCE = 300_000
 FORMATS = ("float", "base64")
-# Other services' names for the embedder that comes with this one.
+# Other services' names for the embedder that is included.
 MINILM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 ALSO = {"minilm": MINILM, "minilm-int8": MINILM}
 LOADING_SECONDS, BROKEN_SECONDS = 2, 30
-# One large request at a time, or a few clients would take every core from the answers.
+# One large request at a time: otherwise a few clients would take every core away from the answers.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="embeddings")
 EXAMPLE = {"model": DEFAULT, "input": ["Where do whales sleep?", "Near the surface."]}
 
@@ -85,7 +85,7 @@ class EmbeddingsView(OpenAIView):
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that the search's embedder goes by."""
+    """Return all names of the search's embedder."""
     name = loading.current_name()
     kind, _, upstream_name = name.partition(":")
     return (DEFAULT, name, *ALSO.get(name, ()), *([upstream_name] if kind == "openai" and upstream_name else []))
@@ -96,7 +96,7 @@ def model_info() -> ModelInfo:
 
 
 def read(body: Mapping[str, Any], model: str) -> Asked:
-    """Return what a body asks for; raises BadRequest that names the parameter."""
+    """Return the validated request; raises BadRequest naming the wrong parameter."""
     encoding = body.get("encoding_format")
     encoding = "float" if encoding is None else encoding
     if encoding not in FORMATS:
@@ -124,7 +124,7 @@ def _texts(given: Any) -> tuple[str, ...]:
 
 
 def _embed(embedder: Embedder, asked: Asked) -> HttpResponse:
-    """Return the answer. Takes as long as the model does."""
+    """Compute the vectors and return the response. Takes as long as the model does."""
     if asked.dimensions not in (None, embedder.dimensions):
         wanted = f"This model's embeddings always have {embedder.dimensions} dimensions."
         return problem_response(_invalid("dimensions", wanted).problem, render)

@@ -1,4 +1,4 @@
-"""Problems as OpenAI's error object."""
+"""Renders problems as OpenAI's error object."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from chatservice.dialects.problems import Problem
 
-# Codes OpenAI's clients know under another name.
+# Codes for which OpenAI's clients know another name.
 CODES = {"unauthorized": "invalid_api_key"}
-# The official clients try again by themselves on 408, 409, 429 and 5xx. Where the upstream may
-# have billed already, or nothing would change, they are told not to.
+# The official clients retry 408, 409, 429 and 5xx by themselves. They are told not to if the upstream may have billed
+# already, or if the result would be the same. These codes may be retried.
 RETRY = frozenset(
     {"rate_limit_exceeded", "shutting_down", "storage_unavailable", "upstream_unreachable", "upstream_unavailable"}
 )
@@ -36,7 +36,7 @@ def type_of(status: int) -> str:
 
 
 def should_retry(problem: Problem) -> str | None:
-    """Return the value of `x-should-retry`, or None where the client would not retry anyway."""
+    """Return the value of `x-should-retry`, or None if the client would not retry anyway."""
     if problem.status in RETRIED or problem.status >= 500:
         return "true" if problem.code in RETRY or problem.code == "upstream_rate_limited" else "false"
     return None

@@ -1,4 +1,4 @@
-"""Stored answers as OpenAI's objects."""
+"""Builds OpenAI's objects from stored answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from completions.types import Wire
 
 
 def stored_response(run_id: uuid.UUID) -> Wire:
-    """Return the chat completion object of a finished run, from what the database holds of it."""
+    """Return the chat completion object of a finished run, as far as the database has it."""
     run = Run.objects.select_related("message").get(pk=run_id)
     message = run.message.as_wire() if run.message is not None else {}
     return {

@@ -1,4 +1,4 @@
-"""Parse chat completion requests: check the parameters we know, pass the others to the upstream."""
+"""Parses chat completion requests: checks the parameters we know, passes the others to the upstream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OURS = ("model", "messages", "stream", "recall")
 
 
 def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str | None) -> RunRequest:
-    """Return the run request in a request body; raises BadRequest naming the parameter."""
+    """Return the run request made from a request body; raises BadRequest naming the parameter."""
     model = body.get("model", "default")
     if not isinstance(model, str) or not model or len(model) > 200:
         raise _invalid("model", "'model' must be the name of a model.")

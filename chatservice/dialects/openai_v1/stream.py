@@ -1,4 +1,4 @@
-"""Events as OpenAI's stream: `data:` lines of chunks, and `data: [DONE]`. Pure; never an `id:`."""
+"""Encodes events as OpenAI's stream: `data:` lines of chunks, then `data: [DONE]`. Pure; it never sends an `id:`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def completion_id(run_id: uuid.UUID) -> str:
 
 
 class ChunkStream:
-    """One run on the wire. `include_usage` is the client's `stream_options.include_usage`."""
+    """Encodes one run. `include_usage` is the client's `stream_options.include_usage`."""
 
     def __init__(self, *, run_id: uuid.UUID, created: int, model: str, include_usage: bool) -> None:
         self._base: dict[str, Any] = {
@@ -73,7 +73,7 @@ class ChunkStream:
         return b"".join(lines)
 
     def _line(self, chunk: Wire, usage: Any = None) -> bytes:
-        """Return one chunk in the envelope; its own fields win over the envelope's."""
+        """Return the line of one chunk in the envelope; the chunk's own fields override the envelope's."""
         whole = {**self._base, **chunk}
         if self._include_usage:
             whole["usage"] = usage
@@ -87,7 +87,7 @@ class ChunkStream:
 
 
 def _indexable(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give a delta without content and tool calls an empty content: the document's clients index it unguarded."""
+    """Add an empty `content` to a delta with neither content nor tool calls: the document's clients always read it."""
     delta = choice.get("delta")
     if isinstance(delta, dict) and "content" not in delta and not delta.get("tool_calls"):
         return {**choice, "delta": {**delta, "content": ""}}

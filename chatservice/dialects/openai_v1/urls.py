@@ -1,4 +1,4 @@
-"""Where the OpenAI surface answers, below `/v1/`."""
+"""The paths of the OpenAI-compatible API, below `/v1/`."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The endpoints of the OpenAI wire."""
+"""The endpoints of the OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ async def _whole(handle: RunHandle) -> HttpResponse:
     finished = await wait_for_end(handle.run_id)
     if finished.status != "complete":
         return _failure(finished)
-    # A run of an earlier request has no upstream body any more: it is rebuilt from what is stored.
+    # The upstream's body is not kept for a run of an earlier request: it is rebuilt from what is stored.
     response = finished.response or await in_database_thread(stored_response, handle.run_id)
     return json_response(response if finished.recalled is None else {**(response or {}), "recalled": finished.recalled})
 
 
 async def _streamed(request: HttpRequest, handle: RunHandle, release: Any, include_usage: bool) -> HttpResponseBase:
-    """Answer with a stream, or with the error's own status when the run fails before it said anything."""
+    """Answer with a stream, or with an error status if the run fails before any text."""
     events = subscribe(handle.run_id, reader=handle.request.principal, idle=sse.idle_seconds())
     failed, events = await peek(events)
     if failed is not None:

@@ -17,7 +17,7 @@ from chatservice.dialects.resources.errors import render
 
 
 def valid(kind: type[Serializer[Any]], data: Any) -> dict[str, Any]:
-    """Return what `kind` makes of `data`; raises ValidationError."""
+    """Return `data` validated by the serializer `kind`; raises ValidationError."""
     serializer = kind(data=data)
     serializer.is_valid(raise_exception=True)
     given: dict[str, Any] = serializer.validated_data
@@ -25,16 +25,16 @@ def valid(kind: type[Serializer[Any]], data: Any) -> dict[str, Any]:
 
 
 def refuse_strangers(principal: Principal) -> None:
-    """Raise for a guest among strangers, who may open what it knows the id of, but list nothing."""
+    """Raise for a guest who shares no local space: such a guest may open objects by their id, but not list any."""
     if not shares_local_space(principal):
         raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")
 
 
 class ResourceMixin(DialectMixin, APIView):
-    """For the synchronous views: rows in, rows out."""
+    """Base of the synchronous views, which only read and write rows."""
 
     render = staticmethod(render)
-    permission_classes = [AllowAny]  # the authentication refuses everybody else; guests may be admitted
+    permission_classes = [AllowAny]  # the authentication already refuses the others; guests may be admitted
     request: Any
 
     @property
@@ -49,8 +49,8 @@ class ResourceMixin(DialectMixin, APIView):
 
 
 class ResourceView(AsyncAPIView):
-    """For the views that wait for a model."""
+    """Base of the views that wait for a model."""
 
     render = staticmethod(render)
-    permission_classes = [AllowAny]  # the same
+    permission_classes = [AllowAny]  # as above
     http_method_names = ["get", "post", "options"]

@@ -1,4 +1,4 @@
-"""What the OpenAPI document of this dialect repeats: errors, parameters, examples."""
+"""The parts that the OpenAPI document of this dialect repeats: errors, parameters, examples."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ COMPLETION = {
 
 
 def errors(statuses: tuple[int, ...]) -> dict[int, Any]:
-    """Return the documented error answers with these statuses."""
+    """Return the documented error responses with these statuses."""
     return {
         status: OpenApiResponse(
             ResourceError, description=DESCRIPTIONS[status], examples=[NOT_FOUND] if status == 404 else None

@@ -1,4 +1,4 @@
-"""Problems in this dialect's words."""
+"""Renders problems in this dialect's shape."""
 
 from __future__ import annotations
 

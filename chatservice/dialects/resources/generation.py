@@ -39,7 +39,7 @@ from foundation.database import in_database_thread
 def ask_of(
     request: HttpRequest, principal: Principal, sent: dict[str, Any], *, place: str, **fields: Any
 ) -> RunRequest:
-    """Return the run request in a validated body; `place` tells requests to different addresses apart."""
+    """Return the run request in a validated body; `place` distinguishes requests to different paths."""
     return make_run_request(
         principal,
         model=sent.get("model"),

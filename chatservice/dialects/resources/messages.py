@@ -1,4 +1,4 @@
-"""`/conversations/{id}/messages`: what was said, by number."""
+"""`/conversations/{id}/messages`: a conversation's messages, by number."""
 
 from __future__ import annotations
 

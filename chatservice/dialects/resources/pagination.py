@@ -17,7 +17,7 @@ NUMBER = re.compile(r"[0-9]{1,7}\Z")
 
 
 class PlainPages(BasePagination):
-    """Pages of 100 unless asked otherwise."""
+    """Pages of 100 rows unless the request says otherwise."""
 
     everything_by_default = False
 
@@ -66,7 +66,7 @@ class PlainPages(BasePagination):
 
 
 class WholeOrPages(PlainPages):
-    """Everything, as the document prints it, unless pages are asked for."""
+    """All rows, as the document shows it, unless the request asks for pages."""
 
     everything_by_default = True
 

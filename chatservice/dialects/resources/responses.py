@@ -1,4 +1,4 @@
-"""Responses with an answer: complete, or as a stream."""
+"""Responses that contain an answer: whole, or as a stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def whole(run: RunHandle | AnsweringRun, shape: Callable[[str, str], Any])
 async def streamed(
     principal: Principal, run_id: uuid.UUID, after: Cursor | None, release: Callable[[], None]
 ) -> HttpResponseBase:
-    """Stream a run; one that failed before its first token gets an error response instead."""
+    """Stream a run; if it fails before its first token, return an error response instead."""
     events = subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds())
     failed, events = await peek(events)
     if failed is not None and after is None:

@@ -1,4 +1,4 @@
-"""`/runs`: how an answer is doing, following it again, stopping it."""
+"""`/runs`: read an answer's state, follow it again, stop it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from completions.readers import wait_for_end
 from completions.stream_limits import acquire_stream
 from foundation.database import in_database_thread
 
-PATIENCE = 5.0  # seconds to wait for a stopped run to be over
+PATIENCE = 5.0  # how many seconds to wait for a stopped run to end
 
 
 class RunView(ResourceView):
@@ -54,7 +54,7 @@ class CancelView(ResourceView):
                 async with asyncio.timeout(PATIENCE):
                     await wait_for_end(run.pk)
             except TimeoutError:
-                pass  # it is being stopped: the response shows its state
+                pass  # the run is still being stopped: the response shows its current state
             run = await in_database_thread(_run_of, principal, run_id)
         return json_response(_shape(run))
 

@@ -1,4 +1,4 @@
-"""`/search`: a plain list of messages; headers give the mode that was used and the cursor of the next page."""
+"""`/search`: a plain list of messages; headers give the search mode used and the cursor of the next page."""
 
 from __future__ import annotations
 

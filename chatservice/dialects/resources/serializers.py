@@ -1,4 +1,4 @@
-"""The shapes of this dialect, as their two documents print them. Unknown fields in a request are ignored."""
+"""The request and response shapes of this dialect, as in its two documents. Unknown request fields are ignored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLE = "user, assistant or system; developer, tool or function where another API
 
 
 class Text(serializers.CharField):
-    """A string, with its spaces; numbers are refused."""
+    """A string, kept with its spaces; numbers are refused."""
 
     def __init__(self, *, limit: int = 0, **options: Any) -> None:
         super().__init__(max_length=limit or None, trim_whitespace=False, **options)

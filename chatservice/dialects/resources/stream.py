@@ -1,4 +1,4 @@
-"""Events as the Chat Service's frames: `data: {"choices": [...]}` with an `id:`, and `data: [DONE]`. Pure."""
+"""Encodes events as the Chat Service's frames: `data: {"choices": [...]}` with an `id:`, then `data: [DONE]`. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ChoiceStream:
-    """One run on the wire. Every frame's `id:` is the cursor after it."""
+    """Encodes one run. Every frame's `id:` is the cursor after it."""
 
     def __init__(self, run_id: uuid.UUID, after: Cursor | None = None) -> None:
         self._at = after or Cursor(run_id)

@@ -1,4 +1,4 @@
-"""Where users, conversations, runs and search answer: at the root."""
+"""The paths of users, conversations, runs and search, at the root."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""What a client may say on the websocket: text into typed frames, and a clear refusal of everything else.
+"""Parses what a client sends on the websocket into typed frames, and refuses everything else with a clear error.
 
-Pure, but for the limits in the settings: ids are looked up, and owners asked for, elsewhere.
+Pure, except that it reads limits from the settings: ids and their owners are looked up elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Identifier = Annotated[str, msgspec.Meta(max_length=CODE_POINTS_OF_ID)]
 
 
 class BadFrame(Exception):
-    """A frame that is not one of ours. `close` is the code to hang up with, where it is abuse."""
+    """A frame that is not valid. `close` is the code to hang up with if it is abuse."""
 
     def __init__(
         self, message: str, *, code: str = "invalid_frame", frame_id: str | None = None, close: int | None = None
@@ -35,7 +35,7 @@ class BadFrame(Exception):
 
 
 class _Frame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
-    """`id` is the client's own name for the frame; every answer to it carries it. null means absent everywhere."""
+    """`id` is the client's own name for the frame; every reply to it repeats the id. null always means absent."""
 
     id: Identifier | None = None
 
@@ -57,7 +57,7 @@ class Send(_Frame, frozen=True, kw_only=True, tag="send"):
 
 
 class Continue(_Frame, frozen=True, kw_only=True, tag="continue"):
-    """Go on with an answer that was cut off."""
+    """Continue an answer that was cut off."""
 
     message_id: str
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
@@ -89,7 +89,7 @@ RESERVED = {"model", "messages", "stream", "stream_options", "store", "recall"}
 
 
 class _Parameters(msgspec.Struct):
-    """The generation parameters whose type we know; all others are the upstream's to judge."""
+    """The generation parameters whose types we know; the upstream checks the others."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -148,7 +148,7 @@ def read_frame(text: str | None) -> ClientFrame:
 
 
 def check_send(frame: Send) -> None:
-    """Check what types cannot say; raises BadFrame or msgspec.ValidationError."""
+    """Check what the types cannot express; raises BadFrame or msgspec.ValidationError."""
     if not frame.content.strip():
         raise BadFrame("'content' is empty.")
     limit = settings.LIMIT_MESSAGE_CHARS
@@ -171,14 +171,14 @@ def check_send(frame: Send) -> None:
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
-    """Check generation parameters as far as we know them; raises BadFrame or msgspec.ValidationError."""
+    """Check the generation parameters that we know; raises BadFrame or msgspec.ValidationError."""
     if taken := sorted(RESERVED & parameters.keys()):
         raise BadFrame(f"'{taken[0]}' does not belong into 'parameters'.")
     msgspec.convert(parameters, _Parameters)
 
 
 def uuid_of(text: str) -> uuid.UUID | None:
-    """Return the id in `text`; None when it cannot be one of ours."""
+    """Return the id in `text`; None if it cannot be one of our ids."""
     try:
         return uuid.UUID(text) if len(text) in (32, 36) else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""Problems in this dialect's words: an HTTP request at the websocket's address gets the frame that a socket would."""
+"""Problems in this dialect's shape: an HTTP request at the websocket's path gets the frame that a socket would get."""
 
 from __future__ import annotations
 

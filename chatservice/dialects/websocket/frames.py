@@ -1,4 +1,4 @@
-"""What the websocket says: events as frames of the v1 document's stream, plus run, conversation and cursor. Pure."""
+"""The websocket's frames: the events of the v1 document's stream, plus run, conversation and cursor. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 @dataclass(frozen=True, slots=True)
 class RelayedRun:
-    """One run as one socket follows it. `frame_id` is the client's id of the frame that asked for it."""
+    """A run that a socket follows. `frame_id` is the client's id of the frame that asked for it."""
 
     run_id: uuid.UUID
     conversation_id: uuid.UUID | None
@@ -30,7 +30,7 @@ class RelayedRun:
 
 
 def encode_frame(kind: str, data: Any = None, *, frame_id: str | None = None, **fields: Any) -> str:
-    """Return a frame's text; what is None is left out."""
+    """Return a frame's text; fields that are None are left out."""
     frame: dict[str, Any] = {"type": kind}
     if frame_id is not None:
         frame["id"] = frame_id
@@ -49,7 +49,7 @@ def error_data(code: str, message: str, retry_after: int | None = None) -> dict[
 
 
 def message_data(message: Message) -> dict[str, Any]:
-    """Return a message as the v1 document shows it."""
+    """Return a message in the shape of the v1 document."""
     return {
         "id": message.pk,
         "conversation_id": message.conversation_id,
@@ -65,7 +65,7 @@ def message_data(message: Message) -> dict[str, Any]:
 
 
 def question_frame(relayed: RelayedRun, question: Message, *, is_new: bool) -> str:
-    """Return the frame that says that the question, and perhaps a new conversation, is stored."""
+    """Return the frame that confirms that the question, and with `is_new` its conversation, is stored."""
     at = Cursor(relayed.run_id)
     if is_new:
         data = {"conversationId": question.conversation_id, "userMessage": message_data(question)}
@@ -74,12 +74,12 @@ def question_frame(relayed: RelayedRun, question: Message, *, is_new: bool) -> s
 
 
 def text_frame(relayed: RelayedRun, event: Delta | Resync, at: Cursor) -> str:
-    """Return the frame with the text since `at`'s predecessor or, to resync, with all text up to `at`."""
+    """Return the frame with the new text that ends at `at` or, for a resync, with all text up to there."""
     return relayed.frame("resync" if isinstance(event, Resync) else "ai_chunk", event.text, at)
 
 
 def end_frame(relayed: RelayedRun, finished: RunFinished, answer: Message | None, at: Cursor) -> str:
-    """Return the one terminal frame. `answer` is the stored message, None once it is deleted."""
+    """Return the one terminal frame. `answer` is the stored message, None if it was deleted."""
     if finished.status in FINISHED_WELL:
         if answer is None:
             return relayed.frame("error", error_data("deleted", "The conversation was deleted."), at)

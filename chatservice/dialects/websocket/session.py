@@ -1,4 +1,4 @@
-"""What an admitted socket does: ask, stop, follow. Knows frames and services, not the server or Channels."""
+"""What an admitted socket can do: ask, stop, follow. Knows frames and services, but not the server or Channels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NO_MESSAGE = "Message not found."
 
 
 class Session:
-    """One socket's business. `transmit` sends a frame, waits while the client reads slowly, raises SocketClosed."""
+    """The runs that one socket follows. `transmit` sends a frame, waits for a slow reader, raises SocketClosed."""
 
     def __init__(self, principal: Principal, transmit: Callable[[str], Awaitable[None]]) -> None:
         self.principal = principal
@@ -104,7 +104,7 @@ class Session:
         await self._ask(continue_request(frame, resume_point, self.principal), frame.id, StreamRelay.send_subscribed)
 
     async def _ask(self, ask: RunRequest, frame_id: str | None, opening: Opening) -> None:
-        # Before anything is stored: a caller who may not open another stream may not ask here.
+        # Checked before anything is stored: a caller who may not open another stream may not ask here.
         release = acquire_stream(self.principal)
         try:
             handle = await services.submit(ask)
@@ -146,7 +146,7 @@ class Session:
         await self._transmit(encode_frame("unsubscribed", frame_id=frame.id, run_id=frame.run_id))
 
     async def _leave(self, run_id: uuid.UUID) -> None:
-        """Stop following a run; nothing of it is sent once this returns."""
+        """Stop following a run; once this returns, nothing more of it is sent."""
         while task := self._relayed.get(run_id):
             task.cancel()
             await asyncio.wait([task])
@@ -175,7 +175,7 @@ class Session:
 
 
 def data_of(error: Exception) -> dict[str, Any]:
-    """Return what to tell the client about `error`; an unexpected one is logged."""
+    """Return the error data to send for `error`; an unexpected error is logged."""
     match error:
         case BadFrame():
             return error_data(error.code, error.message)
@@ -187,13 +187,13 @@ def data_of(error: Exception) -> dict[str, Any]:
             note_failure(error)
             return error_data("storage_unavailable", "The service cannot reach its store right now.", 5)
     place = traceback.extract_tb(error.__traceback__)[-1]
-    # Type and place only: the message may hold what was asked.
+    # Only type and place: the message may contain the question.
     logger.error("websocket: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
     return error_data("internal_error", "The service failed. It is not your fault.")
 
 
 def ask_from(frame: Send, principal: Principal) -> RunRequest:
-    """Return the question in a frame; raises BadFrame for ids that cannot be ours."""
+    """Return the run request in a frame; raises BadFrame for ids that cannot be ours."""
     conversation_id = uuid_of(frame.conversation_id) if frame.conversation_id is not None else None
     if frame.conversation_id is not None and conversation_id is None:
         raise BadFrame(NO_CONVERSATION, code="not_found")
@@ -237,14 +237,14 @@ def continue_request(frame: Continue, resume_point: ResumePoint, principal: Prin
 
 
 def status_of(principal: Principal, run_id: uuid.UUID) -> str | None:
-    """Return a run's state as the status of a message; None unless it is the principal's."""
+    """Return a run's state as the status of a message; None if the run belongs to somebody else."""
     state = Run.objects.visible_to(principal).filter(pk=run_id).values_list("state", flat=True).first()
     return "in_progress" if state == Run.State.RUNNING else state
 
 
 def find_run(principal: Principal, frame: Subscribe) -> RelayedRun | None:
-    """Return the run to follow, None when the conversation has no active one; raises BadFrame."""
-    # A run that opted out of history cannot be followed: nothing of it is stored.
+    """Return the run to follow; None if the conversation has no active run; raises BadFrame."""
+    # A run that opted out of history cannot be followed, because nothing of it is stored.
     runs = Run.objects.visible_to(principal).exclude(message=None)
     if frame.run_id is not None:
         run_id = uuid_of(frame.run_id)

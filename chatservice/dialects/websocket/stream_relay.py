@@ -14,7 +14,7 @@ from conversations.models import Message
 
 
 class StreamRelay:
-    """`transmit` sends a frame and waits while the client reads slowly; meanwhile the text gathers into one frame."""
+    """Relays one run. `transmit` sends a frame and waits for a slow reader; text that arrives meanwhile is combined."""
 
     def __init__(self, relayed: RelayedRun, transmit: Callable[[str], Awaitable[None]], after: Cursor | None) -> None:
         self._relayed = relayed
@@ -22,7 +22,7 @@ class StreamRelay:
         self._at = after or Cursor(relayed.run_id)
 
     async def send_question(self, *, is_new: bool) -> None:
-        """Say that the question is stored."""
+        """Send the frame that confirms that the question is stored."""
         question = await patiently(question_of, self._relayed)
         if question is not None:
             await self._transmit(question_frame(self._relayed, question, is_new=is_new))
@@ -32,7 +32,7 @@ class StreamRelay:
         await self._transmit(self._relayed.frame("subscribed", data, self._at))
 
     async def send_answer(self) -> None:
-        """Say everything after the cursor, up to the terminal frame."""
+        """Send everything after the cursor, up to the terminal frame."""
         relayed = self._relayed
         events = cast(Events, subscribe(relayed.run_id, after=self._at, idle=60.0))
         async with aclosing(events):

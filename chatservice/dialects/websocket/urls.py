@@ -1,4 +1,4 @@
-"""Nothing answers here by HTTP; `websocket.py` has the socket."""
+"""No HTTP paths: the socket is in `websocket.py`."""
 
 app_name = "websocket"
 

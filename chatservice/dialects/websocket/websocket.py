@@ -1,7 +1,6 @@
-"""The websocket: one socket carries many conversations. Who it is, how much it may say, when it ends.
+"""The websocket: one socket carries many conversations. Authenticates it, limits it and closes it.
 
-What it may ask for is in session.py, the frames are in client_frames.py and frames.py. The protocol:
-docs/api/websocket.md.
+Operations are in session.py, frames in client_frames.py and frames.py. The protocol: docs/api/websocket.md.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ from foundation.database import in_database_thread
 AUTH_SECONDS = 5.0
 QUEUE = 16
 
-# Of an application's own: Daphne refuses to send most of the protocol's.
+# From the range for applications: Daphne refuses to send most of the protocol's codes.
 UNAUTHORIZED, TOO_SLOW, STOPPED_BY_STAFF, TOO_MANY, FAILED = 4401, 4408, 4410, 4429, 4500
 
 
 class CompletionConsumer(DialectSocket):
-    """Read frames into a short queue; relay each answer in a task of its own, which holds up nothing."""
+    """Reads frames into a short queue; relays each answer in a task of its own, so that none holds up the others."""
 
     too_slow = (TOO_SLOW, "")
 
@@ -56,7 +55,7 @@ class CompletionConsumer(DialectSocket):
             self._session.close()
 
     async def connect(self) -> None:
-        # Accepted first, whoever it is: a browser shows its page no reason for a refused handshake.
+        # Every handshake is accepted first: a browser does not tell its page why a handshake was refused.
         offered = self.scope.get("subprotocols") or ()
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         if not await self._acquire_socket(acquire_unauthenticated_socket, self.scope):
@@ -68,7 +67,7 @@ class CompletionConsumer(DialectSocket):
         try:
             named = offers_credentials(self.scope)
             named = named or await in_database_thread(guests_admitted, caller_of_scope(self.scope))
-        except Exception as error:  # for example, all database threads are busy
+        except Exception as error:  # for example because all database threads are busy
             await self._hang_up(FAILED, data_of(error))
             return
         if named:
@@ -95,13 +94,13 @@ class CompletionConsumer(DialectSocket):
             message = f'Say who you are first: {{"type": "auth", "key": "..."}}. {guests_refused()}'
             await self._hang_up(UNAUTHORIZED, error_data("unauthorized", message), frame.id)
         else:
-            # While it is full nothing is read, and the client's own buffers fill.
+            # While the queue is full nothing is read, so the client's own buffers fill.
             await self._queue.put(frame)
 
-    # --- who it is
+    # --- authentication
 
     async def _admit(self, resolve: Callable[..., Principal], *arguments: Any, frame_id: str | None = None) -> None:
-        """Begin a session for whom `resolve` names; otherwise hang up."""
+        """Begin a session for the caller that `resolve` returns; hang up if it refuses."""
         try:
             principal = await in_database_thread(resolve, *arguments)
         except NotAdmitted as refusal:
@@ -118,7 +117,7 @@ class CompletionConsumer(DialectSocket):
             self.watch(principal)
 
     async def _acquire_socket(self, take: Callable[[Any], Release], who: Any, frame_id: str | None = None) -> bool:
-        """Count this socket against the limit of `who`; otherwise hang up."""
+        """Count this socket towards the limit of `who`; hang up if the limit is reached."""
         try:
             self.acquire(take, who)
         except TooManyRuns as refusal:
@@ -128,7 +127,7 @@ class CompletionConsumer(DialectSocket):
         return True
 
     async def _authenticate(self, frame: Auth, first: bool) -> None:
-        """Take the key in a socket's first frame; it makes its user of a guest, a signed-in browser, or nobody yet."""
+        """Admit the key in a socket's first frame; it may replace a guest or a signed-in browser."""
         if self._session is not None and not (first and self._session.principal.key_id is None):
             message = "This socket knows who you are. A key may only come in the first frame."
             await self._say(encode_frame("error", error_data("already_authenticated", message), frame_id=frame.id))
@@ -170,10 +169,10 @@ class CompletionConsumer(DialectSocket):
         code = STOPPED_BY_STAFF if refusal is STOPPED else UNAUTHORIZED
         await self._hang_up(code, error_data(refusal.code, refusal.message))
 
-    # --- how much it may say
+    # --- limits
 
     async def _in_time(self) -> bool:
-        """Count a frame; tell whether it is within the limit of its second."""
+        """Count a frame; tell whether it is within the limit per second."""
         used = self.count_frame()
         if used <= 1:
             return True
@@ -186,14 +185,14 @@ class CompletionConsumer(DialectSocket):
         return False
 
     async def _work(self) -> None:
-        """Take one frame after the other, as they came: a later one may mean to undo an earlier one."""
+        """Handle frames one after the other, in order: a later one may be meant to undo an earlier one."""
         while True:
             frame = await self._queue.get()
             session = self._session
             if session is not None and await self._is_still_admitted(session, frame):
                 await session.handle(frame)
 
-    # --- saying, and ending
+    # --- sending and closing
 
     async def _say(self, text: str) -> None:
         try:
@@ -202,7 +201,7 @@ class CompletionConsumer(DialectSocket):
             pass
 
     async def _hang_up(self, code: int, data: dict[str, Any], frame_id: str | None = None) -> None:
-        """Say why, and close."""
+        """Send the reason, and close."""
         await self.hang_up(code, last=encode_frame("error", data, frame_id=frame_id))
 
 
