@@ -1,4 +1,4 @@
-"""The composition root as a Django application: its static files, its checks, and the site for staff."""
+"""The composition root as a Django application: its static files, its checks, and the admin site."""
 
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig

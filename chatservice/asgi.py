@@ -1,4 +1,4 @@
-"""The ASGI application: http to Django, websockets to the consumer, start and stop of the process."""
+"""The ASGI application: routes HTTP to Django and websockets to the consumers; starts and stops the process's work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import django
 
 from chatservice import startup
 
-startup.prepare_first_run()  # for servers that come here without chatservice.server
+startup.prepare_first_run()  # for servers that import this module without chatservice.server
 django.setup()
 
 from asgiref.sync import ThreadSensitiveContext  # noqa: E402
@@ -29,7 +29,7 @@ from completions.reaper import start_reaper  # noqa: E402
 from foundation.internals import interpreter  # noqa: E402
 
 http = ChatHandler()
-# A dialect that has a websocket.py answers at its own mount, with and without the slash.
+# A dialect with a websocket.py is served at its own mount, with and without the closing slash.
 dialect_sockets = [
     path(mount.rstrip("/") + slash, import_module(f"chatservice.dialects.{name}.websocket").application)
     for name, mount in DIALECTS.items()
@@ -39,9 +39,9 @@ dialect_sockets = [
 websocket = OriginCheck(URLRouter([*dialect_sockets, re_path(r"", nowhere)]))  # type: ignore[arg-type]  # an application
 
 interpreter.shorten_switch_interval()
-interpreter.freeze_loaded_objects()  # all of the application is loaded by now
+interpreter.freeze_loaded_objects()  # the whole application is loaded at this point
 
-# Here and not in the lifespan: not every server has one, and orphans must not wait for a request.
+# Started here and not in the lifespan: not every server supports it, and orphaned runs must not wait for a request.
 start_reaper()
 
 
@@ -49,7 +49,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     if scope["type"] == "http":
         await http(scope, receive, send)
     elif scope["type"] == "websocket":
-        # Without a context of its own every socket of the process would share one database thread.
+        # Without its own context, every socket of the process would share one database thread.
         async with ThreadSensitiveContext():
             await websocket(scope, receive, send)
     elif scope["type"] == "lifespan":

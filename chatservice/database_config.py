@@ -1,6 +1,7 @@
-"""Turns DATABASE_URL into Django's settings of a database: every option of the address counts, or is refused.
+"""Turns DATABASE_URL into Django's database settings: every option of the URL is either used or refused.
 
-Everything here raises ValueError with a sentence that goes on after "DATABASE_URL", and never repeats a password.
+Everything here raises ValueError with the rest of a sentence that begins with "DATABASE_URL", and never repeats a
+password.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ SQLITE = "foundation.sqlite"
 POSTGRESQL = "foundation.postgresql"
 FORM = "postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters percent-encoded"
 
-# What a PostgreSQL session runs with (foundation/postgresql). A process that is stopped inside a transaction keeps its
-# locks: no longer than its leases.
+# Settings of each PostgreSQL session (foundation/postgresql). A process that hangs inside a transaction keeps its locks
+# no longer than its leases.
 SESSION_SETTINGS = {"statement_timeout": "10s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "8s"}
-# Defaults of the connection, under libpq's names; the address or libpq's own environment variables override them.
+# Defaults of the connection, under libpq's names; the URL or libpq's own environment variables override them.
 CONNECTION_DEFAULTS = {
     "connect_timeout": "5",
-    # Of bytes that are not acknowledged, in milliseconds, and of idle connections: both in less time than a lease.
+    # The timeout for unacknowledged bytes, in milliseconds, and keepalives for idle connections: both shorter than a
+    # lease.
     "tcp_user_timeout": "6000",
     "keepalives_idle": "5",
     "keepalives_interval": "1",
     "keepalives_count": "3",
 }
-# What Django or this service decides itself; an address that says otherwise would be ignored.
+# Options that Django or this service sets itself; a value in the URL would be ignored.
 RESERVED_OPTIONS = {"client_encoding", "replication", "fallback_application_name"}
 
-# WAL alone makes locking worse; together with IMMEDIATE and a timeout writers queue up and never fail.
-# Seconds; below the journal's own limit, and so below a lease: a writer that waits for longer is told so.
+# WAL alone makes lock conflicts worse; with IMMEDIATE and a timeout, writers queue up and do not fail. The timeout is
+# in seconds, below the journal's own limit and so below a lease: a writer that waits longer gets an error.
 SQLITE_TIMEOUT = 7.0
 SQLITE_OPTIONS = ("timeout", "init_command")
 
@@ -43,7 +45,7 @@ def database_from_url(
 ) -> dict[str, Any]:
     """Return the entry of DATABASES for `url`; relative SQLite paths start at `base`.
 
-    The directory of an SQLite file must exist, unless it is `data_directory`, which the first start makes.
+    The directory of an SQLite file must exist, except for `data_directory`, which the first start creates.
     """
     scheme = url.partition("://")[0]
     if scheme == "sqlite":
@@ -96,7 +98,7 @@ def _postgresql(url: str, *, pool: Mapping[str, Any]) -> dict[str, Any]:
         _options_of(url.rpartition("?")[2], known=variables.keys() - RESERVED_OPTIONS)
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-    except ProgrammingError:  # its message may hold the password
+    except ProgrammingError:  # its message may contain the password
         raise ValueError(f"cannot be read: it has the form {FORM}.") from None
     address = {name: given.pop(name, "") for name in ("dbname", "user", "password", "host", "port")}
     if not re.fullmatch(r"[\d,]*", address["port"]) or "@" in address["host"]:
@@ -123,7 +125,7 @@ def _postgresql(url: str, *, pool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options_of(query: str, *, known: Collection[str]) -> dict[str, str]:
-    """Return the options of an address by name, each of them known, once there, and with a value."""
+    """Return the options of a URL by name; each must be known, occur once, and have a value."""
     options: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""One OpenAPI schema per dialect, and Swagger UI over all of them, from this host alone."""
+"""One OpenAPI schema per dialect, and Swagger UI over all of them, served without other hosts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatservice.dialects.base import json_response
 
 @functools.cache
 def schema_of(dialect: str) -> dict[str, Any]:
-    """Return the OpenAPI document of a dialect. One each: same-named shapes collide in a common one."""
+    """Return the OpenAPI document of a dialect. One each, because same-named shapes would collide in a common one."""
     package = importlib.import_module(f"chatservice.dialects.{dialect}")
     patterns = [path(DIALECTS[dialect], include(f"chatservice.dialects.{dialect}.urls"))]
     summary, _, description = (package.__doc__ or "").partition("\n")
@@ -29,7 +29,7 @@ def schema_of(dialect: str) -> dict[str, Any]:
 
 
 def documented_dialects() -> list[str]:
-    """Return the dialects that have a schema: GraphQL, say, documents itself."""
+    """Return the dialects that have an OpenAPI schema: GraphQL, for example, documents itself."""
     return [
         name for name in DIALECTS if getattr(importlib.import_module(f"chatservice.dialects.{name}"), "SCHEMA", True)
     ]

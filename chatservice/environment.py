@@ -1,8 +1,8 @@
 """Reads settings from the environment and an `.env` file, and collects everything that is wrong with them.
 
-A setting is known because chatservice/settings.py asks for it: there is no second list. Values of secrets are never
-repeated in a message. django-environ looks the names up; types are read here, since its casts guess: `ja` would be
-false, and 1e3 seconds would be 13.
+A setting is known because chatservice/settings.py reads it: there is no second list. Messages never repeat the values
+of secrets. django-environ looks up the names, but types are read here, because its casts guess: `ja` would be false,
+and 1e3 seconds would be 13.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ TRUE, FALSE = ("true", "on", "yes", "y", "1"), ("false", "off", "no", "n", "0")
 YEAR = 31_536_000
 HOST_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
 REFERENCE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
-# How alike a name in the environment must be to one of ours (difflib's ratio). Others than we use the environment too:
-# a wrong alarm that stops a start is worse than a typo that is missed, so short names are never compared.
+# How similar a name in the environment must be to one of ours (difflib's ratio) to be reported. Other programs use the
+# environment too, and a false alarm that prevents a start is worse than a missed typo, so short names are never
+# compared.
 ERROR_RATIO, WARNING_RATIO, OTHER_WORD_RATIO, MIN_COMPARED_CHARS = 0.85, 0.82, 0.6, 8
-# Names of other programs that look like ours.
+# Names that resemble ours but belong to other programs.
 OTHER_PROGRAMS = {"LOGLEVEL", "DATABASE_URI", "OPENAI_API_KEYS", "REDIS_URLS", "SECRET_KEYS", "SECRET_KEY_BASE"}
 
-# The methods below are called as the types are: inside the class the types go by these names.
+# The methods below have the names of types, so inside the class the types have these names.
 Str: TypeAlias = str
 Int: TypeAlias = int
 Float: TypeAlias = float
@@ -50,9 +51,9 @@ class ConfigurationError(ImproperlyConfigured):
 
 
 class Environment:
-    """Returns settings by name and type. What cannot be used is noted in `problems`, and its default is returned.
+    """Returns settings by name and type. An invalid value is noted in `problems`, and the default is returned.
 
-    A name that is set in the environment hides the one in the file; an empty value means the default.
+    A name in the environment overrides the one in the file; an empty value means the default.
     """
 
     def __init__(self, *, renamed: Mapping[Str, Str] | None = None) -> None:
@@ -66,7 +67,7 @@ class Environment:
         self._former_names = {new: old for old, new in (renamed or {}).items()}
 
     def read_file(self, default: Path) -> None:
-        """Read the file that ENV_FILE names, or `default`, which need not be there."""
+        """Read the file that ENV_FILE names, or else `default`, which may be missing."""
         chosen = os.environ.get("ENV_FILE", "")
         path = Path(chosen) if chosen else default
         self._file_name = str(path) if chosen else default.name
@@ -97,7 +98,7 @@ class Environment:
                 self._lines[binding.key] = line
 
     def str(self, name: Str, default: Str = "", *, choices: Collection[Str] = (), url: Bool = False) -> Str:
-        """Return a text; one of `choices`, in whatever case, or an http(s) address where `url` says so."""
+        """Return a text: one of `choices` (case is ignored), or an http(s) address if `url` is set."""
         text = self._text(name)
         if not text:
             return default
@@ -130,7 +131,7 @@ class Environment:
         return self._parse(name, default, parse, f"must be a whole number, {minimum} {to}")
 
     def float(self, name: Str, default: Float, *, above: Float | None = None, maximum: Float = YEAR) -> Float:
-        """Return a number that is not negative, or is greater than `above`; by default at most a year of seconds."""
+        """Return a number from 0, or greater than `above`; by default at most a year of seconds."""
 
         def parse(text: Str) -> Float:
             number = float(text)
@@ -142,14 +143,14 @@ class Environment:
         return self._parse(name, default, parse, f"must be a number, {wanted}")
 
     def days(self, name: Str, default: Float) -> Float:
-        """Return a number of days, at most a century: more before today is no valid date."""
+        """Return a number of days, at most a century, because an earlier date may not be valid."""
         return self.float(name, default, maximum=36_500)
 
     def hours(self, name: Str, default: Float) -> Float:
         return self.float(name, default, maximum=36_500 * 24)
 
     def seconds(self, name: Str, default: Float) -> Float:
-        """Return a time that must pass: never 0."""
+        """Return a positive number of seconds."""
         return self.float(name, default, above=0)
 
     def bool(self, name: Str, default: Bool) -> Bool:
@@ -161,12 +162,12 @@ class Environment:
         return self._parse(name, default, parse, "must be true or false")
 
     def list(self, name: Str, default: Collection[Str]) -> List[Str]:
-        """Return the parts between commas."""
+        """Return the comma-separated items."""
         text = self._text(name)
         return [part.strip() for part in text.split(",") if part.strip()] if text else list(default)
 
     def json(self, name: Str, default: dict[Str, T], *, values: type[T]) -> dict[Str, T]:
-        """Return a JSON object, each of its values of the type `values`; numbers must be positive."""
+        """Return a JSON object whose values all have the type `values`; numbers must be positive."""
         text = self._text(name)
         if not text:
             return default
@@ -186,7 +187,7 @@ class Environment:
         return found
 
     def parsed(self, name: Str, parse: Callable[[Str], T], *, default: Str) -> T:
-        """Return what `parse` makes of a text; its ValueError is the sentence, after the name."""
+        """Return `parse(text)`; its ValueError contains the rest of a sentence that begins with the setting's name."""
         try:
             return parse(self._text(name) or default)
         except ValueError as error:
@@ -200,7 +201,7 @@ class Environment:
         self.warnings.append(sentence)
 
     def finish(self) -> None:
-        """Look for names that nobody asked for, then raise ConfigurationError if anything was wrong."""
+        """Look for names that no setting uses, then raise ConfigurationError if anything was wrong."""
         for name, line in self._lines.items():
             if name not in self.names:
                 close = difflib.get_close_matches(name.upper(), self.names, 1)
@@ -215,7 +216,7 @@ class Environment:
             raise ConfigurationError("\n".join(self.problems), self.warnings)
 
     def _look_at(self, name: Str) -> None:
-        """Complain about a name in the environment that must be a misspelt one of ours."""
+        """Report a name in the environment that must be a misspelt setting."""
         if len(name) < MIN_COMPARED_CHARS:
             return
         known = [each for each in self.names if len(each) >= MIN_COMPARED_CHARS]
@@ -223,7 +224,7 @@ class Environment:
         if not close or _has_other_word(name.upper(), close[0]):
             return
         sentence = f"{name} in the environment is not a setting of this service. Did you mean {close[0]}?"
-        # If the right name is set as well, the other one likely belongs to another program.
+        # If the correctly spelt name is set as well, this one probably belongs to another program.
         if _likeness(name.upper(), close[0]) >= ERROR_RATIO and close[0] not in os.environ:
             self.problem(sentence)
         else:
@@ -269,7 +270,7 @@ def is_ip_address(text: str) -> bool:
 
 
 def is_allowed_host(text: str) -> bool:
-    """Tell whether `text` can match a Host, as Django compares them: a name, .name, [IPv6] or *."""
+    """Tell whether `text` can match a Host in Django's comparison: a name, .name, [IPv6] or *."""
     if text.startswith("["):
         return ":" in text and text.endswith("]") and is_ip_address(text[1:-1])
     return text == "*" or bool(HOST_NAME.fullmatch(text.removeprefix(".")))
@@ -280,7 +281,7 @@ class _RepeatedName(ValueError):
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object's members; json itself would keep the last of two with the same name."""
+    """Return the members of a JSON object; raises for a repeated name, of which json would keep the last."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -294,7 +295,7 @@ def _likeness(name: str, known: str) -> float:
 
 
 def _has_other_word(name: str, known: str) -> bool:
-    """Tell whether one word of `name` is another one than in `known`: DATABASE_USER is no slip of DATABASE_URL."""
+    """Tell whether `name` differs from `known` by a whole word: DATABASE_USER is not a typo of DATABASE_URL."""
     words, known_words = name.split("_"), known.split("_")
     alike = map(_likeness, words, known_words)
     return len(words) == len(known_words) and min(alike) < OTHER_WORD_RATIO

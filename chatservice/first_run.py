@@ -1,4 +1,4 @@
-"""What the first start makes: the data directory, and secrets in a file that only its owner can read."""
+"""What the first start creates: the data directory, and secrets in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = "secrets.env"
 
 
 def read_secrets(directory: Path) -> dict[str, str]:
-    """Return the secrets in `directory` by name; none where the first start has not made them. Raises OSError."""
+    """Return the secrets in `directory` by name; none before the first start. Raises OSError."""
     try:
         lines = (directory / FILE).read_text().splitlines()
     except (FileNotFoundError, NotADirectoryError):
@@ -21,14 +21,14 @@ def read_secrets(directory: Path) -> dict[str, str]:
 
 
 def make_secrets(directory: Path) -> dict[str, str]:
-    """Return the secrets in `directory`, after making the file (mode 0600) where it is missing. Raises OSError.
+    """Return the secrets in `directory`; creates the file (mode 0600) if it is missing. Raises OSError.
 
-    Two processes may start at once: the file appears whole or not at all, and the loser reads it.
+    If two processes start at once, one creates the file as a whole and the other reads it.
     """
     path = directory / FILE
     if not path.exists():
         make_directory(directory)
-        # A unique name, mode 0600: the process id is no good, since in a container a restarted process has the same.
+        # A unique name, mode 0600. The process id is not unique: in a container, a restarted process has the same one.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         draft = Path(name)
         with os.fdopen(descriptor, "w") as file:
@@ -45,5 +45,5 @@ def make_secrets(directory: Path) -> dict[str, str]:
 
 
 def make_directory(directory: Path) -> None:
-    """Make the data directory, which nobody else may read. Raises OSError."""
+    """Create the data directory, readable only by its owner. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Django's ASGI handler without costs that a chat service would pay on every request.
+"""Django's ASGI handler without the costs that a chat service would pay on every request.
 
-The stock handler hops to a new thread twice a request for its signals, spools bodies to disk
-however large they are, and starts two tasks to notice a disconnect. Here: bodies are bounded while
-they arrive, async views never see a thread, and only streams are watched for a disconnect.
+The stock handler switches to a new thread twice per request for its signals, spools bodies to disk however large they
+are, and starts two tasks to notice a disconnect. Here bodies are limited while they arrive, async views need no thread,
+and only streams watch for a disconnect.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class BodyTooLarge(Exception):
 
 
 class Turnstile:
-    """Lets one task through in each turn of the event loop, so that others' input and output come in between.
+    """Lets one task through in each turn of the event loop, so that other tasks' input and output happen in between.
 
-    Otherwise a few large bodies that came at the same time would be read in one turn, one after the other.
+    Otherwise a few large bodies that arrived at the same time would be read one after the other in a single turn.
     """
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class ChatHandler(ASGIHandler):
         self._large_bodies = Turnstile()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        # Never from the client: Daphne takes it from a header, and it would reroute the request.
+        # Never set by the client: Daphne takes it from a header, and it would reroute the request.
         scope["root_path"] = ""
         context = ThreadSensitiveContext()
         try:
-            async with context:  # leaving it waits for the thread of a synchronous view
+            async with context:  # leaving the block waits for the thread of a synchronous view
                 await self._respond(context, scope, receive, send)
         except asyncio.CancelledError:
             # The drain is over and the server closes the connection. The rest of the answer is stored.
@@ -94,14 +94,14 @@ class ChatHandler(ASGIHandler):
                 await self.send_response(response, send)
         finally:
             body.close()
-            # A thread was only made if a synchronous view ran; its connection is closed there.
+            # A thread was created only if a synchronous view ran; its connection is closed there.
             if context in SyncToAsync.context_to_thread_executor:
                 await sync_to_async(response.close, thread_sensitive=True)()
             else:
                 response.close()
 
     async def _stream(self, response: HttpResponseBase, receive: Receive, send: Send) -> None:
-        """Send a stream until it ends or its reader is gone, whichever comes first."""
+        """Send a stream until it ends or its reader leaves."""
         sending = asyncio.create_task(self.send_response(response, send))
         listening = asyncio.create_task(_until_disconnect(receive))
         try:

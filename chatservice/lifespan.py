@@ -22,8 +22,8 @@ from search.embedders import loading
 logger = logging.getLogger(__name__)
 
 TELL_SECONDS = 1.0
-# Limits after the drain, should the database or anything else hang: for storing the outcomes, for releasing
-# everything, and for the process. The rest of the promised ten seconds is for the interpreter's own shutdown.
+# Time limits after the drain, in case the database or anything else hangs: for storing the outcomes, for releasing
+# everything, and for the process. The rest of the promised ten seconds is left to the interpreter's own shutdown.
 STORE_SECONDS, RELEASE_SECONDS, EXIT_SECONDS = 4.0, 7.0, 8.5
 
 
@@ -41,9 +41,10 @@ async def run(receive: Any, send: Any) -> None:
 
 
 async def end_runs(hurried: Callable[[], bool] = lambda: False, pending: Callable[[], bool] = lambda: False) -> None:
-    """Let what is being written finish for DRAIN_SECONDS, then mark the rest; their readers get TELL_SECONDS.
+    """Let running answers finish for DRAIN_SECONDS, then end the rest; their readers get TELL_SECONDS to hear of it.
 
-    Requests that `pending` tells of are waited for as well. It ends at once when `hurried` says so: a second signal.
+    It also waits for the requests that `pending` reports. It ends immediately when `hurried` is true: after a second
+    signal.
     """
     until = services.drain() + settings.DRAIN_SECONDS
     journal().give_up_in(until + STORE_SECONDS - time.monotonic())
@@ -55,7 +56,7 @@ async def end_runs(hurried: Callable[[], bool] = lambda: False, pending: Callabl
         live.stop()
     if tasks := [live.task for live in left if live.task is not None]:
         await asyncio.wait(tasks, timeout=max(0.0, until + STORE_SECONDS + TELL_SECONDS - time.monotonic()))
-    # The streams of an answer that has ended may still have to send the last of it.
+    # The streams of an answer that has ended may still have to send the end of it.
     until = time.monotonic() + TELL_SECONDS
     while open_streams() and time.monotonic() < until and not hurried():
         await asyncio.sleep(0.02)
@@ -64,7 +65,7 @@ async def end_runs(hurried: Callable[[], bool] = lambda: False, pending: Callabl
 
 
 def start() -> None:
-    """Begin what runs beside the requests; nothing waits for it."""
+    """Start the work that runs beside the requests; no request waits for it."""
     if settings.SEARCH_INDEXER:
         indexer.start(busy=lambda: bool(LIVE))
     else:
@@ -72,7 +73,7 @@ def start() -> None:
 
 
 async def stop() -> None:
-    """End all runs, then release everything; what hangs is abandoned."""
+    """End all runs, then release everything; whatever hangs is abandoned."""
     await end_runs()
     until = services.drain() + settings.DRAIN_SECONDS + RELEASE_SECONDS
     await _within(until, asyncio.to_thread(indexer.stop, _left(until)))
@@ -82,7 +83,7 @@ async def stop() -> None:
 
 
 def end_process_in_time() -> None:
-    """Make sure that a process told to stop ends, even if a thread or the event loop hangs."""
+    """Make sure that a process told to stop does end, even if a thread or the event loop hangs."""
     until = time.monotonic() + settings.DRAIN_SECONDS + EXIT_SECONDS
     threading.Thread(target=_end_process, args=(until,), name="end", daemon=True).start()
 
@@ -95,7 +96,7 @@ def _end_process(until: float) -> None:
 
 
 def _left(until: float) -> float:
-    """Return the seconds until then; a little even when it is past, for what does not hang."""
+    """Return the seconds until then; if it has passed, still a little, enough for anything that does not hang."""
     return max(0.2, until - time.monotonic())
 
 

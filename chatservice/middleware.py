@@ -1,4 +1,4 @@
-"""Request ids, error shapes and headers for everybody; sessions and forms only where a browser is."""
+"""Request ids, error shapes and headers for all requests; sessions and forms only on pages for browsers."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 BROWSER_PATHS = ("/admin", "/static/", "/login", "/logout")
 WITH_SLASH = ("/admin", "/static/")
-# Load balancers ask by the machine's address, over plain http, and some by other methods than GET.
+# Load balancers send the machine's address as Host, use plain http, and some use methods other than GET.
 PROBES = {"/healthz": healthz, "/readyz": readyz}
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
 
 
 class RequestMiddleware:
-    """Give every request an id, the client's own when it is a plain one, and answer with it."""
+    """Give every request an id, the client's own if it is a plain one, and send it back in the response."""
 
     sync_capable = False
     async_capable = True
@@ -72,7 +72,8 @@ class RequestMiddleware:
         response.headers["X-Request-Id"] = name
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "same-origin")
-        # What may be kept says so itself: static files, documentation, pages that are the same for everybody.
+        # Responses that may be cached say so themselves: static files, documentation, pages that are the same for
+        # everybody.
         response.headers.setdefault("Cache-Control", "no-store")
         if path.startswith("/admin"):
             response.headers.setdefault("Content-Security-Policy", POLICY)
@@ -84,14 +85,14 @@ def new_request_id() -> str:
 
 
 def probe_of(request: HttpRequest) -> Callable[[HttpRequest], Awaitable[HttpResponse]] | None:
-    """Return the view of a probe, which is called before hosts and redirects are looked at."""
+    """Return the view of a probe; probes are answered before hosts and redirects are checked."""
     if request.method == "OPTIONS" and request.path_info == "/":
         return readyz  # HAProxy's default; it takes a redirect for success
     return PROBES.get(request.path_info)
 
 
 def is_addressed_to_us(request: HttpRequest) -> bool:
-    """Tell whether the Host is one of ALLOWED_HOSTS: another name may resolve to this machine (DNS rebinding)."""
+    """Tell whether the Host is in ALLOWED_HOSTS: a foreign name may resolve to this machine (DNS rebinding)."""
     try:
         request.get_host()
     except DisallowedHost:
@@ -100,7 +101,7 @@ def is_addressed_to_us(request: HttpRequest) -> bool:
 
 
 class BrowserOnly(MiddlewareMixin):
-    """Skip a stock middleware, and the thread hop it costs, on the API's paths."""
+    """Skips a stock middleware, and the thread hop it costs, on the API's paths."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if request.path.startswith(BROWSER_PATHS):
@@ -109,7 +110,7 @@ class BrowserOnly(MiddlewareMixin):
 
 
 class BrowserSecurityMiddleware(SecurityMiddleware):
-    """Everywhere: the redirect to https must hold for the API too. Pure computation, so no thread."""
+    """Runs for all requests, since the redirect to https must hold for the API too. Pure computation, so no thread."""
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase | None = self.process_request(request)
@@ -122,10 +123,10 @@ class BrowserSecurityMiddleware(SecurityMiddleware):
 
 
 def redirect_loop_cause(request: HttpRequest) -> str:
-    """Return what to change if the redirect to https would lead back here; empty if it would not.
+    """Return what to change if the redirect to https would loop; empty if it would not.
 
-    It would if the client spoke https to a proxy already. A proxy that says nothing about that shows itself by other
-    headers of its own, or by being another user's process on this machine.
+    It would loop if the client already uses https to reach a proxy that does not say so. Such a proxy is recognised by
+    other headers that it adds, or because its process on this machine belongs to another user.
     """
     caller = caller_of(request)
     if found := missing_setting(caller.headers, secure=False):
@@ -144,7 +145,7 @@ def warn_once(message: str) -> None:
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Serve static files. The stock class is synchronous: it would send every request through a thread."""
+    """Serves static files. The stock class is synchronous: it would send every request through a thread."""
 
     get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]
     sync_capable = False
@@ -183,7 +184,7 @@ class BrowserCsrfMiddleware(BrowserOnly, CsrfViewMiddleware):
         callback_kwargs: dict[str, Any],
     ) -> HttpResponseBase | None:
         if not request.path.startswith(BROWSER_PATHS):
-            return None  # bearer keys are not sent by a browser on its own; the rule for sessions is in sessions.py
+            return None  # browsers do not send bearer keys by themselves; the rule for sessions is in sessions.py
         check = sync_to_async(super().process_view, thread_sensitive=True)
         return await check(request, callback, callback_args, callback_kwargs)
 

@@ -1,4 +1,4 @@
-"""Whether this process can do its work: what a balancer asks before it sends anybody here."""
+"""Tells whether this process can do its work; load balancers ask before they send requests here."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ANSWER_SECONDS = 3.0
 
 
 async def problem() -> str:
-    """Return what keeps this process from working; empty when nothing does."""
+    """Return what keeps this process from working; empty if nothing does."""
     if is_draining():
         return "draining"
-    # Asked first, and without a thread: all of them may hang.
+    # Asked first, and without a thread, because all threads may hang.
     if oldest_wait() > MAX_WAIT:
         return "disk full" if disk_full else "storage hangs"
     try:
@@ -40,5 +40,5 @@ def _problem_of_database() -> str:
 
 @functools.cache
 def _newest_migrations() -> frozenset[tuple[str, str]]:
-    """Return the last migration of each app, as this version of the service has them."""
+    """Return the last migration of each app in this version of the service."""
     return frozenset(MigrationLoader(None).graph.leaf_nodes())

@@ -1,8 +1,9 @@
 """`python -m chatservice.server`: the production server with this service's limits; one process.
 
-benchmarks/README.md says why uvicorn. What it adds here: a start that could not do what the configuration
-says ends with 2; limits on unauthenticated clients (`foundation/internals/uvicorn/`); from the first SIGTERM no new
-connection is accepted while answers finish; a clean stop exits with 0. Its threads share their memory.
+benchmarks/README.md explains the choice of uvicorn. This module adds: exit code 2 if the configuration cannot be
+applied; limits on unauthenticated clients (`foundation/internals/uvicorn/`); from the first SIGTERM no new connection
+is accepted while answers finish; exit code 0 after a clean stop. All threads share glibc's heaps
+(`foundation/internals/malloc.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from chatservice import startup
 
-if __name__ == "__main__":  # before the application is imported: that starts threads which use the database
+if __name__ == "__main__":  # before the application is imported, because that starts threads which use the database
     startup.read_arguments()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
     startup.load_settings()
@@ -34,11 +35,11 @@ from foundation.internals.listeners import close_listeners
 from foundation.internals.malloc import share_heaps
 from foundation.internals.uvicorn.connections import Connections, raise_file_limit
 
-TELL_SECONDS = 2  # after the drain: for the last frames of answers that did not make it
+TELL_SECONDS = 2  # after the drain: time for the last frames of answers that did not finish
 
 
 async def admitting(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Run the application; requests that came in time may ask for answers although the process stops."""
+    """Run the application; requests sent before the drain may start answers even while the process stops."""
     if scope["type"] == "http" and not scope["late"]:
         services.admit()
     await application(scope, receive, send)
@@ -64,7 +65,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # First of all, so that a proxy turns to another process.
+        # Before anything else, so that a proxy turns to another process.
         self.server_state.begin_stop()
         await close_listeners(self.servers, self._protocol)
         self.server_state.listening_ended()
@@ -98,14 +99,14 @@ def config() -> uvicorn.Config:
         loop="uvloop",
         http=HttpProtocol,
         ws=WebSocketProtocol,
-        ws_max_size=settings.LIMIT_WS_FRAME_BYTES or 2**31,  # uvicorn's 0 admits no frame at all
+        ws_max_size=settings.LIMIT_WS_FRAME_BYTES or 2**31,  # uvicorn's 0 allows no frame at all
         timeout_keep_alive=settings.KEEP_ALIVE_SECONDS or 2**31,  # type: ignore[arg-type]  # a fraction will do
-        # Access logs would write query strings; whose address counts is decided by TRUSTED_PROXIES alone.
+        # Access logs would contain query strings; only TRUSTED_PROXIES decides whose address counts.
         access_log=False,
         proxy_headers=False,
         server_header=False,
         log_level="warning",
-        # No longer: a peer that reads nothing, or never answers a close, must not hold up the stop.
+        # Short, because a peer that reads nothing, or never answers a close, must not delay the shutdown.
         timeout_graceful_shutdown=TELL_SECONDS,
     )
 
@@ -113,7 +114,7 @@ def config() -> uvicorn.Config:
 def main() -> None:
     share_heaps()
     raise_file_limit()
-    # The server raises the signal again once it has stopped: ignore that one.
+    # The server raises the signal again after it has stopped; ignore that one.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     signal.signal(signal.SIGINT, lambda number, frame: None)
     Server(config()).run()

@@ -1,4 +1,4 @@
-"""The admin site: Django's own, with a dashboard. It needs no inline script or style, so the strict policy holds."""
+"""The admin site: Django's own, with a dashboard. It needs no inline script or style, so the strict CSP applies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSED = (
 
 
 def require_local(view: View) -> View:
-    """Refuse callers that are not this machine's own user unless ADMIN_ENABLED=true, the sign-in form included."""
+    """Refuse everybody but this machine's own user, even the sign-in form, unless ADMIN_ENABLED=true."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -58,7 +58,7 @@ class StaffSite(AdminSite):
     def password_change(  # type: ignore[override]  # once it is changed, a redirect
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Django's own, but for the form: the old password can be guessed here, too."""
+        """Django's view with another form, because the old password can be guessed here, too."""
         from django.contrib.auth.views import PasswordChangeView
 
         from accounts.forms import StaffPasswordForm, finish_attempt
@@ -74,7 +74,7 @@ class StaffSite(AdminSite):
         return response
 
     def dashboard(self, request: HttpRequest) -> HttpResponse:
-        """Show counts and times of the last 30 days: no titles, nothing of what was said."""
+        """Show counts and durations of the last 30 days: no titles, no message text."""
         from dashboard.page import sections
 
         if not request.user.has_perm("completions.view_run"):

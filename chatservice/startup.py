@@ -1,4 +1,4 @@
-"""Refuses to start what is configured wrongly: one sentence a problem on stderr, exit code 2, no traceback."""
+"""Refuses to start with a wrong configuration: one sentence per problem on stderr, exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMED_MIGRATIONS = 3
 
 
 def read_arguments() -> None:
-    """Answer the server's `--version` and `--help`: it takes nothing else, settings come from the environment."""
+    """Answer the server's `--version` and `--help`, its only arguments: settings come from the environment."""
     parser = argparse.ArgumentParser(
         prog="python -m chatservice.server",
         description="Serve on HOST:PORT. Settings come from the environment and .env: see docs/settings.md.",
@@ -35,7 +35,7 @@ def read_arguments() -> None:
 
 
 def load_settings(*, warn: bool = True) -> None:
-    """Read the settings, print what they warn of if `warn`, and end the process if they cannot be used."""
+    """Read the settings, print their warnings if `warn`, and end the process if they cannot be used."""
     try:
         warnings, problems = settings.CONFIGURATION_WARNINGS, []
     except ImproperlyConfigured as error:
@@ -47,7 +47,7 @@ def load_settings(*, warn: bool = True) -> None:
 
 
 def prepare_first_run() -> None:
-    """Make the data directory, and the secrets where none are configured; ends the process if they cannot be made."""
+    """Create the data directory, and secrets if none are configured; end the process if that fails."""
     directory = settings.VAR_DIR
     try:
         first_run.make_directory(directory)
@@ -67,13 +67,13 @@ def prepare_first_run() -> None:
 def _is_set(name: str) -> bool:
     try:
         return bool(getattr(settings, name))
-    except ImproperlyConfigured:  # Django's, for an empty SECRET_KEY
+    except ImproperlyConfigured:  # Django's error for an empty SECRET_KEY
         return False
 
 
 @contextmanager
 def refusing_configuration_errors() -> Iterator[None]:
-    """End the process as `refuse` does where a command meets a wrong configuration."""
+    """End the process as `refuse` does if a command finds a wrong configuration."""
     reached: list[object] = []
 
     def note(sender: object, **kwargs: Any) -> None:
@@ -85,11 +85,11 @@ def refusing_configuration_errors() -> Iterator[None]:
     except ImproperlyConfigured as error:
         refuse(str(error).splitlines())
     except DatabaseError as error:
-        if reached:  # the database was reached: something else is wrong
+        if reached:  # the database was reached, so something else is wrong
             raise
         refuse([_unreachable(error)])
     except SystemExit as ending:
-        # Django's commands print what the system checks found, and end with 1.
+        # Django's commands print the results of the system checks, and end with 1.
         if isinstance(ending.__context__, SystemCheckError):
             raise SystemExit(EXIT_CODE) from None
         raise
@@ -98,7 +98,7 @@ def refusing_configuration_errors() -> Iterator[None]:
 
 
 def check_service() -> None:
-    """Run every check there is before the server starts; ends the process at an error and prints warnings."""
+    """Run all checks before the server starts; ends the process at an error and prints warnings."""
     django.setup()
     messages: list[CheckMessage] = run_checks()
     try:
@@ -126,8 +126,8 @@ def refuse(sentences: Iterable[str]) -> NoReturn:
 
 
 def _store_fingerprints() -> None:
-    """Note which secrets the database is used with: the first pepper, the last SECRET_KEY."""
-    from accounts import fingerprints  # its models are there only once Django is set up
+    """Record which secrets the database is used with: the first pepper, the last SECRET_KEY."""
+    from accounts import fingerprints  # its models can be imported only once Django is set up
 
     fingerprints.store(fingerprints.KEY_PEPPER)
     fingerprints.store(fingerprints.SECRET_KEY, replace=True)

@@ -11,7 +11,7 @@ from chatservice.dialects import DIALECTS
 from pages import views as pages
 
 urlpatterns = [
-    # The middleware calls these two before it looks for a route; here are all routes, for whoever lists them.
+    # The middleware calls these two before routing; they are listed here so that all routes are in one place.
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("", pages.chat, name="chat"),
@@ -19,7 +19,7 @@ urlpatterns = [
     path("login", pages.SignIn.as_view(), name="login"),
     path("logout", pages.sign_out, name="logout"),
     *([path("admin/", admin.site.urls)] if settings.ADMIN_ENABLED else []),
-    # The longest mount first: a dialect may stand inside another one's path.
+    # The longest mount first: a dialect may be mounted inside another one's path.
     *(
         path(DIALECTS[name], include(f"chatservice.dialects.{name}.urls"))
         for name in sorted(DIALECTS, key=lambda name: -len(DIALECTS[name]))

@@ -1,4 +1,4 @@
-"""Health, readiness, and errors that no view answers for, in the shape of the dialect they belong to."""
+"""Health, readiness, and the errors that no dialect's view answers, in the shape of the dialect they belong to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """The process can do its work; the answer says what keeps it from it."""
+    """Tell whether the process can do its work, and if not, what prevents it."""
     problem = await readiness.problem()
     return json_response({"status": problem or "ok"}, 503 if problem else 200)
 
@@ -46,7 +46,7 @@ def _plain(problem: Problem) -> dict[str, Any]:
 
 
 def _dialect_at(path: str) -> str | None:
-    """Return the dialect whose view answers there: one may stand inside another one's mount."""
+    """Return the dialect whose view answers at `path`: one dialect may be mounted inside another one's path."""
     try:
         view = resolve("/" + path.strip("/")).func
     except Resolver404:
@@ -91,7 +91,7 @@ def proxy_not_configured(request: HttpRequest, message: str) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Say why a form was not accepted; a setting that a proxy in front makes necessary is the usual reason."""
+    """Explain why a form was refused; the usual reason is a setting that the proxy in front requires."""
     caller = caller_of(request)
     message = missing_setting(caller.headers, secure=caller.secure) or f"{reason} Reload the page and try again."
     return notice(403, "This form was not accepted", message)

@@ -1,4 +1,4 @@
-"""Connections of this service: the bounded protocols of `foundation/internals/uvicorn/`, in its own words.
+"""This service's connections: the bounded protocols of `foundation/internals/uvicorn/` with its own error responses.
 
-`protocols.py` is what uvicorn is given, `refusals.py` what a client is told; `chatservice/server.py` joins them.
+uvicorn uses `protocols.py`; `refusals.py` has the error responses; `chatservice/server.py` connects the two.
 """

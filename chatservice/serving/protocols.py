@@ -1,4 +1,4 @@
-"""The protocols of this service's connections: the bounded ones, with its state and its words."""
+"""The protocols of this service's connections: the bounded ones, with this service's state and error responses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from foundation.internals.uvicorn.websocket_protocol import BoundedWebSocketProt
 
 
 class ServiceConnection(Bounded):
-    """What HTTP and websockets have in common here."""
+    """What this service's HTTP and websocket connections have in common."""
 
     def request_state(self, transport: asyncio.Transport) -> dict[str, Any]:
-        # Each request carries its connection, so that the process at the other end is looked up once for all of them.
+        # Each request carries its connection, so that the peer's process is looked up once per connection.
         return {STATE: Connection(transport)}
 
     def refusal(self, path: str, fault: Fault, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -26,8 +26,8 @@ class ServiceConnection(Bounded):
 
 
 class HttpProtocol(ServiceConnection, BoundedHttpProtocol):
-    """One connection over HTTP."""
+    """An HTTP connection."""
 
 
 class WebSocketProtocol(ServiceConnection, BoundedWebSocketProtocol):
-    """One websocket."""
+    """A websocket connection."""

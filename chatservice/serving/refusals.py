@@ -1,4 +1,4 @@
-"""Answers to requests that never become one: too large, too slow, or no HTTP."""
+"""Responses to what never becomes a request: too large, too slow, or not HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBLEMS = {
 
 
 def refusal_bytes(path: str, fault: Fault, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the whole response, in the shape of the dialect that `path` belongs to as far as it is known."""
+    """Return the whole response, in the shape of the dialect that `path` belongs to, if the path is known."""
     response = answer_at(path, PROBLEMS[fault])
     own = {
         **response.headers,

@@ -1,4 +1,4 @@
-"""`manage.py check_schemas`: every dialect's OpenAPI document is valid, and was made without a warning."""
+"""`manage.py check_schemas`: check that every dialect's OpenAPI document is valid and is generated without warnings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`manage.py runserver`: Daphne with autoreload, for whoever works on the code; production has `serve`.
+"""`manage.py runserver`: Daphne with autoreload, for development; use `serve` in production.
 
-A command instead of the app `daphne`: that one would load Twisted into every process.
+This is a command of ours because the app `daphne`, which has one, would load Twisted into every process.
 """
 
 from daphne.management.commands.runserver import Command

@@ -1,4 +1,4 @@
-"""`manage.py serve`: migrate, introduce itself, and serve: what `make run` does."""
+"""`manage.py serve`: migrate, print how to call the service, and serve; `make run` calls it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     help = "Apply the migrations and serve on HOST:PORT. The first run creates a staff account and an API key."
 
     def get_version(self) -> str:
-        """Return what `manage.py serve --version` prints; `manage.py --version` is Django's."""
+        """Return the output of `manage.py serve --version`; `manage.py --version` is Django's."""
         return f"chatservice {__version__}"
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -51,11 +51,11 @@ class Command(BaseCommand):
             upstream = urlsplit(settings.UPSTREAMS[settings.DEFAULT_UPSTREAM]["base_url"])
             write(f"Model:    {settings.DEFAULT_MODEL} at {upstream.hostname}")
         self.stdout.flush()
-        # The server takes this process's place: signals reach it, and nothing of the command stays in memory.
+        # The server replaces this process: signals reach it, and nothing of the command stays in memory.
         os.execv(sys.executable, [sys.executable, "-m", "chatservice.server"])  # noqa: S606
 
     def _introduce(self) -> None:
-        """Make the first account and key, and print what cannot be shown again."""
+        """Make the first account and key, and print the secrets that are shown only once."""
         password = get_random_string(20)
         user = register_user(username="admin", password=password, superuser=True)
         _, key = issue_api_key(user=user, name="first key")
