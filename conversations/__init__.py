@@ -1,1 +1,1 @@
-"""What was said: conversations and messages. Reads are querysets, writes are in services.py."""
+"""The stored history: conversations and messages. Reads are querysets, writes are in services.py."""

@@ -1,6 +1,6 @@
-"""The access log: who of the staff may read content, and the log of every access, which the owner of the content reads.
+"""The access log: checks who of the staff may read content, and logs every access for the content's owner to read.
 
-Every way for staff to message bodies (transcript, search, export) writes the log first and shows them afterwards.
+Every way for staff to read message bodies (transcript, search, export) writes the log before it shows them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class NotReadable(Exception):
 
 
 class ReasonNeeded(Exception):
-    """A reason is missing, or says too little; the text can be shown."""
+    """The reason is missing or too short; the error's text can be shown."""
 
 
 def may_read_content(reader: Any) -> bool:
-    """Tell whether `reader`, a signed-in user, may see what people said at all."""
+    """Tell whether `reader`, a signed-in user, may read content at all."""
     return bool(settings.STAFF_CONTENT_ACCESS and reader.is_active and reader.is_staff and reader.has_perm(PERMISSION))
 
 
@@ -49,7 +49,7 @@ def checked_reason(reason: str) -> str:
 def record_accesses(
     *, reader: Any, kind: str, reason: str, conversations: Iterable[tuple[uuid.UUID, uuid.UUID]]
 ) -> None:
-    """Record that `reader` is about to see `conversations`, pairs of their id and their owner's; then show them.
+    """Record that `reader` is about to see `conversations`, pairs of ids: conversation and owner. Show them afterwards.
 
     A search without results is recorded too, as an entry without an owner. Raises NotReadable and ReasonNeeded.
     """
@@ -78,5 +78,5 @@ def record_access(*, reader: Any, kind: str, reason: str, conversation: Conversa
 
 @receiver(post_delete, sender=User, dispatch_uid="conversations.access_log.erase_reasons")
 def erase_reasons(sender: type[User], instance: User, **kwargs: Any) -> None:
-    """Keep only pseudonymous ids in the entries about a deleted account: a reason may tell who it was."""
+    """Keep only pseudonymous ids in the entries about a deleted account: a reason may reveal who it was."""
     AccessLogEntry.objects.filter(owner_id=instance.pk).exclude(reason="").update(reason="")

@@ -1,4 +1,4 @@
-"""The reason that staff give, in a form, for reading content; remembered for a while in their session."""
+"""The reason that staff enter in a form before they read content; remembered for a while in their session."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReasonForm(forms.Form):
 
 
 def remembered_reason(request: HttpRequest, place: str) -> str:
-    """Return the reason given for `place` less than STAFF_REASON_SECONDS ago, or nothing."""
+    """Return the reason given for `place` less than STAFF_REASON_SECONDS ago, or ''."""
     reason, until = _reasons(request).get(place, ("", 0.0))
     return reason if until > time.time() else ""
 

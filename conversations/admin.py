@@ -1,4 +1,4 @@
-"""The stored history for staff: lists without content, transcripts for a reason, and no way to change a message."""
+"""The stored history for staff: lists without content, transcripts for a stated reason, no editing of messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TITLES, MATCHES = 10_000, 1_000
 
 @admin.register(Conversation)
 class ConversationAdmin(HistoryAdmin):
-    """Titles count as content, since they repeat what was asked: who may not read sees ids in their place."""
+    """Titles count as content, since they repeat what was asked: staff who may not read content see ids instead."""
 
     list_display = ("title_or_id", "owner", "last_activity", "messages", "answered_by", "ended", "archived")
     list_filter = (
@@ -63,7 +63,7 @@ class ConversationAdmin(HistoryAdmin):
         term = search_term.replace("\x00", "").strip()[:200]
         if not term:
             return queryset, False
-        # Look ids up first: for conditions joined by OR the database would read the whole table.
+        # Look ids up first: if conditions are joined by OR, the database reads the whole table.
         if (pk := as_id(term)) is not None:
             said = Message.objects.filter(pk=pk).values_list("conversation_id", flat=True)
             return queryset.filter(pk__in=[pk, *said]), False
@@ -139,7 +139,7 @@ class ConversationAdmin(HistoryAdmin):
         }
         return TemplateResponse(request, self.change_form_template, context)
 
-    # --- What can be done with many
+    # --- Actions on many
 
     def has_archive_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("conversations.change_conversation")
@@ -169,7 +169,8 @@ class ConversationAdmin(HistoryAdmin):
         self.message_user(request, f"{len(rows)} conversations were {'archived' if archived else 'unarchived'}.")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """List what is deleted without loading it. It all belongs to the owner, so no further permission is checked."""
+        """List what will be deleted without loading it. It all belongs to the owner, so no further permission is checked.
+        """
         rows = list(objs[: AT_ONCE + 1]) if hasattr(objs, "query") else list(objs)
         refused = {f"more than {AT_ONCE} conversations at once"} if len(rows) > AT_ONCE else set()
         names = [f"Conversation {row.pk} of {row.owner}, {row.next_position - 1} messages" for row in rows[:AT_ONCE]]
@@ -186,7 +187,7 @@ class ConversationAdmin(HistoryAdmin):
 
 @admin.register(AccessLogEntry)
 class AccessLogEntryAdmin(HistoryAdmin):
-    """Read-only for everybody: the database refuses changes, too."""
+    """Read-only for everybody; the database also refuses changes."""
 
     list_display = ("when", "reader_name", "kind", "reason", "owner_id", "conversation_id")
     list_filter = (MadeFilter, "kind")
@@ -211,14 +212,14 @@ class AccessLogEntryAdmin(HistoryAdmin):
 
 
 def titled(term: str) -> list[uuid.UUID]:
-    """Return the latest conversations whose title has `term` in it."""
+    """Return the latest conversations whose title contains `term`."""
     latest = Conversation.objects.newest_first().values("pk")[:TITLES]
     found = Conversation.objects.filter(pk__in=latest, title__icontains=term)
     return list(found.values_list("pk", flat=True)[:MATCHES])
 
 
 def transcript_asked_for(request: HttpRequest, conversation: Conversation) -> Transcript:
-    """Return the transcript that the query string asks for: `message` to jump to, `leaf` of a branch, `page`."""
+    """Return the transcript that the query string selects: `message` to jump to, `leaf` of a branch, `page`."""
     page = request.GET.get("page", "")
     return read_transcript(
         conversation,

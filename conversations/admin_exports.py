@@ -1,4 +1,4 @@
-"""Exporting for staff: a page that asks for format and reason, then a file that streams."""
+"""Exports for staff: a page that asks for format and reason, then a streamed file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ExportForm(ReasonForm):
 
 
 def export_selected(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
-    """Ask for format and reason; then record the access to each conversation, and send them."""
+    """Ask for format and reason; then record the access to each conversation, and send the file."""
     ids = list(queryset.values_list("pk", flat=True)[: AT_ONCE + 1])
     if len(ids) > AT_ONCE:
         model_admin.message_user(request, f"At most {AT_ONCE} conversations can be exported at once.", "error")

@@ -1,4 +1,4 @@
-"""Filters of the list of conversations. Each uses an index, or costs no more than the page that is shown."""
+"""Filters of the list of conversations. Each uses an index, or costs no more than showing the page."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class OwnerFilter(TextFilter):
     placeholder = "username"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        # By id: one look-up first, and the database sees which index serves.
+        # By id: after one look-up, the database can tell which index to use.
         return queryset.filter(owner_id=id_of_owner(self.text())) if self.text() else queryset
 
 
 def id_of_owner(name: str) -> uuid.UUID:
-    """Return the id of the account with this name, in any spelling; for an unknown one an id that is nobody's."""
+    """Return the id of the account with this name, in any spelling; for an unknown name an id that nobody has."""
     owner = User.objects.named(name)
     return owner.pk if owner else NOBODY
 
@@ -85,7 +85,7 @@ class UpdatedFilter(admin.SimpleListFilter):
 
 
 class EndedFilter(admin.SimpleListFilter):
-    """Conversations with an answer that did not end well."""
+    """Conversations with an answer that failed or was stopped."""
 
     title = "answer status"
     parameter_name = "ended"
@@ -115,7 +115,7 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 def models_in_use(limit: int = MODELS_LISTED) -> list[str]:
-    """Return the names of models that answered, jumping along the index from one to the next: no scan, no DISTINCT."""
+    """Return the names of models that answered, jumping from one to the next along the index: no scan, no DISTINCT."""
     table = Message._meta.db_table
     smallest = f"SELECT min(model) FROM {table} WHERE model <> ''"  # noqa: S608  no input in the text
     with connection.cursor() as cursor:

@@ -1,7 +1,7 @@
-"""The triggers that make the access log append-only in the database itself, for migrations to run.
+"""Triggers that make the access log append-only in the database itself; migrations create them.
 
-Entries older than KEPT_DAYS may be deleted: a day less than RETENTION_ACCESS_LOG_DAYS allows, since clocks differ.
-A migration that rebuilds the table on SQLite keeps them (`foundation/sqlite/schema.py`).
+Entries older than KEPT_DAYS may be deleted; that is a day less than RETENTION_ACCESS_LOG_DAYS allows, because clocks
+differ. A migration that rebuilds the table on SQLite keeps the triggers (`foundation/sqlite/schema.py`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def trigger_name(table: str) -> str:
 
 
 def _names(apps: Any) -> dict[str, str]:
-    """Return the names of the tables and the trigger. The model was called Look before migration 0010."""
+    """Return the names of the tables and the trigger. Before migration 0010 the model was called Look."""
     models = apps.all_models["conversations"]
     log = (models.get("accesslogentry") or models["look"])._meta.db_table
     return {"log": log, "users": apps.get_model("accounts", "User")._meta.db_table, "trigger": trigger_name(log)}

@@ -24,7 +24,7 @@ def _before_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -
 
 
 def _after_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
-    """Install the triggers that count what accounts hold, and count once what was stored before."""
+    """Install the triggers that count what accounts hold, and count once everything that was stored before."""
     from django.db import connection
 
     from conversations import quota, quota_triggers
@@ -32,6 +32,6 @@ def _after_migrations(sender: Any, using: str, plan: Any = (), **kwargs: Any) ->
     if using != "default":
         return
     if not {quota_triggers.USAGE, quota_triggers.PART} <= set(connection.introspection.table_names()):
-        quota_triggers.uninstall()  # migrated backwards: triggers would refer to a table that is gone
+        quota_triggers.uninstall()  # migrated backwards: triggers would refer to a table that no longer exists
     elif quota_triggers.install(anew=bool(plan)):
         quota.recount()

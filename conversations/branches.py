@@ -1,4 +1,4 @@
-"""Walks the tree: which messages make up a branch. Reads the links of one conversation, and no text twice."""
+"""Walks the message tree: which messages make up a branch. Reads one conversation's links, and each text once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def branch_ids(conversation_id: uuid.UUID, leaf_id: uuid.UUID | None) -> list[uu
 
 
 def branch(conversation_id: uuid.UUID, leaf_id: uuid.UUID | None) -> list[Message]:
-    """Return the messages from the root down to `leaf_id`, in the order they were said."""
+    """Return the messages from the root down to `leaf_id`, oldest first."""
     ids = branch_ids(conversation_id, leaf_id)
     rows = in_bulk(ids)
     return [rows[each] for each in ids if each in rows]
 
 
 def in_bulk(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Message]:
-    """Return the messages, whose parts are loaded, by id."""
+    """Return the messages by id, with their parts loaded."""
     rows = Message.objects.in_bulk(list(ids))
     load_parts(rows.values())
     return rows

@@ -1,7 +1,7 @@
 """OpenAI's chat messages as they are stored: role, readable text, name, and typed parts. Pure, and lossless.
 
-A message that is one plain text under a known role has no parts. Of any other message all that it says is in its
-parts, in the order in which it says it, reasoning first:
+A message with a known role whose content is one plain text has no parts. The whole content of any other message is in
+its parts, in its original order, reasoning first:
 
 - `text`: `text`. Without `data` it is the whole content, a string; else `data` is the rest of an item of the list.
 - `refusal`: `text`. Without `data` it is the field `refusal`; else `data` is the rest of an item of the list.
@@ -16,8 +16,8 @@ parts, in the order in which it says it, reasoning first:
 - `other`: `data["item"]` is an item of the list of no known type. In the last part of a message, `data["fields"]` has
   the fields that no part carries, and `data["missing"]` names the required ones that were not there.
 
-Without any of these the content is the empty string. What a message has beyond role, readable text and name, as
-fields of the chat wire, is called its extras.
+Without any of these the content is the empty string. The fields that a message has on the chat wire besides role,
+readable text and name are called its extras.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Part:
 
 
 class Split(NamedTuple):
-    """What is stored of a chat message. `content` is its readable text, also that of a refusal."""
+    """What is stored of a chat message. `content` is its readable text, or that of its refusal."""
 
     role: str
     content: str
@@ -86,7 +86,7 @@ def split(wire: Wire) -> Split:
 
 
 def join(role: str, author: str, parts: Iterable[PartLike]) -> dict[str, Any]:
-    """Return the chat message that `split` made `parts` of; they are not empty."""
+    """Return the chat message that `split` turned into `parts`, which are not empty."""
     wire: dict[str, Any] = {"role": role, "content": ""}
     if author:
         wire["name"] = author
@@ -115,7 +115,7 @@ def with_extras(role: str, content: str, author: str, extras: Wire | None) -> di
 
 
 def extras_of(wire: Wire, *, role: str, content: str, author: str) -> dict[str, Any] | None:
-    """Return what a chat message has beyond what is stored of it as role, text and name; None for nothing."""
+    """Return the fields of a chat message that are not stored as role, text or name; None if there are none."""
     extras = {name: value for name, value in wire.items() if name not in _PLAIN}
     if wire.get("role") != role:
         extras["role"] = wire.get("role")
@@ -132,7 +132,7 @@ def _text_beside(fields: Wire | None, content: str) -> str:
 
 
 def text_and_extras(wire: Wire) -> tuple[str, dict[str, Any] | None]:
-    """Return the readable text of a chat message, and its extras beside that text."""
+    """Return the readable text of a chat message, and its extras."""
     role, content, author, parts = split(wire)
     extras = extras_of(wire, role=str(wire.get("role")), content=content, author=author) if parts else None
     return content, extras
@@ -152,7 +152,7 @@ def _fits(value: Any) -> bool:
 
 
 def _readable(wire: Wire) -> str:
-    """Return the text of a message: of its content, or else of its refusal."""
+    """Return the text of a message, from its content or else from its refusal."""
     content = wire.get("content")
     items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
     if isinstance(content, str):
@@ -204,7 +204,7 @@ def _split_item(item: Any) -> Part:
 
 
 def _item_of(part: PartLike) -> tuple[Any] | None:
-    """Return, in a tuple, the item of the `content` list that `part` was made of; None if it was made of no item."""
+    """Return the item of the `content` list that `part` was made from, in a tuple; None if it was another field."""
     data = part.data
     if not data:
         return None
@@ -289,7 +289,7 @@ def _split_audio(value: Any, wire: Wire) -> list[Part] | None:
 
 
 def _restore(wire: dict[str, Any], part: PartLike) -> None:
-    """Set the field of `wire` that `part` was made of."""
+    """Set the field of `wire` that `part` was made from."""
     data = part.data or {}
     match part.kind:
         case "text":

@@ -14,7 +14,7 @@ from conversations.models import AccessLogEntry
 
 @register(Tags.security, deploy=True)
 def content_access_is_a_decision(**kwargs: Any) -> list[CheckMessage]:
-    """Warn in production about staff's access to content: its default is for a newcomer's own machine."""
+    """Warn in production if staff's access to content was not decided: its default suits a developer's own machine."""
     if settings.STAFF_CONTENT_ACCESS and settings.ANONYMOUS == "on":
         return [
             Warning(
@@ -28,7 +28,7 @@ def content_access_is_a_decision(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def access_log_is_kept_for_a_year(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse a retention time shorter than what the database lets anybody delete."""
+    """Refuse a retention time shorter than the age at which the database allows deletion."""
     if settings.RETENTION_ACCESS_LOG_DAYS and settings.RETENTION_ACCESS_LOG_DAYS <= KEPT_DAYS:
         return [
             Error(
@@ -43,7 +43,7 @@ def access_log_is_kept_for_a_year(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def access_log_is_append_only(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Fail `migrate` and `check --database` when the trigger behind the log is gone (a rebuilt table loses it)."""
+    """Fail `migrate` and `check --database` if the log's trigger is missing, which happens when a table is rebuilt."""
     found: list[CheckMessage] = []
     for alias in databases or ():
         connection = connections[alias]

@@ -1,8 +1,8 @@
-"""Chain digests: the identity of a message together with everything said before it. Pure.
+"""Chain digests: each identifies a message together with everything before it. Pure.
 
-The digests of one conversation begin alike, with a tag that its first message gives, so they stand together in the
-database's index. Were they spread over it, a long history would change a page of the index for each of its messages.
-Chains that an earlier version began have no tags, and go on without: `untagged` is their root.
+All digests of a conversation begin with the same tag, derived from its first message, so they are neighbours in the
+database's index. If they were spread over the index, a long history would change one of its pages for each message.
+Chains from earlier versions have no tags and continue without them: `untagged` is their root.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TAG_CHARS, HASH_CHARS = 4, 38
 
 @functools.lru_cache(maxsize=1_000)
 def root(owner_id: uuid.UUID) -> str:
-    """Return the digest before the first message: it differs by owner, so no two owners share a digest."""
+    """Return the digest before the first message: it depends on the owner, so no two owners share a digest."""
     return f"{ROOT}{untagged(owner_id)[:-2]}"
 
 
@@ -35,7 +35,7 @@ def untagged(owner_id: uuid.UUID) -> str:
 
 
 def follow(parent: str, message: Mapping[str, Any]) -> str:
-    """Return the digest of wire message `message` said after the chain `parent`."""
+    """Return the digest of wire message `message` after the chain that ends in `parent`."""
     content = message.get("content")
     if isinstance(content, list):
         content = _plain(content)
@@ -43,7 +43,7 @@ def follow(parent: str, message: Mapping[str, Any]) -> str:
     text, rich = (content, None) if isinstance(content, str) else ("", content)
     body = f"{parent}\n{message.get('role')}\n{len(text) if rich is None and content is not None else -1}\n{text}"
     if extra or rich is not None:
-        # Sorted: PostgreSQL gives JSON back with its keys in another order.
+        # Sorted, because PostgreSQL returns the keys of JSON in another order.
         body += "\n" + json.dumps([extra, rich], sort_keys=True)
     digest = _encode(body.encode("utf-8", "surrogatepass"))
     if not parent.startswith(TAGGED):
@@ -63,7 +63,7 @@ def chain(start: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _plain(parts: list[Any]) -> Any:
-    """Return the text of a single text part, since both are the same message; anything else unchanged."""
+    """Return the text of a single text part, because the two are the same message; anything else unchanged."""
     if len(parts) == 1 and isinstance(parts[0], dict) and set(parts[0]) == {"type", "text"}:
         return parts[0]["text"]
     return parts

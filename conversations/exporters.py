@@ -1,7 +1,7 @@
 """Exports conversations as text for people and other programs: ChatGPT's tree, Markdown, JSONL.
 
-Text is yielded as it is read, a few hundred messages at a time. ChatGPT's format holds everything, so that
-an import of it (`importers/chatgpt.py`) loses nothing; the other two hold only the shown branch.
+Text is yielded as it is read, a few hundred messages at a time. ChatGPT's format contains everything, so importing it
+(`importers/chatgpt.py`) loses nothing; the other two contain only the shown branch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def export_conversation(conversation: Conversation, format: str) -> Iterator[str
 
 
 def export_conversations(conversations: ConversationQuerySet, format: str) -> Iterator[str]:
-    """Yield many, oldest first, in pieces: what ChatGPT's `conversations.json` is, Markdown, or JSONL."""
+    """Yield many, oldest first, in pieces: as ChatGPT's `conversations.json`, Markdown, or JSONL."""
     before, between, after = {
         Format.CHATGPT: ("[\n", ",\n", "\n]\n"),
         Format.MARKDOWN: ("", "\n---\n\n", ""),
@@ -90,14 +90,14 @@ def _chatgpt(conversation: Conversation) -> Iterator[str]:
     root = {"id": ROOT, "message": None, "parent": None, "children": children[None]}
     yield f'{_json(about)[:-1]}, "mapping": {{{_json(ROOT)}: {_json(root)}'
     for message in _messages(conversation):
-        if message.pk in names:  # a newer one is left to the next export
+        if message.pk in names:  # newer ones are left to the next export
             node = _node(message, names.get(message.parent_id, ROOT) if message.parent_id else ROOT)
             yield f",\n{_json(names[message.pk])}: {_json({**node, 'children': children[message.pk]})}"
     yield "}}"
 
 
 def _tree(conversation: Conversation) -> tuple[dict[uuid.UUID, str], dict[uuid.UUID | None, list[str]]]:
-    """Return each message's name in the export, and the names of the ones that follow it."""
+    """Return the names of the messages in the export, and for each the names of those that follow it."""
     links = Message.objects.of(conversation.pk).oldest_first().values_list("id", "parent_id", "source_id")
     names: dict[uuid.UUID, str] = {}
     children: dict[uuid.UUID | None, list[str]] = defaultdict(list)
@@ -169,7 +169,7 @@ def _markdown(conversation: Conversation) -> Iterator[str]:
 
 
 def _jsonl(conversation: Conversation) -> Iterator[str]:
-    """Yield a line that can be used for fine-tuning; fields beside `messages` hold the rest."""
+    """Yield one line that can be used for fine-tuning; the fields besides `messages` hold everything else."""
     about = {
         "id": _name(conversation),
         "title": conversation.title,
@@ -206,7 +206,7 @@ def _messages(conversation: Conversation) -> Iterator[Message]:
 
 
 def _shown(conversation: Conversation) -> Iterator[Message]:
-    """Yield the shown branch, without answers that are (still) empty."""
+    """Yield the messages of the shown branch, except empty answers."""
     ids = branch_ids(conversation.pk, conversation.head_id)
     for start in range(0, len(ids), ROWS):
         rows = in_bulk(ids[start : start + ROWS])
@@ -217,12 +217,12 @@ def _shown(conversation: Conversation) -> Iterator[Message]:
 
 
 def _name(row: Conversation | Message) -> str:
-    """Return the row's id in exports: an imported row keeps its first id, by which its source recognises it."""
+    """Return the id of a row in exports: an imported row keeps its original id, which its source recognises."""
     return row.source_id or str(row.pk)
 
 
 def _json(value: Any) -> str:
-    """Return `value` on one line. Escapes separators that JSON allows, but that some readers break lines at."""
+    """Return `value` as one line of JSON. Escapes the separators that some readers treat as line breaks."""
     return json.dumps(value, ensure_ascii=False).translate(SEPARATORS)
 
 

@@ -1,7 +1,7 @@
-"""Stores imported history: many conversations in one transaction; a second import of the same adds nothing.
+"""Stores imported history, many conversations per transaction; importing the same history again adds nothing.
 
-A conversation is recognised by its owner and `source_id`, or by its own id if it comes back from an export of
-ours; so are its messages. Only what is not stored yet is added.
+A conversation is recognised by its owner and `source_id`, or by its own id if it comes back from one of our exports; so
+are its messages. Only what is not stored yet is added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from conversations.models import Conversation, Message, MessagePart
 from conversations.services import announce_messages
 from conversations.storable import storable_json, storable_name, storable_text
 
-# On SQLite other writers wait for a batch: a tenth of a second.
+# A batch takes a tenth of a second, for which other writers wait on SQLite.
 BATCH_MESSAGES = 250
 BATCH_CHARS = 1_000_000
 ROWS = 500
@@ -37,7 +37,7 @@ STATUSES = frozenset(Message.Status.values)
 
 @dataclass(slots=True)
 class Tally:
-    """The numbers of an import: what became of its conversations."""
+    """The counts of an import: how many conversations were added, extended, unchanged or skipped."""
 
     created: int = 0
     grown: int = 0
@@ -54,7 +54,7 @@ class Tally:
 
 @dataclass(slots=True)
 class _Stored:
-    """A conversation that is stored already: its messages' ids and digests, by source id or id."""
+    """A conversation that is already stored: the ids and digests of its messages, by source id or id."""
 
     row: Conversation
     messages: dict[str, tuple[uuid.UUID, str]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class _Stored:
 
 
 def in_batches(conversations: Iterable[ImportedConversation]) -> Iterator[list[ImportedConversation]]:
-    """Yield `conversations` in batches that one transaction stores; none holds the same conversation twice."""
+    """Yield `conversations` in batches, one transaction each; no batch contains a conversation twice."""
     batch: list[ImportedConversation] = []
     names: set[str] = set()
     messages = chars = 0
@@ -82,7 +82,7 @@ def in_batches(conversations: Iterable[ImportedConversation]) -> Iterator[list[I
 
 
 def import_batch(*, owner: User, conversations: Sequence[ImportedConversation]) -> Tally:
-    """Store a batch; if the database refuses it, store its conversations one by one, and skip those it refuses."""
+    """Store a batch; if the database refuses it, store its conversations one by one, skipping those that it refuses."""
     try:
         return import_conversations(owner=owner, conversations=conversations)
     except (DataError, IntegrityError) as error:
@@ -99,8 +99,8 @@ def import_batch(*, owner: User, conversations: Sequence[ImportedConversation]) 
 
 @transaction.atomic
 def import_conversations(*, owner: User, conversations: Sequence[ImportedConversation]) -> Tally:
-    """Store what is new in `conversations` (each once, see `in_batches`) as `owner`'s."""
-    # One import at a time for one owner: two at once would both store the same conversation.
+    """Store the new parts of `conversations` (each occurs once, see `in_batches`) for `owner`."""
+    # One import at a time per owner: two at once would both store the same conversation.
     User.objects.select_for_update(no_key=True).get(pk=owner.pk)
     stored = _stored(owner, [conversation.source_id for conversation in conversations])
     tally = Tally()
@@ -138,7 +138,7 @@ def import_conversations(*, owner: User, conversations: Sequence[ImportedConvers
 
 
 def _stored(owner: User, source_ids: Sequence[str]) -> dict[str, _Stored]:
-    """Lock and return the conversations that are stored already, by source id."""
+    """Lock and return the already stored conversations, by source id."""
     names = [_name(source_id) for source_id in source_ids]
     mine = Conversation.objects.filter(owner=owner)
     found = {row.source_id: _Stored(row) for row in mine.filter(source_id__in=names).select_for_update(no_key=True)}
@@ -214,7 +214,7 @@ class _Rows:
         extras: dict[str, Any] | None = storable_json(dict(given.extras)) if given.extras else None
         if role not in ROLES:  # as_wire() gives it back
             role, extras = Message.Role.USER, {**(extras or {}), "role": storable_text(role)}
-        if status not in STATUSES or status == Message.Status.IN_PROGRESS:  # nothing will finish it
+        if status not in STATUSES or status == Message.Status.IN_PROGRESS:  # no process will ever finish this answer
             status = Message.Status.INTERRUPTED
         message = Message(
             id=_id_at(created_at),
@@ -253,7 +253,7 @@ def _name(source_id: str) -> str:
 
 
 def _id_at(moment: dt.datetime) -> uuid.UUID:
-    """Return a new id that sorts by this time, as all ids do."""
+    """Return a new id that sorts by this time; all ids sort by time."""
     since = max(dt.timedelta(0), moment - EPOCH)
     return uuid.UUID(int=uuid_utils.uuid7(nanoseconds=since // dt.timedelta(microseconds=1) * 1000).int)
 

@@ -1,4 +1,4 @@
-"""Looks up what a path names among what the caller may use: somebody else's id is like an unknown one."""
+"""Finds the object a path names among those the caller may use: somebody else's id is treated like an unknown one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def conversation_of(principal: Principal, text: str) -> Conversation:
 
 
 def message_at(conversation: Conversation, text: str) -> Message:
-    """Return the message at this position, shown or not; raises Message.DoesNotExist."""
+    """Return the message at this position, on any branch; raises Message.DoesNotExist."""
     if POSITION.match(text) is None:
         raise Message.DoesNotExist
     return Message.objects.of(conversation.pk).get(position=int(text))
 
 
 def messages_in(conversation: Conversation) -> list[Message]:
-    """Return the shown branch, oldest first, without answers that are (still) empty."""
+    """Return the messages of the shown branch, oldest first, except empty answers."""
     return [message for message in branch(conversation.pk, conversation.head_id) if not message.says_nothing]

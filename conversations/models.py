@@ -42,7 +42,7 @@ class ConversationQuerySet(OwnedQuerySet["Conversation"]):
 
 
 class Conversation(models.Model):
-    """One owner's conversation. `head` is the leaf of the branch that is shown; None before the first message."""
+    """One owner's conversation. `head` is the last message of the shown branch; None before the first message."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="conversations")
@@ -54,16 +54,16 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True)
-    # How much to recall for its answers: {"limit", "mode"}; None is nothing.
+    # How much to recall for its answers: {"limit", "mode"}; None means nothing.
     recall = models.JSONField(null=True, blank=True)
-    # Its id in the export that it was imported from. Null, not empty, if there is none: see the constraint.
+    # Its id in the export that it was imported from. Null, not '', if there is none: see the constraint.
     source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
 
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            # A second import finds the same row.
+            # Lets a second import find the same row.
             models.UniqueConstraint(
                 fields=["owner", "source_id"],
                 condition=Q(source_id__isnull=False),
@@ -79,7 +79,7 @@ class Conversation(models.Model):
         permissions = [("read_content", "Can read what was said, giving a reason that the owner sees")]
 
     def __str__(self) -> str:
-        # Not the title: it repeats what was asked, and this text ends up in logs, labels and lists for staff.
+        # Not the title: it repeats the question, and this text appears in logs, labels and lists for staff.
         return str(self.id)
 
 
@@ -99,8 +99,8 @@ class MessageQuerySet(OwnedQuerySet["Message"]):
 class Message(models.Model):
     """One message. Editing and regenerating add siblings; nothing is overwritten.
 
-    `content` is the readable text, also of a refusal. A message that is more than one plain text has `parts` as well,
-    and `has_parts` says so: other messages need no second query. `usage` is OpenAI's usage object, `upstream` the
+    `content` is the readable text, also of a refusal. A message that is more than one plain text also has `parts`;
+    `has_parts` tells, so that other messages need no second query. `usage` is OpenAI's usage object, `upstream` the
     name of the server that answered, `digest` the chain digest of everything up to and including this message.
     """
 
@@ -150,7 +150,7 @@ class Message(models.Model):
         indexes = [
             # Finds the stored prefix of a call that resends its history.
             models.Index(fields=["digest"], name="message_digest"),
-            # The admin's filter by status; messages that ended well, most of them, are not in the index.
+            # For the admin's filter by status; messages that ended normally, which most did, are not in this index.
             models.Index(
                 fields=["status", "conversation"],
                 condition=models.Q(status__in=["failed", "interrupted", "cancelled"]),
@@ -165,17 +165,17 @@ class Message(models.Model):
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it is an answer without text and parts: it failed, or has not begun."""
+        """Whether it is an answer without text and parts, because it failed or has not begun."""
         return not self.content and not self.has_parts and self.role == self.Role.ASSISTANT
 
     def as_wire(self) -> dict[str, Any]:
-        """Return the message as OpenAI's chat wire has it. Looks its parts up unless `load_parts` did."""
+        """Return the message in OpenAI's chat format. Looks its parts up unless `load_parts` already did."""
         if self.has_parts:
             return chat_wire.join(self.role, self.author, self.parts.all())
         return chat_wire.with_extras(self.role, self.content, self.author, None)
 
     def set_content(self, content: str, extras: Mapping[str, Any] | None) -> list[MessagePart]:
-        """Set the readable text of an unsaved message; return its parts, to be stored after it."""
+        """Set the readable text of an unsaved message; return its parts, to be stored after the message."""
         wire = chat_wire.with_extras(self.role, content, self.author, extras)
         given = chat_wire.split(wire) if extras else None
         self.content = content or (given.content if given else "")
@@ -194,19 +194,19 @@ class Message(models.Model):
         ]
 
     def extras(self) -> dict[str, Any] | None:
-        """Return what the message has on the chat wire beyond role, `content` and author; None for nothing."""
+        """Return the fields on the chat wire besides role, `content` and author; None if there are none."""
         if not self.has_parts:
             return None
         return chat_wire.extras_of(self.as_wire(), role=self.role, content=self.content, author=self.author)
 
     def streamed_text(self) -> str:
-        """Return the text that a stream of this answer consists of: `content`, unless that is a refusal's."""
+        """Return the text that a stream of this answer sends: `content`, unless that is the text of a refusal."""
         content = self.as_wire().get("content") if self.has_parts else self.content
         return content if isinstance(content, str) else self.content
 
 
 class MessagePart(models.Model):
-    """One part of a message that is more than one plain text: see `chat_wire.py` for what is in which column."""
+    """One part of a message that is more than one plain text: `chat_wire.py` describes the columns."""
 
     class Kind(models.TextChoices):
         TEXT = "text"
@@ -237,7 +237,7 @@ class MessagePart(models.Model):
 
 
 def load_parts(messages: Iterable[Message]) -> None:
-    """Look up the parts of those messages that have any, by one query."""
+    """Load the parts of those messages that have any, by one query."""
     with_parts = [message for message in messages if message.has_parts]
     if with_parts:
         models.prefetch_related_objects(with_parts, "parts")
@@ -249,7 +249,7 @@ class TodoQuerySet(OwnedQuerySet["Todo"]):
 
 
 class Todo(models.Model):
-    """A user's to-do, perhaps about one conversation; it outlives the conversation."""
+    """A user's to-do, optionally about a conversation; it survives the deletion of the conversation."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="todos", db_index=False)
@@ -273,9 +273,9 @@ class Todo(models.Model):
 
 
 class StoredUsage(models.Model):
-    """A change of what an account holds, which is the sum of its rows. Written by triggers.
+    """A change of what an account holds; the account holds the sum of its rows. Written by triggers.
 
-    No foreign key: it would lock the account's row for every message. `quota.py` reads it and adds rows up.
+    Not a foreign key: that would lock the account's row for every message. `quota.py` reads and merges the rows.
     """
 
     owner_id = models.UUIDField()
@@ -292,7 +292,7 @@ class StoredUsage(models.Model):
 
 class AccessLogEntryQuerySet(models.QuerySet["AccessLogEntry"]):
     def visible_to(self, principal: Principal) -> AccessLogEntryQuerySet:
-        """Return the entries about what `principal` owns."""
+        """Return the entries about content that `principal` owns."""
         return self.filter(visible_by_id(principal, "owner_id"))
 
     def newest_first(self) -> AccessLogEntryQuerySet:
@@ -302,10 +302,10 @@ class AccessLogEntryQuerySet(models.QuerySet["AccessLogEntry"]):
 class AccessLogEntry(models.Model):
     """One access of staff to content: who, whose, when, why. Written by `access_log.py` and never changed.
 
-    It has bare ids and a copied name instead of foreign keys: the log outlives the reader's account, and of a
-    deleted owner only the id is left, which then refers to nobody. The database itself refuses to change or delete
-    a row, with one exception: the reason may be emptied once the owner is gone. `owner_id` is None for a search
-    without results. The search terms are not stored, since they would repeat private content here.
+    It has bare ids and a copied name instead of foreign keys: the log outlives the reader's account, and a deleted
+    owner leaves only an id, which then refers to nobody. The database itself refuses to change or delete a row, with
+    one exception: the reason may be emptied once the owner is gone. `owner_id` is None for a search without results.
+    The search terms are not stored, since they would repeat private content here.
     """
 
     class Kind(models.TextChoices):
@@ -327,7 +327,7 @@ class AccessLogEntry(models.Model):
     class Meta:
         verbose_name = "access log entry"
         verbose_name_plural = "access log"
-        # Nobody adds, changes or deletes an entry by hand, not even superusers: no such permission exists.
+        # Nobody, not even a superuser, adds, changes or deletes an entry by hand: such permissions do not exist.
         default_permissions = ("view",)
         indexes = [
             # The entries about one owner's content, newest first: ids sort by time.

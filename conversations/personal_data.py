@@ -1,4 +1,4 @@
-"""Registers who owns the rows of this app, and deletes them together with an account."""
+"""Registers the owners of this app's rows, and deletes the rows together with an account."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ register(StoredUsage, owner="owner_id")
 
 @receiver(account_emptying)
 def delete_conversations(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    """Delete them one by one, since each is announced to whoever derived something from it; few to a transaction."""
+    """Delete conversations one by one, because signals announce each of them; a few per transaction."""
     mine = Conversation.objects.filter(owner=user_id)
     for rows in (mine, Message.objects.filter(conversation__owner=user_id), Todo.objects.filter(owner=user_id)):
         anonymize_admin_log("conversations", rows.values_list("pk", flat=True))

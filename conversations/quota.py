@@ -1,12 +1,11 @@
-"""How much each account holds: messages, and the bytes of them and of its conversations.
+"""Counts how much each account holds: messages, and the bytes of its messages and conversations.
 
-Triggers count, in the transaction that writes (`quota_triggers.py`): a row of `StoredUsage` is what one statement
-added or removed, and an account holds the sum of its rows. So writers never wait for each other's counter. A sweep
-merges the rows of an account now and then.
+Triggers count in the transaction that writes (`quota_triggers.py`): a row of `StoredUsage` is what one statement added
+or removed, and an account holds the sum of its rows. So writers never wait for each other's counter. A sweep merges an
+account's rows now and then.
 
-Bytes are those of UTF-8: of a message's content and of its parts, which are rows, of a conversation's title and
-metadata. What is derived from these or expires by itself is not counted: the search index, the chunks of streams,
-runs and keys.
+Bytes are counted in UTF-8: content and parts of messages (parts are rows of their own), title and metadata of
+conversations. Derived or expiring data is not counted: the search index, the chunks of streams, runs and keys.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ from conversations.quota_triggers import add_sql, conversation_bytes, message_by
 
 OWNERS = 100
 MAX_ROWS = 2_000
-# Nobody stores FAR_* within KNOWN_SECONDS: for that long the numbers of an account that far from its quota are cached.
+# Nobody stores FAR_* within KNOWN_SECONDS, so the totals of an account that is this far from its quota are cached that
+# long.
 FAR_MESSAGES, FAR_BYTES, KNOWN_SECONDS, MAX_KNOWN = 100_000, 500_000_000, 5.0, 10_000
 
 
@@ -41,7 +41,7 @@ _known: dict[uuid.UUID, tuple[Held, float]] = {}
 
 
 class Drift(NamedTuple):
-    """By how much the counters of an account are wrong: what is stored, less what was counted."""
+    """The error of an account's counters: what is stored minus what was counted."""
 
     owner_id: uuid.UUID
     messages: int
@@ -53,7 +53,7 @@ def is_limited() -> bool:
 
 
 def held_by(cursor: Any, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Held]:
-    """Return what each of these accounts holds, together with all that share its limits, in this transaction's view.
+    """Return what each account holds together with all accounts that share its limits, as this transaction sees it.
 
     An account shares its limits with the accounts that it made: see `User.limits_owner`.
     """
@@ -73,7 +73,7 @@ def held_by(cursor: Any, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, He
 
 
 def held_about(cursor: Any, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Held]:
-    """Return the same as `held_by`; for an account that is far from its quota, perhaps from a few seconds ago."""
+    """Return the same as `held_by`, except that it may be a few seconds old for an account far from its quota."""
     now = time.monotonic()
     known = {owner: _known[owner][0] for owner in owner_ids if owner in _known and _known[owner][1] > now}
     asked = held_by(cursor, [owner for owner in owner_ids if owner not in known])
@@ -88,21 +88,21 @@ def held_about(cursor: Any, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID,
 
 
 def held(owner_id: uuid.UUID) -> Held:
-    """Return what an account and all that share its limits hold."""
+    """Return the total of an account and all accounts that share its limits."""
     with connection.cursor() as cursor:
         return held_by(cursor, [owner_id])[owner_id]
 
 
 def said_of(user: User) -> str:
-    """Return what an account itself holds, as a text for staff."""
+    """Return what the account itself holds, as a text for staff."""
     own = StoredUsage.objects.filter(owner_id=user.pk).aggregate(messages=Sum("messages"), bytes=Sum("bytes"))
     return f"{own['messages'] or 0:,} messages, {own['bytes'] or 0:,} bytes"
 
 
 def reason_against(held: Held, *, messages: int) -> str:
-    """Return why an account may not store this many more messages, naming the setting; empty if it may.
+    """Return why an account may not store this many more messages, naming the setting; '' if it may.
 
-    One request may exceed the limit of bytes: they are only known once they are stored.
+    One request may exceed the limit on bytes, because these are known only once they are stored.
     """
     limit = settings.LIMIT_MESSAGES_PER_USER
     if limit and held.messages + messages > limit:
@@ -116,7 +116,7 @@ def reason_against(held: Held, *, messages: int) -> str:
 def fold() -> int:
     """Merge the rows of accounts that have several, a few thousand at a time; returns how many were merged.
 
-    On SQLite there is only one row per account anyway.
+    On SQLite each account has only one row anyway.
     """
     if connection.vendor != "postgresql":
         return 0
@@ -133,7 +133,7 @@ def fold() -> int:
             [MAX_ROWS, MAX_ROWS],
         )
         row = cursor.fetchone()
-        # Rows of deleted accounts, which were written while these were being deleted.
+        # Rows of deleted accounts, written while these were being deleted.
         cursor.execute(
             f"DELETE FROM {usage} WHERE id IN (SELECT u.id FROM {usage} u "  # noqa: S608
             f"LEFT JOIN {_table(User)} a ON a.id = u.owner_id WHERE a.id IS NULL LIMIT %s)",
@@ -145,7 +145,7 @@ def fold() -> int:
 def drifts() -> Iterator[Drift]:
     """Yield each account whose counters are wrong, a few accounts per statement.
 
-    One statement sees counters and contents as of the same moment, so concurrent writers make no difference.
+    Each statement sees counters and contents as of the same moment, so concurrent writers do not matter.
     """
     owners = sorted(
         {*User.objects.values_list("pk", flat=True), *StoredUsage.objects.values_list("owner_id", flat=True).distinct()}
@@ -172,13 +172,13 @@ def drifts() -> Iterator[Drift]:
 
 
 def correct(drift: Drift) -> None:
-    """Add a drift to the counters: this is correct even if more was written since it was found."""
+    """Add a drift to the counters, which is correct even if more was written since it was found."""
     with connection.cursor() as cursor:
         cursor.execute(add_sql("SELECT %s, %s, %s WHERE true"), [_key(drift.owner_id), drift.messages, drift.bytes])
 
 
 def recount() -> int:
-    """Count everything anew and correct the counters; returns how many accounts' were wrong."""
+    """Count everything again and correct the counters; returns how many accounts had wrong ones."""
     wrong = 0
     for drift in drifts():
         correct(drift)

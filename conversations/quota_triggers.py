@@ -1,9 +1,8 @@
 """The triggers that count what each account holds, in the transaction that writes: see `quota.py`.
 
 On PostgreSQL they add a row for each change, so that nobody waits for a counter that another transaction has changed.
-On SQLite, where writers wait for each other anyway, each account has one row from its beginning. SQLite also refuses
-to remove a column that a trigger names: so `apps.py` drops all triggers before migrations, and installs them again
-afterwards.
+On SQLite, where writers wait for each other anyway, each account always has one row. SQLite also refuses to remove a
+column that a trigger names, so `apps.py` drops all triggers before migrations and installs them again afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from foundation.database import BY_INDEX
 USAGE = "conversations_storedusage"
 MESSAGE, PART = "conversations_message", "conversations_messagepart"
 CONVERSATION, USER = "conversations_conversation", "accounts_user"
-# The bytes counted for a part's kind, position and message.
+# The bytes counted for kind, position and message id of a part.
 PART_BYTES = 24
 PART_COLUMNS = ("text", "call_id", "name", "data")
 # One row per account: SQLite's triggers rely on it.
@@ -50,15 +49,15 @@ def conversation_bytes(row: str) -> str:
 
 
 def add_sql(select: str) -> str:
-    """Return the statement that adds (owner, messages, bytes), as `select` gives them, to the counters."""
+    """Return the statement that adds the (owner, messages, bytes) that `select` returns to the counters."""
     statement = f"INSERT INTO {USAGE} (owner_id, messages, bytes) {select}"
     return statement if connection.vendor == "postgresql" else f"{statement} {ADD_UP}"
 
 
 def install(*, anew: bool) -> bool:
-    """Create the triggers that are missing, or replace all if `anew`; returns whether any was missing.
+    """Create the missing triggers, or replace all if `anew`; returns whether any was missing.
 
-    Then changes may not have been counted.
+    In that case changes may not have been counted.
     """
     wanted = _triggers()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -107,7 +106,7 @@ def _triggers() -> dict[str, tuple[str, str]]:
         return f"AFTER UPDATE OF {', '.join(columns)} ON {table} FOR EACH ROW WHEN (({when}){unmoved})"
 
     def add(owner: str, messages: str, size: str) -> str:
-        # Messages have no owner once their conversation is gone, when a whole table is emptied.
+        # When a whole table is emptied, messages have no owner once their conversation is deleted.
         if postgres:
             return add_sql(f"SELECT {owner}, {messages}, {size} WHERE {owner} IS NOT NULL") + ";"
         return f"UPDATE {USAGE} SET messages = messages + {messages}, bytes = bytes + {size} WHERE owner_id = {owner};"
@@ -131,7 +130,7 @@ def _triggers() -> dict[str, tuple[str, str]]:
         return add(owner_of(row), f"{sign}1", f"{sign}{message_bytes(row)}")
 
     def messages(rows: str, size: str, sign: str = "") -> str:
-        # No join: the session keeps the plan that it made while the table was small, which reads all conversations.
+        # No join: the session keeps the plan made while the table was small, which would read all conversations.
         owned = f"SELECT {owner_of('said')} AS owner_id, {size} AS size FROM {rows} said OFFSET 0"
         counted = f"SELECT owner_id, {sign}count(*), {sign}sum(size) FROM ({owned}) owned"
         return add_sql(f"{counted} WHERE owner_id IS NOT NULL GROUP BY owner_id") + ";"
@@ -146,12 +145,12 @@ def _triggers() -> dict[str, tuple[str, str]]:
 
     each = "FOR EACH ROW"
     account_added = {"usage_account_added": (f"AFTER INSERT ON {USER} {each}", add_sql("VALUES (NEW.id, 0, 0)") + ";")}
-    # Parts are inserted after their message, and counted by themselves.
+    # Parts are inserted after their message, and counted separately.
     added = (f"AFTER INSERT ON {MESSAGE} {each}", add(owner_of("NEW"), "1", bytes_of("NEW.content")))
     gone = (f"AFTER DELETE ON {MESSAGE} {each}", message("OLD", "-"))
     parts_added = (f"AFTER INSERT ON {PART} {each}", part("NEW"))
     parts_gone = (f"AFTER DELETE ON {PART} {each}", part("OLD", "-"))
-    if postgres:  # no row until it is needed, and one row for many messages
+    if postgres:  # no row until one is needed, and a single row for many messages
         account_added = {}
         text_bytes, all_bytes = bytes_of("said.content"), message_bytes("said")
         new_rows, old_rows = "REFERENCING NEW TABLE AS fresh", "REFERENCING OLD TABLE AS gone"
@@ -181,7 +180,7 @@ def _triggers() -> dict[str, tuple[str, str]]:
             add(owner_of_part("NEW"), "0", f"{part_bytes('NEW')} - {part_bytes('OLD')}"),
         ),
         "usage_conversation_added": (f"AFTER INSERT ON {CONVERSATION} {each}", conversation("NEW")),
-        # Counts its remaining messages, too: once the conversation is gone, their owner cannot be looked up.
+        # Also counts its remaining messages: once the conversation is deleted, their owner cannot be looked up.
         "usage_conversation_gone": (f"AFTER DELETE ON {CONVERSATION} {each}", whole_conversation("OLD", "-")),
         "usage_conversation_changed": (
             update(CONVERSATION, "title", "metadata", same="owner_id"),

@@ -1,7 +1,7 @@
-"""Renders Markdown of messages as HTML that is safe to show, to staff in the admin and to users on the chat page.
+"""Renders Markdown of messages as safe HTML, for staff in the admin and for users on the chat page.
 
-What somebody typed and what a model answered are equally untrusted. No HTML of theirs gets through, nothing
-remote is loaded (an image would tell its server who is reading, and what), and no input takes long.
+What users type and what models answer are equally untrusted. None of their HTML gets through, nothing remote is loaded
+(an image would tell its server who is reading what), and no input takes long to render.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pygments.util import ClassNotFound
 
 logger = logging.getLogger(__name__)
 
-# Characters of one text, of one block that begin or end something, and of code that is coloured: more is shown plain.
-# Inline markup can cost the square of its delimiters, nesting and colouring a multiple of the text.
+# Limits on the characters of one text, of the delimiters in one block, and of coloured code: beyond them text is shown
+# plain. Inline markup can cost the square of its delimiters, nesting and colouring a multiple of the text.
 MAX_TEXT = 100_000
 MAX_DELIMITERS = 2_000
 MAX_COLOURED = 10_000
@@ -33,7 +33,7 @@ MAX_LINE_COLOURED = 1_000
 MAX_NESTING = 20
 DELIMITERS = re.compile(r"[\[\]*_`~!<>&|\\()]")
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
-# Absolute links only: one in somebody's text must not lead into this site.
+# Absolute links only: a link in somebody's text must not lead into this site.
 LINK = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 CLASS = re.compile(r"(?:language-[a-z0-9+#.-]{1,30}|align-(?:left|right|center)|[a-z]{1,2}[0-9a-z]?)\Z")
 BLOCKS = {"p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "ul", "ol", "li", "hr", "br"}
@@ -43,7 +43,7 @@ ATTRIBUTES = {
     "ol": {"start"},
     **{tag: {"class"} for tag in ("code", "span", "th", "td")},
 }
-# Lexers whose patterns are known to be harmless, by the names people write after the fence.
+# Lexers whose patterns are known to be safe, by the names people write after the fence.
 LANGUAGES = frozenset(
     (
         *("bash", "c", "c++", "cpp", "css", "diff", "docker", "dockerfile", "elixir", "go", "graphql"),
@@ -56,9 +56,9 @@ FORMATTER = HtmlFormatter(nowrap=True)
 
 
 def render_markdown(text: str) -> SafeString:
-    """Return `text` as HTML without scripts, styles, images or remote content; escaped in <pre> where it is too much.
+    """Return `text` as HTML without scripts, styles, images or remote content; escaped in <pre> if it is too long.
 
-    Colours of code are Pygments classes: show it with `conversations/code.css`.
+    Code is coloured by Pygments classes: show it with `conversations/code.css`.
     """
     text = text.encode("utf-8", "replace").decode("utf-8")
     if len(text) > MAX_TEXT or any(
@@ -67,7 +67,7 @@ def render_markdown(text: str) -> SafeString:
         return plain(text)
     try:
         html = MARKDOWN.render(text)
-    except Exception as error:  # a defect of the parser must not hide a message
+    except Exception as error:  # a bug in the parser must not hide a message
         logger.warning("A text could not be rendered as Markdown: %s", type(error).__name__)
         return plain(text)
     return SafeString(CLEANER.clean(html))
@@ -90,7 +90,7 @@ def _colour(code: str, language: str, attributes: str) -> str:
 
 
 def _adapt(state: StateCore) -> None:
-    """Link each image in place of showing it, align a table's cells by class, and colour only so much code."""
+    """Replace images by links, align table cells by class, and limit how much code is coloured."""
     coloured = 0
     for token in state.tokens:
         coloured += len(token.content) if token.type == "fence" else 0

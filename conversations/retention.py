@@ -1,4 +1,4 @@
-"""Delete what is past its retention time: conversations of guests and of accounts, and old access log entries."""
+"""Deletes what is past its retention time: conversations of guests and of accounts, and old access log entries."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def prune_access_log() -> int:
 
 def _delete(conversations: ConversationQuerySet) -> int:
     deleted = 0
-    # Few at a time, each in its own transaction: other writers never wait for long.
+    # A few at a time, each in its own transaction: other writers never wait for long.
     while batch := list(conversations.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         before = deleted
         for pk in batch:
             shorten(pk, conversations)
             with transaction.atomic():
-                # Checked again under the lock: its owner may have come back to it.
+                # Checked again under the lock: the owner may have continued it meanwhile.
                 Conversation.objects.select_for_update().filter(pk=pk).first()
                 if conversation := conversations.filter(pk=pk).first():
                     delete_conversation(conversation=conversation)
                     deleted += 1
         if deleted == before:
-            break  # all of them are in use
+            break  # all of them have been used meanwhile
     return deleted
 
 

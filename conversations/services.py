@@ -1,4 +1,4 @@
-"""Every write to conversations and messages: keyword-only, in a transaction, signals after the commit."""
+"""Every write to conversations and messages: keyword-only, in a transaction, with signals after the commit."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def delete_message(*, message: Message) -> None:
 
 
 def reset_conversation(*, conversation: Conversation) -> None:
-    """Delete all messages and keep the conversation. Answers being written are dropped with them."""
+    """Delete all messages and keep the conversation. Answers in progress are dropped with them."""
     shorten(conversation.pk)
     _reset(conversation)
 
@@ -157,10 +157,10 @@ def delete_conversation(*, conversation: Conversation) -> None:
 
 
 def shorten(conversation_id: uuid.UUID, condition: ConversationQuerySet | None = None) -> None:
-    """Delete the newest messages of a long conversation, few per transaction, until few are left.
+    """Delete the newest messages of a long conversation, a few per transaction, until few are left.
 
     Thousands at once, or slices without a pause, would keep everybody else from writing on SQLite. Stops when the
-    conversation no longer matches `condition`. No message that is left loses its parent.
+    conversation no longer matches `condition`. A remaining message never loses its parent.
     """
     mine = (Conversation.objects.all() if condition is None else condition).filter(pk=conversation_id)
     newest = Message.objects.of(conversation_id).order_by("-position").values_list("pk", flat=True)
@@ -201,7 +201,7 @@ def _add(
     if limit and conversation.next_position > limit:
         raise LimitReached(f"A conversation holds at most {limit} messages.")
     _check_quota(conversation.owner_id, messages=1)
-    # From this conversation only: a message never follows one of another owner.
+    # Only from this conversation: a message never follows one of another owner.
     parent = Message.objects.of(conversation.pk).get(pk=parent_id) if parent_id else None
     message = Message(
         conversation=conversation,

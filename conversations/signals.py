@@ -1,4 +1,4 @@
-"""Signals of this app: sent inside the transaction for what is about to happen, after the commit otherwise."""
+"""Signals of this app: those about upcoming changes are sent inside the transaction, the others after the commit."""
 
 from django.dispatch import Signal
 

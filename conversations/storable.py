@@ -1,4 +1,4 @@
-"""Makes foreign values storable in any database: no NUL, no lone surrogates, no infinite numbers."""
+"""Makes foreign values storable in any database: without NUL, lone surrogates and infinite numbers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import re
 from typing import Any
 
 DEPTH = 64
-HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, from broken escapes
+HALVES = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, from broken escapes
 
 
 def is_storable(value: str) -> bool:
-    """Tell whether a database takes `value` as it is: no NUL, no half of a surrogate pair."""
+    """Tell whether a database accepts `value` unchanged: it has no NUL and no half of a surrogate pair."""
     try:
         return b"\x00" not in value.encode()
     except UnicodeEncodeError:
@@ -35,7 +35,7 @@ def storable_name(value: str, most: int) -> str:
 
 
 def storable_json(value: Any, depth: int = DEPTH) -> Any:
-    """Return a JSON value that PostgreSQL takes, too; values deeper than `depth` become null."""
+    """Return a JSON value that PostgreSQL also accepts; values deeper than `depth` become null."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, float):

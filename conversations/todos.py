@@ -15,10 +15,10 @@ from conversations.services import LimitReached
 
 @transaction.atomic
 def create_todo(*, owner_id: uuid.UUID, title: str, conversation: Conversation | None = None) -> Todo:
-    """Note a follow-up; raises LimitReached."""
+    """Create a to-do; raises LimitReached."""
     limit = settings.LIMIT_TODOS_PER_USER
     if limit:
-        # Locked: two requests that count at the same time would both fit.
+        # Locked, because two concurrent requests that count the same rows would both be within the limit.
         owner = User.objects.get(pk=owner_id)
         User.objects.select_for_update(no_key=True).get(pk=owner.limits_owner_id or owner_id)
         if Todo.objects.filter(owner__in=User.objects.sharing_limits(owner_id)).count() >= limit:
@@ -28,7 +28,7 @@ def create_todo(*, owner_id: uuid.UUID, title: str, conversation: Conversation |
 
 @transaction.atomic
 def update_todo(*, todo: Todo, **changes: Any) -> Todo:
-    """Change title, completed or conversation; raises Todo.DoesNotExist for one that was deleted meanwhile."""
+    """Change title, completed or conversation; raises Todo.DoesNotExist if it was deleted meanwhile."""
     if unknown := changes.keys() - {"title", "completed", "conversation"}:
         raise TypeError(f"update_todo() does not change {min(unknown)}")
     fresh = Todo.objects.select_for_update().get(pk=todo.pk)

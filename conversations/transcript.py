@@ -1,4 +1,4 @@
-"""One branch of a conversation as staff read it: a page of messages, each with its versions. Reads, decides nothing."""
+"""Reads one branch of a conversation for staff: a page of messages, each with its versions. Checks no permissions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PER_PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message with its place among its versions; `previous` and `next` are leaves of the branches beside it."""
+    """A message and its place among its versions; `previous` and `next` are the leaves of the neighbouring branches."""
 
     message: Message
     version: int
@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def parts(self) -> str:
-        """What the message has beside its text, as JSON."""
+        """Return the message's parts besides its text, as JSON."""
         extras = self.message.extras()
         return json.dumps(extras, ensure_ascii=False, indent=2) if extras else ""
 
@@ -73,7 +73,7 @@ class Tree:
             self.children[parent_id if parent_id in self.parents else None].append(pk)
 
     def newest_leaf(self, pk: uuid.UUID) -> uuid.UUID:
-        """Follow the newest answers from `pk` down to the end."""
+        """Return the last message below `pk`, always following the newest child."""
         while self.children[pk]:
             pk = self.children[pk][-1]
         return pk
@@ -101,9 +101,9 @@ def read_transcript(
     sought: uuid.UUID | None = None,
     page: int | None = None,
 ) -> Transcript:
-    """Return a page of the branch that ends at `leaf`, or holds `sought`, or is shown; unknown ids count as none.
+    """Return a page of the branch that ends at `leaf`, or contains `sought`, or is shown; unknown ids are ignored.
 
-    Without `page` it is the one with `sought` on it, else the first.
+    Without `page` it is the page with `sought` on it, else the first one.
     """
     tree = Tree(conversation)
     if sought is not None and sought not in tree.parents:

@@ -1,7 +1,7 @@
-"""Wire-agnostic bases of every dialect's CRUD: whose rows they are, and which service writes them.
+"""Bases of every dialect's CRUD, independent of the wire: whose rows are visible, and which service writes them.
 
-A dialect adds serializer, pagination, error shape, and routes to the actions that its API has. No shape
-of any API belongs here.
+A dialect adds serializer, pagination, error shape, and the routes to the actions that its API has. Nothing specific to
+an API belongs here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def caller(view: GenericViewSet[Any]) -> Principal:
 
 
 class OwnedConversationViewSet(ModelViewSet[Conversation]):
-    """The caller's conversations, newest first; anybody else's are not found."""
+    """The caller's conversations, newest first; other people's are not found."""
 
     queryset = Conversation.objects.none()  # for the OpenAPI schema, which is generated without a caller
 
@@ -55,7 +55,7 @@ class OwnedConversationViewSet(ModelViewSet[Conversation]):
 
 
 class OwnedMessageViewSet(ModelViewSet[Message]):
-    """The messages of the caller's conversations; anybody else's are not found."""
+    """The messages of the caller's conversations; other people's are not found."""
 
     queryset = Message.objects.none()
 

@@ -1,7 +1,7 @@
-"""History from elsewhere: a file, a zip or a folder -> frozen values, streaming. Knows no database.
+"""Imports history from elsewhere: turns a file, zip or folder into frozen values, streaming. Uses no database.
 
-The format is recognised by the content of each entry. An entry that cannot be read is reported, and reading
-goes on with the next one.
+The format is recognised by the content of each entry. An entry that cannot be read is reported, and reading continues
+with the next one.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def size_of(path: Path) -> int:
 def read_history(
     path: Path, *, largest: int, on_read: Callable[[int], object] = lambda count: None
 ) -> Iterator[ImportedConversation | Skipped | Broken]:
-    """Yield the conversations of an export, and what cannot be read; raises Unreadable if it has no conversations.
+    """Yield the conversations of an export, and reports of what cannot be read; raises Unreadable if there are none.
 
-    `largest` bounds one conversation, in bytes; `on_read` gets the number of bytes of each read.
+    `largest` limits the size of a conversation, in bytes; `on_read` gets the number of bytes of each read.
     """
     members, broken = find_members(path)
     yield from broken
@@ -75,7 +75,7 @@ def _parse(entry: Any, place: str) -> ImportedConversation | Skipped:
         return parse(entry)
     except Unusable as error:
         return Skipped(_label(entry) or place, str(error))
-    except Exception as error:  # whatever it is: the other entries must still be imported
+    except Exception as error:  # whatever the error: the other entries must still be imported
         return Skipped(_label(entry) or place, f"it has an unexpected structure ({type(error).__name__})")
 
 
@@ -93,7 +93,7 @@ def parse(entry: Any) -> ImportedConversation:
 
 
 def _label(entry: Any) -> str:
-    """Name an entry in a report: by its title, and its id."""
+    """Name an entry in a report, by its title and id."""
     if not isinstance(entry, dict):
         return ""
     title = " ".join((text(entry.get("title")) or text(entry.get("name"))).split())[:LABEL_CHARS]

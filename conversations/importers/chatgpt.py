@@ -1,8 +1,8 @@
-"""ChatGPT's conversations, of any of its exports, and our own in the same shape (`conversations/exporters.py`).
+"""ChatGPT's conversations, from any version of its export, and our exports like them (`conversations/exporters.py`).
 
-A conversation is a `mapping` of nodes. Links are taken from `parent`, since `children` may be missing
-or partial. What was hidden from the user, settings, a tool's input and its output are left out, and
-what followed them hangs on what was said before.
+A conversation is a `mapping` of nodes. Links are read from `parent`, since `children` may be missing or incomplete.
+What was hidden from the user (settings, a tool's input and output) is left out, and the messages after it are attached
+to the last visible message before it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FINISH_REASONS = {"stop": "stop", "max_tokens": "length", "length": "length"}
 
 
 def parse(entry: Mapping[str, Any]) -> ImportedConversation:
-    """Return the conversation that an entry of `conversations.json` is; raises Unusable."""
+    """Return the conversation in an entry of `conversations.json`; raises Unusable."""
     if not isinstance(entry.get("mapping"), dict):
         raise Unusable("it has no messages in it (no mapping)")
     extension = mapping(entry.get(EXTENSION))
@@ -70,7 +70,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
 
 
 def _parents(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
-    """Return each node's parent: as it says, or else as a node says that calls it its child."""
+    """Return each node's parent: the one it names, or else the node that lists it as a child."""
     told = {
         child: name for name, node in raw.items() for child in sequence(node.get("children")) if isinstance(child, str)
     }
@@ -82,7 +82,7 @@ def _parents(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
 
 
 def _message(name: str, said: Mapping[str, Any], own: Mapping[str, Any], default_model: str) -> ImportedMessage | None:
-    """Return what a node says, or None for what was never shown or says nothing."""
+    """Return the message of a node; None if it was never shown or is empty."""
     author = mapping(said.get("author"))
     role = text(author.get("role"))
     content = mapping(said.get("content"))
@@ -92,11 +92,11 @@ def _message(name: str, said: Mapping[str, Any], own: Mapping[str, Any], default
         if _is_hidden(said, content, about) or not words.strip():
             return None
         if role == "tool" and content.get("content_type") == "multimodal_text":
-            role = "assistant"  # a picture that it had made
+            role = "assistant"  # a picture that the model generated
         if role not in SAYING:
             return None
     finish = text(mapping(about.get("finish_details")).get("type"))
-    # A question may be stamped with a model too: with the one that was to answer it.
+    # A question may also name a model: the one that was to answer it.
     model = (text(about.get("model_slug")) or default_model) if role == "assistant" else ""
     return ImportedMessage(
         source_id=name,
@@ -133,7 +133,7 @@ def _status(said: Mapping[str, Any], finish: str) -> str:
 
 
 def text_of(content: Mapping[str, Any]) -> str:
-    """Return any content as text; a picture or a recording is named, since exports keep it elsewhere."""
+    """Return any content as text; a picture or recording is only named, since exports store it elsewhere."""
     match content.get("content_type"):
         case "code":
             language = text(content.get("language"))
@@ -170,7 +170,7 @@ def _newest(messages: tuple[ImportedMessage, ...]) -> Any:
 
 
 def _name_from(messages: tuple[ImportedMessage, ...]) -> str:
-    """Name a conversation without an id after its first message, which stays when it grows."""
+    """Derive an id for a conversation without one from its first message, which does not change when it grows."""
     if not messages:
         raise Unusable("it has neither an id nor messages")
     return f"message:{messages[0].source_id}"

@@ -1,4 +1,4 @@
-"""Claude's conversations: `chat_messages` that name their parents, in no order that can be trusted."""
+"""Claude's conversations: `chat_messages` that name their parents, in an order that cannot be relied on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ROLES = {"human": "user", "user": "user", "assistant": "assistant"}
 
 
 def parse(entry: Mapping[str, Any]) -> ImportedConversation:
-    """Return the conversation that an entry of `conversations.json` is; raises Unusable."""
+    """Return the conversation in an entry of `conversations.json`; raises Unusable."""
     if not isinstance(entry.get("chat_messages"), list):
         raise Unusable("it has no messages in it")
     said = [each for each in entry["chat_messages"] if isinstance(each, dict)]
     model = text(entry.get("model"))
-    # Exports from before there were branches name no parents: their order is the thread.
+    # Exports from before branches existed name no parents: the order of their messages is the thread.
     branched = any("parent_message_uuid" in each for each in said)
     nodes: dict[str, Node] = {}
     before: str | None = None
@@ -76,10 +76,10 @@ def _message(name: str, said: Mapping[str, Any], model: str) -> ImportedMessage 
 
 
 def _text_of(said: Mapping[str, Any]) -> str:
-    """Return the text blocks, and what was attached; a tool's doings and its thinking are left out."""
+    """Return the text blocks and the attachments; tool use and thinking are left out."""
     blocks = [mapping(block) for block in sequence(said.get("content"))]
     texts = [text(block.get("text")) for block in blocks if block.get("type") == "text"]
-    # The text beside the blocks has a remark in place of what it cannot show.
+    # The text outside of the blocks has a remark in place of what it cannot show.
     words = "\n\n".join(filter(str.strip, texts)) or ("" if blocks else text(said.get("text")))
     attached = [_attachment(mapping(each)) for each in sequence(said.get("attachments"))]
     files = [

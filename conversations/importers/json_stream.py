@@ -1,8 +1,8 @@
 """Reads JSON bigger than memory: one value at a time, whatever the file contains.
 
-ijson's own object builders are not used: they build a path for every value, which grows with each level, so that
-200 KB of brackets would use up all memory. Here depth and size of one value are bounded; a value beyond them is
-skipped, and the next one is read.
+ijson's own object builders are not used: they build a path for every value, which grows with each level, so that 200 KB
+of brackets would use up all memory. Here depth and size of a value are limited; a value that exceeds a limit is
+skipped, and reading continues with the next one.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class PassedOver:
 
 
 class Hopeless(Exception):
-    """Nothing after this point of the file can be read; the message says why."""
+    """The file cannot be read beyond this point; the message says why."""
 
 
 class Meter(io.RawIOBase):
-    """A file that reports how much of it was read, and gives up on a text that does not end."""
+    """A file that reports how much was read, and gives up on a text without an end."""
 
     def __init__(self, file: io.BufferedIOBase, *, largest: int, on_read: Callable[[int], object]) -> None:
         self._file = file
@@ -68,11 +68,11 @@ class Meter(io.RawIOBase):
 def read_values(
     file: io.BufferedIOBase, *, largest: int, on_read: Callable[[int], object]
 ) -> Iterator[Any | PassedOver]:
-    """Yield the elements of a JSON array, the lines of JSONL, or the one object that there is.
+    """Yield the elements of a JSON array, the lines of JSONL, or the single object.
 
-    `largest` bounds a value in bytes. Raises ijson.JSONError for what is not JSON, and Hopeless.
+    `largest` limits a value, in bytes. Raises ijson.JSONError for what is not JSON, and Hopeless.
     """
-    # Room for the rest of a chunk: a line of exactly the largest size is no endless text.
+    # Allow for the rest of a chunk: a line of exactly the largest size is not an endless text.
     meter = Meter(file, largest=largest + 2 * CHUNK, on_read=on_read)
     stream = io.BufferedReader(meter, CHUNK)
     if stream.peek(3)[:3] == BOM:
@@ -85,7 +85,7 @@ def read_values(
 
 
 def _first_byte(stream: io.BufferedReader[Meter]) -> bytes:
-    """Skip white space and return the byte after it, without consuming that."""
+    """Skip white space and return the byte after it, without consuming that byte."""
     while ahead := stream.peek(1):
         left = ahead.lstrip()
         stream.read(len(ahead) - len(left))
@@ -95,7 +95,7 @@ def _first_byte(stream: io.BufferedReader[Meter]) -> bytes:
 
 
 def _is_one_line(ahead: bytes) -> bool:
-    """Tell JSONL from one object on several lines: in JSONL the first line ends with its object."""
+    """Distinguish JSONL from an object that spans several lines: in JSONL the first line ends with its object."""
     line, newline, _ = ahead.partition(b"\n")
     return not newline or line.rstrip().endswith(b"}")
 

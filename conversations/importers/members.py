@@ -1,4 +1,4 @@
-"""Finding the files of an export, in a zip, in a folder or alone. Nothing is ever unpacked to disk."""
+"""Finds the files of an export, in a zip, in a folder or alone. Nothing is ever unpacked to disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENCRYPTED = 0x1
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an export. `size` is in bytes, unpacked, as far as that is known."""
+    """One file of an export. `size` is its unpacked size in bytes, if known."""
 
     name: str
     size: int
@@ -29,7 +29,7 @@ class Member:
 
 
 def find_members(path: Path) -> tuple[list[Member], list[Broken]]:
-    """Return the files with conversations in them, and what is wrong with the rest; raises Unreadable."""
+    """Return the files with conversations in them, and the problems with the others; raises Unreadable."""
     try:
         if path.is_dir():
             files = sorted(each for each in path.rglob("*") if each.is_file())
@@ -77,7 +77,7 @@ def _with_conversations(everything: list[Member]) -> list[Member]:
 
 
 def _natural(name: str) -> list[str | int]:
-    """Return a sorting key of texts and numbers, alternating: shard 10 comes after shard 9."""
+    """Return a sorting key of alternating texts and numbers: shard 10 comes after shard 9."""
     return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
@@ -86,7 +86,7 @@ def _base(name: str) -> str:
 
 
 def _missing(everything: list[Member], chosen: list[Member]) -> Iterator[Broken]:
-    """Yield the shards that the export's manifest names and that are not there."""
+    """Yield the shards that are in the export's manifest but missing."""
     there = {_base(each.name) for each in chosen}
     for manifest in everything:
         if _base(manifest.name) != MANIFEST:
@@ -102,7 +102,7 @@ def _missing(everything: list[Member], chosen: list[Member]) -> Iterator[Broken]
 
 
 def _names_in(told: Any) -> Iterator[str]:
-    """Yield every name of a shard in a manifest, whatever its shape is."""
+    """Yield every shard name in a manifest, whatever the manifest's structure."""
     waiting = [told]
     while waiting:
         value = waiting.pop()

@@ -1,6 +1,6 @@
 """Messages in OpenAI's wire format, one conversation per line: training data, batches, our own export.
 
-A line without an id is recognised, when it is imported again, by its messages.
+When a line without an id is imported again, it is recognised by its messages.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def is_one(entry: Mapping[str, Any]) -> bool:
 def parse(entry: Mapping[str, Any]) -> ImportedConversation:
     """Return the conversation in a line; raises Unusable.
 
-    `{"messages": [...]}`, a batch's `{"custom_id", "body": {"messages"}}`, or a preference pair's
-    `{"input": {"messages"}, "preferred_output", "non_preferred_output"}`, whose outputs are branches.
+    The line is `{"messages": [...]}`, a batch's `{"custom_id", "body": {"messages"}}`, or a preference pair `{"input":
+    {"messages"}, "preferred_output", "non_preferred_output"}`, whose two outputs become branches.
     """
     source = next(
         each for each in (entry, mapping(entry.get("body")), mapping(entry.get("input"))) if "messages" in each

@@ -1,4 +1,4 @@
-"""Puts messages in order: parents before children, without the entries that are no messages."""
+"""Sorts messages, parents before children, and drops the entries that are not messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEGINNING = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An entry of an export; without a message it only links the ones around it."""
+    """An entry of an export; one without a message only links its neighbours."""
 
     parent: str | None
     message: ImportedMessage | None = None
@@ -25,10 +25,10 @@ class Node:
 
 
 def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[ImportedMessage, ...], str | None]:
-    """Return the messages, each with its nearest ancestor that is a message, and the shown leaf's id.
+    """Return the messages, each with its nearest ancestor that is a message, and the id of the shown leaf.
 
-    `current` names the shown leaf; if it names nothing, the newest message is. They are ordered by position, time
-    and place in the export, and never a child before its parent. Raises Unusable for a cycle.
+    `current` names the shown leaf; if it names nothing, the newest message is shown. Messages are sorted by position,
+    time and place in the export, but never a child before its parent. Raises Unusable for a cycle.
     """
     above = _Ancestors(nodes)
     children: dict[str | None, list[tuple[int, str]]] = defaultdict(list)
@@ -65,7 +65,7 @@ def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[Impor
 
 
 class _Ancestors:
-    """Finds the nearest node with a message, at or above another; each is looked up once."""
+    """Finds the nearest node with a message, at or above a given one; each node is looked up once."""
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self._nodes = nodes

@@ -1,4 +1,4 @@
-"""What importers read, as plain values, and the errors in it."""
+"""What importers return, as plain values, and the errors they report."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file that could not be read to its end, and why; the entries before that were read."""
+    """A file that could not be read to its end, and why; the entries before the error were read."""
 
     name: str
     reason: str
 
 
 class Unusable(Exception):
-    """This entry cannot be imported; the message says why, in words for the person who imports."""
+    """This entry cannot be imported; the message explains why to the person who imports."""
 
 
 class Unreadable(Exception):
@@ -77,29 +77,29 @@ class Unreadable(Exception):
 
 
 def text(value: Any) -> str:
-    """Return a value that should be a text; the empty text for anything else."""
+    """Return a value that should be a text; '' if it is anything else."""
     return value if isinstance(value, str) else ""
 
 
 def identifier(value: Any) -> str | None:
-    """Return a value that should be an id, a text or an integer, as text; None for anything else."""
+    """Return a value that should be an id (a text or an integer) as text; None if it is anything else."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     return str(value) or None
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return a value that should be an object; an empty one for anything else."""
+    """Return a value that should be an object; an empty one if it is anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def sequence(value: Any) -> list[Any]:
-    """Return a value that should be an array; an empty one for anything else."""
+    """Return a value that should be an array; an empty one if it is anything else."""
     return value if isinstance(value, list) else []
 
 
 def moment(value: Any) -> dt.datetime | None:
-    """Return a time given as Unix seconds (or milliseconds) or in ISO 8601; None for anything else."""
+    """Return a time given in Unix seconds, Unix milliseconds or ISO 8601; None if it is anything else."""
     if isinstance(value, str):
         return _moment_of_text(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

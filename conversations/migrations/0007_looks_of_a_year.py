@@ -4,7 +4,7 @@ from conversations.append_only import protect
 
 
 class Migration(migrations.Migration):
-    """The triggers anew: what is older than a year may go."""
+    """Recreate the triggers: entries older than a year may be deleted."""
 
     dependencies = [
         ('conversations', '0006_conversation_recall'),

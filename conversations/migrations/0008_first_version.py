@@ -4,7 +4,7 @@ from accounts.migration_operations import EnsureIndex, EnsureModel
 
 
 class Migration(migrations.Migration):
-    """What 0001 lacked in its first versions: the table of to-dos, and an index of all digests."""
+    """Create what the first versions of 0001 lacked: the table of to-dos, and an index of all digests."""
 
     dependencies = [
         ('conversations', '0007_looks_of_a_year'),

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ('call_id', models.CharField(blank=True, max_length=200)),
                 ('name', models.CharField(blank=True, max_length=200)),
                 ('data', models.JSONField(blank=True, null=True)),
-                # The column `parts` still has the name until 0013.
+                # The column `parts` keeps this name until 0013.
                 ('message', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='conversations.message')),
             ],
             options={

@@ -6,7 +6,7 @@ BATCH = 200
 
 
 def fill(apps, schema_editor):
-    """Make rows of what the column `parts` holds, a batch in a transaction: killed, it goes on where it stopped."""
+    """Turn the column `parts` into rows, one batch per transaction; if interrupted, it continues where it stopped."""
     Message, MessagePart = (apps.get_model('conversations', name) for name in ('Message', 'MessagePart'))
     using = schema_editor.connection.alias
     left = Message.objects.using(using).filter(parts__isnull=False, has_parts=False).order_by('id')
@@ -38,7 +38,7 @@ def fill(apps, schema_editor):
 
 
 def empty(apps, schema_editor):
-    """Put the parts back into the column, a batch in a transaction."""
+    """Copy the parts back into the column, one batch per transaction."""
     Message, MessagePart = (apps.get_model('conversations', name) for name in ('Message', 'MessagePart'))
     using = schema_editor.connection.alias
     left = Message.objects.using(using).filter(has_parts=True).only('id', 'role', 'content', 'author').order_by('id')
@@ -49,7 +49,7 @@ def empty(apps, schema_editor):
             parts[part.message_id].append(part)
         for message in batch:
             wire = chat_wire.join(message.role, message.author, parts[message.pk])
-            if wire.get('content') == '':  # its text is the refusal's
+            if wire.get('content') == '':  # its text is that of the refusal
                 message.content = ''
             message.parts = chat_wire.extras_of(
                 wire, role=message.role, content=message.content, author=message.author

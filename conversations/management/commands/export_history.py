@@ -47,7 +47,7 @@ class Command(BaseCommand):
         except FileExistsError as error:
             raise CommandError(f"{output} exists already.") from error
         except BrokenPipeError:  # `| head`
-            sys.stdout = None  # or Python fails once more when it flushes it at the end
+            sys.stdout = None  # otherwise Python would raise again when it flushes stdout at exit
 
 
 def _conversations_of(name: str | None) -> ConversationQuerySet:

@@ -1,4 +1,4 @@
-"""`manage.py import_history FILE... --user NAME`: what ChatGPT, Claude and others export, into an account."""
+"""`manage.py import_history FILE... --user NAME`: import exports of ChatGPT, Claude and others into an account."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         owner = find_account(user)
         self.total = Tally()
         self.broken = 0
-        # A progress bar only on a terminal; a log or a pipe gets the lines alone.
+        # A progress bar only on a terminal; a log or a pipe gets only the lines.
         with tqdm(
             total=sum(map(_size, files)), unit="B", unit_scale=True, disable=True if no_progress else None, leave=False
         ) as self.bar:
@@ -97,5 +97,5 @@ class Command(BaseCommand):
 def _size(path: Path) -> int:
     try:
         return size_of(path)
-    except Unreadable:  # reported when the file is read
+    except Unreadable:  # reported while the file is being read
         return 0

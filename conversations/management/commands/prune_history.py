@@ -1,4 +1,4 @@
-"""`manage.py prune_history`: delete what is past its time, as every process does by itself once a day."""
+"""`manage.py prune_history`: delete what is past its retention time, as every process does by itself once a day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py recount_storage`: count anew what each account holds, and correct the counters."""
+"""`manage.py recount_storage`: count again what each account holds, and correct the counters."""
 
 from __future__ import annotations
 
