@@ -1,1 +1,1 @@
-"""Who is calling: users, keys, the one reader of credentials, limits. Imports no other app."""
+"""Identifies callers: users, keys, the one reader of credentials, limits. Imports no other app."""

@@ -1,7 +1,7 @@
-"""Who may see what: the one module that decides it. Querysets, raw SQL and search all ask here.
+"""Decides who may see which rows; querysets, raw SQL and search all ask this module.
 
-A caller with an account sees what the account owns; guests together see what guests made. Staff sees the rest in the
-admin, by permissions and under the access log, and never through here.
+A caller with an account sees what the account owns; guests together see what guests made. Staff see other people's rows
+only in the admin, by permissions and under the access log, and never through this module.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def sole_owner(principal: Principal) -> uuid.UUID | None:
 
 
 def visible(principal: Principal, owner: str) -> Q:
-    """Return the condition on rows that `principal` may see; `owner` is the lookup of their owner, "" on users."""
+    """Return the condition on the rows that `principal` may see; `owner` is the lookup of their owner, "" for users."""
     prefix = f"{owner}__" if owner else ""
     pk = sole_owner(principal)
     return Q(**{f"{prefix}guest_made": True}) if pk is None else Q(**{owner or "pk": pk})
 
 
 def visible_by_id(principal: Principal, column: str) -> Q:
-    """Return that condition for a bare `column` that holds the owner's id and is no foreign key."""
+    """Return the same condition for a plain `column` that holds the owner's id without a foreign key."""
     pk = sole_owner(principal)
     if pk is not None:
         return Q(**{column: pk})
@@ -39,7 +39,7 @@ def visible_by_id(principal: Principal, column: str) -> Q:
 
 
 def may_see(principal: Principal, *, owner_id: uuid.UUID, guest_made: bool) -> bool:
-    """Tell whether `principal` may see the rows of this owner; for rows that raw SQL has read."""
+    """Tell whether `principal` may see this owner's rows; for rows that were read by raw SQL."""
     pk = sole_owner(principal)
     return guest_made if pk is None else owner_id == pk
 
@@ -50,5 +50,5 @@ class OwnedQuerySet(models.QuerySet[Row]):
     owner_lookup = "owner"
 
     def visible_to(self, principal: Principal) -> Self:
-        """Return the rows that `principal` may see; what it may see, it may also change."""
+        """Return the rows that `principal` may see, which are also those it may change."""
         return self.filter(visible(principal, self.owner_lookup))

@@ -1,4 +1,4 @@
-"""Network addresses: which ones limits count as the same caller, and how much of one is shown to an account's owner."""
+"""Network addresses: which of them limits count as one caller, and how much of one an account's owner is shown."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]+)\](?::\d+)?|(?P<ipv4>[0-9.]+):\d+")
 
 
 def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address in `text`, which may carry a port or a zone; None when there is none.
+    """Return the address in `text`, which may include a port or a zone; None if there is none.
 
-    An IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) is that IPv4 address.
+    An IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) is returned as that IPv4 address.
     """
     text = text.strip()
     if found := WITH_PORT.fullmatch(text):
@@ -27,12 +27,12 @@ def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 
 def address_key(text: str) -> str:
-    """Return what an address is counted as: IPv4 as it is, IPv6 as its /64, which is what one customer gets."""
+    """Return what an address is counted as: IPv4 unchanged, IPv6 as its /64, which is what one customer gets."""
     return _network(text, ipv4=32, ipv6=64)
 
 
 def shortened_address(text: str) -> str:
-    """Return the network an address is in (/24, IPv6 /48): enough to recognise one's own, no more."""
+    """Return the network of an address (/24, IPv6 /48): enough to recognise one's own."""
     return _network(text, ipv4=24, ipv6=48)
 
 

@@ -1,4 +1,4 @@
-"""Accounts and keys for staff. A key's secret is nowhere to be seen: it can be revoked, not read."""
+"""Accounts and keys for staff. A key's secret cannot be read here, but the key can be revoked."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from accounts.models import ApiKey, User
 from accounts.services import delete_user, revoke_api_key
 from foundation.admin_base import HistoryAdmin, ListAdmin, MadeFilter, TextFilter
 
-# The fields that give an account more power: only a superuser may change them.
+# Fields that give an account more power: only a superuser may change them.
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
-# Other apps' facts about an account, shown on its page: each function returns a few words.
+# What other apps show on an account's page: each function returns a few words about the account.
 FACTS: list[Callable[[User], str]] = []
 MAKER = ("created_by", "limits_owner", "stopped_at")
 
@@ -106,7 +106,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(HistoryAdmin):
-    """Keys are made by `manage.py create_api_key` or their owner: the secret is shown there, once, and never here."""
+    """`manage.py create_api_key`, or a key's owner, makes keys: the secret is shown there once, and never here."""
 
     list_display = ("shown", "name", "user", "created_at", "expires_at", "last_used_at", "revoked_at")
     list_filter = (StateFilter, MadeFilter)
@@ -126,14 +126,14 @@ class ApiKeyAdmin(HistoryAdmin):
         return f"cb_{key.kid}…"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A key is revoked and stays on record; it goes with its owner."""
+        """A key can be revoked but stays on record; it is deleted with its owner."""
         return False
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("accounts.change_apikey")
 
     def revocable(self, request: HttpRequest, queryset: Any) -> Any:
-        """Return the keys that this staff member may revoke: only superusers revoke a superuser's."""
+        """Return the keys that this staff member may revoke: only superusers may revoke a superuser's."""
         return queryset if request.user.is_superuser else queryset.filter(user__is_superuser=False)
 
     @admin.action(description="Revoke the selected keys", permissions=["revoke"])

@@ -1,4 +1,4 @@
-"""How staff stop the activity of accounts: an action for many and a page for one, both with a confirmation."""
+"""Lets staff stop the activity of accounts: an action for many and a page for one, both with a confirmation."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from accounts.principal import resolve_principal
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    """Return what `request` tells about its sender."""
+    """Return the `Caller` that sent `request`."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     peer = request.META.get("REMOTE_ADDR", "") or ""
     return Caller(
@@ -29,7 +29,7 @@ def caller_of(request: HttpRequest) -> Caller:
 
 
 class PrincipalAuthentication(BaseAuthentication):
-    """`request.user` is a Principal. Subclasses say whether guests are admitted and how strict the header must be."""
+    """Sets `request.user` to a Principal. Subclasses define whether guests are admitted and how headers are read."""
 
     allow_guest = True
     lenient = False
@@ -49,13 +49,13 @@ class PrincipalAuthentication(BaseAuthentication):
 
 
 class KeyAuthentication(PrincipalAuthentication):
-    """No guests: the v1 API and the OpenAI surface need a key."""
+    """Admits no guests: the v1 API and the OpenAI-compatible API need a key."""
 
     allow_guest = False
 
 
 class LenientKeyAuthentication(KeyAuthentication):
-    """The OpenAI surface: its document prints `beareryour_key`."""
+    """For the OpenAI-compatible API, whose document prints `beareryour_key`."""
 
     lenient = True
 

@@ -18,7 +18,7 @@ from accounts.usernames import username_key
 GENERATE = "-"
 PASSWORD_CHARS = 20
 HEADER = "username"
-MAX_PROBLEMS = 50  # reported at once
+MAX_PROBLEMS = 50  # problems reported at once
 
 
 class BadRows(Exception):
@@ -31,7 +31,7 @@ class BadRows(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One account to make. `password` is `-` for one that is to be generated, empty for none."""
+    """An account to create. `password` is `-` if one is to be generated, '' for none."""
 
     line: int
     username: str
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """One account that was made. `password` and `key` are those that were generated, and are nowhere else."""
+    """An account that was created. `password` and `key` are the generated ones, which exist nowhere else."""
 
     user: User
     password: str = ""
@@ -70,9 +70,9 @@ def read_rows(file: TextIO) -> list[Row]:
 def create_accounts(
     rows: Iterable[Row], *, keys: bool = False, skip_existing: bool = False
 ) -> tuple[list[Created], list[str]]:
-    """Create the accounts of all rows; returns them, and the usernames that were there already and are left alone.
+    """Create the accounts of all rows; returns them, and the usernames that existed already and are left alone.
 
-    Raises BadRows, and has created none then.
+    Raises BadRows without creating any.
     """
     problems: list[str] = []
     skipped: list[str] = []
@@ -91,7 +91,7 @@ def create_accounts(
                 problems.append(f"Line {row.line}: {' '.join(error.messages)}")
     if problems:
         raise BadRows(problems)
-    # Passwords are hashed by now: that takes a while, and would keep other writers waiting.
+    # Passwords are hashed before this: hashing takes a while, and would keep other writers waiting.
     try:
         with transaction.atomic():
             return [_stored(user, password, keys) for user, password in made], skipped

@@ -1,4 +1,4 @@
-"""Plain values: `Caller`, which sends a request, and `Principal`, whom it counts for; principal.py resolves one."""
+"""Plain values: the `Caller` that sends a request, and the `Principal` it acts for, which principal.py finds."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ GUEST = "guest"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling. `user_id` owns what is stored; a guest's is the shared guest account's.
+    """The resolved caller. `user_id` owns what is stored; a guest's is the shared guest account's.
 
-    `limits_owner_id` is the account that answers for this one, where that is another. An `is_local` guest sits at
-    this very machine. `stopped_at` is when staff last stopped everything of the account.
+    `limits_owner_id` is the account that answers for this one, if that is another. An `is_local` guest runs on this
+    machine. `stopped_at` is when staff last stopped all activity of the account.
     """
 
     user_id: uuid.UUID
@@ -40,7 +40,7 @@ class Principal:
     may_change_credentials: bool = False
     stopped_at: dt.datetime | None = None
 
-    # What DRF and Django's views ask of a user.
+    # What DRF and Django's views expect of a user.
     is_authenticated = True
     is_anonymous = False
 
@@ -50,31 +50,31 @@ class Principal:
 
     @property
     def credential(self) -> uuid.UUID | str | None:
-        """The credential, which can be revoked or expire: the key's id, or the session's name."""
+        """The id of the credential, which can be revoked or expire: that of the key, or the session's name."""
         return self.key_id or self.session or None
 
     @property
     def counted_id(self) -> uuid.UUID:
-        """The account whose limits are used up: everything that is limited "per user" is counted under this id."""
+        """The account whose limits apply: everything that is limited "per user" is counted under this id."""
         return self.limits_owner_id or self.user_id
 
     @property
     def has_guest_limits(self) -> bool:
-        """Whether guest limits hold: they hold for accounts that guests made, too, or these would multiply them."""
+        """Whether guest limits apply: they include accounts that guests made, which would otherwise multiply them."""
         return self.is_guest or self.guest_made
 
     @property
     def limit_key(self) -> str:
-        """What this caller's requests count against: the account that answers for it, whatever the address.
+        """What this caller's requests are counted under: for users the account that answers for them, from any address.
 
-        For guests, and the accounts that they made, it is the address. Keys and sessions of a user count together:
-        otherwise another key would bring another limit.
+        For guests, and the accounts that they made, it is the address. Keys and sessions of a user count together,
+        because otherwise another key would bring another limit.
         """
         return address_key(self.address) if self.has_guest_limits else self.counted_id.hex
 
     @property
     def page_user(self) -> str:
-        """How a page that was loaded for this caller names it in PAGE_USER."""
+        """How a page that was loaded for this caller identifies the caller in PAGE_USER."""
         return GUEST if self.is_guest else str(self.user_id)
 
 
@@ -90,7 +90,7 @@ class NotAdmitted(Exception):
 
 
 class IdentityChanged(NotAdmitted):
-    """The request comes from a page that was loaded for somebody else: 401."""
+    """The request comes from a page that was loaded for a different user: 401."""
 
     code = "identity_changed"
 
@@ -106,7 +106,7 @@ class TooManyFailures(NotAdmitted):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a request tells about its sender, over HTTP or a websocket. `headers` has lower-case names."""
+    """The facts about a request's sender, over HTTP or a websocket. `headers` has lower-case names."""
 
     headers: Mapping[str, str]
     peer: str
@@ -116,7 +116,7 @@ class Caller:
 
     @property
     def address(self) -> str:
-        """The client's address: the socket peer, or the right-most hop that is not a proxy of ours."""
+        """The client's address: the socket's peer, or the right-most hop that is not one of our proxies."""
         count = settings.TRUSTED_PROXIES
         hops = [hop.strip() for hop in self.headers.get("x-forwarded-for", "").split(",") if hop.strip()]
         if count and len(hops) >= count:
@@ -124,7 +124,7 @@ class Caller:
         return self.peer
 
     def is_local(self) -> bool:
-        """Tell whether a program of our own user on this machine sent this, not through a proxy: docs/guests.md.
+        """Tell whether a program of our own user on this machine sent this without a proxy: see docs/guests.md.
 
         May look processes up: call it in a thread.
         """

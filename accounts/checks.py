@@ -1,4 +1,4 @@
-"""System checks of this app: who is let in, and whether the secrets are this database's."""
+"""System checks of this app: who is admitted, and whether the secrets are those used with this database."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def proxies_can_be_counted(app_configs: Any, **kwargs: Any) -> list[CheckMessage
 
 @register(Tags.database)
 def usernames_are_told_apart(app_configs: Any, databases: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Report accounts that had the same name in another spelling before usernames were compared without case."""
+    """Report accounts with the same name in different spellings, made before usernames were compared without case."""
     if not databases:
         return []
     try:
         doubles = list(
             User.objects.filter(username_key__contains=DUPLICATE_MARK).values_list("username", flat=True)[:20]
         )
-    except DatabaseError:  # not migrated yet
+    except DatabaseError:  # the tables do not exist yet
         return []
     if not doubles:
         return []
@@ -47,7 +47,7 @@ def usernames_are_told_apart(app_configs: Any, databases: Any, **kwargs: Any) ->
 
 @register(deploy=True)
 def proxies_and_https_fit(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Find what makes a proxy in front redirect to itself, or its users fail to sign in: see docs/proxies.md."""
+    """Report a proxy setup in which redirects loop or users cannot sign in: see docs/proxies.md."""
     found: list[CheckMessage] = []
     if settings.HTTPS and not settings.TRUSTED_PROXIES:
         message = (
@@ -78,7 +78,7 @@ def guests_are_limited(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def key_pepper_is_long(**kwargs: Any) -> list[CheckMessage]:
-    """Warn only: whoever has a short one cannot change it without making every key anew."""
+    """Only warn: a short pepper cannot be changed without making every key again."""
     if len(settings.KEY_PEPPER) < MIN_PEPPER_CHARS:
         return [Warning(f"KEY_PEPPER has fewer than {MIN_PEPPER_CHARS} characters.", id="accounts.W005")]
     return []

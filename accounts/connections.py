@@ -1,7 +1,7 @@
-"""Who holds the other end of a TCP connection on this machine: a process of the service's own user, or another's.
+"""Tells whether the other end of a TCP connection on this machine is a process of the service's own user.
 
-An address cannot tell: whatever proxy stands in front connects from 127.0.0.1, too. The kernel knows whose each
-socket is. docs/guests.md argues the rule; principal.py asks.
+An address does not tell: a proxy in front also connects from 127.0.0.1. The kernel knows which user owns each socket.
+docs/guests.md explains the rule; principal.py applies it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Connection:
         self._from_own_user: bool | None = None
 
     def is_from_own_user(self) -> bool:
-        """Tell whether a process of our user holds the other end, and serves nobody beyond this machine.
+        """Tell whether a process of our user is the other end, and serves nobody outside this machine.
 
-        Blocks for a moment the first time. The answer holds for the connection's life: nobody else can use the same
-        two endpoints before it is closed. Whether it is still open is checked last, so the look-up cannot have found
-        the next connection between them.
+        Blocks for a moment the first time. The answer holds for the connection's life: nobody else can use the same two
+        endpoints before it is closed. Whether it is still open is checked last, so the look-up cannot have found a
+        later connection between the same endpoints.
         """
         if self._from_own_user is None:
             self._from_own_user = holds_other_end(self._client, self._server) and self._is_open()
@@ -54,13 +54,13 @@ class Connection:
 
 
 def connection_of(scope: dict[str, Any]) -> Connection | None:
-    """Return the connection that a request came by; None under a server that does not tell."""
+    """Return the connection that a request came by; None if the server does not tell."""
     found: Connection | None = (scope.get("state") or {}).get(STATE)
     return found
 
 
 def ip_of(address: str | bytes) -> Address | None:
-    """Return an IP address, an IPv4 one also where it is written as IPv6; None for anything else."""
+    """Return an IP address, an IPv4 one also if it is written as IPv6; None for anything else."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -74,7 +74,7 @@ def is_loopback(address: str | bytes) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Tell whether a host name means this machine and nothing else; Django's test client calls it testserver."""
+    """Tell whether a host name can only mean this machine; Django's test client uses testserver."""
     return host in ("localhost", "testserver") or is_loopback(host)
 
 
@@ -86,9 +86,9 @@ class Endpoint(NamedTuple):
 
 
 def holds_other_end(client: tuple[Any, ...], server: tuple[Any, ...]) -> bool:
-    """Tell whether the end `client` of a connection to `server` is a process of our user, and no proxy for others.
+    """Tell whether the end `client` of a connection to `server` is a process of our user, and not a proxy for others.
 
-    Both are addresses as Python's sockets give them. False wherever it cannot be found out.
+    Both are addresses in the form of Python's sockets. False if this cannot be found out.
     """
     if len(client) < 2 or len(server) < 2 or not hasattr(os, "geteuid") or os.geteuid() == UNKNOWN_USER:
         return False
@@ -98,7 +98,7 @@ def holds_other_end(client: tuple[Any, ...], server: tuple[Any, ...]) -> bool:
     ends = Endpoint(client_address, client[1]), Endpoint(server_address, server[1])
     try:
         return _by_kernel(*ends)
-    except OSError:  # not Linux, or it does not answer in this container
+    except OSError:  # not Linux, or the kernel does not answer in this container
         return _by_processes(*ends)
 
 
@@ -120,7 +120,7 @@ def _by_kernel(client: Endpoint, server: Endpoint) -> bool:
 
 
 def _by_processes(client: Endpoint, server: Endpoint) -> bool:
-    """Find the same out with psutil: slower, but it works on any system."""
+    """Find out the same with psutil, which is slower but works on any system."""
 
     def looked_at() -> Iterator[_Process]:
         for process in psutil.process_iter():
@@ -157,7 +157,7 @@ def _is_no_proxy(processes: Iterable[_Process]) -> bool:
 
 
 def _with_forkers(pid: int) -> list[int]:
-    """Return a process, and those it was forked from without becoming another program: socat forks per connection."""
+    """Return a process and its parents that run the same program: socat, for example, forks per connection."""
     found = [pid]
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
@@ -170,9 +170,9 @@ def _with_forkers(pid: int) -> list[int]:
 
 
 def _own_processes(inode: int, serving: set[int]) -> Iterator[_Process]:
-    """Yield our user's processes: whether each has this socket, and whether it has one that listens beyond loopback."""
+    """Yield our user's processes: whether each has this socket, and one that listens beyond loopback."""
     for entry in os.scandir("/proc"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             if entry.name.isdigit() and entry.stat().st_uid == os.geteuid():
                 held = _sockets_of(entry.path)
                 yield _Process(int(entry.name), inode in held, not held.isdisjoint(serving))
@@ -181,23 +181,23 @@ def _own_processes(inode: int, serving: set[int]) -> Iterator[_Process]:
 def _sockets_of(process: str) -> set[int]:
     found = set()
     for entry in os.scandir(f"{process}/fd"):
-        with contextlib.suppress(OSError):  # closed meanwhile
+        with contextlib.suppress(OSError):  # the socket was closed meanwhile
             target = os.readlink(entry.path)
             if target.startswith("socket:["):
                 found.add(int(target[8:-1]))
     return found
 
 
-# --- Linux: sock_diag(7), the interface behind `ss`. One look-up, however many sockets there are
+# --- Linux: sock_diag(7), the interface behind `ss`: one look-up, however many sockets exist
 
-ESTABLISHED, LISTEN = 1, 10  # as tcp_states.h has them
+ESTABLISHED, LISTEN = 1, 10  # as in tcp_states.h
 SOCK_DIAG, BY_FAMILY = 4, 20
 REQUEST, DUMP = 0x1, 0x300
 ERROR, DONE = 2, 3
 MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 QUESTION = struct.Struct("=4BI")  # family, protocol, extensions, padding, states
-ENDS = struct.Struct("!HH16s16s")  # ports and addresses, here and there
-ANY_COOKIE = struct.pack("=IQ", 0, 2**64 - 1)  # of any interface
+ENDS = struct.Struct("!HH16s16s")  # ports and addresses, local and remote
+ANY_COOKIE = struct.pack("=IQ", 0, 2**64 - 1)  # on any interface
 DETAILS = struct.Struct("=IQIIIII")  # interface, cookie, expires, two queues, user, inode
 
 
@@ -215,7 +215,7 @@ def _find(local: Endpoint, remote: Endpoint) -> Socket | None:
     ends = ENDS.pack(local.port, remote.port, local.address.packed, remote.address.packed)
     try:
         return next(_ask_kernel(family, 1 << ESTABLISHED, ends, REQUEST), None)
-    except FileNotFoundError:  # there is none
+    except FileNotFoundError:  # there is no such socket
         return None
 
 
@@ -224,12 +224,12 @@ def _listening(family: int) -> Iterator[Socket]:
 
 
 def _ask_kernel(family: int, states: int, ends: bytes, flags: int) -> Iterator[Socket]:
-    """Yield the TCP sockets of our network namespace in these states; raises OSError where the kernel refuses."""
+    """Yield the TCP sockets of our network namespace in these states; raises OSError if the kernel refuses."""
     if not hasattr(socket, "AF_NETLINK"):
         raise OSError(errno.EAFNOSUPPORT, "no netlink on this system")
     question = QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0, states) + ends + ANY_COOKIE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as kernel:
-        kernel.settimeout(1)  # it answers at once, or never
+        kernel.settimeout(1)  # the kernel answers immediately or never
         kernel.sendall(MESSAGE.pack(MESSAGE.size + len(question), BY_FAMILY, flags, 0, 0) + question)
         while True:
             answer = kernel.recv(65_536)

@@ -1,7 +1,7 @@
-"""Who may change an account's username and password, and what confirms its deletion.
+"""Rules for changing an account's username and password, and for confirming its deletion.
 
-One rule for every API. A key opens the API and must not grow into more: it changes neither username nor password,
-unless it was made to (`may_change_credentials`).
+The rules are the same for every API. A key must not give more access than the API: it cannot change username or
+password unless it was created with `may_change_credentials`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ NOT_ITS_OWN = "That is not this account's username or password."
 
 
 class CredentialsRefused(Exception):
-    """These credentials do not allow it. The message is safe to show."""
+    """The caller's credentials do not allow this. The message is safe to show."""
 
 
 class NotConfirmed(Exception):
-    """The username or password that was given does not confirm the deletion."""
+    """The given username or password does not confirm the deletion."""
 
 
 def allow_new_credentials(
@@ -28,7 +28,7 @@ def allow_new_credentials(
     """Raise CredentialsRefused or TooManyAttempts unless the caller may change username or password of `account`."""
     if is_shared_guest(account):
         raise CredentialsRefused("This account is shared by all guests.")
-    if principal.is_guest:  # guests share the accounts that they made
+    if principal.is_guest:  # guests share the accounts that guests made
         return
     if not principal.may_change_credentials:
         raise CredentialsRefused(

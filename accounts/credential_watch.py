@@ -1,7 +1,7 @@
-"""Ends open streams and sockets whose credential no longer holds: one check for the whole process, twice a second.
+"""Ends open streams and sockets whose credential became invalid: one check for the whole process, twice a second.
 
-Their key was revoked or expired, their session is over, or their account was deactivated, erased or stopped. A change
-that is made in this process, or announced to it, is checked at once.
+The key was revoked or expired, the session is over, or the account was deactivated, erased or stopped. A change made in
+this process, or announced to it, is checked immediately.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from foundation.database import in_database_thread
 logger = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 0.5
-# Longer, because each session has to be decoded. A deactivated account ends its sessions by the other check.
+# Longer, because each session has to be decoded. The sessions of a deactivated account are ended by the other check.
 RECHECK_SESSIONS_SECONDS = 3.0
 MAX_IDS = 500  # in one statement
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a stream or socket ends, as its client may see it."""
+    """Why a stream or socket ends, in the words its client sees."""
 
     code: str
     message: str
@@ -51,7 +51,7 @@ STOPPED = Refusal("stopped", "All activity of this account was stopped by staff.
 
 
 class Watched:
-    """One open stream or socket. `refusal` is set once it must end; `on_refusal` is called then, in its loop."""
+    """An open stream or socket. Once it must end, `refusal` is set, and `on_refusal` is called in its event loop."""
 
     __slots__ = ("on_refusal", "principal", "refusal")
 
@@ -62,7 +62,7 @@ class Watched:
 
 
 class Watching:
-    """What `watching` returns. A class: a generator could be closed twice in an abandoned stream."""
+    """Context manager of `watching`. A class, because a generator could be closed twice in an abandoned stream."""
 
     def __init__(self, watch: CredentialWatch, principal: Principal | None, on_refusal: Callable[[], None]) -> None:
         self._watch, self._principal, self._on_refusal = watch, principal, on_refusal
@@ -87,7 +87,7 @@ class CredentialWatch:
         self._sessions_at = 0.0
 
     def begin(self, principal: Principal, on_refusal: Callable[[], None]) -> Watched:
-        """Watch over a stream or socket of `principal`'s, until `end`."""
+        """Watch a stream or socket of `principal` until `end`."""
         watched = Watched(principal, on_refusal)
         self._open.add(watched)
         loop = asyncio.get_running_loop()
@@ -104,11 +104,11 @@ class CredentialWatch:
             self._task = None
 
     def watching(self, principal: Principal | None, on_refusal: Callable[[], None]) -> Watching:
-        """Watch for as long as the block lasts; without a principal nobody is refused."""
+        """Watch for the duration of the block; without a principal nothing is checked."""
         return Watching(self, principal, on_refusal)
 
     async def check(self, watched: Watched) -> None:
-        """Check one stream or socket now; while the database is away nobody is refused."""
+        """Check one stream or socket now; while the database is down none is refused."""
         with contextlib.suppress(DatabaseError, InterfaceError):
             refused = await in_database_thread(find_refused, [watched.principal])
             watched.refusal = refused.get(watched.principal)
@@ -145,7 +145,7 @@ credential_watch = CredentialWatch()
 
 
 def find_refused(principals: Iterable[Principal], with_sessions: bool = True) -> dict[Principal, Refusal]:
-    """Return those who are no longer admitted, and why. Three statements, or a few more for more than MAX_IDS."""
+    """Return those that are no longer admitted, and why. Uses three statements, and a few more beyond MAX_IDS."""
     asked = list(principals)
     accounts = _accounts({each.user_id for each in asked})
     key_ids = {each.key_id for each in asked if each.key_id is not None}

@@ -1,4 +1,4 @@
-"""Erases what belongs to an account without a foreign key: sessions, counters, admin log, SQLite's old pages."""
+"""Erases an account's data that no foreign key refers to: sessions, counters, admin log, SQLite's old pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sessions_of(user: User) -> Iterator[Session]:
 
 
 def _sessions(user_ids: set[str]) -> Iterator[Session]:
-    """Yield the sessions of these users. Only a decoded session tells whose it is, so all are read."""
+    """Yield the sessions of these users. All sessions are read, because only a decoded one tells its user."""
     rows = Session.objects.order_by("session_key")
     page = list(rows[:ROWS])
     while page:
@@ -51,7 +51,7 @@ def delete_sessions(user_ids: Iterable[uuid.UUID]) -> None:
 
 
 def erase_personal_data(user: User) -> None:
-    """Delete the sessions, counters and delays of an account; in the admin's log, keep only its id."""
+    """Delete an account's sessions, counters and delays; in the admin's log, keep only its id."""
     delete_sessions([user.pk])
     _counters(user.pk).delete()
     PasswordDelay.objects.filter(account=account_hash(user.username)).delete()
@@ -73,7 +73,7 @@ def _anonymize(entries: QuerySet[LogEntry]) -> None:
 
 
 def truncate_write_ahead_log() -> None:
-    """Empty SQLite's write-ahead log, which still has the old pages; call it outside of a transaction."""
+    """Empty SQLite's write-ahead log, which still contains the old pages; call it outside of a transaction."""
     if connection.vendor != "sqlite":
         return
     with connection.cursor() as cursor:

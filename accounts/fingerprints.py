@@ -1,7 +1,7 @@
 """Notices when the secrets in the settings are not the ones that this database was used with.
 
-Under another KEY_PEPPER no API key works, and keys made under it stop working where the right one is set. So the first
-use stores a fingerprint of the secret, never the secret, and later uses compare.
+Under a different KEY_PEPPER no existing API key works, and keys made under it will not work with the right one. So the
+first use stores a fingerprint of the secret, never the secret itself, and later uses compare.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _confirmed: set[str] = set()
 
 
 def fingerprint(name: str) -> str:
-    """Return the digest of the secret that the setting `name` holds now."""
+    """Return the digest of the current secret in the setting `name`."""
     secret: str = getattr(settings, name)
     return hmac.new(secret.encode(), f"fingerprint of {name}".encode(), sha256).hexdigest()
 
 
 def differs(name: str) -> bool:
-    """Tell whether this database was used with another secret of that name."""
+    """Tell whether this database was used with a different secret of that name."""
     stored = SecretFingerprint.objects.filter(name=name).first()
     return stored is not None and not hmac.compare_digest(stored.fingerprint, fingerprint(name))
 
 
 def store(name: str, *, replace: bool = False) -> None:
-    """Store the fingerprint of the secret that is set now; an earlier one is kept unless `replace`."""
+    """Store the fingerprint of the current secret; an existing one is kept unless `replace`."""
     current = fingerprint(name)
     stored, _ = SecretFingerprint.objects.get_or_create(name=name, defaults={"fingerprint": current})
     if replace and stored.fingerprint != current:
@@ -44,7 +44,7 @@ def store(name: str, *, replace: bool = False) -> None:
 
 
 def confirm_key_pepper() -> None:
-    """Raise ImproperlyConfigured before a key is made that could never be used."""
+    """Raise ImproperlyConfigured before a key is made that would never work."""
     current = fingerprint(KEY_PEPPER)
     if current not in _confirmed:
         store(KEY_PEPPER)

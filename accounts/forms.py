@@ -1,4 +1,4 @@
-"""Forms that check a password, within the limits of password_attempts.py; none tells which accounts exist."""
+"""Forms that check a password, within the limits of password_attempts.py; none reveals which accounts exist."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class SignInForm(AuthenticationForm):
 
 
 class StaffSignInForm(SignInForm, AdminAuthenticationForm):
-    """The same for the admin site."""
+    """The sign-in form of the admin site."""
 
 
 class StaffPasswordForm(AdminPasswordChangeForm):
-    """A new password for whoever is signed in to the admin site and knows the old one."""
+    """Changes the password of a user who is signed in to the admin site and knows the old one."""
 
     retry_after = 0
 

@@ -1,4 +1,4 @@
-"""Which accounts a caller may name, as a guest or with a credential: all of the rules."""
+"""The rules for which accounts a caller may name, as a guest or with a credential."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESERVED = frozenset(map(username_key, GUEST_USERNAMES))
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who owns a new conversation, and the client's own label for the person it is for."""
+    """The owner of a new conversation, and the client's own label for the person it is for."""
 
     user_id: uuid.UUID
     end_user: str = ""
@@ -32,29 +32,29 @@ def as_id(text: str) -> uuid.UUID | None:
 
 
 def shares_local_space(principal: Principal) -> bool:
-    """Tell whether a caller may list: guests may only where all of them sit at this very machine."""
+    """Tell whether a caller may list: guests may only if guests can only come from this machine."""
     return not principal.is_guest or settings.ANONYMOUS == "auto"
 
 
 def accounts_of(principal: Principal) -> AccountQuerySet:
-    """Return the accounts a caller may use: its own; for guests the ones that guests made."""
+    """Return the accounts a caller may use: its own, or for guests those that guests made."""
     made = User.objects.get_queryset().filter(visible(principal, ""))
     if not principal.is_guest:
         return made
     made = made.filter(is_active=True)
-    # Every guest is told the shared account's id: where guests are strangers, it must give access to nothing.
+    # Every guest learns the shared account's id, so where guests may be strangers it must give access to nothing.
     return made if shares_local_space(principal) else made.exclude(username_key__in=RESERVED)
 
 
 def account_named(principal: Principal, name: str) -> User | None:
-    """Return the account that `name`, an id or a username, means to this caller; None for a foreign one too."""
+    """Return the account that `name`, an id or a username, means to this caller; None if it is somebody else's."""
     if "\x00" in name or len(name) > 150:
         return None
     accounts = accounts_of(principal)
     pk = as_id(name)
     if pk is not None and (found := accounts.filter(pk=pk).first()):
         return found
-    # A name can be guessed, and it would give the id away.
+    # A name can be guessed, and the response would reveal the id.
     return accounts.named(name) if shares_local_space(principal) else None
 
 
@@ -63,9 +63,9 @@ def is_shared_guest(user: User) -> bool:
 
 
 def owner_for(principal: Principal, user_id: str = "") -> Owner:
-    """Read a body's `user_id`, which is never an identity.
+    """Return the owner for a body's `user_id`, which never identifies the caller.
 
-    It is the caller, or for a guest an account that guests made; anything else is a label.
+    The owner is the caller, or for a guest an account that guests made; any other value is a label.
     """
     if not user_id:
         return Owner(principal.user_id)

@@ -1,4 +1,4 @@
-"""The text of a key: `cb_<kid8>_<secret43><crc6>`. Pure, but for the pepper in the settings."""
+"""The text of a key: `cb_<kid8>_<secret43><crc6>`. Pure, except for the pepper in the settings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def generate() -> tuple[ParsedKey, str]:
 
 
 def parse(text: str) -> ParsedKey | None:
-    """Return the parts of a key's text, or None when it cannot be one (the checksum saves the look-up)."""
+    """Return the parts of a key's text, or None if it cannot be a key (the checksum saves a look-up)."""
     match = PATTERN.match(text)
     if match is None or _checksum(text[:-6]) != match[3]:
         return None

@@ -1,6 +1,6 @@
-"""Migration operations that do nothing where the database already has what they create.
+"""Migration operations that do nothing if the database already has what they create.
 
-It has it from a version whose migrations were edited later, or that created it outside of migrations.
+It already exists if an earlier version's migrations, edited since, or code outside of migrations created it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.db.migrations.operations.base import Operation
 
 
 class EnsureModel(Operation):
-    """Create the table of a model that the state knows, with its indexes, where the database lacks it."""
+    """Create the table of a model already in the migration state, with its indexes, if the database lacks it."""
 
     reduces_to_sql = False
 
@@ -21,7 +21,7 @@ class EnsureModel(Operation):
         self.name = name
 
     def state_forwards(self, app_label: str, state: Any) -> None:
-        """Change nothing: an earlier migration says that the model is there."""
+        """Change nothing: an earlier migration already has the model in its state."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = to_state.apps.get_model(app_label, self.name)
@@ -29,7 +29,7 @@ class EnsureModel(Operation):
             schema_editor.create_model(model)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        """Leave the table: the migration that made it elsewhere takes it away."""
+        """Leave the table: the migration that created it elsewhere removes it."""
 
     def describe(self) -> str:
         return f"Create the table of {self.name} if it is missing"
@@ -49,11 +49,11 @@ class EnsureField(AddField):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        """Leave the column: the version before expects it, too."""
+        """Leave the column, because the previous version expects it too."""
 
 
 class EnsureIndex(AddIndex):
-    """Add an index where it is missing, and replace one of the same name that has other columns or another scope."""
+    """Add an index if it is missing; replace one of the same name with other columns or another condition."""
 
     reduces_to_sql = False
 
@@ -83,7 +83,7 @@ class EnsureIndex(AddIndex):
 
 
 def _is_partial(cursor: Any, index: models.Index) -> bool:
-    """Tell whether the database's index of this name covers some rows only."""
+    """Tell whether the database's index of this name covers only some rows."""
     if cursor.db.vendor == "postgresql":
         cursor.execute("SELECT indpred IS NOT NULL FROM pg_index WHERE indexrelid = to_regclass(%s)", [index.name])
     else:

@@ -18,7 +18,7 @@ from foundation.ids import uuid7
 
 class AccountQuerySet(models.QuerySet["User"]):
     def named(self, username: str) -> User | None:
-        """Return the account that `username` means in any spelling, by one look-up; an exact match goes first."""
+        """Return the account named `username` in any spelling, by one look-up; an exact match takes precedence."""
         found = list(self.filter(Q(username=username) | Q(username_key=username_key(username)))[:2])
         return next((user for user in found if user.username == username), found[0] if found else None)
 
@@ -39,18 +39,17 @@ class AccountManager(UserManager["User"]):
         return self.get_queryset().sharing_limits(user_id)
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """Return the account that a sign-in form names; Django calls this."""
+        """Return the account with the name typed into a sign-in form; Django calls this."""
         if username is None or (user := self.named(username)) is None:
             raise self.model.DoesNotExist
         return user
 
 
 class User(AbstractUser):
-    """An account. `guest_made` marks the ones that callers without credentials created and may use.
+    """An account. `guest_made` marks those that callers without credentials created and may use.
 
-    `limits_owner` is the account that answers for one made by somebody who is no staff: its limits are shared,
-    and it takes the made account with it when it is deactivated or erased. `username_key` is what usernames are
-    compared by.
+    `limits_owner` is the account that answers for one made by somebody who is not staff: the two share its limits, and
+    deactivating or erasing it deactivates the other too. Usernames are compared by `username_key`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -60,7 +59,7 @@ class User(AbstractUser):
         "self", null=True, on_delete=models.SET_NULL, related_name="created_accounts", editable=False
     )
     limits_owner = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+", editable=False)
-    # Every process closes what was open before then: staff stopped all activity of this user.
+    # Staff stopped all activity of this user then: every process closes what was open before that time.
     stopped_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()
@@ -68,7 +67,7 @@ class User(AbstractUser):
     class Meta(AbstractUser.Meta):
         constraints = [
             # For signing in, and for checking whether a name is free. Not `unique=True`: SQLite would have to copy the
-            # table, which triggers that read it prevent. NULL is in rows that no migration has filled yet.
+            # table, which triggers that read it prevent. Rows that no migration has filled yet have NULL.
             models.UniqueConstraint(F("username_key"), name="user_one_of_a_name"),
         ]
 
@@ -100,14 +99,14 @@ class User(AbstractUser):
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> ApiKeyQuerySet:
-        """Return the keys that open something: neither revoked nor expired, of an account that is active."""
+        """Return the keys that work: neither revoked nor expired, and of an active account."""
         return self.filter(revoked_at=None, user__is_active=True).filter(
             Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         )
 
 
 class ApiKey(models.Model):
-    """A bearer key. Only the HMAC digest of its secret is here; the secret is shown once.
+    """A bearer key. Only the HMAC digest of its secret is stored; the secret is shown once.
 
     `issued_by` is the key that made this one and that it must not outlive: it is revoked together with it.
     """
@@ -138,9 +137,9 @@ class ApiKey(models.Model):
 
 
 class FailedSignIn(models.Model):
-    """Wrong passwords for an account, from one network, for its owner to see.
+    """Wrong passwords tried for an account from one network, for its owner to see.
 
-    `is_reported` once the owner has signed in after them; the sign-in after that one drops them.
+    `is_reported` is set when the owner signs in after them; the next sign-in deletes them.
     """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="failed_sign_ins")
@@ -160,8 +159,8 @@ class FailedSignIn(models.Model):
 class PasswordDelay(models.Model):
     """When the next password may be tried for an account: Unix seconds, by the database's clock.
 
-    `account` is a hash of its name, whether or not there is one. `device` is a browser that signed in to it before
-    or somebody who is signed in; empty for everybody else together. `password_attempts.py` writes it.
+    `account` is a hash of its name, whether or not the account exists. `device` is a browser that signed in to it
+    before, or a user who is signed in; all others share the empty one. Written by `password_attempts.py`.
     """
 
     account = models.CharField(max_length=64)
@@ -174,7 +173,7 @@ class PasswordDelay(models.Model):
 
 
 class RateWindow(models.Model):
-    """How often something happened in one window of time; `throttling.py` counts in it, atomically."""
+    """How often something happened in one time window; `throttling.py` counts in it, atomically."""
 
     key = models.CharField(max_length=100, primary_key=True)
     window = models.BigIntegerField()
@@ -182,7 +181,7 @@ class RateWindow(models.Model):
 
 
 class SecretFingerprint(models.Model):
-    """Which secret of the settings this database was used with: a digest that tells nothing about it."""
+    """Which secret of the settings this database was used with, as a digest that does not reveal the secret."""
 
     name = models.CharField(max_length=40, primary_key=True)
     fingerprint = models.CharField(max_length=64)

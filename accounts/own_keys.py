@@ -1,4 +1,4 @@
-"""Keys that people make and revoke for themselves: never more than they may do already."""
+"""Keys that users make and revoke for themselves; these never have more rights than the caller."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def keys_of(principal: Principal) -> ApiKeyQuerySet:
 
 @transaction.atomic
 def issue_own_key(*, principal: Principal, name: str, expires_at: dt.datetime | None) -> tuple[ApiKey, str]:
-    """Make a key for the caller and return it with its text. It never may change credentials.
+    """Make a key for the caller and return it with its text. The new key cannot change credentials.
 
-    What a key makes does not outlive it: it expires no later and is revoked together with it, unless the key may
-    change credentials. Raises TooManyKeys, and NotAdmitted for a key that was revoked meanwhile.
+    A key made by another key does not outlive it (it expires no later and is revoked together with it), unless the
+    maker may change credentials. Raises TooManyKeys, and NotAdmitted if the calling key was revoked meanwhile.
     """
-    # Locked: two requests that count at the same time would both fit.
+    # Locked, because two concurrent requests that count the same rows would both be within the limit.
     User.objects.select_for_update(no_key=True).get(pk=principal.counted_id)
     limit = settings.LIMIT_KEYS_PER_USER
     sharing = User.objects.sharing_limits(principal.user_id)
@@ -50,7 +50,7 @@ def issue_own_key(*, principal: Principal, name: str, expires_at: dt.datetime | 
 def revoke_own_key(*, principal: Principal, key_id: uuid.UUID) -> ApiKey:
     """Revoke one of the caller's keys; raises ApiKey.DoesNotExist for any other.
 
-    A key that may not change credentials revokes itself and what it made; CredentialsRefused for the rest.
+    A key that may not change credentials can revoke only itself and the keys it made; else CredentialsRefused.
     """
     key = keys_of(principal).select_for_update().get(pk=key_id)
     if not principal.may_change_credentials and not _comes_from(key, principal.key_id):

@@ -1,4 +1,4 @@
-"""Makes guessing passwords slow, from one address or from many, and locks no owner out.
+"""Slows down guessing passwords, from one address or from many, without locking any owner out.
 
 Every place that checks a password asks here first:
 
@@ -6,9 +6,9 @@ Every place that checks a password asks here first:
 - By account, from any address: after LIMIT_PASSWORD_FAILURES wrong ones in a row each try waits, 1 s, then 2, 4, …
   at most MAX_DELAY. A name that nobody has is treated the same, so the wait does not tell who exists.
 
-A browser that signed in to the account before is exempt from both, and so is whoever is signed in already: others'
-failures must not keep an owner out. Each of those has a delay of its own. (A cookie names the browser; OWASP's
-"Slow Down Online Guessing Attacks with Device Cookies" is the scheme.) Right passwords count nowhere.
+A browser that signed in to the account before is exempt from both limits, and so is a user who is already signed in:
+others' failures must not keep an owner out. Each of these has a delay of its own. (A cookie identifies the browser, as
+in OWASP's "Slow Down Online Guessing Attacks with Device Cookies".) Right passwords are not counted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SIGNED_IN = "signed in"
 
 COOKIE = "chat_device"
 COOKIE_SECONDS = 365 * 24 * HOUR
-MAX_ACCOUNTS = 5  # that one browser is remembered for
+MAX_ACCOUNTS = 5  # for which a browser is remembered
 _SALT = "accounts.password_attempts"
 
 _DELAYS, _FAILURES = PasswordDelay._meta.db_table, FailedSignIn._meta.db_table
@@ -57,8 +57,7 @@ class TooManyAttempts(RateLimited):
 def password_attempt(username: str, address: str, *, device: str = "") -> Iterator[None]:
     """Apply the limits to the block, which checks a password and raises if it is wrong; raises TooManyAttempts.
 
-    An attempt counts as a failure until the block has succeeded, so that parallel attempts cannot get around the
-    limits.
+    An attempt counts as a failure until the block has succeeded, so that parallel attempts cannot evade the limits.
     """
     account = account_hash(username)
     by_address = "" if device else f"signin:{address_key(address)}"
@@ -78,7 +77,7 @@ def password_attempt(username: str, address: str, *, device: str = "") -> Iterat
 
 
 def account_hash(username: str) -> str:
-    """Return the hash under which a name is counted: people sometimes type a password there, so it is not stored."""
+    """Return the hash under which a name is counted: not the name, because people sometimes type a password there."""
     return salted_hmac(_SALT, username_key(username), algorithm="sha256").hexdigest()
 
 
@@ -87,12 +86,12 @@ def delays_of(user: User) -> Iterator[PasswordDelay]:
 
 
 def device_in(cookie: str, username: str) -> str:
-    """Return the name of a browser that signed in to the account before, by its cookie; empty for any other."""
+    """Return the name of a browser that signed in to the account before, from its cookie; '' for any other."""
     return dict(_accounts_in(cookie)).get(account_hash(username), "")
 
 
 def cookie_for(cookie: str, username: str) -> str:
-    """Return the cookie of a browser that has just signed in; it stays known to its other accounts."""
+    """Return the cookie for a browser that has just signed in; the browser stays known to its other accounts."""
     account = account_hash(username)
     others = [[name, device] for name, device in _accounts_in(cookie) if name != account]
     known = [[account, secrets.token_hex(16)], *others][:MAX_ACCOUNTS]
@@ -100,9 +99,9 @@ def cookie_for(cookie: str, username: str) -> str:
 
 
 def forget_delays() -> int:
-    """Drop delays that ended an hour ago, and old failures that nobody came to see; returns how many.
+    """Delete delays that ended an hour ago, and old failures that nobody saw; returns how many.
 
-    That bounds the table, whatever names are typed: each row costs a check of a password, which addresses limit.
+    This bounds the table, whatever names are typed: each row costs a check of a password, which is limited per address.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {_DELAYS} WHERE until < {database_clock()} - {DELAYS_KEPT}")  # noqa: S608
@@ -155,7 +154,7 @@ def _count_account(account: str, device: str) -> None:
             f"SELECT until - {clock} FROM {_DELAYS} WHERE account = %s AND device = %s",  # noqa: S608
             [account, device],
         )
-        row = cursor.fetchone()  # none, when the owner has signed in since
+        row = cursor.fetchone()  # no row, if the owner has signed in since
         wait = max(1, math.ceil(row[0])) if row else 1
     message = (
         f"Too many attempts for this account: after {free} wrong passwords each further attempt has to wait "
@@ -167,7 +166,7 @@ def _count_account(account: str, device: str) -> None:
 def _note_failure(account: str, device: str, username: str, address: str) -> None:
     """Record the failure for the account's owner. Writes even if there is no such account.
 
-    The time it takes must not tell whether the account exists.
+    The time it takes must not reveal whether the account exists.
     """
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     network = shortened_address(address)
@@ -187,10 +186,10 @@ def _note_failure(account: str, device: str, username: str, address: str) -> Non
 
 
 def _report(sender: object, user: User, **kwargs: object) -> None:
-    """Forget the failures that the last sign-in could show; those since then are shown until the next one."""
+    """Delete the failures that the last sign-in could show; newer ones are shown until the next sign-in."""
     failures = FailedSignIn.objects.filter(user=user)
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)  # two sign-ins at once would report the same network twice
+        User.objects.select_for_update().get(pk=user.pk)  # two concurrent sign-ins would report the same network twice
         failures.filter(is_reported=True).delete()
         failures.update(is_reported=True)
 

@@ -24,7 +24,7 @@ ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Personal:
-    """Who owns the rows of `model`: `owner` is the lookup of the user's id. `secret` fields are never exported."""
+    """Who owns the rows of `model`; `owner` is the lookup of the user's id. `secret` fields are never exported."""
 
     model: type[Model]
     owner: str = ""
@@ -53,7 +53,7 @@ def register(
     secret: tuple[str, ...] = (),
     find: Callable[[User], Iterator[Model]] | None = None,
 ) -> None:
-    """Register who owns the rows of `model`: by a lookup of the user's id, or by a function."""
+    """Register the owner of the rows of `model`: by a lookup of the user's id, or by a function."""
     _registry[model] = Personal(model, owner, frozenset(secret), find)
 
 
@@ -62,7 +62,7 @@ def registered() -> tuple[Personal, ...]:
 
 
 def export_account(user: User) -> Iterator[str]:
-    """Yield everything that is stored of `user`, a line of JSON a row: `{"model": ..., "row": {...}}`."""
+    """Yield everything stored about `user`, one line of JSON per row: `{"model": ..., "row": {...}}`."""
     for personal in registered():
         for row in personal.rows_of(user):
             values = {

@@ -1,8 +1,8 @@
 """The one reader of credentials: REST, websocket, GraphQL and SSE all ask here who is calling.
 
-No credential is a guest, where guests are admitted. A credential makes you its user. A credential
-that is present but wrong is refused, and never becomes a guest. A credential is a bearer key or, in a
-request of our own pages (sessions.py has the rule), the cookie of a signed-in browser; a key goes first.
+Without a credential the caller is a guest, if guests are admitted. With one, the caller is its user. A wrong credential
+is refused, and its sender never becomes a guest. A credential is a bearer key or, in a request of our own pages
+(sessions.py has the rule), the cookie of a signed-in browser; a key takes precedence.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from accounts.throttling import RateLimited, enforce
 
 MAX_HEADER = 512
 STRICT = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
-# The Chatbot API document prints "beareryour_key": no space, any case. Only its own surface accepts that.
+# The Chatbot API document prints "beareryour_key": no space, any case. Only the OpenAI-compatible API accepts that.
 LENIENT = re.compile(r"(?:bearer)?[\s:]*(cb_\S+)\s*\Z", re.IGNORECASE)
 LAST_USED_EVERY = dt.timedelta(minutes=1)
 KEY_NEEDED = "A key is needed: send 'Authorization: Bearer <key>'."
@@ -68,7 +68,7 @@ def _forget_accounts(sender: Any, user_ids: Iterable[uuid.UUID], **kwargs: Any) 
 
 
 def forget_accounts(user_ids: Iterable[uuid.UUID]) -> None:
-    """Drop what is remembered of these accounts' credentials: the next request asks the database."""
+    """Forget the cached credentials of these accounts: their next request asks the database."""
     gone = set(user_ids)
     for known in (_cache, _sessions):
         for entry in [entry for entry, (_, who) in list(known.items()) if who.user_id in gone]:
@@ -89,7 +89,7 @@ def clear_cache() -> None:
 
 
 def read_bearer(header: str, *, lenient: bool = False) -> str:
-    """Return the token of an Authorization header; raises NotAdmitted when it is not a bearer token."""
+    """Return the token of an Authorization header; raises NotAdmitted if it is not a bearer token."""
     match = None
     if len(header) <= MAX_HEADER and header.isascii():
         match = STRICT.match(header.strip()) or (LENIENT.match(header.strip()) if lenient else None)
@@ -99,7 +99,7 @@ def read_bearer(header: str, *, lenient: bool = False) -> str:
 
 
 def cached_principal(token: str, address: str) -> Principal | None:
-    """Return whom `token` belongs to if that is cached: no database, no thread."""
+    """Return the principal of `token` if it is cached: needs no database and no thread."""
     hit = _cache.get((token, address))
     if hit and hit[0] > time.monotonic():
         return hit[1]
@@ -107,19 +107,19 @@ def cached_principal(token: str, address: str) -> Principal | None:
 
 
 def principal_of_key(token: str, address: str = "") -> Principal:
-    """Return whom an API key belongs to; raises NotAdmitted. Uses the database."""
+    """Return the principal of an API key; raises NotAdmitted. Uses the database."""
     if principal := cached_principal(token, address):
         return principal
     parsed = keys.parse(token)
     row = None
     if parsed is not None:
         row = ApiKey.objects.usable().select_related("user").filter(kid=parsed.kid).first()
-        # Compared on a miss too, so that an unknown key takes as long as a wrong one.
+        # Also compared if the key is unknown, so that an unknown key takes as long as a wrong one.
         expected = row.digest if row else "0" * 64
         if not hmac.compare_digest(expected, keys.digest(parsed.secret)):
             row = None
     if row is None:
-        # Counted for wrong keys only: others' failures at the same address must not refuse a valid key.
+        # Only wrong keys are counted: others' failures at the same address must not refuse a valid key.
         try:
             enforce(f"auth:{address_key(address)}", "LIMIT_AUTH_FAILURES_PER_MINUTE", "wrong keys from one address")
         except RateLimited as limited:
@@ -127,7 +127,7 @@ def principal_of_key(token: str, address: str = "") -> Principal:
         raise NotAdmitted("This key is not valid.")
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
-        # A database too busy to record the use is no reason to refuse the caller.
+        # The caller is not refused just because the database is too busy to record the use.
         with contextlib.suppress(OperationalError):
             ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
     principal = _principal_of(
@@ -155,7 +155,7 @@ def _principal_of(user: User, **credential: Any) -> Principal:
 
 
 def principal_of_session(session_key: str, caller: Caller) -> Principal:
-    """Return whom the session of a signed-in browser belongs to; raises NotAdmitted. Uses the database."""
+    """Return the principal of a signed-in browser's session; raises NotAdmitted. Uses the database."""
     if known := cached_session(session_key, caller):
         return known
     user = sessions.users_of_sessions([session_key]).get(session_key)
@@ -169,7 +169,7 @@ def principal_of_session(session_key: str, caller: Caller) -> Principal:
 
 
 def cached_session(session_key: str, caller: Caller) -> Principal | None:
-    """Return whom a session belongs to if that is cached; raises NotAdmitted for a request of another site's page."""
+    """Return the principal of a session if it is cached; raises NotAdmitted for a request from another site's page."""
     if refusal := sessions.refusal_of(caller.method, caller.headers, secure=caller.secure):
         raise NotAdmitted(refusal)
     hit = _sessions.get((session_key, caller.address))
@@ -182,7 +182,7 @@ def guests_admitted(caller: Caller) -> bool:
 
 
 def is_local_guest(caller: Caller) -> bool:
-    """Tell whether a program of our own user on this machine asks, and no page of another site. Call it in a thread."""
+    """Tell whether the sender is a program of our own user here, and no page of another site. Call it in a thread."""
     headers = caller.headers
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
@@ -192,7 +192,7 @@ def is_local_guest(caller: Caller) -> bool:
 
 
 def guests_refused() -> str:
-    """Return the message for a caller without a credential where one is needed."""
+    """Return the message for a caller without a credential if one is needed."""
     if settings.ANONYMOUS == "auto":
         return f"{KEY_NEEDED} {LOCAL_GUESTS}"
     return (
@@ -202,7 +202,7 @@ def guests_refused() -> str:
 
 
 def guest_principal(caller: Caller) -> Principal:
-    """Return the guest; raises NotAdmitted, naming the setting, where guests are not admitted."""
+    """Return the guest; raises NotAdmitted, naming the setting, if guests are not admitted."""
     if not guests_admitted(caller):
         raise NotAdmitted(guests_refused())
     known = _guest.get("guest")
@@ -223,17 +223,17 @@ def guest_principal(caller: Caller) -> Principal:
 
 
 def check_page_user(caller: Caller, page_user: str) -> None:
-    """Raise IdentityChanged when the page that sent this request was loaded for anybody but `page_user`.
+    """Raise IdentityChanged if the page that sent this request was loaded for somebody other than `page_user`.
 
-    A browser's tabs share one cookie: what is typed into the page of one user must not be stored as another's,
-    nor as a guest's, because somebody signed out or in elsewhere.
+    A browser's tabs share one cookie. When somebody signs out or in elsewhere, what is typed into one user's page must
+    not be stored as another's or as a guest's.
     """
     if caller.headers.get(PAGE_USER, page_user) != page_user:
         raise IdentityChanged
 
 
 def resolve_principal(caller: Caller, *, allow_guest: bool = True, lenient: bool = False) -> Principal:
-    """Return who is calling; raises NotAdmitted. Uses the database."""
+    """Return the principal of a request; raises NotAdmitted. Uses the database."""
     principal = _admitted_principal(caller, allow_guest=allow_guest, lenient=lenient)
     check_page_user(caller, principal.page_user)
     return principal
@@ -252,7 +252,7 @@ def _admitted_principal(caller: Caller, *, allow_guest: bool, lenient: bool) -> 
 
 
 def known_principal(caller: Caller, *, lenient: bool = False) -> Principal | None:
-    """Return the same from the cache alone, for the event loop; None if the database must be asked."""
+    """Return the same only if it is cached, for the event loop; None if the database must be asked."""
     header = caller.headers.get("authorization")
     if header is not None:
         principal = cached_principal(read_bearer(header, lenient=lenient), caller.address)

@@ -1,6 +1,6 @@
-"""Recognises in a request that a proxy in front is not configured for, and names the missing setting.
+"""Recognises in a request that a proxy is in front that the service is not configured for; names the missing setting.
 
-Nothing here decides who is admitted: what headers claim only makes an error message more helpful.
+Nothing here decides who is admitted: the headers' claims only make an error message more helpful.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ PROTO_NOT_SENT = (
 
 
 def missing_setting(headers: Mapping[str, str], *, secure: bool) -> str:
-    """Return what to change when a request shows that a proxy and this service do not understand each other.
+    """Return the setting to change if a request shows that a proxy and this service disagree; '' if they seem to agree.
 
-    `secure` says whether we take the request for https. Empty if they seem to understand each other.
+    `secure` tells whether we consider the request https.
     """
     page = _parsed(headers.get("origin") or headers.get("referer", "")).netloc
     if headers.get("sec-fetch-site") == "same-origin" and page and page != headers.get("host"):
-        return HOST_NOT_PASSED_ON  # the browser says that page and host were the same
+        return HOST_NOT_PASSED_ON  # the browser says that page and host are the same
     return https_hint() if not secure and _client_spoke_https(headers) else ""
 
 
 def https_hint() -> str:
-    """Return what to change where clients speak https to a proxy, and we do not know."""
+    """Return the setting to change if clients speak https to a proxy and the service does not know it."""
     missing = [
         *([] if settings.HTTPS else ["HTTPS=true"]),
         *([] if settings.TRUSTED_PROXIES else ["TRUSTED_PROXIES=1 (the number of proxies)"]),
@@ -56,14 +56,14 @@ def https_hint() -> str:
 
 def _client_spoke_https(headers: Mapping[str, str]) -> bool:
     if settings.HTTPS and settings.TRUSTED_PROXIES and "x-forwarded-proto" in headers:
-        return False  # the header is trusted, and does not say https
+        return False  # the header is trusted but does not say https
     if any(pattern.search(headers.get(name, "").strip()) for name, pattern in HTTPS_BY_HEADER.items()):
         return True
     host = headers.get("host", "")
     pages = [_parsed(headers.get(name, "")) for name in ("origin", "referer")]
     if any(page.scheme == "https" and page.netloc == host for page in pages):
         return True
-    # Browsers send this over https, and over http to this machine only.
+    # Browsers send this header over https, and over http only to this machine.
     return "sec-fetch-site" in headers and not is_local_name(_parsed(f"//{host}").hostname or "")
 
 

@@ -1,4 +1,4 @@
-"""Who may make accounts over an API: the setting REGISTRATION, and how often."""
+"""Who may make accounts over an API (the setting REGISTRATION), and how often."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSED = "Accounts cannot be created here: the setting REGISTRATION is '{}'. Sta
 
 
 class RegistrationClosed(Exception):
-    """REGISTRATION does not admit this caller. The message names it."""
+    """REGISTRATION does not allow this caller to make accounts. The message names the setting."""
 
 
 def may_register(principal: Principal) -> bool:
@@ -25,7 +25,7 @@ def may_register(principal: Principal) -> bool:
 
 
 def register_for(principal: Principal, *, username: str, password: str) -> User:
-    """Create an account that its maker answers for.
+    """Create an account for which its maker answers.
 
     Raises RegistrationClosed, RateLimited, NotAdmitted, and ValidationError as register_user does.
     """
@@ -40,7 +40,7 @@ def register_for(principal: Principal, *, username: str, password: str) -> User:
 
 
 def count_name_tried(principal: Principal) -> None:
-    """Count a request for a username, granted or not: the response tells whether the name exists.
+    """Count a request for a username, granted or not, because the response reveals whether the name exists.
 
     Raises RateLimited beyond LIMIT_NEW_USERS_PER_MINUTE.
     """

@@ -28,14 +28,14 @@ from accounts.signals import (
 )
 from accounts.usernames import NOT_AVAILABLE, username_key
 
-MAX_PASSWORD = 4096  # hashing more with argon2 would keep a core busy
+MAX_PASSWORD = 4096  # more argon2 hashes at once would keep a core busy
 
-GUEST_USERNAMES = ("guest", "guest (anonymous)")  # the second one if an account is really called guest
+GUEST_USERNAMES = ("guest", "guest (anonymous)")  # the second name is used if a person's account is called guest
 DELETE_TRIES = 3
 
 
 class MakerInactive(Exception):
-    """The account that makes another one was deactivated or erased meanwhile."""
+    """The account that creates another one was deactivated or erased meanwhile."""
 
 
 @transaction.atomic
@@ -51,8 +51,8 @@ def register_user(
 ) -> User:
     """Create an account; without a password it can only be used by key.
 
-    One that is `created_by` somebody who is no staff shares their limits, and is deactivated with them.
-    Raises django.core.exceptions.ValidationError for a bad or taken name or a weak password, and MakerInactive.
+    An account that is `created_by` somebody who is not staff shares their limits, and is deactivated with them. Raises
+    django.core.exceptions.ValidationError for a bad or taken name or a weak password, and MakerInactive.
     """
     user = new_user(
         username=username,
@@ -63,7 +63,7 @@ def register_user(
         guest_made=guest_made,
     )
     if created_by is not None:
-        # Locked: a concurrent deactivation of the maker waits for this, or this for it.
+        # Locked, so that this and a concurrent deactivation of the maker wait for each other.
         maker = User.objects.select_for_update(no_key=True).filter(pk=created_by.pk, is_active=True).first()
         if maker is None:
             raise MakerInactive
@@ -77,7 +77,8 @@ def register_user(
 def new_user(*, username: str, password: str | None, **fields: Any) -> User:
     """Return an account that is not stored yet; raises ValidationError for a weak password.
 
-    The password is hashed before anybody looks whether the name is taken: how long that takes tells nothing.
+    The password is hashed before the name is looked up, so that the time taken does not reveal whether the name is
+    taken.
     """
     user = User(username=User.normalize_username(username), **fields)
     if password is None:
@@ -89,13 +90,13 @@ def new_user(*, username: str, password: str | None, **fields: Any) -> User:
 
 
 def validate_user(user: User) -> None:
-    """Raise ValidationError for a name that is bad or taken, or an address that is none."""
+    """Raise ValidationError if the name is bad or taken, or the e-mail address is invalid."""
     user.full_clean(exclude=["password", "username_key"])
 
 
 @transaction.atomic
 def update_user(*, user: User, username: str | None = None, password: str | None = None) -> User:
-    """Change name or password, what is None stays; raises ValidationError as register_user does."""
+    """Change name or password (None leaves it unchanged); raises ValidationError as register_user does."""
     if password is not None:
         validate_password(password, user)
         user.set_password(password)
@@ -114,15 +115,15 @@ def stop_user(*, user: User) -> None:
 
 @transaction.atomic
 def deactivate_users(*, users: Sequence[User]) -> list[User]:
-    """Close accounts, and those that they answer for, and end what runs for them; returns them all.
+    """Close accounts and those that they answer for, and end what runs for them; returns all of them.
 
-    Keys and sessions open nothing from here on. Activating an account again is a decision about each of them.
+    Keys and sessions stop working. Reopening is a decision for each account.
     """
     return _deactivate(accounts_closed_with(users))
 
 
 def accounts_closed_with(users: Sequence[User]) -> list[User]:
-    """Return these accounts, and those that are deactivated with them."""
+    """Return these accounts and those that are deactivated with them."""
     found = {user.pk: user for user in users}
     made = {user.pk: user for user in _made_by(list(found))}
     return list((found | made).values())
@@ -135,7 +136,7 @@ def activate_user(*, user: User) -> None:
 
 
 def _made_by(ids: list[uuid.UUID]) -> list[User]:
-    """Return the accounts that these answer for, and in turn those that they made; staff accounts are left out."""
+    """Return the accounts these answer for, the accounts that those made, and so on; staff accounts are left out."""
     found: list[User] = []
     while ids:
         made = list(
@@ -149,7 +150,7 @@ def _made_by(ids: list[uuid.UUID]) -> list[User]:
 
 
 def _deactivate(users: list[User]) -> list[User]:
-    """Close these accounts and those that one of them was just making; returns all of them."""
+    """Close these accounts and those that one of them is making at the moment; returns all of them."""
     if not users:
         return []
     ids = [user.pk for user in users]
@@ -158,7 +159,7 @@ def _deactivate(users: list[User]) -> list[User]:
         user.is_active = False
     delete_sessions(ids)
     _stop(ids)
-    # An account that was being made held its maker's row, and is there by now; later ones find the maker closed.
+    # An account that was being made held its maker's row, so it exists by now; later ones find the maker closed.
     return [*users, *_deactivate([made for made in _made_by(ids) if made.is_active])]
 
 
@@ -172,9 +173,9 @@ def delete_user(*, user: User) -> None:
     """Delete an account and everything in it, so that nothing of it is left in the database.
 
     What runs for it is stopped first. Large amounts are deleted in slices, each in its own transaction; the last
-    one deletes what came meanwhile, and the account itself. Until then its keys work: should this be interrupted,
-    it can be requested again. Call it outside of a transaction. Accounts that it made and answered for are
-    deactivated: nobody answers for them any more.
+    transaction deletes what was added meanwhile, and the account itself. Until then its keys work, so that the deletion
+    can be requested again if it is interrupted. Call it outside of a transaction. Accounts that it made and answered
+    for are deactivated, because nobody answers for them any more.
     """
     with transaction.atomic():
         _deactivate(_made_by([user.pk]))
@@ -183,7 +184,7 @@ def delete_user(*, user: User) -> None:
         try:
             account_emptying.send(sender=User, user_id=user.pk)
             _delete_account(user)
-        except (IntegrityError, OperationalError):  # a concurrent write into it, or a deadlock with one
+        except (IntegrityError, OperationalError):  # a concurrent write into the account, or a deadlock with one
             if not left:
                 raise
         else:
@@ -192,7 +193,7 @@ def delete_user(*, user: User) -> None:
 
 @transaction.atomic
 def _delete_account(user: User) -> None:
-    # Nothing new can refer to the account from here on: another writer waits for this lock, then fails.
+    # From here on nothing new can refer to the account: another writer waits for this lock, then fails.
     locked = User.objects.select_for_update().filter(pk=user.pk).first()
     if locked is None:
         return
@@ -211,13 +212,13 @@ def _save(user: User, **how: bool) -> None:
     try:
         with transaction.atomic():
             user.save(**how)
-    except IntegrityError as error:  # somebody took the name since it was checked
+    except IntegrityError as error:  # somebody took the name after it was checked
         taken = ValidationError(NOT_AVAILABLE, code="unique")
         raise ValidationError({"username": [taken]}) from error
 
 
 def guest_user() -> User:
-    """Return the account that owns what callers without credentials store; creates it at its first use."""
+    """Return the account that owns what callers without credentials store; creates it when first needed."""
     for username in GUEST_USERNAMES:
         user = User.objects.named(username)
         if user is None:
@@ -225,7 +226,7 @@ def guest_user() -> User:
             user, _ = User.objects.get_or_create(username_key=username_key(username), defaults=made)
         if user.guest_made:
             return user
-    # Both names belong to people's accounts: guests must not share one.
+    # Both names belong to people's accounts, which guests must not share.
     raise ImproperlyConfigured(
         f"Rename one of the accounts {' and '.join(GUEST_USERNAMES)}: the account of all guests needs its name."
     )
@@ -257,9 +258,10 @@ def issue_api_key(
 
 @transaction.atomic
 def revoke_api_key(*, key: ApiKey) -> None:
-    """Make a key useless, and the keys it made: at once in this process, within KEY_CACHE_SECONDS in the others."""
+    """Make a key and the keys it made useless: immediately in this process, within KEY_CACHE_SECONDS in the others."""
     now = timezone.now()
-    # The lock waits for a request that issues a key by this one: that key is found below. Later ones are refused.
+    # The lock waits for a request that is creating a key with this one: that key is found below. Later ones are
+    # refused.
     ids = list(ApiKey.objects.select_for_update().filter(pk=key.pk).values_list("pk", flat=True))
     key.revoked_at = key.revoked_at or now
     while ids:

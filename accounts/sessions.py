@@ -1,7 +1,7 @@
-"""A signed-in browser's session as a credential: whose it is, and whether our own page sent it.
+"""A signed-in browser's session as a credential: which user it belongs to, and whether our own page sent it.
 
-A browser sends its cookies along whoever's page asks, so a session counts only in a request that shows that
-our own page made it. `resolve_principal` asks here; nothing else does.
+A browser sends its cookies with requests of any site's page, so a session counts only in a request that is shown to
+come from our own page. Only `resolve_principal` uses this module.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNMARKED = "With a session, every request that changes something must send the h
 
 
 def session_key_of(headers: Mapping[str, str]) -> str | None:
-    """Return the session's name from the cookies; None without one, empty for an empty one."""
+    """Return the session's name from the cookies; None without a cookie, '' for an empty one."""
     cookies = headers.get("cookie")
     if cookies is None or settings.SESSION_COOKIE_NAME not in cookies:
         return None
@@ -38,11 +38,11 @@ def session_key_of(headers: Mapping[str, str]) -> str | None:
 
 
 def refusal_of(method: str, headers: Mapping[str, str], *, secure: bool) -> str:
-    """Return why a session must not count in this request, and what a proxy in front has to do with it; empty when
-    our own page sent it.
+    """Return why a session must not count in this request, mentioning a proxy that may be the cause; '' if it may.
 
-    `Sec-Fetch-Site` and `Origin` must be at home where they are sent. What changes something needs MARK
-    besides. What only reads needs one of them, MARK, or a `Referer` at home: an old browser sends no more.
+    It may if our own page sent the request. `Sec-Fetch-Site` and `Origin`, if sent, must name this service. A request
+    that changes something also needs MARK. One that only reads needs one of these two headers, MARK, or a `Referer` of
+    this service, which is all that an old browser sends.
     """
     host = headers.get("host", "")
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
@@ -76,7 +76,7 @@ def users_of_sessions(session_keys: Iterable[str]) -> dict[str, User]:
     found = {}
     for session_key, data in told.items():
         user = users.get(data.get(SESSION_KEY, ""))
-        # A changed password ends every session that was begun with the old one.
+        # Changing the password ends every session begun with the old one.
         if user and constant_time_compare(data.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
             found[session_key] = user
     return found

@@ -1,4 +1,4 @@
-"""Signals of this app: sent before or in the transaction for what is about to happen, after the commit otherwise."""
+"""Signals of this app: those about upcoming changes are sent before or in the transaction, others after it."""
 
 from django.dispatch import Signal
 
@@ -8,7 +8,7 @@ api_key_revoked = Signal()  # key: ApiKey
 accounts_stopping = Signal()  # user_ids: list[UUID]; in the transaction that stores it
 accounts_stopped = Signal()  # user_ids: list[UUID]; after the commit
 
-# An account is being deleted, in this order:
+# The stages of deleting an account, in this order:
 account_closing = Signal()  # user_id: UUID; outside of any transaction: stop what works for it, and wait
 account_emptying = Signal()  # user_id: UUID; outside of any transaction: delete large amounts, in slices
 account_deleting = Signal()  # user_id: UUID; in the last transaction, which deletes the rest: lock what may still write

@@ -1,8 +1,8 @@
 """Limits that hold across processes and machines: counters in the database, one statement each.
 
-Who is counted: `Principal.limit_key`, which is the user for whoever has a key or a session and the address for
-guests; and the address for whoever fails to show a credential. Windows begin and end by the database's clock:
-machines whose clocks differ count in the same one.
+Counters are kept per `Principal.limit_key`: the user for callers with a key or a session, the address for guests.
+Failed credentials are counted per address. Windows begin and end by the database's clock, so machines whose clocks
+differ count in the same one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Counted(NamedTuple):
 
 @functools.cache
 def _count_sql(vendor: str, clock: str, window: int) -> str:
-    # A row is reused window after window, so the table stays as small as the number of callers.
+    # A row is reused in each new window, so the table has only as many rows as there are callers.
     number = _WHOLE[vendor].format(f"{clock} / {window}")
     return (
         f'INSERT INTO {_TABLE} ("key", "window", "count") VALUES (%s, {number}, %s) '  # noqa: S608  no input in the text
@@ -64,7 +64,7 @@ def count(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -> Co
 
 
 def give_back(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -> None:
-    """Take `amount` off the counter of `key` again: what was counted beforehand did not happen."""
+    """Subtract `amount` from the counter of `key`: it was counted beforehand, but did not happen."""
     number = _WHOLE[connection.vendor].format(f"{database_clock()} / {window}")
     cursor.execute(
         f'UPDATE {_TABLE} SET "count" = "count" - %s '  # noqa: S608  no input in the text
@@ -95,10 +95,10 @@ def enforce(key: str, setting: str, what: str, *, window: int = MINUTE) -> None:
 
 
 def forget_old() -> int:
-    """Drop the counters of windows that ended long ago: they count nothing any more, and tell who was here."""
+    """Delete the counters of windows that ended long ago, which are useless but reveal who was here."""
     now = _database_time()
     minute, hour = int(now) // MINUTE, int(now) // HOUR
-    # Windows of an hour have smaller numbers than windows of a minute, by far.
+    # Numbers of hour windows are far smaller than those of minute windows.
     old_minutes = Q(window__gt=minute // 2, window__lt=minute - 60)
     return RateWindow.objects.filter(old_minutes | Q(window__lt=hour - 1)).delete()[0]
 

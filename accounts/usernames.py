@@ -1,7 +1,7 @@
-"""When two usernames are one: without case, width and look-alikes. `username_key` is what is compared and stored.
+"""Decides when two usernames are the same, ignoring case, width and look-alikes, by comparing their `username_key`.
 
-PRECIS (RFC 8265, UsernameCaseMapped) says what may be a username; Unicode's confusables say which letters of
-other alphabets look like ASCII ones. Two ASCII characters never count as alike: `user1` and `userl` are two names.
+PRECIS (RFC 8265, UsernameCaseMapped) defines valid usernames; Unicode's confusables define which letters of other
+alphabets look like ASCII ones. Two ASCII characters are never look-alikes: `user1` and `userl` are two names.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from confusable_homoglyphs.utils import load
 from django.core.exceptions import ValidationError
 from precis_i18n import get_profile
 
-# No username may contain it. It marks the keys of accounts that already shared a name when comparing names began.
+# No username may contain it. It marks the keys of accounts that shared a name before names were compared by key.
 DUPLICATE_MARK = "#"
-MAX_KEY_CHARS = 450  # one character may stand for three; the column has room for a duplicate's mark besides
+MAX_KEY_CHARS = 450  # one character may expand to three; the column also has room for the mark of a duplicate
 NOT_AVAILABLE = "This username is not available."
 
 DIGITS = frozenset("0123456789")
@@ -27,7 +27,7 @@ _letters = re.compile(r"[a-z]+\Z")
 
 
 def username_key(username: str) -> str:
-    """Return what all spellings of `username` have in common; names that are not allowed have one as well."""
+    """Return the key that all spellings of `username` share; names that are not allowed have one as well."""
     folded = unicodedata.normalize("NFKC", username).casefold()
     try:
         folded = _precis.enforce(folded).casefold()  # PRECIS writes Cherokee in the other case
@@ -40,12 +40,12 @@ def username_key(username: str) -> str:
 
 
 def duplicate_key(username: str, user_id: uuid.UUID) -> str:
-    """Return the key of an account whose name another account had first, from before names were compared."""
+    """Return the key for an account whose name an older account already had before names were compared by key."""
     return f"{username_key(username)}{DUPLICATE_MARK}{user_id.hex}"
 
 
 def validate_username(username: str) -> None:
-    """Raise ValidationError for what PRECIS refuses: invisible characters, mixed directions, symbols."""
+    """Raise ValidationError for names that PRECIS refuses: invisible characters, mixed directions, symbols."""
     try:
         _precis.enforce(unicodedata.normalize("NFKC", username).casefold())
     except UnicodeError:
@@ -55,12 +55,13 @@ def validate_username(username: str) -> None:
 
 @cache
 def _lookalikes() -> dict[str, str]:
-    """Return the text that stands for each letter outside of ASCII which looks like another one."""
+    """Return for each non-ASCII letter that looks like another character the text it looks like."""
     table = load("confusables.json")
     alike = {letter: {entry["c"].casefold() for entry in entries} for letter, entries in table.items()}
     direct: dict[str, str] = {}
     for letter in alike:
-        # Names are compared without case: a letter whose capital alone looks like another (Cyrillic Т) does, too.
+        # Names are compared without case, so a letter whose capital looks like another one (Cyrillic Т) is included
+        # too.
         for small in {letter, letter.casefold()}:
             if len(small) == 1 and small.isalnum() and not small.isascii():
                 direct[small] = _standing_for(small, alike.get(small, set()), alike.get(small.upper(), set()))
@@ -68,7 +69,7 @@ def _lookalikes() -> dict[str, str]:
 
 
 def _standing_for(letter: str, *lookalikes: set[str]) -> str:
-    """Return the plainest of the look-alikes: ASCII letters, an ASCII digit, or the first single character."""
+    """Return the simplest of the look-alikes: ASCII letters, an ASCII digit, or the first single character."""
     for found in lookalikes:
         plain = [each for each in found if _letters.match(each)] or [each for each in found if each in DIGITS]
         if plain:
@@ -77,7 +78,7 @@ def _standing_for(letter: str, *lookalikes: set[str]) -> str:
 
 
 def _followed(letter: str, direct: dict[str, str]) -> str:
-    """Follow look-alikes of look-alikes; of a circle take its smallest character."""
+    """Follow look-alikes of look-alikes; in a cycle take the smallest character."""
     seen = [letter]
     while (following := direct.get(seen[-1], seen[-1])) not in seen:
         seen.append(following)

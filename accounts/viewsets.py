@@ -1,6 +1,6 @@
-"""Accounts over REST, whatever the wire: which ones a caller reaches, and what may be done with them.
+"""Accounts over REST, independent of the wire: which accounts a caller can reach, and what it can do with them.
 
-No serializer and no route: dialects bring those.
+Dialects add serializers and routes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from accounts.registration import count_name_tried, register_for
 
 
 class NameTaken(Exception):
-    """The username belongs to somebody."""
+    """The username already belongs to somebody."""
 
 
 class AccountViewSet(viewsets.GenericViewSet[Any]):
-    """The caller's own account, or for guests the ones that guests made. Staff see others in the admin only."""
+    """The caller's own account, or for guests those that guests made. Staff see other accounts only in the admin."""
 
     lookup_url_kwarg = "name"
 
@@ -35,7 +35,7 @@ class AccountViewSet(viewsets.GenericViewSet[Any]):
         return self.request.user  # type: ignore[return-value]  # see PrincipalAuthentication
 
     def get_queryset(self) -> QuerySet[User]:
-        """Return what a list may show: not the account that all guests share, which none of them made."""
+        """Return the accounts in a list: without the account that all guests share, which none of them made."""
         if not shares_local_space(self.principal):
             raise PermissionDenied("Without a key you can only open things by their id; lists need a key.")
         accounts = accounts_of(self.principal).order_by("id")
@@ -48,14 +48,14 @@ class AccountViewSet(viewsets.GenericViewSet[Any]):
         return account
 
     def register(self, *, username: str, password: str) -> User:
-        """Create an account that the caller answers for; raises NameTaken and what register_for does."""
+        """Create an account for which the caller answers; raises NameTaken and the errors of register_for."""
         try:
             return register_for(self.principal, username=username, password=password)
         except ValidationError as error:
             raise _taken_or(error) from error
 
     def change(self, account: User, *, username: str | None, password: str | None, current_password: str = "") -> User:
-        """Change name or password; raises NameTaken, ValidationError and what allow_new_credentials does."""
+        """Change name or password; raises NameTaken, ValidationError and the errors of allow_new_credentials."""
         allow_new_credentials(
             self.principal, account, current_password=current_password, new_password=password is not None
         )
@@ -67,11 +67,11 @@ class AccountViewSet(viewsets.GenericViewSet[Any]):
             raise _taken_or(error) from error
 
     def get_deletable(self) -> User:
-        """Return the account in the path; raises PermissionDenied for one that no API may delete."""
+        """Return the account in the path; raises PermissionDenied if no API may delete it."""
         account = self.get_object()
         if is_shared_guest(account):
             raise PermissionDenied("This account is shared by all guests.")
-        if account.is_staff:  # a key opens the API; it must not empty the admin site
+        if account.is_staff:  # a key gives access to the API; it must not be able to delete the admin's accounts
             raise PermissionDenied("Staff accounts are managed in the admin site.")
         return account
 

@@ -29,9 +29,9 @@ KEY_TEXT = re.compile(r"cb_[A-Za-z0-9]{8}_")
 
 
 def caller_of_scope(scope: dict[str, Any]) -> Caller:
-    """Return what a websocket's opening request tells about its sender; repeated headers are joined by commas.
+    """Return the `Caller` of a websocket's opening request; repeated headers are joined by commas.
 
-    The subprotocol `user.<id>` counts as the header that a browser cannot send here.
+    The subprotocol `user.<id>` replaces a header that browsers cannot send here.
     """
     sent = [(name.decode("latin1").lower(), value.decode("latin1")) for name, value in scope["headers"]]
     sent += [(PAGE_USER, user) for user in _offered(scope, PAGE_USER_SUBPROTOCOL)]
@@ -48,12 +48,12 @@ def caller_of_scope(scope: dict[str, Any]) -> Caller:
 
 
 def offers_key(scope: dict[str, Any]) -> bool:
-    """Tell whether the opening request names a key, right or wrong, by header or subprotocol."""
+    """Tell whether the opening request contains a key, right or wrong, as header or subprotocol."""
     return "authorization" in caller_of_scope(scope).headers or bool(_offered(scope, KEY_SUBPROTOCOL))
 
 
 def offers_credentials(scope: dict[str, Any]) -> bool:
-    """Tell whether it has a key or the cookie of a session, right or wrong."""
+    """Tell whether it contains a key or a session's cookie, right or wrong."""
     return offers_key(scope) or session_key_of(caller_of_scope(scope).headers) is not None
 
 
@@ -63,7 +63,7 @@ def has_credentials_in_query(scope: dict[str, Any]) -> bool:
 
 
 def principal_of_scope(scope: dict[str, Any]) -> Principal:
-    """Return who opened a websocket, by header, subprotocol or, where admitted, as guest; raises NotAdmitted."""
+    """Return the principal that opened a websocket, by header, subprotocol or as a guest; raises NotAdmitted."""
     caller = caller_of_scope(scope)
     offered = _offered(scope, KEY_SUBPROTOCOL)
     if "authorization" not in caller.headers and offered:
@@ -74,7 +74,7 @@ def principal_of_scope(scope: dict[str, Any]) -> Principal:
 
 
 def principal_of_frame(scope: dict[str, Any], key: object) -> Principal:
-    """Return whom the key in a socket's first frame belongs to; raises NotAdmitted."""
+    """Return the principal of the key in a socket's first frame; raises NotAdmitted."""
     if not isinstance(key, str):
         raise NotAdmitted("'key' must be the text of a key.")
     return _principal_of_key(caller_of_scope(scope), key)
@@ -87,13 +87,13 @@ def _principal_of_key(caller: Caller, key: str) -> Principal:
 
 
 def _offered(scope: dict[str, Any], prefix: str) -> list[str]:
-    """Return what the subprotocols that begin with `prefix` carry."""
+    """Return the rest of the subprotocols that begin with `prefix`."""
     names = scope.get("subprotocols") or ()
     return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
 
 class OriginCheck:
-    """Refuse sockets that another site's page opens: the origin that a browser sends must be this service's."""
+    """Refuses sockets opened by another site's page: the origin that a browser sends must be this service's."""
 
     def __init__(self, application: Any) -> None:
         self.application = application

@@ -169,8 +169,7 @@ class ConversationAdmin(HistoryAdmin):
         self.message_user(request, f"{len(rows)} conversations were {'archived' if archived else 'unarchived'}.")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """List what will be deleted without loading it. It all belongs to the owner, so no further permission is checked.
-        """
+        """List what will be deleted without loading it. It is all the owner's, so no further permission is checked."""
         rows = list(objs[: AT_ONCE + 1]) if hasattr(objs, "query") else list(objs)
         refused = {f"more than {AT_ONCE} conversations at once"} if len(rows) > AT_ONCE else set()
         names = [f"Conversation {row.pk} of {row.owner}, {row.next_position - 1} messages" for row in rows[:AT_ONCE]]

@@ -1,4 +1,4 @@
-"""How commands find the account that an argument names."""
+"""Finds the account that a command's argument names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give every account its username_key, the older of two alike the plain one; guests' accounts get their maker.
+"""Fill username_key; of two accounts with the same key the older gets the plain one. Set the maker of guests' accounts.
 
 In batches, each in a transaction of its own: it can be interrupted and run again.
 """
@@ -20,7 +20,7 @@ def fill(apps, schema_editor):
 
 @transaction.atomic
 def fill_batch(User):
-    """Fill some of the oldest accounts without a key; ids sort by time, so an older account is never later."""
+    """Fill some of the oldest accounts without a key; ids sort by time, so an older account never comes later."""
     users = list(User.objects.filter(username_key=None).order_by('id').only('id', 'username')[:BATCH])
     keys = {user.pk: username_key(user.username) for user in users}
     taken = set(User.objects.filter(username_key__in=set(keys.values())).values_list('username_key', flat=True))

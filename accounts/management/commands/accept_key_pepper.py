@@ -1,4 +1,4 @@
-"""`manage.py accept_key_pepper`: go on with another KEY_PEPPER; keys made under the former one stay useless."""
+"""`manage.py accept_key_pepper`: continue with another KEY_PEPPER; keys made under the former one stay invalid."""
 
 from __future__ import annotations
 

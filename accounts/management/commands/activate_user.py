@@ -1,4 +1,4 @@
-"""`manage.py activate_user NAME`: open an account again that was deactivated."""
+"""`manage.py activate_user NAME`: reopen an account that was deactivated."""
 
 from __future__ import annotations
 

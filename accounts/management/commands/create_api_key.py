@@ -1,4 +1,4 @@
-"""`manage.py create_api_key NAME`: a key for an account; the secret alone on the last line of stdout."""
+"""`manage.py create_api_key NAME`: create a key for an account; the last line of stdout is only the secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py create_user NAME [--password P] [--staff]`: an account, from the shell; `--from FILE`: many at once."""
+"""`manage.py create_user NAME [--password P] [--staff]`: create an account; `--from FILE`: create many at once."""
 
 from __future__ import annotations
 

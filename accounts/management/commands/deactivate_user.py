@@ -1,4 +1,4 @@
-"""`manage.py deactivate_user NAME`: close an account, and end what runs for it; nothing is deleted."""
+"""`manage.py deactivate_user NAME`: close an account, and end everything that runs for it; nothing is deleted."""
 
 from __future__ import annotations
 

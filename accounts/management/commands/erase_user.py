@@ -1,4 +1,4 @@
-"""`manage.py erase_user NAME`: an account and everything in it, gone."""
+"""`manage.py erase_user NAME`: delete an account and everything in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py export_user NAME`: everything that is stored of an account, a line of JSON a row."""
+"""`manage.py export_user NAME`: write everything stored about an account, one line of JSON per row."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ class Command(BaseCommand):
             for line in export_account(user):
                 self.stdout.write(line, ending="")
         except BrokenPipeError:  # `| head`
-            sys.stdout = None  # or Python fails once more when it flushes it at the end
+            sys.stdout = None  # otherwise Python would raise again when it flushes stdout at exit
