@@ -1,1 +1,1 @@
-"""Search in the messages that the caller may see. Knows no dialect and no run."""
+"""Search in the messages that the caller may see. Knows nothing about dialects or runs."""

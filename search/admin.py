@@ -1,4 +1,4 @@
-"""Search in messages from the admin's list of conversations: by words and by meaning, once a reason is given."""
+"""Search in messages from the admin's list of conversations, by words and by meaning, after a reason is given."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SearchedConversationAdmin(ConversationAdmin):
                 context["content_search"] = self._found(request, text, reason)
             else:
                 context["content_search"] = {"text": text, "form": form or ReasonForm()}
-            if form is not None:  # the list itself would take this for an action on its rows
+            if form is not None:  # the list itself would treat this as an action on its rows
                 request.method = "GET"
         return super().changelist_view(request, context)
 
@@ -85,7 +85,7 @@ class SearchedConversationAdmin(ConversationAdmin):
 
 
 def shown(hit: Hit, owner: str) -> dict[str, Any]:
-    """Return what the page shows of a hit; its address jumps to the message."""
+    """Return what the page shows of a hit; its link jumps to the message."""
     message = hit.message
     page = reverse("admin:conversations_conversation_change", args=[message.conversation_id])
     return {

@@ -1,4 +1,4 @@
-"""The text analyser: case and accents folded, words stemmed, hashed to terms. The same on every database; pure."""
+"""The text analyser: folds case and accents, stems words, hashes them to terms. The same on every database; pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.conf import settings
 
 # Scripts written without spaces are indexed by pairs of characters.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\u0e00-\u0e7f"
-# Accents and vowel signs that are characters of their own belong to their word.
+# Accents and vowel signs that are separate characters belong to their word.
 SIGNS = "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff"
 LETTER = rf"(?:[^\W_{UNSPACED}]|[{SIGNS}])"
 TOKEN = re.compile(rf"[{UNSPACED}]+|{LETTER}+")
@@ -40,7 +40,7 @@ _own = threading.local()
 
 
 class Word(NamedTuple):
-    """A word of a text: its stem, and its range in code points."""
+    """A word in a text: its stem, and its range in code points."""
 
     stem: str
     start: int
@@ -49,7 +49,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A parsed query: stems that count, phrases that must occur, phrases that must not."""
+    """A parsed query: the stems that count, the phrases that must occur, the phrases that must not."""
 
     stems: tuple[str, ...] = ()
     phrases: tuple[tuple[str, ...], ...] = ()
@@ -85,7 +85,7 @@ def stems(text: str) -> list[str]:
 
 
 def parse(text: str) -> Query:
-    """Parse what somebody typed: words, "an exact phrase", -excluded. Everything else is words; never fails."""
+    """Parse what a user typed: words, "an exact phrase", -excluded. Everything else is read as words; never fails."""
     found: list[str] = []
     phrases: list[tuple[str, ...]] = []
     excluded: list[tuple[str, ...]] = []
@@ -102,7 +102,7 @@ def parse(text: str) -> Query:
         else:
             found.extend(part_stems)
     unique = list(dict.fromkeys(found))
-    # A query of stop words alone is still a query.
+    # A query of only stop words is still a query.
     discriminative = [stem for stem in unique if stem not in stop_stems(settings.SEARCH_LANGUAGE)] or unique
     return Query(tuple(discriminative[:MAX_QUERY_WORDS]), tuple(phrases[:8]), tuple(excluded[:MAX_QUERY_WORDS]))
 
@@ -110,15 +110,15 @@ def parse(text: str) -> Query:
 def term_of(partition: int, stem: str) -> int:
     """Return the number under which `partition` indexes `stem`.
 
-    Each partition has its own numbers, so that no posting list is ever shared. They are hashes: what the index keeps of
-    a deleted message, until it is compacted, is no text (though words can still be guessed from the file).
+    Each partition has its own numbers, so that no posting list is ever shared. The numbers are hashes, so what remains
+    of a deleted message until the index is compacted is not text (though words can still be guessed from the file).
     """
     digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=HASH_BITS // 8).digest()
     return partition << HASH_BITS | int.from_bytes(digest, "big")
 
 
 def terms_of(partition: int, text_stems: Iterable[str]) -> list[int]:
-    """Return the distinct terms of stems, sorted."""
+    """Return the sorted, distinct terms of stems."""
     return sorted({term_of(partition, stem) for stem in text_stems})
 
 
@@ -130,7 +130,7 @@ def contains_phrase(text_stems: list[str], phrase: tuple[str, ...]) -> bool:
 
 @functools.cache
 def stop_stems(language: str) -> frozenset[str]:
-    """Return the stop words of `language`, stemmed; empty if it has no list, and only rarity weighs its words."""
+    """Return the stemmed stop words of `language`; empty if it has no list, so that only rarity weighs its words."""
     return frozenset(stems(ENGLISH)) if language == "english" else frozenset()
 
 
@@ -148,7 +148,8 @@ def _stemmer() -> Callable[[str], str]:
         def stem(word: str) -> str:
             return cut(fold(word)[:MAX_WORD_CHARS])
 
-        # Cached: most words of a text occur in earlier ones. Not what is too long for a word, and may be a megabyte.
+        # Cached, because most words of a text occurred before. Over-long words, which may be a megabyte, are not
+        # cached.
         known = functools.lru_cache(WORDS_REMEMBERED)(stem)
         _own.stem = lambda word: known(word) if len(word) <= MAX_WORD_CHARS else stem(word)
     found: Callable[[str], str] = _own.stem

@@ -24,7 +24,7 @@ def _before_migrations(sender: Any, using: str, **kwargs: Any) -> None:
 
 
 def _after_migrations(sender: Any, using: str, plan: Any = (), apps: Any = current, **kwargs: Any) -> None:
-    """Complete the schema, and find the messages that changed without a trigger."""
+    """Complete the schema, and find messages that changed while there were no triggers."""
     from foundation.database import restore_time_limit
     from search.backends import backend
     from search.indexing import forget_gone, note_missing
@@ -40,7 +40,7 @@ def _after_migrations(sender: Any, using: str, plan: Any = (), apps: Any = curre
 
 
 def _is_migrated(apps: Any) -> bool:
-    """Tell whether the tables have the form that the back ends expect; not after a migration backwards."""
+    """Tell whether the tables have the form that the back ends expect; false after a migration backwards."""
     try:
         apps.get_model("search.Passage")._meta.get_field("vector")
     except (LookupError, FieldDoesNotExist):

@@ -1,4 +1,5 @@
-"""Runs both halves of a search, text and semantic, and merges them: which entries, in which order, and why."""
+"""Runs both halves of a search, text and semantic, and merges them: the entries, their order, and why each was found.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ from search.semantic import SemanticQuery
 
 BLOCK = ranking.CANDIDATES
 MAX_BLOCKS = 20
-DISCRIMINATIVE_ENTRIES = 100  # whose neighbouring turns are scored: twice what a block takes from the text search
+DISCRIMINATIVE_ENTRIES = 100  # entries whose neighbouring turns are scored: twice what a block takes from the text search
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One entry that was found. A half's score is None where that half did not find it."""
+    """An entry that was found. A half's score is None if that half did not find it."""
 
     entry: int
     score: float
@@ -36,7 +37,7 @@ def find(
     allowed: np.ndarray | None,
     blocks: int,
 ) -> list[Candidate]:
-    """Return candidates, best first: blocks of the best of each half, each block fused and ordered by itself.
+    """Return candidates, best first, in blocks: each merges the next best of both halves and is ordered by itself.
 
     Later blocks rank below earlier ones, so that a further page never changes the page before it.
     """
@@ -48,8 +49,8 @@ def find(
     discriminative = ranking.most_discriminative(postings, weights, max(DISCRIMINATIVE_ENTRIES, count))
     known = np.union1d(discriminative, nearest).tolist()
     matches = ranking.match_text(postings, weights, backend().around(known)) if postings else None
-    # A search by words alone finds only messages that contain them; with semantic search an answer may also be found by
-    # its question's words.
+    # A search by words alone finds only messages that contain them; with semantic search an answer can also be found by
+    # the words of its question.
     own_only = semantic is None
     best = ranking.best_text(matches, count, allowed, own_only=own_only) if matches is not None else np.zeros(0, "i8")
     text_ids, semantic_ids = set(best.tolist()), set(nearest.tolist())

@@ -31,7 +31,7 @@ def embedder_can_be_had(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def vectors_can_be_kept(app_configs: Any, databases: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Runs in `manage.py check --database default` and before `migrate`."""
+    """Check that the database can store vectors; runs in `manage.py check --database default` and before `migrate`."""
     try:
         is_new = TABLES.passage not in connection.introspection.table_names()
         if not databases or is_new or backend().has_vectors():

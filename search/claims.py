@@ -1,4 +1,4 @@
-"""Claims on pending messages, which expire by the database's clock: no two workers do the same work."""
+"""Claims on pending messages, which expire by the database's clock, so that two workers never do the same work."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Measures how good search is: reads judged histories from a file, and scores what was found. Pure.
+"""Measures the quality of search: reads judged histories from a file, and scores the results. Pure.
 
-The file is JSON: `conversations[] {id, messages[] {id, session, date, speaker, text, caption}}` in time order,
-`questions[] {id, conversation, text, evidence[], category}`; evidence are the ids of the messages that answer.
+The file is JSON: `conversations[] {id, messages[] {id, session, date, speaker, text, caption}}` in time order, and
+`questions[] {id, conversation, text, evidence[], category}`, where evidence lists the ids of the messages that answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEPTHS = (1, 5, 10)
 
 
 class BadFile(Exception):
-    """The file is no judged set."""
+    """The file is not a judged set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Question:
 
 @dataclass(slots=True)
 class Scores:
-    """The sums of many questions' measures."""
+    """The sums of the scores of many questions."""
 
     count: int = 0
     recall: dict[int, float] = field(default_factory=lambda: dict.fromkeys(DEPTHS, 0.0))
@@ -58,7 +58,7 @@ class Scores:
     gain: float = 0.0
 
     def add(self, found: Sequence[Any], wanted: frozenset[Any]) -> None:
-        """Count one question: `found` best first."""
+        """Add one question; `found` is sorted best first."""
         self.count += 1
         for depth in DEPTHS:
             self.recall[depth] += len(wanted & set(found[:depth])) / len(wanted)

@@ -1,6 +1,6 @@
-"""Columns whose type differs between the databases. Only the back ends' own statements read and write them.
+"""Columns whose types differ between the databases. Only the back ends' own statements read and write them.
 
-Fields of their own, since no field of Django or pgvector has a type on both databases.
+These are our own fields, since no field of Django or pgvector has a type on both databases.
 """
 
 from __future__ import annotations

@@ -26,14 +26,14 @@ IDLE_SECONDS = 0.5
 TROUBLE_SECONDS = 5.0
 COMPACT_SECONDS = 600.0  # a compaction rewrites the whole index
 COMPACT_PAUSE = 0.05
-NICENESS = 10  # of the indexer's thread: answers come first
+NICENESS = 10  # niceness of the indexer's thread: answers take precedence
 # While answers are being written: messages per batch, the thread's share of the time, and its longest pause.
 BUSY_BATCH, BUSY_SHARE, MAX_PAUSE_SECONDS = 16, 0.1, 5.0
 
 
 @dataclass(slots=True)
 class Indexer:
-    """One worker: calls `done` with the number of messages it has finished, and works in small batches while `busy`."""
+    """A worker that calls `done` with the number of messages it has finished, and uses small batches while `busy`."""
 
     embedder: Callable[[], Embedder | None]
     done: Callable[[int], None] = lambda count: None
@@ -59,7 +59,7 @@ class Indexer:
             self.done(count)
             return True
         if not self.semantic_checked:
-            # Nothing is pending: check that every message is embedded, by the current embedder.
+            # Nothing is pending: check that every message is embedded by the current embedder.
             self.semantic_checked = not indexing.note_outdated(embedder)
             return not self.semantic_checked
         return False
@@ -70,7 +70,7 @@ class Indexer:
         if self.busy() or not backend().compact(begin=now >= self.compacted + COMPACT_SECONDS):
             return False
         self.compacted = now
-        time.sleep(COMPACT_PAUSE)  # each step holds SQLite's write lock, which others wait for
+        time.sleep(COMPACT_PAUSE)  # each step holds SQLite's write lock, for which others wait
         return True
 
     def _without_vectors(self) -> bool:
@@ -90,7 +90,7 @@ _stop = threading.Event()
 
 
 def start(busy: Callable[[], bool] = lambda: False) -> None:
-    """Start a thread that loads the embedder and indexes, with little of the time while this process is `busy`."""
+    """Start a thread that loads the embedder and indexes, using little time while this process is `busy`."""
     global _thread
     if _thread is None or not _thread.is_alive():
         _stop.clear()

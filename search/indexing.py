@@ -1,7 +1,7 @@
-"""Keep the index up to date: the database's triggers note what has changed, and this module indexes it.
+"""Keeps the index up to date: the database's triggers note what has changed, and this module indexes it.
 
-In two stages: text is cheap and indexed at once, also by a search; vectors are made in batches by the indexer, newest
-first. Claims on work expire: what a killed worker had claimed, another one gets.
+There are two stages: text is cheap and indexed immediately, even by a search; vectors are made in batches by the
+indexer, newest first. Claims on work expire, so another worker takes over the claims of one that was killed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from search.tables import TABLES
 
 TEXT_BATCH = 500
 CATCH_UP_BATCH = 50
-# Enough to sort by length. After CLAIM_SECONDS others may claim what a killed worker had claimed.
+# Enough to sort by length. After CLAIM_SECONDS other workers may claim what a killed one had claimed.
 SEMANTIC_BATCH = 256
 CLAIM_SECONDS = 120.0
 RECHECK_BATCH = 2_000
@@ -43,7 +43,7 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A message as it is stored, with the ids of the up to two turns before it, nearest first."""
+    """A stored message with the ids of up to two turns before it, nearest first."""
 
     row: dict[str, Any]
     previous: tuple[uuid.UUID, ...]
@@ -55,12 +55,12 @@ class _Turn:
 
 
 def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = TEXT_BATCH, wait: bool = False) -> int:
-    """Index the text of at most `limit` pending messages; returns how many it did.
+    """Index the text of at most `limit` pending messages; returns how many were indexed.
 
     With `wait` it also waits for those that another worker is indexing, instead of skipping them.
     """
     work = (PendingMessage.objects.all() if pending is None else pending).filter(stage=PendingMessage.Stage.TEXT)
-    # Read and analysed before the transaction: on SQLite that takes the one lock for writing.
+    # Read and analysed before the transaction, which on SQLite takes the one lock for writing.
     found = dict(work.order_by("message_id")[:limit].values_list("message_id", "version"))
     if not found:
         return 0
@@ -80,9 +80,9 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
 
 
 def catch_up(principal: Principal | None, *, limit: int = 2 * TEXT_BATCH) -> None:
-    """Index the text of this caller's (None: everybody's) newest messages, so that they are found without the indexer.
+    """Index the text of the newest messages of this caller (None: of everybody), so that they are found without the indexer.
 
-    Few messages per transaction: a caller who searches after importing thousands must not block other writers.
+    A few messages per transaction: a caller who searches after importing thousands must not block other writers.
     """
     pending = PendingMessage.objects.all()
     if principal is not None:
@@ -93,7 +93,7 @@ def catch_up(principal: Principal | None, *, limit: int = 2 * TEXT_BATCH) -> Non
 
 
 def index_semantic(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS, limit: int = SEMANTIC_BATCH) -> int:
-    """Embed at most `limit` messages whose text is indexed; returns how many it did."""
+    """Embed at most `limit` messages whose text is indexed; returns how many were embedded."""
     if not anything_to_claim(PendingMessage.Stage.SEMANTIC):
         return 0
     claimed = claim(PendingMessage.Stage.SEMANTIC, limit, worker_seconds)
@@ -109,7 +109,7 @@ def index_semantic(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS,
         raise
     number = embedder_number(embedder)
     with transaction.atomic():
-        # Only messages that were not changed or deleted meanwhile; the triggers have noted the others again.
+        # Only messages that were not changed or deleted meanwhile; the triggers noted the others again.
         kept = _finish(claimed)
         entries = dict(Entry.objects.filter(message_id__in=kept).values_list("message_id", "id"))
         _drop_passages(entries.values())
@@ -138,8 +138,8 @@ def embedder_number(embedder: Embedder) -> int:
 
 
 def forget_gone() -> None:
-    """Remove messages from the index that no longer exist: deleted while there was no trigger."""
-    # By Exists, here and below: for NOT IN with a long list PostgreSQL would read the whole list for each row.
+    """Remove deleted messages from the index: those deleted while there was no trigger."""
+    # With Exists, here and below: for NOT IN with a long list PostgreSQL would read the whole list for each row.
     exists = Exists(Message.objects.filter(pk=OuterRef("message_id")))
     _delete_entries(list(Entry.objects.filter(~exists).values_list("id", flat=True)))
     PendingMessage.objects.filter(~exists).delete()
@@ -179,7 +179,7 @@ def note_outdated(embedder: Embedder, *, limit: int = RECHECK_BATCH) -> int:
     old = Passage.objects.filter(embedder_id__in=list(others.values_list("pk", flat=True)))
     entries = set(old.values_list("entry_id", flat=True)[:limit])
     if not entries:
-        others.delete()  # nothing of theirs is left
+        others.delete()  # these owners have no messages left
         embedded = Exists(Passage.objects.filter(entry_id=OuterRef("pk")))
         entries = set(Entry.objects.filter(~embedded).values_list("pk", flat=True)[:limit])
     messages = Entry.objects.filter(pk__in=entries).values_list("message_id", flat=True)
@@ -231,7 +231,7 @@ def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> 
 
 def _stems_of(turn: _Turn) -> list[str]:
     row = turn.row
-    # With fewer than two turns before it, the title is indexed too: only the number of turns matters here.
+    # If fewer than two turns come before it, the title is indexed too: only the number of turns matters here.
     own = _message_text(row)
     return stems(indexed_text(own, row["created_at"], (own,) * len(turn.previous), row["conversation__title"]))
 
@@ -242,7 +242,7 @@ def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) ->
     if not written:
         return
     partitions = _partitions(written)
-    # One worker per partition at a time, or two workers with neighbouring turns would not see, and link, each other's.
+    # One worker per partition at a time: two workers with neighbouring turns would neither see nor link each other's.
     # Locked in one order, so that they cannot deadlock.
     locked = IndexPartition.objects.select_for_update().filter(pk__in=set(partitions.values()))
     list(locked.order_by("pk").values_list("pk"))
@@ -268,7 +268,7 @@ def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) ->
 
 
 def _link_later_turns(numbers: dict[uuid.UUID, int]) -> None:
-    """Link turns that are already indexed to earlier turns that are indexed only now."""
+    """Link turns that are already indexed to earlier turns that were indexed only now."""
     for column, path in (("previous_1", "parent_id"), ("previous_2", "parent__parent_id")):
         # Entries of this batch are linked already.
         turns = Message.objects.filter(**{f"{path}__in": numbers}).exclude(pk__in=numbers)
@@ -280,13 +280,13 @@ def _link_later_turns(numbers: dict[uuid.UUID, int]) -> None:
 
 
 def _partitions(turns: Sequence[_Turn]) -> dict[uuid.UUID, int]:
-    """Return the partition of each turn: its owner's, or the one that all guests share."""
+    """Return the partition of each turn: that of its owner, or the one that all guests share."""
     found: dict[uuid.UUID | None, int] = {}
     partitions = {}
     for turn in turns:
         owner = None if turn.row["conversation__owner__guest_made"] else turn.row["conversation__owner_id"]
         if owner not in found:
-            # Nulls do not conflict in a unique column: should guests have two partitions, the first one is used.
+            # Nulls do not conflict in a unique column, so guests could have two partitions; then the first one is used.
             partition = IndexPartition.objects.filter(owner_id=owner).order_by("id").first()
             found[owner] = (partition or IndexPartition.objects.get_or_create(owner_id=owner)[0]).pk
         partitions[turn.id] = found[owner]

@@ -1,7 +1,7 @@
-"""The index: derived from the messages, and rebuilt from them whenever it is lost.
+"""The index: derived from the messages, and rebuilt from them if it is lost.
 
-What the two databases do not have in common is in `backends/`: the indexes over terms and vectors, the queries that use
-them, and the triggers that fill `PendingMessage` and delete with the messages.
+What differs between the two databases is in `backends/`: the indexes over terms and vectors, the queries that use them,
+and the triggers that fill `PendingMessage` and delete index rows with their messages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.db import models
 from accounts.models import User
 from search.fields import TermsField, VectorField
 
-# The id of an entry is `partition << PARTITION_SHIFT | seq`: the entries of a partition stand together.
+# The id of an entry is `partition << PARTITION_SHIFT | seq`, so the entries of a partition are neighbours.
 PARTITION_SHIFT = 40
 
 
@@ -27,9 +27,9 @@ class IndexPartition(models.Model):
     id = models.AutoField(primary_key=True)
     owner = models.OneToOneField(User, null=True, on_delete=models.CASCADE, related_name="+")
     next_seq = models.BigIntegerField(default=1)
-    # Changes with every change of the partition's vectors: what a process has cached is valid for one version.
+    # Changes whenever the partition's vectors change: what a process has cached is valid for one version.
     version = models.BigIntegerField(default=0)
-    # Tells this partition from an earlier one with the same id, in a database that was restored or rolled back.
+    # Distinguishes this partition from an earlier one with the same id, in a database that was restored or rolled back.
     nonce = models.BigIntegerField(default=_nonce)
 
 
@@ -65,7 +65,8 @@ class PassageManager(models.Manager["Passage"]):
 
 
 class Passage(models.Model):
-    """A window of one message, embedded together with its context. `start` and `end` are code points of its text."""
+    """A window of one message, embedded together with its context. `start` and `end` are code points of the message's text.
+    """
 
     id = models.BigAutoField(primary_key=True)
     entry_id = models.BigIntegerField()
@@ -94,7 +95,7 @@ class PendingMessage(models.Model):
     owner_id = models.UUIDField()
     stage = models.SmallIntegerField(default=Stage.TEXT, choices=Stage)
     version = models.IntegerField(default=0)
-    # Until when a worker's claim holds, in Unix seconds of the database: the worker may die.
+    # When a worker's claim expires, in Unix seconds of the database: the worker may die.
     claimed_until = models.FloatField(default=0)
 
     class Meta:
@@ -105,7 +106,7 @@ class PendingMessage(models.Model):
 
 
 class SearchTiming(models.Model):
-    """How many searches of one day took about as long: `bucket` is the power of 1.1 in milliseconds."""
+    """How many searches of a day took about equally long: `bucket` is the exponent of 1.1 that gives milliseconds."""
 
     day = models.DateField()
     bucket = models.SmallIntegerField()

@@ -48,7 +48,7 @@ def _shown(messages: Sequence[Message]) -> set[Any]:
     lowest: dict[uuid.UUID, int] = {}
     for message in messages:
         lowest[message.conversation_id] = min(message.position, lowest.get(message.conversation_id, message.position))
-    # Raw SQL: Django takes longer to combine this many conditions than the database takes to run them.
+    # Raw SQL, because Django takes longer to combine this many conditions than the database takes to run them.
     where = " OR ".join(["(conversation_id = %s AND position >= %s)"] * len(lowest))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -66,5 +66,5 @@ def _shown(messages: Sequence[Message]) -> set[Any]:
 
 
 def _key(pk: uuid.UUID) -> Any:
-    """Return an id as raw SQL has it on this database."""
+    """Return an id in the form that raw SQL needs on this database."""
     return pk if connection.features.has_native_uuid_field else pk.hex

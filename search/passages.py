@@ -1,7 +1,7 @@
-"""What is indexed of a message and the turns before it: the text of its terms, and the passages to embed. Pure.
+"""What is indexed of a message and the turns before it: the text for its terms, and the passages to embed. Pure.
 
-A passage says when, who and what; then, as far as the embedder reads, the two turns before it. A message with fewer
-turns before it gets the title of its conversation instead.
+A passage contains date, author and text; then, as far as the embedder reads, the two turns before it. A message with
+fewer turns before it gets the title of its conversation instead.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 # Texts are measured in quarters of a token: an ASCII character is about one, any other about two to four.
 ASCII_COST, OTHER_COST = 1, 3
-OVERLAP = 0.2  # of a window, that the next one repeats
+OVERLAP = 0.2  # of a window that the next window repeats
 MAX_WINDOWS = 64  # of one message: about twelve thousand words
-CONTEXT_SHARE = 0.4  # of a passage, at most, for the turns before it
+CONTEXT_SHARE = 0.4  # of a passage, at most, for the turns before the message
 WHITESPACE = re.compile(r"\s")
 
 
@@ -37,7 +37,7 @@ class Passage:
 
 
 def day(at: dt.datetime) -> str:
-    """Return a date as people ask for it: 8 May 2023."""
+    """Return a date in the form that people use in questions: 8 May 2023."""
     return f"{at.day} {at:%B %Y}"
 
 
@@ -56,7 +56,7 @@ def passages(
     if len(previous) < 2 and title:
         context.append(title)
     head = f"{day(at)}\n{message.author}: "
-    # Short messages leave more to their context; long ones need little of it.
+    # Short messages leave more room for their context; long ones need little of it.
     own = room - cost(head) - min(int(room * CONTEXT_SHARE), sum(map(cost, context)))
     found = []
     for start, end in windows(message.content, max(own, room // 4)):
@@ -73,7 +73,7 @@ def passages(
 
 
 def windows(text: str, room: int) -> Iterator[tuple[int, int]]:
-    """Yield overlapping parts of `text` that cost at most `room`, cut between words where there are any."""
+    """Yield overlapping parts of `text` that cost at most `room`, cut between words if there are any."""
     start = 0
     for _ in range(MAX_WINDOWS):
         end = start + len(beginning(text[start:], room))

@@ -61,7 +61,7 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
     embedders, why = ([], "") if mode == Mode.TEXT else _embedders()
     answered = mode if embedders or mode == Mode.TEXT else Mode.TEXT
     if answered == Mode.SEMANTIC:
-        # The words of the query do not count here; its phrases and exclusions do.
+        # For these only the phrases and exclusions of the query count, not its words.
         query = analysis.Query((), query.phrases, query.excluded)
     blocks = min(MAX_BLOCKS, -(-(offset + size + 1) // BLOCK))
     allowed = allowed_entries(scope, filters)
@@ -86,7 +86,7 @@ def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
     why = "" if current is not None else loading.why_not()
     usable = []
     for row in EmbedderRow.objects.order_by("id"):
-        # A former embedder answers with its vectors until the current one has replaced them.
+        # The vectors of a former embedder are used until the current one has replaced them.
         embedder = current if current is not None and row.name == current.name else loading.ready(row.name)
         if embedder is not None:
             usable.append((row.pk, embedder))
@@ -101,12 +101,12 @@ def _hits(
     if not found:
         return ()
     ids = dict(Entry.objects.filter(pk__in=[each.entry for each in found]).values_list("id", "message_id"))
-    # Loaded through the caller's visible messages once more: an entry may be outdated.
+    # Loaded once more through the caller's visible messages, because an entry may be outdated.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))
     wanted = frozenset(query_stems)
     matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in rows.items()}
-    # A message found by meaning alone is shown from its nearest passage on.
+    # A message found only by meaning is shown from its nearest passage on.
     wordless = {pk for pk, message in rows.items() if not matches[pk] and len(message.content) > snippets.CHARS}
     begins = semantic.begins([entry for entry, pk in ids.items() if pk in wordless]) if semantic is not None else {}
     hits = []

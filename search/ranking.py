@@ -1,8 +1,8 @@
 """Ranks hits: scores text and semantic search on one scale from 0 to 1, and fuses both scores. Pure.
 
-The weights are measured on judged questions over long histories; docs/search.md has the figures. A word counts in
-full for a message that contains it, and in part for one a turn or two away. Words weigh by how rare they are among the
-owner's own messages, and by nothing that anybody else wrote.
+The weights were tuned on judged questions over long histories; docs/search.md has the figures. A word counts in full
+for a message that contains it, and in part for one a turn or two away. The weight of a word depends on how rare it is
+among the owner's own messages, and never on other people's messages.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ONE_TURN, TWO_TURNS = 0.6, 0.5  # the weight of a word that is in a turn one or two away
+ONE_TURN, TWO_TURNS = 0.6, 0.5  # the weight of a word that is one or two turns away
 TEXT_SHARE = 0.5
 LENGTH_PRIOR, LENGTH_ENOUGH = 0.06, 64  # a longer message is a better answer, up to this many words
-LONG, LONG_DAMP = 256, 0.15  # a very long one contains many words by chance
+LONG, LONG_DAMP = 256, 0.15  # a very long message contains many words by chance
 CANDIDATES = 50  # from each half of the search
 
 
 @dataclass(frozen=True, slots=True)
 class TextMatches:
-    """Entries (sorted ids) with the weighted share of the query's words, their lengths, and whether they contain any
-    of the words themselves."""
+    """Entries (sorted ids) with the weighted share of the query's words, their lengths, and whether they themselves contain any of the words.
+    """
 
     ids: np.ndarray
     scores: np.ndarray
@@ -36,7 +36,7 @@ class TextMatches:
 
 
 def rarity(found: Sequence[int], total: int) -> np.ndarray:
-    """Return the weights of words, by how many of `total` entries contain each."""
+    """Return the weights of words, given how many of `total` entries contain each."""
     count = np.minimum(np.asarray(found, "f8"), total)
     weights: np.ndarray = np.log1p((total - count + 0.5) / (count + 0.5))
     return weights
@@ -54,7 +54,7 @@ def most_discriminative(postings: Sequence[np.ndarray], weights: np.ndarray, cou
 
 
 def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.ndarray) -> TextMatches:
-    """Score every entry that contains a word, or is within two turns of one that does, as far as `around` has it."""
+    """Score every entry that contains a word, or is within two turns of one that does and is in `around`."""
     rows = _unique_rows([*postings, around])
     ids = np.unique(np.concatenate([rows["id"], rows["previous_1"], rows["previous_2"]]).astype("i8"))
     ids = ids[ids > 0]
@@ -103,7 +103,7 @@ def fuse(text: np.ndarray, semantic: np.ndarray, lengths: np.ndarray) -> np.ndar
 
 
 def looked_up(ids: np.ndarray, known: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return which of `ids` are among the sorted `known`, and their entry in each of `values`; 0 for the others."""
+    """Return which of `ids` are among the sorted `known`, and their element in each of `values`; 0 for the others."""
     if not len(known):
         return np.zeros(len(ids), bool), *(np.zeros(len(ids)) for _ in values)
     at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
@@ -112,7 +112,7 @@ def looked_up(ids: np.ndarray, known: np.ndarray, *values: np.ndarray) -> tuple[
 
 
 def in_order(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Return the positions of `ids`, best first; of equal scores the newest first."""
+    """Return the positions of `ids`, best first; for equal scores, the newest first."""
     return np.lexsort((-ids, -scores))
 
 
@@ -126,7 +126,8 @@ def best_passages(ids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _best(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
     if len(scores) > 4 * count:
-        # All with at least the last one's score, so that ties are broken by id, whichever partition() put first.
+        # Includes all that score as high as the last one, so that the id breaks ties, whichever of them partition() put
+        # first.
         least = np.partition(scores, len(scores) - count)[len(scores) - count]
         near = np.flatnonzero(scores >= least)
         best: np.ndarray = near[in_order(scores[near], ids[near])][:count]
@@ -141,7 +142,7 @@ def _unique_rows(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _places(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the positions of `wanted` in sorted `ids`; the one after the last for those that are missing."""
+    """Return the positions of `wanted` in sorted `ids`; for missing ones, the position after the last."""
     wanted = wanted.astype("i8")
     at: np.ndarray = np.asarray(np.searchsorted(ids, wanted))
     at[at == len(ids)] = 0

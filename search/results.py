@@ -1,4 +1,4 @@
-"""The parameters and results of a search: frozen values that know no database and no embedder."""
+"""The parameters and results of a search: frozen values, independent of database and embedder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Mode(StrEnum):
 
 
 class InvalidCursor(Exception):
-    """This cursor was not made for this search."""
+    """This cursor was made for a different search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters of a search. `after` is inclusive, `before` is not; `archived` None is both.
+    """Filters of a search. `after` is inclusive, `before` is exclusive; `archived` None means both.
 
-    `owner_id` counts in `search_everybody` only: elsewhere it is the caller whose messages are searched.
+    Only `search_everybody` reads `owner_id`: in other searches it is the caller whose messages are searched.
     """
 
     conversation_id: uuid.UUID | None = None
@@ -43,10 +43,10 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One message that was found. Scores are from 0 to 1; `score` is comparable within one search.
+    """A message that was found. Scores are from 0 to 1; `score` is comparable within one search.
 
-    `highlights` are (start, end) in code points of `snippet`. A half's score is None where it did not find
-    the message. `before` and `after` are the messages around it on its branch.
+    `highlights` are (start, end) in code points of `snippet`. A half's score is None if that half did not find the
+    message. `before` and `after` are the messages around it on its branch.
     """
 
     message: Message
@@ -69,7 +69,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """One page of hits, best first. `mode` is the mode that was used, `why` the reason where it is not `asked`."""
+    """One page of hits, best first. `mode` is the mode that was used, `why` the reason if it is not `asked`."""
 
     hits: tuple[Hit, ...]
     asked: Mode

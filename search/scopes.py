@@ -18,9 +18,9 @@ from search.results import Filters
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The partitions to search, how many entries they hold at most, and the messages that may be shown from them.
+    """The partitions to search, the most entries they can have, and the messages in them that may be shown.
 
-    `narrower` says that the partitions hold more than those messages.
+    `narrower` tells that the partitions contain more than those messages.
     """
 
     who: str
@@ -32,7 +32,7 @@ class Scope:
 
     @classmethod
     def of(cls, principal: Principal) -> Scope:
-        """Return the scope of `principal`: its own messages; for a guest, all that guests made."""
+        """Return the scope of `principal`: its own messages, or for a guest all that guests made."""
         messages = Message.objects.visible_to(principal)
         owner_id = sole_owner(principal)
         if owner_id is None:
@@ -51,7 +51,7 @@ class Scope:
     @classmethod
     def _owners(cls, who: str, owner_id: uuid.UUID, messages: MessageQuerySet) -> Scope:
         partitions, size = _partitions(Q(owner_id=owner_id))
-        # Messages of an account that a guest made are in the guests' partition, also when its owner signs in.
+        # Messages of an account that a guest made are in the guests' partition, even when its owner signs in.
         among_guests = not partitions and User.objects.filter(pk=owner_id, guest_made=True).exists()
         if among_guests:
             partitions, size = _partitions(Q(owner=None))
@@ -64,7 +64,7 @@ def _partitions(which: Q) -> tuple[tuple[int, ...], int]:
 
 
 def allowed_entries(scope: Scope, filters: Filters) -> np.ndarray | None:
-    """Return the sorted ids of the entries that pass `filters`; None when all do."""
+    """Return the sorted ids of the entries that pass `filters`; None if all do."""
     if not scope.narrower and filters == Filters(owner_id=filters.owner_id):
         return None
     left = narrow(scope.messages, filters).values("id")

@@ -23,7 +23,7 @@ def matching_words(content: str, stems: Collection[str]) -> list[Word]:
 
 
 def snippet(content: str, matches: list[Word], begins: int = 0) -> Snippet:
-    """Return the part of `content` with most of its `matches`; without any, the part that begins at `begins`."""
+    """Return the part of `content` with most of its `matches`; without any, the part that starts at `begins`."""
     start = _best_start(matches, content) if matches else begins
     start = _at_word(content, start)
     end = min(len(content), start + CHARS)
@@ -54,7 +54,7 @@ def _at_word(content: str, start: int) -> int:
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans, with overlapping ones joined: pairs of characters share one."""
+    """Return the spans with overlapping ones joined: neighbouring pairs of characters overlap."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and start < joined[-1][1]:

@@ -1,4 +1,4 @@
-"""The names of the tables that raw SQL uses: today's, or those at the time of a migration."""
+"""The names of the tables that raw SQL uses: the current ones, or those at the time of a migration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Separate threads for searches: a slow search never delays the storing of an answer."""
+"""Separate threads for searches, so that a slow search never delays the storing of an answer."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ _threads = DaemonThreads(AT_ONCE, "search")
 
 
 async def in_search_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """Run a search outside of the event loop: a few at once, while the others wait."""
+    """Run a search outside of the event loop: a few at a time, while the others wait."""
     return await call_in(_threads, work, arguments)

@@ -1,7 +1,7 @@
-"""Records how long searches took, in buckets by day: any number of searches is a few rows. Never the query.
+"""Records how long searches took, in buckets by day, so that any number of searches needs few rows. Never the query.
 
-Counts are kept in memory and written by the sweeping thread of each process, which costs a search nothing; a killed
-process loses the counts of its last seconds.
+Counts are kept in memory and written by the sweeping thread of each process, at no cost to a search; a killed process
+loses the counts of its last seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def note(milliseconds: float) -> None:
 
 
 def write() -> None:
-    """Add what was counted since the last time to the table."""
+    """Add the counts since the last write to the table."""
     with _lock:
         counted = dict(_counts)
         _counts.clear()

@@ -1,4 +1,4 @@
-"""The index's two databases, chosen by the vendor of the one the service runs on."""
+"""The index's back ends, one per database, chosen by the vendor of the database in use."""
 
 from __future__ import annotations
 

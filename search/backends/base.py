@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-# Entries as the ranking reads them; 0 is no entry.
+# Entries in the form that the ranking reads; 0 means no entry.
 ROWS = np.dtype([("id", ">i8"), ("previous_1", ">i8"), ("previous_2", ">i8"), ("length", ">i4")])
 
 
@@ -41,28 +41,29 @@ class NewPassage:
 
 
 class Backend(Protocol):
-    """One database's half of the index."""
+    """The index on one kind of database."""
 
     def install(self) -> bool:
-        """Create what the migrations could not, and triggers that were lost; returns whether a trigger was missing."""
+        """Create what the migrations could not, and missing triggers; returns whether a trigger was missing."""
 
     def has_vectors(self) -> bool:
         """Tell whether this database can store vectors."""
 
     def fit(self, dimensions: int) -> None:
-        """Prepare for vectors of this size."""
+        """Prepare for vectors of this many dimensions."""
 
     def compact(self, *, begin: bool) -> bool:
-        """Remove a small part of what deleted messages left in the index, or `begin` to; returns whether it did."""
+        """Remove a small part of what deleted messages left in the index, or `begin` removing; returns whether it did.
+        """
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
         """Write entries; existing ones with the same id are replaced."""
 
     def postings(self, terms: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Return, for each list of alternative terms, the ROWS of the entries with one of them."""
+        """Return, for each list of alternative terms, the ROWS of the entries that contain any of them."""
 
     def around(self, ids: Sequence[int]) -> np.ndarray:
-        """Return the ROWS of these entries and of those one or two turns after them."""
+        """Return the ROWS of these entries and of the entries one or two turns after them."""
 
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
         """Add passages."""
@@ -75,7 +76,8 @@ class Backend(Protocol):
         count: int,
         allowed: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return entry ids and cosines of the `count` nearest passages, best first. Exact. `partitions` None is all."""
+        """Return entry ids and cosines of the `count` nearest passages, best first. Exact. `partitions` None means all.
+        """
 
     def similarities(
         self, partitions: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]

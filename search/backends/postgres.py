@@ -24,7 +24,7 @@ from search.tables import TABLES
 logger = logging.getLogger(__name__)
 INSTALL_LOCK = 0x73656172  # one process at a time creates what is missing
 WRITE_LOCK = 0x73656173  # locked with a partition, so that its passages become visible in the order of their ids
-MIN_CACHED_ENTRIES = 5_000  # the vectors of smaller partitions are not cached
+MIN_CACHED_ENTRIES = 5_000  # smaller partitions' vectors are not cached
 MAX_COVERED_DIMENSIONS = 1200  # an index row holds at most a third of a page
 ROW = "int8send(id) || int8send(coalesce(previous_1, 0)) || int8send(coalesce(previous_2, 0)) || int4send(length)"
 AROUND = (
@@ -84,7 +84,7 @@ class PostgresBackend:
             cursor.execute(PLAIN.format(TABLES.passage))
 
     def compact(self, *, begin: bool) -> bool:
-        """Do nothing: the database's own vacuum does it."""
+        """Do nothing: the database's own vacuum does this."""
         return False
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
@@ -100,8 +100,8 @@ class PostgresBackend:
         asked = ", ".join(["(%s, %s::bigint[])"] * len(terms))
         parameters = [value for place, wanted in enumerate(terms) for value in (place, _array(wanted))]
         with connection.cursor() as cursor:
-            # Materialized, to hide the constants from the planner: it would take a thousand owners' words for half the
-            # table, read all of it, and start parallel workers for less work than their start.
+            # Materialized, to hide the constants from the planner. It would estimate that a thousand owners' words are
+            # half of the table, read all of it, and start parallel workers that cost more than the query.
             cursor.execute(
                 f"WITH asked (place, wanted) AS MATERIALIZED (VALUES {asked}) SELECT place, "
                 f"(SELECT string_agg({ROW}, ''::bytea) FROM {TABLES.entry} WHERE terms && wanted) FROM asked",
@@ -157,7 +157,7 @@ class PostgresBackend:
     def _nearest_cached(
         self, partition: int, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None
     ) -> NearestPassages | None:
-        """Return the nearest of the cached vectors; None where they are not cached, or not yet."""
+        """Return the nearest of the cached vectors; None if they are not cached, or not loaded yet."""
         with connection.cursor() as cursor:
             vectors = self._cache.get(cursor, partition, embedder_id)
             if vectors is None:
@@ -168,7 +168,7 @@ class PostgresBackend:
                 return None
             vector = vector.astype("f2").astype("f4")  # rounded as in the database
             nearest = vectors.nearest(vector, count, allowed)
-            # A deletion takes no lock that would block others, so nothing tells the cache of it.
+            # A deletion takes no lock that would block others, so the cache is not told about it.
             while len(gone := _gone(cursor, nearest.ids)):
                 with vectors.lock:
                     vectors.drop(gone)
@@ -233,7 +233,7 @@ def _within(partitions: Sequence[int] | None, embedder_id: int) -> tuple[str, li
 
 
 def _array(numbers: Iterable[int]) -> str:
-    """Return a `bigint[]` as PostgreSQL writes it: the driver looks at each number of a list by itself."""
+    """Return a `bigint[]` in PostgreSQL's text form: the driver would examine each number of a list by itself."""
     return f"{{{','.join(map(str, numbers))}}}"
 
 

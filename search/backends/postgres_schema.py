@@ -1,7 +1,7 @@
-"""What the index has on PostgreSQL beside the columns of its models: triggers, indexes, and pgvector's column.
+"""What the index has on PostgreSQL besides the columns of its models: triggers, indexes, and pgvector's column.
 
-The triggers note work, and delete from the index with the message, inside the transaction that writes, whether that
-is the service's, a shell's or plain SQL.
+The triggers note pending work, and delete a message's index rows with the message, in the transaction that writes,
+whether the service, a shell or plain SQL runs it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from foundation.database import BY_INDEX
 from search.fields import VectorField
 from search.tables import Tables
 
-# One of two indexes: vectors that are too wide cannot be included in it. Both end with the id, so that a process reads
+# One of two indexes, because too wide vectors cannot be included in one. Both end with the id, so that a process reads
 # new passages from the end of a range.
 COVERING = (
     "CREATE INDEX IF NOT EXISTS search_passage_covering ON {} (partition_id, embedder_id, id) "
     "INCLUDE (entry_id, vector)"
 )
 PLAIN = "CREATE INDEX IF NOT EXISTS search_passage_plain ON {} (partition_id, embedder_id, id)"
-FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # which of today's indexes replaced each
+FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # which of today's indexes replaced each of these
 
 
 def create(connection: Any, tables: Tables) -> None:
@@ -49,7 +49,7 @@ def create_triggers(connection: Any, tables: Tables) -> None:
 
 
 def drop(connection: Any, tables: Tables) -> None:
-    """Drop the triggers: messages must be writable without the index's tables."""
+    """Drop the triggers, so that messages are writable without the index's tables."""
     with connection.cursor() as cursor:
         for name in triggers(tables):
             cursor.execute(f"DROP FUNCTION IF EXISTS {name} CASCADE")
@@ -110,7 +110,7 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             f"SELECT id FROM {entry} WHERE message_id = ANY (ARRAY(SELECT id FROM gone)))); "
             f"DELETE FROM {entry} WHERE message_id = ANY (ARRAY(SELECT id FROM gone));",
         ),
-        # A new owner concerns every message; a new title those with fewer than two turns before them.
+        # A new owner affects every message; a new title affects those with fewer than two turns before them.
         "search_conversation_changed": (
             f"AFTER UPDATE OF title, owner_id ON {conversation} FOR EACH ROW "
             "WHEN ((OLD.title, OLD.owner_id) IS DISTINCT FROM (NEW.title, NEW.owner_id))",

@@ -17,7 +17,7 @@ from search.tables import TABLES
 MAX_VARIABLES = 900
 MERGE_PAGES = 64  # pages of the full-text index per step: some milliseconds
 SELECT_ROW = "SELECT e.id, coalesce(e.previous_1, 0), coalesce(e.previous_2, 0), e.length"
-# The covering index by name: SQLite would choose the unique one.
+# The covering index by name, because SQLite would choose the unique one.
 SELECT_BY_ID = f"{SELECT_ROW} FROM {TABLES.entry} e INDEXED BY {COVERING} WHERE e.id"
 AROUND = "WITH known (entry) AS MATERIALIZED (SELECT value FROM json_each(%s)) " + " UNION ALL ".join(
     f"{SELECT_ROW} FROM known CROSS JOIN {TABLES.entry} e INDEXED BY {index} ON e.{column} = known.entry"
@@ -54,7 +54,7 @@ class SqliteBackend:
 
     def compact(self, *, begin: bool) -> bool:
         wanted = (LEFT, MERGING) if begin else (MERGING,)
-        if _leftover() not in wanted:  # checked first without the write lock, which the transaction takes
+        if _leftover() not in wanted:  # checked first without the write lock that the transaction takes
             return False
         with transaction.atomic(), connection.cursor() as cursor:
             state = _leftover()
@@ -71,7 +71,7 @@ class SqliteBackend:
         return True
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
-        # One statement for all rows: each one releases the interpreter lock, while all other writers wait.
+        # One statement for all rows: each statement releases the interpreter lock while all other writers wait.
         values: list[Any] = []
         for e in entries:
             values += (e.id, e.message_id.hex, e.previous_1, e.previous_2, e.length, " ".join(map(_word, e.terms)))
@@ -164,7 +164,7 @@ def _read(cursor: Any, partition: int, embedder: int, after: int) -> PassageRows
 
 
 def _leftover() -> int:
-    """Return whether deleted terms left something in the full text, LEFT or MERGING; 0 if not."""
+    """Return whether deleted terms left something in the full-text index: LEFT or MERGING, or 0 for nothing."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT state FROM search_leftover")
         row = cursor.fetchone()

@@ -1,7 +1,7 @@
-"""What the index has on SQLite beside its models' columns: a full-text index (FTS5) of terms, indexes, triggers.
+"""What the index has on SQLite besides its models' columns: a full-text index (FTS5) of terms, indexes, triggers.
 
-Terms are written as hexadecimal words. FTS5 keeps neither texts nor positions of its own. When Django rebuilds a table,
-`foundation/sqlite` keeps all of it.
+Terms are written as hexadecimal words. FTS5 stores neither texts nor positions itself. When Django rebuilds a table,
+`foundation/sqlite` preserves all of this.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 from search.models import PARTITION_SHIFT
 from search.tables import Tables
 
-# Rows hold long terms: an index with all that is read saves reading them.
+# Rows contain long terms: an index with every column that is read avoids reading the rows.
 COVERING = "search_entry_row"
-# Deleted terms stay in the segments of FTS5 until these are merged. One row in `search_leftover` says that some are
-# left, or that a merge which removes them has begun.
+# Deleted terms stay in the segments of FTS5 until these are merged. One row in `search_leftover` says that some remain,
+# or that a merge which removes them has begun.
 LEFT, MERGING = 1, 2
 LEAVE = (
     f"INSERT INTO search_leftover (id, state) VALUES (1, {LEFT}) ON CONFLICT (id) DO UPDATE SET state = excluded.state;"
@@ -22,9 +22,9 @@ LEAVE = (
 
 
 def create(connection: Any, tables: Tables) -> None:
-    """Create the indexes, the full text and the triggers, and replace what earlier versions made.
+    """Create the indexes, the full-text index and the triggers, and replace what earlier versions made.
 
-    Columns that those versions added keep their defaults, which nothing uses: to drop them is to copy the whole table.
+    Columns that those versions added keep their defaults, which nothing uses: dropping them would copy the whole table.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE INDEX IF NOT EXISTS {COVERING} ON {tables.entry} (id, previous_1, previous_2, length)")
@@ -57,7 +57,7 @@ def create_triggers(connection: Any, tables: Tables) -> None:
 
 
 def drop(connection: Any, tables: Tables) -> None:
-    """Drop the triggers, so that messages are writable without the index's tables, and the full text."""
+    """Drop the full-text index and the triggers, so that messages are writable without the index's tables."""
     with connection.cursor() as cursor:
         for name in triggers(tables):
             cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
@@ -103,7 +103,7 @@ def triggers(tables: Tables) -> dict[str, str]:
             f"DELETE FROM {passage} WHERE entry_id = (SELECT id FROM {entry} WHERE message_id = OLD.id); "
             f"DELETE FROM {entry} WHERE message_id = OLD.id; END"
         ),
-        # A new owner concerns every message; a new title those with fewer than two turns before them.
+        # A new owner affects every message; a new title affects those with fewer than two turns before them.
         "search_conversation_changed": (
             f"AFTER UPDATE OF title, owner_id ON {conversation} "
             "WHEN OLD.title IS NOT NEW.title OR OLD.owner_id IS NOT NEW.owner_id BEGIN "

@@ -20,14 +20,14 @@ from search.tables import TABLES
 
 READ_ROWS = 8192  # per query
 ARRAYS = ("ids", "entries", "vectors", "quantized", "scales", "residuals", "norms")
-MIN_CAPACITY = 16  # passages: most owners have few
+MIN_CAPACITY = 16  # passages: most owners have only a few
 SAMPLE_SIZE = 8192  # the values from which the n-th largest is estimated
-FLOAT32_ERROR = 1e-5  # of a cosine, rounded up
+FLOAT32_ERROR = 1e-5  # in units of the cosine, rounded up
 EVICTION_SECONDS = 60.0  # how often partitions of deleted owners are evicted
 
 
 class PassageRows(NamedTuple):
-    """Passages as the database stores them, by id: (n,), (n,), and half precision (n, dimensions)."""
+    """Passages as stored in the database, sorted by id: (n,), (n,), and half precision (n, dimensions)."""
 
     ids: np.ndarray
     entries: np.ndarray
@@ -35,7 +35,7 @@ class PassageRows(NamedTuple):
 
 
 class PartitionState(NamedTuple):
-    """What the database says about a partition: its nonce, its version, its newest passage by an embedder."""
+    """The database's state of a partition: its nonce, its version, its newest passage by an embedder."""
 
     nonce: int
     version: int
@@ -50,7 +50,7 @@ class NearestPassages(NamedTuple):
     cosines: np.ndarray
 
 
-# Cursor, partition, embedder, id: the next passages after that id, READ_ROWS of them at most.
+# Takes cursor, partition, embedder and id; returns the next passages after that id, at most READ_ROWS.
 Reader = Callable[[Any, int, int, int], PassageRows]
 
 
@@ -61,7 +61,7 @@ class CachedVectors:
         self.version = -1
         self.last_id = 0
         self.size = 0
-        self.counted_bytes = 0  # the size that is included in VectorCache's sum
+        self.counted_bytes = 0  # its size as counted in VectorCache's sum
         self.lock = threading.Lock()
         self.ids: np.ndarray = np.zeros(0, "i8")
         self.entries: np.ndarray = np.zeros(0, "i8")
@@ -134,7 +134,7 @@ class CachedVectors:
 
 def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """Return the cosines of unit vectors (n, d) to one; equal vectors get equal cosines, whatever their rows."""
-    # Summed in double precision: rounding to single precision then hides differences from the order of addition.
+    # Summed in double precision: rounding to single precision then hides differences caused by the order of addition.
     cosines: np.ndarray = vectors.astype("f8") @ vector.astype("f8")
     return cosines.astype("f4")
 
@@ -145,7 +145,7 @@ def bytes_per_passage(dimensions: int) -> int:
 
 
 def quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return vectors (n, d) as bytes (n, d), and of each its scale, the norm of its residual, and its norm."""
+    """Return vectors (n, d) as bytes (n, d), and for each its scale, the norm of its residual, and its norm."""
     scales = np.abs(vectors).max(axis=1, initial=0) / 127
     quantized = np.rint(vectors / np.where(scales > 0, scales, 1)[:, None])
     residuals = np.linalg.norm(vectors - quantized * scales[:, None], axis=1)
@@ -153,7 +153,7 @@ def quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
 
 
 def _nth_largest(values: np.ndarray, n: int) -> Any:
-    """Return the `n`th largest of more than `n` values; a sample saves looking at most of them."""
+    """Return the `n`th largest of more than `n` values; a sample avoids looking at most of them."""
     step = max(1, len(values) // SAMPLE_SIZE)
     sample = values[::step]
     place = min(len(sample), 2 * n // step + 8)
@@ -162,17 +162,17 @@ def _nth_largest(values: np.ndarray, n: int) -> Any:
 
 
 class VectorCache:
-    """All cached vectors of this process: SEARCH_CACHE_MB at most, and those in use, however large they are."""
+    """All cached vectors of this process: at most SEARCH_CACHE_MB, plus those in use, however large."""
 
     def __init__(self, read: Reader) -> None:
         self._read = read
         self._cached: OrderedDict[tuple[int, int, int], CachedVectors] = OrderedDict()
-        self._bytes = 0  # of all cached vectors
+        self._bytes = 0  # the size of all cached vectors
         self._lock = threading.Lock()
         self._evicted_at = time.monotonic()
 
     def load(self, cursor: Any, partition: int, embedder: int, dimensions: int) -> CachedVectors:
-        """Return the vectors as the database has them now, reading them if they are not cached."""
+        """Return the vectors as they are in the database now, reading them if they are not cached."""
         state = _state(cursor, partition, embedder)
         key = (partition, state.nonce, embedder)
         with self._lock:
@@ -181,7 +181,7 @@ class VectorCache:
         return vectors
 
     def get(self, cursor: Any, partition: int, embedder: int) -> CachedVectors | None:
-        """Return the vectors as the database has them now; None unless they are cached."""
+        """Return the vectors as they are in the database now; None unless they are cached."""
         state = _state(cursor, partition, embedder)
         key = (partition, state.nonce, embedder)
         with self._lock:
@@ -206,7 +206,7 @@ class VectorCache:
         self._touch(key, vectors)
 
     def _touch(self, key: tuple[int, int, int], used: CachedVectors) -> None:
-        """Mark vectors as used, note their size and evict others; by a running sum, since there may be thousands."""
+        """Mark vectors as used, note their size and evict others. Keeps a running sum, since there may be thousands."""
         with self._lock:
             if self._cached.get(key) is used:
                 self._cached.move_to_end(key)

@@ -28,7 +28,7 @@ OTHER = "search.embedders.sentence_transformer.from_path_or_hub"
 
 
 def load(name: str, *, threads: int = 0) -> Embedder:
-    """Return the embedder called `name`, on this many threads (0: half of the cores); raises CannotEmbed.
+    """Return the embedder called `name`, running on this many threads (0: half of the cores); raises CannotEmbed.
 
     May take seconds. The same name gives the same vectors, in every process and after every restart.
     """
@@ -42,7 +42,7 @@ def load(name: str, *, threads: int = 0) -> Embedder:
 
 
 def problem_with(name: str) -> str:
-    """Return why `name` cannot be an embedder, as far as that is known without loading it; empty if it can."""
+    """Return why `name` cannot be an embedder, as far as can be told without loading it; '' if it can."""
     kind, _, argument = (name or DEFAULT).partition(":")
     if kind == "openai":
         if not argument:

@@ -1,4 +1,4 @@
-"""Vectors from hashed words: no model, no meaning beyond shared stems; for tests and for trying things out."""
+"""Vectors from hashed words, which know no meaning beyond shared stems; for tests and trying things out."""
 
 from __future__ import annotations
 

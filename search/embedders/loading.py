@@ -1,4 +1,4 @@
-"""Loads this process's embedders, each once; in the background for a service that must not wait for them."""
+"""Loads this process's embedders, each once; in the background if the service must not wait for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.embedders import DEFAULT, CannotEmbed, Embedder, load
 
 logger = logging.getLogger(__name__)
 AGAIN_AFTER = 30.0  # seconds until an embedder that could not be loaded is tried again
-REMEMBERED = 256  # questions: the next page of a search has the same one
+REMEMBERED = 256  # questions: the next page of a search has the same question
 
 _loaded: dict[str, Embedder] = {}
 _failed: dict[str, tuple[float, str]] = {}
@@ -48,7 +48,7 @@ def why_not(name: str = "") -> str:
 
 
 def start(name: str = "") -> None:
-    """Load in the background, unless that has been begun or has just failed."""
+    """Load in the background, unless loading is in progress or has just failed."""
     name = name or current_name()
     with _lock:
         failed = _failed.get(name)

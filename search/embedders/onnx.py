@@ -1,6 +1,6 @@
-"""all-MiniLM-L6-v2 in eight bits on ONNX Runtime: the process that searches needs no torch, less time, less memory.
+"""all-MiniLM-L6-v2 in eight bits on ONNX Runtime: the searching process needs no torch, and less time and memory.
 
-The file is made once from the installed package, by a process of its own, and kept in the data directory.
+The file is made once from the installed package, by a separate process, and kept in the data directory.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class OnnxEmbedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads_or_half(threads)
         options.inter_op_num_threads = 1
-        # Waiting threads must not spin.
+        # Idle threads must not spin.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_cpu_mem_arena = False  # the arena would keep the memory of the longest batch for ever
+        options.enable_cpu_mem_arena = False  # an arena would keep the memory of the longest batch for ever
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -77,7 +77,7 @@ def minilm_int8(argument: str, *, threads: int = 0) -> OnnxEmbedder:
 
 
 def _convert(source: Path, file: Path) -> None:
-    """Convert in a process of its own, which takes torch and half a gigabyte with it when it ends."""
+    """Convert in a separate process, which frees torch and half a gigabyte when it ends."""
     command = [sys.executable, "-m", "search.embedders.onnx_conversion", str(source), str(file)]
     try:
         done = subprocess.run(

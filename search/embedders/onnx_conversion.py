@@ -1,6 +1,6 @@
-"""From a BERT of sentence-transformers to one ONNX file in eight bits: `python -m search.embedders.onnx_conversion`.
+"""Converts a BERT of sentence-transformers to an eight-bit ONNX file: `python -m search.embedders.onnx_conversion`.
 
-Weights go by channel, and in seven of their eight bits: processors without VNNI would overflow at the eighth.
+Weights are quantized by channel, and use seven of their eight bits: processors without VNNI would overflow with eight.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OPSET = 17
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write `target`, whole or not at all, whoever else does the same."""
+    """Write `target` as a whole or not at all, even if other processes do the same."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

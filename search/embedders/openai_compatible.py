@@ -16,7 +16,7 @@ from search.embedders.base import CannotEmbed, of_length_one
 BATCH = 64
 CHARS_A_TOKEN = 4  # an estimate: the server has its own count
 TIMEOUT = httpx2.Timeout(30, connect=5)
-PAUSES = (0.5, 2.0)  # seconds before trying again
+PAUSES = (0.5, 2.0)  # seconds before retrying
 TRY_AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
 MAX_RESPONSE_BYTES = 64 * 2**20
 
@@ -24,7 +24,7 @@ MAX_RESPONSE_BYTES = 64 * 2**20
 class OpenAICompatibleEmbedder:
     def __init__(self, model: str, base_url: str, api_key: str) -> None:
         self.name = f"openai:{model}"
-        self.tokens = 256  # the server reads more, but a longer passage tells less about where in it the hit is
+        self.tokens = 256  # the server would read more, but a longer passage tells less precisely where the hit is
         self._model = model
         self._client = httpx2.Client(
             base_url=base_url.rstrip("/") + "/",
@@ -78,6 +78,6 @@ def openai_compatible(argument: str, *, threads: int = 0) -> OpenAICompatibleEmb
 
 
 def _vector(value: Any) -> np.ndarray:
-    if isinstance(value, str):  # some servers ignore encoding_format: the type of the value tells which format it is
+    if isinstance(value, str):  # some servers ignore encoding_format: the type of the value shows which format it is
         return np.frombuffer(base64.b64decode(value), "<f4")
     return np.array(value, dtype="f4")

@@ -14,7 +14,8 @@ from search.embedders.base import of_length_one
 from search.embedders.local import BATCH, cannot_load, minilm_path, threads_or_half
 
 logger = logging.getLogger(__name__)
-# With these a processor multiplies bfloat16 itself: a third of float32's time, and vectors at a cosine of 0.9999 to it.
+# With these features a processor multiplies bfloat16 itself: in a third of float32's time, and with vectors whose
+# cosine to float32's is 0.9999.
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -32,7 +33,7 @@ class SentenceTransformerEmbedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         if not texts:
             return np.zeros((0, self.dimensions), "f4")
-        # The model sorts texts by length itself, so that no batch is padded to its one long text.
+        # The model sorts texts by length itself, so that no batch is padded to a single long text.
         vectors = self._model.encode(
             list(texts),
             batch_size=BATCH,

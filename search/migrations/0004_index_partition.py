@@ -1,7 +1,7 @@
 from django.db import migrations
 
 ACTIONS = ('add', 'change', 'delete', 'view')
-# Parts of the names that PostgreSQL gave to constraints, to the indexes below them, and to the sequence of ids.
+# Parts of the names that PostgreSQL gave to constraints, to the indexes behind them, and to the sequence of ids.
 NAMES = [('search_space_', 'search_indexpartition_'), ('search_passage_space_id_', 'search_passage_partition_id_')]
 
 
@@ -15,7 +15,7 @@ def rename_grants(apps, old, new):
 
 
 def rename_names(schema_editor, names):
-    """Rename what PostgreSQL named after the table and the column; SQLite names none of it."""
+    """Rename what PostgreSQL named after the table and the column; SQLite has no such names."""
     if schema_editor.connection.vendor != 'postgresql':
         return
     quote = schema_editor.quote_name

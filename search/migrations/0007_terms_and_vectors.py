@@ -7,7 +7,7 @@ from search.tables import Tables
 
 
 class EnsureVectors(EnsureField):
-    """Add the vectors' column; PostgreSQL goes without where pgvector cannot be had."""
+    """Add the vectors' column; on PostgreSQL without pgvector, do nothing."""
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         if schema_editor.connection.vendor == 'postgresql':
@@ -29,7 +29,7 @@ def drop(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    """What earlier versions created after all migrations: columns, indexes and triggers. Theirs are taken over."""
+    """Columns, indexes and triggers that earlier versions created after all migrations; existing ones are adopted."""
 
     dependencies = [
         ('conversations', '0001_initial'),

@@ -1,4 +1,4 @@
-"""`manage.py index_messages [--follow]`: bring the search index up to date; several at once share the work."""
+"""`manage.py index_messages [--follow]`: bring the search index up to date; several processes share the work."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class Command(BaseCommand):
         return True
 
     def _finished(self, text_only: bool) -> bool:
-        """Tell whether nothing is left. Waits for other workers' claims, as they may have died."""
+        """Tell whether nothing is left. Waits for other workers' claims, because those workers may have died."""
         return indexing.all_text_is_indexed() if text_only else not backlog()
 
     def _done(self, bar: tqdm, count: int) -> None:
         bar.update(count)
-        # More may have come since the bar was drawn.
+        # More messages may have been added since the bar was drawn.
         bar.total = max(bar.total, bar.n + backlog())
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

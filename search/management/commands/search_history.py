@@ -1,4 +1,4 @@
-"""`manage.py search_history QUERY --user NAME`: what a search finds, from the shell."""
+"""`manage.py search_history QUERY --user NAME`: show in the shell what a search finds."""
 
 from __future__ import annotations
 
