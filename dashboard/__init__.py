@@ -1,1 +1,1 @@
-"""The dashboard for staff: figures of the last 30 days, drawn by the server. Counts and times, never what was said."""
+"""The dashboard for staff: figures of the last 30 days, drawn by the server. Counts and durations, no message text."""

@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn here: nothing is loaded, no script runs. Colours are classes, so that dark mode is CSS alone."""
+"""Draws charts as SVG: nothing is loaded, no script runs. Colours are classes, so dark mode needs only CSS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EMPTY = SafeString("")
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of values, one per day; None for a day without one."""
+    """One line of values, one per day; None for a day without a value."""
 
     name: str
     values: Sequence[float | None]
@@ -25,7 +25,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`kind` is bars (stacked) or lines. `unit` stands at the axis."""
+    """A chart. `kind` is bars (stacked) or lines. `unit` is shown at the axis."""
 
     title: str
     unit: str
@@ -44,7 +44,7 @@ class Chart:
 
     @property
     def rows(self) -> list[tuple[dt.date, list[str]]]:
-        """The chart as a table: the newest day first, without empty days."""
+        """Return the chart as a table: the newest day first, without empty days."""
         found = []
         for place, day in enumerate(self.days):
             values = [each.values[place] for each in self.series]

@@ -1,6 +1,6 @@
 """The figures: each is one query over an index. Past days are queried once an hour, today each time.
 
-Percentiles come from buckets 10 % wide, which any database can count.
+Percentiles are computed from buckets 10 % wide, which any database can count.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def tokens() -> tuple[Row, Row]:
 
 
 def times_to(column: str) -> tuple[Row, Row]:
-    """Return p50 and p95 of how long runs took to `first_token_at` or `finished_at`, in milliseconds by day."""
+    """Return by day the p50 and p95, in milliseconds, of how long runs took to `first_token_at` or `finished_at`."""
     if column not in ("first_token_at", "finished_at"):
         raise ValueError(column)
     if connection.vendor == "postgresql":
@@ -101,7 +101,7 @@ def times_to(column: str) -> tuple[Row, Row]:
 
 
 def search_times() -> tuple[Row, Row, float]:
-    """Return p50 and p95 of searches in milliseconds by day, and how many there were."""
+    """Return by day the p50 and p95 of searches in milliseconds, and the number of searches."""
     timings.write()
     found = by_day(timings.counted_since(days()[0]))
     middle, slow = percentiles(found)
@@ -109,7 +109,7 @@ def search_times() -> tuple[Row, Row, float]:
 
 
 def by_day(rows: Iterable[tuple[Day, float, int]]) -> dict[Day, list[tuple[float, int]]]:
-    """Gather (day, milliseconds, how many) by day."""
+    """Group (day, milliseconds, how many) by day."""
     found: dict[Day, list[tuple[float, int]]] = defaultdict(list)
     for day, milliseconds, count in rows:
         found[day].append((milliseconds, count))
@@ -117,7 +117,7 @@ def by_day(rows: Iterable[tuple[Day, float, int]]) -> dict[Day, list[tuple[float
 
 
 def percentiles(found: dict[Day, list[tuple[float, int]]]) -> tuple[Row, Row]:
-    """Return p50 and p95 by day; None where nothing was measured."""
+    """Return p50 and p95 by day; None for a day without measurements."""
     return [_percentile(found.get(day, []), 0.5) for day in days()], [
         _percentile(found.get(day, []), 0.95) for day in days()
     ]
@@ -145,7 +145,7 @@ def _counted(name: str, rows: QuerySet[Any]) -> Row:
 
 
 def _remembered(name: str, ask: Callable[[Day], dict[Day, Any]]) -> dict[Day, Any]:
-    """Return a figure by day. Days before today come from the cache, at most an hour old."""
+    """Return a figure by day. Days before today come from the cache and are at most an hour old."""
     today, now = timezone.now().date(), time.monotonic()
     until, day, past = _past.get(name, (0.0, today, {}))
     if until > now and day == today:

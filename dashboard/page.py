@@ -42,7 +42,7 @@ _kept: tuple[float, list[Section]] = (0.0, [])
 
 
 def sections() -> list[Section]:
-    """Return the figures, up to KEPT_SECONDS old. One request computes, the others wait for it."""
+    """Return the figures, up to KEPT_SECONDS old. One request computes them, the others wait for it."""
     global _kept
     with _lock:
         if _kept[0] < time.monotonic():
@@ -51,7 +51,7 @@ def sections() -> list[Section]:
 
 
 def forget() -> None:
-    """Drop what is cached: next time today's figures and the past's are computed again."""
+    """Drop the cache, so that both today's figures and past ones are computed again."""
     global _kept
     _kept = (0.0, [])
     figures.forget()
@@ -63,7 +63,7 @@ def compute() -> list[Section]:
 
 
 def _guarded(title: str, part: Callable[[], Section]) -> Section:
-    """Compute one part; if it takes longer than the database allows, the other parts must still be shown."""
+    """Compute one part. If it takes longer than the database allows, the other parts are still shown."""
     try:
         return part()
     except OperationalError as error:

@@ -1,4 +1,4 @@
-"""The base of all lists in the admin: they cost the same however many rows there are, and change no history."""
+"""The base of all lists in the admin: their cost does not depend on the number of rows, and they change no history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNTED = 1_000
 
 
 class EstimatingPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Counts up to COUNTED rows. For a whole table PostgreSQL has an estimate; otherwise the count is "more than"."""
+    """Counts up to COUNTED rows. For a whole table PostgreSQL has an estimate; otherwise it shows "more than"."""
 
     approximate = False
 
@@ -44,7 +44,7 @@ class EstimatingPaginator(Paginator):  # type: ignore[type-arg]  # not subscript
 
 
 class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    """A list in pages whose rows are never all counted."""
+    """A list in pages that never counts all rows."""
 
     paginator = EstimatingPaginator
     show_full_result_count = False
@@ -69,7 +69,7 @@ class HistoryAdmin(ListAdmin):
 
 
 class MadeFilter(admin.SimpleListFilter):
-    """Filters by when a row was made, which its id tells."""
+    """Filters by the time a row was made, which its id tells."""
 
     title = "time"
     parameter_name = "made"

@@ -39,9 +39,9 @@ _deadline = _Deadline()
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Bound what this thread waits for the database in the block, all statements together (PostgreSQL only).
+    """Limit the total time that this thread waits for the database in the block (PostgreSQL only).
 
-    On SQLite a statement waits for the file's lock as long as the connection's timeout says: see the settings.
+    On SQLite a statement waits for the file's lock for the connection's timeout: see the settings.
     """
     before = _deadline.at
     _deadline.at = min(before, time.monotonic() + seconds)
@@ -52,7 +52,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def seconds_left(limit: float | None) -> float | None:
-    """Return how long this thread may wait for a statement that has `limit` seconds; None for ever."""
+    """Return how long this thread may wait for a statement whose limit is `limit` seconds; None means for ever."""
     at = _deadline.at
     if at == math.inf:
         return limit
@@ -63,14 +63,14 @@ def seconds_left(limit: float | None) -> float | None:
 
 
 def database_clock() -> str:
-    """Return the SQL expression for now, in Unix seconds: leases and claims never compare two machines' clocks."""
+    """Return the SQL expression for the current Unix time: leases and claims never compare two machines' clocks."""
     return CLOCK[connection.vendor]
 
 
 def checkpoint() -> None:
-    """Copy what SQLite's log holds into the database file.
+    """Copy the contents of SQLite's log into the database file.
 
-    Otherwise a commit does it once the log is long, and whoever waits for that commit waits for the disk.
+    Otherwise a commit does it once the log is long, and whoever waits for that commit also waits for the disk.
     """
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
@@ -78,7 +78,7 @@ def checkpoint() -> None:
 
 
 def lift_time_limit() -> None:
-    """Lift the time limit of this connection's statements: no request waits for the change of a large table."""
+    """Lift the time limit of this connection's statements, for changes of large tables that no request waits for."""
     if connection.vendor == "postgresql":
         connection.override_setting("statement_timeout", "0")  # type: ignore[attr-defined]  # ours has it
         connection.connection.time_limit = None
@@ -106,8 +106,8 @@ async def call_in(
 ) -> T:
     """Call `function`, which uses the database, in one of `threads` and return its result.
 
-    Raises OperationalError after `seconds`, the wait for a free thread included: all of them may hang. On SQLite the
-    function may still be running then; what it returns is dropped.
+    Raises OperationalError after `seconds`, including the wait for a free thread, because all threads may hang. On
+    SQLite the function may still be running then; its result is dropped.
     """
     future: asyncio.Future[T] = asyncio.wrap_future(threads.submit(call_and_release, function, arguments, seconds))
     try:
@@ -120,7 +120,7 @@ async def call_in(
 
 
 async def stream_from_database(pieces: Iterator[str], *, size: int = 65_536) -> AsyncIterator[bytes]:
-    """Yield what `pieces`, read in the pool's threads, gives: in chunks of about `size` characters."""
+    """Yield the contents of `pieces`, read in the pool's threads, in chunks of about `size` characters."""
     while chunk := await in_database_thread(_gather, pieces, size):
         yield chunk.encode()
 
@@ -136,7 +136,7 @@ def _gather(pieces: Iterator[str], size: int) -> str:
 
 
 def call_and_release(function: Callable[..., T], arguments: tuple[Any, ...], seconds: float | None = None) -> T:
-    """Call `function` in this thread, within `time_limit(seconds)`, and give its connection back."""
+    """Call `function` in this thread, within `time_limit(seconds)`, and release its connection."""
     try:
         with time_limit(math.inf if seconds is None else seconds):
             return function(*arguments)
@@ -148,6 +148,6 @@ def call_and_release(function: Callable[..., T], arguments: tuple[Any, ...], sec
 
 
 def release_connection() -> None:
-    """Give a pooled connection back; SQLite's stays open, because opening the file costs more than a query."""
+    """Release a pooled connection; SQLite's stays open, because opening the file costs more than a query."""
     if connection.vendor != "sqlite" and not connection.in_atomic_block:
         connection.close()

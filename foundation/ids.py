@@ -14,5 +14,5 @@ def uuid7() -> uuid.UUID:
 
 
 def first_id_of(moment: dt.datetime) -> uuid.UUID:
-    """Return the smallest id made at `moment`: ids sort by time, so they find a range of it without a further index."""
+    """Return the smallest id made at `moment`: ids sort by time, so they select a time range without another index."""
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -1,4 +1,4 @@
-"""Classifies the database's errors, and logs one line for each outage instead of one for each request."""
+"""Classifies the database's errors, and logs one line per outage, not one per request."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from foundation.database import StorageError
 
 logger = logging.getLogger(__name__)
 
-# An error after this long without one is the beginning of another outage.
+# An error after this long without one counts as the beginning of a new outage.
 QUIET_SECONDS = 60.0
 # The free space below which the next answer may not fit.
 SPARE_BYTES = 1 << 20
 
 
 DISK_FULL = ("53100", "SQLITE_FULL")
-# The statement itself is wrong or too large: trying again does not help.
+# The statement itself is wrong or too large, so retrying does not help.
 WRONG = ("54", "SQLITE_ERROR", "SQLITE_TOOBIG")
 
 
 def code_of(error: BaseException) -> str:
-    """Return the database's own code of an error: PostgreSQL's SQLSTATE, SQLite's name; empty without one."""
+    """Return the database's own code for an error: PostgreSQL's SQLSTATE or SQLite's name; '' if it has none."""
     for each in (error, error.__cause__):
         if code := getattr(each, "sqlstate", None) or getattr(each, "sqlite_errorname", None):
             return str(code)
@@ -34,12 +34,12 @@ def code_of(error: BaseException) -> str:
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Tell whether the database is at fault, so that trying again later may help."""
+    """Tell whether the database is the cause, so that a later retry may help."""
     return isinstance(error, StorageError) and not code_of(error).startswith(WRONG)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether the disk has no room, of the file or of PostgreSQL."""
+    """Tell whether the disk is full, that of the SQLite file or of PostgreSQL."""
     return code_of(error) in DISK_FULL
 
 
@@ -76,12 +76,12 @@ disk_full = _Outage("the disk of the database is full (%s); nothing can be store
 def note_failure(error: BaseException) -> None:
     """Log an error of the database, once per outage."""
     told = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
-    # The type alone: the message may hold addresses and values.
+    # Only the type: the message may contain addresses and values.
     (disk_full if is_disk_full(error) else away).note(type(told).__name__)
 
 
 class NoOutages(logging.Filter):
-    """Keeps the lines and tracebacks of an outage's requests out of the log: `note_failure` logs the outage once."""
+    """Keeps the log lines and tracebacks of requests during an outage out of the log: `note_failure` logs it once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -89,7 +89,7 @@ class NoOutages(logging.Filter):
 
 
 def note_success() -> None:
-    """Log, once, that the database answers again. A full disk answers, too: see `has_room`."""
+    """Log once that the database answers again. A database with a full disk also answers: see `has_room`."""
     if away:
         away.end()
 
@@ -97,7 +97,7 @@ def note_success() -> None:
 def has_room() -> bool:
     """Tell whether the disk has room; uses the database's connection. For SQLite the file's disk is checked.
 
-    PostgreSQL's disk can only be tried by writing to it, which is done only after it was full.
+    PostgreSQL's disk can only be checked by writing to it, which is done only after it was full.
     """
     try:
         if connection.vendor == "sqlite":
@@ -116,7 +116,7 @@ def has_room() -> bool:
 
 
 def _fits_into_table() -> bool:
-    """Allocate space where the tables are, and roll back. An update would not tell: it reuses its old row's space."""
+    """Allocate space where the tables are, and roll back. An update would prove nothing: it reuses old space."""
     row, rows = "x" * 1900, SPARE_BYTES // 2048  # each too short to be compressed
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE room AS SELECT %s FROM generate_series(1, %s)", [row, rows])

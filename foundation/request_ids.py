@@ -1,4 +1,4 @@
-"""The id of the HTTP request that is being answered: it is in the response's headers, and stored with its runs."""
+"""The id of the HTTP request being answered: it is in the response's headers, and stored with the request's runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that a process does not wait for when it ends, so that one that hangs does not keep it alive."""
+"""Threads that a process does not wait for at its end, so that a hanging one does not keep it alive."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 class DaemonThreads(Executor):
     """At most `size` threads, started when needed.
 
-    The interpreter joins the threads of a ThreadPoolExecutor at its end, and a thread that waits for a
-    silent database or a hung disk would keep the process alive.
+    The interpreter joins the threads of a ThreadPoolExecutor when it exits, and a thread that waits for a silent
+    database or a hung disk would keep the process alive.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -37,7 +37,7 @@ class DaemonThreads(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
-        """End the threads once they have done what was submitted before. Does not wait for that."""
+        """End the threads after everything submitted so far is done. Does not wait for that."""
         for _ in range(self._size):
             self._calls.put(None)
 

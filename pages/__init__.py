@@ -1,1 +1,1 @@
-"""The pages for people: chat, profile and sign-in, their scripts and styles, and the demo history to try them on."""
+"""The pages for people: chat, profile and sign-in, their scripts and styles, and demo history to try them with."""

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of our pages and the admin: they load our files, talk to this service, nothing else."""
+"""The Content-Security-Policy of our pages and the admin: they may load our files and talk to this service only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages for people: chat, profile, signing in and out. What they show comes from the APIs, by our own scripts."""
+"""The pages for people: chat, profile, signing in and out. Our own scripts fetch their contents from the APIs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES = (
 
 
 async def chat(request: HttpRequest) -> HttpResponse:
-    """Show the chat page: the same for everybody, so it costs no look-up; its scripts ask who is there."""
+    """Show the chat page. It is the same for everybody, so it needs no look-up; its scripts ask who the user is."""
     modules = [f"pages/{name}.js" for name in MODULES]
     headers = {**PAGE_HEADERS, "Cache-Control": "no-cache"}
     return HttpResponse(render_to_string("chat.html", {"modules": modules}), headers=headers)
@@ -37,7 +37,7 @@ async def profile(request: HttpRequest) -> HttpResponse:
 
 
 class SignIn(LoginView):
-    """Username and password into a session."""
+    """Signs in with username and password, and starts a session."""
 
     template_name = "login.html"
     authentication_form = SignInForm
@@ -50,9 +50,9 @@ class SignIn(LoginView):
         return response
 
 
-@csrf_exempt  # protected by the rule for sessions: only our own page can send the header that it requires
+@csrf_exempt  # protected by the rule for sessions: only our own page can send the required header
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """End the session, if there is one: POST, by the pages' script."""
+    """End the session, if there is one. The pages' script sends this as POST."""
     if request.method != "POST":
         return JsonResponse({"error": {"code": "method_not_allowed", "message": "Use POST to sign out."}}, status=405)
     caller = caller_of(request)
@@ -61,10 +61,10 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     try:
         if request.user.is_authenticated:
             check_page_user(caller, str(request.user.pk))
-    except IdentityChanged as changed:  # the page of one user must not sign another out
+    except IdentityChanged as changed:  # the page of one user must not sign another user out
         return JsonResponse({"error": {"code": changed.code, "message": changed.message}}, status=401)
     logout(request)
     response = HttpResponse(status=204)
-    # Also the cookie of an expired session: it would be refused, whereas without it one may be a guest.
+    # Also delete the cookie of an expired session: it would be refused, whereas without it the caller may be a guest.
     response.delete_cookie(settings.SESSION_COOKIE_NAME)
     return response

@@ -23,7 +23,7 @@ SOURCE = ROOT / "chatservice" / "settings.py"
 PAGE = ROOT / "docs" / "settings.md"
 SECTION = re.compile(r"# --- (.+?)(?: \((.+)\))? -{3,}$")
 DEFAULT = re.compile(r"(.+) By default (.+)\.")
-# Settings that are asked for in more than one way: how they are shown.
+# How settings are shown that are read in more than one way.
 VALUES = {"ADMIN_ENABLED": "`auto`, `true` or `false`"}
 KINDS = {
     "bool": "`true` or `false`",
@@ -47,7 +47,7 @@ This page is generated from the comments in `chatservice/settings.py` by `python
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: what it takes, and its default, empty where that is no literal; both in Markdown."""
+    """A setting: its type and its default ('' if that is not a literal), both in Markdown."""
 
     name: str
     value: str
@@ -70,7 +70,7 @@ class Section:
 
 
 def read_sections(source: str) -> list[Section]:
-    """Return the settings of a settings module, by the headings and comments above them."""
+    """Return the settings of a settings module, with the headings and comments above them."""
     lines = source.splitlines()
     tree = ast.parse(source)
     constants = _constants(tree)
@@ -91,7 +91,7 @@ def read_sections(source: str) -> list[Section]:
 
 
 def _group_at(lines: list[str], number: int, groups: dict[int, Group]) -> Group | None:
-    """Return the group of what begins in a line: a new one below a comment, that of a setting right above."""
+    """Return the group of a statement by its first line: a new one below a comment, else the one right above."""
     comment: list[str] = []
     for line in reversed(lines[: number - 1]):
         if not line.lstrip().startswith("# ") or SECTION.match(line):
@@ -101,7 +101,7 @@ def _group_at(lines: list[str], number: int, groups: dict[int, Group]) -> Group 
 
 
 def _calls(tree: ast.Module) -> Iterator[tuple[ast.stmt, str, ast.Call]]:
-    """Yield each `env.<type>("NAME", ...)` with the assignment it is in, and the name."""
+    """Yield each `env.<type>("NAME", ...)` with the assignment that contains it, and the name."""
     for statement in ast.walk(tree):
         if isinstance(statement, (ast.Assign, ast.AnnAssign)):
             for node in ast.walk(statement):
@@ -137,7 +137,7 @@ def _setting(name: str, call: ast.Call, constants: dict[str, Any]) -> Setting:
 
 
 def _value(name: str, call: ast.Call, given: dict[str | None, ast.expr]) -> str:
-    """Say what a setting takes."""
+    """Return a description of the values that a setting takes."""
     kind = call.func.attr
     if name in VALUES:
         return VALUES[name]
@@ -157,7 +157,7 @@ def _value(name: str, call: ast.Call, given: dict[str | None, ast.expr]) -> str:
 
 
 def _written(value: Any) -> str:
-    """Return a default as it would stand in `.env`."""
+    """Return a default as it would be written in `.env`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
@@ -179,7 +179,7 @@ def problems(sections: list[Section]) -> list[str]:
 
 
 def page(source: str) -> str:
-    """Return docs/settings.md as `source` makes it."""
+    """Return the contents of docs/settings.md for `source`."""
     sections = read_sections(source)
     names = {each.name for section in sections for group in section.groups for each in group.settings}
     parts = [INTRODUCTION]
@@ -216,7 +216,7 @@ def _row(group: Group, names: set[str]) -> str:
 
 
 def _marked(text: str, names: set[str]) -> str:
-    """Put the names of settings in a description into backticks, where they are not yet."""
+    """Put the names of settings in a description into backticks if they are not yet."""
     parts = text.split("`")
     plain = re.compile(rf"\b({'|'.join(sorted(names, key=len, reverse=True))})\b(=\w+)?")
     parts[::2] = [plain.sub(lambda match: f"`{match[0]}`", part) for part in parts[::2]]
@@ -224,7 +224,7 @@ def _marked(text: str, names: set[str]) -> str:
 
 
 def _linked(text: str) -> str:
-    """Turn paths of pages in docs/ into links."""
+    """Turn the paths of pages in docs/ into links."""
     return re.sub(r"docs/([\w/-]+)\.md", lambda match: f"[{match[1]}.md]({match[1]}.md)", text)
 
 

@@ -1,9 +1,9 @@
-"""The requests that the five documents print, as they print them; host, port, ids and keys aside. Pure."""
+"""The requests in the five API documents, as printed there except for host, port, ids and keys. Pure."""
 
 from __future__ import annotations
 
 BROWSER_CALLS = (
-    # (the printed command, status, what the answer must have)
+    # (the printed command, expected status, what the response must contain)
     ("curl -X GET http://localhost:5000/chat/conversation", 200, ("id", "createdAt")),
     ("curl -X GET http://localhost:5000/chat/conversation/12345", 200, ("id", "createdAt")),
     (

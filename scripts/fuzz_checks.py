@@ -1,4 +1,4 @@
-"""What schemathesis checks of a GraphQL answer, loaded by SCHEMATHESIS_HOOKS: refusals are fine, failures are not."""
+"""Checks GraphQL responses for schemathesis, loaded by SCHEMATHESIS_HOOKS: refusals are fine, failures are not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEYS = {"message", "locations", "path", "extensions"}
 
 @schemathesis.check
 def graphql_refusal_is_documented(ctx: Any, response: Any, case: Any) -> None:
-    """Fail on a 5xx, on an error without a code, and on one that is the service's own fault."""
+    """Fail on a 5xx, on an error without a code, and on an error that is the service's own fault."""
     assert response.status_code in (200, 400, 401, 413, 415, 429), f"status {response.status_code}"
     body = response.json()
     assert set(body) <= {"data", "errors"}, f"keys {sorted(body)}"

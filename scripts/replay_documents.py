@@ -1,4 +1,4 @@
-"""Send every request that the five documents print to a running service, and say how each one went.
+"""Send every request printed in the five API documents to a running service, and report the result of each.
 
 python -m scripts.replay_documents [URL] [--key cb_...]
 
@@ -26,7 +26,7 @@ from scripts.replaying import Answer, Sender, has, need
 
 
 class Replay(Sender):
-    """The calls of each document, one after the other."""
+    """Replays the calls of each document, one after the other."""
 
     # --- the browser API
 
@@ -132,7 +132,7 @@ class Replay(Sender):
 
     @staticmethod
     def python_went_well(done: subprocess.CompletedProcess) -> None:
-        """The printed client stops with its own JSONDecodeError at `[DONE]`: the text it prints is what counts."""
+        """The printed client crashes with its own JSONDecodeError at `[DONE]`, so only the text it prints counts."""
         need(done.stdout.strip(), f"printed nothing: {done.stderr[-300:]}")
         own = re.search(r"json\.loads\(decoded_line\[6:\]\)", done.stderr) and "JSONDecodeError" in done.stderr
         need(done.returncode == 0 or own, done.stderr[-300:])
@@ -164,7 +164,7 @@ class Replay(Sender):
         name = f"reader-{uuid.uuid4().hex[:8]}"
 
         def call(text: str, *, status: int = 200, check: Any, **values: str) -> Answer:
-            """Send a printed block; `<words>` in it and `:names` in its address are replaced."""
+            """Send a printed block after replacing the `<words>` in it and the `:names` in its address."""
             head, _, body = text.partition("\n\n")
             line, *lines = head.split("\n")
             method, address = line.split(" ")
@@ -247,7 +247,7 @@ DOCUMENTS: dict[str, Callable[[Replay], None]] = {
 
 
 def replay(url: str, key: str, names: Iterable[str] = DOCUMENTS, say: Callable[[str], None] = print) -> Replay:
-    """Send the calls of these documents; a document that cannot go on fails as a whole."""
+    """Send the calls of these documents; if a document cannot be continued, all of it counts as failed."""
     run = Replay(url, key, say)
     for name in names:
         try:

@@ -15,11 +15,11 @@ from typing import Any
 JSON = {"Content-Type": "application/json"}
 SECONDS = 60
 MINUTE = 60
-REFUSALS = 4  # in a row, after which a limit is a failure
+REFUSALS = 4  # consecutive 429s, after which the limit counts as a failure
 
 
 class Failed(Exception):
-    """The answer is not the one that the document prints."""
+    """The response is not the one printed in the document."""
 
 
 class Answer:
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def events(self) -> list[str]:
-        """Return the data of each event; fails unless this is a stream."""
+        """Return the data of each event; fails if this is not a stream."""
         need(self.headers.get("content-type", "").startswith("text/event-stream"), "no event stream")
         blocks = self.body.decode().split("\n\n")
         lines = (
@@ -50,7 +50,7 @@ def need(condition: object, what: str) -> None:
 
 
 def has(value: Any, *names: str) -> None:
-    """Fail unless `value` is an object that begins with these keys, or a list of such."""
+    """Fail unless `value` is an object that begins with these keys, or a list of such objects."""
     for each in value if isinstance(value, list) else [value]:
         need(isinstance(each, dict), "no object")
         missing = [name for name in names if name not in each]
@@ -58,7 +58,7 @@ def has(value: Any, *names: str) -> None:
 
 
 class Sender:
-    """Sends one document's calls after the other; `failures` counts."""
+    """Sends one document's calls after the other; `failures` counts the failed ones."""
 
     def __init__(self, url: str, key: str, say: Callable[[str], None] = print) -> None:
         self.url, self.key, self.say = url.rstrip("/"), key, say
@@ -94,7 +94,7 @@ class Sender:
         headers: Mapping[str, str] | None = None,
         check: Callable[[Answer], None] = lambda answer: None,
     ) -> Answer:
-        """Send one printed request, tell how it went, and return the answer."""
+        """Send one printed request, report the result, and return the response."""
         given = {**(JSON if body is not None else {}), **(headers or {})}
         answer, problem = Answer(0, {}, b""), ""
         try:
@@ -109,7 +109,7 @@ class Sender:
         return answer
 
     def send_patiently(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
-        """Send a request; after a 429, wait as long as it says and send it again: limits are per minute."""
+        """Send a request; after a 429, wait as long as it says and send it again, because limits are per minute."""
         for _ in range(REFUSALS):
             answer = self.send(method, path, body, headers)
             if answer.status != 429:
@@ -129,7 +129,7 @@ class Sender:
         suffix: str,
         check: Callable[[subprocess.CompletedProcess], None],
     ) -> None:
-        """Run a printed client with the address and the key replaced, and check its output."""
+        """Run a printed client with address and key replaced, and check its output."""
         program = program.replace("http://localhost:8000", self.url).replace("your_api_key_here", self.key)
         problem, code = "", "-"
         with tempfile.TemporaryDirectory() as directory:
@@ -140,7 +140,7 @@ class Sender:
                     done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=SECONDS)
                     if "429" not in done.stderr:
                         break
-                    self.wait(MINUTE - int(time.time()) % MINUTE)  # it does not print the header
+                    self.wait(MINUTE - int(time.time()) % MINUTE)  # the client does not print the header
                 code = str(done.returncode)
                 check(done)
             except (Failed, subprocess.TimeoutExpired) as failed:

@@ -16,7 +16,7 @@ PREFIXES = ("page-", "admin-")
 
 
 def main() -> int:
-    """Copy every picture whose name begins with one of PREFIXES; fail for one that is too large."""
+    """Copy every picture whose name begins with one of PREFIXES; fail if one is too large."""
     SHOWN.mkdir(parents=True, exist_ok=True)
     pictures = sorted(path for path in TAKEN.glob("*.png") if path.name.startswith(PREFIXES))
     for path in pictures:

@@ -1,8 +1,9 @@
-"""Run shell commands at the same time and show their output one after the other, as if they had run in turn.
+"""Run shell commands at the same time, and show their output one after the other.
 
 python -m scripts.side_by_side COMMAND...
 
-The first is shown while it runs, each other one when those before it have ended. Fails when any of them does.
+The output of the first command is shown while it runs, that of each other one when those before it have ended. Fails if
+any of them fails.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ POLL_SECONDS = 0.2
 
 
 def run(commands: Sequence[str]) -> int:
-    """Run them all, whatever becomes of one; return the first status that is not 0."""
+    """Run all commands, even if one fails; return the first status that is not 0."""
     children: list[subprocess.Popen[bytes]] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # The terminal sends Ctrl-C to the children as well; the others come to this process alone.
+        # The terminal sends Ctrl-C to the children as well; other signals reach only this process.
         for child in children:
             if number != signal.SIGINT and child.poll() is None:
                 child.send_signal(number)
@@ -46,11 +47,11 @@ def run(commands: Sequence[str]) -> int:
 
 
 def show(child: subprocess.Popen[bytes], path: Path) -> int:
-    """Copy what a command has written, and what it goes on to write, until it ends; return its status."""
+    """Copy a command's output, past and future, until the command ends; return its status."""
     with path.open("rb") as written:
         ended = False
         while not ended:
-            ended = child.poll() is not None  # asked first: what it wrote before its end is copied after
+            ended = child.poll() is not None  # checked before copying, so that the last output is copied too
             shutil.copyfileobj(written, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             if not ended:

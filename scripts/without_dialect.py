@@ -1,9 +1,9 @@
-"""Delete one dialect in a copy of the tree, as its README says, and see that the rest does not miss it.
+"""Delete one dialect in a copy of the tree, as its README describes, and check that everything else still works.
 
 python -m scripts.without_dialect [--all-tests] [DIALECT...]
 
-Each in turn, in a copy of the tracked files, with this interpreter: the system checks and the schemas of the others,
-that every test can be collected, and a quick part of the suite; or all of it.
+For each dialect, in a copy of the tracked files and with this interpreter, it runs the system checks, checks the other
+schemas, collects every test, and runs a quick part of the suite, or all of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path("chatservice/dialects")
-# What knows of all dialects, and one test that asks each of the others.
+# Tests that know all dialects, and one that calls each of the others.
 QUICK = (
     "chatservice/tests/test_architecture.py",
     "chatservice/tests/test_docs.py",
@@ -37,7 +37,7 @@ def dialects() -> list[str]:
 
 
 def copy_without(dialect: str, directory: Path) -> None:
-    """Copy what git tracks, and delete the dialect: its folder and its line."""
+    """Copy all files that git tracks, and delete the dialect: its folder and its line."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in filter(None, tracked.split("\0")):
         source, target = ROOT / name, directory / name

@@ -1,5 +1,4 @@
-"""Runs both halves of a search, text and semantic, and merges them: the entries, their order, and why each was found.
-"""
+"""Runs both halves of a search, text and semantic, and merges them: the entries, their order, and why each matched."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from search.semantic import SemanticQuery
 
 BLOCK = ranking.CANDIDATES
 MAX_BLOCKS = 20
-DISCRIMINATIVE_ENTRIES = 100  # entries whose neighbouring turns are scored: twice what a block takes from the text search
+DISCRIMINATIVE_ENTRIES = 100  # with scored neighbours: twice what a block takes from the text search
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
 
 
 def catch_up(principal: Principal | None, *, limit: int = 2 * TEXT_BATCH) -> None:
-    """Index the text of the newest messages of this caller (None: of everybody), so that they are found without the indexer.
+    """Index the text of this caller's (None: everybody's) newest messages, so that searches find them immediately.
 
     A few messages per transaction: a caller who searches after importing thousands must not block other writers.
     """
@@ -179,7 +179,7 @@ def note_outdated(embedder: Embedder, *, limit: int = RECHECK_BATCH) -> int:
     old = Passage.objects.filter(embedder_id__in=list(others.values_list("pk", flat=True)))
     entries = set(old.values_list("entry_id", flat=True)[:limit])
     if not entries:
-        others.delete()  # these owners have no messages left
+        others.delete()  # no vectors of these embedders are left
         embedded = Exists(Passage.objects.filter(entry_id=OuterRef("pk")))
         entries = set(Entry.objects.filter(~embedded).values_list("pk", flat=True)[:limit])
     messages = Entry.objects.filter(pk__in=entries).values_list("message_id", flat=True)

@@ -65,8 +65,7 @@ class PassageManager(models.Manager["Passage"]):
 
 
 class Passage(models.Model):
-    """A window of one message, embedded together with its context. `start` and `end` are code points of the message's text.
-    """
+    """A window of one message, embedded together with its context. `start` and `end` are in code points of it."""
 
     id = models.BigAutoField(primary_key=True)
     entry_id = models.BigIntegerField()

@@ -21,8 +21,7 @@ CANDIDATES = 50  # from each half of the search
 
 @dataclass(frozen=True, slots=True)
 class TextMatches:
-    """Entries (sorted ids) with the weighted share of the query's words, their lengths, and whether they themselves contain any of the words.
-    """
+    """Entries (sorted ids), the weighted share of the query's words in each, its length, and if it has one itself."""
 
     ids: np.ndarray
     scores: np.ndarray

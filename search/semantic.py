@@ -13,7 +13,7 @@ from search.embedders.loading import embed_question
 from search.scopes import Scope
 
 WINDOWS = 3  # passages of one message that may be among the nearest
-DIGITS = 6  # in units of the cosine: further digits depend on the linear algebra library
+DIGITS = 6  # of a cosine: further digits depend on the linear algebra library
 
 
 class SemanticQuery:
@@ -33,7 +33,7 @@ class SemanticQuery:
             for number, vector in self._questions
         ]
         ids, cosines = _together(found)
-        if len(self._questions) == 1:  # with several embedders, an entry may be among the nearest of one but not of another
+        if len(self._questions) == 1:  # with several, an entry may be among the nearest of one but not of another
             self._known = ids, cosines
         best: np.ndarray = ids[ranking.in_order(cosines, ids)][:count]
         return best

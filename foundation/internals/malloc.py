@@ -1,6 +1,6 @@
-"""glibc's allocator: how many heaps the threads of this process have.
+"""Sets how many heaps glibc's allocator has for the threads of this process.
 
-`mallopt` is a call into whatever C library the interpreter runs on. With it the service grew by 25 to 31 MB under the
+`mallopt` is called in whatever C library the interpreter runs on. With it the service grew by 25 to 31 MB under the
 hostile corpus (`tests/test_hostile_inputs.py`), without it by 45 (benchmarks/README.md, "The hooks").
 """
 
@@ -11,12 +11,12 @@ import ctypes
 import os
 from typing import Final
 
-M_ARENA_MAX: Final = -8  # as malloc.h has it
+M_ARENA_MAX: Final = -8  # the number in malloc.h
 MAX_ARENAS: Final = 2
 
 
 def share_heaps() -> None:
-    """Let threads share two heaps: by default each gets its own, and other threads cannot use what it frees."""
+    """Let all threads share two heaps: by default each has its own, and others cannot reuse the memory it frees."""
     if "MALLOC_ARENA_MAX" not in os.environ:
-        with contextlib.suppress(OSError, AttributeError):  # another C library
+        with contextlib.suppress(OSError, AttributeError):  # a different C library
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, MAX_ARENAS)

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend: every wait ends, and session settings hold through a pooler such as PgBouncer."""
+"""Django's PostgreSQL backend: every wait has a limit, and session settings apply even behind PgBouncer."""

@@ -1,9 +1,9 @@
 """Keeps the session's settings, above all the time limits, in force behind PgBouncer.
 
-PostgreSQL takes them when the connection starts (`session_settings` in the OPTIONS). PgBouncer refuses that, or drops
-it, and in transaction mode gives each transaction whatever connection is free: there every transaction begins with
-them, and a statement outside of one gets a transaction of its own. Which of both it is, the first connection of a
-process finds out; nothing has to be configured. docs/pgbouncer.md says why so and what it costs.
+PostgreSQL takes them when the connection starts (`session_settings` in the OPTIONS). PgBouncer refuses or drops them,
+and in transaction mode gives each transaction any free connection. Behind it, therefore, every transaction begins with
+the settings, and a statement outside of a transaction gets one of its own. The first connection of a process finds out
+whether there is a pooler, so nothing has to be configured. docs/pgbouncer.md gives the reasons and the cost.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from psycopg.pq import TransactionStatus
 from foundation.postgresql.connection import Connection
 
 REFUSED = "unsupported startup parameter"
-# What PostgreSQL refuses within a transaction.
+# Statements that PostgreSQL refuses within a transaction.
 ALONE = re.compile(
     r"\s*(VACUUM|REINDEX|(CREATE|DROP)\s+DATABASE|(CREATE|CREATE\s+UNIQUE|DROP)\s+INDEX\s+CONCURRENTLY)\b",
     re.IGNORECASE,
 )
-# Whether the connection's own settings arrived: the server tells each setting's source.
+# Tells whether the connection's own settings arrived: the server knows each setting's source.
 ARRIVED = "SELECT count(*) FROM pg_settings WHERE name = ANY(%s) AND source = 'client'"
 
-# For this long the pool tries to replace a connection, with growing pauses; then only when one is requested.
+# For this long the pool tries to replace a connection, with growing pauses; after that only on request.
 RECONNECT_SECONDS = 5
 
 _through_pooler: dict[str, bool] = {}
@@ -39,7 +39,7 @@ _first_connection = threading.Lock()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    # What Django connects through when it does not use its pool. It only looks names up, so this need not be a module.
+    # What Django connects with if it does not use its pool. Django only looks names up, so this need not be a module.
     Database = types.SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]
     _overridden: dict[str, str]
 
@@ -53,7 +53,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @property
     def session_settings(self) -> Mapping[str, str]:
-        """The settings that each transaction of this connection runs with."""
+        """The settings for each transaction of this connection."""
         return {**self.settings_dict["OPTIONS"].get("session_settings", {}), **self._overridden}
 
     @property
@@ -62,7 +62,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return _through_pooler.get(self.alias, False)
 
     def override_setting(self, name: str, value: str | None) -> None:
-        """Set one of the session's settings for this connection alone; None restores the default."""
+        """Set one of the session's settings for this connection only; None restores the default."""
         if value is None:
             self._overridden.pop(name, None)
         else:
@@ -90,12 +90,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return params
 
     def chunked_cursor(self) -> Any:
-        """Return a server-side cursor; behind a pooler, which cannot keep one between transactions, a plain one."""
+        """Return a server-side cursor; behind a pooler, which cannot keep one between transactions, a plain cursor."""
         self.ensure_connection()
         return self.cursor() if self.is_through_pooler else super().chunked_cursor()
 
     def _find_pooler(self, params: dict[str, Any], settings: Mapping[str, str]) -> bool:
-        """Connect once without the pool, to see errors at once, and whether the settings arrive."""
+        """Connect once without the pool, to see errors immediately, and to find out whether the settings arrive."""
         with self.wrap_database_errors:
             try:
                 with self.Database.connect(**params, autocommit=True) as connection:
@@ -109,7 +109,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _with_session_settings(
         self, execute: Callable[..., Any], statement: str, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        """Run a statement; if it begins a transaction, apply the session's settings to that first."""
+        """Run a statement; if it begins a transaction, apply the session's settings first."""
         if self.connection.info.transaction_status != TransactionStatus.IDLE:
             return execute(statement, params, many, context)
         if self.get_autocommit():

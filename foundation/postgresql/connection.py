@@ -1,4 +1,4 @@
-"""A database that goes silent must not stop a thread: every statement ends, on this side of the connection too.
+"""A silent database must not block a thread: every statement also has a time limit on this side of the connection.
 
 The server's `statement_timeout` does not help if its answer does not arrive. When packets are lost, TCP's own timers
 end a statement; when a proxy acknowledges packets and drops them, `Connection.wait` does.
@@ -33,7 +33,7 @@ class Connection(psycopg.Connection):
         self._made = time.monotonic()
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait as psycopg does, in the one place where it does; past the limit the connection is closed.
+        """Wait in the place where psycopg waits; when the limit is exceeded, the connection is closed.
 
         It is closed without telling the server, which would not answer.
         """
@@ -51,7 +51,7 @@ class Connection(psycopg.Connection):
             raise
 
     def _distrust_others(self) -> None:
-        """Let the pool drop the connections as old as this one: the next caller must not wait for each of them."""
+        """Drop the pool's connections as old as this one, so that the next caller need not wait for each of them."""
         pool: Any = self._pool
         if pool is None:
             return

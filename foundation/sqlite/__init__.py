@@ -1,1 +1,1 @@
-"""Django's SQLite backend: each statement's placeholders are converted once, and a rebuilt table keeps its triggers."""
+"""Django's SQLite backend: converts each statement's placeholders once, and keeps triggers when a table is rebuilt."""

@@ -9,9 +9,10 @@ from django.db.backends.sqlite3 import schema
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
     def _remake_table(self, model: Any, *arguments: Any, **changes: Any) -> None:
-        """Rebuild a table with its triggers and the indexes that were made by SQL.
+        """Rebuild a table with its triggers and the indexes that were created by SQL.
 
-        SQLite drops them with the old table. It also refuses to rename the new one while any trigger names the old.
+        SQLite drops them with the old table. It also refuses to rename the new table while any trigger names the old
+        one.
         """
         statements = self._model_indexes_sql(model)  # type: ignore[attr-defined]  # private
         of_models = {str(statement.parts["name"]) for statement in statements}

@@ -1,1 +1,1 @@
-"""A small believable history for trying the admin, the search and the page. Written by `manage.py seed_demo` alone."""
+"""A small believable history for trying the admin, the search and the page. Only `manage.py seed_demo` writes it."""

@@ -1,4 +1,4 @@
-"""The topics of the demo's conversations (`topics.json`): each is a template of several turns, for several things."""
+"""The topics of the demo's conversations (`topics.json`): each is a template of several turns for several things."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TEXTS = Path(__file__).with_name("topics.json")
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """`turns` are question and answer."""
+    """A conversation to write: `turns` are pairs of question and answer."""
 
     title: str
     turns: tuple[tuple[str, str], ...]

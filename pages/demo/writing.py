@@ -30,7 +30,7 @@ REASONS = ("Ticket 2231: the answer is said to be missing", "Abuse report 118, a
 
 
 class Writer:
-    """Writes talks for `people` in turn; the same `seed` makes the same history, ids aside."""
+    """Writes talks for `people` in turn; the same `seed` makes the same history, except for its ids."""
 
     def __init__(self, people: list[User], seed: int = 7) -> None:
         self.people = people
@@ -66,7 +66,7 @@ class Writer:
         return conversation
 
     def _answer(self, asked: Message, text: str, moment: dt.datetime) -> Message:
-        """Answer, now and then badly first, or in two versions; return what goes on."""
+        """Write the answer, at times after a failed one or in two versions; return the message to continue from."""
         chance = self.random.random()
         if chance < 0.03:
             self._generate(asked, "", moment, Message.Status.FAILED)
@@ -132,7 +132,7 @@ class Writer:
         return message
 
     def _id(self, moment: dt.datetime) -> uuid.UUID:
-        """Return an id as it would have been made then: version 7, so that it sorts by time."""
+        """Return an id as if it had been made at that time: version 7, so that it sorts by time."""
         tail = self.random.getrandbits(80)
         tail = tail & ~(0xF << 76) | (0x7 << 76)
         return uuid.UUID(int=first_id_of(moment).int | (tail & ~(0x3 << 62)) | (0x2 << 62))

@@ -53,8 +53,7 @@ class Backend(Protocol):
         """Prepare for vectors of this many dimensions."""
 
     def compact(self, *, begin: bool) -> bool:
-        """Remove a small part of what deleted messages left in the index, or `begin` removing; returns whether it did.
-        """
+        """Remove a small part of what deleted messages left in the index, or `begin` to; returns whether it did."""
 
     def write_entries(self, entries: Sequence[NewEntry]) -> None:
         """Write entries; existing ones with the same id are replaced."""
@@ -76,8 +75,7 @@ class Backend(Protocol):
         count: int,
         allowed: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return entry ids and cosines of the `count` nearest passages, best first. Exact. `partitions` None means all.
-        """
+        """Return entry ids and exact cosines of the `count` nearest passages, best first. `partitions` None: all."""
 
     def similarities(
         self, partitions: Sequence[int] | None, embedder_id: int, vector: np.ndarray, ids: Sequence[int]

@@ -21,7 +21,7 @@ COVERING = (
     "INCLUDE (entry_id, vector)"
 )
 PLAIN = "CREATE INDEX IF NOT EXISTS search_passage_plain ON {} (partition_id, embedder_id, id)"
-FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # which of today's indexes replaced each of these
+FORMER = {"search_passage_vector": COVERING, "search_passage_space": PLAIN}  # which of today's indexes replaced each
 
 
 def create(connection: Any, tables: Tables) -> None:

@@ -22,7 +22,7 @@ READ_ROWS = 8192  # per query
 ARRAYS = ("ids", "entries", "vectors", "quantized", "scales", "residuals", "norms")
 MIN_CAPACITY = 16  # passages: most owners have only a few
 SAMPLE_SIZE = 8192  # the values from which the n-th largest is estimated
-FLOAT32_ERROR = 1e-5  # in units of the cosine, rounded up
+FLOAT32_ERROR = 1e-5  # the largest error of a cosine
 EVICTION_SECONDS = 60.0  # how often partitions of deleted owners are evicted
 
 

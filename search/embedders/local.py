@@ -21,8 +21,7 @@ def minilm_path() -> Path:
 
 
 def threads_or_half(threads: int) -> int:
-    """Return how many threads to use; for 0 half of the cores, because the event loop and the database need the others.
-    """
+    """Return how many threads to use; for 0 half of the cores: the event loop and the database need the others."""
     return threads or max(1, (os.cpu_count() or 2) // 2)
 
 

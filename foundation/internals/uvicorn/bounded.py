@@ -1,7 +1,7 @@
-"""Bounds every connection: it is closed in the end, whatever its client does.
+"""Limits every connection so that it ends at some point, whatever its client does.
 
-The chaos scenario `pressure` (docs/chaos.md) has 200 readers and 200 websockets that never read, among others: all of
-them together cost 24 MB on SQLite and 39 MB on PostgreSQL.
+The chaos scenario `pressure` (docs/chaos.md) includes 200 readers and 200 websockets that never read; together they
+cost 24 MB on SQLite and 39 MB on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ STALLED_SECONDS = 2
 
 
 def over(amount: float, limit: float) -> bool:
-    """Tell whether a limit is exceeded; 0 is none."""
+    """Tell whether a limit is exceeded; a limit of 0 means none."""
     return bool(limit) and amount > limit
 
 
 class Bounded:
     """Mixin for uvicorn's protocols.
 
-    A client that reads nothing for SEND_SECONDS while something waits to be sent is cut off. What waits is at most
-    UNSENT_BYTES in the kernel, half as much here, and a frame. What the client misses is stored: it can come back
-    with its cursor.
+    A client that reads nothing for SEND_SECONDS while data waits to be sent is cut off. At most UNSENT_BYTES wait in
+    the kernel, plus half as much and one frame here. What the client misses is stored: it can return with its cursor.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -44,7 +43,7 @@ class Bounded:
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        # Otherwise the kernel takes megabytes for a client that will never read them.
+        # Otherwise the kernel buffers megabytes for a client that will never read them.
         link = transport.get_extra_info("socket")
         if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with contextlib.suppress(OSError):
@@ -54,7 +53,7 @@ class Bounded:
         super().connection_made(transport)  # type: ignore[misc]
         self.since, self.number = self.server_state.sweeps, next(self.server_state.numbers)
         if self.server_state.is_full:
-            # Without a response: a proxy then tries another process.
+            # Closed without a response, so that a proxy tries another process.
             transport.abort()
 
     def pause_writing(self) -> None:
@@ -90,26 +89,26 @@ class Bounded:
         return phase
 
     def sweeps_in(self, phase: Any) -> int:
-        """Return how many sweeps (about one a second) this phase has lasted."""
+        """Return for how many sweeps (about one a second) this phase has lasted."""
         if phase != self._phase:
             self._phase, self.since = phase, self.server_state.sweeps
         return self.server_state.sweeps - self.since
 
     @property
     def is_stalled(self) -> bool:
-        """Tell whether the client has read nothing for a while although something waits to be sent."""
+        """Tell whether the client has read nothing for a while although data waits to be sent."""
         paused = self._deadline
         return paused is not None and paused.when() - self.loop.time() < settings.SEND_SECONDS - STALLED_SECONDS
 
     def finish(self) -> None:
         """Close the connection after the request that is being answered."""
 
-    # --- what the application decides; asked once a connection, and once a refusal
+    # --- for the application to override; called once per connection, and once per refusal
 
     def request_state(self, transport: asyncio.Transport) -> dict[str, Any]:
         """Return what each request of this connection carries in its scope's `state`."""
         return {}
 
     def refusal(self, path: str, fault: Fault, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Return the whole response that refuses what arrives; `path` is empty where none is known."""
+        """Return the whole response that refuses a request; `path` is '' if it is not known."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
-"""The open connections of this process: how many there may be, how long they may take, what a stop means for them.
+"""The open connections of this process: how many there may be, how long they may take, and how a stop affects them.
 
-Of 200 connections with half a request none was open after 15 s; uvicorn keeps all 200
-(`python -m benchmarks.unauthenticated`, in benchmarks/README.md).
+15 s after 200 clients had sent half a request, none of their connections was open; uvicorn alone keeps all 200 (`python
+-m benchmarks.unauthenticated`, in benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from uvicorn.server import ServerState
 logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL = 1.0
-# After the process stopped listening: requests may still arrive that were sent before their clients could know.
+# How long requests may still arrive after the process stopped listening: their clients could not know of the stop yet.
 IN_FLIGHT_SECONDS = 0.5
-# Open files that are no connections: databases, upstreams, logs, models.
+# Open files other than connections: databases, upstreams, logs, models.
 RESERVED_FILES = 200
 
 
 class Phase(Enum):
-    """What a connection waits for."""
+    """What a connection is waiting for."""
 
     HEADERS = auto()
     BODY = auto()
     ANSWER = auto()
     NEXT_REQUEST = auto()
-    FRAMES = auto()  # a websocket's
+    FRAMES = auto()  # of a websocket
     END = auto()
 
 
 class Connection(Protocol):
-    """What `bounded.py` offers of each connection. `since` is the sweep that first saw its phase."""
+    """What `Connections` uses of each connection. `since` is the number of the sweep that first saw its phase."""
 
     transport: asyncio.Transport
     number: int
@@ -63,8 +63,8 @@ class Connection(Protocol):
 class Connections(ServerState):
     """Uvicorn's state, with a sweep over all connections every second.
 
-    Ages are counted in sweeps, not by the clock: while the event loop is busy it reads nobody's data, and no client
-    must be closed for that.
+    Ages are counted in sweeps, not by the clock: while the event loop is busy it reads no client's data, and no client
+    must be disconnected because of that.
     """
 
     connections: set[Connection]  # type: ignore[assignment]  # uvicorn names its own protocols
@@ -94,19 +94,19 @@ class Connections(ServerState):
         self._drop_slow(phases[Phase.HEADERS])
         idle = phases[Phase.NEXT_REQUEST]
         idle.sort(key=lambda each: each.since)
-        # There must be room for new connections; a client reopens an idle one when it needs it.
+        # Make room for new connections: a client reopens an idle one when it needs it.
         surplus = max(0, len(self.connections) - self.most * 9 // 10)
         if self._in_flight_over and settings.TRUSTED_PROXIES:
-            surplus = len(idle)  # the proxy opens new ones to another process
+            surplus = len(idle)  # the proxy opens new connections to another process
         for connection in idle[:surplus]:
             connection.transport.close()
 
     def _drop_slow(self, waiting: list[Connection]) -> None:
         """Enforce the limits on connections without complete headers, the oldest first."""
-        # An honest client's headers have arrived by the next sweep.
+        # The headers of a normal client have arrived by the next sweep.
         slow = [each for each in waiting if self.sweeps - each.since > 1]
         slow.sort(key=lambda each: (each.since, each.number), reverse=True)
-        # They never take more than half of all places.
+        # Such connections never take more than half of all places.
         most = min(settings.MAX_INCOMPLETE_CONNECTIONS or len(slow), self.most // 2)
         # Behind a proxy every client has the proxy's address.
         most_each = 0 if settings.TRUSTED_PROXIES else settings.MAX_INCOMPLETE_CONNECTIONS_PER_IP
@@ -123,7 +123,7 @@ class Connections(ServerState):
                 dropped,
             )
 
-    # --- at a stop
+    # --- while the process stops
 
     def begin_stop(self) -> None:
         """Make the requests that are being answered the last ones on their connections."""
@@ -132,7 +132,7 @@ class Connections(ServerState):
             connection.finish()
 
     def listening_ended(self) -> None:
-        """Start the time that requests in flight have to arrive."""
+        """Start the time in which requests already sent may still arrive."""
         self._listening_ended_at = asyncio.get_running_loop().time()
 
     @property
@@ -142,8 +142,8 @@ class Connections(ServerState):
     def is_late(self, *, first: bool) -> bool:
         """Tell whether a request whose headers are complete now is refused because the process stops.
 
-        While requests may be in flight, the first one on a connection is not: its client connected in time. Nor is
-        any from a trusted proxy, which would pass the refusal on although another process could answer.
+        While requests may be in flight, the first one on a connection is not refused, because its client connected in
+        time. Nor is any from a trusted proxy, which would pass the refusal on although another process could answer.
         """
         return self._in_flight_over or (self.is_stopping and not first and not settings.TRUSTED_PROXIES)
 
@@ -163,7 +163,7 @@ def connection_limit() -> int:
 
 
 def raise_file_limit() -> None:
-    """Let the process open as many files as the system permits: by default it is often 1,024."""
+    """Let the process open as many files as the system permits; the default is often 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # where "no limit" is no number the system takes
+    with suppress(OSError, ValueError):  # on systems where "no limit" is not a number they accept
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""The faults of incoming bytes that never become a request."""
+"""The reasons for refusing incoming bytes that never become a request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One connection over HTTP: how much an unauthenticated client may send, and how long it may take.
+"""An HTTP connection: limits how much an unauthenticated client may send, and how long it may take.
 
-Endless headers cost no memory in 1.2 s; uvicorn with the same parser grows by 356 MB
-(`python -m benchmarks.unauthenticated`, in benchmarks/README.md).
+In 1.2 s of endless headers it used no additional memory; uvicorn with the same parser grew by 356 MB (`python -m
+benchmarks.unauthenticated`, in benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from foundation.internals.uvicorn.bounded import Bounded, over
 from foundation.internals.uvicorn.connections import Connections, Phase
 from foundation.internals.uvicorn.faults import Fault
 
-# The parser is fed in slices, and what it holds is checked between them.
+# The parser is fed in slices, between which the size of its buffers is checked.
 SLICE_BYTES = 4_096
 MAX_PIPELINED = 16
-# After a refusal so much more is read: closed with unread data, the connection is reset, and our response may be lost.
+# How much is read after a refusal: closing with unread data would reset the connection, and could lose our response.
 LINGER_BYTES = 262_144
 LINGER_SWEEPS = 2
 
 
 class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
-    """Requests are bounded while they arrive: httptools keeps whatever a client calls a header."""
+    """Limits requests while they arrive: httptools keeps everything that a client sends as a header."""
 
     server_state: Connections
     _requests = 0
@@ -35,14 +35,14 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
     _refused = False
     _discarding = False
     _ignored = 0
-    # Bytes that the parser has taken since its last callback; bytes and number of the headers it has reported.
+    # Bytes that the parser took since its last callback; size and number of the headers it has reported.
     _unreported = 0
     _header_bytes = 0
     _headers = 0
     _fault: Fault | None = None
     _active: RequestResponseCycle | None = None
 
-    # --- what arrives
+    # --- incoming data
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE_BYTES):
@@ -51,7 +51,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
             if self._discarding:
                 self._ignored += len(data) - start
                 if self._refused and self._ignored > LINGER_BYTES:
-                    self.transport.pause_reading()  # leave it waiting until the end: it would only reconnect
+                    self.transport.pause_reading()  # left unread until the end: a closed client would only reconnect
                 return
             part = data[start : start + SLICE_BYTES]
             self._unreported += len(part)
@@ -71,7 +71,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
             self._fail(Fault.LONG_URL)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header or trailer: the parser does not tell them apart."""
+        """Take one header or trailer, which the parser does not distinguish."""
         self._unreported = 0
         self._headers += 1
         self._header_bytes += len(name) + len(value) + len(": \r\n")
@@ -84,7 +84,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._fail(Fault.INVALID)
         self._requests += 1
-        if self.url == b"*":  # OPTIONS for the server as a whole
+        if self.url == b"*":  # OPTIONS for the whole server
             self.url = b"/"
         self._late = self.scope["late"] = self.server_state.is_late(first=self._requests == 1)  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
@@ -103,7 +103,8 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        # Too large trailers can arrive in one slice with the end of the request; the application must not get it.
+        # Too large trailers can arrive in one slice with the end of the request, which the application must not get
+        # then.
         if fault := self._fault_of_headers():
             self._fail(fault)
         self._unreported = 0
@@ -122,22 +123,23 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Uvicorn notifies only the newest request; with pipelining an earlier one may be the one being answered.
+        # Uvicorn notifies only the newest request; with pipelining, an earlier one may be the one that is being
+        # answered.
         if self._active is not None:
             self._active.disconnected = True
             self._active.message_event.set()
         super().connection_lost(exc)
 
-    # --- what is refused
+    # --- refusals
 
     def _fault_of_headers(self) -> Fault | None:
-        """Return what is wrong with the headers so far. Checked once per slice, because once per header is too slow."""
+        """Return what is wrong with the headers so far. Checked once per slice: once per header would be too slow."""
         if over(self._unreported + self._header_bytes, settings.MAX_HEADER_BYTES):
             return Fault.LARGE_HEADERS
         return Fault.MANY_HEADERS if over(self._headers, settings.MAX_HEADERS) else None
 
     def _fail(self, fault: Fault) -> None:
-        """Stop the parser: uvicorn calls `send_400_response` then."""
+        """Stop the parser, which makes uvicorn call `send_400_response`."""
         self._fault = fault
         raise ValueError(fault.name)
 
@@ -145,7 +147,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
         self.refuse(self._fault or Fault.INVALID)
 
     def refuse(self, fault: Fault) -> None:
-        """Refuse the arriving request for `fault` and read no further one; responses in progress are finished."""
+        """Refuse the arriving request for `fault` and read no more requests; responses in progress are finished."""
         self._discarding = True
         cycle = self.cycle
         unanswered = cycle is not None and not cycle.response_complete
@@ -164,7 +166,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
         url = getattr(self, "url", b"") or b""
         return url.partition(b"?")[0].decode("latin-1")
 
-    # --- how long it may take
+    # --- time limits
 
     def phase(self) -> Phase:
         cycle = self.cycle

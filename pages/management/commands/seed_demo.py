@@ -59,7 +59,7 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def _people(self) -> tuple[dict[str, str], dict[str, User]]:
-        # Fresh each time: a password that everybody can read in the source would open a forgotten demo.
+        # A new password each time: one that everybody can read in the source would open a forgotten demo.
         passwords = {name: secrets.token_urlsafe(9) for name in (*PEOPLE, READER, CLERK)}
         users = {
             name: register_user(username=name, password=password, staff=name in (READER, CLERK))
