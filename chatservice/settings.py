@@ -1,9 +1,9 @@
 """Every setting of the service: one name here is one environment variable, or a line of `.env`.
 
 Runs with no `.env` at all: the first start makes the secrets and the data directory (chatservice/first_run.py), and the
-database is one file. Reading this file changes nothing. What cannot be used is refused at its end, all of it at once;
-chatservice/environment.py says how each type is read. docs/settings.md is made of the comments here: a comment
-describes the settings right below it.
+database is one file. Reading this file changes nothing. All invalid settings are reported together at its end;
+chatservice/environment.py defines how each type is read. docs/settings.md is generated from the comments here: a
+comment describes the settings right below it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ env.read_file(BASE_DIR / ".env")
 
 # --- Where things are kept -----------------------------------------------------------------------
 
-# The directory of what the service keeps: the SQLite file, generated secrets, converted models. By default `var`.
+# The directory for the service's files: the SQLite file, generated secrets, converted models. By default `var`.
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
 
 # --- Secrets -------------------------------------------------------------------------------------
@@ -37,11 +37,11 @@ try:
 except OSError as _error:
     _secrets = {}
     env.problem(f"{VAR_DIR / 'secrets.env'} cannot be used ({_error.strerror}).")
-# Signs sessions and cursors: at least 32 random characters. By default made by the first start, in
-# `secrets.env` of VAR_DIR.
+# Signs sessions and cursors: at least 32 random characters. By default generated at the first start, in `secrets.env`
+# of VAR_DIR.
 SECRET_KEY = env.str("SECRET_KEY", default=_secrets.get("SECRET_KEY", ""))
-# API keys are stored as HMAC digests under this pepper, so a stolen database opens nothing. By default made
-# like SECRET_KEY.
+# API keys are stored as HMAC digests under this pepper, so a stolen database reveals no usable key. By default
+# generated like SECRET_KEY.
 KEY_PEPPER = env.str("KEY_PEPPER", default=_secrets.get("KEY_PEPPER", ""))
 SECRETS_ARE_MISSING = not (SECRET_KEY and KEY_PEPPER)
 if (SECRET_KEY or _secrets) and (
@@ -53,7 +53,7 @@ if _secrets and not KEY_PEPPER:
 
 # --- Where it is reached -------------------------------------------------------------------------
 
-# Error pages with source and settings: never where others can reach the service.
+# Error pages with source and settings: never turn it on where others can reach the service.
 DEBUG = env.bool("DEBUG", default=False)
 # The address or name of this machine that the server listens on. By default `127.0.0.1`.
 HOST = env.str("HOST").strip() or "127.0.0.1"
@@ -64,29 +64,29 @@ if not (re.fullmatch(r"[\w.-]+", HOST) or is_ip_address(HOST)):
 # The port that the server listens on.
 PORT = env.int("PORT", default=8000, minimum=1, maximum=65_535)
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "testserver"]
-# The names by which clients reach the service; everything else but the probes is 400 (docs/proxies.md).
+# The names by which clients reach the service; requests for any other name, except probes, get 400 (docs/proxies.md).
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=LOCAL_NAMES)
 if not all(map(is_allowed_host, ALLOWED_HOSTS)):
     env.problem(
         "ALLOWED_HOSTS takes names between commas, as in chat.example.org, .example.org, [::1] or *, without https://, "
         "ports or quotes."
     )
-# `auto`: the admin answers only callers whom ANONYMOUS=auto would admit, the user that runs the service on this
-# machine; `true`: everybody, best in a process of its own behind a name of its own; `false`: nobody.
+# Who can reach the admin. `auto`: callers whom ANONYMOUS=auto would admit, the user that runs the service on this
+# machine; `true`: everybody (best in a separate process under its own host name); `false`: nobody.
 ADMIN_ENABLED: bool | str = env.str("ADMIN_ENABLED", default="auto").strip().lower()
 if ADMIN_ENABLED != "auto":
     ADMIN_ENABLED = env.bool("ADMIN_ENABLED", default=True)
-# How many proxies of yours stand in front: that many right-most hops of X-Forwarded-For are believed, no more.
+# How many proxies of yours are in front: exactly that many right-most hops of X-Forwarded-For are trusted.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
-# Whether a proxy in front ends TLS: secure cookies, HSTS, redirects to https (docs/proxies.md).
+# Whether a proxy in front handles TLS: secure cookies, HSTS, redirects to https (docs/proxies.md).
 HTTPS = env.bool("HTTPS", default=False)
 # With HTTPS: whether requests over plain http are redirected.
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True) and HTTPS
-# With HTTPS: for how long browsers are told to use nothing but https (HSTS).
+# With HTTPS: how long browsers are told to use only https (HSTS).
 _hsts_seconds = env.int("SECURE_HSTS_SECONDS", default=31_536_000, maximum=315_360_000)
 SECURE_HSTS_SECONDS = _hsts_seconds if HTTPS else 0
-# With HTTPS: whether HSTS covers all subdomains, and whether it asks to be in browsers' preload lists. Both bind names
-# that this service does not serve, and browsers remember them.
+# With HTTPS: whether HSTS covers all subdomains, and whether it asks for inclusion in browsers' preload lists. Both
+# affect names that this service does not serve, and browsers remember them.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False) and HTTPS
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False) and HTTPS
 if HTTPS:
@@ -96,18 +96,18 @@ if HTTPS:
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 CSRF_FAILURE_VIEW = "chatservice.views.csrf_failure"
 SESSION_COOKIE_AGE = 8 * 3600
-# Cookies know no ports: under the usual name another application on this host would sign everybody out.
+# Cookies ignore ports: under the usual name, another application on this host would sign everybody out.
 SESSION_COOKIE_NAME = "chat_session"
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
-APPEND_SLASH = False  # every route answers with and without the slash: a redirect would drop the body
+APPEND_SLASH = False  # every route answers with and without the slash, because a redirect would drop the body
 
 # --- The database --------------------------------------------------------------------------------
 
 _default_database = f"sqlite:///{quote(str(VAR_DIR / 'chat.sqlite3'))}"
-# Connections to PostgreSQL that a process keeps open, and how many it opens at most.
+# How many connections to PostgreSQL a process keeps open, and the most it opens.
 _pool = {
     "min_size": env.int("DATABASE_POOL_MIN", default=1),
     "max_size": env.int("DATABASE_POOL_MAX", default=8, minimum=1),
@@ -116,30 +116,30 @@ _pool = {
 }
 if _pool["min_size"] > _pool["max_size"]:
     env.problem("DATABASE_POOL_MIN must not be greater than DATABASE_POOL_MAX.")
-# When SQLite waits for the disk: with FULL a commit outlives a power cut.
+# When SQLite waits for the disk: with FULL, commits survive a power cut.
 _synchronous = env.str("SQLITE_SYNCHRONOUS", default="FULL", choices=("OFF", "NORMAL", "FULL", "EXTRA"))
 _pragmas = (
     f"PRAGMA journal_mode=WAL; PRAGMA synchronous={_synchronous};"
     "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA cache_size=-6000; PRAGMA temp_store=MEMORY;"
-    # The reaper's thread does that every few seconds; a commit only should that thread not keep up (64 MB).
+    # The reaper's thread checkpoints every few seconds; a commit does it only if that thread cannot keep up (64 MB).
     "PRAGMA wal_autocheckpoint=16000;"
 )
-# PostgreSQL for more than one process, or another SQLite file: docs/configuration.md has the options. By default a
-# SQLite file in VAR_DIR.
+# PostgreSQL, needed for more than one process, or another SQLite file: docs/configuration.md has the options. By
+# default an SQLite file in VAR_DIR.
 _database = env.parsed(
     "DATABASE_URL",
     partial(database_from_url, base=BASE_DIR, pool=_pool, sqlite_pragmas=_pragmas, data_directory=VAR_DIR),
     default=_default_database,
 )
 if _database["ENGINE"] == SQLITE and _database["NAME"] != ":memory:":
-    # A file, and its own for each run: an in-memory database is not there for a second process.
+    # A file, different for each run: a second process could not see an in-memory database.
     _database["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
 DATABASES = {"default": _database}
-# How long to wait for a statement, should the connection fall silent (0: for ever): longer than the database's own
-# limit of 10 s (docs/outages.md).
+# How long to wait for a statement if the connection goes silent (0: for ever): longer than the database's own limit of
+# 10 s (docs/outages.md).
 DATABASE_STATEMENT_SECONDS = env.float("DATABASE_STATEMENT_SECONDS", default=12)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# Carries wake-ups between processes, which otherwise poll: nothing depends on it.
+# Carries wake-ups between processes. Optional: without it they poll.
 REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- Applications --------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ INSTALLED_APPS = [
     "pages",
     "dashboard",
 ]
-# Async all the way: what needs a session or a form runs only where a browser is (middleware.py).
+# All of these are async; those that need a session or a form run only on pages for browsers (middleware.py).
 MIDDLEWARE = [
     "chatservice.middleware.RequestMiddleware",
     "chatservice.middleware.BrowserSecurityMiddleware",
@@ -174,8 +174,8 @@ MIDDLEWARE = [
     "chatservice.middleware.BrowserMessageMiddleware",
     "chatservice.middleware.BrowserClickjackingMiddleware",
 ]
-# Security, CSRF and clickjacking middleware are there as subclasses, which the first three checks do not see; the last
-# two ask for HSTS on subdomains and for preloading.
+# The first three checks do not recognise our subclasses of the security, CSRF and clickjacking middleware; the last two
+# ask for HSTS on subdomains and for preloading.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003", "security.W005", "security.W021"]
 ROOT_URLCONF = "chatservice.urls"
 ASGI_APPLICATION = "chatservice.asgi.application"
@@ -194,7 +194,7 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-# Straight from the packages that ship them: nothing to collect, nothing to forget on an upgrade.
+# Served straight from the packages that ship them, so there is no collection step to forget on an upgrade.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 STORAGES = {
@@ -217,17 +217,17 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 # Who is admitted without a credential. `auto`: programs of the user that runs the service, on this machine and not
-# through a proxy (docs/guests.md); `off`: nobody; `on`: everybody who reaches the port.
+# through a proxy (docs/guests.md); `off`: nobody; `on`: everybody who can reach the port.
 ANONYMOUS = env.str("ANONYMOUS", default="auto", choices=("auto", "off", "on"))
-# Who may make accounts by API (`POST /users`). `local`: guests on this very machine; `keys`: whoever has a key or is
-# signed in; `off`: nobody. Staff always may, in the admin and by `manage.py create_user` (docs/accounts.md).
+# Who may make accounts by API (`POST /users`). `local`: guests on this machine; `keys`: callers with a key or a
+# session; `off`: nobody. Staff always may, in the admin and by `manage.py create_user` (docs/accounts.md).
 REGISTRATION = env.str("REGISTRATION", default="local", choices=("local", "keys", "off"))
-# How soon a revoked key stops working in processes other than the one that revoked it.
+# How soon a revoked key stops working in the other processes; in the one that revoked it, it stops at once.
 KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", default=1.0)
-# Whether staff with the permission `conversations.read_content` may read what people said, each time with a reason
-# that the owner sees. `false`: no staff at all, not even superusers, by transcript, search or export (docs/admin.md).
+# Whether staff with the permission `conversations.read_content` may read content, each time with a reason that the
+# owner sees. `false`: no staff may, not even superusers, by transcript, search or export (docs/admin.md).
 STAFF_CONTENT_ACCESS = env.bool("STAFF_CONTENT_ACCESS", default=True)
-# How long a reason holds for the same conversation; every access is recorded all the same.
+# How long a reason remains valid for the same conversation; every access is still recorded.
 STAFF_REASON_SECONDS = env.int("STAFF_REASON_SECONDS", default=900, maximum=31_536_000)
 
 # --- Limits (0 turns one off; docs/limits.md says who is counted) --------------------------------
@@ -236,102 +236,106 @@ STAFF_REASON_SECONDS = env.int("STAFF_REASON_SECONDS", default=900, maximum=31_5
 LIMIT_BODY_BYTES = env.int("LIMIT_BODY_BYTES", default=1_048_576)
 LIMIT_JSON_DEPTH = env.int("LIMIT_JSON_DEPTH", default=32)
 LIMIT_JSON_KEYS = env.int("LIMIT_JSON_KEYS", default=1_000)
-# The length of one message, and of a conversation's title.
+# The length of a message, and of a conversation's title.
 LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=32_768)
 LIMIT_TITLE_CHARS = env.int("LIMIT_TITLE_CHARS", default=200)
-# Messages of one conversation, and conversations of one user.
+# The number of messages in one conversation, and of conversations of one user.
 LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", default=10_000)
 LIMIT_CONVERSATIONS_PER_USER = env.int("LIMIT_CONVERSATIONS_PER_USER", default=10_000)
-# Messages that one request may add to the history, and that all requests of one user may store in a minute, answers
-# included (docs/storage.md).
+# How many messages one request may add to the history, and how many all requests of one user may store in a minute,
+# including answers (docs/storage.md).
 LIMIT_NEW_MESSAGES_PER_REQUEST = env.int("LIMIT_NEW_MESSAGES_PER_REQUEST", default=2_000)
 LIMIT_ROWS_PER_MINUTE = env.int("LIMIT_ROWS_PER_MINUTE", default=20_000)
-# What one account may hold in all (docs/storage.md says what counts).
+# How many messages and bytes one account may store in total (docs/storage.md defines what counts).
 LIMIT_MESSAGES_PER_USER = env.int("LIMIT_MESSAGES_PER_USER", default=1_000_000)
 LIMIT_STORED_BYTES_PER_USER = env.int("LIMIT_STORED_BYTES_PER_USER", default=5_000_000_000)
-# The size of one conversation in an imported file: it has to be in memory as a whole.
+# The size of one conversation in an imported file, which has to fit in memory.
 LIMIT_IMPORT_BYTES = env.int("LIMIT_IMPORT_BYTES", default=67_108_864)
 # API keys and to-dos of one user.
 LIMIT_KEYS_PER_USER = env.int("LIMIT_KEYS_PER_USER", default=50)
 LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
-# Answers of one user that are written at once; a request with n=3 counts as three, here and below.
+# How many answers for one user are generated at once; a request with n=3 counts as three, here and below.
 LIMIT_RUNS_PER_USER = env.int("LIMIT_RUNS_PER_USER", default=4)
-# Answers of the guests at one address that are written at once: both limit the same, and the smaller one holds.
+# How many answers for the guests at one address are generated at once: both settings limit the same, and the smaller
+# one applies.
 LIMIT_RUNS_PER_GUEST = env.int("LIMIT_RUNS_PER_GUEST", default=1)
 LIMIT_RUNS_PER_IP = env.int("LIMIT_RUNS_PER_IP", default=8)
-# Answers that one process writes at once, for everybody.
+# How many answers one process generates at once, for all callers.
 LIMIT_RUNS_PER_PROCESS = env.int("LIMIT_RUNS_PER_PROCESS", default=64)
-# Answers that one user starts in a minute, and that the guests at one address start.
+# How many answers one user may start in a minute, and how many the guests at one address may.
 LIMIT_RUN_STARTS_PER_MINUTE = env.int("LIMIT_RUN_STARTS_PER_MINUTE", default=20)
 LIMIT_GUEST_RUN_STARTS_PER_MINUTE = env.int("LIMIT_GUEST_RUN_STARTS_PER_MINUTE", default=5)
-# Requests in a minute that start no answer, of one user or one guest address.
+# How many requests that start no answer one user or one guest address may send in a minute.
 LIMIT_READS_PER_MINUTE = env.int("LIMIT_READS_PER_MINUTE", default=300)
-# Streams of answers that are open in one process: of one user, of the guests at one address, of everybody.
+# How many streams of answers are open in one process: for one user, for the guests at one address, for everybody.
 LIMIT_STREAMS_PER_USER = env.int("LIMIT_STREAMS_PER_USER", default=8)
 LIMIT_STREAMS_PER_IP = env.int("LIMIT_STREAMS_PER_IP", default=32)
 LIMIT_STREAMS_PER_PROCESS = env.int("LIMIT_STREAMS_PER_PROCESS", default=1_000)
-# Websockets that are open in one process, whether or not anything is streamed on them: the same, and sockets that
-# have not said who they are count for their address.
+# How many websockets are open in one process, whether or not they stream anything: for one user, for the guests at one
+# address, for everybody. Sockets that have not authenticated yet count for their address.
 LIMIT_SOCKETS_PER_USER = env.int("LIMIT_SOCKETS_PER_USER", default=50)
 LIMIT_SOCKETS_PER_IP = env.int("LIMIT_SOCKETS_PER_IP", default=100)
 LIMIT_SOCKETS_PER_PROCESS = env.int("LIMIT_SOCKETS_PER_PROCESS", default=2_000)
-# Wrong keys, and wrong passwords, from one address in a minute.
+# How many wrong keys, and how many wrong passwords, one address may send in a minute.
 LIMIT_AUTH_FAILURES_PER_MINUTE = env.int("LIMIT_AUTH_FAILURES_PER_MINUTE", default=10)
-# Wrong passwords for one account in a row, after which each further try must wait: 1 s, 2, 4, … at most 30.
+# After how many consecutive wrong passwords for one account each further try must wait: 1 s, 2, 4, … at most 30.
 LIMIT_PASSWORD_FAILURES = env.int("LIMIT_PASSWORD_FAILURES", default=5)
-# Accounts that one user or guest address makes by API in a minute.
+# How many accounts one user or guest address may make by API in a minute.
 LIMIT_NEW_USERS_PER_MINUTE = env.int("LIMIT_NEW_USERS_PER_MINUTE", default=10)
-# Conversations that the guests at one address create by `GET` in an hour: whatever follows links could.
+# How many conversations the guests at one address may create by `GET` in an hour, since any program that follows links
+# could do so.
 LIMIT_GUEST_CREATIONS_PER_HOUR = env.int("LIMIT_GUEST_CREATIONS_PER_HOUR", default=30)
-# What one websocket may send: the size of a frame, and how many frames in a second.
+# What one websocket may send: the size of a frame, and the number of frames in a second.
 LIMIT_WS_FRAME_BYTES = env.int("LIMIT_WS_FRAME_BYTES", default=65_536)
 LIMIT_WS_FRAMES_PER_SECOND = env.int("LIMIT_WS_FRAMES_PER_SECOND", default=20)
-# The length of one answer: it fails beyond, and keeps what was written.
+# The length of one answer: a longer one fails, and keeps the text up to there.
 LIMIT_OUTPUT_CHARS = env.int("LIMIT_OUTPUT_CHARS", default=262_144)
-# The address and the headers of a request, before its key is looked at (docs/operations.md).
+# The size of a request's address and headers, checked before its key is (docs/operations.md).
 MAX_URL_BYTES = env.int("MAX_URL_BYTES", default=8_192)
 MAX_HEADER_BYTES = env.int("MAX_HEADER_BYTES", default=16_384)
 MAX_HEADERS = env.int("MAX_HEADERS", default=100)
 # Open connections of one process.
 MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4_096)
-# Connections that have been open for over a second without the complete headers of a request: in all, and of one
-# address (not with TRUSTED_PROXIES, where every address is the proxy's).
+# Connections that have been open for over a second without the complete headers of a request: in total, and for one
+# address (not applied with TRUSTED_PROXIES, where every address is the proxy's).
 MAX_INCOMPLETE_CONNECTIONS = env.int("MAX_INCOMPLETE_CONNECTIONS", default=1_000)
 MAX_INCOMPLETE_CONNECTIONS_PER_IP = env.int("MAX_INCOMPLETE_CONNECTIONS_PER_IP", default=50)
-# How long the headers of a request may take to arrive, and then its body.
+# How long the headers of a request, and then its body, may take to arrive.
 HEADER_SECONDS = env.float("HEADER_SECONDS", default=10)
 BODY_SECONDS = env.float("BODY_SECONDS", default=60)
-# How long a connection may wait for its next request: longer than a proxy keeps it (nginx: 60), or a request may be
-# sent just as it is closed.
+# How long a connection may wait for its next request. This must be longer than a proxy keeps it (nginx: 60), or the
+# proxy may send a request just as the connection is closed.
 KEEP_ALIVE_SECONDS = env.float("KEEP_ALIVE_SECONDS", default=75)
 DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT_BODY_BYTES
 
 # --- How long history is kept (0 keeps it forever) -----------------------------------------------
 
-# Days without a new message after which a conversation is deleted: an account's, and a guest's.
+# Days without a new message after which an account's, and a guest's, conversation is deleted.
 RETENTION_DAYS = env.days("RETENTION_DAYS", default=0)
 RETENTION_GUEST_DAYS = env.days("RETENTION_GUEST_DAYS", default=30)
 # Hours after which a guest's conversation without any message is deleted.
 RETENTION_GUEST_EMPTY_HOURS = env.hours("RETENTION_GUEST_EMPTY_HOURS", default=24)
-# Days for which the access log (which staff read what, and why) is kept: at least a year, the database refuses less.
+# Days for which the access log (which staff read what, and why) is kept: at least a year, because the database refuses
+# earlier deletion.
 RETENTION_ACCESS_LOG_DAYS = env.days("RETENTION_ACCESS_LOG_DAYS", default=365)
 
 # --- Models and their servers --------------------------------------------------------------------
 
 PLACEHOLDERS = {"your_api_key_here", "your_openai_api_key", "your_key", "changeme"}
-# The key of OpenAI, or of whoever runs OPENAI_BASE_URL. Without both, the built-in offline model `echo` answers.
+# The key for OpenAI, or for the server at OPENAI_BASE_URL. Without either setting, the built-in offline model `echo`
+# answers.
 OPENAI_API_KEY = env.secret("OPENAI_API_KEY")
 if OPENAI_API_KEY in PLACEHOLDERS:
     OPENAI_API_KEY = ""
     env.warn("OPENAI_API_KEY is the placeholder of an example: it is treated as not set.")
-# Any server that speaks the OpenAI API. By default https://api.openai.com/v1, where there is a key.
+# Any server with an OpenAI-compatible API. By default https://api.openai.com/v1, if there is a key.
 OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="", url=True)
 # The name and the address that OpenRouter shows for the calling application.
 APP_TITLE = env.str("APP_TITLE", default="")
 APP_URL = env.str("APP_URL", default="")
-# More model servers by name: `{"local": {"base_url": "http://127.0.0.1:11434/v1", "models": ["llama*"]}}`. Of several
-# with a pattern for the same model, the next one is asked where one cannot be reached, is overloaded or refuses our
-# key. All options: docs/upstreams.md.
+# More model servers by name: `{"local": {"base_url": "http://127.0.0.1:11434/v1", "models": ["llama*"]}}`. If several
+# have a pattern for a model, the next one is asked when one cannot be reached, is overloaded or refuses our key. All
+# options: docs/upstreams.md.
 UPSTREAMS = env.json("UPSTREAMS", default={}, values=dict)
 if OPENAI_API_KEY or OPENAI_BASE_URL:
     UPSTREAMS = {
@@ -343,72 +347,74 @@ if OPENAI_API_KEY or OPENAI_BASE_URL:
             **UPSTREAMS.get("openai", {}),
         },
     }
-# The upstream of models that no pattern matches. By default `openai`, or `echo` where that is not configured.
+# The upstream for models that match no pattern. By default `openai`, or `echo` if that is not configured.
 DEFAULT_UPSTREAM = env.str("DEFAULT_UPSTREAM", default="openai" if "openai" in UPSTREAMS else "echo")
-# The model that "default" names. By default `gpt-4o-mini`, or `echo` where that is the default upstream.
+# The model used for the name "default". By default `gpt-4o-mini`, or `echo` if that is the default upstream.
 DEFAULT_MODEL = env.str("DEFAULT_MODEL", default="echo" if DEFAULT_UPSTREAM == "echo" else "gpt-4o-mini")
-# Which models may be asked by whom, as patterns: `{"*": ["gpt-*"], "guest": ["echo"], "staff": ["*"]}`; empty: all by
-# everybody (docs/limits.md).
+# Which callers may use which models, as patterns: `{"*": ["gpt-*"], "guest": ["echo"], "staff": ["*"]}`; empty:
+# everybody may use all (docs/limits.md).
 MODELS_ALLOWED = env.json("MODELS_ALLOWED", default={}, values=list)
 # Parameters that no request may carry, by name or with one value: `service_tier,n=2` (docs/limits.md).
 FORBIDDEN_PARAMETERS = env.list("FORBIDDEN_PARAMETERS", default=[])
-# Tokens of history that are sent with a question, by model pattern; `*` is for all other models.
+# How many tokens of history are sent with a question, by model pattern; `*` applies to all other models.
 CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000}, values=int)
-# How long an answer waits for the passages to quote from other conversations; then it goes without them.
+# How long an answer waits for passages quoted from other conversations; after that it is generated without them.
 RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
 # Seconds between two tokens of the built-in model `echo`.
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
 
 # --- Runs ----------------------------------------------------------------------------------------
 
-# How long a whole answer may take, its first byte, and a silence within it.
+# How long a whole answer, its first byte, and a silence within it may take.
 RUN_SECONDS = env.seconds("RUN_SECONDS", default=600)
 FIRST_BYTE_SECONDS = env.seconds("FIRST_BYTE_SECONDS", default=60)
 IDLE_SECONDS = env.seconds("IDLE_SECONDS", default=45)
-# A process that has not renewed its lease on an answer for LEASE_SECONDS has lost it; it renews all of them every
-# HEARTBEAT_SECONDS, at most a third of that.
+# A process that has not renewed its lease on an answer for LEASE_SECONDS has lost it; it renews all its leases every
+# HEARTBEAT_SECONDS, which is at most a third of that.
 LEASE_SECONDS = env.seconds("LEASE_SECONDS", default=10)
 HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", default=2)
 if 3 * HEARTBEAT_SECONDS > LEASE_SECONDS:
     env.problem("HEARTBEAT_SECONDS must be at most a third of LEASE_SECONDS, or a late heartbeat ends running answers.")
 # How often each process looks for answers whose process died.
 SWEEP_SECONDS = env.seconds("SWEEP_SECONDS", default=2)
-# How long answers may go on after SIGTERM (docs/operations.md).
+# How long answers may continue after SIGTERM (docs/operations.md).
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=30)
-# The pause between two commits of the text that is being written.
+# The pause between two commits of the text being generated.
 FLUSH_SECONDS = env.float("FLUSH_SECONDS", default=0.025)
-# For how long a stream resumes from its stored chunks; afterwards from the text of the message.
+# How many hours a stream can be resumed from its stored chunks; later it is resumed from the message's text.
 CHUNK_HOURS = env.hours("CHUNK_HOURS", default=24)
-# For how long the same Idempotency-Key means the same request.
+# How many days the same Idempotency-Key refers to the same request.
 IDEMPOTENCY_DAYS = env.days("IDEMPOTENCY_DAYS", default=7)
-# The pause between two signs of life on a stream that has nothing else to send.
+# The pause between two heartbeats on a stream that has nothing else to send.
 SSE_HEARTBEAT_SECONDS = env.seconds("SSE_HEARTBEAT_SECONDS", default=15)
-# After how long a client that reads nothing is cut off; its answer goes on, and it can come back with its cursor.
+# After how long a client that reads nothing is disconnected; its answer continues, and the client can return with its
+# cursor.
 SEND_SECONDS = env.seconds("SEND_SECONDS", default=60)
 
 # --- Search --------------------------------------------------------------------------------------
 
-# The language whose word endings are cut off: one of Snowball's (`german`, `french`, …), or `none`.
+# The language for removing word endings: one of Snowball's (`german`, `french`, …), or `none`.
 SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="english")
 # The model for search by meaning: `minilm` (in a package, offline), `minilm-int8` (the same in eight bits, for small
 # machines), `openai:MODEL`, or the path or hub name of a sentence-transformers model (docs/search.md).
 SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="minilm")
 # The server of `openai:MODEL`. By default OPENAI_BASE_URL.
 EMBEDDINGS_BASE_URL = env.str("EMBEDDINGS_BASE_URL", default="", url=True)
-# Its key. By default OPENAI_API_KEY, unless EMBEDDINGS_BASE_URL names another server: that never gets it.
+# The key for that server. By default OPENAI_API_KEY, unless EMBEDDINGS_BASE_URL names another server, which is never
+# sent that key.
 EMBEDDINGS_API_KEY = env.secret("EMBEDDINGS_API_KEY", default="" if EMBEDDINGS_BASE_URL else OPENAI_API_KEY)
 EMBEDDINGS_BASE_URL = EMBEDDINGS_BASE_URL or OPENAI_BASE_URL
 if OPENAI_API_KEY and not EMBEDDINGS_BASE_URL:
     EMBEDDINGS_BASE_URL = "https://api.openai.com/v1"
 # Whether the service indexes messages in a thread of its own; otherwise run `manage.py index_messages --follow`.
 SEARCH_INDEXER = env.bool("SEARCH_INDEXER", default=True)
-# Memory of one process for vectors: on SQLite for all of them, on PostgreSQL for those of owners with many messages
+# The memory of one process for vectors: on SQLite for all vectors, on PostgreSQL for those of owners with many messages
 # (docs/search.md).
 SEARCH_CACHE_MB = env.int("SEARCH_CACHE_MB", default=256)
 
 # --- API documentation ---------------------------------------------------------------------------
 
-# Swagger UI at /docs and the OpenAPI documents at /schema; with them goes GraphQL's introspection.
+# Swagger UI at /docs and the OpenAPI documents at /schema; turning it off also turns off GraphQL's introspection.
 DOCS = env.bool("DOCS", default=True)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.PrincipalAuthentication"],
@@ -421,7 +427,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
-    # It would check one schema of everything; ours are one per dialect, checked by `manage.py check_schemas`.
+    # This check looks at one schema for everything; ours, one per dialect, are checked by `manage.py check_schemas`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -432,24 +438,24 @@ SPECTACULAR_SETTINGS = {
 
 # --- GraphQL -------------------------------------------------------------------------------------
 
-# Whether GraphQL answers introspection although DOCS is off.
+# Whether GraphQL allows introspection even if DOCS is off.
 GRAPHQL_PUBLIC_SCHEMA = env.bool("GRAPHQL_PUBLIC_SCHEMA", default=False)
-# What one operation may contain: levels of nesting, aliases, tokens of its text.
+# The size of one operation: levels of nesting, aliases, tokens of its text.
 GRAPHQL_DEPTH = env.int("GRAPHQL_DEPTH", default=8, minimum=1)
 GRAPHQL_ALIASES = env.int("GRAPHQL_ALIASES", default=15, minimum=1)
 GRAPHQL_TOKENS = env.int("GRAPHQL_TOKENS", default=1_000, minimum=1)
-# Objects that one operation may ask for; lists inside lists are multiplied.
+# How many objects one operation may ask for; lists inside lists multiply.
 GRAPHQL_COST = env.int("GRAPHQL_COST", default=2_000, minimum=1)
-# Items of one page of a list, at most.
+# The most items on one page of a list.
 GRAPHQL_PAGE = env.int("GRAPHQL_PAGE", default=50, minimum=1)
-# Operations at once on one GraphQL websocket.
+# How many operations may run at once on one GraphQL websocket.
 GRAPHQL_SUBSCRIPTIONS = env.int("GRAPHQL_SUBSCRIPTIONS", default=10, minimum=1)
 # How long a GraphQL websocket may take to send `connection_init`.
 GRAPHQL_INIT_SECONDS = env.seconds("GRAPHQL_INIT_SECONDS", default=5)
 
 # --- Logs: never a prompt, an answer, a key or a query string ------------------------------------
 
-# The least serious messages that are logged.
+# The lowest level of messages that are logged.
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = {
     "version": 1,
@@ -459,21 +465,21 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
-        # These print addresses with query strings, headers or whole bodies at lower levels.
+        # At lower levels these log URLs with query strings, headers or whole bodies.
         **{
             name: {"level": "WARNING"}
             for name in ("openai", "httpx", "httpx2", "httpcore", "aiohttp", "urllib3", "daphne", "asyncio")
         },
-        # At the level below: where on this machine it found the model, at every start.
+        # One level lower, it logs at every start where on this machine it found the model.
         "sentence_transformers": {"level": "WARNING"},
         "django.request": {"level": "ERROR", "filters": ["no_outages"]},
-        # One line for every try to connect, while the database is away.
+        # It logs one line for every attempt to connect while the database is down.
         "psycopg.pool": {"level": "ERROR"},
         "django.db.backends": {"level": "WARNING"},
     },
 }
 
-# --- What cannot be used is refused --------------------------------------------------------------
+# --- Refuse invalid settings ----------------------------------------------------------------------
 
 env.finish()
 CONFIGURATION_WARNINGS = env.warnings
