@@ -1,6 +1,6 @@
 """Migration operations that do nothing if the database already has what they create.
 
-It already exists if an earlier version's migrations, edited since, or code outside of migrations created it.
+Such objects come from migrations that were edited later, or from code outside of migrations.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EnsureModel(Operation):
 
 
 class EnsureField(AddField):
-    """Add a column where it is missing."""
+    """Add a column if it is missing."""
 
     reduces_to_sql = False
 

@@ -23,7 +23,7 @@ class AccountQuerySet(models.QuerySet["User"]):
         return next((user for user in found if user.username == username), found[0] if found else None)
 
     def sharing_limits(self, user_id: uuid.UUID) -> AccountQuerySet:
-        """Return the accounts that share this one's limits: the one that answers for it, and all others of that one."""
+        """Return the account that answers for this one and all others that it answers for: they share their limits."""
         counted = Subquery(self.filter(pk=user_id).values_list(Coalesce("limits_owner_id", "pk"))[:1])
         return self.filter(Q(pk=counted) | Q(limits_owner_id=counted))
 
@@ -59,7 +59,7 @@ class User(AbstractUser):
         "self", null=True, on_delete=models.SET_NULL, related_name="created_accounts", editable=False
     )
     limits_owner = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+", editable=False)
-    # Staff stopped all activity of this user then: every process closes what was open before that time.
+    # When staff last stopped all activity of this user: every process closes what was open before that time.
     stopped_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()

@@ -1,4 +1,4 @@
-"""One OpenAPI schema per dialect, and Swagger UI over all of them, served without other hosts."""
+"""One OpenAPI schema per dialect, and Swagger UI over all of them; nothing is loaded from other hosts."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def stop() -> None:
 
 
 def end_process_in_time() -> None:
-    """Make sure that a process told to stop does end, even if a thread or the event loop hangs."""
+    """Make sure that a process told to stop really ends, even if a thread or the event loop hangs."""
     until = time.monotonic() + settings.DRAIN_SECONDS + EXIT_SECONDS
     threading.Thread(target=_end_process, args=(until,), name="end", daemon=True).start()
 

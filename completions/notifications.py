@@ -123,7 +123,7 @@ class Notifications:
             async with asyncio.timeout(RETRY_SECONDS):
                 await client.publish(channel, text)
         except (RedisError, OSError):
-            # Not logged here, where it would happen on every commit: the listener logs it once.
+            # The listener logs it once; here it would be logged on every commit.
             self._publish_from = self._loop.time() + RETRY_SECONDS
 
     async def _listen(self, client: redis.asyncio.Redis) -> None:

@@ -58,7 +58,7 @@ def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
                 live.loop.call_soon_threadsafe(live.cancel)
             request_cancel(run_id)
         told |= ids
-        if connection.in_atomic_block:  # only its commit shows other processes the request, or lets them finish
+        if connection.in_atomic_block:  # waiting is useless: nobody sees the request or can store before the commit
             return
         if time.monotonic() > until:
             logger.warning("an answer did not stop in time; it is deleted as it is")

@@ -29,7 +29,7 @@ MAX_PASSAGES = 20
 QUESTION_CHARS = 1_000
 PASSAGE_CHARS = 1_000
 SHARE = 4  # at most a quarter of the model's budget
-PAGES = 3  # of hits to examine: those of the first may all be from this conversation
+PAGES = 3  # of hits to examine: all hits on the first may be from this conversation
 SPOKEN = frozenset({Message.Role.USER, Message.Role.ASSISTANT})
 # Characters that the search would read as syntax.
 SYNTAX = re.compile(r"[\"“”„«»]|(?<!\w)-")

@@ -121,7 +121,7 @@ async def _request(live: LiveRun, model: str) -> CompletionRequest:
 async def _recalled(
     live: LiveRun, messages: Sequence[Wire], room: int, *, beside: Sequence[Wire] = ()
 ) -> recall.Quotation | None:
-    """Return what to quote, if anything, in `room` tokens less those of the messages sent `beside` it."""
+    """Return what to quote, if anything, in the part of `room` (tokens) that the messages `beside` it leave free."""
     handle = live.handle
     if handle.recall is None or not handle.recall.limit:
         return None

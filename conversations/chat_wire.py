@@ -9,7 +9,7 @@ its parts, in its original order, reasoning first:
   transcript in `text` and the rest in `data["audio"]`.
 - `reasoning`: `text`. `data` is null for the field `reasoning`, `{"field": "reasoning_content"}` for that one, and
   `{"detail": ...}` for an element of `reasoning_details`, whose own `text` is in the column.
-- `tool_call`: `call_id`, `name` and, in `text`, the arguments. `data` is what the call has beside them, or
+- `tool_call`: `call_id`, `name` and, in `text`, the arguments. `data` has the call's other fields, or
   `{"raw": ...}` with all of a call of another structure, or `{"field": "function_call"}` for that field.
 - `tool_result`: `call_id` and, in `text`, the content where that is a string.
 - `citation`: an element of `annotations`, in `data["annotation"]`.
@@ -86,7 +86,7 @@ def split(wire: Wire) -> Split:
 
 
 def join(role: str, author: str, parts: Iterable[PartLike]) -> dict[str, Any]:
-    """Return the chat message that `split` turned into `parts`, which are not empty."""
+    """Return the chat message that `split` turned into `parts`; there must be at least one."""
     wire: dict[str, Any] = {"role": role, "content": ""}
     if author:
         wire["name"] = author

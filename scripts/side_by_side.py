@@ -2,8 +2,8 @@
 
 python -m scripts.side_by_side COMMAND...
 
-The output of the first command is shown while it runs, that of each other one when those before it have ended. Fails if
-any of them fails.
+The first command's output is shown while it runs; each other command's output follows when the ones before have ended.
+Fails if any of them fails.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from search.semantic import SemanticQuery
 
 BLOCK = ranking.CANDIDATES
 MAX_BLOCKS = 20
-DISCRIMINATIVE_ENTRIES = 100  # with scored neighbours: twice what a block takes from the text search
+DISCRIMINATIVE_ENTRIES = 100  # entries whose neighbours count: twice a block's share of the text search
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class VectorField(models.Field):  # type: ignore[type-arg]  # not subscriptable 
     """A vector in half precision, of any number of dimensions: pgvector's type on PostgreSQL, packed on SQLite.
 
     Without pgvector PostgreSQL has no such type, and the table lacks the column: search is by words alone. So the
-    migration adds it only where it can, and queries of the model leave it out.
+    migration adds the column only if it can, and the model's queries omit it.
     """
 
     def db_type(self, connection: Any) -> str:

@@ -70,7 +70,7 @@ class Indexer:
         if self.busy() or not backend().compact(begin=now >= self.compacted + COMPACT_SECONDS):
             return False
         self.compacted = now
-        time.sleep(COMPACT_PAUSE)  # each step holds SQLite's write lock, for which others wait
+        time.sleep(COMPACT_PAUSE)  # each step holds SQLite's write lock, so other writers wait for it
         return True
 
     def _without_vectors(self) -> bool:

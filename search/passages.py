@@ -29,7 +29,7 @@ class MessageText:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What is embedded, and the window of the message (code points) that it stands for."""
+    """A text to embed, and the window of the message (in code points) that it stands for."""
 
     text: str
     start: int

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from search.models import SearchTiming
 
-STEP = 1.1  # the width of a bucket
+STEP = 1.1  # the ratio between the limits of a bucket
 
 _counts: Counter[tuple[dt.date, int]] = Counter()
 _lock = threading.Lock()

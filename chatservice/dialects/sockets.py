@@ -27,7 +27,7 @@ class SocketClosed(Exception):
 class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
     """A Channels consumer that counts against the limits, watches its credential, and closes once.
 
-    Subclasses handle `connect` and `receive`; `too_slow` is how they hang up on a client that does not read.
+    Subclasses handle `connect` and `receive`; `too_slow` is the close code and reason for a client that does not read.
     """
 
     # No channel layer is used, because it would need a connection to Redis for each socket: everything goes through the

@@ -6,7 +6,7 @@ BATCH = 500
 
 
 def fill(apps, schema_editor):
-    """Copy the token counts from `usage`, in batches; a run that was interrupted continues where it stopped."""
+    """Copy the token counts from `usage`, in batches; an interrupted migration continues where it stopped."""
     Run = apps.get_model('completions', 'Run')
     left = Run.objects.using(schema_editor.connection.alias).filter(
         usage__isnull=False, input_tokens=None, output_tokens=None

@@ -6,17 +6,17 @@
         api_key         its key; none for a local server
         models          ["gpt-*", ...]: the models it answers. Where several upstreams have a matching
                         pattern, the next one is asked when one cannot be reached or refuses to begin
-        priority        the lowest is asked first (0); the same: as they are listed
+        priority        the lowest is asked first (default 0), equal ones as listed
         rename          {"a client's name": "the upstream's name"}
         strip_prefix    a client's "local/llama3" is the upstream's "llama3"
         headers         {} sent with each request
         usage_in_stream true: ask for usage in streams
-        max_connections requests at once; more wait, and get 503 in the end
+        max_connections requests at once; others wait, then get 503
         ca_file         a PEM file of private authorities, trusted besides the public ones
         proxy           the URL of an HTTP proxy
 
-    DEFAULT_UPSTREAM  answers what no pattern matches; "echo" needs no entry
-    DEFAULT_MODEL     what "default", or no model at all, means
+    DEFAULT_UPSTREAM  for models that match no pattern; "echo" needs no entry
+    DEFAULT_MODEL     the model for "default", or if none is named
 
 The only module of this package that reads settings. The client library is imported on first use.
 """

@@ -24,7 +24,7 @@ from foundation.internals.aiohttp_reads import reads_from
 logger = logging.getLogger(__name__)
 
 RETRIES: Final = 3
-MAX_WAIT: Final = 20.0  # seconds: if an upstream asks for a longer wait, its client is told so instead
+MAX_WAIT: Final = 20.0  # in seconds: if an upstream asks for a longer wait, the client gets the error
 MAX_CONNECTIONS: Final = 4096
 _BACKOFF: Final = 0.2
 _ERROR_BODY_BYTES: Final = 1 << 16

@@ -92,7 +92,7 @@ def answer_text(request: CompletionRequest) -> str:
 
 
 def _rest(text: str, request: CompletionRequest) -> str:
-    """Return the rest of the answer if the last message is the beginning of one."""
+    """Return the rest of an answer that was cut off, if the last message is one."""
     last = request.messages[-1] if request.messages else {}
     prefill = _text(last) if last.get("role") == "assistant" else ""
     return text.removeprefix(prefill)

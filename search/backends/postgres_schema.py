@@ -38,7 +38,7 @@ def create(connection: Any, tables: Tables) -> None:
 
 
 def create_triggers(connection: Any, tables: Tables) -> None:
-    """Create the triggers anew."""
+    """Recreate the triggers."""
     with connection.cursor() as cursor:
         for name, (event, body) in triggers(tables).items():
             cursor.execute(

@@ -49,7 +49,7 @@ def create(connection: Any, tables: Tables) -> None:
 
 
 def create_triggers(connection: Any, tables: Tables) -> None:
-    """Create the triggers anew."""
+    """Recreate the triggers."""
     with connection.cursor() as cursor:
         for name, definition in triggers(tables).items():
             cursor.execute(f"DROP TRIGGER IF EXISTS {name}")

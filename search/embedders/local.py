@@ -1,4 +1,4 @@
-"""What the embedders that run on this machine share."""
+"""The common parts of the embedders that run on this machine."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ MODEL = {"type": "string", "minLength": 1, "maxLength": 200}
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What to read: a run from `after`, or without a run the answer to the pending question, unless `done`."""
+    """What to read: run `run_id` after a cursor; or, if there is none and not `done`, the pending question's answer."""
 
     conversation_id: uuid.UUID
     run_id: uuid.UUID | None = None

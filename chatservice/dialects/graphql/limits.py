@@ -188,7 +188,7 @@ class Limits(SchemaExtension):
             measure = Measure(context.schema._schema, document, context.variables or {})
             problem = excess(measure.size())
             if measure.operations > 1 and not context.context.operation_name:
-                # Otherwise Strawberry would execute the first one.
+                # Without a name, Strawberry would execute the first operation.
                 problem = BadRequest("'operationName' must name one of the document's operations.")
             if problem is not None:
                 # With these errors set, nothing else looks at the document.

@@ -143,7 +143,8 @@ class Connections(ServerState):
         """Tell whether a request whose headers are complete now is refused because the process stops.
 
         While requests may be in flight, the first one on a connection is not refused, because its client connected in
-        time. Nor is any from a trusted proxy, which would pass the refusal on although another process could answer.
+        time. Requests from a trusted proxy are not refused either: the proxy would pass the refusal on, although
+        another process could answer.
         """
         return self._in_flight_over or (self.is_stopping and not first and not settings.TRUSTED_PROXIES)
 
