@@ -91,7 +91,7 @@ def read_sections(source: str) -> list[Section]:
 
 
 def _group_at(lines: list[str], number: int, groups: dict[int, Group]) -> Group | None:
-    """Return the group of a statement by its first line: a new one below a comment, else the one right above."""
+    """Return the group of a statement: a new one if a comment is right above it, else that of the setting there."""
     comment: list[str] = []
     for line in reversed(lines[: number - 1]):
         if not line.lstrip().startswith("# ") or SECTION.match(line):

@@ -87,7 +87,7 @@ class ChunkStream:
 
 
 def _indexable(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Add an empty `content` to a delta with neither content nor tool calls: printed clients read it unchecked."""
+    """Add an empty `content` to a delta with neither content nor tool calls: the document's clients expect one."""
     delta = choice.get("delta")
     if isinstance(delta, dict) and "content" not in delta and not delta.get("tool_calls"):
         return {**choice, "delta": {**delta, "content": ""}}
