@@ -182,8 +182,7 @@ def guests_admitted(caller: Caller) -> bool:
 
 
 def is_local_guest(caller: Caller) -> bool:
-    """Tell whether a program of our own user on this machine, not another site's page, is asking. Call it in a thread.
-    """
+    """Tell whether a program of our own user on this machine asks, not another site's page. Call it in a thread."""
     headers = caller.headers
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
