@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,19 +38,20 @@ STATUSES = frozenset(Message.Status.values)
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of an import: how many conversations were added, extended, unchanged or skipped."""
+    """The numbers of an import: what became of its conversations. `left_out` counts by kind what was not imported."""
 
     created: int = 0
     grown: int = 0
     unchanged: int = 0
     messages: int = 0
-    left_out: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     skipped: list[Skipped] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Add the numbers of another batch, but not its `skipped`, which are reported one by one."""
-        for name in ("created", "grown", "unchanged", "messages", "left_out"):
+        for name in ("created", "grown", "unchanged", "messages"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.left_out.update(other.left_out)
 
 
 @dataclass(slots=True)
@@ -109,7 +111,7 @@ def import_conversations(*, owner: User, conversations: Sequence[ImportedConvers
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     held = before = quota.held(owner.pk)
     for conversation in conversations:
-        tally.left_out += conversation.left_out
+        tally.left_out.update(conversation.left_out)
         known = stored.get(_name(conversation.source_id))
         new = known.missing(conversation.messages) if known else list(conversation.messages)
         size = len(new) + (len(known.messages) if known else 0)

@@ -1,18 +1,21 @@
 """ChatGPT's conversations, from any version of its export, and our exports like them (`conversations/exporters.py`).
 
-A conversation is a `mapping` of nodes. Links are read from `parent`, since `children` may be missing or incomplete.
-What was hidden from the user (settings, a tool's input and output) is left out, and the messages after it are attached
-to the last visible message before it.
+A conversation is a `mapping` of nodes. Links are taken from `parent`, since `children` may be missing
+or partial. What was hidden from the user, settings, a tool's input and its output are left out, and
+what followed them hangs on what was said before. A canvas is no such tool: its documents are messages.
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from conversations.importers.tree import Node, arrange
+from conversations.importers import canvas
+from conversations.importers.documents import Documents, Version, fenced
+from conversations.importers.marks import clean
+from conversations.importers.tree import Node, arrange, cut_loops, from_the_top
 from conversations.importers.values import (
     ImportedConversation,
     ImportedMessage,
@@ -25,9 +28,12 @@ from conversations.importers.values import (
 )
 
 EXTENSION = "chat_service"
-SAYING = frozenset({"user", "assistant", "system"})
-HIDDEN_CONTENT = frozenset({"user_editable_context", "model_editable_context", "thoughts", "reasoning_recap"})
-BACKTICKS = re.compile("`+")
+SAYING = frozenset({"user", "assistant", "system", "developer"})
+SETTINGS = frozenset({"user_editable_context", "model_editable_context"})
+REASONING = frozenset({"thoughts", "reasoning_recap"})
+TOOL_OUTPUT = frozenset({"execution_output", "tether_quote", "tether_browsing_display", "sonic_webpage"})
+SILENT = frozenset({"text", "multimodal_text", "code", "system_error", "app_pairing_content"}) | TOOL_OUTPUT
+"""Types of content that may be empty; an empty one of another type is named."""
 FINISH_REASONS = {"stop": "stop", "max_tokens": "length", "length": "length"}
 
 
@@ -37,17 +43,8 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         raise Unusable("it has no messages in it (no mapping)")
     extension = mapping(entry.get(EXTENSION))
     raw = {name: node for name, node in entry["mapping"].items() if isinstance(node, dict)}
-    default_model = text(entry.get("default_model_slug"))
-    parents = _parents(raw)
-    nodes: dict[str, Node] = {}
-    left_out = 0
-    for name, node in raw.items():
-        said = mapping(node.get("message"))
-        own = mapping(mapping(said.get("metadata")).get(EXTENSION))
-        message = _message(name, said, own, default_model) if said else None
-        left_out += bool(said) and message is None
-        position = own.get("position")
-        nodes[name] = Node(parents[name], message, position if isinstance(position, int) else math.inf)
+    left_out: Counter[str] = Counter()
+    nodes = _nodes(raw, _parents(raw, left_out), text(entry.get("default_model_slug")), left_out)
     messages, head = arrange(nodes, identifier(entry.get("current_node")))
     if not messages and not extension:
         raise Unusable("it has no text")
@@ -57,7 +54,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         archived_at = moment(extension.get("archived_at")) or updated_at or created_at or _newest(messages)
     return ImportedConversation(
         source_id=identifier(entry.get("conversation_id")) or identifier(entry.get("id")) or _name_from(messages),
-        title=text(entry.get("title")),
+        title=text(entry.get("title")) if extension else clean(text(entry.get("title"))).text,
         messages=messages,
         head=head,
         created_at=created_at,
@@ -69,35 +66,104 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
     )
 
 
-def _parents(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
-    """Return each node's parent: the one it names, or else the node that lists it as a child."""
-    told = {
-        child: name for name, node in raw.items() for child in sequence(node.get("children")) if isinstance(child, str)
-    }
-    parents: dict[str, str | None] = {}
+def _parents(raw: Mapping[str, Mapping[str, Any]], left_out: Counter[str]) -> dict[str, str | None]:
+    """Return each node's parent: as it says, or else as a node says that calls it its child."""
+    claims: dict[str, list[str]] = defaultdict(list)
+    for name, node in raw.items():
+        for child in sequence(node.get("children")):
+            if isinstance(child, str) and child != name:
+                claims[child].append(name)
+    linked: dict[str, str | None] = {}
     for name, node in raw.items():
         parent = identifier(node.get("parent"))
-        parents[name] = parent if parent in raw else told.get(name)
+        claimed = claims.get(name)
+        linked[name] = parent if parent in raw else claimed[-1] if claimed else None
+    order = {name: number for number, name in enumerate(raw)}
+
+    def first(name: str) -> tuple[float, bool, int]:
+        said = mapping(raw[name].get("message"))
+        at = moment(said.get("create_time"))
+        role = mapping(said.get("author")).get("role")
+        return at.timestamp() if at else math.inf, role != "user", order[name]
+
+    parents = cut_loops(linked, first=first, claims=claims)
+    if cut := sum(parents[name] != linked[name] for name in raw):
+        left_out["link in a circle"] = cut
     return parents
 
 
-def _message(name: str, said: Mapping[str, Any], own: Mapping[str, Any], default_model: str) -> ImportedMessage | None:
-    """Return the message of a node; None if it was never shown or is empty."""
+def _nodes(
+    raw: Mapping[str, Mapping[str, Any]],
+    parents: Mapping[str, str | None],
+    default_model: str,
+    left_out: Counter[str],
+) -> dict[str, Node]:
+    documents = Documents()
+    replies = canvas.replies(raw, parents)
+    written: dict[str | None, Version | None] = {None: None}  # the newest document after each node
+    speakers: dict[str | None, str] = {None: ""}  # who spoke last
+    nodes: dict[str, Node] = {}
+    for name in from_the_top(parents):
+        parent = parents[name]
+        said = mapping(raw[name].get("message"))
+        own = mapping(mapping(said.get("metadata")).get(EXTENSION))
+        position = own.get("position")
+        written[name], speakers[name] = written[parent], speakers[parent]
+        found: ImportedMessage | str = ""
+        if own:
+            found = _own_message(name, said, own)
+        elif said:
+            told = ""
+            if canvas.is_call(said) and not _is_hidden(said):
+                told, written[name] = canvas.run(documents, written[parent], said, replies.get(name, {}))
+            found = _message(name, said, told, speakers[parent], default_model)
+        message = found if isinstance(found, ImportedMessage) else None
+        if message is not None:
+            speakers[name] = message.role
+        elif found:
+            left_out[str(found)] += 1
+        nodes[name] = Node(parent, message, position if isinstance(position, int) else math.inf)
+    return {name: nodes[name] for name in raw}
+
+
+def _own_message(name: str, said: Mapping[str, Any], own: Mapping[str, Any]) -> ImportedMessage:
+    """Return a message of an export of ours, as it was."""
     author = mapping(said.get("author"))
-    role = text(author.get("role"))
-    content = mapping(said.get("content"))
-    about = mapping(said.get("metadata"))
-    words = text_of(content)
-    if not own:
-        if _is_hidden(said, content, about) or not words.strip():
-            return None
-        if role == "tool" and content.get("content_type") == "multimodal_text":
-            role = "assistant"  # a picture that the model generated
-        if role not in SAYING:
-            return None
+    return ImportedMessage(
+        source_id=name,
+        parent=None,
+        role=text(author.get("role")),
+        content=text_of(mapping(said.get("content"))),
+        created_at=moment(said.get("create_time")),
+        author=text(author.get("name")),
+        model=text(own.get("model")),
+        upstream=text(own.get("upstream")),
+        status=text(own.get("status")),
+        finish_reason=text(own.get("finish_reason")),
+        extras=own.get("parts") if isinstance(own.get("parts"), dict) else None,
+        usage=own.get("usage") if isinstance(own.get("usage"), dict) else None,
+    )
+
+
+def _message(
+    name: str, said: Mapping[str, Any], document: str, speaker: str, default_model: str
+) -> ImportedMessage | str:
+    """Return what a node says, or, for what was never shown or says nothing, what it is.
+
+    `document` is what it wrote on a canvas; `speaker` is the role of the message before it.
+    """
+    content, about = _content(said), mapping(said.get("metadata"))
+    author = mapping(said.get("author"))
+    # An answer follows a question: without an author that is all there is to go by.
+    role = text(author.get("role")) or ("assistant" if speaker == "user" else "user")
+    if kind := _kind_left_out(said, content, text(author.get("role")), document):
+        return kind
+    drawn = role == "tool"  # a picture that it had made
+    words, annotations = clean(document or text_of(content, pictures_only=drawn), about)
+    if not words.strip():
+        return "tool output" if drawn else "empty message"
+    role = "assistant" if drawn else role
     finish = text(mapping(about.get("finish_details")).get("type"))
-    # A question may also name a model: the one that was to answer it.
-    model = (text(about.get("model_slug")) or default_model) if role == "assistant" else ""
     return ImportedMessage(
         source_id=name,
         parent=None,
@@ -105,24 +171,43 @@ def _message(name: str, said: Mapping[str, Any], own: Mapping[str, Any], default
         content=words,
         created_at=moment(said.get("create_time")),
         author=text(author.get("name")),
-        model=text(own.get("model")) if own else model,
-        upstream=text(own.get("upstream")),
-        status=text(own.get("status")) if own else _status(said, finish),
-        finish_reason=text(own.get("finish_reason")) if own else FINISH_REASONS.get(finish, ""),
-        extras=own.get("parts") if isinstance(own.get("parts"), dict) else None,
-        usage=own.get("usage") if isinstance(own.get("usage"), dict) else None,
+        # A question may be stamped with a model too: with the one that was to answer it.
+        model=(text(about.get("model_slug")) or default_model) if role == "assistant" else "",
+        status=_status(said, finish),
+        finish_reason=FINISH_REASONS.get(finish, ""),
+        extras={"annotations": annotations} if annotations else None,
     )
 
 
-def _is_hidden(said: Mapping[str, Any], content: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+def _content(said: Mapping[str, Any]) -> dict[str, Any]:
+    content = said.get("content")
+    return {"parts": [content]} if isinstance(content, str) else mapping(content)
+
+
+def _kind_left_out(said: Mapping[str, Any], content: Mapping[str, Any], role: str, document: str) -> str:
+    """Return what a node is that is not imported; empty for one that is."""
+    kind = content.get("content_type")
+    kind = kind if isinstance(kind, str) else ""
+    if _is_hidden(said):
+        return "hidden message"
+    if document:
+        return ""
+    if kind in SETTINGS:
+        return "settings"
+    if kind in REASONING or said.get("channel") == "analysis":
+        return "reasoning"
+    if said.get("recipient") not in (None, "", "all"):
+        return "tool input"
+    is_tool = role == "tool" if role else kind in TOOL_OUTPUT
+    if is_tool and kind != "multimodal_text":
+        return "tool output"
+    return "" if role in {*SAYING, "tool", ""} else "message of an unknown role"
+
+
+def _is_hidden(said: Mapping[str, Any]) -> bool:
     weight = said.get("weight")
-    return (
-        bool(about.get("is_visually_hidden_from_conversation"))
-        or (isinstance(weight, (int, float)) and weight == 0)
-        or said.get("recipient") not in (None, "", "all")
-        or said.get("channel") == "analysis"
-        or content.get("content_type") in HIDDEN_CONTENT
-    )
+    hidden = mapping(said.get("metadata")).get("is_visually_hidden_from_conversation")
+    return bool(hidden) or (isinstance(weight, (int, float)) and weight == 0)
 
 
 def _status(said: Mapping[str, Any], finish: str) -> str:
@@ -132,30 +217,29 @@ def _status(said: Mapping[str, Any], finish: str) -> str:
     return "interrupted" if unfinished and finish != "max_tokens" else "complete"
 
 
-def text_of(content: Mapping[str, Any]) -> str:
-    """Return any content as text; a picture or recording is only named, since exports store it elsewhere."""
-    match content.get("content_type"):
-        case "code":
-            language = text(content.get("language"))
-            code = text(content.get("text"))
-            fence = "`" * max(3, 1 + max(map(len, BACKTICKS.findall(code)), default=0))
-            return f"{fence}{'' if language == 'unknown' else language}\n{code}\n{fence}" if code.strip() else ""
-        case _ if isinstance(content.get("parts"), list):
-            return "\n\n".join(filter(None, map(_part, content["parts"])))
-        case _:
-            return text(content.get("text")) or text(content.get("result"))
+def text_of(content: Mapping[str, Any], *, pictures_only: bool = False) -> str:
+    """Return any content as text; a picture or a recording is named, since exports keep it elsewhere."""
+    kind = text(content.get("content_type"))
+    if kind == "code":
+        code = text(content.get("text"))
+        language = text(content.get("language"))
+        return fenced(code, "" if language == "unknown" else language) if code.strip() else ""
+    if isinstance(content.get("parts"), list):
+        return "\n\n".join(filter(None, [_part(part, pictures_only) for part in content["parts"]]))
+    found = text(content.get("text")) or text(content.get("result"))
+    return found or (f"[{kind}]" if kind and kind not in SILENT else "")
 
 
-def _part(part: Any) -> str:
+def _part(part: Any, pictures_only: bool) -> str:
     if isinstance(part, str):
-        return part
+        return "" if pictures_only else part
     part = mapping(part)
     kind = text(part.get("content_type"))
-    if spoken := text(part.get("text")):
+    if (spoken := text(part.get("text"))) and not pictures_only:
         return spoken
     pointer = part.get("asset_pointer") or mapping(part.get("audio_asset_pointer")).get("asset_pointer")
     if not kind.endswith("asset_pointer"):
-        return ""
+        return f"[{kind}]" if kind and kind != "audio_transcription" and not pictures_only else ""
     what = "image" if kind == "image_asset_pointer" else "recording"
     return f"[{what}: {pointer}]" if isinstance(pointer, str) else f"[{what}]"
 

@@ -7,10 +7,11 @@ import datetime as dt
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from conversations.importers.values import ImportedMessage, Unusable
+from conversations.importers.values import ImportedMessage
 
 BEGINNING = dt.datetime.min.replace(tzinfo=dt.UTC)
 
@@ -24,11 +25,56 @@ class Node:
     position: float = math.inf
 
 
+def cut_loops(
+    parents: Mapping[str, str | None],
+    *,
+    first: Callable[[str], Any],
+    claims: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, str | None]:
+    """Return `parents` without loops. A loop is cut above the entry that another one, outside of it, calls its child.
+
+    `claims` are the entries that call one their child. Where there are none, the entry with the lowest `first` begins.
+    """
+    cut = dict(parents)
+    rooted: set[str] = set()
+    loops: list[list[str]] = []
+    visited: set[str] = set()
+    for start in parents:
+        path: dict[str, None] = {}
+        name: str | None = start
+        while name is not None and name in parents and name not in visited:
+            visited.add(name)
+            path[name] = None
+            name = parents[name]
+        if name is not None and name in path:
+            steps = list(path)
+            loops.append(steps[steps.index(name) :])
+        elif name is None or name not in parents or name in rooted:
+            rooted.update(path)
+    for loop in loops:
+        claimed = [(parent, name) for name in loop for parent in (claims or {}).get(name, ()) if parent in rooted]
+        parent, name = claimed[0] if claimed else (None, min(loop, key=first))
+        cut[name] = parent
+        rooted.update(loop)
+    return cut
+
+
+def from_the_top(parents: Mapping[str, str | None]) -> list[str]:
+    """Return the names, parents before their children; there are no loops."""
+    children: dict[str | None, list[str]] = defaultdict(list)
+    for name, parent in parents.items():
+        children[parent if parent in parents else None].append(name)
+    ordered = list(children[None])
+    for name in ordered:  # grows meanwhile
+        ordered += children[name]
+    return ordered
+
+
 def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[ImportedMessage, ...], str | None]:
     """Return the messages, each with its nearest ancestor that is a message, and the id of the shown leaf.
 
-    `current` names the shown leaf; if it names nothing, the newest message is shown. Messages are sorted by position,
-    time and place in the export, but never a child before its parent. Raises Unusable for a cycle.
+    `current` names the shown leaf; if it names nothing, the newest message is. They are ordered by position, time
+    and place in the export, and never a child before its parent. `nodes` have no loops: `cut_loops` cuts them.
     """
     above = _Ancestors(nodes)
     children: dict[str | None, list[tuple[int, str]]] = defaultdict(list)
@@ -55,8 +101,6 @@ def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[Impor
         above_it = nodes[parent].message if parent is not None else None
         ordered.append(dataclasses.replace(message, parent=above_it.source_id if above_it else None))
         follow(name, when)
-    if len(ordered) < len(parents):
-        raise Unusable("its messages form a cycle")
     shown = above.nearest(current) if current in nodes else None
     shown_message = nodes[shown].message if shown is not None else None
     if shown_message is not None:

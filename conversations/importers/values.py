@@ -37,7 +37,7 @@ class ImportedMessage:
 class ImportedConversation:
     """One conversation, parents before children. `head` is the `source_id` of the leaf that is shown.
 
-    `left_out` counts entries that are not imported: hidden ones, tools' and settings.
+    `left_out` counts what is not imported, by kind: `hidden message`, `tool input`, `reasoning` and the like.
     """
 
     source_id: str
@@ -49,7 +49,7 @@ class ImportedConversation:
     archived_at: dt.datetime | None = None
     end_user: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    left_out: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,9 @@ class ChatGPTTest(SimpleTestCase):
         ]
         talk = parse(chat("talk", *nodes))
         self.assertEqual(told(talk), [("q", None), ("a", "q")])
-        self.assertEqual((talk.head, talk.left_out), ("a", 11))
+        self.assertEqual(talk.head, "a")
+        kinds = {"hidden message": 2, "settings": 1, "reasoning": 2, "tool input": 1, "tool output": 3}
+        self.assertEqual(talk.left_out, kinds | {"empty message": 2})
 
     def test_every_kind_of_content_has_a_text(self):
         kinds = [
@@ -157,12 +159,10 @@ class ChatGPTTest(SimpleTestCase):
         )
 
     def test_what_is_no_conversation_says_why(self):
-        circle = [node("a", "b"), node("b", "a"), node("c", None)]
         for entry, reason in (
             (without(chat("x", node("q", None)), "mapping") | {"messages": "none"}, "not a list"),
             (chat("x") | {"mapping": None}, "no mapping"),
             (chat("x", root()), "it has no text"),
-            (chat("x", *circle), "cycle"),
             ({"title": "A folder"}, "neither mapping nor chat_messages"),
             (None, "not a conversation"),
             ([1], "not a conversation"),
@@ -177,6 +177,61 @@ class ChatGPTTest(SimpleTestCase):
             node("q", "x"),
         ]
         self.assertEqual(told(parse(chat("talk", *nodes))), [("q", None)])
+
+    def test_a_circle_costs_the_link_that_closes_it_and_not_the_conversation(self):
+        lone, late = node("self", "self"), node("late", None, "assistant", at=START + 9)
+        pair = [node("a", "b", "assistant", at=START + 2), node("b", "a", at=START + 1)]
+        talk = parse(chat("talk", late, *pair, node("under", "a"), lone, node("c", "lost")))
+        self.assertEqual(
+            sorted(told(talk)),
+            [("a", "b"), ("b", None), ("c", None), ("late", None), ("self", None), ("under", "a")],
+        )
+        self.assertEqual((talk.head, talk.left_out), ("c", {"link in a circle": 2}))
+
+    def test_a_circle_is_cut_where_an_entry_outside_of_it_goes_on(self):
+        circle = [node("a", "c", "assistant"), node("b", "a"), node("c", "b", "assistant")]
+        talk = parse(chat("talk", root() | {"children": ["top"]}, node("top", "root", children=["b"]), *circle))
+        self.assertEqual(told(talk), [("top", None), ("b", "top"), ("c", "b"), ("a", "c")])
+        both = [node("x", None, children=["y", "x", "?"]), node("y", None, children=["x"])]
+        self.assertEqual(len(parse(chat("talk", *both)).messages), 2)
+        entry = {"uuid": "c", "chat_messages": [claude_message("q", "a"), claude_message("a", "q", "assistant")]}
+        self.assertEqual(told(parse(entry)), [("q", None), ("a", "q")])
+
+    def test_a_message_without_an_author_is_the_other_ones_turn(self):
+        nobody: list[Any] = [None, {}, {"role": None}, {"role": ""}, "?", []]
+        for author in nobody:
+            nodes = [node("q", None), node("a", "q"), node("q2", "a"), node("t", "q2")]
+            for each in nodes:
+                each["message"]["author"] = author
+            nodes[3]["message"]["content"] = {"content_type": "execution_output", "text": "42"}
+            talk = parse(chat("talk", *nodes))
+            spoken = [(message.content, message.role, message.model) for message in talk.messages]
+            self.assertEqual(spoken, [("q", "user", ""), ("a", "assistant", "gpt-default"), ("q2", "user", "")])
+            self.assertEqual(talk.left_out, {"tool output": 1})
+        talk = parse(
+            {"uuid": "c", "chat_messages": [claude_message("q", sender=""), without(claude_message("a"), "sender")]}
+        )
+        self.assertEqual([message.role for message in talk.messages], ["user", "assistant"])
+
+    def test_a_kind_of_content_that_nobody_knows_is_named_in_its_place(self):
+        new = {"content_type": "brand_new_type", "body": "?"}
+        mixed = {"content_type": "multimodal_text", "parts": ["See", {"content_type": "hologram", "id": 1}]}
+        nodes = [
+            node("q", None, content=mixed),
+            node("a", "q", "assistant", content=new),
+            node("n", "a", content="plain"),
+        ]
+        nodes.append(node("nothing", "n", "assistant") | {"message": {"author": {"role": "user"}, "content": None}})
+        texts = [message.content for message in parse(chat("talk", *nodes)).messages]
+        self.assertEqual(texts, ["See\n\n[hologram]", "[brand_new_type]", "plain"])
+
+    def test_what_a_tool_found_in_files_is_its_output_although_it_has_parts(self):
+        found = {
+            "content_type": "multimodal_text",
+            "parts": ["\u30104:0\u2020file.pdf\u3011 far", {"content_type": "x"}],
+        }
+        talk = parse(chat("talk", node("q", None), node("t", "q", "tool", content=found)))
+        self.assertEqual((told(talk), talk.left_out), ([("q", None)], {"tool output": 1}))
 
     def test_a_conversation_without_an_id_is_known_by_its_first_message(self):
         short = without(chat("x", node("q", None, at=START)), "id", "conversation_id")
@@ -252,7 +307,40 @@ class ClaudeTest(SimpleTestCase):
             [message.content for message in talk.messages],
             ["Look\n\nHere\n\n[attachment: notes.txt]\nmilk\n\n[file: cat.png]", "old text"],
         )
-        self.assertEqual((talk.messages[1].parent, talk.left_out), ("q", 2))
+        self.assertEqual(talk.messages[1].parent, "q")
+        self.assertEqual(talk.left_out, {"reasoning": 1, "tool input": 2, "message of an unknown sender": 1})
+
+    def test_no_turn_is_lost_for_a_block_that_cannot_be_shown(self):
+        remark = "Flat\n```\nThis block is not supported on your current device yet.\n```\n\nmore"
+        turns: list[tuple[dict[str, Any], str]] = [
+            ({"text": "", "content": [{"type": "voice_note", "title": "Voice", "text": "spoken"}]}, "spoken"),
+            ({"text": "flat", "content": [{"type": "text", "text": None}]}, "flat"),
+            ({"text": "flat", "content": [{"type": "thinking", "thinking": "hm"}]}, "flat"),
+            ({"text": "flat", "content": []}, "flat"),
+            ({"text": remark, "content": [{"type": "tool_use", "name": "x"}]}, "Flat\n\n\nmore"),
+            ({"text": "flat", "content": [{"type": "brand_new", "body": "?"}]}, "flat\n\n[brand_new]"),
+            ({"text": "", "content": [{"type": "text", "text": "a"}, {"type": "x"}, "b"]}, "a\n\n[x]\n\nb"),
+            ({"text": "flat", "content": [{"type": "note", "text": "its text"}]}, "[note]\nits text"),
+            ({"text": "", "content": [{"type": "image", "file_name": "cat.png"}]}, "[image: cat.png]"),
+            ({"text": None, "content": "a string"}, "a string"),
+            ({"text": "flat", "content": [{"text": "no type"}, None, 5]}, "no type"),
+        ]
+        for fields, expected in turns:
+            talk = parse({"uuid": "talk", "chat_messages": [claude_message("q", **fields)]})
+            self.assertEqual([message.content for message in talk.messages], [expected], fields)
+
+    def test_files_that_a_newer_service_lists_twice_are_named_once_and_their_text_is_kept(self):
+        files = [{"file_uuid": "1", "file_name": "a.png"}, {"file_name": "b.txt", "extracted_content": "beans"}]
+        newer = [{"file_uuid": "1", "file_name": "a.png"}, {"file_uuid": "2", "file_name": "c.pdf"}]
+        turn = claude_message("q", files=files, files_v2=newer, attachments=[{"extracted_content": "loose"}])
+        [message] = parse({"uuid": "talk", "chat_messages": [turn]}).messages
+        names = ["q", "[attachment: unnamed]\nloose", "[file: a.png]", "[file: b.txt]\nbeans", "[file: c.pdf]"]
+        self.assertEqual(message.content, "\n\n".join(names))
+
+    def test_a_conversation_without_messages_says_so(self):
+        for messages in ([], [None, 5], [claude_message("q", text=None, content=None)]):
+            with self.assertRaisesRegex(Unusable, "no text"):
+                parse({"uuid": "talk", "name": "Empty", "chat_messages": messages})
 
 
 class JsonlTest(SimpleTestCase):

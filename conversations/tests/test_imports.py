@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import uuid
@@ -108,7 +109,7 @@ class RoundTripTest(TestCase):
 
     def test_what_goes_out_comes_in_again_whole(self):
         tally = bring_in(self.bob, self.exported(self.alice))
-        self.assertEqual((tally.created, tally.skipped, tally.left_out), (2, [], 0))
+        self.assertEqual((tally.created, tally.skipped, tally.left_out), (2, [], {}))
         self.assertEqual(snapshot(self.bob), snapshot(self.alice))
         self.assertEqual(len(snapshot(self.bob)[str(self.talk.pk)]["messages"]), 9)
 
@@ -192,6 +193,23 @@ class ImportTest(TestCase):
         self.assertEqual(snapshot(self.alice), before)
         other = bring_in(register_user(username="bob"), entries)
         self.assertEqual(other.created, 3)
+
+    def test_what_the_version_before_imported_is_not_doubled(self):
+        """It left documents out, and marks in."""
+        call = {"content_type": "code", "text": '{"name": "letter", "content": "Dear Bob"}'}
+        doc = node("doc", "q", "assistant", content=call, recipient="canmore.create_textdoc")
+        answer = node("a", "doc", "assistant", ["Done \ue200cite\ue202turn0search0\ue201"])
+        entry = chat("talk", root(), node("q", "root"), doc, answer)
+        now = parse(entry)
+        question, _, told = now.messages
+        before = dataclasses.replace(now, messages=(question, dataclasses.replace(told, parent="q", content="Done !")))
+        self.assertEqual(import_batch(owner=self.alice, conversations=[before]).messages, 2)
+        tally = bring_in(self.alice, [entry])
+        self.assertEqual((tally.created, tally.grown, tally.messages), (0, 1, 1))
+        self.assertEqual(self.shown(), ["q", "Done !"])
+        self.assertEqual(Message.objects.get(source_id="doc").parent.content, "q")
+        self.assertEqual(bring_in(self.alice, [entry]).unchanged, 1)
+        self.assertEqual(Message.objects.count(), 3)
 
     def test_a_grown_export_adds_what_is_new_and_shows_it(self):
         old = [root(), node("q", "root"), node("a", "q", "assistant")]
@@ -314,7 +332,7 @@ class CommandTest(TestCase):
         told = self.run_import(write_zip(self.folder / "export.zip", {"conversations.json": entries}))
         self.assertIn('Skipped "A  [31mfolder" (p-1): it has no messages in it', told)
         self.assertIn("1 conversations imported, 0 extended, 0 unchanged, 1 skipped; 1 messages added.", told)
-        self.assertIn("1 hidden, empty and tool entries", told)
+        self.assertIn("Left out: hidden message (1).", told)
         self.assertNotIn("Error", told)
 
     def test_a_bad_file_does_not_keep_the_good_one_out(self):

@@ -18,8 +18,8 @@ from conversations.importers.values import Broken, ImportedConversation, Skipped
 from conversations.imports import Tally, import_batch, in_batches
 
 DESCRIPTION = """\
-Import history: the zip, folder or conversations.json (also in numbered shards) of a ChatGPT or Claude
-export, or JSONL with a {"messages": [...]} a line. The format is detected from the
+Import history: the zip, folder or conversations.json (also in numbered shards, or a file for each
+conversation) of a ChatGPT or Claude export, or JSONL with a {"messages": [...]} a line. The format is detected from the
 content. Importing a newer export adds only what is new. Messages can be searched as soon as they are indexed.
 """
 
@@ -91,7 +91,8 @@ class Command(BaseCommand):
             f"{len(total.skipped)} skipped; {total.messages} messages added."
         )
         if total.left_out:
-            self.stdout.write(f"{total.left_out} hidden, empty and tool entries were left out.")
+            kinds = sorted(total.left_out.items(), key=lambda each: (-each[1], each[0]))
+            self.stdout.write(f"Left out: {', '.join(f'{kind} ({count})' for kind, count in kinds)}.")
 
 
 def _size(path: Path) -> int:
