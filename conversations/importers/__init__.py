@@ -9,7 +9,7 @@ from __future__ import annotations
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import ijson
 
 from conversations.importers import chatgpt, claude, openai_jsonl
 from conversations.importers.json_stream import Hopeless, PassedOver, read_values
-from conversations.importers.members import Member, find_members
+from conversations.importers.members import NOTHING, Member, find_members
 from conversations.importers.values import (
     Broken,
     ImportedConversation,
@@ -46,17 +46,24 @@ def read_history(
     """
     members, broken = find_members(path)
     yield from broken
+    others = 0
     for member in members:
-        yield from _read(member, largest, on_read)
+        others += yield from _read(member, largest, on_read)
+    if others == len(members):
+        raise Unreadable(NOTHING)
 
 
 def _read(
     member: Member, largest: int, on_read: Callable[[int], object]
-) -> Iterator[ImportedConversation | Skipped | Broken]:
+) -> Generator[ImportedConversation | Skipped | Broken, None, bool]:
+    """Yield what is in a file, and return whether it is something else than conversations."""
     number = 0
     try:
         with member.open() as file:
             for number, entry in enumerate(read_values(file, largest=largest, on_read=on_read), 1):
+                if number == 1 and member.may_be_other and not _has_messages(entry):
+                    yield Skipped(member.name, "it holds no conversations")
+                    return True
                 yield _parse(entry, f"{member.name} no. {number}")
     except ijson.JSONError:
         yield Broken(member.name, f"it is cut off or not valid JSON; {number} entries before that were read")
@@ -66,6 +73,13 @@ def _read(
         yield Broken(member.name, f"it is damaged ({error}); {number} entries before that were read")
     except Unreadable as error:
         yield Broken(member.name, str(error))
+    return member.may_be_other and not number
+
+
+def _has_messages(entry: Any) -> bool:
+    if isinstance(entry, dict):
+        return "mapping" in entry or "chat_messages" in entry or openai_jsonl.is_one(entry)
+    return isinstance(entry, PassedOver)
 
 
 def _parse(entry: Any, place: str) -> ImportedConversation | Skipped:

@@ -7,6 +7,7 @@ skipped, and reading continues with the next one.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -65,6 +66,32 @@ class Meter(io.RawIOBase):
         super().close()
 
 
+class InUtf8(io.RawIOBase):
+    """A file in another encoding, as UTF-8. It holds one chunk of it."""
+
+    def __init__(self, file: io.BufferedIOBase, encoding: str) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        self._ready = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and not self._ended:
+            data = self._file.read1(CHUNK)
+            self._ended = not data
+            self._ready = self._decoder.decode(data, final=self._ended).encode()
+        data, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def read_values(
     file: io.BufferedIOBase, *, largest: int, on_read: Callable[[int], object]
 ) -> Iterator[Any | PassedOver]:
@@ -74,7 +101,10 @@ def read_values(
     """
     # Allow for the rest of a chunk: a line of exactly the largest size is not an endless text.
     meter = Meter(file, largest=largest + 2 * CHUNK, on_read=on_read)
-    stream = io.BufferedReader(meter, CHUNK)
+    stream: io.BufferedReader[Any] = io.BufferedReader(meter, CHUNK)
+    encoding = json.detect_encoding(stream.peek(4)[:4])
+    if encoding.startswith(("utf-16", "utf-32")):
+        stream = io.BufferedReader(InUtf8(stream, encoding), CHUNK)
     if stream.peek(3)[:3] == BOM:
         stream.read(3)
     first = _first_byte(stream)
@@ -84,8 +114,8 @@ def read_values(
         yield from _elements(stream, meter, largest, level=1 if first == b"[" else 0)
 
 
-def _first_byte(stream: io.BufferedReader[Meter]) -> bytes:
-    """Skip white space and return the byte after it, without consuming that byte."""
+def _first_byte(stream: io.BufferedReader[Any]) -> bytes:
+    """Skip white space and return the byte after it, without consuming that."""
     while ahead := stream.peek(1):
         left = ahead.lstrip()
         stream.read(len(ahead) - len(left))
@@ -100,7 +130,7 @@ def _is_one_line(ahead: bytes) -> bool:
     return not newline or line.rstrip().endswith(b"}")
 
 
-def _lines(stream: io.BufferedReader[Meter], meter: Meter, largest: int) -> Iterator[Any | PassedOver]:
+def _lines(stream: io.BufferedReader[Any], meter: Meter, largest: int) -> Iterator[Any | PassedOver]:
     while line := stream.readline(largest + 1):
         meter.progressed = True
         if len(line) > largest:
@@ -116,9 +146,7 @@ def _lines(stream: io.BufferedReader[Meter], meter: Meter, largest: int) -> Iter
             yield value
 
 
-def _elements(
-    stream: io.BufferedReader[Meter], meter: Meter, largest: int, *, level: int
-) -> Iterator[Any | PassedOver]:
+def _elements(stream: io.BufferedReader[Any], meter: Meter, largest: int, *, level: int) -> Iterator[Any | PassedOver]:
     """Yield the values at this `level` of nesting."""
     stack: list[Any] = []  # the open containers of the value being read, and the last key in each
     keys: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -13,7 +14,16 @@ from typing import Any
 
 from conversations.importers.values import Broken, Unreadable
 
-CONVERSATIONS = re.compile(r"conversations?([-_. ]?\d+)?\.jsonl?\Z", re.IGNORECASE)
+# Also what a browser or a file manager makes of the name: `conversations (1).json`.
+_NUMBER = r"\d*([-_. (]+(\d+|copy)\)?)*\.jsonl?\Z"
+CONVERSATIONS = re.compile(rf"conversations?{_NUMBER}", re.IGNORECASE)
+OTHERS = re.compile(
+    r"\.|(users?|user_settings|projects?|memories|message_feedback|model_comparisons|shared_conversations"
+    rf"|export_manifest|group_chats|library_files|shopping|sora){_NUMBER}",
+    re.IGNORECASE,
+)
+"""The names of hidden files and of those that hold no conversations."""
+NOTHING = "there is no conversations.json, conversations-000.json or .jsonl in it, nor another file of conversations"
 MANIFEST = "export_manifest.json"
 MANIFEST_BYTES = 16 << 20
 ENCRYPTED = 0x1
@@ -21,11 +31,15 @@ ENCRYPTED = 0x1
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an export. `size` is its unpacked size in bytes, if known."""
+    """One file of an export. `size` is in bytes, unpacked, as far as that is known.
+
+    A file that `may_be_other` has a name that says nothing: one file a conversation, or something else.
+    """
 
     name: str
     size: int
     open: Callable[[], io.BufferedIOBase]
+    may_be_other: bool = False
 
 
 def find_members(path: Path) -> tuple[list[Member], list[Broken]]:
@@ -46,7 +60,7 @@ def find_members(path: Path) -> tuple[list[Member], list[Broken]]:
         raise Unreadable(error.strerror or "it cannot be read") from error
     chosen = _with_conversations(everything)
     if not chosen:
-        raise Unreadable("there is no conversations.json, conversations-000.json or .jsonl in it")
+        raise Unreadable(NOTHING)
     return chosen, list(_missing(everything, chosen))
 
 
@@ -71,8 +85,15 @@ def _zipped(path: Path) -> list[Member]:
 
 
 def _with_conversations(everything: list[Member]) -> list[Member]:
-    named = [each for each in everything if CONVERSATIONS.match(_base(each.name))]
-    chosen = named or [each for each in everything if each.name.lower().endswith(".jsonl")]
+    """Return the files that hold conversations by their names; if there are none, all that may hold some."""
+    chosen = [each for each in everything if CONVERSATIONS.match(_base(each.name))]
+    if not any(_base(each.name).lower().startswith("conversations") for each in chosen):
+        chosen = [each for each in everything if not OTHERS.match(_base(each.name))]
+        chosen = [
+            dataclasses.replace(each, may_be_other=each.name.lower().endswith(".json"))
+            for each in chosen
+            if each.name.lower().endswith((".json", ".jsonl"))
+        ]
     return sorted(chosen, key=lambda each: _natural(each.name))
 
 

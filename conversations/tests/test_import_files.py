@@ -91,6 +91,64 @@ class FilesTest(SimpleTestCase):
         self.file([{"uuid": "u"}], "users.json")
         self.assertEqual(len(self.names(self.folder)), 4)
 
+    def test_names_that_a_browser_or_a_file_manager_made_are_known(self):
+        names = [
+            "conversations (1).json",
+            "Conversations(2).json",
+            "conversations copy.json",
+            "conversations-003 (1).json",
+        ]
+        (self.folder / "inner").mkdir()
+        for name, talk in zip(names, self.talks, strict=True):
+            self.file([talk], f"inner/{name}")
+        self.file([chat("other", node("q", None))], "trip.json")
+        self.assertEqual(sorted(self.names(self.folder)), ["talk0", "talk1", "talk2", "talk3"])
+        files = {f"export/{name}": [talk] for name, talk in zip(names, self.talks, strict=True)}
+        self.assertEqual(len(self.names(write_zip(self.folder / "export.zip", files))), 4)
+        with self.assertRaises(Unreadable):  # and at once
+            self.read(write_zip(self.folder / "odd.zip", {f"conversations{'1' * 100_000}x.json"[:60_000]: []}))
+
+    def test_there_may_be_one_file_a_conversation(self):
+        files: dict[str, Any] = {
+            "chats/Tea & cake.json": self.talks[0],
+            "chats/2026/6f1c.json": json.dumps(self.talks[1], indent=2).encode(),
+            "conversation-1.json": [self.talks[2]],
+            "lines.jsonl": self.talks[3],
+            "user.json": {"id": "u"},
+            "users.json": [{"uuid": "u"}],
+            "projects.json": [{"uuid": "p"}],
+            "__MACOSX/chats/._Tea & cake.json": b"\x00\x05",
+            "settings.json": {"theme": "dark"},
+            "packages.json": [],
+            "broken.json": b"[ nonsense",
+        }
+        for name, value in files.items():
+            path = self.folder / "export" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
+        for path in (self.folder / "export", write_zip(self.folder / "export.zip", files)):
+            found = self.read(path)
+            talks = [each.source_id for each in found if isinstance(each, ImportedConversation)]
+            self.assertEqual(sorted(talks), ["talk0", "talk1", "talk2", "talk3"])
+            self.assertEqual([each.name for each in found if isinstance(each, Broken)], ["broken.json"])
+            skipped = [(each.label, each.reason) for each in found if isinstance(each, Skipped)]
+            self.assertEqual(skipped, [("settings.json", "it holds no conversations")])
+
+    def test_utf_16_and_32_are_read_with_a_mark_and_without(self):
+        tea = [{**talk, "title": "Tea 🍵 語"} for talk in self.talks]
+        for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"):
+            for text in (json.dumps(tea, ensure_ascii=False), "\n".join(json.dumps(talk) for talk in tea)):
+                found = self.read(self.file(text.encode(encoding)))
+                self.assertEqual([each.title for each in found], ["Tea 🍵 語"] * 4)
+        big_endian = b"\xfe\xff" + json.dumps(tea[0]).encode("utf-16-be")
+        self.assertEqual(self.names(self.file(big_endian)), ["talk0"])
+        whole = json.dumps(tea).encode("utf-16")
+        found = self.read(self.file(whole[:-41]))
+        self.assertEqual([each.source_id for each in found[:-1]], ["talk0", "talk1", "talk2"])
+        self.assertIn("cut off or not valid JSON; 3 entries", found[-1].reason)
+        [talk] = self.read(self.file(json.dumps([self.talks[0]]).encode("utf-16").replace(b"q\x00", b"\x00\xd8")))
+        self.assertEqual(len(talk.messages), 1)
+
     def test_nothing_is_ever_written_to_where_a_zip_points(self):
         files = {"../../evil/conversations.json": [self.talks[0]], "/tmp/conversations-001.json": [self.talks[1]]}
         path = write_zip(self.folder / "export.zip", files)
@@ -158,6 +216,10 @@ class FilesTest(SimpleTestCase):
             + json.dumps(self.talks[2]).encode()
             + b"]",
             "conversations-005.json": b" " * 30_000_000,
+            "conversations-006.json": b"\xff\xfe[\x00" + b" \x00" * 15_000_000,
+            "conversations-007.json": ('[{"title": [' + "{}, " * 1_000_000 + "1]}, ").encode("utf-16")
+            + json.dumps(self.talks[3]).encode("utf-16-le")
+            + "]".encode("utf-16-le"),
         }
         path = write_zip(self.folder / "export.zip", bombs)
         del bombs
@@ -168,7 +230,9 @@ class FilesTest(SimpleTestCase):
         [found, kilobytes] = json.loads(done.stdout)
         kinds = [kind for kind, _ in found]
         talk, skipped, broken = "ImportedConversation", "Skipped", "Broken"
-        self.assertEqual(kinds, [broken, broken, skipped, talk, skipped, talk, skipped, talk, broken])
+        self.assertEqual(
+            kinds, [broken, broken, skipped, talk, skipped, talk, skipped, talk, broken, broken, skipped, talk]
+        )
         self.assertIn("nested", found[2][1])
         self.assertIn("LIMIT_IMPORT_BYTES", found[6][1])
         self.assertLess(kilobytes, 60 << 10)
