@@ -1,7 +1,7 @@
 """Stores imported history, many conversations per transaction; importing the same history again adds nothing.
 
-A conversation is recognised by its owner and `source_id`, or by its own id if it comes back from one of our exports; so
-are its messages. Only what is not stored yet is added.
+A conversation is recognised by its owner and `source_id`, or by its own id if it comes back from an export of
+ours; so are its messages. Only what is not stored yet is added, and what an earlier version read worse is mended.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from accounts.guests import as_id
 from accounts.models import User
 from conversations import digests, quota
 from conversations.chat_wire import ROLES, with_extras
+from conversations.import_updates import update_texts
 from conversations.importers.values import ImportedConversation, ImportedMessage, Skipped
 from conversations.models import Conversation, Message, MessagePart
 from conversations.services import announce_messages
@@ -38,18 +39,22 @@ STATUSES = frozenset(Message.Status.values)
 
 @dataclass(slots=True)
 class Tally:
-    """The numbers of an import: what became of its conversations. `left_out` counts by kind what was not imported."""
+    """The numbers of an import: what became of its conversations. `left_out` counts by kind what was not imported.
+
+    `updated` counts the messages of an earlier import that this version reads better.
+    """
 
     created: int = 0
     grown: int = 0
     unchanged: int = 0
     messages: int = 0
+    updated: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     skipped: list[Skipped] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Add the numbers of another batch, but not its `skipped`, which are reported one by one."""
-        for name in ("created", "grown", "unchanged", "messages"):
+        for name in ("created", "grown", "unchanged", "messages", "updated"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.left_out.update(other.left_out)
 
@@ -136,6 +141,12 @@ def import_conversations(*, owner: User, conversations: Sequence[ImportedConvers
             tally.messages += len(new)
         held = quota.Held(before.messages + tally.messages, before.bytes)
     rows.write()
+    for conversation in conversations:
+        if known := stored.get(_name(conversation.source_id)):
+            named = ((_name(message.source_id), message) for message in conversation.messages)
+            if updated := update_texts(known.row, named):
+                tally.updated += updated
+                announce_messages(known.row.pk)
     return tally
 
 

@@ -159,7 +159,8 @@ def _message(
     if kind := _kind_left_out(said, content, text(author.get("role")), document):
         return kind
     drawn = role == "tool"  # a picture that it had made
-    words, annotations = clean(document or text_of(content, pictures_only=drawn), about)
+    marked = document or text_of(content, pictures_only=drawn)
+    words, annotations = clean(marked, about)
     if not words.strip():
         return "tool output" if drawn else "empty message"
     role = "assistant" if drawn else role
@@ -176,6 +177,7 @@ def _message(
         status=_status(said, finish),
         finish_reason=FINISH_REASONS.get(finish, ""),
         extras={"annotations": annotations} if annotations else None,
+        formerly=marked if marked != words else "",
     )
 
 

@@ -112,6 +112,7 @@ def _nodes(
                 created_at=moment(said.get("created_at")),
                 model=(text(said.get("model")) or model) if role == "assistant" else "",
                 finish_reason="stop" if text(said.get("stop_reason")) in ("stop_sequence", "end_turn") else "",
+                formerly=before if (before := _former_text_of(said)) != words else "",
             )
         speakers[name] = role if message else speaker
         nodes[name] = Node(parent, message)
@@ -144,6 +145,14 @@ def _text_of(
         # This has a remark in place of what it cannot show.
         shown.insert(0, UNSUPPORTED.sub("", text(said.get("text"))).strip("\n"))
     return "\n\n".join(filter(str.strip, [*shown, *_attached(said)])), written
+
+
+def _former_text_of(said: Mapping[str, Any]) -> str:
+    """Return the text as version 2026.11 read it: of blocks of text alone."""
+    blocks = [mapping(block) for block in sequence(said.get("content"))]
+    texts = [text(block.get("text")) for block in blocks if block.get("type") == "text"]
+    words = "\n\n".join(filter(str.strip, texts)) or ("" if blocks else text(said.get("text")))
+    return "\n\n".join(filter(None, [words, *_attached({**said, "files_v2": None})]))
 
 
 def _name(kind: str, block: Mapping[str, Any]) -> str:

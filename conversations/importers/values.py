@@ -16,7 +16,8 @@ MILLISECONDS = 1e11
 class ImportedMessage:
     """One message. `parent` is the `source_id` of the message before it, None at the beginning.
 
-    `extras` are the fields that it has on the chat wire beyond role, text and name.
+    `extras` are the fields that it has on the chat wire beyond role, text and name. `formerly` is the text that
+    version 2026.11 read, where that was another one.
     """
 
     source_id: str
@@ -31,6 +32,7 @@ class ImportedMessage:
     finish_reason: str = ""
     extras: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] | None = None
+    formerly: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,22 +194,46 @@ class ImportTest(TestCase):
         other = bring_in(register_user(username="bob"), entries)
         self.assertEqual(other.created, 3)
 
-    def test_what_the_version_before_imported_is_not_doubled(self):
+    def test_what_the_version_before_imported_is_mended_and_not_doubled(self):
         """It left documents out, and marks in."""
         call = {"content_type": "code", "text": '{"name": "letter", "content": "Dear Bob"}'}
         doc = node("doc", "q", "assistant", content=call, recipient="canmore.create_textdoc")
-        answer = node("a", "doc", "assistant", ["Done \ue200cite\ue202turn0search0\ue201"])
-        entry = chat("talk", root(), node("q", "root"), doc, answer)
+        raw = "Done \ue200cite\ue202turn0search0\ue201"
+        source = {
+            "content_references": [{"matched_text": raw[5:], "items": [{"title": "A", "url": "https://a.example"}]}]
+        }
+        entry = chat("talk", root(), node("q", "root"), doc, node("a", "doc", "assistant", [raw], metadata=source))
         now = parse(entry)
         question, _, told = now.messages
-        before = dataclasses.replace(now, messages=(question, dataclasses.replace(told, parent="q", content="Done !")))
-        self.assertEqual(import_batch(owner=self.alice, conversations=[before]).messages, 2)
+        former = dataclasses.replace(told, parent="q", content=raw, extras=None)
+        import_batch(owner=self.alice, conversations=[dataclasses.replace(now, messages=(question, former))])
+        append_message(conversation=self.talk(), role="user", content="asked here")
         tally = bring_in(self.alice, [entry])
-        self.assertEqual((tally.created, tally.grown, tally.messages), (0, 1, 1))
-        self.assertEqual(self.shown(), ["q", "Done !"])
-        self.assertEqual(Message.objects.get(source_id="doc").parent.content, "q")
-        self.assertEqual(bring_in(self.alice, [entry]).unchanged, 1)
-        self.assertEqual(Message.objects.count(), 3)
+        self.assertEqual((tally.created, tally.grown, tally.messages, tally.updated), (0, 1, 1, 1))
+        self.assertEqual(self.shown(), ["q", "Done ([A](https://a.example))", "asked here"])
+        self.assertEqual(Message.objects.get(source_id="a").as_wire()["annotations"], told.extras["annotations"])
+        self.assertEqual(Message.objects.values_list("parent__content", flat=True).get(source_id="doc"), "q")
+        path = branch(self.talk().pk, self.talk().head_id)
+        chain = digests.chain(digests.root(self.alice.pk), [message.as_wire() for message in path])
+        self.assertEqual([message.digest for message in path], chain)
+        before = snapshot(self.alice)
+        again = bring_in(self.alice, [entry])
+        self.assertEqual((again.unchanged, again.updated, snapshot(self.alice)), (1, 0, before))
+
+    def test_an_artifact_that_the_version_before_left_out_comes_into_its_turn(self):
+        poem = {"type": "tool_use", "name": "artifacts", "input": {"id": "p", "title": "Poem", "content": "Red moon"}}
+        turns = [
+            claude_message("q"),
+            claude_message("a", sender="assistant", content=[{"type": "text", "text": "Here"}, poem]),
+        ]
+        turns[1]["files"] = [{"file_name": "cat.png"}]
+        now = parse({"uuid": "talk", "chat_messages": turns})
+        question, told = now.messages
+        former = dataclasses.replace(told, content="Here\n\n[file: cat.png]")
+        self.assertEqual(told.formerly, former.content)
+        import_batch(owner=self.alice, conversations=[dataclasses.replace(now, messages=(question, former))])
+        self.assertEqual(bring_in(self.alice, [{"uuid": "talk", "chat_messages": turns}]).updated, 1)
+        self.assertEqual(self.shown(), ["q", "Here\n\n[document: Poem]\n\nRed moon\n\n[file: cat.png]"])
 
     def test_a_grown_export_adds_what_is_new_and_shows_it(self):
         old = [root(), node("q", "root"), node("a", "q", "assistant")]
