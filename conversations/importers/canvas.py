@@ -76,7 +76,7 @@ def run(
     if comments:
         remarks = [f"- {_quoted(text(each.get('pattern')))}{text(each.get('comment'))}" for each in comments]
         return "\n".join([f"[comments on the document: {title or 'unnamed'}]\n", *remarks]), before
-    if not written.strip():
+    if not written.strip() or [] in (call.get("updates"), call.get("comments")):
         return "", before
     return f"[document: {title or function or 'unnamed'}]\n\n{fenced(written, '')}", before
 

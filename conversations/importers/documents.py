@@ -13,6 +13,7 @@ import regex
 
 MAX_CHARS = 4_000_000
 """What the edited versions of one conversation hold together: many small edits of a large text are shown as edits."""
+MAX_STEPS = 500
 PATTERN_SECONDS = 0.5
 BACKTICKS = re.compile("`+")
 EVERYTHING = frozenset({".*", ".+", "(?s).*", "(?s).+", r"[\s\S]*", r"[\s\S]+", "^.*$", r"\A.*\Z", "(?s)^.*$"})
@@ -60,10 +61,12 @@ class Documents:
 
 
 def find(version: Version | None, key: str) -> Version | None:
-    """Return the last version of the document `key`, or with an empty key of any."""
-    while version is not None and key and version.key != key:
+    """Return the last version of the document `key`, or with an empty key of any; None too for one too far back."""
+    for _ in range(MAX_STEPS):
+        if version is None or not key or version.key == key:
+            return version
         version = version.before
-    return version
+    return None
 
 
 def replace(text: str, old: str, new: str, *, most: int, every: bool = False) -> str:

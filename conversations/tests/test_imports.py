@@ -211,7 +211,9 @@ class ImportTest(TestCase):
         tally = bring_in(self.alice, [entry])
         self.assertEqual((tally.created, tally.grown, tally.messages, tally.updated), (0, 1, 1, 1))
         self.assertEqual(self.shown(), ["q", "Done ([A](https://a.example))", "asked here"])
-        self.assertEqual(Message.objects.get(source_id="a").as_wire()["annotations"], told.extras["annotations"])
+        self.assertEqual(
+            Message.objects.get(source_id="a").as_wire()["annotations"], (told.extras or {})["annotations"]
+        )
         self.assertEqual(Message.objects.values_list("parent__content", flat=True).get(source_id="doc"), "q")
         path = branch(self.talk().pk, self.talk().head_id)
         chain = digests.chain(digests.root(self.alice.pk), [message.as_wire() for message in path])
