@@ -1,4 +1,4 @@
-"""Gives messages that an earlier version imported the text that this version reads, when they are imported again."""
+"""Updates messages that an earlier version imported with another text, when they are imported again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ ROWS = 500
 
 
 def update_texts(conversation: Conversation, messages: Iterable[tuple[str, ImportedMessage]]) -> int:
-    """Rewrite the `messages`, by the source ids they are stored under, that still are as they were imported formerly.
+    """Update those of `messages`, given with their stored source ids, that still have their former text.
 
-    Return how many were. The digests of what follows them change with them. The caller has locked the conversation.
+    Return how many were updated. The digests of all messages after them change too. The caller must have locked the
+    conversation.
     """
     given = {name: message for name, message in messages if message.formerly}
     stored = Message.objects.of(conversation.pk)

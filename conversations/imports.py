@@ -1,7 +1,7 @@
 """Stores imported history, many conversations per transaction; importing the same history again adds nothing.
 
-A conversation is recognised by its owner and `source_id`, or by its own id if it comes back from an export of
-ours; so are its messages. Only what is not stored yet is added, and what an earlier version read worse is mended.
+A conversation is recognised by its owner and `source_id`, or by its own id if it comes back from one of our exports; so
+are its messages. Only what is not stored yet is added. Texts that an earlier version read otherwise are updated.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ STATUSES = frozenset(Message.Status.values)
 
 @dataclass(slots=True)
 class Tally:
-    """The numbers of an import: what became of its conversations. `left_out` counts by kind what was not imported.
+    """The counts of an import: how many conversations were added, extended, unchanged or skipped.
 
-    `updated` counts the messages of an earlier import that this version reads better.
+    `left_out` counts by kind what was not imported, `updated` the messages of an earlier import that got a new text.
     """
 
     created: int = 0

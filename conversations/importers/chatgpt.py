@@ -1,8 +1,8 @@
 """ChatGPT's conversations, from any version of its export, and our exports like them (`conversations/exporters.py`).
 
-A conversation is a `mapping` of nodes. Links are taken from `parent`, since `children` may be missing
-or partial. What was hidden from the user, settings, a tool's input and its output are left out, and
-what followed them hangs on what was said before. A canvas is no such tool: its documents are messages.
+A conversation is a `mapping` of nodes. Links are read from `parent`, since `children` may be missing or incomplete.
+What was hidden from the user (settings, reasoning, a tool's input and output) is left out, and the messages after it
+are attached to the last visible message before it. The canvas is an exception: its documents become messages.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
 
 
 def _parents(raw: Mapping[str, Mapping[str, Any]], left_out: Counter[str]) -> dict[str, str | None]:
-    """Return each node's parent: as it says, or else as a node says that calls it its child."""
+    """Return each node's parent: the one it names, or else the node that lists it as a child."""
     claims: dict[str, list[str]] = defaultdict(list)
     for name, node in raw.items():
         for child in sequence(node.get("children")):
@@ -148,7 +148,7 @@ def _own_message(name: str, said: Mapping[str, Any], own: Mapping[str, Any]) -> 
 def _message(
     name: str, said: Mapping[str, Any], document: str, speaker: str, default_model: str
 ) -> ImportedMessage | str:
-    """Return what a node says, or, for what was never shown or says nothing, what it is.
+    """Return the message of a node; if it was never shown or is empty, the kind that it is counted as.
 
     `document` is what it wrote on a canvas; `speaker` is the role of the message before it.
     """
@@ -158,7 +158,7 @@ def _message(
     role = text(author.get("role")) or ("assistant" if speaker == "user" else "user")
     if kind := _kind_left_out(said, content, text(author.get("role")), document):
         return kind
-    drawn = role == "tool"  # a picture that it had made
+    drawn = role == "tool"  # a picture that the model generated
     marked = document or text_of(content, pictures_only=drawn)
     words, annotations = clean(marked, about)
     if not words.strip():
@@ -172,7 +172,7 @@ def _message(
         content=words,
         created_at=moment(said.get("create_time")),
         author=text(author.get("name")),
-        # A question may be stamped with a model too: with the one that was to answer it.
+        # A question may also name a model: the one that was to answer it.
         model=(text(about.get("model_slug")) or default_model) if role == "assistant" else "",
         status=_status(said, finish),
         finish_reason=FINISH_REASONS.get(finish, ""),
@@ -187,7 +187,7 @@ def _content(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kind_left_out(said: Mapping[str, Any], content: Mapping[str, Any], role: str, document: str) -> str:
-    """Return what a node is that is not imported; empty for one that is."""
+    """Return the kind of a node that is not imported; empty for one that is."""
     kind = content.get("content_type")
     kind = kind if isinstance(kind, str) else ""
     if _is_hidden(said):
@@ -220,7 +220,7 @@ def _status(said: Mapping[str, Any], finish: str) -> str:
 
 
 def text_of(content: Mapping[str, Any], *, pictures_only: bool = False) -> str:
-    """Return any content as text; a picture or a recording is named, since exports keep it elsewhere."""
+    """Return any content as text; a picture or recording is only named, since exports store it elsewhere."""
     kind = text(content.get("content_type"))
     if kind == "code":
         code = text(content.get("text"))

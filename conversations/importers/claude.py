@@ -1,7 +1,7 @@
-"""Claude's conversations: `chat_messages` that name their parents, in no order that can be trusted.
+"""Claude's conversations: `chat_messages` that name their parents, in an order that cannot be relied on.
 
-A turn is its text, the documents that its tools wrote and the names of what cannot be shown, in the order of its
-blocks.
+A turn consists of its text, the documents that its tools wrote and the names of what cannot be shown, in the order of
+its blocks.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
     if not isinstance(entry.get("chat_messages"), list):
         raise Unusable("it has no messages in it")
     said = [each for each in entry["chat_messages"] if isinstance(each, dict)]
-    # Exports from before there were branches name no parents: their order is the thread.
+    # Exports from before branches existed name no parents: the order of their messages is the thread.
     branched = any("parent_message_uuid" in each for each in said)
     raw: dict[str, dict[str, Any]] = {}
     linked: dict[str, str | None] = {}
@@ -142,7 +142,7 @@ def _text_of(
             left_out[LEFT_OUT[kind]] += 1
         shown.append(words)
     if not has_text:
-        # This has a remark in place of what it cannot show.
+        # The text outside of the blocks has a remark in place of what it cannot show.
         shown.insert(0, UNSUPPORTED.sub("", text(said.get("text"))).strip("\n"))
     return "\n\n".join(filter(str.strip, [*shown, *_attached(said)])), written
 

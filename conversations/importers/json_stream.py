@@ -115,7 +115,7 @@ def read_values(
 
 
 def _first_byte(stream: io.BufferedReader[Any]) -> bytes:
-    """Skip white space and return the byte after it, without consuming that."""
+    """Skip white space and return the byte after it, without consuming that byte."""
     while ahead := stream.peek(1):
         left = ahead.lstrip()
         stream.read(len(ahead) - len(left))

@@ -31,9 +31,10 @@ def cut_loops(
     first: Callable[[str], Any],
     claims: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str | None]:
-    """Return `parents` without loops. A loop is cut above the entry that another one, outside of it, calls its child.
+    """Return `parents` without loops: one entry of each loop gets another parent, or none.
 
-    `claims` are the entries that call one their child. Where there are none, the entry with the lowest `first` begins.
+    `claims` are the entries that list an entry as their child. If one outside of the loop does, it becomes the parent;
+    otherwise the entry with the lowest `first` becomes a root.
     """
     cut = dict(parents)
     rooted: set[str] = set()
@@ -60,12 +61,12 @@ def cut_loops(
 
 
 def from_the_top(parents: Mapping[str, str | None]) -> list[str]:
-    """Return the names, parents before their children; there are no loops."""
+    """Return the names sorted, parents before their children; `parents` must be without loops."""
     children: dict[str | None, list[str]] = defaultdict(list)
     for name, parent in parents.items():
         children[parent if parent in parents else None].append(name)
     ordered = list(children[None])
-    for name in ordered:  # grows meanwhile
+    for name in ordered:  # the list grows while it is read
         ordered += children[name]
     return ordered
 
@@ -73,8 +74,8 @@ def from_the_top(parents: Mapping[str, str | None]) -> list[str]:
 def arrange(nodes: Mapping[str, Node], current: str | None) -> tuple[tuple[ImportedMessage, ...], str | None]:
     """Return the messages, each with its nearest ancestor that is a message, and the id of the shown leaf.
 
-    `current` names the shown leaf; if it names nothing, the newest message is. They are ordered by position, time
-    and place in the export, and never a child before its parent. `nodes` have no loops: `cut_loops` cuts them.
+    `current` names the shown leaf; if it names nothing, the newest message is shown. Messages are sorted by position,
+    time and place in the export, but never a child before its parent. `nodes` must be without loops, see `cut_loops`.
     """
     above = _Ancestors(nodes)
     children: dict[str | None, list[tuple[int, str]]] = defaultdict(list)

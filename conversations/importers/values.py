@@ -17,7 +17,7 @@ class ImportedMessage:
     """One message. `parent` is the `source_id` of the message before it, None at the beginning.
 
     `extras` are the fields that it has on the chat wire beyond role, text and name. `formerly` is the text that
-    version 2026.11 read, where that was another one.
+    version 2026.11 imported, if it differs.
     """
 
     source_id: str

@@ -91,7 +91,7 @@ class Command(BaseCommand):
             f"{len(total.skipped)} skipped; {total.messages} messages added."
         )
         if total.updated:
-            self.stdout.write(f"{total.updated} messages of an earlier import have their text as it is read today.")
+            self.stdout.write(f"{total.updated} messages of an earlier import were updated.")
         if total.left_out:
             kinds = sorted(total.left_out.items(), key=lambda each: (-each[1], each[0]))
             self.stdout.write(f"Left out: {', '.join(f'{kind} ({count})' for kind, count in kinds)}.")
