@@ -24,7 +24,7 @@ class Principal:
     """The resolved caller. `user_id` owns what is stored; a guest's is the shared guest account's.
 
     `limits_owner_id` is the account that answers for this one, if that is another. An `is_local` guest runs on this
-    machine. `stopped_at` is when staff last stopped all activity of the account.
+    machine. Only the limits of the process apply to a caller that is not `is_counted`. `stopped_at` is when staff last stopped all activity of the account.
     """
 
     user_id: uuid.UUID
@@ -37,6 +37,7 @@ class Principal:
     limits_owner_id: uuid.UUID | None = None
     guest_made: bool = False
     is_local: bool = False
+    is_counted: bool = True
     may_change_credentials: bool = False
     stopped_at: dt.datetime | None = None
 

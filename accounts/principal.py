@@ -8,6 +8,7 @@ is refused, and its sender never becomes a guest. A credential is a bearer key o
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import hmac
 import re
@@ -212,12 +213,14 @@ def guest_principal(caller: Caller) -> Principal:
     guest = known[1]
     if not guest.is_active:
         raise NotAdmitted("A key is needed: send 'Authorization: Bearer <key>'. The guests' account is deactivated.")
+    is_local = is_local_guest(caller)
     return Principal(
         user_id=guest.pk,
         username="guest",
         is_guest=True,
         address=caller.address,
-        is_local=is_local_guest(caller),
+        is_local=is_local,
+        is_counted=not (is_local and settings.ANONYMOUS == "auto"),
         stopped_at=guest.stopped_at,
     )
 
@@ -235,6 +238,8 @@ def check_page_user(caller: Caller, page_user: str) -> None:
 def resolve_principal(caller: Caller, *, allow_guest: bool = True, lenient: bool = False) -> Principal:
     """Return the principal of a request; raises NotAdmitted. Uses the database."""
     principal = _admitted_principal(caller, allow_guest=allow_guest, lenient=lenient)
+    if principal.guest_made and settings.ANONYMOUS == "auto" and is_local_guest(caller):
+        principal = dataclasses.replace(principal, is_counted=False)
     check_page_user(caller, principal.page_user)
     return principal
 
@@ -259,6 +264,8 @@ def known_principal(caller: Caller, *, lenient: bool = False) -> Principal | Non
     else:
         session_key = sessions.session_key_of(caller.headers)
         principal = cached_session(session_key, caller) if session_key is not None else None
+    if principal is not None and principal.guest_made:
+        return None  # whether it asks from this machine is looked up in a thread
     if principal is not None:
         check_page_user(caller, principal.page_user)
     return principal

@@ -7,7 +7,7 @@ from django.conf import settings
 from accounts.callers import NotAdmitted, Principal
 from accounts.models import User
 from accounts.services import MakerInactive, guest_user, register_user
-from accounts.throttling import enforce
+from accounts.throttling import enforce_for
 
 LOCAL, KEYS, OFF = "local", "keys", "off"
 CLOSED = "Accounts cannot be created here: the setting REGISTRATION is '{}'. Staff can create them."
@@ -44,4 +44,4 @@ def count_name_tried(principal: Principal) -> None:
 
     Raises RateLimited beyond LIMIT_NEW_USERS_PER_MINUTE.
     """
-    enforce(f"users:{principal.limit_key}", "LIMIT_NEW_USERS_PER_MINUTE", "new accounts and usernames")
+    enforce_for(principal, "users", "LIMIT_NEW_USERS_PER_MINUTE", "new accounts and usernames")

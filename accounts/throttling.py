@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q
 
+from accounts.callers import Principal
 from accounts.models import RateWindow
 from foundation.database import database_clock
 
@@ -92,6 +93,12 @@ def enforce(key: str, setting: str, what: str, *, window: int = MINUTE) -> None:
     limit = getattr(settings, setting)
     if wait := hit(key, limit=limit, window=window):
         raise RateLimited(f"At most {limit} {what} {PERIODS[window]} ({setting}).", retry_after=wait)
+
+
+def enforce_for(who: Principal, kind: str, setting: str, what: str, *, window: int = MINUTE) -> None:
+    """Count one event of a `kind` against this caller's limit; raises RateLimited. See `enforce`."""
+    if who.is_counted:
+        enforce(f"{kind}:{who.limit_key}", setting, what, window=window)
 
 
 def forget_old() -> int:

@@ -8,9 +8,10 @@ and only streams watch for a disconnect.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -32,6 +33,34 @@ class BodyTooLarge(Exception):
     """The client sends more than LIMIT_BODY_BYTES."""
 
 
+class NoRoom(Exception):
+    """More than MAX_ARRIVING_BYTES are arriving."""
+
+
+class Arrivals:
+    """Counts the bytes of all bodies that are arriving: senders without a key can make the process hold them."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[Callable[[int], None]]:
+        """Yield what counts the bytes of one body, and raises NoRoom; forget them at the end of the block."""
+        mine = 0
+
+        def count(size: int) -> None:
+            nonlocal mine
+            mine += size
+            self._bytes += size
+            if settings.MAX_ARRIVING_BYTES and self._bytes > settings.MAX_ARRIVING_BYTES:
+                raise NoRoom
+
+        try:
+            yield count
+        finally:
+            self._bytes -= mine
+
+
 class Turnstile:
     """Lets one task through in each turn of the event loop, so that other tasks' input and output happen in between.
 
@@ -50,6 +79,7 @@ class ChatHandler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self._large_bodies = Turnstile()
+        self._arrivals = Arrivals()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         # Never set by the client: Daphne takes it from a header, and it would reroute the request.
@@ -68,15 +98,18 @@ class ChatHandler(ASGIHandler):
     ) -> None:
         too_large = False
         try:
-            body = await _read_bounded(scope, receive)
+            with self._arrivals.counted() as count:
+                body = await _read_bounded(scope, receive, count)
         except RequestAborted:
             return
         except BodyTooLarge:
             body, too_large = io.BytesIO(), True
+        except NoRoom:
+            await _refuse_for_now(send)
+            return
         except asyncio.CancelledError:
             if is_draining():
-                await send({"type": "http.response.start", "status": 503, "headers": COME_BACK})
-                await send({"type": "http.response.body"})
+                await _refuse_for_now(send)
             raise
         if body.getbuffer().nbytes > LARGE_BODY_BYTES:
             await self._large_bodies.turn()
@@ -114,12 +147,17 @@ class ChatHandler(ASGIHandler):
             raise results[0]
 
 
+async def _refuse_for_now(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 503, "headers": COME_BACK})
+    await send({"type": "http.response.body"})
+
+
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _read_bounded(scope: dict[str, Any], receive: Receive) -> io.BytesIO:
+async def _read_bounded(scope: dict[str, Any], receive: Receive, count: Callable[[int], None]) -> io.BytesIO:
     limit = settings.LIMIT_BODY_BYTES
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value) > limit):
@@ -134,6 +172,7 @@ async def _read_bounded(scope: dict[str, Any], receive: Receive) -> io.BytesIO:
         size += len(chunk)
         if size > limit:
             raise BodyTooLarge
+        count(len(chunk))
         body.write(chunk)
         if not message.get("more_body", False):
             body.seek(0)

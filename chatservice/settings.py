@@ -233,11 +233,11 @@ STAFF_REASON_SECONDS = env.int("STAFF_REASON_SECONDS", default=900, maximum=31_5
 # --- Limits (0 turns one off; docs/limits.md says who is counted) --------------------------------
 
 # The body of a request: its size, how deeply its JSON nests, and how many keys one object has.
-LIMIT_BODY_BYTES = env.int("LIMIT_BODY_BYTES", default=1_048_576)
+LIMIT_BODY_BYTES = env.int("LIMIT_BODY_BYTES", default=4_194_304)
 LIMIT_JSON_DEPTH = env.int("LIMIT_JSON_DEPTH", default=32)
 LIMIT_JSON_KEYS = env.int("LIMIT_JSON_KEYS", default=1_000)
 # The length of a message, and of a conversation's title.
-LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=32_768)
+LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=262_144)
 LIMIT_TITLE_CHARS = env.int("LIMIT_TITLE_CHARS", default=200)
 # The number of messages in one conversation, and of conversations of one user.
 LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", default=10_000)
@@ -254,26 +254,30 @@ LIMIT_IMPORT_BYTES = env.int("LIMIT_IMPORT_BYTES", default=67_108_864)
 # API keys and to-dos of one user.
 LIMIT_KEYS_PER_USER = env.int("LIMIT_KEYS_PER_USER", default=50)
 LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
+# The limits below that apply to one user or one address do not apply to guests of this machine, if ANONYMOUS is `auto`;
+# those that apply to one process do.
 # How many answers for one user are generated at once; a request with n=3 counts as three, here and below.
-LIMIT_RUNS_PER_USER = env.int("LIMIT_RUNS_PER_USER", default=4)
+LIMIT_RUNS_PER_USER = env.int("LIMIT_RUNS_PER_USER", default=64)
 # How many answers for the guests at one address are generated at once: both settings limit the same, and the smaller
 # one applies.
 LIMIT_RUNS_PER_GUEST = env.int("LIMIT_RUNS_PER_GUEST", default=1)
 LIMIT_RUNS_PER_IP = env.int("LIMIT_RUNS_PER_IP", default=8)
 # How many answers one process generates at once, for all callers.
-LIMIT_RUNS_PER_PROCESS = env.int("LIMIT_RUNS_PER_PROCESS", default=64)
+LIMIT_RUNS_PER_PROCESS = env.int("LIMIT_RUNS_PER_PROCESS", default=1_000)
+# How many calls with a long new history wait in the memory of one process, which stores them one after the other.
+LIMIT_LONG_HISTORIES_PER_PROCESS = env.int("LIMIT_LONG_HISTORIES_PER_PROCESS", default=64)
 # How many answers one user may start in a minute, and how many the guests at one address may.
-LIMIT_RUN_STARTS_PER_MINUTE = env.int("LIMIT_RUN_STARTS_PER_MINUTE", default=20)
+LIMIT_RUN_STARTS_PER_MINUTE = env.int("LIMIT_RUN_STARTS_PER_MINUTE", default=600)
 LIMIT_GUEST_RUN_STARTS_PER_MINUTE = env.int("LIMIT_GUEST_RUN_STARTS_PER_MINUTE", default=5)
 # How many requests that start no answer one user or one guest address may send in a minute.
-LIMIT_READS_PER_MINUTE = env.int("LIMIT_READS_PER_MINUTE", default=300)
+LIMIT_READS_PER_MINUTE = env.int("LIMIT_READS_PER_MINUTE", default=6_000)
 # How many streams of answers are open in one process: for one user, for the guests at one address, for everybody.
-LIMIT_STREAMS_PER_USER = env.int("LIMIT_STREAMS_PER_USER", default=8)
-LIMIT_STREAMS_PER_IP = env.int("LIMIT_STREAMS_PER_IP", default=32)
-LIMIT_STREAMS_PER_PROCESS = env.int("LIMIT_STREAMS_PER_PROCESS", default=1_000)
+LIMIT_STREAMS_PER_USER = env.int("LIMIT_STREAMS_PER_USER", default=128)
+LIMIT_STREAMS_PER_IP = env.int("LIMIT_STREAMS_PER_IP", default=64)
+LIMIT_STREAMS_PER_PROCESS = env.int("LIMIT_STREAMS_PER_PROCESS", default=2_000)
 # How many websockets are open in one process, whether or not they stream anything: for one user, for the guests at one
 # address, for everybody. Sockets that have not authenticated yet count for their address.
-LIMIT_SOCKETS_PER_USER = env.int("LIMIT_SOCKETS_PER_USER", default=50)
+LIMIT_SOCKETS_PER_USER = env.int("LIMIT_SOCKETS_PER_USER", default=128)
 LIMIT_SOCKETS_PER_IP = env.int("LIMIT_SOCKETS_PER_IP", default=100)
 LIMIT_SOCKETS_PER_PROCESS = env.int("LIMIT_SOCKETS_PER_PROCESS", default=2_000)
 # How many wrong keys, and how many wrong passwords, one address may send in a minute.
@@ -286,7 +290,7 @@ LIMIT_NEW_USERS_PER_MINUTE = env.int("LIMIT_NEW_USERS_PER_MINUTE", default=10)
 # could do so.
 LIMIT_GUEST_CREATIONS_PER_HOUR = env.int("LIMIT_GUEST_CREATIONS_PER_HOUR", default=30)
 # What one websocket may send: the size of a frame, and the number of frames in a second.
-LIMIT_WS_FRAME_BYTES = env.int("LIMIT_WS_FRAME_BYTES", default=65_536)
+LIMIT_WS_FRAME_BYTES = env.int("LIMIT_WS_FRAME_BYTES", default=2_097_152)
 LIMIT_WS_FRAMES_PER_SECOND = env.int("LIMIT_WS_FRAMES_PER_SECOND", default=20)
 # The length of one answer: a longer one fails, and keeps the text up to there.
 LIMIT_OUTPUT_CHARS = env.int("LIMIT_OUTPUT_CHARS", default=262_144)
@@ -294,6 +298,8 @@ LIMIT_OUTPUT_CHARS = env.int("LIMIT_OUTPUT_CHARS", default=262_144)
 MAX_URL_BYTES = env.int("MAX_URL_BYTES", default=8_192)
 MAX_HEADER_BYTES = env.int("MAX_HEADER_BYTES", default=16_384)
 MAX_HEADERS = env.int("MAX_HEADERS", default=100)
+# The bytes of all bodies that are arriving at one process, before a key is looked at: beyond, 503 and Retry-After.
+MAX_ARRIVING_BYTES = env.int("MAX_ARRIVING_BYTES", default=268_435_456)
 # Open connections of one process.
 MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4_096)
 # Connections that have been open for over a second without the complete headers of a request: in total, and for one

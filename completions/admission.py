@@ -1,9 +1,9 @@
 """Limits how many answers a caller may start: counted in the accept transaction, exact across processes.
 
-`Principal.limit_key` says who is counted: the user, or the address of a guest. `n` answers to one question count as n.
-Each caller's counter is written first, in key order, so accepts of one caller wait for each other, and the count of
-running answers that follows cannot be outdated. Refusals are not counted: a client that is told to retry in a second
-may do so for the whole minute.
+`Principal.limit_key` says who is counted: the user, or the address of a guest. Guests of this machine are not counted
+at all (`Principal.is_counted`). `n` answers to one question count as n. Each caller's counter is written first, in key
+order, so accepts of one caller wait for each other, and the count of running answers that follows cannot be outdated.
+Refusals are not counted: a client that is told to retry in a second may do so for the whole minute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STARTED = {False: "LIMIT_RUN_STARTS_PER_MINUTE", True: "LIMIT_GUEST_RUN_STARTS_P
 
 def max_starts(who: Principal) -> int:
     """Return how many answers this caller may start in a minute; 0 is any number."""
-    return int(getattr(settings, STARTED[who.has_guest_limits]))
+    return int(getattr(settings, STARTED[who.has_guest_limits])) if who.is_counted else 0
 
 
 class Admission:
@@ -43,13 +43,16 @@ class Admission:
         self._seconds_left = 0
         self._not_admitted: Counter[str] = Counter()
         for request in run_requests:
-            self._not_admitted[_rate_key(request)] += request.choices
+            if request.principal.is_counted:
+                self._not_admitted[_rate_key(request)] += request.choices
         for rate_key, amount in sorted(self._not_admitted.items()):
             used, self._seconds_left = throttling.count(cursor, rate_key, amount=amount)
             self._started[rate_key] = used - amount
 
     def check(self, request: RunRequest) -> None:
         """Admit all answers to one more question, or none; raises TooManyRuns."""
+        if not request.principal.is_counted:
+            return
         guest, wanted = request.principal.has_guest_limits, request.choices
         setting = STARTED[guest]
         limit, started = getattr(settings, setting), self._started[_rate_key(request)]
@@ -64,6 +67,8 @@ class Admission:
 
     def admitted(self, request: RunRequest) -> None:
         """Count the answers that the batch is about to insert."""
+        if not request.principal.is_counted:
+            return
         rate_key = _rate_key(request)
         self._started[rate_key] += request.choices
         self._not_admitted[rate_key] -= request.choices
@@ -72,7 +77,7 @@ class Admission:
 
     def starts(self, request: RunRequest) -> throttling.Counted:
         """Return how many answers the caller started in this minute, and how many seconds of it are left."""
-        return throttling.Counted(self._started[_rate_key(request)], self._seconds_left)
+        return throttling.Counted(self._started.get(_rate_key(request), 0), self._seconds_left)
 
     def close(self) -> None:
         """Uncount the questions that start no run."""

@@ -39,7 +39,6 @@ from foundation.ids import uuid7
 logger = logging.getLogger(__name__)
 
 SLICE, STAGED_ROWS = 64, 256
-MAX_WAITING = 16
 ATTEMPTS = 3
 MAX_REST = 1.0
 
@@ -91,12 +90,15 @@ class _Queue:
 
     def check_room(self, request: RunRequest) -> None:
         """Raise TooManyRuns if too many long histories, of this caller or in total, are already waiting in memory."""
-        setting = "LIMIT_RUNS_PER_GUEST" if request.principal.has_guest_limits else "LIMIT_RUNS_PER_USER"
+        who = request.principal
+        setting = "LIMIT_RUNS_PER_GUEST" if who.has_guest_limits else "LIMIT_RUNS_PER_USER"
         limit = getattr(settings, setting)
-        if limit and self.callers[request.principal.limit_key] >= limit:
+        if who.is_counted and limit and self.callers[who.limit_key] >= limit:
             raise TooManyRuns(f"At most {limit} answers can be written at once ({setting}).", retry_after=1)
-        if len(self.tasks) >= MAX_WAITING:
-            raise TooManyRuns("The service is storing as many long histories as it can.", retry_after=1)
+        limit = settings.LIMIT_LONG_HISTORIES_PER_PROCESS
+        if limit and len(self.tasks) >= limit:
+            message = f"At most {limit} long histories can wait at once (LIMIT_LONG_HISTORIES_PER_PROCESS)."
+            raise TooManyRuns(message, retry_after=1)
 
     async def accept(self, request: RunRequest, started: Started) -> RunHandle:
         caller = request.principal.limit_key

@@ -71,7 +71,7 @@ class StorageLimits:
             self._held[counted_id] = held._replace(messages=held.messages + new + ANSWER)
 
     def _is_counted(self, request: RunRequest) -> bool:
-        return request.store and request.new_messages > self._max_uncounted
+        return request.principal.is_counted and request.store and request.new_messages > self._max_uncounted
 
     def close(self) -> None:
         """Uncount messages that are not stored after all, or were stored before."""

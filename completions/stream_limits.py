@@ -26,12 +26,12 @@ _open: Counter[tuple[str, str]] = Counter()
 
 def acquire_stream(principal: Principal) -> Release:
     """Count one more open stream and return its release; raises TooManyRuns."""
-    return _take(STREAMS, principal.limit_key, known=not principal.has_guest_limits)
+    return _take(STREAMS, _counted(principal), known=not principal.has_guest_limits)
 
 
 def acquire_socket(principal: Principal) -> Release:
     """Count one more open websocket, whatever it is used for, and return its release; raises TooManyRuns."""
-    return _take(SOCKETS, principal.limit_key, known=not principal.has_guest_limits)
+    return _take(SOCKETS, _counted(principal), known=not principal.has_guest_limits)
 
 
 def acquire_unauthenticated_socket(scope: dict[str, Any]) -> Release:
@@ -47,6 +47,10 @@ def acquire_unauthenticated_socket(scope: dict[str, Any]) -> Release:
 def open_streams() -> int:
     """Return how many streams are open in this process."""
     return _open[STREAMS, "process"]
+
+
+def _counted(principal: Principal) -> str | None:
+    return principal.limit_key if principal.is_counted else None
 
 
 def _take(kind: str, caller: str | None, *, known: bool) -> Release:

@@ -28,8 +28,9 @@ MODULES = (
 async def chat(request: HttpRequest) -> HttpResponse:
     """Show the chat page. It is the same for everybody, so it needs no look-up; its scripts ask who the user is."""
     modules = [f"pages/{name}.js" for name in MODULES]
+    context = {"modules": modules, "longest": settings.LIMIT_MESSAGE_CHARS}
     headers = {**PAGE_HEADERS, "Cache-Control": "no-cache"}
-    return HttpResponse(render_to_string("chat.html", {"modules": modules}), headers=headers)
+    return HttpResponse(render_to_string("chat.html", context), headers=headers)
 
 
 async def profile(request: HttpRequest) -> HttpResponse:

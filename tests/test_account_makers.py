@@ -100,7 +100,7 @@ class RegistrationTest(ServiceTestCase):
 
     def test_asking_which_names_exist_is_limited_by_renaming_as_well(self) -> None:
         user = register(self.guest).json()
-        with running_service(LIMIT_NEW_USERS_PER_MINUTE="2") as service:
+        with running_service(ANONYMOUS="on", LIMIT_NEW_USERS_PER_MINUTE="2") as service:
             wait_for_minute()
             told = [
                 self.guest.patch(f"{service.url}/users/{user['id']}", json={"username": self.bob.user.username})

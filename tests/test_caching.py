@@ -58,7 +58,7 @@ class NoStoreTest(MatrixCase):
             ("GET", "/v1/nothing", {}),
             ("GET", "/nothing/at/all", {}),
             ("PATCH", "/v1/models", {}),
-            ("POST", "/v1/chat/completions", {"content": "x" * 2_000_000}),
+            ("POST", "/v1/chat/completions", {"content": "x" * 4_200_000}),
             ("GET", "/v1/models", {"headers": {"Host": "evil.example"}}),
         ):
             self.assert_not_kept(http.request(method, path, **options))

@@ -79,7 +79,7 @@ class HostileInputTest(ServiceTestCase):
         for row in operations.rows():
             if row.kind in ("GET", "POST") and set(PARAMETER.findall(row.target)) <= set(self.things):
                 request(self.subject, row.kind, filled(row.own_path(), self.own), filled(row.body, self.own))
-        self.subject.http.post("/graphql", content=b"x" * MEBIBYTE)
+        self.subject.http.post("/graphql", content=b"x" * (4 * MEBIBYTE))
 
     def size(self) -> int:
         """Return the service's memory once it is idle."""

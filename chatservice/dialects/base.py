@@ -18,8 +18,8 @@ from rest_framework.views import APIView
 from accounts.authentication import PrincipalAuthentication, caller_of
 from accounts.callers import Caller, Principal
 from accounts.principal import known_principal, resolve_principal
-from accounts.throttling import RateLimited, enforce
-from chatservice.dialects.problems import TOO_LARGE, BadRequest, Problem, problem_of
+from accounts.throttling import RateLimited, enforce_for
+from chatservice.dialects.problems import Problem, problem_of, too_large
 from completions.exceptions import ShuttingDown, StorageUnavailable, TooManyRuns
 from foundation.database import in_database_thread
 
@@ -64,14 +64,14 @@ class DialectMixin:
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if getattr(request._request, "too_large", False):
-            raise BadRequest(TOO_LARGE.message, code=TOO_LARGE.code, status=TOO_LARGE.status)
+            raise too_large()
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView's, which every user has
         count_request(request.user)  # type: ignore[arg-type]  # a Principal: the authentication is ours
 
 
 def count_request(principal: Principal) -> None:
     """Count a request that starts no run; raises RateLimited beyond LIMIT_READS_PER_MINUTE."""
-    enforce(f"reads:{principal.limit_key}", "LIMIT_READS_PER_MINUTE", "requests")
+    enforce_for(principal, "reads", "LIMIT_READS_PER_MINUTE", "requests")
 
 
 @dataclass(slots=True)

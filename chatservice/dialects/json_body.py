@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.parsers import JSONParser
 
-from chatservice.dialects.problems import TOO_LARGE, BadRequest
+from chatservice.dialects.problems import BadRequest, too_large
 
 _decoder = msgspec.json.Decoder()
 
@@ -18,7 +18,7 @@ _decoder = msgspec.json.Decoder()
 def read_json(request: HttpRequest) -> Any:
     """Return the request's JSON value; raises BadRequest (400, 413, 415)."""
     if getattr(request, "too_large", False):
-        raise BadRequest(TOO_LARGE.message, code=TOO_LARGE.code, status=TOO_LARGE.status)
+        raise too_large()
     kind = request.META.get("CONTENT_TYPE", "")
     media_type, _, parameters = kind.partition(";")
     if media_type.strip().lower() not in ("application/json", "text/json", "") and not media_type.strip().endswith(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.core import exceptions as django_exceptions
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
@@ -59,7 +60,12 @@ NOT_FOUND = Problem(404, "not_found", "Not found.")
 STORAGE_UNAVAILABLE = Problem(
     503, "storage_unavailable", "The service cannot reach its store right now.", retry_after=5
 )
-TOO_LARGE = Problem(413, "request_too_large", "The request body is too large.")
+
+
+def too_large() -> BadRequest:
+    """Return the refusal of a body beyond LIMIT_BODY_BYTES."""
+    message = f"The request body holds at most {settings.LIMIT_BODY_BYTES} bytes (LIMIT_BODY_BYTES)."
+    return BadRequest(message, code="request_too_large", status=413)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -106,7 +112,7 @@ def problem_of(error: Exception) -> Problem:
         case django_exceptions.ValidationError():
             return validation_problem(error.message_dict if hasattr(error, "error_dict") else error.messages)
         case django_exceptions.RequestDataTooBig():
-            return TOO_LARGE
+            return too_large().problem
         case OperationalError() | InterfaceError() if is_passing(error):
             note_failure(error)
             return STORAGE_UNAVAILABLE

@@ -133,10 +133,12 @@ class Service:
     """The service as an operator runs it, on a free port with the test run's database.
 
     The fault-injecting upstream answers for the model `fake/NAME`, with its behaviour NAME; any
-    other model is answered by `echo`, without a delay.
+    other model is answered by `echo`, without a delay. Only one that is not
+    `unlimited` has the default limits.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
+    unlimited: bool = True
     port: int = field(default_factory=free_port)
     process: subprocess.Popen | None = None
     log_path: Path = field(default_factory=lambda: Path(tempfile.mkstemp(suffix=".log")[1]))
@@ -153,7 +155,7 @@ class Service:
         """Return the process's environment: the test run's database and upstream, and no limits."""
         return {
             **os.environ,
-            **UNLIMITED,
+            **(UNLIMITED if self.unlimited else {}),
             "ENV_FILE": os.devnull,
             "DATABASE_URL": test_database_url(),
             "SECRET_KEY": settings.SECRET_KEY,

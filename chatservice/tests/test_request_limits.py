@@ -99,6 +99,22 @@ class SizeTest(ServiceTestCase):
                 ]
                 self.assertEqual(got, [431, 431, 414] if over else [200, 200, 404])
 
+    def test_bodies_that_arrive_at_once_are_bounded_together(self) -> None:
+        """Senders that stop just before the end hold no more than the setting says, and give it back."""
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 100000"
+        head += b"\r\nAuthorization: Bearer cb_wrong\r\nContent-Type: application/json\r\n\r\n"
+        with (
+            running_service(MAX_ARRIVING_BYTES="250000") as service,
+            connected(service.port, head + b" " * 99_999) as first,
+            connected(service.port, head + b" " * 99_999),
+        ):
+            # The third meets the limit, unless the service has not read the others yet.
+            wait_until(lambda: status(answer(service.port, head + b" " * 99_999)) == 503, what="a refusal")
+            refusal = answer(service.port, head + b" " * 99_999)
+            self.assertIn(b"retry-after: 5", refusal.lower())
+            first.close()
+            wait_until(lambda: status(answer(service.port, head + b" " * 100_000)) == 401, what="room")
+
     def test_whatever_does_not_end_is_refused(self) -> None:
         large = 500_000
         self.refused(HEAD + b"X: " + b"x" * large, 431, "MAX_HEADER_BYTES")

@@ -18,7 +18,7 @@ from tests.chaos import wire
 
 LARGEST = 2_000
 FAR_TOO_MANY = 9_000
-BODY_BYTES = 1_040_000
+BODY_BYTES = 4_150_000
 PATH = "/v1/chat/completions"
 
 

@@ -64,7 +64,7 @@ def structures() -> dict[str, bytes]:
         "long key": b'{"content": "x", "' + b"k" * 200_000 + b'": 1}',
         "100k empty lists": b'{"content": "x", "metadata": [' + b"[]," * 100_000 + b"[]]}",
         "900 KB text": b'{"content": "' + b"x" * 900_000 + b'", "title": "x"}',
-        "beyond the limit": b'{"content": "' + b"x" * 1_100_000 + b'"}',
+        "beyond the limit": b'{"content": "' + b"x" * 4_200_000 + b'"}',
         "10 MB password": b'{"username": "x", "password": "' + b"x" * 10_000_000 + b'"}',
         "prototype": b'{"__proto__": {"content": "x"}, "constructor": {"prototype": {"isAdmin": true}}}',
         "BOM": b'\xef\xbb\xbf{"content": "x"}',

@@ -45,8 +45,8 @@ TEXTS: dict[str, str] = {
     "path": "../../../../etc/passwd",
     "URL": "http://169.254.169.254/latest/meta-data/",
     "blank": " \u00a0\u2003\n",
-    "40000 characters": "x" * 40_000,
-    "one over": "x" * 32_769,
+    "300000 characters": "x" * 300_000,
+    "one over": "x" * 262_145,
 }
 # Values to try in place of a value of any other type.
 VALUES: dict[str, Any] = {

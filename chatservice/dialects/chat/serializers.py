@@ -79,7 +79,13 @@ class Text(serializers.CharField):
 class NewMessage(serializers.Serializer[Any]):
     """A message to store. Unknown fields are ignored."""
 
-    content = Text(max_length=settings.LIMIT_MESSAGE_CHARS or None, trim_whitespace=False)
+    content = Text(
+        max_length=settings.LIMIT_MESSAGE_CHARS or None,
+        trim_whitespace=False,
+        error_messages={
+            "max_length": "Ensure this field has no more than {max_length} characters (LIMIT_MESSAGE_CHARS)."
+        },
+    )
 
 
 class ResetShape(serializers.Serializer[Any]):

@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.permissions import AllowAny
 
 from accounts.callers import Principal
-from accounts.throttling import HOUR, enforce
+from accounts.throttling import HOUR, enforce_for
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.chat import serializers
 from chatservice.dialects.chat.documentation import CONVERSATION_ID, MESSAGE, MESSAGES, errors, number_up_to
@@ -134,7 +134,7 @@ def _start(principal: Principal) -> Conversation:
     """Create a conversation; raises RateLimited if an address without a key creates too many."""
     if principal.is_guest:
         what = "conversations of guests at one address"
-        enforce(f"creations:{principal.limit_key}", "LIMIT_GUEST_CREATIONS_PER_HOUR", what, window=HOUR)
+        enforce_for(principal, "creations", "LIMIT_GUEST_CREATIONS_PER_HOUR", what, window=HOUR)
     return services.start_conversation(owner_id=principal.user_id)
 
 

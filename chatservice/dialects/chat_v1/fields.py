@@ -24,7 +24,8 @@ class Text(serializers.CharField):
             self.fail("blank")
         bound = getattr(settings, self.limit) if self.limit else 0
         if bound and len(data) > bound:
-            raise serializers.ValidationError(f"Ensure this field has no more than {bound} characters.", "max_length")
+            message = f"Ensure this field has no more than {bound} characters ({self.limit})."
+            raise serializers.ValidationError(message, "max_length")
         return data
 
 

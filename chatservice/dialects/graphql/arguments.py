@@ -21,24 +21,28 @@ def invalid(name: str, wanted: str) -> BadRequest:
     return BadRequest(f"{name}: {wanted}", code="validation_error", param=name, details={name: [wanted]})
 
 
-def text(value: str, name: str, *, limit: int, blank: bool = False) -> str:
-    """Return a text as it was sent; raises BadRequest if it is too long, empty or not storable."""
+def text(value: str, name: str, *, limit: int, setting: str = "", blank: bool = False) -> str:
+    """Return a text as it was sent; raises BadRequest if it is too long, empty or not storable.
+
+    The refusal of a long text names the `setting` that the limit comes from, if any.
+    """
     if not is_storable(value):
         raise invalid(name, "Text must not contain NUL characters or lone surrogates.")
     if not blank and not value.strip():
         raise invalid(name, "This must not be empty.")
     if limit and len(value) > limit:
-        raise invalid(name, f"At most {limit} characters.")
+        raise invalid(name, f"At most {limit} characters{f' ({setting})' if setting else ''}.")
     return value
 
 
 def title(value: str, *, blank: bool = False) -> str:
     # 200 is the column's width, which fits whatever the setting allows.
-    return text(value, "title", limit=min(settings.LIMIT_TITLE_CHARS or 200, 200), blank=blank)
+    limit = min(settings.LIMIT_TITLE_CHARS or 200, 200)
+    return text(value, "title", limit=limit, setting="LIMIT_TITLE_CHARS", blank=blank)
 
 
 def content(value: str) -> str:
-    return text(value, "content", limit=settings.LIMIT_MESSAGE_CHARS)
+    return text(value, "content", limit=settings.LIMIT_MESSAGE_CHARS, setting="LIMIT_MESSAGE_CHARS")
 
 
 def identifier(value: ID) -> uuid.UUID:

@@ -49,7 +49,7 @@ def read_frame(text: str | None) -> Frame:
         raise Violation(BAD_FRAME, "Send text frames.")
     limit = settings.LIMIT_WS_FRAME_BYTES
     if limit and len(text) > limit // 4 and len(text.encode(errors="replace")) > limit:
-        raise Violation(BAD_FRAME, f"A frame holds at most {limit} bytes.")
+        raise Violation(BAD_FRAME, f"A frame holds at most {limit} bytes (LIMIT_WS_FRAME_BYTES).")
     try:
         value = _decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:

@@ -55,7 +55,8 @@ class Boolean(serializers.BooleanField):
 
 
 def said_field() -> Text:
-    return Text(limit=settings.LIMIT_MESSAGE_CHARS)
+    too_long = "Ensure this field has no more than {max_length} characters (LIMIT_MESSAGE_CHARS)."
+    return Text(limit=settings.LIMIT_MESSAGE_CHARS, error_messages={"max_length": too_long})
 
 
 def model_field() -> Text:

@@ -117,7 +117,9 @@ def read_frame(text: str | None) -> ClientFrame:
         raise BadFrame("Send text frames, not binary ones.", code="binary_frame")
     limit = settings.LIMIT_WS_FRAME_BYTES
     if limit and len(text) > limit // 4 and len(text.encode(errors="replace")) > limit:
-        raise BadFrame(f"A frame holds at most {limit} bytes.", code="frame_too_large", close=TOO_LARGE)
+        raise BadFrame(
+            f"A frame holds at most {limit} bytes (LIMIT_WS_FRAME_BYTES).", code="frame_too_large", close=TOO_LARGE
+        )
     try:
         value = _decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
@@ -153,10 +155,10 @@ def check_send(frame: Send) -> None:
         raise BadFrame("'content' is empty.")
     limit = settings.LIMIT_MESSAGE_CHARS
     if limit and len(frame.content) > limit:
-        raise BadFrame(f"A message holds at most {limit} characters.", code="message_too_long")
+        raise BadFrame(f"A message holds at most {limit} characters (LIMIT_MESSAGE_CHARS).", code="message_too_long")
     limit = settings.LIMIT_TITLE_CHARS
     if frame.title and limit and len(frame.title) > limit:
-        raise BadFrame(f"A title holds at most {limit} characters.", code="title_too_long")
+        raise BadFrame(f"A title holds at most {limit} characters (LIMIT_TITLE_CHARS).", code="title_too_long")
     if frame.title is not None and frame.conversation_id is not None:
         raise BadFrame("'title' is for a new conversation; this one has 'conversation_id'.")
     if frame.parent_id is not None and frame.conversation_id is None:

@@ -115,7 +115,8 @@ export async function copy(text) {
 
 // In the place of what a message says: the same as a text to be changed.
 export function editor(article, text, { send, leave, changed }) {
-  const input = el("textarea", { "aria-label": "Edit message", rows: "3", maxlength: "32768" });
+  const input = el("textarea", { "aria-label": "Edit message", rows: "3" });
+  input.maxLength = document.querySelector("#input").maxLength;
   input.value = text;
   input.addEventListener("input", () => changed(input.value));
   const close = () => (form.remove(), article.classList.remove("editing"), leave());

@@ -54,7 +54,7 @@ class AccessTest(ServiceTestCase):
             self.assertEqual(response.status_code, 401, headers)
 
     def test_an_address_without_a_key_creates_so_many_an_hour(self):
-        with running_service(LIMIT_GUEST_CREATIONS_PER_HOUR="2") as service:
+        with running_service(ANONYMOUS="on", LIMIT_GUEST_CREATIONS_PER_HOUR="2") as service:
             answers = [self.guest.get(f"{service.url}/chat/conversation") for _ in range(3)]
             self.assertEqual([answer.status_code for answer in answers], [200, 200, 429])
             self.assertTrue(1 <= int(answers[2].headers["retry-after"]) <= 3600)
@@ -80,7 +80,7 @@ class AccessTest(ServiceTestCase):
             response = self.alice.http.post(f"{path}/message", json=body)
             self.assertEqual(response.status_code, 400, body)
             self.assertIn("content", response.json()["error"]["details"])
-        for raw, status in ((b"{", 400), (b"[]", 400), (b'{"content": "\\u0000"}', 400), (b"x" * 1_100_000, 413)):
+        for raw, status in ((b"{", 400), (b"[]", 400), (b'{"content": "\\u0000"}', 400), (b"x" * 4_200_000, 413)):
             response = self.alice.http.post(f"{path}/message", content=raw)
             self.assertEqual(response.status_code, status, raw[:20])
             self.assertEqual(set(response.json()), {"error"})

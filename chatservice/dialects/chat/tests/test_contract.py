@@ -68,7 +68,7 @@ class ChatContractTest(contract_refusals.DialectContract):
 
     def wrong_calls(self) -> list[Call]:
         path = start(self.alice.http)
-        contents: tuple[Any, ...] = (None, 5, True, [], {}, ["x"], "", " \n", "x" * 32_769)
+        contents: tuple[Any, ...] = (None, 5, True, [], {}, ["x"], "", " \n", "x" * 262_145)
         queries = ("after=x", "after=0", "after=%00", f"after={'0' * 32}.-1.0", "model=", f"model={'x' * 201}")
         pages = ("page=0", "page=-1", "page=x", "page=1.5", f"page={2**64}", "limit=0", "limit=101", "limit=x")
         return [

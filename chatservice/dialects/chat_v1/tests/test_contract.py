@@ -107,7 +107,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
         self.send_call(self.alice, "A run to resume").by(self.alice.http)
         run = self.ids_of(self.alice).run
         wrong: list[dict[str, Any]] = [
-            *each("content", None, 5, True, [], {}, ["x"], "", " \n", "x" * 32_769),
+            *each("content", None, 5, True, [], {}, ["x"], "", " \n", "x" * 262_145),
             *each("role", "tool", "admin", "USER", 5, None, [], {}),
             *each("model", 5, None, [], {}, "", "x" * 201),
             *each("temperature", "0.7", True, [], {}, -0.1, 2.1),
@@ -130,7 +130,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("PATCH", f"{BASE}/conversations/{conversation}", body) for body in changes),
             *(
                 Call("POST", f"{BASE}/conversations/stream", body)
-                for body in each("content", None, 5, "", "x" * 32_769)
+                for body in each("content", None, 5, "", "x" * 262_145)
             ),
             *(Call("GET", f"{BASE}/runs/{run}/stream", headers={"Last-Event-ID": cursor}) for cursor in cursors),
             *(Call("GET", f"{BASE}/runs/{run}/stream?after={cursor}") for cursor in cursors),

@@ -183,7 +183,7 @@ class GraphQLContractTest(contract_refusals.DialectContract):
 
     def wrong_calls(self) -> list[Call]:
         run = self.sent_run()
-        contents: tuple[Any, ...] = (None, 5, True, [], {}, ["x"], "", " \n", "x" * 32_769, "a\x00b")
+        contents: tuple[Any, ...] = (None, 5, True, [], {}, ["x"], "", " \n", "x" * 262_145, "a\x00b")
         models: tuple[Any, ...] = (5, True, [], {}, "", "x" * 201)
         titles: tuple[Any, ...] = (None, 5, [], "x" * 201)
         generation = 'mutation($g: Generation) { it: sendMessage(content: "x", generation: $g) { runId } }'

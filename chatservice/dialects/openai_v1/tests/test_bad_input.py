@@ -11,7 +11,7 @@ from chatservice.testing import ServiceTestCase
 from completions.models import Run
 from completions.tests.streaming import URL, body_of
 
-LIMIT = 1_048_576
+LIMIT = 4_194_304
 JSON = {"Content-Type": "application/json"}
 
 

@@ -108,7 +108,7 @@ class ResourcesContractTest(contract_refusals.DialectContract):
         nothing: list[Any] = [None, 5, True, [], {}, ["x"]]
         names: list[Any] = [[], {}, "x" * 201]
         booleans: list[Any] = [None, "true", 1, [], {}]
-        texts = [*nothing, "", " \n", "x" * 32_769]
+        texts = [*nothing, "", " \n", "x" * 262_145]
         roles: list[Any] = [None, 5, [], {}, "", "admin", "USER", "tool"]
         models = [*nothing, "", "x" * 201]
         titles = [*nothing, "x" * 201]

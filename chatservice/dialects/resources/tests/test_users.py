@@ -108,7 +108,7 @@ class UsersTest(ServiceTestCase):
         self.assertEqual(last.json()[0]["id"], mine["id"])
 
     def test_new_accounts_are_limited_a_minute(self):
-        with running_service(LIMIT_NEW_USERS_PER_MINUTE="2") as service:
+        with running_service(ANONYMOUS="on", LIMIT_NEW_USERS_PER_MINUTE="2") as service:
             statuses = []
             for _ in range(7):
                 body = {"username": f"u-{uuid.uuid4()}", "password": PASSWORD}

@@ -137,7 +137,7 @@ class WebSocketContractTest(contract_refusals.DialectContract):
         self.send_call(self.alice, "A run to follow").by(self.alice.http)
         ids = self.ids_of(self.alice)
         fields: dict[str, tuple[Any, ...]] = {
-            "content": (None, 5, True, [], {}, ["x"], "", " \n", "x" * 32_769, "a\x00b"),
+            "content": (None, 5, True, [], {}, ["x"], "", " \n", "x" * 262_145, "a\x00b"),
             "model": (5, True, [], {}, "", "x" * 201),
             "title": (5, True, [], {}, "x" * 201),
             "temperature": ("0.7", True, [], {}),

@@ -78,7 +78,7 @@ HOSTILE: list[tuple[str | bytes, str]] = [
             {"content": "a", "role": "system"},
         )
     ),
-    (json.dumps({"type": "send", "content": "a" * 32769}), "message_too_long"),
+    (json.dumps({"type": "send", "content": "a" * 262_145}), "message_too_long"),
     (json.dumps({"type": "send", "content": "a", "title": "t" * 201}), "title_too_long"),
     *(
         (json.dumps({"type": "send", "content": "a", "conversation_id": value}), "not_found")
