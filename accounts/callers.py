@@ -24,7 +24,8 @@ class Principal:
     """The resolved caller. `user_id` owns what is stored; a guest's is the shared guest account's.
 
     `limits_owner_id` is the account that answers for this one, if that is another. An `is_local` guest runs on this
-    machine. Only the limits of the process apply to a caller that is not `is_counted`. `stopped_at` is when staff last stopped all activity of the account.
+    machine. Only the limits of the process apply to a caller that is not `is_counted`. `stopped_at` is when staff last
+    stopped all activity of the account.
     """
 
     user_id: uuid.UUID
