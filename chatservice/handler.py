@@ -127,6 +127,8 @@ class ChatHandler(ASGIHandler):
                 await self.send_response(response, send)
         finally:
             body.close()
+            # An exception may keep the request until the collector runs, and the body is the large part of it.
+            request.__dict__.pop("_body", None)
             # A thread was created only if a synchronous view ran; its connection is closed there.
             if context in SyncToAsync.context_to_thread_executor:
                 await sync_to_async(response.close, thread_sensitive=True)()
