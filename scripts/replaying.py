@@ -6,7 +6,6 @@ import http.client
 import json
 import subprocess
 import tempfile
-import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +13,6 @@ from typing import Any
 
 JSON = {"Content-Type": "application/json"}
 SECONDS = 60
-MINUTE = 60
-REFUSALS = 4  # consecutive 429s, after which the limit counts as a failure
 
 
 class Failed(Exception):
@@ -98,7 +95,7 @@ class Sender:
         given = {**(JSON if body is not None else {}), **(headers or {})}
         answer, problem = Answer(0, {}, b""), ""
         try:
-            answer = self.send_patiently(method, path, body, given)
+            answer = self.send(method, path, body, given)
             need(answer.status == status, f"not {status}: {answer.body[:200]!r}")
             check(answer)
         except Failed as failed:
@@ -107,19 +104,6 @@ class Sender:
             problem = f"{type(error).__name__}: {error}"
         self.tell(document, f"{method} {path}", answer.status, problem)
         return answer
-
-    def send_patiently(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
-        """Send a request; after a 429, wait as long as it says and send it again, because limits are per minute."""
-        for _ in range(REFUSALS):
-            answer = self.send(method, path, body, headers)
-            if answer.status != 429:
-                break
-            self.wait(int(answer.headers.get("retry-after", "1")))
-        return answer
-
-    def wait(self, seconds: int) -> None:
-        self.say(f"WAIT  the limit of a minute is reached: {seconds} s, as Retry-After says")
-        time.sleep(seconds)
 
     def client(
         self,
@@ -136,11 +120,7 @@ class Sender:
             path = Path(directory) / f"client{suffix}"
             path.write_text(program)
             try:
-                for _ in range(REFUSALS):
-                    done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=SECONDS)
-                    if "429" not in done.stderr:
-                        break
-                    self.wait(MINUTE - int(time.time()) % MINUTE)  # the client does not print the header
+                done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=SECONDS)
                 code = str(done.returncode)
                 check(done)
             except (Failed, subprocess.TimeoutExpired) as failed:
