@@ -29,10 +29,10 @@ from completions.exceptions import (
 )
 from completions.insertion import InsertionPoint, find_insertion_point
 from completions.models import IdempotencyKey, Run
-from completions.prefixes import Prefixes, is_threaded
+from completions.prefixes import Prefixes, is_full, is_threaded
 from completions.providers.sanitize import encode_json
 from completions.run_requests import RunHandle, RunRequest, title_from
-from completions.storage_limits import StorageLimits
+from completions.storage_limits import StorageLimits, check_new_messages
 from completions.types import Wire
 from completions.worker_identity import database_time
 from conversations import chat_wire, digests
@@ -42,7 +42,7 @@ from foundation.ids import uuid7
 
 INSERT_CONVERSATION = Insert(
     Conversation,
-    *("id", "owner", "title", "end_user", "metadata", "head", "next_position"),
+    *("id", "owner", "title", "end_user", "metadata", "head", "next_position", "stateless"),
     *("created_at", "updated_at", "archived_at"),
 )
 INSERT_MESSAGE = Insert(
@@ -140,15 +140,16 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
         return _accept_unkept(batch, request, run)
 
     point, messages = find_insertion_point(batch.cursor, request, batch.prefixes, batch.points)
+    if not point.replaces_full:
+        check_new_messages(len(messages))
     try:
         batch.storage.check(request, point.owner_id, len(messages))
     except StorageFull:
         if not is_threaded(request):
             raise
         return _accept_unkept(batch, replace(request, store=False), run, not_kept="quota")
-    limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
-    if limit and point.next_position + len(messages) > limit:
-        raise InvalidRequest(f"A conversation holds at most {limit} messages.")
+    if not request.threaded and is_full(point.next_position, new=len(messages), sent=len(messages)):
+        raise InvalidRequest(f"A conversation holds at most {settings.LIMIT_MESSAGES_PER_CONVERSATION} messages.")
     if point.is_new and not request.threaded:
         _refuse_when_full(batch.cursor, request, rows)
     if request.exclusive and not point.is_new:
@@ -174,7 +175,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
     point.next_position += 1
     head = {"head": answer_id, "next_position": point.next_position, "updated_at": now}
     if point.is_new and point.conversation_id not in batch.points:
-        rows.started[request.principal.counted_id] += 1
+        rows.started[request.principal.counted_id] += not request.threaded
         rows.conversations.append(
             {
                 "id": point.conversation_id,
@@ -182,6 +183,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
                 "title": request.title or title_from(messages),
                 "end_user": request.end_user[:200],
                 "metadata": dict(request.metadata),
+                "stateless": request.threaded,
                 "created_at": now,
                 **head,
             }
@@ -228,13 +230,9 @@ def _add_messages(
         )
         point.next_position += len(messages)
         return request.history.staged_ids[-1], request.history.digests[-1]
-    # The digests of a call that resends its history were computed before; its new messages are the last ones.
-    chain = iter(
-        batch.prefixes.digests_of(request)[len(request.messages) - len(messages) :] if is_threaded(request) else ()
-    )
     last_id, digest = point.parent_id, point.digest
     for wire in messages:
-        digest = (next(chain, None) or digests.follow(digest, wire)) if digest else ""
+        digest = digests.follow(digest, wire) if digest else ""
         pk = uuid7()
         row, parts = message_rows(wire, pk, point.conversation_id, last_id, point.next_position, digest, batch.now)
         batch.rows.messages.append(row)
@@ -299,7 +297,7 @@ def part_rows(message_id: uuid.UUID, parts: Sequence[Part]) -> list[dict[str, An
 
 
 def _refuse_when_full(cursor: Any, request: RunRequest, rows: _Rows) -> None:
-    """Apply the limit on conversations. Threaded calls are exempt: they do not ask for the conversation they create."""
+    """Apply the limit on conversations that are opened by hand; those of threaded calls do not count."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     if not limit:
         return
@@ -307,7 +305,8 @@ def _refuse_when_full(cursor: Any, request: RunRequest, rows: _Rows) -> None:
     # created.
     counted_id = request.principal.counted_id
     cursor.execute(
-        f"SELECT count(*) FROM {table(Conversation)} WHERE owner_id IN ({SHARING_LIMITS})",  # noqa: S608
+        f"SELECT count(*) FROM {table(Conversation)} WHERE owner_id IN ({SHARING_LIMITS}) "  # noqa: S608
+        "AND NOT stateless",
         [key(counted_id)] * 2,
     )
     if cursor.fetchone()[0] + rows.started[counted_id] >= limit:

@@ -12,7 +12,7 @@ from accounts.access import may_see
 from accounts.models import User
 from completions.bulk_sql import for_update, key, read_key, table
 from completions.exceptions import HistoryChanged, UnknownConversation
-from completions.prefixes import Prefixes, StoredPrefix
+from completions.prefixes import Prefixes, StoredPrefix, is_full
 from completions.recall import Recall, read_recall
 from completions.run_requests import HEAD, RunRequest
 from completions.types import Wire
@@ -21,9 +21,12 @@ from conversations.models import Conversation, Message
 from foundation.ids import uuid7
 
 
+MAX_BRANCHES = 64
+
+
 @dataclass(slots=True)
 class InsertionPoint:
-    """Where new messages go, and whose they are."""
+    """Where new messages go, and whose they are. `replaces_full`: it is new since another conversation is full."""
 
     owner_id: uuid.UUID
     conversation_id: uuid.UUID
@@ -32,6 +35,7 @@ class InsertionPoint:
     next_position: int
     is_new: bool
     recall: Recall | None = None
+    replaces_full: bool = False
 
 
 def find_insertion_point(
@@ -40,23 +44,24 @@ def find_insertion_point(
     """Return the insertion point, and those of the messages that are new there; raises Refused."""
     if request.conversation_id is not None:
         return _point_in(cursor, request, request.conversation_id, points), request.messages
-    if request.threaded:
-        found = prefixes.longest(request)
-        point = _point_after(cursor, request, found, points) if found is not None else None
-        if found is not None and point is not None:
-            return point, request.messages[found.length :]
-        if request.history is not None and request.history.stored:
-            raise HistoryChanged
+    replaces_full = request.history is not None and request.history.is_full
+    if request.threaded and (found := prefixes.longest(request)):
+        if point := _point_after(cursor, request, found, points):
+            return point
+        if request.history is not None:
+            raise HistoryChanged  # all of it is to be stored, which is prepared outside of the transaction
+        replaces_full = True
     owner_id = request.owner_id or request.principal.user_id
+    root = digests.root(owner_id)
     return InsertionPoint(
-        owner_id, uuid7(), None, digests.root(owner_id), next_position=1, is_new=True
+        owner_id, uuid7(), None, root, next_position=1, is_new=True, replaces_full=replaces_full
     ), request.messages
 
 
 def _point_after(
     cursor: Any, request: RunRequest, found: StoredPrefix, points: dict[uuid.UUID, InsertionPoint]
-) -> InsertionPoint | None:
-    """Lock the conversation of a stored prefix; returns None if it was deleted meanwhile."""
+) -> tuple[InsertionPoint, Sequence[Wire]] | None:
+    """Lock the conversation of a stored prefix; None if it was deleted meanwhile, or is full."""
     cursor.execute(
         f"SELECT next_position FROM {table(Conversation)} WHERE id = %s{for_update('NO KEY UPDATE')}",  # noqa: S608
         [key(found.conversation_id)],
@@ -67,7 +72,24 @@ def _point_after(
     known = points.get(found.conversation_id)
     next_position = known.next_position if known else row[0]
     owner_id = request.principal.user_id
-    return InsertionPoint(owner_id, found.conversation_id, found.message_id, found.digest, next_position, is_new=False)
+    parent_id, digest, messages = found.message_id, found.digest, request.messages[found.length :]
+    # Asked once more for another answer: that belongs beside the first, after the same question.
+    while messages and (resent := _branch(cursor, parent_id, following := digests.follow(digest, messages[0]))):
+        parent_id, digest, messages = resent, following, messages[1:]
+    if is_full(next_position, new=len(messages), sent=len(request.messages)):
+        return None
+    return InsertionPoint(owner_id, found.conversation_id, parent_id, digest, next_position, is_new=False), messages
+
+
+def _branch(cursor: Any, parent_id: uuid.UUID, digest: str) -> uuid.UUID | None:
+    """Return the message with this digest after `parent_id`, if it is among so many: there may be thousands."""
+    cursor.execute(
+        f"SELECT id FROM (SELECT id, digest FROM {table(Message)} WHERE parent_id = %s LIMIT {MAX_BRANCHES}) branches "  # noqa: S608
+        "WHERE digest = %s",
+        [key(parent_id), digest],
+    )
+    row = cursor.fetchone()
+    return None if row is None else read_key(row[0])
 
 
 def _point_in(

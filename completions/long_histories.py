@@ -53,13 +53,14 @@ async def accept_question(request: RunRequest, started: Started) -> RunHandle:
         waiting = _queue()
         try:
             if _is_long(prepared):
-                check_new_messages(prepared.new_messages)
+                if prepared.history is not None and not prepared.history.is_full:
+                    check_new_messages(prepared.new_messages)
                 waiting.check_room(prepared)
             elif request.principal.limit_key not in waiting.callers:
                 return await journal().accept(prepared, started)
             return await waiting.accept(prepared, started)
         except HistoryChanged:
-            continue  # messages that it resends were deleted at the same time
+            continue  # what was stored of it was deleted, or its conversation filled up, at the same time
     raise HistoryChanged
 
 

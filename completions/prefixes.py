@@ -1,4 +1,8 @@
-"""Finds what is already stored of a call that resends its history: the longest prefix of its messages.
+"""Where a call that resends its history goes on: after the last of its answers that is stored as one.
+
+An answer is an assistant message that one of our runs wrote, or an import brought. The examples that a prompt makes up
+are stored with the call that sent them, and are no answers: nothing goes on from them. Of several equal answers of one
+owner the newest counts.
 
 Short calls are looked up in the accept transaction. Long ones are looked up before it, from their end, a few hundred
 messages at a time, because inside the transaction they would hold up everybody's commit. The transaction then only
@@ -18,6 +22,7 @@ from django.db import connection
 
 from completions.bulk_sql import read_key, table
 from completions.exceptions import HistoryChanged
+from completions.models import Run
 from conversations import digests
 from conversations.models import Conversation, Message
 from foundation.database import in_database_thread
@@ -32,96 +37,56 @@ FIRST_WINDOW, MAX_WINDOW = 64, 512
 SLICE = 128
 
 
+# The first half is that of the index `message_answer`, in its words: otherwise it would not be used. The second half
+# leaves out what somebody stored by hand and gave the name of a model. (Early versions did not store the upstream.)
+IS_ANSWER = (
+    "answer.role = 'assistant' AND (NOT (answer.model = '') OR answer.source_id IS NOT NULL) "
+    "AND (answer.upstream <> '' OR answer.source_id IS NOT NULL "
+    f"OR EXISTS (SELECT 1 FROM {Run._meta.db_table} run WHERE run.message_id = answer.id))"  # noqa: S608
+)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPrefix:
-    """The first `length` messages of a call are stored; this message is the last of them."""
+    """The first `length` messages of a call are stored, and end in this answer."""
 
     length: int
     digest: str
     message_id: uuid.UUID
     conversation_id: uuid.UUID
+    next_position: int
 
 
 @dataclass(frozen=True, slots=True)
 class History:
     """The digests of a long call, one after each message, and how many messages were stored when they were computed.
 
-    `staged_ids` are the ids of the other messages, once these are in the staging table of the connection that accepts
-    the call (`staging.py`).
+    `staged_ids` are those of the other messages, once they are in the staging table of the connection that accepts
+    the call (`staging.py`). `is_full`: some were stored, but their conversation has no room, so all are new.
     """
 
     digests: tuple[str, ...]
     stored: int
     staged_ids: tuple[uuid.UUID, ...] = ()
+    is_full: bool = False
 
 
 class Prefixes:
-    """The stored prefixes of a batch of questions, looked up in one statement.
-
-    A prefix of only system messages does not count: unrelated conversations often begin with the same ones.
-    """
+    """The stored prefixes of a batch of questions, looked up in one statement."""
 
     def __init__(self, cursor: Any, run_requests: Sequence[RunRequest]) -> None:
-        self._cursor = cursor
-        self._digests: dict[int, Sequence[str]] = {}
-        self._untagged: dict[int, Sequence[str]] = {}
-        self._first: dict[int, int] = {}
-        wanted: list[str] = []
+        self._candidates: dict[int, list[tuple[int, str]]] = {}
         for request in run_requests:
-            if not is_threaded(request):
-                continue
-            first = self._first[id(request)] = _first_question(request)
-            if request.history is None:
-                owner_id = request.principal.user_id
-                chain: Sequence[str] = digests.chain(digests.root(owner_id), request.messages)
-                self._untagged[id(request)] = digests.chain(digests.untagged(owner_id), request.messages)
-                wanted += [*chain[first:], *self._untagged[id(request)][first:]]
-            else:
-                chain = request.history.digests
-                # Look up the last message that was stored, and the next one that counts: if somebody stored more of
-                # this history meanwhile, the latter exists.
-                stored, after = request.history.stored, max(request.history.stored, first)
-                wanted += [*chain[max(stored - 1, 0) : stored], *chain[after : after + 1]]
-            self._digests[id(request)] = chain
-        self._stored = _look_up(cursor, wanted) if wanted else {}
-
-    def digests_of(self, request: RunRequest) -> Sequence[str]:
-        """Return the digest after each message of a threaded call."""
-        return self._digests[id(request)]
+            if is_threaded(request):
+                self._candidates[id(request)] = _candidates(request)
+        self._stored = _look_up(cursor, [digest for each in self._candidates.values() for _, digest in each])
 
     def longest(self, request: RunRequest) -> StoredPrefix | None:
         """Return the longest prefix of `request` that its principal has stored; raises HistoryChanged."""
-        chain = self._digests[id(request)]
-        if request.history is not None:
-            stored, after = request.history.stored, max(request.history.stored, self._first[id(request)])
-            if after < len(chain) and self._find(request, after + 1) is not None:
-                self._stored |= _look_up(self._cursor, chain[after + 1 :])
-            elif stored:
-                found = self._find(request, stored)
-                if found is None:
-                    raise HistoryChanged
-                return found
-            else:
-                return None
-        if not self._stored:
-            return None
-        if found := self._longest(request):
-            return found
-        if id(request) in self._untagged:
-            self._digests[id(request)] = self._untagged[id(request)]
-            if found := self._longest(request):
-                return found
-            self._digests[id(request)] = chain
-        return None
-
-    def _longest(self, request: RunRequest) -> StoredPrefix | None:
-        lengths = range(len(request.messages), self._first[id(request)], -1)
-        return next((found for length in lengths if (found := self._find(request, length))), None)
-
-    def _find(self, request: RunRequest, length: int) -> StoredPrefix | None:
-        digest = self._digests[id(request)][length - 1]
-        found = self._stored.get((digest, request.principal.user_id))
-        return None if found is None else StoredPrefix(length, digest, *found)
+        found = _first(self._stored, request, self._candidates[id(request)])
+        if found is None and request.history is not None and request.history.stored:
+            raise HistoryChanged
+        return found
 
 
 def is_threaded(request: RunRequest) -> bool:
@@ -129,18 +94,38 @@ def is_threaded(request: RunRequest) -> bool:
     return request.threaded and request.store and request.conversation_id is None
 
 
+def is_full(next_position: int, *, new: int, sent: int) -> bool:
+    """Tell whether a conversation has no room for `new` of the `sent` messages of a call, and an answer.
+
+    One that holds more than the limit began with a call as long as that. It has room for as much again: otherwise
+    each further call of that history would be stored as a whole.
+    """
+    limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
+    if limit and next_position - 1 > limit:
+        limit = 2 * sent
+    return bool(limit) and next_position + new > limit
+
+
 async def prepare(request: RunRequest) -> RunRequest:
     """Return a long call with its history looked up, any other call unchanged. Does not block the event loop."""
     if not is_threaded(request) or len(request.messages) <= MAX_SHORT:
         return request
-    owner_id = request.principal.user_id
+    owner_id, sent = request.principal.user_id, len(request.messages)
     chain = await _chain(digests.root(owner_id), request.messages)
-    stored = await in_database_thread(_stored_length, request, chain)
-    if not stored:
-        untagged = await _chain(digests.untagged(owner_id), request.messages)
-        if stored := await in_database_thread(_stored_length, request, untagged):
-            chain = untagged
-    return replace(request, history=History(tuple(chain), stored))
+    lengths = _lengths(request)
+    if limit := settings.LIMIT_NEW_MESSAGES_PER_REQUEST:  # of one with more no more is looked up: it is refused
+        lengths = [length for length in lengths if length >= sent - limit]
+    if not lengths:
+        return replace(request, history=History(tuple(chain), 0))
+    found, stored_chain = await in_database_thread(_last_answer, request, chain, lengths), chain
+    if found is None:
+        stored_chain = await _chain(digests.untagged(owner_id), request.messages)
+        found = await in_database_thread(_last_answer, request, stored_chain, lengths)
+    if found is None:
+        return replace(request, history=History(tuple(chain), 0))
+    if is_full(found.next_position, new=sent - found.length, sent=sent):
+        return replace(request, history=History(tuple(chain), 0, is_full=True))
+    return replace(request, history=History(tuple(stored_chain), found.length))
 
 
 async def _chain(start: str, messages: Sequence[Wire]) -> list[str]:
@@ -152,41 +137,65 @@ async def _chain(start: str, messages: Sequence[Wire]) -> list[str]:
     return chain
 
 
-def _stored_length(request: RunRequest, chain: Sequence[str]) -> int:
-    """Return how many messages are stored: usually all but the last few, so the search starts at the end.
-
-    Returns 0 if the call has too many new messages to be accepted; the lookup stops there.
-    """
-    end, size = len(chain), FIRST_WINDOW
-    limit = settings.LIMIT_NEW_MESSAGES_PER_REQUEST
-    first = max(_first_question(request), end - limit - 1 if limit else 0)
-    while end > first:
-        start = max(first, end - size)
+def _last_answer(request: RunRequest, chain: Sequence[str], lengths: Sequence[int]) -> StoredPrefix | None:
+    """Look up the prefixes of these lengths: usually one of the longest is stored, so the search starts at the end."""
+    end, size = len(lengths), FIRST_WINDOW
+    while end:
+        start = max(0, end - size)
+        candidates = [(length, chain[length - 1]) for length in reversed(lengths[start:end])]
         with connection.cursor() as cursor:
-            found = _look_up(cursor, chain[start:end])
-        for length in range(end, start, -1):
-            if (chain[length - 1], request.principal.user_id) in found:
-                return length
+            stored = _look_up(cursor, [digest for _, digest in candidates])
+        if found := _first(stored, request, candidates):
+            return found
         end, size = start, min(size * 2, MAX_WINDOW)
-    return 0
+    return None
 
 
-def _first_question(request: RunRequest) -> int:
-    """Return the index of the first user message, which every prefix must include."""
-    return next((at for at, wire in enumerate(request.messages) if wire.get("role") == "user"), len(request.messages))
+def _lengths(request: RunRequest) -> list[int]:
+    """Return the lengths of the prefixes that end in an assistant message, which may be an answer of ours."""
+    return [length for length, wire in enumerate(request.messages, 1) if wire.get("role") == Message.Role.ASSISTANT]
 
 
-def _look_up(cursor: Any, wanted: Sequence[str]) -> dict[tuple[str, uuid.UUID], tuple[uuid.UUID, uuid.UUID]]:
-    """Return (message, conversation) by digest and owner; the newest if there are several."""
+def _candidates(request: RunRequest) -> list[tuple[int, str]]:
+    """Return length and digest of each prefix to look up in the accept transaction, the best one first."""
+    if request.history is not None:
+        stored = request.history.stored
+        return [(stored, request.history.digests[stored - 1])] if stored else []
+    lengths = _lengths(request)
+    if not lengths:
+        return []
+    owner_id = request.principal.user_id
+    chains = [digests.chain(start, request.messages) for start in (digests.root(owner_id), digests.untagged(owner_id))]
+    return [(length, chain[length - 1]) for chain in chains for length in reversed(lengths)]
+
+
+Stored = dict[tuple[str, uuid.UUID], tuple[uuid.UUID, uuid.UUID, int]]
+
+
+def _first(stored: Stored, request: RunRequest, candidates: Sequence[tuple[int, str]]) -> StoredPrefix | None:
+    for length, digest in candidates:
+        if found := stored.get((digest, request.principal.user_id)):
+            return StoredPrefix(length, digest, *found)
+    return None
+
+
+def _look_up(cursor: Any, wanted: Sequence[str]) -> Stored:
+    """Return message, conversation and its next position by digest and owner: of each digest the newest answer.
+
+    One step in the index for each digest, however many answers share it: a health check has thousands of equal ones.
+    """
     if not wanted:
         return {}
-    marks = ", ".join(["%s"] * len(wanted))
+    marks = ", ".join(["(%s)"] * len(wanted))
     cursor.execute(
-        f"SELECT m.digest, c.owner_id, m.id, m.conversation_id FROM {table(Message)} m "  # noqa: S608
-        f"JOIN {table(Conversation)} c ON c.id = m.conversation_id WHERE m.digest IN ({marks}) ORDER BY m.id",
+        f"WITH wanted (digest) AS (VALUES {marks}) "  # noqa: S608
+        "SELECT wanted.digest, talk.owner_id, found.id, found.conversation_id, talk.next_position FROM wanted "
+        f"JOIN {table(Message)} found ON found.id = (SELECT answer.id FROM {table(Message)} answer "
+        f"WHERE answer.digest = wanted.digest AND {IS_ANSWER} ORDER BY answer.id DESC LIMIT 1) "
+        f"JOIN {table(Conversation)} talk ON talk.id = found.conversation_id",
         list(wanted),
     )
     return {
-        (digest, read_key(owner)): (read_key(message), read_key(conversation))
-        for digest, owner, message, conversation in cursor.fetchall()
+        (digest, read_key(owner)): (read_key(message), read_key(conversation), next_position)
+        for digest, owner, message, conversation, next_position in cursor.fetchall()
     }

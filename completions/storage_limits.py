@@ -48,8 +48,7 @@ class StorageLimits:
         self._held = quota.held_about(cursor, keeping) if self._is_limited else {}
 
     def check(self, request: RunRequest, owner_id: uuid.UUID, new: int) -> None:
-        """Let a question store `new` messages and its answer, or raise InvalidRequest, TooManyMessages, StorageFull."""
-        check_new_messages(new)
+        """Let a question store `new` messages and its answer, or raise TooManyMessages or StorageFull."""
         if self._is_counted(request) and self._written[_rows_key(request)] + new + ANSWER > self._max_rows:
             message = f"At most {self._max_rows} messages a minute can be stored (LIMIT_ROWS_PER_MINUTE)."
             raise TooManyMessages(message, retry_after=self._seconds_left)

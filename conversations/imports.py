@@ -170,7 +170,7 @@ def _stored(owner: User, source_ids: Sequence[str]) -> dict[str, _Stored]:
 def _room(owner: User) -> int | None:
     """Return how many more conversations the account may hold; None without a limit."""
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
-    held = Conversation.objects.filter(owner__in=User.objects.sharing_limits(owner.pk))
+    held = Conversation.objects.opened_by_hand().filter(owner__in=User.objects.sharing_limits(owner.pk))
     return max(0, limit - held.count()) if limit else None
 
 

@@ -37,6 +37,10 @@ class ConversationQuerySet(OwnedQuerySet["Conversation"]):
     def untouched_since(self, moment: datetime) -> ConversationQuerySet:
         return self.filter(updated_at__lt=moment)
 
+    def opened_by_hand(self) -> ConversationQuerySet:
+        """Those that count against LIMIT_CONVERSATIONS_PER_USER."""
+        return self.filter(stateless=False)
+
     def empty(self) -> ConversationQuerySet:
         return self.filter(head=None, messages=None)
 
@@ -54,7 +58,10 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True)
-    # How much to recall for its answers: {"limit", "mode"}; None means nothing.
+    # Made by a call that names no conversation and resends its history. Null is never written: a column that may be
+    # null, with its default in the database alone, is added at once.
+    stateless = models.BooleanField(null=True, db_default=models.Value(False), editable=False)
+    # How much to recall for its answers: {"limit", "mode"}; None is nothing.
     recall = models.JSONField(null=True, blank=True)
     # Its id in the export that it was imported from. Null, not '', if there is none: see the constraint.
     source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
@@ -73,6 +80,8 @@ class Conversation(models.Model):
         indexes = [
             # The list of one owner's conversations, newest first.
             models.Index(fields=["owner", "-updated_at", "-id"], name="conversation_owner_recent"),
+            # The limit on those that an owner opens by hand counts them; of the others there may be any number.
+            models.Index(fields=["owner"], condition=Q(stateless=False), name="conversation_by_hand"),
             # The admin's list of all conversations, and its filters.
             models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
         ]
@@ -148,9 +157,14 @@ class Message(models.Model):
             ),
         ]
         indexes = [
-            # Finds the stored prefix of a call that resends its history.
-            models.Index(fields=["digest"], name="message_digest"),
-            # For the admin's filter by status; messages that ended normally, which most did, are not in this index.
+            # Finds the answer after which a call that resends its history goes on: of equal ones the newest. What calls
+            # made up, and the questions, are not in the index.
+            models.Index(
+                fields=["digest", "id"],
+                condition=Q(role="assistant") & (~Q(model="") | Q(source_id__isnull=False)),
+                name="message_answer",
+            ),
+            # The admin's filter by status; messages that ended well, most of them, are not in the index.
             models.Index(
                 fields=["status", "conversation"],
                 condition=models.Q(status__in=["failed", "interrupted", "cancelled"]),

@@ -45,7 +45,7 @@ def start_conversation(
     _check_quota(owner_id)
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     sharing = User.objects.sharing_limits(owner_id)
-    if limit and Conversation.objects.filter(owner__in=sharing).count() >= limit:
+    if limit and Conversation.objects.opened_by_hand().filter(owner__in=sharing).count() >= limit:
         raise LimitReached(f"An account holds at most {limit} conversations.")
     return Conversation.objects.create(
         owner_id=owner_id,
