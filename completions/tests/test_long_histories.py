@@ -72,6 +72,21 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
                 return end.value
 
 
+def answered(conversation_id: Any) -> None:
+    """Make the assistant messages that a call brought answers of ours, which calls go on from."""
+    said = Message.objects.of(conversation_id).answers().exclude(status=Message.Status.IN_PROGRESS)
+    said.update(model="echo", upstream="echo")
+
+
+def finish_with(handle: RunHandle, text: str) -> Wire:
+    """Finish an answer; returns it as the client sends it again."""
+    answer = Message.objects.get(run=handle.run_id)
+    answer.content, answer.digest = text, digests.follow(handle.digest_before, assistant_says(text))
+    answer.status = Message.Status.COMPLETE
+    answer.save()
+    return assistant_says(text)
+
+
 def drop_staged() -> None:
     with connection.cursor() as cursor:
         for table in (staging.MESSAGES, staging.PARTS):
@@ -137,6 +152,7 @@ class AcceptedTest(TestCase):
     def test_what_was_stored_is_not_stored_again_and_a_changed_past_is_a_branch(self):
         said = history(LONG)
         first = accept(self.ask(said))
+        answered(first.conversation_id)
         more = accept(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
         self.assertEqual(more.conversation_id, first.conversation_id)
         self.assertEqual(len(self.rows(more)), LONG + 1 + 3)
@@ -156,23 +172,30 @@ class AcceptedTest(TestCase):
         self.assertNotEqual(mine.conversation_id, others.conversation_id)
         self.assertEqual(Conversation.objects.get(runs=others.run_id).owner_id, self.bob.pk)
 
-    def test_what_another_call_stored_meanwhile_is_not_stored_twice(self):
+    def test_what_no_run_of_ours_answered_is_a_conversation_of_its_own(self):
+        said = history(LONG)
+        handles = [accept(self.ask(said)) for _ in range(3)]
+        self.assertEqual(len({handle.conversation_id for handle in handles}), 3)
+        for handle in handles:
+            self.assertEqual(self.shown(handle), said)
+
+    def test_what_another_call_stored_meanwhile_takes_nothing_from_it(self):
         said = history(LONG)
         ask = _prepared(self.ask(said))
         for stored in (LONG, 40):  # meanwhile all of it, or its beginning, has been stored
             with self.subTest(stored=stored), transaction.atomic():
-                other = accept(self.ask(said[:stored]))
+                answered(accept(self.ask(said[:stored])).conversation_id)
                 with staged(ask) as ready:
                     handle = accept_one(ready)
-                self.assertEqual(handle.conversation_id, other.conversation_id)
                 self.assertEqual(self.shown(handle), said)
-                self.assertEqual(len(self.rows(handle)), LONG + 2)
+                self.assertEqual(len(self.rows(handle)), LONG + 1)
                 transaction.set_rollback(True)
 
     def test_a_conversation_that_an_earlier_version_stored_goes_on(self):
         for count in (5, LONG):
             said = history(count)
             first = accept(self.ask(said))
+            finish_with(first, "Yes")
             rows = self.rows(first)
             before = digests.chain(digests.untagged(self.alice.pk), [row.as_wire() for row in rows])
             for row, digest in zip(rows, before, strict=True):
@@ -183,22 +206,51 @@ class AcceptedTest(TestCase):
                 more = accept(self.ask(said))
                 self.assertEqual((more.conversation_id, self.shown(more)), (first.conversation_id, said))
                 self.assertEqual(len(self.rows(more)), len(said) + 1)
-                answer = Message.objects.get(run=more.run_id)
-                answer.content, answer.digest = "Yes", digests.follow(more.digest_before, assistant_says("Yes"))
-                answer.save()
-                said = [*said, assistant_says("Yes")]
+                said = [*said, finish_with(more, "Yes")]
 
     def test_what_was_deleted_meanwhile_is_asked_again(self):
         said = history(LONG)
         first = accept(self.ask(said))
-        ask = _prepared(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
-        self.assertEqual(ask.new_messages, 2)
+        said += [finish_with(first, "Yes"), user_says("And?")]
+        ask = _prepared(self.ask(said))
+        self.assertEqual(ask.new_messages, 1)
         Conversation.objects.filter(runs=first.run_id).update(head=None)
         Message.objects.filter(conversation=first.conversation_id).delete()
         with self.assertRaises(HistoryChanged):
             accept_one(ask)
-        again = accept(self.ask([*said, assistant_says("Yes"), user_says("And?")]))
+        again = accept(self.ask(said))
         self.assertEqual(len(self.shown(again)), LONG + 2)
+
+    @override_settings(LIMIT_MESSAGES_PER_CONVERSATION=LONG + 4, LIMIT_NEW_MESSAGES_PER_REQUEST=LONG)
+    def test_where_a_conversation_is_full_a_new_one_begins_with_all_of_it(self):
+        said = history(LONG)
+        first = accept(self.ask(said))
+        said += [finish_with(first, "Yes"), user_says("And?")]
+        meanwhile = _prepared(self.ask([*said, user_says("Or?")]))
+        second = accept(self.ask(said))
+        self.assertEqual(second.conversation_id, first.conversation_id)
+        # It had room when it was looked up.
+        with self.assertRaises(HistoryChanged):
+            accept_one(meanwhile)
+        # All of it is new there, which is more than a request may bring.
+        said += [finish_with(second, "No"), user_says("Why?")]
+        third = accept(self.ask(said))
+        self.assertNotEqual(third.conversation_id, first.conversation_id)
+        self.assertEqual(self.shown(third), said)
+        self.assertEqual([row.position for row in self.rows(third)], list(range(1, LONG + 6)))
+        # What was sent before goes on there: the history is not stored again with each question.
+        said += [finish_with(third, "So"), user_says("Well?")]
+        fourth = accept(self.ask(said))
+        self.assertEqual((fourth.conversation_id, self.shown(fourth)), (third.conversation_id, said))
+        self.assertEqual(list(quota.drifts()), [])
+
+    @override_settings(LIMIT_MESSAGES_PER_CONVERSATION=LONG // 2)
+    def test_a_call_longer_than_a_conversation_is_kept_too(self):
+        said = history(LONG)
+        handle = accept(self.ask(said))
+        self.assertEqual(self.shown(handle), said)
+        more = accept(self.ask([*said, finish_with(handle, "Yes"), user_says("And?")]))
+        self.assertEqual(more.conversation_id, handle.conversation_id)
 
     def test_the_same_key_is_the_same_run_and_stores_nothing_more(self):
         said = history(LONG)
@@ -225,7 +277,7 @@ class AcceptedTest(TestCase):
                 self.assertLessEqual(len(queries), 5)
 
     def test_a_refusal_leaves_nothing(self):
-        with override_settings(LIMIT_MESSAGES_PER_CONVERSATION=LONG), self.assertRaises(InvalidRequest):
+        with override_settings(LIMIT_NEW_MESSAGES_PER_REQUEST=LONG - 1), self.assertRaises(InvalidRequest):
             accept(self.ask(history(LONG)))
         self.assertFalse(Conversation.objects.filter(owner=self.alice).exists())
         self.assertEqual(Message.objects.filter(conversation__owner=self.alice).count(), 0)
@@ -233,13 +285,13 @@ class AcceptedTest(TestCase):
     @override_settings(LIMIT_NEW_MESSAGES_PER_REQUEST=200)
     def test_a_request_brings_so_many_new_messages_and_no_more(self):
         said = history(200)
-        accept(self.ask(said))
+        said.append(finish_with(accept(self.ask(said)), "Yes"))
         with self.assertRaisesRegex(InvalidRequest, r"200 messages.*LIMIT_NEW_MESSAGES_PER_REQUEST.*201") as refused:
             accept(self.ask(history(201)))
         self.assertEqual(refused.exception.param, "messages")
         # Messages that are already stored do not count, however many they are.
         more = accept(self.ask([*said, *history(200)]))
-        self.assertEqual(len(self.shown(more)), 400)
+        self.assertEqual(len(self.shown(more)), 401)
 
     @override_settings(LIMIT_NEW_MESSAGES_PER_REQUEST=200)
     def test_no_more_is_looked_up_than_a_request_may_leave_unstored(self):
@@ -256,8 +308,8 @@ class AcceptedTest(TestCase):
     @override_settings(LIMIT_ROWS_PER_MINUTE=2 * LONG)
     def test_rows_a_minute_are_counted_where_they_are_stored(self):
         said = history(LONG)
-        accept(self.ask(said))
-        # Refused or already stored messages do not count.
+        answered(accept(self.ask(said)).conversation_id)
+        # Nothing of this counts: refused, or stored already.
         for _ in range(3):
             with self.assertRaisesRegex(TooManyMessages, rf"{2 * LONG} messages.*LIMIT_ROWS_PER_MINUTE") as refused:
                 accept(self.ask(history(LONG)))
@@ -347,16 +399,32 @@ class ServedTest(ServiceTestCase):
         leaves = [row for row in rows if row.pk not in parents]
         self.assertTrue(all(row.role == "assistant" and hasattr(row, "run") for row in leaves))
 
-    def test_equal_histories_at_once_are_stored_once(self):
+    def test_equal_histories_at_once_are_each_stored_as_a_whole(self):
         alice = self.alice
         said = history(LONG)
         with running_service() as other, ThreadPoolExecutor(6) as threads:
             urls = itertools.cycle([self.service.url, other.url])
             answers = list(threads.map(lambda url: self.post(alice, said, url), itertools.islice(urls, 6)))
         self.assertEqual([answer.status_code for answer in answers], [200] * 6)
-        for talk in {answer.headers["x-conversation-id"] for answer in answers}:
+        talks = {answer.headers["x-conversation-id"] for answer in answers}
+        for talk in talks:
             self.assert_whole(talk)
-        self.assertEqual(Message.objects.filter(conversation__owner=self.alice.user).count(), LONG + 6)
+        self.assertEqual(len(talks), 6)
+        self.assertEqual(Message.objects.filter(conversation__owner=self.alice.user).count(), 6 * (LONG + 1))
+
+    def test_a_long_conversation_goes_on_from_two_processes_at_once(self):
+        said = history(LONG)
+        with running_service() as other, ThreadPoolExecutor(6) as threads:
+            first = self.post(self.alice, said)
+            said += [first.json()["choices"][0]["message"], user_says("And?")]
+            urls = itertools.cycle([self.service.url, other.url])
+            answers = list(threads.map(lambda url: self.post(self.alice, said, url), itertools.islice(urls, 6)))
+        self.assertEqual([answer.status_code for answer in answers], [200] * 6)
+        [talk] = {answer.headers["x-conversation-id"] for answer in (first, *answers)}
+        self.assert_whole(talk)
+        rows = Message.objects.of(uuid.UUID(talk))
+        self.assertEqual(rows.answers().filter(parent__content="And?").count(), 6)
+        self.assertLessEqual(rows.count(), LONG + 1 + 6 * 2)
 
     def test_equal_keys_at_once_are_one_run(self):
         alice = self.alice
@@ -371,7 +439,7 @@ class ServedTest(ServiceTestCase):
 
     def test_branches_into_one_conversation_at_once_get_positions_of_their_own(self):
         said = history(LONG)
-        self.post(self.alice, said)
+        answered(self.post(self.alice, said).headers["x-conversation-id"])
         calls = [[*said[:50], *history(LONG)] for _ in range(3)] + [[*said[:50], user_says(f"{n}")] for n in range(6)]
         with ThreadPoolExecutor(len(calls)) as threads:
             answers = list(threads.map(lambda messages: self.post(self.alice, messages), calls))
