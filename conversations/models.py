@@ -78,8 +78,8 @@ class Conversation(models.Model):
             ),
         ]
         indexes = [
-            # The list of one owner's conversations, newest first.
-            models.Index(fields=["owner", "-updated_at", "-id"], name="conversation_owner_recent"),
+            # The list of one owner's conversations, newest first, and how many are archived or not: counted in the index.
+            models.Index(fields=["owner", "-updated_at", "-id", "archived_at"], name="conversation_owner_newest"),
             # The limit on those that an owner opens by hand counts them; of the others there may be any number.
             models.Index(fields=["owner"], condition=Q(stateless=False), name="conversation_by_hand"),
             # The admin's list of all conversations, and its filters.

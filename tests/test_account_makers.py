@@ -129,7 +129,7 @@ class SharedLimitsTest(ServiceTestCase):
         wait_until(lambda: not running.all().exists(), what="the end of the runs")
 
     def test_accounts_made_by_a_key_share_what_its_account_may_do(self) -> None:
-        limits = {"LIMIT_RUNS_PER_USER": "3", "LIMIT_CONVERSATIONS_PER_USER": "6", "LIMIT_READS_PER_MINUTE": "1000"}
+        limits = {"LIMIT_RUNS_PER_USER": "3", "LIMIT_CONVERSATIONS_PER_USER": "3", "LIMIT_READS_PER_MINUTE": "1000"}
         with running_service(REGISTRATION="keys", **limits) as service:
             made = [register(self.alice.http, service.url).json() for _ in range(5)]
             users = [self.alice.user, *User.objects.filter(pk__in=[each["id"] for each in made])]
@@ -141,7 +141,7 @@ class SharedLimitsTest(ServiceTestCase):
             counted = set(RateWindow.objects.values_list("key", flat=True))
             self.assertIn(f"runs:{self.alice.user.pk.hex}", counted)
             self.assertFalse([key for key in counted for user in users[1:] if user.pk.hex in key])
-            # Those three created one conversation each, so the six accounts may create three more together, on any API.
+            # The conversations of those three do not count: three are left, whoever asks for them, wherever.
             url = f"{service.url}/v1/chat/conversations"
             statuses = [httpx2.post(url, json={"title": "x"}, headers=each).status_code for each in headers]
             self.assertEqual(statuses, [201, 201, 201, 422, 422, 422])
