@@ -214,7 +214,12 @@ def _write(user: Any, partition: int, start: int, count: int) -> None:
     for number in range(start, start + count):
         at = began + dt.timedelta(minutes=number)
         talk = Conversation(
-            owner=user, title="Are you there?", next_position=len(wires) + 1, created_at=at, updated_at=at, stateless=True
+            owner=user,
+            title="Are you there?",
+            next_position=len(wires) + 1,
+            created_at=at,
+            updated_at=at,
+            stateless=True,
         )
         talks.append(talk)
         parent, before = None, []

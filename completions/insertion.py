@@ -20,7 +20,6 @@ from conversations import digests
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
 
-
 MAX_BRANCHES = 64
 
 
@@ -74,7 +73,7 @@ def _point_after(
     owner_id = request.principal.user_id
     parent_id, digest, messages = found.message_id, found.digest, request.messages[found.length :]
     # Asked once more for another answer: that belongs beside the first, after the same question.
-    while messages and (resent := _branch(cursor, parent_id, following := digests.follow(digest, messages[0]))):
+    while messages and (resent := _branch(cursor, parent_id, following := digests.extend(digest, messages[0]))):
         parent_id, digest, messages = resent, following, messages[1:]
     if is_full(next_position, new=len(messages), sent=len(request.messages)):
         return None

@@ -40,9 +40,9 @@ SLICE = 128
 # The first half is that of the index `message_answer`, in its words: otherwise it would not be used. The second half
 # leaves out what somebody stored by hand and gave the name of a model. (Early versions did not store the upstream.)
 IS_ANSWER = (
-    "answer.role = 'assistant' AND (NOT (answer.model = '') OR answer.source_id IS NOT NULL) "
+    "answer.role = 'assistant' AND (NOT (answer.model = '') OR answer.source_id IS NOT NULL) "  # noqa: S608
     "AND (answer.upstream <> '' OR answer.source_id IS NOT NULL "
-    f"OR EXISTS (SELECT 1 FROM {Run._meta.db_table} run WHERE run.message_id = answer.id))"  # noqa: S608
+    f"OR EXISTS (SELECT 1 FROM {Run._meta.db_table} run WHERE run.message_id = answer.id))"
 )
 
 

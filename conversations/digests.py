@@ -7,6 +7,7 @@ Chains from earlier versions have no tags and continue without them: `untagged` 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import uuid
@@ -52,14 +53,34 @@ def follow(parent: str, message: Mapping[str, Any]) -> str:
     return f"{TAGGED}{tag}{digest[-HASH_CHARS:]}"
 
 
+def extend(parent: str, message: Mapping[str, Any]) -> str:
+    """Return the same as `follow`; an answer has the same digest however its client writes it when it sends it back."""
+    if message.get("role") == "assistant":
+        # Some clients send null where there was no text, others an empty one; and they write arguments anew.
+        message = {**message, "content": "" if message.get("content") is None else message["content"]}
+        if isinstance(calls := message.get("tool_calls"), list):
+            message["tool_calls"] = [_call(call) for call in calls]
+    return follow(parent, message)
+
+
 def chain(start: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the digest after each of `messages`, oldest first, of the chain with this root."""
     digests = []
     current = start
     for message in messages:
-        current = follow(current, message)
+        current = extend(current, message)
         digests.append(current)
     return digests
+
+
+def _call(call: Any) -> Any:
+    """Return what all clients send back of a tool call; some leave out the rest of it, or add what they read in it."""
+    if not isinstance(call, dict) or not isinstance(function := call.get("function"), dict):
+        return call
+    arguments = function.get("arguments")
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        arguments = json.dumps(json.loads(arguments), sort_keys=True)
+    return [call.get("id"), function.get("name"), arguments]
 
 
 def _plain(parts: list[Any]) -> Any:

@@ -78,7 +78,7 @@ class Conversation(models.Model):
             ),
         ]
         indexes = [
-            # The list of one owner's conversations, newest first, and how many are archived or not: counted in the index.
+            # The list of one owner's conversations, newest first. With `archived_at`, it counts them without the table.
             models.Index(fields=["owner", "-updated_at", "-id", "archived_at"], name="conversation_owner_newest"),
             # The limit on those that an owner opens by hand counts them; of the others there may be any number.
             models.Index(fields=["owner"], condition=Q(stateless=False), name="conversation_by_hand"),

