@@ -12,7 +12,7 @@ from accounts.access import may_see
 from accounts.models import User
 from completions.bulk_sql import for_update, key, read_key, table
 from completions.exceptions import HistoryChanged, UnknownConversation
-from completions.prefixes import Prefixes, StoredPrefix, is_full
+from completions.prefixes import MAX_SHORT, Prefixes, StoredPrefix, is_full
 from completions.recall import Recall, read_recall
 from completions.run_requests import HEAD, RunRequest
 from completions.types import Wire
@@ -73,7 +73,10 @@ def _point_after(
     owner_id = request.principal.user_id
     parent_id, digest, messages = found.message_id, found.digest, request.messages[found.length :]
     # Asked once more for another answer: that belongs beside the first, after the same question.
-    while messages and (resent := _branch(cursor, parent_id, following := digests.extend(digest, messages[0]))):
+    for message in messages[:MAX_SHORT]:
+        following = digests.extend(digest, message)
+        if (resent := _branch(cursor, parent_id, following)) is None:
+            break
         parent_id, digest, messages = resent, following, messages[1:]
     if is_full(next_position, new=len(messages), sent=len(request.messages)):
         return None

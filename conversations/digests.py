@@ -80,7 +80,11 @@ def _call(call: Any) -> Any:
     arguments = function.get("arguments")
     with contextlib.suppress(TypeError, ValueError, RecursionError):
         arguments = json.dumps(json.loads(arguments), sort_keys=True)
-    return [call.get("id"), function.get("name"), arguments]
+    return {
+        "id": call.get("id"),
+        "type": "function",
+        "function": {"name": function.get("name"), "arguments": arguments},
+    }
 
 
 def _plain(parts: list[Any]) -> Any:
