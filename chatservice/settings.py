@@ -239,7 +239,8 @@ LIMIT_JSON_KEYS = env.int("LIMIT_JSON_KEYS", default=1_000)
 # The length of a message, and of a conversation's title.
 LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=262_144)
 LIMIT_TITLE_CHARS = env.int("LIMIT_TITLE_CHARS", default=200)
-# Messages of one conversation, and conversations that one user opens by hand: those of stateless calls do not count.
+# The number of messages in one conversation, and of conversations that one user opens by hand: those of stateless
+# calls do not count.
 LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", default=10_000)
 LIMIT_CONVERSATIONS_PER_USER = env.int("LIMIT_CONVERSATIONS_PER_USER", default=10_000)
 # How many messages one request may add to the history, and how many all requests of one user may store in a minute,

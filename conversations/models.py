@@ -61,7 +61,7 @@ class Conversation(models.Model):
     # Made by a call that names no conversation and resends its history. Null is never written: a column that may be
     # null, with its default in the database alone, is added at once.
     stateless = models.BooleanField(null=True, db_default=models.Value(False), editable=False)
-    # How much to recall for its answers: {"limit", "mode"}; None is nothing.
+    # How much to recall for its answers: {"limit", "mode"}; None means nothing.
     recall = models.JSONField(null=True, blank=True)
     # Its id in the export that it was imported from. Null, not '', if there is none: see the constraint.
     source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
@@ -157,14 +157,14 @@ class Message(models.Model):
             ),
         ]
         indexes = [
-            # Finds the answer after which a call that resends its history goes on: of equal ones the newest. What calls
-            # made up, and the questions, are not in the index.
+            # Finds the answer after which a call that resends its history goes on: of equal ones the newest. Questions,
+            # and the examples that calls make up, are not in the index.
             models.Index(
                 fields=["digest", "id"],
                 condition=Q(role="assistant") & (~Q(model="") | Q(source_id__isnull=False)),
                 name="message_answer",
             ),
-            # The admin's filter by status; messages that ended well, most of them, are not in the index.
+            # For the admin's filter by status; messages that ended normally, which most did, are not in this index.
             models.Index(
                 fields=["status", "conversation"],
                 condition=models.Q(status__in=["failed", "interrupted", "cancelled"]),

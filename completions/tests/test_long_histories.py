@@ -309,7 +309,7 @@ class AcceptedTest(TestCase):
     def test_rows_a_minute_are_counted_where_they_are_stored(self):
         said = history(LONG)
         answered(accept(self.ask(said)).conversation_id)
-        # Nothing of this counts: refused, or stored already.
+        # Refused or already stored messages do not count.
         for _ in range(3):
             with self.assertRaisesRegex(TooManyMessages, rf"{2 * LONG} messages.*LIMIT_ROWS_PER_MINUTE") as refused:
                 accept(self.ask(history(LONG)))
