@@ -232,7 +232,7 @@ def _add_messages(
         return request.history.staged_ids[-1], request.history.digests[-1]
     last_id, digest = point.parent_id, point.digest
     for wire in messages:
-        digest = digests.extend(digest, wire) if digest else ""
+        digest = digests.follow(digest, wire) if digest else ""
         pk = uuid7()
         row, parts = message_rows(wire, pk, point.conversation_id, last_id, point.next_position, digest, batch.now)
         batch.rows.messages.append(row)

@@ -74,7 +74,7 @@ def _point_after(
     parent_id, digest, messages = found.message_id, found.digest, request.messages[found.length :]
     # Asked once more for another answer: that belongs beside the first, after the same question.
     for message in messages[:MAX_SHORT]:
-        following = digests.extend(digest, message)
+        following = digests.follow(digest, message)
         if (resent := _branch(cursor, parent_id, following)) is None:
             break
         parent_id, digest, messages = resent, following, messages[1:]

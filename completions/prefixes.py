@@ -110,22 +110,29 @@ async def prepare(request: RunRequest) -> RunRequest:
     """Return a long call with its history looked up, any other call unchanged. Does not block the event loop."""
     if not is_threaded(request) or len(request.messages) <= MAX_SHORT:
         return request
-    owner_id, sent = request.principal.user_id, len(request.messages)
-    chain = await _chain(digests.root(owner_id), request.messages)
+    sent = len(request.messages)
+    ways = _ways(request)
+    chain = await _chain(*ways[0])
     lengths = _lengths(request)
     if limit := settings.LIMIT_NEW_MESSAGES_PER_REQUEST:  # of one with more no more is looked up: it is refused
         lengths = [length for length in lengths if length >= sent - limit]
-    if not lengths:
-        return replace(request, history=History(tuple(chain), 0))
-    found, stored_chain = await in_database_thread(_last_answer, request, chain, lengths), chain
-    if found is None:
-        stored_chain = await _chain(digests.untagged(owner_id), request.messages)
-        found = await in_database_thread(_last_answer, request, stored_chain, lengths)
+    found, stored_chain = None, chain
+    for number, way in enumerate(ways if lengths else ()):
+        stored_chain = await _chain(*way) if number else chain
+        if found := await in_database_thread(_last_answer, request, stored_chain, lengths):
+            break
     if found is None:
         return replace(request, history=History(tuple(chain), 0))
     if is_full(found.next_position, new=sent - found.length, sent=sent):
         return replace(request, history=History(tuple(chain), 0, is_full=True))
     return replace(request, history=History(tuple(stored_chain), found.length))
+
+
+def _ways(request: RunRequest) -> list[tuple[str, Sequence[Wire]]]:
+    """Return the roots and spellings of the chains that may be stored of a call, the usual one first."""
+    owner_id = request.principal.user_id
+    spellings = digests.spellings(request.messages)
+    return [*((digests.root(owner_id), each) for each in spellings), (digests.untagged(owner_id), request.messages)]
 
 
 async def _chain(start: str, messages: Sequence[Wire]) -> list[str]:
@@ -164,9 +171,8 @@ def _candidates(request: RunRequest) -> list[tuple[int, str]]:
     lengths = _lengths(request)
     if not lengths:
         return []
-    owner_id = request.principal.user_id
-    chains = [digests.chain(start, request.messages) for start in (digests.root(owner_id), digests.untagged(owner_id))]
-    return [(length, chain[length - 1]) for chain in chains for length in reversed(lengths)]
+    chains = [digests.chain(*way) for way in _ways(request)]
+    return [(length, chain[length - 1]) for length in reversed(lengths) for chain in chains]
 
 
 Stored = dict[tuple[str, uuid.UUID], tuple[uuid.UUID, uuid.UUID, int]]

@@ -138,7 +138,7 @@ def _message_values(result: RunResult, wire: Wire, answer: chat_wire.Split) -> d
         "usage": result.usage,
         "model": result.model[:200],
         "upstream": result.upstream[:100],
-        "digest": digests.extend(before, wire) if before else "",
+        "digest": digests.follow(before, wire) if before else "",
     }
 
 
@@ -175,7 +175,7 @@ def _add_siblings(cursor: Any, result: RunResult) -> None:
                 "upstream": result.upstream[:100],
                 "status": result.status,
                 "finish_reason": str(given.get("finish_reason") or "")[:40],
-                "digest": digests.extend(before, wire) if before else "",
+                "digest": digests.follow(before, wire) if before else "",
                 "created_at": result.finished_at,
             }
         )

@@ -161,5 +161,5 @@ def interrupt(run: Run, *, code: str = "interrupted") -> None:
     message.content = "".join(Chunk.objects.filter(run_id=run.pk).order_by("seq").values_list("text", flat=True))
     message.status = Message.Status.INTERRUPTED
     before = message.parent.digest if message.parent else digests.root(run.user_id)
-    message.digest = digests.extend(before, message.as_wire()) if before else ""
+    message.digest = digests.follow(before, message.as_wire()) if before else ""
     message.save(update_fields=["content", "status", "digest"])

@@ -12,10 +12,12 @@ import functools
 import json
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
+# How models write the arguments of a tool call.
+_SEPARATORS = ((",", ":"), (", ", ": "))
 _SIGNIFICANT = ("tool_calls", "tool_call_id", "function_call", "name")
 
 
@@ -53,33 +55,46 @@ def follow(parent: str, message: Mapping[str, Any]) -> str:
     return f"{TAGGED}{tag}{digest[-HASH_CHARS:]}"
 
 
-def extend(parent: str, message: Mapping[str, Any]) -> str:
-    """Return the same as `follow`; an answer has the same digest however its client writes it when it sends it back."""
-    if message.get("role") == "assistant":
-        # Some clients send null where there was no text, others an empty one; and they write arguments anew.
-        message = {**message, "content": "" if message.get("content") is None else message["content"]}
-        if isinstance(calls := message.get("tool_calls"), list):
-            message["tool_calls"] = [_call(call) for call in calls]
-    return follow(parent, message)
-
-
 def chain(start: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the digest after each of `messages`, oldest first, of the chain with this root."""
     digests = []
     current = start
     for message in messages:
-        current = extend(current, message)
+        current = follow(current, message)
         digests.append(current)
     return digests
 
 
-def _call(call: Any) -> Any:
-    """Return what all clients send back of a tool call; some leave out the rest of it, or add what they read in it."""
+def spellings(messages: Sequence[Mapping[str, Any]]) -> list[Sequence[Mapping[str, Any]]]:
+    """Return these messages as they are, and as the answers among them may be stored, if that differs.
+
+    Clients send back null for an empty text, add what they read in a tool call, and write its arguments anew.
+    """
+    if not any(_may_differ(message) for message in messages):
+        return [messages]
+    return [messages, *([_respelled(message, how) for message in messages] for how in (None, *_SEPARATORS))]
+
+
+def _may_differ(message: Mapping[str, Any]) -> bool:
+    return message.get("role") == "assistant" and (message.get("content") is None or bool(message.get("tool_calls")))
+
+
+def _respelled(message: Mapping[str, Any], separators: tuple[str, str] | None) -> Mapping[str, Any]:
+    if not _may_differ(message):
+        return message
+    respelled = {**message, "content": "" if message.get("content") is None else message["content"]}
+    if isinstance(calls := message.get("tool_calls"), list):
+        respelled["tool_calls"] = [_call(call, separators) for call in calls]
+    return respelled
+
+
+def _call(call: Any, separators: tuple[str, str] | None) -> Any:
     if not isinstance(call, dict) or not isinstance(function := call.get("function"), dict):
         return call
-    arguments = function.get("arguments")
-    with contextlib.suppress(TypeError, ValueError, RecursionError):
-        arguments = json.dumps(json.loads(arguments), sort_keys=True)
+    arguments: Any = function.get("arguments")
+    if separators:
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            arguments = json.dumps(json.loads(arguments), separators=separators, ensure_ascii=False)
     return {
         "id": call.get("id"),
         "type": "function",

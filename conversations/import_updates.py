@@ -48,7 +48,7 @@ def _update_digests(conversation: Conversation, rewritten: set[uuid.UUID]) -> No
             followed.add(row.pk)
             root = digests.root if row.digest.startswith(digests.TAGGED) else digests.untagged
             before = after.get(row.parent_id, "") if row.parent_id else row.digest and root(conversation.owner_id)
-            row.digest = digests.extend(before, row.as_wire()) if before else ""
+            row.digest = digests.follow(before, row.as_wire()) if before else ""
             moved.append(row)
         after[row.pk] = row.digest
     Message.objects.bulk_update(moved, ["digest"], batch_size=ROWS)

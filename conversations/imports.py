@@ -247,7 +247,7 @@ class _Rows:
         content = storable_text(given.content)
         self._parts += message.set_content(content, extras)
         wire = with_extras(role, content, message.author, extras)
-        message.digest = digests.extend(before, wire) if before else ""
+        message.digest = digests.follow(before, wire) if before else ""
         row.next_position += 1
         known[name] = (message.pk, message.digest)
         self._messages.append(message)

@@ -214,7 +214,7 @@ def _add(
     parts = message.set_content(content, extras)
     before = digests.root(conversation.owner_id) if parent is None else parent.digest
     wire = chat_wire.with_extras(role, content, author, extras)
-    message.digest = digests.extend(before, wire) if before else ""
+    message.digest = digests.follow(before, wire) if before else ""
     message.save(force_insert=True)
     MessagePart.objects.bulk_create(parts)
     Conversation.objects.filter(pk=conversation.pk).update(

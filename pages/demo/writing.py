@@ -127,7 +127,7 @@ class Writer:
             created_at=moment,
         )
         before = parent.digest if parent else digests.root(self.conversation.owner_id)
-        message.digest = digests.extend(before, message.as_wire())
+        message.digest = digests.follow(before, message.as_wire())
         self.rows.append(message)
         return message
 

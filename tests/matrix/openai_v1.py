@@ -14,7 +14,8 @@ ROWS = (
         ("conversation", "message", "run"),
         (
             *idempotency(PATH, BODY, in_body=False),
-            Probe("body user", PATH, {**BODY, "user": "<user>"}, outcome="200", reaches=False),
+            # Not stored: a conversation of the caller's own with this label would be found by it.
+            Probe("body user", PATH, {**BODY, "user": "<user>", "store": False}, outcome="200", reaches=False),
             Probe("body metadata", PATH, {**BODY, "metadata": {"id": "<conversation>"}}, outcome="200", reaches=False),
         ),
         body=BODY,
