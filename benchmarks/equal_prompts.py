@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -155,6 +156,7 @@ def _accept(principal: Any, messages: tuple[dict[str, Any], ...], *, new: bool) 
             [handle] = accept(cursor, [request], worker="benchmark")
             if isinstance(handle, Exception):
                 raise handle
+            assert handle.conversation_id is not None
             if Conversation.objects.filter(pk=handle.conversation_id, created_at=handle.created_at).exists() != new:
                 raise AssertionError("the call went elsewhere")
 
@@ -227,7 +229,8 @@ def _write(user: Any, partition: int, start: int, count: int) -> None:
             stateless=True,
         )
         talks.append(talk)
-        parent, before = None, []
+        parent: uuid.UUID | None = None
+        before: list[int] = []
         for place, (wire, digest) in enumerate(zip(wires, chain, strict=True)):
             content = wire["content"] + (" An albatross." if number == 0 and wire is ANSWER else "")
             row = Message(

@@ -114,7 +114,7 @@ class ThreadingTest(TestCase):
         self.assertEqual(more.conversation_id, newest.conversation_id)
 
     def test_made_up_examples_thread_nothing(self):
-        examples = ["2+2?", assistant_says("4"), "3+3?", assistant_says("6")]
+        examples: list[Wire | str] = ["2+2?", assistant_says("4"), "3+3?", assistant_says("6")]
         handles = [self.call(self.alice, *examples, "4+4?", answer="8") for _ in range(3)]
         self.assertEqual(len({handle.conversation_id for handle in handles}), 3)
         other = self.call(self.alice, *examples, "5+5?", answer="10")

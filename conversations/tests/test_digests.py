@@ -106,8 +106,17 @@ class DigestTest(SimpleTestCase):
 
     def test_nothing_else_is_spelled_in_another_way(self):
         self.assertEqual(digests.spellings([HI, HELLO]), [[HI, HELLO]])
-        for calls in ({}, "", [None], ["x"], [{"function": None}], [{}], [{"function": {"arguments": "[" * 5_000}}]):
-            wires = [HI, {"role": "assistant", "content": None, "tool_calls": calls}]
+        odd: tuple[Any, ...] = (
+            {},
+            "",
+            [None],
+            ["x"],
+            [{"function": None}],
+            [{}],
+            [{"function": {"arguments": "[" * 5_000}}],
+        )
+        for calls in odd:
+            wires: list[dict[str, Any]] = [HI, {"role": "assistant", "content": None, "tool_calls": calls}]
             self.assertEqual({spelled[0]["content"] for spelled in digests.spellings(wires)}, {"Hi"})
 
     def test_half_a_surrogate_pair_has_a_digest_too(self):

@@ -127,12 +127,13 @@ class HistoryTest(ServiceTestCase):
             said: list[Any] = [{"role": "user", "content": f"weather? {stream}"}]
             if stream:
                 with client.chat.completions.stream(model="fake/tools", messages=said) as answer:
-                    message = answer.get_final_completion().choices[0].message
+                    message: Any = answer.get_final_completion().choices[0].message
                 message.role = "assistant"  # this upstream says it twice, and the client joins both
             else:
                 message = client.chat.completions.create(model="fake/tools", messages=said).choices[0].message
             assert message.tool_calls
-            result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
+            result: Any = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
+            sent: Any
             for sent in (message, message.model_dump(), message.model_dump(exclude_none=True)):
                 client.chat.completions.create(model="fake/ok", messages=[*said, sent, result])
             talk = Conversation.objects.get(owner=self.alice.user, title=said[0]["content"])
