@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -118,7 +119,9 @@ class ChatHandler(ASGIHandler):
         if request is None:
             await self.send_response(error_response, send)  # type: ignore[arg-type]  # it is one or the other
             return
-        request.too_large = too_large  # type: ignore[attr-defined]  # ours, on Django's request
+        # Both are ours, on Django's request. Only a view that wants to know listens for a disconnect.
+        request.too_large = too_large  # type: ignore[attr-defined]
+        request.until_left = functools.partial(_until_disconnect, receive)  # type: ignore[attr-defined]
         response = await self.run_get_response(request)
         try:
             if response.streaming:

@@ -372,7 +372,17 @@ ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
 
 # --- Runs ----------------------------------------------------------------------------------------
 
-# How long a whole answer, its first byte, and a silence within it may take.
+# Whether an answer continues if its client disconnects before the end and nobody else reads it: for each API, without
+# an Idempotency-Key, which continues, or the header X-On-Disconnect (docs/api/index.md).
+ON_DISCONNECT = {
+    "openai_v1": env.str("ON_DISCONNECT_OPENAI_V1", default="cancel", choices=("continue", "cancel")),
+    "chat_v1": env.str("ON_DISCONNECT_CHAT_V1", default="continue", choices=("continue", "cancel")),
+    "chat": env.str("ON_DISCONNECT_CHAT", default="continue", choices=("continue", "cancel")),
+    "resources": env.str("ON_DISCONNECT_RESOURCES", default="continue", choices=("continue", "cancel")),
+    "graphql": env.str("ON_DISCONNECT_GRAPHQL", default="continue", choices=("continue", "cancel")),
+    "websocket": env.str("ON_DISCONNECT_WEBSOCKET", default="continue", choices=("continue", "cancel")),
+}
+# How long a whole answer may take, its first byte, and a silence within it.
 RUN_SECONDS = env.seconds("RUN_SECONDS", default=600)
 FIRST_BYTE_SECONDS = env.seconds("FIRST_BYTE_SECONDS", default=60)
 IDLE_SECONDS = env.seconds("IDLE_SECONDS", default=45)
@@ -394,8 +404,7 @@ CHUNK_HOURS = env.hours("CHUNK_HOURS", default=24)
 IDEMPOTENCY_DAYS = env.days("IDEMPOTENCY_DAYS", default=7)
 # The pause between two heartbeats on a stream that has nothing else to send.
 SSE_HEARTBEAT_SECONDS = env.seconds("SSE_HEARTBEAT_SECONDS", default=15)
-# After how long a client that reads nothing is disconnected; its answer continues, and the client can return with its
-# cursor.
+# After how long a client that reads nothing is disconnected.
 SEND_SECONDS = env.seconds("SEND_SECONDS", default=60)
 
 # --- Search --------------------------------------------------------------------------------------

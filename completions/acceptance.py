@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from completions import staging
 from completions.admission import Admission
-from completions.bulk_sql import SHARING_LIMITS, Insert, Update, key, pipelined, read_key, table
+from completions.bulk_sql import SHARING_LIMITS, Insert, Update, for_update, key, pipelined, read_key, table
 from completions.exceptions import (
     ConversationBusy,
     IdempotencyMismatch,
@@ -70,8 +70,27 @@ class _Rows:
     parts: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     keys: list[dict[str, Any]] = field(default_factory=list)
+    moved_keys: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     heads: list[tuple[uuid.UUID, dict[str, Any]]] = field(default_factory=list)
     started: Counter[uuid.UUID] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """A key whose run failed before the upstream sent anything: from now on the key names a new run.
+
+    The new run answers the question of the failed one, if it still exists, so the question is not stored twice.
+    """
+
+    key_id: int
+    conversation_id: uuid.UUID | None
+    question_id: uuid.UUID | None
+
+    def place_of(self, request: RunRequest) -> RunRequest:
+        """Return the request that says where the answer goes; what is sent upstream does not change."""
+        if self.question_id is None:
+            return request
+        return replace(request, conversation_id=self.conversation_id, parent_id=self.question_id, messages=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +124,8 @@ def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> l
     for index in sorted(range(len(run_requests)), key=lambda index: str(run_requests[index].conversation_id or "~")):
         request = run_requests[index]
         try:
-            results[index] = _known_key(batch, request) or _accept_one(batch, request)
+            known = _known_key(batch, request)
+            results[index] = known if isinstance(known, RunHandle) else _accept_one(batch, request, known)
         except Refused as refusal:
             results[index] = refusal
     batch.admission.close()
@@ -114,7 +134,7 @@ def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> l
     return results  # type: ignore[return-value]
 
 
-def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
+def _accept_one(batch: _Batch, request: RunRequest, retry: _Retry | None) -> RunHandle:
     """Add the rows of one question to the batch, or raise Refused and add none."""
     rows, now = batch.rows, batch.now
     batch.admission.check(request)
@@ -137,9 +157,10 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
         "conversation": None,
     }
     if not request.store:
-        return _accept_unkept(batch, request, run)
+        return _accept_unkept(batch, request, run, retry)
 
-    point, messages = find_insertion_point(batch.cursor, request, batch.prefixes, batch.points)
+    place = retry.place_of(request) if retry is not None else request
+    point, messages = find_insertion_point(batch.cursor, place, batch.prefixes, batch.points)
     if not point.replaces_full:
         check_new_messages(len(messages))
     try:
@@ -147,7 +168,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
     except StorageFull:
         if not is_threaded(request):
             raise
-        return _accept_unkept(batch, replace(request, store=False), run, not_kept="quota")
+        return _accept_unkept(batch, replace(request, store=False), run, retry, not_kept="quota")
     if not request.threaded and is_full(point.next_position, new=len(messages), sent=len(messages)):
         raise InvalidRequest(f"A conversation holds at most {settings.LIMIT_MESSAGES_PER_CONVERSATION} messages.")
     if point.is_new and not request.threaded:
@@ -194,7 +215,7 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
     batch.admission.admitted(request)
     batch.storage.admitted(request, point.owner_id, len(messages))
     rows.runs.append({**run, "message": answer_id, "conversation": point.conversation_id})
-    _remember_key(request, rows, run_id, now)
+    _remember_key(request, rows, run_id, now, retry)
     return RunHandle(
         request=request,
         run_id=run_id,
@@ -208,11 +229,13 @@ def _accept_one(batch: _Batch, request: RunRequest) -> RunHandle:
     )
 
 
-def _accept_unkept(batch: _Batch, request: RunRequest, run: dict[str, Any], *, not_kept: str = "") -> RunHandle:
+def _accept_unkept(
+    batch: _Batch, request: RunRequest, run: dict[str, Any], retry: _Retry | None, *, not_kept: str = ""
+) -> RunHandle:
     """Add only the run: nothing of the request is stored, not even its parameters."""
     batch.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}})
-    _remember_key(request, batch.rows, run["id"], batch.now)
+    _remember_key(request, batch.rows, run["id"], batch.now, retry)
     starts = batch.admission.starts(request)
     return RunHandle(
         request=request, run_id=run["id"], created_at=batch.now, recall=request.recall, starts=starts, not_kept=not_kept
@@ -323,12 +346,12 @@ def _refuse_while_busy(cursor: Any, request: RunRequest, point: InsertionPoint, 
         raise ConversationBusy
 
 
-def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | None:
-    """Return the run that this key already started; raises IdempotencyMismatch if it was a different request."""
+def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | _Retry | None:
+    """Return the run that this key already started, or how it is retried; raises IdempotencyMismatch."""
     if not request.idempotency_key:
         return None
     cursor, rows, starts = batch.cursor, batch.rows, batch.admission.starts(request)
-    for row in rows.keys:
+    for row in (*rows.keys, *(moved for _, moved in rows.moved_keys)):
         if row["user"] == request.principal.user_id and row["key"] == request.idempotency_key:
             if row["fingerprint"] != request.fingerprint:
                 raise IdempotencyMismatch
@@ -336,31 +359,58 @@ def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | None:
             known = (run["id"], row["created_at"], run["conversation"], run["message"])
             return RunHandle(request, *known, attached=True, starts=starts)
     cursor.execute(
-        f"SELECT k.fingerprint, r.id, r.conversation_id, r.message_id FROM {table(IdempotencyKey)} k "  # noqa: S608
+        f"SELECT k.id, k.fingerprint, r.id, r.conversation_id, r.message_id, r.retryable "  # noqa: S608
+        f"FROM {table(IdempotencyKey)} k "
         f"JOIN {table(Run)} r ON r.id = k.run_id WHERE k.user_id = %s AND k.key = %s",
         [key(request.principal.user_id), request.idempotency_key],
     )
     row = cursor.fetchone()
     if row is None:
         return None
-    fingerprint, run_id, conversation_id, message_id = row
+    key_id, fingerprint, run_id, conversation_id, message_id, retryable = row
     if fingerprint != request.fingerprint:
         raise IdempotencyMismatch
+    if retryable:
+        retry = _retry(cursor, key_id, run_id, conversation_id, message_id)
+        return retry or _known_key(batch, request)  # another retry was faster: join its run
     known = (read_key(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id))
     return RunHandle(request, *known, attached=True, starts=starts)
 
 
-def _remember_key(request: RunRequest, rows: _Rows, run_id: uuid.UUID, now: dt.datetime) -> None:
-    if request.idempotency_key:
-        rows.keys.append(
-            {
-                "user": request.principal.user_id,
-                "key": request.idempotency_key,
-                "fingerprint": request.fingerprint,
-                "run": run_id,
-                "created_at": now,
-            }
-        )
+def _retry(cursor: Any, key_id: int, run_id: Any, conversation_id: Any, message_id: Any) -> _Retry | None:
+    """Return how a key whose run is retryable starts anew; None if the key names another run by now."""
+    # Locked: the second of two concurrent retries waits here for the commit of the first.
+    cursor.execute(
+        f"SELECT run_id FROM {table(IdempotencyKey)} WHERE id = %s{for_update()}",  # noqa: S608
+        [key_id],
+    )
+    if cursor.fetchone() != (run_id,):
+        return None
+    cursor.execute(
+        f"SELECT q.id, q.role FROM {table(Message)} a JOIN {table(Message)} q ON q.id = a.parent_id "  # noqa: S608
+        "WHERE a.id = %s",
+        [message_id],
+    )
+    question_id, role = cursor.fetchone() or (None, "")
+    # If the question was deleted, the answer's parent is the answer before it.
+    kept = None if role == Message.Role.ASSISTANT else _uuid_or_none(question_id)
+    return _Retry(key_id, _uuid_or_none(conversation_id), kept)
+
+
+def _remember_key(request: RunRequest, rows: _Rows, run_id: uuid.UUID, now: dt.datetime, retry: _Retry | None) -> None:
+    if not request.idempotency_key:
+        return
+    row = {
+        "user": request.principal.user_id,
+        "key": request.idempotency_key,
+        "fingerprint": request.fingerprint,
+        "run": run_id,
+        "created_at": now,
+    }
+    if retry is None:
+        rows.keys.append(row)
+    else:
+        rows.moved_keys.append((retry.key_id, row))
 
 
 def _write(cursor: Any, rows: _Rows) -> None:
@@ -372,6 +422,11 @@ def _write(cursor: Any, rows: _Rows) -> None:
         INSERT_PART.execute(cursor, rows.parts)
         INSERT_RUN.execute(cursor, rows.runs)
         INSERT_KEY.execute(cursor, rows.keys)
+        for key_id, row in rows.moved_keys:
+            cursor.execute(
+                f"UPDATE {table(IdempotencyKey)} SET run_id = %s WHERE id = %s",  # noqa: S608
+                [key(row["run"]), key_id],
+            )
         MOVE_HEAD.execute_many(cursor, rows.heads)
 
 

@@ -137,8 +137,15 @@ class ProviderError(CompletionError):
 
     unbilled = False
     """Provably nothing was generated: the question may go out again, or elsewhere."""
+    refused = False
+    """A 5xx, before any byte of an answer: something may have been generated, but none of it will ever be seen."""
     upstream = ""
     """Who failed, where several could have answered."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the client may ask again: then the same Idempotency-Key starts anew."""
+        return self.unbilled or self.refused
 
 
 class UpstreamUnreachable(ProviderError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -54,6 +55,8 @@ class LiveRun:
         self._seq = 0
         self._taken = 0
         self._waiters: set[asyncio.Future[bool]] = set()
+        # How many follow it in this process.
+        self.readers = 0
 
     # --- called by the runner
 
@@ -130,6 +133,15 @@ class LiveRun:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(True)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count the block as a reader: a run that is being read goes on when the client that asked for it leaves."""
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
 
     async def wait(self, timeout: float) -> bool:
         """Wait for news; returns False when `timeout` seconds brought none."""

@@ -27,7 +27,9 @@ class Run(models.Model):
     `exclusive` run is the only live run of its conversation. `address` is stored only for guests, whose limits count by
     address, in the form that is counted. `choices` is the number of answers asked for at once (`n`). `api_key_id` is
     not a foreign key, since accepting would lock the key's row; `request_id` is the id in the response to the request.
-    The token counts are those in `usage`, None where they are missing.
+    The token counts are those in `usage`, None where they are missing. Until `followed_until`, a process other than the
+    producing one is known to read it. A `retryable` run failed before the upstream sent anything: the same
+    Idempotency-Key starts a new one.
     """
 
     class State(models.TextChoices):
@@ -55,6 +57,8 @@ class Run(models.Model):
     worker = models.CharField(max_length=120)
     lease_until = models.FloatField()
     cancel_requested_at = models.DateTimeField(null=True)
+    followed_until = models.DateTimeField(null=True)
+    retryable = models.BooleanField(null=True)
     envelope = models.JSONField(null=True)
     closing = models.JSONField(null=True)
     usage = models.JSONField(null=True)

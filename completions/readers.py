@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from accounts.callers import Principal
 from accounts.credential_watch import Refusal, Watched, credential_watch
 from completions.assembly import WHOLE
 from completions.cursors import Cursor
+from completions.leaving import NOTE_SECONDS, note_follower
 from completions.live import LIVE, LiveRun
 from completions.models import Chunk, Run
 from completions.notifications import notifications
@@ -63,7 +64,7 @@ Events = AsyncGenerator[ReaderEvent | Heartbeat, None]
 
 async def subscribe(
     run_id: uuid.UUID, *, reader: Principal | None = None, after: Cursor | None = None, idle: float = 15.0
-) -> AsyncIterator[ReaderEvent | Heartbeat]:
+) -> Events:
     """Yield the events of a run after the cursor, up to and including its one `RunFinished`.
 
     `Heartbeat` is yielded after every `idle` seconds without an event. The caller has already checked that the run may
@@ -75,13 +76,12 @@ async def subscribe(
         events = _follow_live(live, reader, after, idle)
     else:
         events = _follow_stored(run_id, reader, after, idle)
-    async for event in events:
-        yield event
+    async with contextlib.aclosing(events):
+        async for event in events:
+            yield event
 
 
-async def _follow_live(
-    live: LiveRun, reader: Principal | None, after: Cursor | None, idle: float
-) -> AsyncIterator[ReaderEvent | Heartbeat]:
+async def _follow_live(live: LiveRun, reader: Principal | None, after: Cursor | None, idle: float) -> Events:
     seen = 0
     if after is not None and (after.seq or after.end):
         if not 1 <= after.seq <= len(live.chunks) or live.chunks[after.seq - 1].end != after.end:
@@ -91,7 +91,7 @@ async def _follow_live(
         else:
             seen = after.seq
     started = False
-    with credential_watch.watching(reader, live.wake) as watched:
+    with live.reading(), credential_watch.watching(reader, live.wake) as watched:
         while True:
             if watched is not None and watched.refusal is not None:
                 yield _refused(watched.refusal)
@@ -151,25 +151,27 @@ class _Stored:
     more: bool = False
 
 
-async def _follow_stored(
-    run_id: uuid.UUID, reader: Principal | None, after: Cursor | None, idle: float
-) -> AsyncIterator[ReaderEvent | Heartbeat]:
+async def _follow_stored(run_id: uuid.UUID, reader: Principal | None, after: Cursor | None, idle: float) -> Events:
     seq, end = (after.seq, after.end) if after else (0, 0)
     started = False
     first = True
     quiet = 0.0
     backoff = 0
+    note_at = 0.0
     with notifications().watch(run_id) as news, credential_watch.watching(reader, news.set) as watched:
         while True:
             news.clear()
             if watched is not None and watched.refusal is not None:
                 yield _refused(watched.refusal)
                 return
+            noting = time.monotonic() >= note_at
             try:
-                stored = await patiently(_read, run_id, seq, end, first)
+                stored = await patiently(_read, run_id, seq, end, first, noting)
             except StorageError:
                 yield COME_BACK
                 return
+            if noting:
+                note_at = time.monotonic() + NOTE_SECONDS
             first = False
             if stored.resync is not None:
                 yield stored.resync
@@ -198,7 +200,7 @@ async def _follow_stored(
                 yield HEARTBEAT
 
 
-def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
+def _read(run_id: uuid.UUID, seq: int, end: int, first: bool, noting: bool) -> _Stored:
     # The run is read before its chunks, so if it has ended, all of its chunks are there. Its text may be long, so it is
     # fetched only where it is needed, at the end.
     light = Run.objects.select_related("message").defer("message__content")
@@ -206,9 +208,9 @@ def _read(run_id: uuid.UUID, seq: int, end: int, first: bool) -> _Stored:
     if run is None:
         gone = RunFinished("cancelled", error_code="deleted", error_message="The conversation was deleted.")
         return _Stored([], None, gone)
-    started = StreamStarted(run.envelope) if run.envelope is not None else (StreamStarted() if _is_over(run) else None)
-    if _is_not_kept(run):
-        started = None  # otherwise it would look as if an answer had begun
+    if noting and not _is_over(run):
+        note_follower(run_id)
+    started = StreamStarted(run.envelope or {}) if _has_begun(run) else None
     if first and (seq or end) and not _continues(run_id, seq, end):
         return _from_text(run, seq, end, started)
     chunks, more = _chunks(run_id, seq, end)
@@ -231,6 +233,16 @@ def _is_over(run: Run) -> bool:
 
 def _text_of(run: Run) -> str:
     return run.message.streamed_text() if run.message is not None else ""
+
+
+def _has_begun(run: Run) -> bool:
+    """Tell whether an answer began. If not, its end is the first event, and gets an error status."""
+    if _is_not_kept(run):
+        return False
+    if run.envelope is not None:
+        return True
+    # Without `retryable` its process died, or it was an earlier version, whose failures are streamed as they were then.
+    return _is_over(run) and (run.retryable is None or run.state == Run.State.COMPLETE or bool(_text_of(run)))
 
 
 def _is_not_kept(run: Run) -> bool:
@@ -290,6 +302,7 @@ def run_finished(run: Run) -> RunFinished:
         wire=() if whole_choices(run) else tuple(run.closing or ()),
         end=len(content),
         recalled=tuple(run.recalled) if run.recalled is not None else None,
+        retryable=bool(run.retryable),
     )
 
 
@@ -303,10 +316,12 @@ async def wait_for_end(run_id: uuid.UUID) -> RunFinished:
     """Wait until a run is over, whichever process produces it."""
     live = LIVE.get(run_id)
     if live is not None and live.loop is asyncio.get_running_loop():
-        while live.finished is None:
-            await live.wait(60.0)
-        return live.finished
-    async for event in subscribe(run_id):
-        if isinstance(event, RunFinished):
-            return event
+        with live.reading():
+            while live.finished is None:
+                await live.wait(60.0)
+            return live.finished
+    async with contextlib.aclosing(subscribe(run_id)) as events:
+        async for event in events:
+            if isinstance(event, RunFinished):
+                return event
     raise AssertionError("a run always ends")

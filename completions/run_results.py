@@ -24,7 +24,7 @@ INSERT_CHUNK = Insert(Chunk, "run", "seq", "end", "text", "wire")
 FINISH_RUN = Update(
     Run,
     *("state", "upstream", "usage", *PATHS, "finish_reason", "error_code", "error_message", "http_status"),
-    *("envelope", "closing", "recalled", "first_token_at", "finished_at"),
+    *("envelope", "closing", "recalled", "retryable", "first_token_at", "finished_at"),
     condition="worker = %s AND state = 'running'",
 )
 FINISH_MESSAGE = Update(
@@ -56,6 +56,7 @@ class RunResult:
     error_code: str = ""
     error_message: str = ""
     http_status: int = 200
+    retryable: bool = False
     digest_before: str = ""
     first_token_at: dt.datetime | None = None
     finished_at: dt.datetime = field(default_factory=timezone.now)
@@ -123,6 +124,7 @@ def _run_values(result: RunResult) -> dict[str, Any]:
         "envelope": result.envelope,
         "closing": list(result.closing) or None,
         "recalled": list(result.recalled) if result.recalled is not None else None,
+        "retryable": result.retryable,
         "first_token_at": result.first_token_at,
         "finished_at": result.finished_at,
     }

@@ -205,6 +205,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             response=response,
             end=len(result.content),
             param=error.param if error else None,
+            retryable=result.retryable,
             recalled=result.recalled,
         )
     )
@@ -257,6 +258,7 @@ def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: Com
         error_code=_code_of(error) if error else ("interrupted" if interrupted else ""),
         error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
         http_status=error.status if error else 200,
+        retryable=isinstance(error, ProviderError) and error.retryable,
         digest_before=handle.digest_before,
         first_token_at=live.first_token_at or (timezone.now() if response is not None else None),
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Callable
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
-from completions.live import LIVE
 from completions.types import Heartbeat, ReaderEvent
 
 COMMENT = b": keepalive\n\n"
@@ -16,12 +14,32 @@ COMMENT = b": keepalive\n\n"
 COMMENT_LINE = b": keepalive\n"
 
 
-def event_stream(frames: AsyncIterator[bytes], *, on_close: Callable[[], None]) -> StreamingHttpResponse:
-    """Return the streaming response that sends `frames`; `on_close` is called once, however the response ends."""
-    response = StreamingHttpResponse(frames, content_type="text/event-stream; charset=utf-8")
+def event_stream(
+    frames: AsyncIterator[bytes], *, on_close: Callable[[], None], when_left: Callable[[], object] | None = None
+) -> StreamingHttpResponse:
+    """Return the streaming response that sends `frames`; `on_close` is called once, however the response ends.
+
+    `when_left` is called before it if the reader left before the last frame.
+    """
+    finished = False
+
+    async def sent() -> AsyncIterator[bytes]:
+        nonlocal finished
+        async for frame in frames:
+            yield frame
+        finished = True
+
+    def close() -> None:
+        # Not in a `finally` of `sent`: a generator that was never begun does not reach it.
+        if when_left is not None and not finished:
+            when_left()
+        on_close()
+
+    watched = frames if when_left is None else sent()
+    response = StreamingHttpResponse(watched, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
-    response._resource_closers.append(on_close)  # type: ignore[attr-defined]  # the stubs do not know it
+    response._resource_closers.append(close)  # type: ignore[attr-defined]  # the stubs do not know it
     return response
 
 
@@ -46,16 +64,3 @@ def data_frame(payload: bytes, *, event_id: str = "") -> bytes:
 
 def idle_seconds() -> float:
     return settings.SSE_HEARTBEAT_SECONDS
-
-
-async def cancel_when_left(frames: AsyncIterator[bytes], run_id: uuid.UUID) -> AsyncIterator[bytes]:
-    """Stop the run when its reader leaves before the end; used only for clients that asked for it."""
-    finished = False
-    try:
-        async for frame in frames:
-            yield frame
-        finished = True
-    finally:
-        live = LIVE.get(run_id)
-        if not finished and live is not None:
-            live.cancel()

@@ -104,7 +104,8 @@ class RunFinished:
 
     `status` is the message's: complete, cancelled, interrupted or failed. `wire` holds the upstream's closing chunks,
     `response` its whole body if the answer was not streamed. `recalled` names the messages that were quoted to the
-    model; None if recall was not requested.
+    model; None if recall was not requested. `retryable`: it failed before the upstream sent anything, so the same
+    question may be asked again.
     """
 
     status: str
@@ -119,6 +120,7 @@ class RunFinished:
     param: str | None = None
     end: int = 0
     recalled: tuple[Wire, ...] | None = None
+    retryable: bool = False
 
 
 FINISHED_WELL = ("complete", "cancelled")

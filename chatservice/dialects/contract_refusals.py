@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.services import issue_api_key, revoke_api_key
 from chatservice.dialects.contract import Call, Capability, DialectAdapter, Ids, LifeContract
+from chatservice.dialects.contract_leaving import LeavingContract
 from chatservice.docs import schema_of
 from chatservice.testing import wait_until
 from completions.tests.upstream_wire import KEY_IN_ERROR
@@ -231,6 +232,20 @@ class UpstreamFailureContract(DialectAdapter):
                     self.assertEqual((self.status_of(response), self.error_code(response)), (status, code))
                 self.assert_kept(model, response.text)
 
+    def test_a_retry_under_the_same_key_asks_again_unless_it_may_have_been_billed(self) -> None:
+        self.need(Capability.IDEMPOTENCY)
+        for model, posts in (("fake/http-500", 2), ("fake/http-429:60", 2), ("fake/html-200", 1)):
+            for number, make in enumerate((self.send_call, self.stream_call)):
+                with self.subTest(model, number=number):
+                    text, before = f"{model} {number}", len(self.upstream.posts)
+                    call = make(self.alice, text, model=model)
+                    for _ in range(2):
+                        call.by(self.alice.http, **{"Idempotency-Key": f"retry-{text}".replace(" ", "-")})
+                        self.assertEqual(self.settled(self.alice).status, "failed")
+                    self.assertEqual(len(self.upstream.posts), before + posts)
+                    questions = Message.objects.filter(conversation__owner=self.alice.user, content=text)
+                    self.assertEqual(questions.count(), 1)
+
     def assert_kept(self, model: str, shown: str) -> None:
         answer = self.settled(self.alice)
         self.assertEqual(answer.status, "failed")
@@ -239,5 +254,5 @@ class UpstreamFailureContract(DialectAdapter):
             self.assertNotIn(secret, shown)
 
 
-class DialectContract(LifeContract, AdmissionContract, InputContract, UpstreamFailureContract):
+class DialectContract(LifeContract, LeavingContract, AdmissionContract, InputContract, UpstreamFailureContract):
     """The whole contract. Import the module, not this class, or pytest would also run this class by itself."""

@@ -29,7 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as clients may see it. `details` maps field names to lists of messages."""
+    """An error as clients may see it. `details` maps field names to lists of messages.
+
+    `retryable`: the upstream failed before it sent anything.
+    """
 
     status: int
     code: str
@@ -37,6 +40,7 @@ class Problem:
     details: Mapping[str, Any] | None = None
     param: str | None = None
     retry_after: int | None = None
+    retryable: bool = False
 
 
 class BadRequest(Exception):

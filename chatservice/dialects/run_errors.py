@@ -16,4 +16,5 @@ def problem_of_end(finished: RunFinished) -> Problem:
         finished.error_message or "The answer was interrupted.",
         param=finished.param,
         retry_after=finished.retry_after,
+        retryable=finished.retryable,
     )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from django.http import HttpResponseBase
 
+from accounts.callers import Principal
+from chatservice.dialects.leaving import Leaving
+from completions import sse
+from completions.cursors import Cursor
+from completions.readers import Events, subscribe
 from completions.types import Heartbeat, ReaderEvent, RunFinished
 
 Event = ReaderEvent | Heartbeat
@@ -25,14 +30,25 @@ def name_run(
             response.headers[name] = str(value)
 
 
-async def peek(events: AsyncIterator[Event]) -> tuple[RunFinished | None, AsyncIterator[Event]]:
-    """Return the end of a run that failed before any text, or None; and all its events, including the first."""
-    first = await anext(events)
-    failed = isinstance(first, RunFinished) and first.status != "complete"
-    return (first if failed else None), _with_first(first, events)  # type: ignore[return-value]
+async def follow(
+    run_id: uuid.UUID, leaving: Leaving, *, reader: Principal, after: Cursor | None = None
+) -> tuple[RunFinished | None, AsyncIterator[Event], Callable[[], object] | None]:
+    """Subscribe to a run, and wait for its first event.
+
+    Return the end of a run that failed before any text, or None; all its events, including the first; and what to call
+    if their reader leaves.
+    """
+
+    async def begin() -> tuple[Events, Event]:
+        events = subscribe(run_id, reader=reader, after=after, idle=sse.idle_seconds())
+        return events, await anext(events)
+
+    events, first = await leaving.wait(run_id, begin)
+    failed = first if isinstance(first, RunFinished) and first.status != "complete" else None
+    return failed, _with_first(first, events), leaving.when_left(run_id, events)
 
 
-async def _with_first(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
+async def _with_first(first: Event, rest: Events) -> AsyncIterator[Event]:
     yield first
     if not isinstance(first, RunFinished):
         async for event in rest:

@@ -61,7 +61,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str)
     if status >= 500:
         wait = retry_after(headers) if status in _OVERLOADED else None
         failure = UpstreamFailed(f"The model's server failed (HTTP {status}).", retry_after=wait)
-        failure.unbilled = status == _NOTHING_BEGUN
+        failure.unbilled, failure.refused = status == _NOTHING_BEGUN, True
         return failure
     message, code, param = _error_parts(body)
     return UpstreamRejected(

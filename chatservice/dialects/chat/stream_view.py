@@ -16,15 +16,15 @@ from chatservice.dialects.chat.errors import render
 from chatservice.dialects.chat.stream import TokenStream
 from chatservice.dialects.chat.views import ChatView, refuse_speculation
 from chatservice.dialects.idempotency import KEY, key_of, route_of
+from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import make_run_request, resolve_model
-from chatservice.dialects.run_responses import name_run, peek
+from chatservice.dialects.run_responses import follow, name_run
 from completions import sse
 from completions.cursors import Cursor
 from completions.models import Chunk, Run
 from completions.pending import answer
-from completions.readers import subscribe
 from completions.stream_limits import acquire_stream
 from conversations.lookup import conversation_of
 from foundation.database import in_database_thread
@@ -65,6 +65,7 @@ class StreamView(ChatView):
             ),
             OpenApiParameter("client_message_id", KEY, description="same as Idempotency-Key, for EventSource"),
             OpenApiParameter("model", MODEL, description="which model answers; the configured one by default"),
+            ON_DISCONNECT,
         ],
         responses={
             **EVENTS,
@@ -78,6 +79,7 @@ class StreamView(ChatView):
         cursor = Cursor.parse(cursor_text) if cursor_text else None
         model = _model(request)
         key = key_of(request, request.GET.get("client_message_id"))
+        leaving = read_leaving(request, "chat", keyed=bool(key or cursor))
         reading = await in_database_thread(_find, principal, conversation_id, cursor)
         if reading.done or reading.run_id is not None:
             await count_read(principal)
@@ -101,7 +103,7 @@ class StreamView(ChatView):
                 if answering is None:
                     return HttpResponse(status=204)
                 reading = _Reading(reading.conversation_id, answering.run_id)
-            response = await _streamed(principal, reading, release)
+            response = await _streamed(principal, reading, leaving, release)
             streaming = response.streaming
             return response
         finally:
@@ -143,15 +145,16 @@ def _missed(run: Run, cursor: Cursor) -> bool:
     return cursor.seq <= (last or 0)
 
 
-async def _streamed(principal: Principal, reading: _Reading, release: Callable[[], None]) -> HttpResponseBase:
+async def _streamed(
+    principal: Principal, reading: _Reading, leaving: Leaving, release: Callable[[], None]
+) -> HttpResponseBase:
     assert reading.run_id is not None
-    events = subscribe(reading.run_id, reader=principal, after=reading.after, idle=sse.idle_seconds())
-    failed, events = await peek(events)
+    failed, events, when_left = await follow(reading.run_id, leaving, reader=principal, after=reading.after)
     if failed is not None and reading.after is None:
         return problem_response(problem_of_end(failed), render)
     wire = TokenStream(reading.run_id, reading.after)
     frames = _opened(wire, sse.encode(events, wire.frame))
-    response = sse.event_stream(frames, on_close=release)
+    response = sse.event_stream(frames, on_close=release, when_left=when_left)
     name_run(response, reading.run_id)
     return response
 

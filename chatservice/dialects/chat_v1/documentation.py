@@ -68,13 +68,6 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Requests with the same key and body get the same answer",
 )
-ON_DISCONNECT = OpenApiParameter(
-    "X-On-Disconnect",
-    str,
-    OpenApiParameter.HEADER,
-    enum=["cancel"],
-    description="Stop the answer when this client disconnects",
-)
 LAST_EVENT_ID = OpenApiParameter(
     "Last-Event-ID", str, OpenApiParameter.HEADER, description="The `id` of the last event received"
 )

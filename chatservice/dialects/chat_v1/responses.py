@@ -14,6 +14,7 @@ from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.errors import render
 from chatservice.dialects.chat_v1.serializers import MessageSerializer
 from chatservice.dialects.chat_v1.stream import EventStream
+from chatservice.dialects.leaving import Leaving, read_leaving
 from chatservice.dialects.problems import problem_of
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import submit
@@ -29,10 +30,11 @@ from conversations.models import Message
 from foundation.database import in_database_thread
 
 
-async def whole(question: RunRequest, *, shown: slice | int) -> HttpResponse:
+async def whole(request: HttpRequest, question: RunRequest, *, shown: slice | int) -> HttpResponse:
     """Generate the answer and return 201 with that `part` of [question, answer], or an error if the upstream failed."""
+    leaving = read_leaving(request, "chat_v1", keyed=bool(question.idempotency_key))
     handle = await submit(question)
-    finished = await wait_for_end(handle.run_id)
+    finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     if finished.status in FINISHED_WELL:
         messages = await in_database_thread(_messages_of, handle.run_id, finished)
         response = json_response(envelope(messages[shown], message="Message created successfully"), 201)
@@ -46,11 +48,11 @@ async def streamed(
     request: HttpRequest, principal: Principal, question: RunRequest, *, opening: str = ""
 ) -> HttpResponseBase:
     """Generate and stream the answer. `opening` names the event that contains the stored question."""
+    leaving = read_leaving(request, "chat_v1", keyed=bool(question.idempotency_key))
     release = acquire_stream(principal)
     try:
         handle = await submit(question)
-        run_id = handle.run_id
-        return await _stream(request, principal, run_id, release, opening=opening)
+        return await _stream(leaving, principal, handle.run_id, release, opening=opening)
     except BaseException:
         release()
         raise
@@ -60,33 +62,36 @@ async def resumed(
     request: HttpRequest, principal: Principal, run_id: uuid.UUID, after: Cursor | None
 ) -> HttpResponseBase:
     """Resume a stream after a cursor, or from the beginning."""
+    leaving = read_leaving(request, "chat_v1", keyed=True)
     release = acquire_stream(principal)
     try:
-        return await _stream(request, principal, run_id, release, opening="" if after else "user_message", after=after)
+        return await _stream(
+            leaving, principal, run_id, release, opening="" if after else "user_message", after=after, again=True
+        )
     except BaseException:
         release()
         raise
 
 
 async def _stream(
-    request: HttpRequest,
+    leaving: Leaving,
     principal: Principal,
     run_id: uuid.UUID,
     release: Callable[[], None],
     *,
     opening: str,
     after: Cursor | None = None,
+    again: bool = False,
 ) -> HttpResponseBase:
-    run, question = await in_database_thread(_opening_of, run_id)
+    run, question = await in_database_thread(_opening_of, run_id, again)
     wire = EventStream(run_id, after)
     first = b""
     # A regenerated answer has no new question: its client knows the question already.
     if opening and question is not None:
         first = getattr(wire, opening)(question)
-    frames = _frames(wire, first, subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds()), run_id)
-    if request.headers.get("x-on-disconnect", "").lower() == "cancel":
-        frames = sse.cancel_when_left(frames, run_id)
-    response = sse.event_stream(frames, on_close=release)
+    events = subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds())
+    when_left = leaving.when_left(run_id, events)
+    response = sse.event_stream(_frames(wire, first, events, run_id), on_close=release, when_left=when_left)
     name_run(response, run_id, run.conversation_id, run.message_id)
     return response
 
@@ -130,15 +135,16 @@ def _messages_of(run_id: uuid.UUID, finished: RunFinished) -> list[dict[str, Any
     return messages
 
 
-def _opening_of(run_id: uuid.UUID) -> tuple[Run, dict[str, Any] | None]:
-    """Return a run and the question that was stored with it."""
+def _opening_of(run_id: uuid.UUID, again: bool) -> tuple[Run, dict[str, Any] | None]:
+    """Return a run and its question; `again`: only if the question was stored with it."""
     # The text of the answer is not read: the stream sends it.
     run = Run.objects.select_related("message__parent").defer("message__content").filter(pk=run_id).first()
     if run is None:
         raise Run.DoesNotExist
     question = run.message.parent if run.message is not None else None
-    asked_now = question is not None and question.created_at == run.created_at
-    return run, represent(question) if question is not None and asked_now else None
+    if question is None or (again and question.created_at != run.created_at):
+        return run, None
+    return run, represent(question)
 
 
 def represent(message: Message) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from chatservice.dialects.chat_v1.serializers import (
     NewStreamedMessage,
     StartedConversation,
 )
+from chatservice.dialects.leaving import ON_DISCONNECT
 from chatservice.dialects.problems import BadRequest
 from completions import services
 from completions.continuing import find_resume_point
@@ -70,7 +71,7 @@ class MessagesView(ChatView):
         summary="Send a message and wait for the complete answer",
         description="A message with the role assistant or system is stored, but not answered.",
         request=NewMessage,
-        parameters=[docs.IDEMPOTENCY_KEY],
+        parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
         responses={201: docs.MESSAGES, **docs.errors(*ASKING, 502, 504)},
         examples=[docs.example("A question", EXAMPLE)],
     )
@@ -78,7 +79,7 @@ class MessagesView(ChatView):
         pk = identifier(conversation_id)
         given = validated(request, NewMessage)
         if given["role"] == Message.Role.USER:
-            return await whole(ask_in(pk, given, request, principal), shown=slice(None))
+            return await whole(request, ask_in(pk, given, request, principal), shown=slice(None))
         await count_read(principal)  # counted as a read, because it starts no run
         stored = await in_database_thread(_store, principal, pk, given)
         return json_response(envelope([stored], message="Message created successfully"), 201)
@@ -91,7 +92,7 @@ class MessageStreamView(ChatView):
         operation_id="create_message_stream",
         summary="Send a message and receive the answer as it is written",
         request=NewStreamedMessage,
-        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
         responses={
             **docs.event_stream("user_message, ai_chunk…, then ai_complete or error, then [DONE]"),
             **docs.errors(*ASKING),
@@ -111,7 +112,7 @@ class ConversationStreamView(ChatView):
         operation_id="start_conversation_stream",
         summary="Create a conversation and receive its first answer as it is written",
         request=StartedConversation,
-        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
         responses={
             **docs.event_stream("conversation_created, ai_chunk…, then ai_complete or error, then [DONE]"),
             **docs.errors(*ASKING),
@@ -130,12 +131,14 @@ class RegenerateView(ChatView):
         operation_id="regenerate_message",
         summary="Regenerate an answer; the new one is shown from now on",
         request=GenerationSerializer,
-        parameters=[docs.IDEMPOTENCY_KEY],
+        parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
         responses={201: docs.MESSAGE, **docs.errors(*ASKING, 502, 504)},
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         answer = await in_database_thread(_answer, principal, identifier(message_id))
-        return await whole(ask_again(answer, validated(request, GenerationSerializer), request, principal), shown=-1)
+        return await whole(
+            request, ask_again(answer, validated(request, GenerationSerializer), request, principal), shown=-1
+        )
 
 
 class RegenerateStreamView(ChatView):
@@ -145,7 +148,7 @@ class RegenerateStreamView(ChatView):
         operation_id="regenerate_message_stream",
         summary="Regenerate an answer and receive it as it is written",
         request=GenerationSerializer,
-        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
         responses={
             **docs.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
             **docs.errors(*ASKING),
@@ -165,13 +168,15 @@ class ContinueView(ChatView):
         summary="Continue an answer that was cut off",
         description=docs.CONTINUE,
         request=GenerationSerializer,
-        parameters=[docs.IDEMPOTENCY_KEY],
+        parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
         responses={201: docs.MESSAGE, **docs.errors(*ASKING, 502, 504)},
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         resume_point = await in_database_thread(find_resume_point, principal, identifier(message_id))
         return await whole(
-            continue_answer(resume_point, validated(request, GenerationSerializer), request, principal), shown=-1
+            request,
+            continue_answer(resume_point, validated(request, GenerationSerializer), request, principal),
+            shown=-1,
         )
 
 
@@ -183,7 +188,7 @@ class ContinueStreamView(ChatView):
         summary="Continue an answer and receive it as it is written",
         description=f"{docs.CONTINUE} The stream starts with the text of the cut-off answer.",
         request=GenerationSerializer,
-        parameters=[docs.IDEMPOTENCY_KEY, docs.ON_DISCONNECT],
+        parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
         responses={
             **docs.event_stream("ai_chunk…, then ai_complete or error, then [DONE]"),
             **docs.errors(*ASKING),
@@ -199,7 +204,7 @@ class RunStreamView(ChatView):
     @extend_schema(
         operation_id="resume_stream",
         summary="Resume a stream, during the answer or after it, on any process",
-        parameters=[docs.LAST_EVENT_ID, docs.AFTER, docs.ON_DISCONNECT],
+        parameters=[docs.LAST_EVENT_ID, docs.AFTER, ON_DISCONNECT],
         responses={
             **docs.event_stream("The events after the cursor; `resync` carries the complete text so far"),
             **docs.errors(400, 401, 404, 429),

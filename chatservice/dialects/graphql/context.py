@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from django.http import HttpRequest
 from strawberry.types import Info
 
 from accounts.callers import Principal
@@ -11,9 +12,14 @@ from chatservice.dialects.graphql.loaders import Loaders
 
 
 class Context:
-    def __init__(self, principal: Principal, operation_name: str | None = None) -> None:
+    """`request` is None for what comes over a websocket."""
+
+    def __init__(
+        self, principal: Principal, operation_name: str | None = None, request: HttpRequest | None = None
+    ) -> None:
         self.principal = principal
         self.operation_name = operation_name
+        self.request = request
         self.loaders = Loaders(principal)
 
     def forget(self) -> None:

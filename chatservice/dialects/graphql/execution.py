@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from graphql import FieldNode, GraphQLError, get_operation_ast, parse
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -48,7 +49,9 @@ class Operation:
         return cls(query, variables or {}, name or None)
 
 
-async def execute(operation: Operation, principal: Principal) -> tuple[int, dict[str, Any]]:
+async def execute(
+    operation: Operation, principal: Principal, request: HttpRequest | None = None
+) -> tuple[int, dict[str, Any]]:
     """Return status and body: 200 if the operation was executed, 400 if it could not be. Raises BadRequest."""
     if not only_starts_runs(operation):
         await count_read(principal)
@@ -56,7 +59,7 @@ async def execute(operation: Operation, principal: Principal) -> tuple[int, dict
         result = await schema.execute(
             operation.query,
             variable_values=operation.variables,
-            context_value=Context(principal, operation.name),
+            context_value=Context(principal, operation.name, request),
             operation_name=operation.name,
             allowed_operation_types=BY_HTTP,
         )

@@ -16,6 +16,7 @@ from chatservice.dialects.graphql.context import context_of
 from chatservice.dialects.graphql.errors import AnswerFailed
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with, message_with
 from chatservice.dialects.idempotency import idempotency_key
+from chatservice.dialects.leaving import Leaving, read_leaving
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import make_run_request, resolve_model, submit
 from completions import recall as recall_values
@@ -136,8 +137,11 @@ def ask(
 
 async def whole(info: Info, question: RunRequest) -> Answer:
     """Generate the answer and wait for it; raises AnswerFailed, which says where a partial answer is stored."""
+    request = context_of(info).request
+    keyed = bool(question.idempotency_key)
+    leaving = read_leaving(request, "graphql", keyed=keyed) if request is not None else Leaving()
     handle = await submit(question)
-    finished = await wait_for_end(handle.run_id)
+    finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     context_of(info).forget()
     if finished.status not in FINISHED_WELL:
         raise AnswerFailed(problem_of_end(finished), place_of(handle))

@@ -6,7 +6,6 @@ import contextlib
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
 
 import strawberry
 from strawberry import ID, UNSET
@@ -17,12 +16,14 @@ from chatservice.dialects.graphql.arguments import identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.generation import Generation, Recall, new_message
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with
+from chatservice.dialects.leaving import cancels
 from chatservice.dialects.problems import Problem
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import submit
 from completions import models as run_rows
 from completions.cursors import BadCursor, Cursor
-from completions.readers import Events, patiently, subscribe
+from completions.leaving import stop_soon
+from completions.readers import patiently, subscribe
 from completions.stream_limits import acquire_stream
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
 from conversations import models as rows
@@ -105,8 +106,10 @@ class Subscription:
             key=idempotency_key,
             recall=recall,
         )
+        stops = cancels(None, "graphql", keyed=bool(question.idempotency_key))
         # Checked before anything is stored: a caller who may not open another stream may not ask here.
         release = acquire_stream(principal)
+        handle = None
         try:
             handle = await submit(question)
             at = Cursor(handle.run_id)
@@ -117,6 +120,8 @@ class Subscription:
                     yield event
         finally:
             release()
+            if stops and handle is not None:
+                stop_soon(handle.run_id)
 
     @strawberry.subscription(description="Follow a run from its beginning or after a cursor, even when it has ended.")
     async def follow_run(self, info: Info, run_id: ID, cursor: str | None = None) -> AsyncGenerator[AnswerEvent, None]:
@@ -154,7 +159,7 @@ def _started(at: Cursor, conversation_id: uuid.UUID | None, message_id: uuid.UUI
 async def _follow(info: Info, at: Cursor, message_id: uuid.UUID | None) -> AsyncGenerator[AnswerEvent, None]:
     """Yield all events after `at`, up to the terminal one."""
     run_id = ID(str(at.run_id))
-    events = cast(Events, subscribe(at.run_id, after=at, idle=60.0))
+    events = subscribe(at.run_id, after=at, idle=60.0)
     async with aclosing(events):
         async for event in events:
             match event:

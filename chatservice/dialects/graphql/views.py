@@ -13,6 +13,7 @@ from chatservice.dialects.graphql.errors import render
 from chatservice.dialects.graphql.execution import Operation, execute
 from chatservice.dialects.graphql.page import page
 from chatservice.dialects.json_body import read_object
+from chatservice.dialects.leaving import read_leaving
 
 
 class GraphQLView(AsyncAPIView):
@@ -29,5 +30,7 @@ class GraphQLView(AsyncAPIView):
         return await super().dispatch(request, *args, **kwargs)
 
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        status, payload = await execute(Operation.read(read_object(request)), principal)
+        operation = Operation.read(read_object(request))
+        read_leaving(request, "graphql", keyed=True)  # refuses a wrong header before anything is executed
+        status, payload = await execute(operation, principal, request)
         return json_response(payload, status)

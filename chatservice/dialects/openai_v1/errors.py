@@ -8,11 +8,11 @@ from chatservice.dialects.problems import Problem
 
 # Codes for which OpenAI's clients know another name.
 CODES = {"unauthorized": "invalid_api_key"}
-# The official clients retry 408, 409, 429 and 5xx by themselves. They are told not to if the upstream may have billed
-# already, or if the result would be the same. These codes may be retried.
-RETRY = frozenset(
-    {"rate_limit_exceeded", "shutting_down", "storage_unavailable", "upstream_unreachable", "upstream_unavailable"}
-)
+# The official clients retry 408, 409, 429 and 5xx by themselves. They are told not to if the upstream broke off, so
+# that the answer may have been billed, or if the result would be the same. These codes may be retried, and whatever
+# failed before the upstream sent anything.
+RETRY = frozenset({"rate_limit_exceeded", "shutting_down", "storage_unavailable", "upstream_unreachable"})
+FUTILE = "upstream_unauthorized"
 RETRIED = frozenset({408, 409, 429})
 
 
@@ -38,5 +38,5 @@ def type_of(status: int) -> str:
 def should_retry(problem: Problem) -> str | None:
     """Return the value of `x-should-retry`, or None if the client would not retry anyway."""
     if problem.status in RETRIED or problem.status >= 500:
-        return "true" if problem.code in RETRY or problem.code == "upstream_rate_limited" else "false"
+        return "true" if problem.code in RETRY or (problem.retryable and problem.code != FUTILE) else "false"
     return None

@@ -13,6 +13,7 @@ from accounts.callers import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response, problem_response
 from chatservice.dialects.idempotency import KEY
 from chatservice.dialects.json_body import read_object
+from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render, should_retry
 from chatservice.dialects.openai_v1.history import stored_response
@@ -21,10 +22,10 @@ from chatservice.dialects.openai_v1.stream import ChunkStream
 from chatservice.dialects.problems import Problem
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import submit
-from chatservice.dialects.run_responses import name_run, peek
+from chatservice.dialects.run_responses import follow, name_run
 from completions import sse
 from completions.admission import max_starts
-from completions.readers import subscribe, wait_for_end
+from completions.readers import wait_for_end
 from completions.run_requests import RunHandle
 from completions.stream_limits import acquire_stream
 from completions.types import RunFinished
@@ -71,7 +72,7 @@ class ChatCompletionsView(OpenAIView):
         operation_id="create_chat_completion",
         summary="Create a chat completion, streamed or not",
         request=serializers.ChatCompletionRequest,
-        parameters=[OpenApiParameter("Idempotency-Key", KEY, OpenApiParameter.HEADER)],
+        parameters=[OpenApiParameter("Idempotency-Key", KEY, OpenApiParameter.HEADER), ON_DISCONNECT],
         responses={
             (200, "application/json"): serializers.ChatCompletion,
             (200, "text/event-stream"): serializers.StreamEvent,
@@ -85,15 +86,16 @@ class ChatCompletionsView(OpenAIView):
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponseBase:
         body = read_object(request)
         run_request = ask_from(body, principal=principal, idempotency=request.headers.get("idempotency-key"))
+        leaving = read_leaving(request, "openai_v1", keyed=bool(run_request.idempotency_key))
         release = acquire_stream(principal) if run_request.stream else None
         try:
             handle = await submit(run_request)
             if run_request.stream and release is not None:
                 options = body.get("stream_options") or {}
-                response = await _streamed(request, handle, release, bool(options.get("include_usage")))
+                response = await _streamed(handle, leaving, release, bool(options.get("include_usage")))
                 release = None if response.streaming else release
             else:
-                response = await _whole(handle)
+                response = await _whole(handle, leaving)
         finally:
             if release is not None:
                 release()
@@ -101,8 +103,8 @@ class ChatCompletionsView(OpenAIView):
         return response
 
 
-async def _whole(handle: RunHandle) -> HttpResponse:
-    finished = await wait_for_end(handle.run_id)
+async def _whole(handle: RunHandle, leaving: Leaving) -> HttpResponse:
+    finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     if finished.status != "complete":
         return _failure(finished)
     # The upstream's body is not kept for a run of an earlier request: it is rebuilt from what is stored.
@@ -110,10 +112,9 @@ async def _whole(handle: RunHandle) -> HttpResponse:
     return json_response(response if finished.recalled is None else {**(response or {}), "recalled": finished.recalled})
 
 
-async def _streamed(request: HttpRequest, handle: RunHandle, release: Any, include_usage: bool) -> HttpResponseBase:
+async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_usage: bool) -> HttpResponseBase:
     """Answer with a stream, or with an error status if the run fails before any text."""
-    events = subscribe(handle.run_id, reader=handle.request.principal, idle=sse.idle_seconds())
-    failed, events = await peek(events)
+    failed, events, when_left = await follow(handle.run_id, leaving, reader=handle.request.principal)
     if failed is not None:
         return _failure(failed)
     wire = ChunkStream(
@@ -123,9 +124,7 @@ async def _streamed(request: HttpRequest, handle: RunHandle, release: Any, inclu
         include_usage=include_usage,
     )
     frames = sse.encode(events, wire.frame, heartbeat=sse.COMMENT_LINE)
-    if request.headers.get("x-on-disconnect", "").lower() == "cancel":
-        frames = sse.cancel_when_left(frames, handle.run_id)
-    return sse.event_stream(frames, on_close=release)
+    return sse.event_stream(frames, on_close=release, when_left=when_left)
 
 
 def _failure(finished: RunFinished) -> HttpResponse:

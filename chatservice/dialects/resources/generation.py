@@ -12,6 +12,7 @@ from accounts.guests import owner_for
 from chatservice.dialects.base import count_run
 from chatservice.dialects.idempotency import key_of
 from chatservice.dialects.json_body import read_object
+from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView, valid
@@ -50,6 +51,10 @@ def ask_of(
     )
 
 
+def leaving_of(request: HttpRequest, run_request: RunRequest) -> Leaving:
+    return read_leaving(request, "resources", keyed=bool(run_request.idempotency_key))
+
+
 def question(text: str) -> tuple[dict[str, str], ...]:
     return ({"role": "user", "content": text},)
 
@@ -64,7 +69,7 @@ class CompleteView(ResourceView):
             "Answers the last message that has no answer, or regenerates an answer that was cut off. Joins an "
             "answer that is being written. `409` with `nothing_to_answer` when there is no such message."
         ),
-        parameters=[CONVERSATION_ID, IDEMPOTENCY_KEY],
+        parameters=[CONVERSATION_ID, IDEMPOTENCY_KEY, ON_DISCONNECT],
         request=serializers.CompleteRequest,
         responses={
             (200, "application/json"): serializers.Completion,
@@ -81,6 +86,7 @@ class CompleteView(ResourceView):
         conversation = await in_database_thread(conversation_of, principal, conversation_id)
         sent = valid(serializers.CompleteRequest, read_object(request))
         run_request = ask_of(request, principal, sent, place=conversation.pk.hex, conversation_id=conversation.pk)
+        leaving = leaving_of(request, run_request)
         release = acquire_stream(principal) if sent["stream"] else None
         streaming = False
         try:
@@ -89,10 +95,10 @@ class CompleteView(ResourceView):
                 raise BadRequest("There is no message to answer.", code="nothing_to_answer", status=409)
             await count_run(principal, joined=answering.joined)
             if release is not None:
-                response = await streamed(principal, answering.run_id, None, release)
+                response = await streamed(principal, answering.run_id, None, leaving, release)
                 streaming = response.streaming
             else:
-                response = await whole(answering, _completion)
+                response = await whole(answering, leaving, _completion)
         finally:
             if release is not None and not streaming:
                 release()
@@ -107,7 +113,7 @@ class StartView(ResourceView):
         operation_id="start_conversation",
         summary="Start a conversation with a message, and wait for the reply",
         description="`user_id` may be any string; see the introduction.",
-        parameters=[IDEMPOTENCY_KEY],
+        parameters=[IDEMPOTENCY_KEY, ON_DISCONNECT],
         request=serializers.StartRequest,
         responses={200: serializers.Started, **errors(tuple(set(GENERATE) - {404}))},
         examples=[
@@ -127,10 +133,12 @@ class StartView(ResourceView):
             end_user=owner.end_user,
             messages=question(sent["message"]),
         )
+        leaving = leaving_of(request, run_request)
         handle = await submit(run_request)
         conversation_id = handle.conversation_id
         response = await whole(
             handle,
+            leaving,
             lambda content, reason: {"conversation_id": str(conversation_id), "reply": content},
         )
         name_run(response, handle.run_id, conversation_id)
@@ -143,7 +151,7 @@ class SendView(ResourceView):
     @extend_schema(
         operation_id="send_message",
         summary="Send a message, and wait for the reply",
-        parameters=[CONVERSATION_ID, IDEMPOTENCY_KEY],
+        parameters=[CONVERSATION_ID, IDEMPOTENCY_KEY, ON_DISCONNECT],
         request=serializers.SendRequest,
         responses={200: serializers.Reply, **errors(GENERATE)},
         examples=[
@@ -162,8 +170,9 @@ class SendView(ResourceView):
             conversation_id=conversation.pk,
             messages=question(sent["message"]),
         )
+        leaving = leaving_of(request, run_request)
         handle = await submit(run_request)
-        response = await whole(handle, lambda content, reason: {"reply": content})
+        response = await whole(handle, leaving, lambda content, reason: {"reply": content})
         name_run(response, handle.run_id, conversation.pk)
         return response
 

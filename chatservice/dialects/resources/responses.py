@@ -10,22 +10,23 @@ from django.http import HttpResponse, HttpResponseBase
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response, problem_response
+from chatservice.dialects.leaving import Leaving
 from chatservice.dialects.resources.errors import render
 from chatservice.dialects.resources.stream import ChoiceStream
 from chatservice.dialects.run_errors import problem_of_end
-from chatservice.dialects.run_responses import peek
+from chatservice.dialects.run_responses import follow
 from completions import sse
 from completions.cursors import Cursor
 from completions.pending import AnsweringRun
-from completions.readers import subscribe, wait_for_end
+from completions.readers import wait_for_end
 from completions.run_requests import RunHandle
 from conversations.models import Message
 from foundation.database import in_database_thread
 
 
-async def whole(run: RunHandle | AnsweringRun, shape: Callable[[str, str], Any]) -> HttpResponse:
+async def whole(run: RunHandle | AnsweringRun, leaving: Leaving, shape: Callable[[str, str], Any]) -> HttpResponse:
     """Wait for the answer and return `shape(content, finish reason)`, or an error response."""
-    finished = await wait_for_end(run.run_id)
+    finished = await leaving.wait(run.run_id, lambda: wait_for_end(run.run_id))
     if finished.status != "complete":
         return problem_response(problem_of_end(finished), render)
     content = await in_database_thread(_content_of, run.message_id)
@@ -33,15 +34,14 @@ async def whole(run: RunHandle | AnsweringRun, shape: Callable[[str, str], Any])
 
 
 async def streamed(
-    principal: Principal, run_id: uuid.UUID, after: Cursor | None, release: Callable[[], None]
+    principal: Principal, run_id: uuid.UUID, after: Cursor | None, leaving: Leaving, release: Callable[[], None]
 ) -> HttpResponseBase:
     """Stream a run; if it fails before its first token, return an error response instead."""
-    events = subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds())
-    failed, events = await peek(events)
+    failed, events, when_left = await follow(run_id, leaving, reader=principal, after=after)
     if failed is not None and after is None:
         return problem_response(problem_of_end(failed), render)
     frames = sse.encode(events, ChoiceStream(run_id, after).frame)
-    return sse.event_stream(frames, on_close=release)
+    return sse.event_stream(frames, on_close=release, when_left=when_left)
 
 
 def _content_of(message_id: uuid.UUID | None) -> str:

@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from accounts.callers import Principal
 from accounts.guests import as_id
 from chatservice.dialects.base import json_response
+from chatservice.dialects.leaving import ON_DISCONNECT, read_leaving
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView
 from chatservice.dialects.resources.documentation import EVENTS, READ, RUN_ID, errors
@@ -67,6 +68,7 @@ class RunStreamView(ResourceView):
             RUN_ID,
             OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="resume after this frame"),
             OpenApiParameter("after", str, description="same as Last-Event-ID, for clients that cannot set headers"),
+            ON_DISCONNECT,
         ],
         responses={
             **EVENTS,
@@ -79,10 +81,11 @@ class RunStreamView(ResourceView):
         cursor = Cursor.parse(text) if text else None
         if cursor is not None and cursor.run_id != run.pk:
             raise BadCursor("This cursor belongs to another answer.")
+        leaving = read_leaving(request, "resources", keyed=True)
         release = acquire_stream(principal)
         streaming = False
         try:
-            response = await streamed(principal, run.pk, cursor, release)
+            response = await streamed(principal, run.pk, cursor, leaving, release)
             streaming = response.streaming
         finally:
             if not streaming:

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from accounts.callers import Principal
+from chatservice.dialects.leaving import cancels
 from chatservice.dialects.run_requests import make_run_request, resolve_model
 from chatservice.dialects.sockets import SocketClosed
 from chatservice.dialects.websocket.client_frames import (
@@ -31,6 +32,7 @@ from completions import services
 from completions.continuing import ResumePoint, find_resume_point
 from completions.cursors import BadCursor, Cursor
 from completions.exceptions import Refused
+from completions.leaving import stop_soon
 from completions.models import Run
 from completions.recall import read_recall
 from completions.run_requests import HEAD, RunRequest
@@ -55,6 +57,7 @@ class Session:
         self.principal = principal
         self._transmit = transmit
         self._relayed: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._closed = False
 
     async def handle(self, frame: ClientFrame) -> None:
         """Do what a frame asks; every refusal becomes an error frame."""
@@ -78,7 +81,8 @@ class Session:
             await self._refuse(frame.id, error)
 
     def close(self) -> None:
-        """Stop following all runs. The runs go on."""
+        """Stop following all runs. They go on, unless ON_DISCONNECT_WEBSOCKET says otherwise."""
+        self._closed = True
         for task in list(self._relayed.values()):
             task.cancel()
 
@@ -113,7 +117,8 @@ class Session:
             release()
             raise
         relayed = RelayedRun(handle.run_id, handle.conversation_id, handle.message_id, frame_id)
-        self._follow(relayed, None, opening, release)
+        stops = cancels(None, "websocket", keyed=bool(ask.idempotency_key))
+        self._follow(relayed, None, opening, release, stops=stops)
 
     async def _stop(self, frame: Stop) -> None:
         run_id = uuid_of(frame.run_id)
@@ -151,7 +156,16 @@ class Session:
             task.cancel()
             await asyncio.wait([task])
 
-    def _follow(self, relayed: RelayedRun, after: Cursor | None, opening: Opening, release: Callable[[], None]) -> None:
+    def _follow(
+        self,
+        relayed: RelayedRun,
+        after: Cursor | None,
+        opening: Opening,
+        release: Callable[[], None],
+        *,
+        stops: bool = False,
+    ) -> None:
+        """Relay a run; `stops`: it is stopped if the socket closes before its end."""
         task = asyncio.create_task(self._relay(relayed, after, opening))
         self._relayed[relayed.run_id] = task
 
@@ -160,6 +174,8 @@ class Session:
             release()
             if self._relayed.get(relayed.run_id) is task:
                 del self._relayed[relayed.run_id]
+            if stops and self._closed:
+                stop_soon(relayed.run_id)
 
         task.add_done_callback(done)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import cast
 
 from chatservice.dialects.websocket.frames import RelayedRun, end_frame, question_frame, text_frame
 from completions.cursors import Cursor
-from completions.readers import Events, patiently, subscribe
+from completions.readers import patiently, subscribe
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
 from conversations.models import Message
 
@@ -34,7 +33,7 @@ class StreamRelay:
     async def send_answer(self) -> None:
         """Send everything after the cursor, up to the terminal frame."""
         relayed = self._relayed
-        events = cast(Events, subscribe(relayed.run_id, after=self._at, idle=60.0))
+        events = subscribe(relayed.run_id, after=self._at, idle=60.0)
         async with aclosing(events):
             async for event in events:
                 match event:

@@ -24,6 +24,7 @@ class OpenAIContractTest(contract_refusals.DialectContract):
     unsupported = frozenset({Capability.CREATE, Capability.LIST, Capability.DELETE, Capability.CANCEL})
     # The upstream gets the client's own `stream` value: a non-streamed answer arrives whole or not at all.
     keeps_partial_of_whole = False
+    leaving_stops = True
 
     def send_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return Call("POST", PATH, {"model": model, "messages": [{"role": "user", "content": text}]})
