@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from completions.types import Wire
+from conversations.finish_reasons import shown
 
 WHOLE = "chat.completion"
-# These are sent once, not in parts to be joined.
+# Lists whose items have an index only while they are streamed.
+_NUMBERED = frozenset({"tool_calls", "annotations", "content_parts"})
+# Sent once, not in pieces to be joined.
 _WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expires_at"})
 
 
@@ -53,7 +56,16 @@ def whole_choice(message: Wire, finish_reason: str) -> dict[str, Any]:
     filled = {"role": "assistant", "content": "", "refusal": None, **message}
     if not filled["content"] and (filled.get("tool_calls") or filled["refusal"]):
         filled["content"] = None
-    return {"index": 0, "message": filled, "logprobs": None, "finish_reason": finish_reason or "stop"}
+    return {"index": 0, "message": filled, "logprobs": None, "finish_reason": shown(finish_reason) or "stop"}
+
+
+def with_finish_reasons(response: Wire) -> Wire:
+    """Return a whole answer with the finish reason that clients expect where the upstream gave none."""
+    choices = response["choices"]
+    if all(choice.get("finish_reason") for choice in choices):
+        return response
+    ended = [{**choice, "finish_reason": choice.get("finish_reason") or "stop"} for choice in choices]
+    return {**response, "choices": ended}
 
 
 def says_more(choices: Sequence[Any], stored: Wire) -> bool:
@@ -73,14 +85,14 @@ def _tidy(choice: dict[str, Any], *, without: tuple[str, ...]) -> dict[str, Any]
     for name, value in choice.items():
         if name in without or value is None:
             continue
-        if name == "tool_calls" and isinstance(value, list):
-            value = [_without_index(call) for call in value]
+        if name in _NUMBERED and isinstance(value, list):
+            value = [_without_index(item) for item in value]
         tidy[name] = value
     return tidy
 
 
-def _without_index(call: Any) -> Any:
-    return {key: item for key, item in call.items() if key != "index"} if isinstance(call, dict) else call
+def _without_index(item: Any) -> Any:
+    return {key: value for key, value in item.items() if key != "index"} if isinstance(item, dict) else item
 
 
 def _merge(into: dict[str, Any], delta: Wire) -> None:

@@ -25,7 +25,7 @@
         ├── UpstreamUnauthorized    502  our credentials, not the client's
         ├── UpstreamRejected        4xx  the upstream's own verdict on the request
         ├── UpstreamRateLimited     429
-        ├── UpstreamFailed          502  the upstream's 5xx, or an error inside the stream
+        ├── UpstreamFailed          502  the upstream's 5xx, or an error inside its 200
         ├── OutputLimit             502  longer than we are willing to store
         └── DeadlineExceeded        504  the whole run took too long
 
@@ -141,6 +141,8 @@ class ProviderError(CompletionError):
     """A 5xx, before any byte of an answer: something may have been generated, but none of it will ever be seen."""
     upstream = ""
     """Who failed, where several could have answered."""
+    upstream_code: str | None = None
+    """The upstream's own name for what is wrong, shown in place of `code`."""
 
     @property
     def retryable(self) -> bool:
@@ -189,7 +191,7 @@ class UpstreamUnauthorized(ProviderError):
 
 
 class UpstreamRejected(ProviderError):
-    """The upstream refused with a 4xx: its `code` and `message` are passed on if it sent any."""
+    """The upstream's 4xx, also inside a 200: its `code` and `message` are passed on when it sent any."""
 
     code = "upstream_rejected"
     status = 400

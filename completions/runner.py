@@ -14,7 +14,14 @@ from django.conf import settings
 from django.utils import timezone
 
 from completions import recall
-from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice
+from completions.assembly import (
+    WHOLE,
+    Assembly,
+    extras_of_message,
+    says_more,
+    whole_choice,
+    with_finish_reasons,
+)
 from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
 from completions.exceptions import (
     CompletionError,
@@ -22,7 +29,6 @@ from completions.exceptions import (
     OutputLimit,
     ProviderError,
     UpstreamInvalid,
-    UpstreamRejected,
 )
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
@@ -31,6 +37,7 @@ from completions.run_requests import RunHandle
 from completions.run_results import RunResult
 from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
 from conversations.branches import branch_ids, in_bulk
+from conversations.finish_reasons import MISSING
 from conversations.models import Message
 from foundation.database import in_database_thread
 
@@ -202,7 +209,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             http_status=result.http_status,
             retry_after=error.retry_after if error else None,
             wire=result.closing if response is None else (),
-            response=response,
+            response=with_finish_reasons(response) if response is not None else None,
             end=len(result.content),
             param=error.param if error else None,
             retryable=result.retryable,
@@ -225,7 +232,7 @@ def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: Com
         content, extras, siblings, finish_reason = _read_response(response)
         usage = response.get("usage")
         envelope = {name: value for name, value in response.items() if name not in ("choices", "usage")}
-        choices = response.get("choices") or ()
+        choices = with_finish_reasons(response)["choices"]
         rebuilt = whole_choice({"content": content, **(extras or {})}, finish_reason)
         if handle.request.store and says_more(choices, rebuilt):
             closing = ({"object": WHOLE, "choices": choices},)
@@ -271,25 +278,18 @@ def _log_unforeseen(live: LiveRun, error: Exception) -> None:
 
 
 def _code_of(error: CompletionError) -> str:
-    """Return the upstream's own error code if it rejected the request with one, else ours."""
-    own = error.upstream_code if isinstance(error, UpstreamRejected) else None
+    """Return the upstream's own error code if it named one, else ours."""
+    own = error.upstream_code if isinstance(error, ProviderError) else None
     return (own or error.code)[:60]
 
 
 def _read_response(response: Wire) -> tuple[str, dict[str, Any] | None, tuple[Wire, ...], str]:
     """Return content, extras, further choices and finish reason of a whole answer."""
-    choices = [choice for choice in response.get("choices") or () if isinstance(choice, dict)]
-    messages = []
-    for choice in choices:
-        message = choice.get("message")
-        messages.append((message if isinstance(message, dict) else {}, str(choice.get("finish_reason") or "")))
-    if not messages:
-        return "", None, (), ""
-    first, reason = messages[0]
+    choices = [(choice["message"], choice.get("finish_reason") or MISSING) for choice in response["choices"]]
+    (first, reason), *others = choices
     siblings = tuple(
-        {"role": "assistant", "content": str(message.get("content") or ""), "finish_reason": why}
+        {"role": "assistant", "content": message.get("content") or "", "finish_reason": why}
         | (extras_of_message(message) or {})
-        for message, why in messages[1:]
+        for message, why in others
     )
-    content = first.get("content")
-    return content if isinstance(content, str) else "", extras_of_message(first), siblings, reason
+    return first.get("content") or "", extras_of_message(first), siblings, reason

@@ -72,9 +72,10 @@ ProviderEvent = StreamStarted | Delta | StreamFinished
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer to a request that was not streamed: the upstream's JSON body, unaltered.
+    """A whole answer to a request that was not streamed: the upstream's JSON body, in OpenAI's shape.
 
-    `upstream` names the one that answered if there were several candidates.
+    There is at least one choice, content is text or None, and a finish reason that was not given is None.
+    `upstream` names who gave it where several could have.
     """
 
     response: Wire

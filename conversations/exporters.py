@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from conversations.branches import branch_ids, in_bulk
+from conversations.finish_reasons import shown
 from conversations.models import Conversation, ConversationQuerySet, Message, load_parts
 
 ROWS = 200
@@ -123,7 +124,7 @@ def _node(message: Message, parent: str) -> dict[str, Any]:
     if message.model:
         metadata["model_slug"] = message.model
     if message.finish_reason:
-        metadata["finish_details"] = {"type": message.finish_reason}
+        metadata["finish_details"] = {"type": shown(message.finish_reason)}
     complete = message.status == Message.Status.COMPLETE
     return {
         "id": name,

@@ -15,6 +15,7 @@ import httpx2
 
 from chatservice.testing import ApiUser, ServiceTestCase, wait_until
 from completions.models import Run
+from conversations.finish_reasons import MISSING
 from conversations.models import Conversation, Message
 from conversations.services import delete_conversation
 
@@ -237,6 +238,13 @@ class LifeContract(DialectAdapter):
                 streamed = self.streamed(response.text)
                 self.assertEqual(streamed, Streamed(answer.content, ends=1))
                 self.assertEqual((answer.status, bool(answer.content)), ("complete", True))
+
+    def test_an_answer_that_ends_without_a_reason_is_complete(self) -> None:
+        for call in (self.send_call, self.stream_call):
+            response = call(self.alice, "Hi", model="fake/truncated:done").by(self.alice.http)
+            answer = self.answer_by(self.alice)
+            self.assertEqual((answer.status, answer.finish_reason, answer.content), ("complete", MISSING, "Hello"))
+            self.assertNotIn(MISSING, response.text)
 
     def test_when_the_stream_says_that_it_is_done_the_answer_is_stored(self) -> None:
         for _ in range(5):

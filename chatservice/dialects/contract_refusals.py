@@ -56,11 +56,11 @@ FAILS_AT_ONCE = (
     ("fake/http-429:60", 429, "upstream_rate_limited"),
     ("fake/html-200", 502, "upstream_invalid"),
     ("fake/context-length", 400, "context_length_exceeded"),
+    ("fake/body:errfirst.sse", 400, "context_length_exceeded"),
 )
 FAILS_LATER = (
     ("fake/truncated", 502, "upstream_truncated"),
     ("fake/truncated:cut", 502, "upstream_truncated"),
-    ("fake/truncated:done", 502, "upstream_truncated"),
     ("fake/error-mid-stream", 502, "upstream_error"),
 )
 

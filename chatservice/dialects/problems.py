@@ -19,7 +19,7 @@ from accounts.credential_changes import CredentialsRefused, NotConfirmed
 from accounts.registration import RegistrationClosed
 from accounts.throttling import RateLimited
 from completions.cursors import BadCursor
-from completions.exceptions import CompletionError, UpstreamRejected
+from completions.exceptions import CompletionError, ProviderError
 from conversations.services import Busy, LimitReached, StorageFull
 from foundation.outages import is_passing, note_failure
 from search.results import InvalidCursor
@@ -77,10 +77,9 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case BadRequest():
             return error.problem
-        case UpstreamRejected():
-            return Problem(error.status, error.upstream_code or error.code, error.message, param=error.param)
         case CompletionError():
-            return Problem(error.status, error.code, error.message, param=error.param, retry_after=error.retry_after)
+            code = error.upstream_code if isinstance(error, ProviderError) and error.upstream_code else error.code
+            return Problem(error.status, code, error.message, param=error.param, retry_after=error.retry_after)
         case RateLimited():
             return Problem(429, "rate_limit_exceeded", error.message, retry_after=error.retry_after)
         case TooManyFailures():

@@ -34,7 +34,7 @@ class Provider(Protocol):
         ...
 
     async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
-        """Answer without streaming; returns the upstream's body unaltered."""
+        """Answer in one piece, the upstream's body unaltered where it is of OpenAI's shape."""
         ...
 
     async def list_models(self) -> list[ModelInfo]:

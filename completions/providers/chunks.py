@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from completions.exceptions import OutputLimit, UpstreamFailed, UpstreamInvalid, UpstreamTruncated
-from completions.providers.sanitize import safe_code
+from completions.exceptions import OutputLimit, UpstreamInvalid, UpstreamTruncated
+from completions.providers.content_parts import spread
+from completions.providers.failures import reported
+from completions.providers.halves import REPLACEMENT, Halves
+from completions.providers.reasons import Reason, error_in
+from completions.providers.tool_calls import ToolCalls, as_number, legacy_call
 from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
+from conversations.finish_reasons import MISSING
 from conversations.storable import storable_text
 
 MAX_TEXT_CHARS: Final = 1 << 18
-# Keys whose changes from chunk to chunk mean nothing (Ollama and llama.cpp put a date in every chunk).
+# Without any of these an event is an error, or says nothing.
+_CHUNK = frozenset({"choices", "usage"})
+# Known keys whose change from chunk to chunk says nothing (Ollama and llama.cpp date every chunk).
 _VOLATILE = frozenset({"choices", "usage", "id", "object", "created", "model"})
 _MISSING = object()
 
@@ -22,10 +29,15 @@ def _informs(value: Any) -> bool:
 class AnswerBuilder:
     """Sorts the chunks of one answer. The parser's fast path appends to `texts` directly."""
 
-    def __init__(self, max_text: int = MAX_TEXT_CHARS) -> None:
-        self._max_text = max_text
+    def __init__(self, max_text: int = MAX_TEXT_CHARS, secrets: tuple[str, ...] = ()) -> None:
+        self._max_text, self._secrets = max_text, secrets
         self._length = 0
+        self._structured = False
         self.done = False
+        self.halves = Halves()
+        self.noise = 0
+        self._calls: dict[int, ToolCalls] = {}
+        self._counts: dict[int, dict[str, int]] = {}
         self.envelope: dict[str, Any] | None = None
         self._finish: dict[int, str | None] = {}
         self._held: list[dict[str, Any]] = []
@@ -40,18 +52,28 @@ class AnswerBuilder:
         """Whether every choice has its finish reason, which means that the answer is complete."""
         return bool(self._finish) and None not in self._finish.values()
 
-    def take(self, chunk: Any, events: list[ProviderEvent]) -> str:
-        """Sort one chunk into text, wire or held. Returns its text if it was plain, else ''."""
-        if type(chunk) is not dict:
-            raise UpstreamInvalid()
-        if chunk.get("error"):
-            raise stream_error(chunk.get("error"))
+    def take(self, chunk: Any, events: list[ProviderEvent], *, is_clean: bool = True) -> str:
+        """Sort one chunk into text, wire or held. Returns its text when it was plain, else ''.
+
+        What is no chunk is noise: counted, nothing else. A chunk that is not `is_clean` may have halves of characters.
+        """
+        if type(chunk) is not dict or not chunk.get("choices") or "error" in chunk:
+            if reason := error_in(chunk):
+                raise reported(reason, *self._secrets)
+            if type(chunk) is not dict or (chunk and chunk.keys().isdisjoint(_CHUNK)):
+                self.noise += 1
+                return ""
         chunk.pop("obfuscation", None)
         choices, usage = chunk.get("choices"), chunk.get("usage")
         if choices is None:
-            choices = []
+            chunk["choices"] = choices = []
         elif type(choices) is not list:
             raise UpstreamInvalid()
+        for position, choice in enumerate(choices):
+            self._prepare(choice, position)
+        if not is_clean or self.halves:
+            chunk = self.halves.join(chunk)
+            choices, usage = chunk["choices"], chunk.get("usage")
         if type(usage) is dict:
             self._usage = usage
         plain = self._same_envelope(chunk, bool(choices or usage), events)
@@ -61,21 +83,52 @@ class AnswerBuilder:
             return ""
         finishing, text = False, ""
         for choice in choices:
-            reason, content, simple = self._choice(choice)
-            finishing = finishing or reason
+            finishes, content, simple = self._choice(choice)
+            finishing = finishing or finishes
             plain = plain and simple
             text += content
         if finishing:
             self._held.append(_without_text(chunk) if text else chunk)
         elif not plain or len(choices) > 1:
-            self._merge_plain()
-            self._wire.append(chunk)
+            self._keep(chunk)
             self.texts.append(text)
             self._written = len(self.texts)
             return ""
         if text:
             self.texts.append(text)
         return "" if finishing else text
+
+    def _prepare(self, choice: Any, position: int) -> None:
+        """Bring a choice into OpenAI's shape: its number, content as text, numbered calls, a reason or none."""
+        if type(choice) is not dict:
+            raise UpstreamInvalid()
+        if choice.get("error") or choice.get("finish_reason") == "error":
+            raise reported(error_in(choice) or Reason(), *self._secrets)
+        index = choice.get("index")
+        if type(index) is not int or index < 0:
+            index = position if index is None else as_number(index)
+            if index is None:
+                raise UpstreamInvalid()
+            choice["index"] = index
+        if not choice.get("delta") and type(choice.get("message")) is dict and index not in self._finish:
+            choice["delta"] = choice.pop("message")  # a whole answer as one event
+        delta = choice.get("delta")
+        if type(delta) is dict:
+            content = delta.get("content")
+            if (content is not None and type(content) is not str) or "thinking" in delta:
+                spread(delta, self._counts.setdefault(index, {}))
+            if delta.get("tool_calls"):
+                calls = self._calls.get(index)
+                if calls is None:
+                    calls = self._calls[index] = ToolCalls()
+                delta["tool_calls"] = calls.number(delta["tool_calls"])
+            if delta.get("function_call"):
+                delta["function_call"] = legacy_call(delta["function_call"])
+        elif delta is not None:
+            raise UpstreamInvalid()
+        reason = choice.get("finish_reason")
+        if reason is not None and (type(reason) is not str or not reason):
+            choice["finish_reason"] = None
 
     def _same_envelope(self, chunk: dict[str, Any], answers: bool, events: list[ProviderEvent]) -> bool:
         envelope = self.envelope
@@ -90,48 +143,36 @@ class AnswerBuilder:
                 return False
         return True
 
-    def _choice(self, choice: Any) -> tuple[bool, str, bool]:
-        """Return whether the choice finishes, its text if it is choice 0, and whether it contains nothing else."""
-        if type(choice) is not dict:
-            raise UpstreamInvalid()
-        index = choice.get("index")
-        if index is None:
-            index = 0
-        elif type(index) is not int or index < 0:
-            raise UpstreamInvalid()
-        if choice.get("error"):
-            raise stream_error(choice["error"])
+    def _choice(self, choice: dict[str, Any]) -> tuple[bool, str, bool]:
+        """Return whether the choice finishes, its text if it is choice 0, and whether that is all it contains."""
+        index = choice["index"]
         finish = self._finish
         if index not in finish:
             finish[index] = None
         finishing, text, simple = False, "", index == 0
         for key, value in choice.items():
             if key == "delta":
-                if value is None:
-                    continue
-                if type(value) is not dict:
-                    raise UpstreamInvalid()
-                for name, part in value.items():
+                for name, part in (value or {}).items():
                     if name == "content":
-                        if part is not None and type(part) is not str:
-                            raise UpstreamInvalid()
                         if part and index == 0:
                             text = part
+                        elif part:
+                            self._structured = True
                     elif name == "role":
                         simple = simple and (not part or part == "assistant")
                     elif part is not None and _informs(part):
-                        simple = False
+                        simple, self._structured = False, True
             elif key == "finish_reason":
                 if value:
-                    if type(value) is not str:
-                        raise UpstreamInvalid()
-                    if value == "error":
-                        raise stream_error(None)
                     finish[index] = value
                     finishing = True
             elif key != "index" and value is not None and _informs(value):
                 simple = False
         return finishing, text, simple
+
+    def _keep(self, chunk: dict[str, Any]) -> None:
+        self._merge_plain()
+        self._wire.append(chunk)
 
     def _merge_plain(self) -> None:
         """Put the text gathered since the last wire chunk into one plain chunk."""
@@ -158,14 +199,37 @@ class AnswerBuilder:
         if text or wire:
             events.append(Delta(text, wire))
 
-    def close(self, events: list[ProviderEvent]) -> None:
-        """Append the rest and `StreamFinished`. Raises UpstreamTruncated when a choice lacks its finish reason."""
+    def release_halves(self) -> None:
+        """Put a replacement character where half of one stayed alone."""
+        for index, delta in self.halves.release():
+            if index == 0 and "content" in delta:
+                self.texts.append(REPLACEMENT)
+            else:
+                self._keep({**(self.envelope or {}), "choices": [{"index": index, "delta": delta}]})
+
+    def close(self, events: list[ProviderEvent], *, proper: bool = False) -> None:
+        """Append the rest and `StreamFinished`. Raises UpstreamTruncated when a choice lacks its finish reason.
+
+        After a `proper` end it need not have one, if anything was said.
+        """
+        self.release_halves()
         self.flush(events)
         if not self.finished:
-            raise UpstreamTruncated()
-        reason = self._finish.get(0) or next(iter(self._finish.values())) or "stop"
+            if not (proper and (self._length or self._structured)):
+                raise UpstreamTruncated()
+            self._finish_silently()
+        reason = self._finish.get(0) or next(iter(self._finish.values())) or MISSING
         events.append(StreamFinished(reason, self._usage, tuple(self._held)))
         self.done = True
+
+    def _finish_silently(self) -> None:
+        """Hold a closing chunk, before the one with the usage, for the choices that no chunk has closed."""
+        silent = [index for index, reason in self._finish.items() if reason is None]
+        end: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": MISSING}
+        choices = [{"index": index, **end} for index in silent]
+        self._finish |= dict.fromkeys(silent, MISSING)
+        place = next((at for at, chunk in enumerate(self._held) if not chunk.get("choices")), len(self._held))
+        self._held.insert(place, {**(self.envelope or {}), "choices": choices})
 
 
 def _without_text(chunk: dict[str, Any]) -> dict[str, Any]:
@@ -173,40 +237,3 @@ def _without_text(chunk: dict[str, Any]) -> dict[str, Any]:
         if not choice.get("index") and choice.get("delta"):
             choice["delta"]["content"] = ""
     return chunk
-
-
-def stream_error(error: Any) -> UpstreamFailed:
-    """Return the exception for an `error` inside an answer: with its code, never with its text."""
-    code = safe_code(error.get("code") or error.get("type")) if isinstance(error, dict) else ""
-    detail = f" (code {code})" if code else ""
-    return UpstreamFailed(f"The model's server reported an error while answering{detail}.")
-
-
-def chunks_of(body: Any) -> list[dict[str, Any]]:
-    """Return the chunks in which a `chat.completion` body would have been streamed: answer, end, usage."""
-    if type(body) is not dict:
-        raise UpstreamInvalid()
-    if body.get("error"):
-        raise stream_error(body["error"])
-    choices = body.get("choices")
-    if type(choices) is not list or not choices or not all(type(choice) is dict for choice in choices):
-        raise UpstreamInvalid()
-    envelope = {key: value for key, value in body.items() if key not in ("choices", "usage")}
-    if "object" in envelope:
-        envelope["object"] = "chat.completion.chunk"
-    opening, closing = [], []
-    for position, choice in enumerate(choices):
-        message = choice.get("message")
-        if type(message) is not dict:
-            raise UpstreamInvalid()
-        calls = message.get("tool_calls")
-        if type(calls) is list:
-            numbered = [{"index": at, **call} for at, call in enumerate(calls) if type(call) is dict]
-            message = {**message, "tool_calls": numbered}
-        rest = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
-        index = choice.get("index", position)
-        opening.append({**rest, "index": index, "delta": message, "finish_reason": None})
-        closing.append({"index": index, "delta": {}, "logprobs": None, "finish_reason": choice.get("finish_reason")})
-    last = {**envelope, "choices": closing}
-    usage = [{**envelope, "choices": [], "usage": body["usage"]}] if type(body.get("usage")) is dict else []
-    return [{**envelope, "choices": opening}, last, *usage]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
@@ -20,7 +20,8 @@ from completions.exceptions import (
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
-from completions.providers.sanitize import decode_json, safe_code, safe_message
+from completions.providers.reasons import Reason, is_markup, plain_text, reason_of
+from completions.providers.sanitize import safe_code, safe_message
 
 RETRY_AFTER_CAP: Final = 120
 _OVERLOADED = (503, 529)
@@ -63,29 +64,45 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str)
         failure = UpstreamFailed(f"The model's server failed (HTTP {status}).", retry_after=wait)
         failure.unbilled, failure.refused = status == _NOTHING_BEGUN, True
         return failure
-    message, code, param = _error_parts(body)
+    return _rejected(status, reason_of(body), *secrets)
+
+
+def reported(reason: Reason, *secrets: str) -> ProviderError:
+    """The exception for an error inside a 200: something may have been generated, so it is never asked again."""
+    failure = _reported(reason, *secrets)
+    failure.unbilled = False
+    return failure
+
+
+def _reported(reason: Reason, *secrets: str) -> ProviderError:
+    status = reason.status or 502
+    if status in (401, 402, 403, 408, 429):
+        return refusal(status, {}, b"")
+    if 400 <= status < 500:
+        return _rejected(status, reason, *secrets)
+    code, message = safe_code(reason.code, *secrets), safe_message(reason.message, *secrets)
+    text = f"The model's server reported an error{f' (code {code})' if code.isdecimal() else ''}: {message}"
+    nothing = f"The model's server reported an error while answering{f' (code {code})' if code else ''}."
+    failure = UpstreamFailed(text if message else nothing)
+    failure.upstream_code = None if code.isdecimal() else code or None
+    return failure
+
+
+def _rejected(status: int, reason: Reason, *secrets: str) -> UpstreamRejected:
     return UpstreamRejected(
-        safe_message(message, *secrets),
+        safe_message(reason.message, *secrets),
         status=status,
-        upstream_code=safe_code(code, *secrets) or None,
-        param=safe_message(param, *secrets, limit=200) or None,
+        upstream_code=safe_code(reason.code, *secrets) or None,
+        param=safe_message(reason.param, *secrets, limit=200) or None,
     )
 
 
-def _error_parts(body: bytes) -> tuple[Any, Any, Any]:
-    """Return message, code and param of an error body as OpenAI, vLLM (flat), Ollama (string) or FastAPI write it."""
-    try:
-        data = decode_json(body)
-    except ValueError:
-        return None, None, None
-    if not isinstance(data, dict):
-        return None, None, None
-    error = data.get("error")
-    if isinstance(error, dict):
-        return error.get("message"), error.get("code"), error.get("param")
-    if isinstance(error, str):
-        return error, data.get("code"), data.get("param")
-    return data.get("message") or data.get("detail"), data.get("code"), data.get("param")
+def no_answer(raw: bytes, *secrets: str) -> UpstreamInvalid:
+    """The exception for a body that is no JSON: its text is told where it is a short plain one, never a page's."""
+    if is_markup(raw):
+        return UpstreamInvalid("The model's server sent a web page instead of an answer.")
+    message = safe_message(plain_text(raw), *secrets)
+    return UpstreamInvalid(f"The model's server sent text instead of an answer: {message}" if message else "")
 
 
 def broken_connection(error: BaseException) -> ProviderError:

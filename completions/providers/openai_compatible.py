@@ -6,30 +6,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from typing import Any, Final
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
 
-import httpx2
-
-from completions.exceptions import (
-    OutputLimit,
-    UpstreamInvalid,
-    UpstreamStalled,
-    UpstreamTimeout,
-    UpstreamTruncated,
-)
-from completions.providers.chunks import MAX_TEXT_CHARS, stream_error
+from completions.exceptions import OutputLimit, UpstreamInvalid, UpstreamStalled, UpstreamTimeout
+from completions.providers.chunks import MAX_TEXT_CHARS
 from completions.providers.clock import ContentClock
 from completions.providers.connection import MAX_CONNECTIONS, RETRIES, Connection, attribution
 from completions.providers.models import parse_models
-from completions.providers.reading import BROKEN, drain, throttled
-from completions.providers.sanitize import decode_json, encode_json
+from completions.providers.reading import BROKEN, Answer, drain, throttled
+from completions.providers.sanitize import encode_json
+from completions.providers.whole_answers import body_of, read_answer, read_object
 from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, Wire
 from foundation.internals.aiohttp_reads import reads_from
 
-_GRACE: Final = 5.0  # how long to wait for the usage chunk of an answer that has its finish reasons
+logger = logging.getLogger(__name__)
+
+_CHAT: Final = "/chat/completions"
+_GRACE: Final = 5.0  # for the usage chunk of an answer that has its finish reasons
 
 
 class OpenAICompatible:
@@ -70,6 +67,7 @@ class OpenAICompatible:
             proxy=proxy,
         )
         self.health = self._line.health
+        self._secrets = (api_key,)
         self._usage_in_stream = usage_in_stream
         self._first_byte, self._idle, self._answer, self._listing = first_byte, idle, answer, listing
         self._max_text, self._max_raw = max_text, max_raw
@@ -81,24 +79,17 @@ class OpenAICompatible:
         ready: Callable[[], Awaitable[None]] | None = None,
         retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
-        """See `Provider.stream`. Before it raises ProviderError, it yields everything that arrived."""
-        parser = AnswerParser(max_raw=self._max_raw, max_text=self._max_text)
+        """See `Provider.stream`. Raises ProviderError after everything that arrived before it."""
+        parser = self._parser()
         with ContentClock(self._first_byte) as clock:
-            response: httpx2.Response | None = None
             try:
-                clock.reading()
                 body = self._body(request, stream=True)
-                response = await self._line.send("/chat/completions", body, within=self._first_byte, retry=retry)
-                if not _is_event_stream(response):
-                    events = parser.whole(await self._read(response))
-                    clock.paused()
-                    for event in events:
-                        yield event
-                else:
-                    async with (
-                        aclosing(reads_from(response)) as reads,
-                        aclosing(self._events(parser, clock, reads, throttled(response, ready))) as relayed,
-                    ):
+                async with self._asked(clock, self._first_byte, _CHAT, body, retry=retry) as answer:
+                    if answer.is_event_stream:
+                        relayed = self._events(parser, clock, answer, throttled(answer.response, ready))
+                    else:
+                        relayed = _at_once(parser, clock, await answer.whole(self._max_raw))
+                    async with aclosing(relayed):
                         async for event in relayed:
                             yield event
                 if parser.error:
@@ -107,25 +98,25 @@ class OpenAICompatible:
                 if not clock.expired():
                     raise
                 raise (UpstreamStalled() if parser.opened else UpstreamTimeout()) from None
-            finally:
-                clock.paused()
-                if response is not None:
-                    await self._line.release(response)
+
+    def _parser(self) -> AnswerParser:
+        return AnswerParser(max_raw=self._max_raw, max_text=self._max_text, secrets=self._secrets)
 
     async def _events(
         self,
         parser: AnswerParser,
         clock: ContentClock,
-        reads: AsyncIterator[bytes],
+        answer: Answer,
         throttle: Callable[[], Awaitable[None]] | None,
     ) -> AsyncGenerator[ProviderEvent, None]:
         opened = finished = False
+        reads, first = answer.reads, answer.first
         while not parser.done and not parser.error:
-            if throttle is not None:
+            if throttle is not None and not first:
                 await throttle()
             clock.reading()
             try:
-                data = await anext(reads)
+                data, first = first or await anext(reads), b""
             except asyncio.CancelledError:
                 # Every choice is finished: only the trailer is missing, so the answer is complete.
                 if not parser.finished or not clock.expired():
@@ -146,39 +137,38 @@ class OpenAICompatible:
                 clock.restart(self._idle)
             elif events:
                 clock.touch()
+        if parser.noise:
+            logger.info("upstream %s: %d events were no part of an answer", self.name, parser.noise)
         if parser.error:
             raise parser.error
         await drain(reads)
 
     async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
         """See `Provider.complete`. Raises ProviderError."""
+        parser = self._parser()
         with ContentClock(self._answer) as clock:
-            asked = self._body(request, stream=False)
-            raw = await self._fetch(clock, self._answer, "/chat/completions", asked, retry=retry)
-        body = _json_object(raw)
-        choices = body.get("choices")
-        if body.get("error"):
-            raise stream_error(body["error"])
-        if not isinstance(choices, list):
-            raise UpstreamInvalid()
-        for choice in choices:
-            if not isinstance(choice, dict):
-                raise UpstreamInvalid()
-            if choice.get("error") or choice.get("finish_reason") == "error":
-                raise stream_error(choice.get("error"))
-            message = choice.get("message")
-            content = message.get("content") if isinstance(message, dict) else None
-            if isinstance(content, str) and len(content) > self._max_text:
-                raise OutputLimit()
+            try:
+                asked = self._body(request, stream=False)
+                async with self._asked(clock, self._answer, _CHAT, asked, retry=retry) as answer:
+                    if answer.is_event_stream:
+                        clock.restart(self._first_byte)
+                        async with aclosing(self._events(parser, clock, answer, None)) as events:
+                            return Completion(body_of([event async for event in events]))
+                    body = read_answer(await answer.whole(self._max_raw), *self._secrets)
+            except asyncio.CancelledError:
+                if not clock.expired():
+                    raise
+                raise (UpstreamStalled() if parser.opened else UpstreamTimeout()) from None
+        contents = [choice["message"].get("content") for choice in body["choices"]]
+        if any(content and len(content) > self._max_text for content in contents):
+            raise OutputLimit()
         return Completion(body)
 
     async def embed(self, body: Wire) -> Wire:
         """Return the upstream's answer to a request for embeddings, unaltered. Raises ProviderError."""
         with ContentClock(self._answer) as clock:
             raw = await self._fetch(clock, self._answer, "/embeddings", encode_json(body), retry=True)
-        answer = _json_object(raw)
-        if answer.get("error"):
-            raise stream_error(answer["error"])
+        answer = read_object(raw, *self._secrets)
         if not isinstance(answer.get("data"), list):
             raise UpstreamInvalid()
         return answer
@@ -205,55 +195,32 @@ class OpenAICompatible:
     async def _fetch(
         self, clock: ContentClock, deadline: float, path: str, body: bytes | None, *, retry: bool
     ) -> bytes:
-        response: httpx2.Response | None = None
         try:
-            clock.reading()
-            response = await self._line.send(path, body, within=deadline, retry=retry)
-            if _is_event_stream(response):
-                raise UpstreamInvalid()
-            return await self._read(response)
+            async with self._asked(clock, deadline, path, body, retry=retry) as answer:
+                if answer.is_event_stream:
+                    raise UpstreamInvalid()
+                return await answer.whole(self._max_raw)
         except asyncio.CancelledError:
             if not clock.expired():
                 raise
             raise UpstreamTimeout() from None
-        finally:
-            clock.paused()
-            if response is not None:
-                await self._line.release(response)
 
-    async def _read(self, response: httpx2.Response) -> bytes:
-        """Return the whole JSON body. Raises UpstreamInvalid, UpstreamTruncated, OutputLimit."""
-        if _media_type(response) not in ("application/json", "text/json"):
-            raise UpstreamInvalid()
-        parts, size = [], 0
+    @asynccontextmanager
+    async def _asked(
+        self, clock: ContentClock, within: float, path: str, body: bytes | None, *, retry: bool
+    ) -> AsyncGenerator[Answer]:
+        """Send a request; give its answer, of which only the beginning is read."""
+        clock.reading()
+        response = await self._line.send(path, body, within=within, retry=retry)
         try:
             async with aclosing(reads_from(response)) as reads:
-                async for data in reads:
-                    size += len(data)
-                    if size > self._max_raw:
-                        raise OutputLimit()
-                    parts.append(data)
-        except BROKEN:
-            raise UpstreamTruncated() from None
-        return b"".join(parts)
+                yield await Answer.begun(response, reads)
+                clock.paused()
+        finally:
+            await self._line.release(response)
 
 
-def _media_type(response: httpx2.Response) -> str:
-    if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise UpstreamInvalid()  # compression was not requested: a compressed body may be a decompression bomb
-    media_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return media_type
-
-
-def _is_event_stream(response: httpx2.Response) -> bool:
-    return _media_type(response) == "text/event-stream"
-
-
-def _json_object(raw: bytes) -> dict[str, Any]:
-    try:
-        body = decode_json(raw)
-    except ValueError:
-        raise UpstreamInvalid() from None
-    if not isinstance(body, dict):
-        raise UpstreamInvalid()
-    return body
+async def _at_once(parser: AnswerParser, clock: ContentClock, raw: bytes) -> AsyncGenerator[ProviderEvent, None]:
+    clock.paused()
+    for event in parser.whole(raw):
+        yield event

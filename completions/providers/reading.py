@@ -3,17 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import aiohttp
 import httpx2
 from openai import OpenAIError
 
+from completions.exceptions import OutputLimit, UpstreamInvalid, UpstreamTruncated
 from foundation.internals.aiohttp_reads import with_socket_paused
 
 DRAIN_SECONDS: Final = 0.1  # to wait for the end of the body after [DONE], so that the connection can be used again
 BROKEN = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
+
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+_FIELD = re.compile(rb"(data|event|id|retry)?:")
+_TELLING_BYTES: Final = 6  # the length of the longest beginning of an event stream
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx whose `first` bytes, as many as say what it is, are already read from `reads`.
+
+    Servers name the wrong media type, or none: what looks like JSON or a page is whole, what begins with a field of an
+    event stream is one, and only else the media type is believed.
+    """
+
+    response: httpx2.Response
+    reads: AsyncIterator[bytes]
+    first: bytes
+    is_event_stream: bool
+
+    @classmethod
+    async def begun(cls, response: httpx2.Response, reads: AsyncIterator[bytes]) -> Self:
+        """Read the beginning. Raises UpstreamInvalid, UpstreamTruncated."""
+        if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+            raise UpstreamInvalid()  # we asked for none: what comes compressed may be a bomb
+        first = looked_at = b""
+        try:
+            while len(looked_at) < _TELLING_BYTES and len(first) < 1 << 16:
+                first += await anext(reads)
+                looked_at = first.lstrip(_BLANK)
+        except StopAsyncIteration:
+            pass
+        except BROKEN:
+            raise UpstreamTruncated() from None
+        declared = response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
+        looks_whole = looked_at.startswith((b"{", b"[{", b"<"))
+        return cls(response, reads, first, bool(_FIELD.match(looked_at)) or (declared and not looks_whole))
+
+    async def whole(self, limit: int) -> bytes:
+        """Return the body. Raises UpstreamTruncated, and OutputLimit for more than `limit` bytes."""
+        parts, size = [self.first], len(self.first)
+        try:
+            async for data in self.reads:
+                size += len(data)
+                if size > limit:
+                    raise OutputLimit()
+                parts.append(data)
+        except BROKEN:
+            raise UpstreamTruncated() from None
+        return b"".join(parts)
 
 
 def throttled(

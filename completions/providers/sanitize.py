@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from conversations.storable import storable_text
+from conversations.storable import HALVES, storable_text
 
 MESSAGE_CHARS: Final = 500
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -22,12 +22,21 @@ _SECRETS = re.compile(
     r"|eyJ[\w.-]{20,}"
     r"|(?<!\w)(?=\w*\d)\w{32,}"
 )
+# Where a stack trace begins: Python's, then those of Java, JavaScript and .NET, Go and Rust.
+_TRACE = re.compile(
+    r"Traceback \(most recent call last\)|File \"[^\"\n]*\", line \d"
+    r"|\bat [\w.$<>/\[\] ]{1,200}\((?:[^()\n]{0,200}:\d+|Native Method|Unknown Source)\)"
+    r"|\bat (?:async )?(?:file://)?/\S+:\d+:\d+|\bat [\w.$<>`]{1,200}\([^()\n]{0,200}\) in \S+:line \d"
+    r"|goroutine \d+ \[|stack backtrace:"
+)
 _decode = msgspec.json.Decoder().decode
 
 
 def clean_tree(value: Any) -> Any:
     """Return a copy of decoded JSON in which every string, keys included, is clean."""
     if isinstance(value, str):
+        if not value.isascii() and HALVES.search(value):
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # joins pairs
         return storable_text(value)
     if isinstance(value, dict):
         return {storable_text(key): clean_tree(item) for key, item in value.items()}
@@ -48,14 +57,23 @@ def _finite(number: str) -> float:
 
 
 def decode_json(raw: bytes) -> Any:
-    """Decode JSON into values a database accepts, tolerating broken UTF-8, surrogates and NUL. Raises ValueError."""
+    """Decode JSON into database-safe values, forgiving broken UTF-8, surrogates and NUL. Raises ValueError."""
+    value, is_clean = decode_halves(raw)
+    return value if is_clean else clean_tree(value)
+
+
+def decode_halves(raw: bytes) -> tuple[Any, bool]:
+    """Decode like `decode_json`, but leave halves of surrogate pairs; returns whether the value is database-safe."""
     try:
-        value = _decode(raw)
-        return clean_tree(value) if b"\\u0000" in raw else value
+        return _decode(raw), b"\\u0000" not in raw
     except (msgspec.DecodeError, UnicodeDecodeError):
-        text = raw.replace(b"\x00", b"").decode("utf-8", "replace")
+        raw = raw.replace(b"\x00", b"")
         try:
-            return clean_tree(json.loads(text, parse_constant=_refuse_constant, parse_float=_finite))
+            text = raw.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            text = raw.decode("utf-8", "replace")
+        try:
+            return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite), False
         except RecursionError:
             raise ValueError("nested too deeply") from None
     except RecursionError:
@@ -71,10 +89,12 @@ def encode_json(value: Any) -> bytes:
 
 
 def safe_message(text: object, *secrets: str, limit: int = MESSAGE_CHARS) -> str:
-    """Return one printable line of at most `limit` characters with keys redacted; empty if `text` is not a string."""
+    """One line of at most `limit` characters without keys or a stack trace; empty when `text` is no string."""
     if not isinstance(text, str):
         return ""
-    text = text[: limit * 8]  # the patterns below must not be run on a megabyte
+    text = text[: limit * 8]  # the patterns below must not run over a megabyte
+    if trace := _TRACE.search(text):
+        text = text[: trace.start()]
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[redacted]")

@@ -5,13 +5,16 @@ No socket, no clock, no Django. The same bytes give the same answer however they
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from completions.exceptions import OutputLimit, ProviderError, UpstreamInvalid, UpstreamTruncated
-from completions.providers.chunks import MAX_TEXT_CHARS, AnswerBuilder, chunks_of, stream_error
-from completions.providers.sanitize import decode_json
+from completions.providers.chunks import MAX_TEXT_CHARS, AnswerBuilder
+from completions.providers.failures import no_answer, reported
+from completions.providers.reasons import event_error, plain_text
+from completions.providers.sanitize import decode_halves
+from completions.providers.whole_answers import chunks_of, read_answer
 from completions.types import ProviderEvent
 
 MAX_LINE_BYTES: Final = 1 << 20
@@ -26,7 +29,8 @@ _decode_str = msgspec.json.Decoder(str).decode
 class AnswerParser:
     """Parses the bytes of an answer; check `error` and `done` after each call.
 
-    A failure never loses what arrived before it: every method returns the events up to that point and sets `error`.
+    A failure never swallows what came before it: every method returns the events up to there and
+    sets `error`. `secrets` are never repeated in one.
     """
 
     def __init__(
@@ -35,15 +39,18 @@ class AnswerParser:
         max_line: int = MAX_LINE_BYTES,
         max_raw: int = MAX_RAW_BYTES,
         max_text: int = MAX_TEXT_CHARS,
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self.error: ProviderError | None = None
-        self._answer = AnswerBuilder(max_text)
+        self._secrets = secrets
+        self._answer = AnswerBuilder(max_text, secrets)
         self._max_line, self._max_raw = max_line, max_raw
         self._raw = 0
         self._tail: list[bytes] = []
         self._tail_bytes = 0
         self._after_cr = self._error_event = False
         self._first_line = True
+        self._stray = b""  # the first line that is of no event: all there is to quote where no answer comes
         self._partial: list[bytes] = []
         # The lines of one answer differ only in one JSON string: these are the bytes before and after it.
         self._prefix, self._suffix = _NEVER, b""
@@ -63,6 +70,11 @@ class AnswerParser:
     def finished(self) -> bool:
         """Whether every choice has its finish reason, which means that the answer is complete."""
         return self._answer.finished
+
+    @property
+    def noise(self) -> int:
+        """How many events were no part of an answer, and ignored."""
+        return self._answer.noise
 
     def feed(self, data: bytes) -> list[ProviderEvent]:
         """Parse one read of any size; its text comes back as one `Delta`."""
@@ -97,6 +109,9 @@ class AnswerParser:
                     raise UpstreamTruncated() from None
             if not self.done:
                 self._answer.close(events)
+        except UpstreamTruncated as error:
+            stray = self._stray if not self.opened else b""
+            self._fail(no_answer(stray, *self._secrets) if stray else error, events)
         except ProviderError as error:
             self._fail(error, events)
         return events
@@ -105,19 +120,16 @@ class AnswerParser:
         """Parse a `chat.completion` body that came instead of a stream."""
         events: list[ProviderEvent] = []
         try:
-            try:
-                body = decode_json(raw)
-            except ValueError:
-                raise UpstreamInvalid() from None
-            for chunk in chunks_of(body):
+            for chunk in chunks_of(read_answer(raw, *self._secrets)):
                 self._answer.take(chunk, events)
-            self._answer.close(events)
+            self._answer.close(events, proper=True)
         except ProviderError as error:
             self._fail(error, events)
         return events
 
     def _fail(self, error: ProviderError, events: list[ProviderEvent]) -> None:
         try:
+            self._answer.release_halves()
             self._answer.flush(events)
         except OutputLimit as limit:
             error = limit
@@ -177,41 +189,67 @@ class AnswerParser:
             if self._partial:
                 self._partial.append(payload)
             elif payload == b"[DONE]":
-                self._answer.close(events)
+                self._answer.close(events, proper=True)
             elif payload:
                 self._payload(payload, line, events)
         elif line.startswith(b"event:"):
             self._error_event = line[6:].strip() == b"error"
             if self._error_event:
                 self._prefix = _NEVER
-        # Comments, ids, retry hints and unknown fields contain no part of the answer.
+        elif line.startswith(b"{"):
+            self._take(line, events)  # an error, or the answer, that its server forgot to make an event of
+        elif not (self._stray or line.startswith((b":", b"id:", b"retry:"))):
+            self._stray = line
+        # Comments, ids, retry hints and unknown fields carry nothing of the answer.
 
     def _blank(self, events: list[ProviderEvent]) -> None:
-        if self._partial:
-            payload, self._partial = b"\n".join(self._partial), []
-            try:
-                chunk = decode_json(payload)
-            except ValueError:
-                raise UpstreamInvalid() from None
-            self._take(chunk, events)
+        """End an event: several data lines are one JSON text, or else events that nothing separates."""
+        payloads, self._partial = self._partial, []
+        if payloads and self._take(b"\n".join(payloads), events) is None:
+            for payload in payloads:
+                if payload == b"[DONE]":
+                    self._answer.close(events, proper=True)
+                    return
+                if self._take(payload, events) is None:
+                    self._ignore(payload)
         self._error_event = False
 
     def _payload(self, payload: bytes, line: bytes, events: list[ProviderEvent]) -> None:
-        try:
-            chunk = decode_json(payload)
-        except ValueError:
-            # The line is either broken or the first of several data lines: the blank line decides which.
+        text = self._take(payload, events)
+        if text is None:
+            if not payload.startswith(b"{"):
+                return self._ignore(payload)
+            # Either broken, or the first of several data lines: the blank line decides.
             self._partial = [payload]
             self._prefix = _NEVER
-            return
-        text = self._take(chunk, events)
-        if text and self._misses < _TEMPLATE_TRIES:
+        elif self._answer.halves:
+            self._prefix = _NEVER  # the next chunk has the other half
+        elif text and self._misses < _TEMPLATE_TRIES:
             self._learn(line, text)
 
-    def _take(self, chunk: Any, events: list[ProviderEvent]) -> str:
+    def _take(self, payload: bytes, events: list[ProviderEvent]) -> str | None:
+        """Return the plain text of an event; None if it is no JSON."""
+        try:
+            chunk, is_clean = decode_halves(payload)
+        except ValueError:
+            return None
         if self._error_event:
-            raise stream_error(chunk.get("error") or chunk if isinstance(chunk, dict) else None)
-        return self._answer.take(chunk, events)
+            raise reported(event_error(chunk), *self._secrets)
+        try:
+            return self._answer.take(chunk, events, is_clean=is_clean)
+        except UpstreamInvalid:
+            if not self.finished:
+                raise
+            self._answer.noise += 1
+            return ""
+
+    def _ignore(self, payload: bytes) -> None:
+        """Count an event that is no JSON, unless it may be a broken piece of the answer, or is an error's text."""
+        if self._error_event:
+            raise reported(event_error(plain_text(payload)), *self._secrets)
+        if payload.startswith(b"{") and not self.finished:
+            raise UpstreamInvalid()
+        self._answer.noise += 1
 
     def _learn(self, line: bytes, text: str) -> None:
         """Use a plain line as the template for the next ones.

@@ -29,6 +29,9 @@ class AnswerTests(ProviderCase):
             "refusal": "",
             "unknown-fields": "Hi" + TEXT,
             "bad-utf8": "Helloa\ufffdb\ufffdcd",
+            "truncated:done": "Hello",
+            "data:null": "Hello",
+            "data:[]": "Hello",
             "data:{}": "Hello",
             'data:{"choices"=[]}': "Hello",
         }.items():
@@ -83,6 +86,15 @@ class AnswerTests(ProviderCase):
             body = (await provider.complete(asking("tools", stream=False))).response
         self.assertEqual(body["choices"][0]["message"]["tool_calls"][0]["id"], "call_1")
         self.assertEqual(body["usage"], USAGE)
+
+    async def test_complete_reads_a_stream_that_nobody_asked_for(self) -> None:
+        async with self.provider() as provider:
+            body = (await provider.complete(asking("sse-200", stream=False))).response
+            silent = (await provider.complete(asking("truncated:done", stream=False))).response
+        message = {"role": "assistant", "content": TEXT, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        self.assertEqual((body["object"], body["id"], body["choices"]), ("chat.completion", "chatcmpl-1", [choice]))
+        self.assertIsNone(silent["choices"][0]["finish_reason"])
 
     async def test_models_of_every_shape(self) -> None:
         shapes: list[Any] = [

@@ -9,6 +9,7 @@ import socket
 import struct
 from typing import Any
 
+from completions.tests import upstream_bodies  # noqa: F401  its behaviour is found by its name
 from completions.tests.upstream_answers import ok
 from completions.tests.upstream_wire import (
     FAULTS,

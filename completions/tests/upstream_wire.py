@@ -47,7 +47,7 @@ class Connection:
 
     async def head(self, status: int, content_type: str, **headers: str) -> None:
         self.recorded.status = status
-        lines = [f"HTTP/1.1 {status} X", f"content-type: {content_type}"]
+        lines = [f"HTTP/1.1 {status} X", *([f"content-type: {content_type}"] if content_type else [])]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         await self.send(("\r\n".join(lines) + "\r\n\r\n").encode())
 
@@ -92,7 +92,7 @@ class Connection:
         await self.send(b"0\r\n\r\n")
 
 
-def chunk(delta: Any, finish: str | None = None, index: int = 0, **extra: Any) -> dict[str, Any]:
+def chunk(delta: Any, finish: Any = None, index: int = 0, **extra: Any) -> dict[str, Any]:
     choice = {"index": index, "delta": delta, "logprobs": extra.pop("logprobs", None), "finish_reason": finish}
     return {**ENVELOPE, **extra, "choices": [choice]}
 

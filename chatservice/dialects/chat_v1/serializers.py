@@ -10,6 +10,7 @@ from rest_framework import serializers
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField, StoredRecall
+from conversations.finish_reasons import shown
 from conversations.models import AccessLogEntry, Conversation, Message
 
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
@@ -80,7 +81,7 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
         return message.model or None
 
     def get_finish_reason(self, message: Message) -> str | None:
-        return message.finish_reason or None
+        return shown(message.finish_reason)
 
 
 class AccessLogEntrySerializer(serializers.ModelSerializer[AccessLogEntry]):

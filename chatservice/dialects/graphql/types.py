@@ -19,6 +19,7 @@ from chatservice.dialects.graphql.loaders import Leaf, VersionsKey
 from chatservice.dialects.graphql.pagination import Connection, Edge, Window, connection, cut, page_size
 from completions import models as run_rows
 from conversations import models as rows
+from conversations.finish_reasons import shown
 
 First = Annotated[
     int | None, strawberry.argument(description="The number of items from the start: 20 by default, at most 50.")
@@ -62,7 +63,7 @@ class Run:
             id=ID(str(row.pk)),
             state=row.state,
             model=row.model,
-            finish_reason=row.finish_reason or None,
+            finish_reason=shown(row.finish_reason),
             usage=row.usage,
             recalled=None if row.recalled is None else [ID(each["message_id"]) for each in row.recalled],
             error_code=row.error_code or None,
@@ -96,7 +97,7 @@ class Message:
             author=row.author or None,
             model=row.model or None,
             status=row.status,
-            finish_reason=row.finish_reason or None,
+            finish_reason=shown(row.finish_reason),
             usage=row.usage,
             position=row.position,
             parent_id=ID(str(row.parent_id)) if row.parent_id else None,

@@ -10,8 +10,10 @@ from chatservice.dialects.base import encode_json
 from chatservice.dialects.openai_v1.errors import render
 from chatservice.dialects.run_errors import problem_of_end
 from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted, Wire, plain_chunk
+from conversations.finish_reasons import MISSING, shown
 
 DONE = b"data: [DONE]\n\n"
+CHUNK = "chat.completion.chunk"
 
 
 def completion_id(run_id: uuid.UUID) -> str:
@@ -24,7 +26,7 @@ class ChunkStream:
     def __init__(self, *, run_id: uuid.UUID, created: int, model: str, include_usage: bool) -> None:
         self._base: dict[str, Any] = {
             "id": completion_id(run_id),
-            "object": "chat.completion.chunk",
+            "object": CHUNK,
             "created": created,
             "model": model,
         }
@@ -39,7 +41,6 @@ class ChunkStream:
                 return self._begin() + b"".join([self._line(chunk) for chunk in event.wire])
             case StreamStarted():
                 self._base.update(event.envelope)
-                self._base["object"] = "chat.completion.chunk"
                 return b""
             case Resync():
                 return self._begin() + self._line(plain_chunk(event.text))
@@ -52,9 +53,10 @@ class ChunkStream:
     def _begin(self) -> bytes:
         if self._begun:
             return b""
-        self._begun = True
         delta = {"role": "assistant", "content": ""}
-        return self._line({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        line = self._line({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        self._begun = True
+        return line
 
     def _closing(self, finished: RunFinished) -> bytes:
         if finished.recalled is not None:
@@ -66,29 +68,39 @@ class ChunkStream:
             elif self._include_usage:
                 lines.append(self._line(chunk, usage=chunk.get("usage") or finished.usage))
         if not any(chunk.get("choices") for chunk in finished.wire):
-            finish = {"index": 0, "delta": {}, "finish_reason": finished.finish_reason or "stop"}
+            finish = {"index": 0, "delta": {}, "finish_reason": shown(finished.finish_reason) or "stop"}
             lines.insert(0, self._line({"choices": [finish]}))
         if self._include_usage and not any(not chunk.get("choices") for chunk in finished.wire) and finished.usage:
             lines.append(self._line({"choices": []}, usage=finished.usage))
         return b"".join(lines)
 
     def _line(self, chunk: Wire, usage: Any = None) -> bytes:
-        """Return the line of one chunk in the envelope; the chunk's own fields override the envelope's."""
-        whole = {**self._base, **chunk}
+        """Return one chunk in the envelope; its own fields win over the envelope's, but for the kind of object."""
+        whole = {**self._base, **chunk, "object": CHUNK}
         if self._include_usage:
             whole["usage"] = usage
         elif chunk.get("choices"):
             whole.pop("usage", None)
-        whole["choices"] = [_indexable(choice) for choice in chunk.get("choices") or ()]
+        whole["choices"] = [_addable(choice, self._begun) for choice in chunk.get("choices") or ()]
         return b"data: " + encode_json(whole) + b"\n\n"
 
     def _error(self, finished: RunFinished) -> bytes:
         return b"data: " + encode_json(render(problem_of_end(finished))) + b"\n\n"
 
 
-def _indexable(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Add an empty `content` to a delta with neither content nor tool calls: the document's clients expect one."""
+def _addable(choice: Mapping[str, Any], begun: bool) -> Mapping[str, Any]:
+    """Make a choice one that the document's clients can add up to an answer.
+
+    A delta without content and tool calls gets an empty content, because they index it unguarded. A role is not
+    repeated, because they would join it, and a finish reason is one that they know.
+    """
     delta = choice.get("delta")
-    if isinstance(delta, dict) and "content" not in delta and not delta.get("tool_calls"):
-        return {**choice, "delta": {**delta, "content": ""}}
+    if isinstance(delta, dict):
+        if begun and delta.get("role") and not choice.get("index"):
+            delta = {name: value for name, value in delta.items() if name != "role"}
+        if "content" not in delta and not delta.get("tool_calls"):
+            delta = {**delta, "content": ""}
+        choice = {**choice, "delta": delta}
+    if choice.get("finish_reason") == MISSING:
+        choice = {**choice, "finish_reason": shown(MISSING)}
     return choice

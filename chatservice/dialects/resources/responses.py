@@ -20,6 +20,7 @@ from completions.cursors import Cursor
 from completions.pending import AnsweringRun
 from completions.readers import wait_for_end
 from completions.run_requests import RunHandle
+from conversations.finish_reasons import shown
 from conversations.models import Message
 from foundation.database import in_database_thread
 
@@ -30,7 +31,7 @@ async def whole(run: RunHandle | AnsweringRun, leaving: Leaving, shape: Callable
     if finished.status != "complete":
         return problem_response(problem_of_end(finished), render)
     content = await in_database_thread(_content_of, run.message_id)
-    return json_response(shape(content, finished.finish_reason or "stop"))
+    return json_response(shape(content, shown(finished.finish_reason) or "stop"))
 
 
 async def streamed(

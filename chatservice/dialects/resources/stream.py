@@ -11,6 +11,7 @@ from chatservice.dialects.run_errors import problem_of_end
 from completions.cursors import Cursor
 from completions.sse import data_frame
 from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted
+from conversations.finish_reasons import shown
 
 DONE = b"data: [DONE]\n\n"
 
@@ -32,7 +33,7 @@ class ChoiceStream:
                 self._at = Cursor(self._at.run_id, event.seq, len(event.text))
                 return b"event: resync\n" + self._line(choice(event.text))
             case RunFinished(status="complete"):
-                return self._line(choice("", event.finish_reason or "stop")) + DONE
+                return self._line(choice("", shown(event.finish_reason) or "stop")) + DONE
             case RunFinished():
                 return self._line(render(problem_of_end(event))) + DONE
         raise TypeError(event)

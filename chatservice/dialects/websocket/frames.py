@@ -10,6 +10,7 @@ import msgspec
 
 from completions.cursors import Cursor
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
+from conversations.finish_reasons import shown
 from conversations.models import Message
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -57,7 +58,7 @@ def message_data(message: Message) -> dict[str, Any]:
         "content": message.content,
         "model": message.model or None,
         "status": message.status,
-        "finish_reason": message.finish_reason or None,
+        "finish_reason": shown(message.finish_reason),
         "usage": message.usage,
         "parent_id": message.parent_id,
         "created_at": message.created_at,

@@ -1,0 +1,60 @@
+"""Joins the halves of a character that an upstream sent in two chunks, as `"\\ud83d"` and `"\\ude00"`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from completions.providers.sanitize import clean_tree
+
+# The fields whose text continues in the next chunk.
+_CONTINUED = frozenset({"content", "reasoning", "reasoning_content", "refusal", "arguments", "text"})
+REPLACEMENT = "\ufffd"
+
+
+class Halves:
+    """The first halves of one answer that still wait for their second ones: by choice and field."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[Any, ...], str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def join(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        """Return `chunk` with every string fit for a database. Its choices have their numbers."""
+        deltas = [choice.pop("delta", None) for choice in chunk["choices"]]
+        clean: dict[str, Any] = clean_tree(chunk)
+        for choice, delta in zip(clean["choices"], deltas, strict=True):
+            choice["delta"] = self._mend(delta, (choice["index"],))
+        return clean
+
+    def release(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return, for each half that stayed alone, its choice and a delta with the replacement character."""
+        waiting, self._waiting = self._waiting, {}
+        return [(path[0], _delta(path[1:])) for path in waiting]
+
+    def _mend(self, value: Any, path: tuple[Any, ...]) -> Any:
+        if isinstance(value, str):
+            text = self._waiting.pop(path, "") + value
+            if path[-1] in _CONTINUED and "\ud800" <= text[-1:] <= "\udbff":
+                self._waiting[path] = text[-1]
+                text = text[:-1]
+            return clean_tree(text)
+        if isinstance(value, dict):
+            return {clean_tree(key): self._mend(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._mend(item, (*path, _place(item, at))) for at, item in enumerate(value)]
+        return value
+
+
+def _place(item: Any, at: int) -> int:
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if type(index) is int else at
+
+
+def _delta(path: tuple[Any, ...]) -> dict[str, Any]:
+    value: Any = REPLACEMENT
+    for name in reversed(path):
+        value = {name: value} if isinstance(name, str) else [{"index": name, **value}]
+    found: dict[str, Any] = value
+    return found

@@ -1,0 +1,139 @@
+"""Why an upstream gives no answer, read from the many shapes of its errors. Nothing here is fit to be shown yet."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from completions.providers.sanitize import decode_json
+
+_TEXT_BYTES: Final = 4096
+# What the names of errors mean, where no number says it: OpenAI's codes, Anthropic's types, vLLM's classes.
+_STATUSES: Final = {
+    400: """context_length_exceeded invalid_request_error invalid_request BadRequestError invalid_value invalid_prompt
+        string_above_max_length content_policy_violation content_filter unsupported_parameter unsupported_value
+        missing_required_parameter exceed_context_size_error InvalidParameter INVALID_ARGUMENT""",
+    401: "invalid_api_key authentication_error AuthenticationError UNAUTHENTICATED",
+    403: "permission_error PermissionDeniedError PERMISSION_DENIED",
+    404: "model_not_found not_found_error NotFoundError NOT_FOUND",
+    413: "request_too_large",
+    422: "UnprocessableEntityError validation",
+    429: "rate_limit_exceeded rate_limit_error insufficient_quota RateLimitError too_many_requests RESOURCE_EXHAUSTED",
+}
+_STATUS_OF: Final = {name: status for status, names in _STATUSES.items() for name in names.split()}
+
+
+class Reason(NamedTuple):
+    """An upstream's own words. `status` is the HTTP status that it names or means, if any."""
+
+    message: Any = None
+    code: Any = None
+    param: Any = None
+    status: int | None = None
+
+
+def reason_of(body: bytes) -> Reason:
+    """Return what the body of an HTTP error says: a JSON object of any shape, or plain text."""
+    try:
+        data = decode_json(body)
+    except ValueError:
+        return Reason(plain_text(body))
+    return error_in(data) or Reason(data if isinstance(data, str) else None)
+
+
+def error_in(data: Any) -> Reason | None:
+    """Return the error that decoded JSON is, alone or beside choices; None if it is none.
+
+    The shapes: OpenAI's object, also in a list (Gemini) or an event (Anthropic), Ollama's string, vLLM's flat object,
+    FastAPI's `detail`, `errors` (Cloudflare), a `message` alone.
+    """
+    if isinstance(data, list):
+        data = next((item for item in data if isinstance(item, dict)), None)
+    if not isinstance(data, dict):
+        return None
+    error = data.get("error")
+    if not error and not data.get("choices"):
+        error = data.get("errors")
+    if isinstance(error, list):
+        error = next((item for item in error if item), None)
+    if error and not (isinstance(error, dict) and not any(error.values())):
+        return _reason(error, data)
+    if "choices" in data:
+        return None
+    if data.get("object") == "error" or data.get("type") == "error" or isinstance(data.get("message"), str):
+        return _reason(data, data)
+    return _of_detail(data["detail"], data) if data.get("detail") else None
+
+
+def event_error(data: Any) -> Reason:
+    """Return what the data of an `event: error` says, whatever it is."""
+    return error_in(data) or (_reason(data, {}) if isinstance(data, dict | str) else Reason())
+
+
+def _reason(error: Any, around: dict[str, Any]) -> Reason:
+    if isinstance(error, str):
+        code = around.get("code") or around.get("error_type") or around.get("type")
+        code = None if code == "error" else code
+        return Reason(error, code, around.get("param"), _status(around, code))
+    if not isinstance(error, dict):  # `"error": true` beside a message
+        return Reason(around.get("message"), around.get("code"), around.get("param"), _status(around))
+    message, inner = error.get("message") or error.get("msg") or error.get("detail") or error.get("error"), Reason()
+    if isinstance(message, list | dict):
+        inner = _of_detail(message, error)
+        message = inner.message
+    code = error.get("code")
+    named = error.get("type") or error.get("status")
+    if code is None and isinstance(named, str) and named in _STATUS_OF and named not in _GENERAL:
+        code = named
+    status = _status(error, code, named) or inner.status or _status(around)
+    return Reason(message, code or inner.code, error.get("param") or inner.param, status)
+
+
+# Kinds of errors, of which the code says more: no code themselves.
+_GENERAL = frozenset({"invalid_request_error", "invalid_request"})
+
+
+def _of_detail(detail: Any, around: dict[str, Any]) -> Reason:
+    """Return what FastAPI's `detail` says: a string, an object, or a list of what is wrong with which field."""
+    if isinstance(detail, dict):
+        return error_in(detail) or _reason(detail, around)
+    if not isinstance(detail, list):
+        return Reason(detail, around.get("code"), around.get("param"), _status(around))
+    wrong, param, validates = [], None, False
+    for item in detail:
+        if isinstance(item, str):
+            wrong.append(item)
+        elif isinstance(item, dict) and isinstance(item.get("msg"), str):
+            # Not its `input`: that is what the client sent.
+            place = item.get("loc")
+            place = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
+            field = ".".join(place)
+            wrong.append(f"{field}: {item['msg']}" if field else item["msg"])
+            param, validates = param or field or None, True
+    status = _status(around) or (422 if validates else None)
+    return Reason("; ".join(wrong[:20]), around.get("code"), param, status)
+
+
+def _status(error: dict[str, Any], *names: Any) -> int | None:
+    for name in ("status", "status_code", "http_status", "statusCode", "code"):
+        value = error.get(name)
+        if isinstance(value, str) and len(value) == 3 and value.isdecimal():
+            value = int(value)
+        if type(value) is int and 400 <= value < 600:
+            return value
+    return next((_STATUS_OF[name] for name in names if isinstance(name, str) and name in _STATUS_OF), None)
+
+
+def is_markup(body: bytes) -> bool:
+    """Tell whether a body is HTML or XML."""
+    return body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def plain_text(body: bytes) -> str | None:
+    """Return the beginning of a body that is plain text; None for markup, broken JSON and what is no text at all."""
+    body = body[:_TEXT_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if body.startswith((b"<", b"{", b"[{")) or b"\x00" in body:
+        return None
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        return body[: error.start].decode() if error.start > len(body) - 4 else None

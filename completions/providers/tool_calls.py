@@ -1,0 +1,158 @@
+"""Tool calls as servers really stream them: without an index, or with a wrong one, made what OpenAI's clients expect.
+
+A new id is a new call, and a piece without one belongs to the call before. Each call gets its number in the order of
+appearance; its id, type and name are sent once, because the clients join whatever they are sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from completions.providers.sanitize import encode_json
+
+
+def as_number(value: Any) -> int | None:
+    """Return an index, given as a number or as text; None if it is no whole number from 0 up."""
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and value >= 0 else None
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    name: str = ""
+    is_function: bool = False
+    complete: bool = False  # as far as can be told: its arguments end as an object does
+
+
+class ToolCalls:
+    """The calls of one choice of a stream."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._by_id: dict[str, int] = {}
+        self._by_index: dict[int, int] = {}
+
+    def number(self, pieces: Any) -> list[dict[str, Any]]:
+        """Return the pieces of one delta, each with the number of its call; what is no piece of a call is left out."""
+        if isinstance(pieces, dict):
+            pieces = [pieces]
+        elif not isinstance(pieces, list):
+            return []
+        return [
+            piece if self._is_proper(piece) else self._piece(piece)
+            for piece in pieces
+            if isinstance(piece, dict) and _says_something(piece)
+        ]
+
+    def _is_proper(self, piece: dict[str, Any]) -> bool:
+        """Tell whether it is as OpenAI sends it, more arguments of a known call: nearly all pieces are."""
+        index, function = piece.get("index"), piece.get("function")
+        if len(piece) != 2 or type(index) is not int or type(function) is not dict or len(function) != 1:
+            return False
+        arguments = function.get("arguments")
+        if type(arguments) is not str or not arguments or self._by_index.get(index) != index:
+            return False
+        self._calls[index].complete = arguments.endswith("}")
+        return True
+
+    def _piece(self, piece: dict[str, Any]) -> dict[str, Any]:
+        call_id = _text(piece.get("id"))
+        index = as_number(piece.get("index"))
+        function = _function(piece)
+        name = _text((function or piece.get("custom") or {}).get("name"))
+        arguments = (function or {}).get("arguments", "")
+        at = self._find(call_id, index, name, arguments)
+        is_new = at is None
+        if at is None:
+            at = len(self._calls)
+            self._calls.append(_Call(call_id))
+        call = self._calls[at]
+        if call_id:
+            self._by_id[call_id] = at
+        if index is not None:
+            self._by_index[index] = at
+        out = {key: value for key, value in piece.items() if key not in ("index", "id", "type", "function")}
+        out["index"] = at
+        if call_id and (is_new or not call.id):
+            call.id = out["id"] = call_id
+        if function is None and call.is_function:
+            function = {}
+        if is_new and (_text(piece.get("type")) or function is not None):
+            out["type"] = _text(piece.get("type")) or "function"
+            call.is_function = function is not None
+        if function is not None:
+            if call.name:
+                function.pop("name", None)
+            function.setdefault("arguments", "")
+            out["function"] = function
+        call.name = call.name or name
+        if arguments.strip():
+            call.complete = arguments.rstrip().endswith("}")
+        return out
+
+    def _find(self, call_id: str, index: int | None, name: str, arguments: str) -> int | None:
+        """Return which known call a piece belongs to; None if it begins a new one."""
+        of_index = None if index is None else self._by_index.get(index)
+        of_id = self._by_id.get(call_id) if call_id else None
+        if of_id is not None:
+            if of_index is not None and self._calls[of_index].id == call_id:
+                return of_index
+            another = index is not None and of_index is None and bool(name)  # servers that give all calls one id
+            return None if another else of_id
+        at = of_index
+        if at is None and self._calls and (index is None or not (call_id or name)):
+            at = len(self._calls) - 1
+        if at is None:
+            return None
+        known = self._calls[at]
+        if call_id and known.id:
+            return None
+        if name and known.name:
+            begins = name != known.name or (known.complete and arguments.lstrip().startswith("{"))
+            return None if begins else at
+        return at
+
+
+def whole_calls(calls: Any) -> list[Any]:
+    """Return the tool calls of a whole message, arguments as text and without the index of a stream."""
+    whole = []
+    for call in [calls] if isinstance(calls, dict) else calls if isinstance(calls, list) else []:
+        if not isinstance(call, dict):
+            continue
+        call = {key: value for key, value in call.items() if key != "index"}
+        if (function := _function(call)) is not None:
+            function.setdefault("arguments", "")
+            call |= {"type": _text(call.get("type")) or "function", "function": function}
+        whole.append(call)
+    return whole
+
+
+def legacy_call(call: Any) -> Any:
+    """Return a `function_call` with its arguments as text."""
+    return _function({"function": call}) if isinstance(call, dict) else call
+
+
+def _function(piece: dict[str, Any]) -> dict[str, Any] | None:
+    function = piece.get("function")
+    if not isinstance(function, dict):
+        return None
+    function = {key: value for key, value in function.items() if value is not None}
+    arguments = function.get("arguments", "")
+    if not isinstance(arguments, str):
+        function["arguments"] = encode_json(arguments).decode()
+    if not _text(function.get("name")):
+        function.pop("name", None)
+    return function
+
+
+def _says_something(piece: dict[str, Any]) -> bool:
+    return any(piece[key] for key in piece if key not in ("index", "type"))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value) if type(value) is int else ""

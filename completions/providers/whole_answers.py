@@ -1,0 +1,122 @@
+"""Whole answers, as `chat.completion` bodies: read from what a server sends, from chunks and to chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from completions.assembly import WHOLE, Assembly, whole_choice
+from completions.exceptions import UpstreamInvalid, UpstreamTruncated
+from completions.providers.content_parts import spread
+from completions.providers.failures import no_answer, reported
+from completions.providers.reasons import Reason, error_in
+from completions.providers.sanitize import clean_tree, decode_halves
+from completions.providers.tool_calls import as_number, legacy_call, whole_calls
+from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
+from conversations.finish_reasons import MISSING
+
+CHUNK = "chat.completion.chunk"
+
+
+def read_object(raw: bytes, *secrets: str) -> dict[str, Any]:
+    """Return the JSON object of a 200. Raises ProviderError where it is an error, or no object."""
+    body, is_clean = _decoded(raw, *secrets)
+    return body if is_clean else clean_tree(body)
+
+
+def _decoded(raw: bytes, *secrets: str) -> tuple[dict[str, Any], bool]:
+    try:
+        body, is_clean = decode_halves(raw.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError:
+        raise no_answer(raw, *secrets) from None
+    if reason := error_in(body):
+        raise reported(reason, *secrets)
+    if isinstance(body, str):
+        raise no_answer(body.encode("utf-8", "replace"), *secrets)
+    if not isinstance(body, dict):
+        raise UpstreamInvalid()
+    return body, is_clean
+
+
+def read_answer(raw: bytes, *secrets: str) -> dict[str, Any]:
+    """Return a `chat.completion` body in OpenAI's shape, unaltered where it is of that already.
+
+    A finish reason that is missing stays None. Raises ProviderError for an error, and for what is no answer.
+    """
+    body, is_clean = _decoded(raw, *secrets)
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamInvalid("The model's server sent an answer without choices.")
+    body["choices"] = [_choice(choice, at, *secrets) for at, choice in enumerate(choices)]
+    if not any(choice["finish_reason"] or _says_something(choice["message"]) for choice in body["choices"]):
+        raise UpstreamTruncated()
+    return body if is_clean else clean_tree(body)
+
+
+def _choice(choice: Any, position: int, *secrets: str) -> dict[str, Any]:
+    if not isinstance(choice, dict):
+        raise UpstreamInvalid()
+    if choice.get("error") or choice.get("finish_reason") == "error":
+        raise reported(error_in(choice) or Reason(), *secrets)
+    message = choice.get("message") or choice.get("delta")
+    index = position if choice.get("index") is None else as_number(choice["index"])
+    if not isinstance(message, dict) or index is None:
+        raise UpstreamInvalid()
+    spread(message)
+    if message.get("tool_calls"):
+        message["tool_calls"] = whole_calls(message["tool_calls"])
+    if message.get("function_call"):
+        message["function_call"] = legacy_call(message["function_call"])
+    reason = choice.get("finish_reason")
+    rest = {name: value for name, value in choice.items() if name != "delta"}
+    return {**rest, "index": index, "message": message, "finish_reason": reason if isinstance(reason, str) else None}
+
+
+def _says_something(message: dict[str, Any]) -> bool:
+    return any(value for name, value in message.items() if name != "role")
+
+
+def chunks_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the chunks that a body of `read_answer` would have been streamed as: answer, end, usage."""
+    envelope = {name: value for name, value in body.items() if name not in ("choices", "usage")}
+    if "object" in envelope:
+        envelope["object"] = CHUNK
+    opening, closing = [], []
+    for choice in body["choices"]:
+        message = choice["message"]
+        if message.get("tool_calls"):
+            numbered = [{**call, "index": at} for at, call in enumerate(message["tool_calls"])]
+            message = {**message, "tool_calls": numbered}
+        rest = {name: value for name, value in choice.items() if name not in ("message", "finish_reason")}
+        opening.append({**rest, "delta": message, "finish_reason": None})
+        end = {"index": choice["index"], "delta": {}, "logprobs": None, "finish_reason": choice["finish_reason"]}
+        closing.append(end)
+    last = {**envelope, "choices": closing}
+    usage = [{**envelope, "choices": [], "usage": body["usage"]}] if isinstance(body.get("usage"), dict) else []
+    return [{**envelope, "choices": opening}, last, *usage]
+
+
+def body_of(events: Iterable[ProviderEvent]) -> dict[str, Any]:
+    """Return the body that a streamed answer amounts to."""
+    assembly, texts = Assembly(), []
+    envelope: dict[str, Any] = {}
+    reason, usage = MISSING, None
+    for event in events:
+        if isinstance(event, StreamStarted):
+            envelope = dict(event.envelope)
+        elif isinstance(event, Delta):
+            texts.append(event.text)
+            assembly.feed(event.wire)
+        elif isinstance(event, StreamFinished):
+            assembly.feed(event.wire)
+            reason, usage = event.finish_reason, event.usage
+    choices = [_whole({"content": "".join(texts), **(assembly.extras() or {})}, reason, 0)]
+    for at, sibling in enumerate(assembly.siblings(), 1):
+        message = {name: value for name, value in sibling.items() if name != "finish_reason"}
+        choices.append(_whole(message, sibling.get("finish_reason"), at))
+    return {**envelope, "object": WHOLE, "choices": choices, **({"usage": usage} if usage else {})}
+
+
+def _whole(message: Mapping[str, Any], reason: str | None, index: int) -> dict[str, Any]:
+    end = None if reason == MISSING else reason
+    return {**whole_choice(message, ""), "index": index, "finish_reason": end}

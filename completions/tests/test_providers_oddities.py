@@ -1,0 +1,137 @@
+"""What servers send beside, or instead of, what OpenAI documents: noise, halves of characters, errors, odd reasons."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from unittest import TestCase
+
+from completions import exceptions as x
+from completions.assembly import Assembly
+from completions.providers.whole_answers import body_of
+from completions.tests.test_providers_parser import parse, parsed, sse, told, wire_text
+from completions.tests.upstream_wire import chunk
+from completions.types import Delta, ProviderEvent, StreamFinished
+from conversations.finish_reasons import MISSING
+
+CONTENT = '{"content":"TEXT"}'
+LISTED = '{"content":[{"type":"text","text":"TEXT"}]}'
+FIRST = '{"tool_calls":[{"id":"c1","function":{"name":"f","arguments":""}}]}'
+ARGUMENTS = '{"tool_calls":[{"function":{"arguments":"TEXT"}}],"reasoning":"TEXT"}'
+
+
+def deltas(*values: str) -> list[bytes]:
+    return [b'data: {"choices":[{"index":0,"delta":' + value.encode() + b"}]}\n\n" for value in values]
+
+
+def extras_of(events: list[ProviderEvent]) -> dict[str, Any]:
+    assembly = Assembly()
+    for event in events:
+        if isinstance(event, Delta | StreamFinished):
+            assembly.feed(event.wire)
+    return assembly.extras() or {}
+
+
+class OddityTests(TestCase):
+    def test_noise_is_counted_and_is_never_the_end(self) -> None:
+        noise = (
+            *(b": keepalive", b"ping", b"[PING]", b"null", b'""', b'"x"', b"[]", b"[1]", b"1", b"true", b"[done]"),
+            *(b'{"type": "ping"}', b'{"id": 1, "status": "queued"}', b'"[DONE]"', b"[" * 5000, b"nonsense", b"-", b"{}"[1:]),
+        )
+        for bad in noise:
+            for before in (b"", b"event: heartbeat\n", b": ping\r\nid: 4\n", b"data: ping\n"):
+                line = before + b"data: " + bad + b"\n\n"
+                data = sse(line, chunk({"content": "a"}), line, chunk({"content": "b"}), chunk({}, "stop"), line)
+                events, parser = parse(data)
+                self.assertIsNone(parser.error, bad)
+                self.assertEqual((told(events), parser.noise), ("ab", 3 * (1 + before.count(b"data"))), bad)
+
+    def test_noise_without_a_blank_line_takes_nothing_with_it(self) -> None:
+        one, two = (json.dumps(chunk({"content": text})).encode() for text in "ab")
+        several = b"data: " + one.replace(b', "choices"', b',\n: noise\ndata: "choices"')
+        for data in (
+            b"data: ping\ndata: " + one + b"\ndata: " + two + b"\ndata: [DONE]\n",
+            b"data:" + one + b"\ndata:[PING]\n\ndata:" + two + b"\ndata: [DONE]  \n",
+            several + b"\n\nevent: ping\ndata: " + two + b"\n\ndata:  [DONE]\n\n",
+        ):
+            for changed in (data, data.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + data):
+                events, parser = parse(changed)
+                self.assertIsNone(parser.error)
+                self.assertEqual(told(events), "ab")
+
+    def test_what_breaks_after_the_answer_breaks_nothing(self) -> None:
+        for late in (b'data: {"id": "x", "usa\n\n', b'data: {"choices": 5}\n\n', b'data: {"choices": [7]}\n\n'):
+            events, parser = parse(sse(chunk({"content": "a"}), chunk({}, "stop"), late))
+            self.assertEqual((told(events), parser.error), ("a", None))
+
+    def test_a_strange_finish_reason_is_none(self) -> None:
+        for reason in (7, True, {"type": "stop"}, ["stop"], "", None):
+            events = parsed(chunk({"content": "a"}), chunk({"refusal": "b"}, reason))
+            self.assertEqual(events[-1].finish_reason, MISSING)  # type: ignore[union-attr]
+            self.assertIsNone(events[1].wire[1]["choices"][0]["finish_reason"])  # type: ignore[union-attr]
+            self.assertIsInstance(parse(sse(chunk({"content": "a"}, reason), done=False))[1].error, x.UpstreamTruncated)
+
+    def test_halves_of_a_character_are_joined_in_any_field_however_they_are_sent(self) -> None:
+        for texts, expected in (
+            (["Hi \\ud83d", "\\ude00 you"], "Hi 😀 you"),
+            (["a", "b", "\\ud83d", "", "\\ude00", "c", "d"], "ab😀cd"),
+            (["\\uD83D\\uDE00\\ud83d", "\\ude00"], "😀😀"),
+            (["a\\ud83d", "b"], "a\ufffdb"),
+            (["a\\ude00", "b"], "a\ufffdb"),
+            (["a", "b\\ud83d"], "ab\ufffd"),
+            (["\\ud83d", "\\ud83d", "\\ude00"], "\ufffd😀"),
+        ):
+            data = sse(*deltas(*(CONTENT.replace("TEXT", text) for text in texts)), chunk({}, "stop"))
+            for cuts in ([], list(range(len(data)))):
+                events, parser = parse(data, cuts)
+                self.assertEqual((told(events), wire_text(events), parser.error), (expected, expected, None))
+            listed = deltas(*(LISTED.replace("TEXT", text) for text in texts))
+            self.assertEqual(told(parsed(*listed, chunk({}, "stop"))), expected)
+            calls = deltas(
+                FIRST,
+                *(ARGUMENTS.replace("TEXT", text) for text in texts),
+            )
+            extras = extras_of(parsed(*calls, chunk({}, "tool_calls")))
+            self.assertEqual(extras["tool_calls"][0]["function"]["arguments"], expected)
+            self.assertEqual(extras["reasoning"], expected)
+
+    def test_halves_of_a_failed_answer_and_of_other_choices(self) -> None:
+        lone = b'{"index":0,"delta":{"content":"a\\ud83d"}},{"index":1,"delta":{"content":"\\ud83d"}}'
+        lone = b'data: {"choices":[' + lone + b"]}\n\n"
+        events, parser = parse(sse(lone, {"error": "x"}))
+        self.assertEqual((told(events), type(parser.error)), ("a\ufffd", x.UpstreamFailed))
+        other = b'data: {"choices":[{"index":1,"delta":{"content":"\\ude00"}}]}\n\n'
+        events = parsed(lone, other)
+        self.assertEqual(body_of(events)["choices"][1]["message"]["content"], "😀")
+
+    def test_errors_inside_the_stream_say_their_code_and_reason_and_no_key(self) -> None:
+        key = "sk-0123456789"
+        for bad, code, message in (
+            ({"error": {"code": "overloaded", "message": f"{key} said hi"}}, "overloaded", "[redacted] said hi"),
+            ({"error": key}, None, "[redacted]"),
+            (
+                {**chunk({"content": ""}, "error"), "error": {"code": 502, "message": "Broke"}},
+                None,
+                "(code 502): Broke",
+            ),
+            (chunk({}, "error"), None, "reported an error"),
+            ({"choices": [{"error": {"message": "our key ours"}}]}, None, "our key [redacted]"),
+            (b'event: error\ndata: {"message": "full"}\n\n', None, "full"),
+            (b"event: error\ndata: out of memory\n\n", None, "out of memory"),
+            (b'event: error\ndata: "no memory"\n\n', None, "no memory"),
+            (b'{"error": {"message": "bare"}}\n', None, "bare"),
+            ({"detail": "no model"}, None, "no model"),
+            ({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, None, "busy"),
+            ([{"error": {"message": "listed", "code": 500}}], None, "listed"),
+        ):
+            events, parser = parse(sse(chunk({"content": "a"}), bad, chunk({}, "stop")), secrets=("ours",))
+            assert isinstance(parser.error, x.UpstreamFailed), bad
+            self.assertEqual((told(events), parser.error.upstream_code, parser.error.unbilled), ("a", code, False))
+            self.assertIn(message, parser.error.message)
+            self.assertNotIn(key, parser.error.message)
+        self.assertIn("code 502", parse(sse({"error": {"code": 502}}))[1].error.message)  # type: ignore[union-attr]
+
+    def test_no_error_is_none_beside_choices(self) -> None:
+        nothings: tuple[Any, ...] = (None, "", {}, [], False, {"code": None})
+        for nothing in (*({"error": none} for none in nothings), {"detail": "x"}):
+            self.assertEqual(told(parsed(chunk({"content": "a"}, **nothing), chunk({}, "stop"))), "a")
