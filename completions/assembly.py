@@ -9,9 +9,9 @@ from completions.types import Wire
 from conversations.finish_reasons import shown
 
 WHOLE = "chat.completion"
-# Lists whose items have an index only while they are streamed.
+# Lists whose items have an index only in a stream
 _NUMBERED = frozenset({"tool_calls", "annotations", "content_parts"})
-# Sent once, not in pieces to be joined.
+# These are sent once, not in parts to be joined.
 _WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expires_at"})
 
 
@@ -60,7 +60,7 @@ def whole_choice(message: Wire, finish_reason: str) -> dict[str, Any]:
 
 
 def with_finish_reasons(response: Wire) -> Wire:
-    """Return a whole answer with the finish reason that clients expect where the upstream gave none."""
+    """Return a whole answer with the finish reason `stop` in choices that have none."""
     choices = response["choices"]
     if all(choice.get("finish_reason") for choice in choices):
         return response

@@ -191,7 +191,7 @@ class UpstreamUnauthorized(ProviderError):
 
 
 class UpstreamRejected(ProviderError):
-    """The upstream's 4xx, also inside a 200: its `code` and `message` are passed on when it sent any."""
+    """The upstream refused with a 4xx, also inside a 200: its `code` and `message` are passed on if it sent any."""
 
     code = "upstream_rejected"
     status = 400

@@ -278,7 +278,7 @@ def _log_unforeseen(live: LiveRun, error: Exception) -> None:
 
 
 def _code_of(error: CompletionError) -> str:
-    """Return the upstream's own error code if it named one, else ours."""
+    """Return the upstream's own error code if it sent one, else ours."""
     own = error.upstream_code if isinstance(error, ProviderError) else None
     return (own or error.code)[:60]
 

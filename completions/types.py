@@ -72,7 +72,7 @@ ProviderEvent = StreamStarted | Delta | StreamFinished
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer to a request that was not streamed: the upstream's JSON body, in OpenAI's shape.
+    """The answer to a request that was not streamed: the upstream's JSON body, in OpenAI's shape.
 
     There is at least one choice, content is text or None, and a finish reason that was not given is None.
     `upstream` names who gave it where several could have.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 MISSING = "missing"
-"""Stored where a model's server ended its answer properly, but did not say why."""
+"""Stored if a model's server ended its answer properly but gave no reason."""
 
 
 def shown(finish_reason: str | None) -> str | None:
-    """Return the finish reason that clients are told: of an answer that is complete, one that they know."""
+    """Return the finish reason to show to clients: `stop` for a complete answer without one, None for no reason."""
     return "stop" if finish_reason == MISSING else finish_reason or None

@@ -34,7 +34,7 @@ class Provider(Protocol):
         ...
 
     async def complete(self, request: CompletionRequest, *, retry: bool = True) -> Completion:
-        """Answer in one piece, the upstream's body unaltered where it is of OpenAI's shape."""
+        """Answer without streaming; returns the upstream's body, altered only where it is not of OpenAI's shape."""
         ...
 
     async def list_models(self) -> list[ModelInfo]:

@@ -15,9 +15,9 @@ from conversations.finish_reasons import MISSING
 from conversations.storable import storable_text
 
 MAX_TEXT_CHARS: Final = 1 << 18
-# Without any of these an event is an error, or says nothing.
+# An event with none of these keys is an error or noise.
 _CHUNK = frozenset({"choices", "usage"})
-# Known keys whose change from chunk to chunk says nothing (Ollama and llama.cpp date every chunk).
+# Keys whose changes from chunk to chunk mean nothing (Ollama and llama.cpp put a date in every chunk).
 _VOLATILE = frozenset({"choices", "usage", "id", "object", "created", "model"})
 _MISSING = object()
 
@@ -53,9 +53,9 @@ class AnswerBuilder:
         return bool(self._finish) and None not in self._finish.values()
 
     def take(self, chunk: Any, events: list[ProviderEvent], *, is_clean: bool = True) -> str:
-        """Sort one chunk into text, wire or held. Returns its text when it was plain, else ''.
+        """Sort one chunk into text, wire or held. Returns its text if it was plain, else ''.
 
-        What is no chunk is noise: counted, nothing else. A chunk that is not `is_clean` may have halves of characters.
+        An event that is not a chunk is only counted. Unless `is_clean`, strings of the chunk may not be storable.
         """
         if type(chunk) is not dict or not chunk.get("choices") or "error" in chunk:
             if reason := error_in(chunk):
@@ -99,7 +99,7 @@ class AnswerBuilder:
         return "" if finishing else text
 
     def _prepare(self, choice: Any, position: int) -> None:
-        """Bring a choice into OpenAI's shape: its number, content as text, numbered calls, a reason or none."""
+        """Bring a choice into OpenAI's shape: an index, text content, numbered tool calls, a known type of reason."""
         if type(choice) is not dict:
             raise UpstreamInvalid()
         if choice.get("error") or choice.get("finish_reason") == "error":
@@ -111,7 +111,7 @@ class AnswerBuilder:
                 raise UpstreamInvalid()
             choice["index"] = index
         if not choice.get("delta") and type(choice.get("message")) is dict and index not in self._finish:
-            choice["delta"] = choice.pop("message")  # a whole answer as one event
+            choice["delta"] = choice.pop("message")  # a whole answer sent as one event
         delta = choice.get("delta")
         if type(delta) is dict:
             content = delta.get("content")
@@ -144,7 +144,7 @@ class AnswerBuilder:
         return True
 
     def _choice(self, choice: dict[str, Any]) -> tuple[bool, str, bool]:
-        """Return whether the choice finishes, its text if it is choice 0, and whether that is all it contains."""
+        """Return whether the choice finishes, its text if it is choice 0, and whether it contains nothing else."""
         index = choice["index"]
         finish = self._finish
         if index not in finish:
@@ -200,7 +200,7 @@ class AnswerBuilder:
             events.append(Delta(text, wire))
 
     def release_halves(self) -> None:
-        """Put a replacement character where half of one stayed alone."""
+        """Add a replacement character for each half of a character whose other half never arrived."""
         for index, delta in self.halves.release():
             if index == 0 and "content" in delta:
                 self.texts.append(REPLACEMENT)
@@ -210,7 +210,7 @@ class AnswerBuilder:
     def close(self, events: list[ProviderEvent], *, proper: bool = False) -> None:
         """Append the rest and `StreamFinished`. Raises UpstreamTruncated when a choice lacks its finish reason.
 
-        After a `proper` end it need not have one, if anything was said.
+        After a `proper` end the reason may be missing, unless the answer is empty.
         """
         self.release_halves()
         self.flush(events)
@@ -223,7 +223,7 @@ class AnswerBuilder:
         self.done = True
 
     def _finish_silently(self) -> None:
-        """Hold a closing chunk, before the one with the usage, for the choices that no chunk has closed."""
+        """Add a closing chunk, before the one with the usage, for the choices without a finish reason."""
         silent = [index for index, reason in self._finish.items() if reason is None]
         end: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": MISSING}
         choices = [{"index": index, **end} for index in silent]

@@ -1,4 +1,4 @@
-"""`content` as a list of parts, as Mistral sends it: what of it is text, what is reasoning, and what is neither."""
+"""Converts `content` that is a list of parts, as Mistral sends it: into text, reasoning and what is neither."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class _Sorted:
 def spread(message: dict[str, Any], counts: dict[str, int] | None = None) -> None:
     """Make `content` a string; thinking goes to `reasoning`, references to `annotations`, others to `content_parts`.
 
-    The parts of a stream are numbered by `counts`, as its clients expect of lists. Raises UpstreamInvalid for content
-    that is neither text nor parts.
+    The parts of a stream are numbered by `counts`, because its clients expect an index in lists. Raises
+    UpstreamInvalid for content that is neither text nor parts.
     """
     if isinstance(message.get("thinking"), str) and not message.get("reasoning"):
         message["reasoning"] = message.pop("thinking")

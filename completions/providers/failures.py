@@ -68,7 +68,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str)
 
 
 def reported(reason: Reason, *secrets: str) -> ProviderError:
-    """The exception for an error inside a 200: something may have been generated, so it is never asked again."""
+    """Return the exception for an error inside a 200, never `unbilled`: something may have been generated."""
     failure = _reported(reason, *secrets)
     failure.unbilled = False
     return failure
@@ -98,7 +98,7 @@ def _rejected(status: int, reason: Reason, *secrets: str) -> UpstreamRejected:
 
 
 def no_answer(raw: bytes, *secrets: str) -> UpstreamInvalid:
-    """The exception for a body that is no JSON: its text is told where it is a short plain one, never a page's."""
+    """Return the exception for a body that is not JSON, with the beginning of a plain text but nothing of a page."""
     if is_markup(raw):
         return UpstreamInvalid("The model's server sent a web page instead of an answer.")
     message = safe_message(plain_text(raw), *secrets)

@@ -1,4 +1,4 @@
-"""Joins the halves of a character that an upstream sent in two chunks, as `"\\ud83d"` and `"\\ude00"`."""
+"""Joins characters that an upstream cut into two chunks, as `"\\ud83d"` and `"\\ude00"`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 from completions.providers.sanitize import clean_tree
 
-# The fields whose text continues in the next chunk.
+# The fields whose text continues in the next chunk
 _CONTINUED = frozenset({"content", "reasoning", "reasoning_content", "refusal", "arguments", "text"})
 REPLACEMENT = "\ufffd"
 
 
 class Halves:
-    """The first halves of one answer that still wait for their second ones: by choice and field."""
+    """The first halves whose second halves have not arrived, by choice and field of one answer."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[Any, ...], str] = {}
@@ -21,7 +21,7 @@ class Halves:
         return bool(self._waiting)
 
     def join(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        """Return `chunk` with every string fit for a database. Its choices have their numbers."""
+        """Return `chunk` with storable strings; a first half at the end of a text is kept back."""
         deltas = [choice.pop("delta", None) for choice in chunk["choices"]]
         clean: dict[str, Any] = clean_tree(chunk)
         for choice, delta in zip(clean["choices"], deltas, strict=True):
@@ -29,7 +29,7 @@ class Halves:
         return clean
 
     def release(self) -> list[tuple[int, dict[str, Any]]]:
-        """Return, for each half that stayed alone, its choice and a delta with the replacement character."""
+        """Return, for each half that is left, the index of its choice and a delta with the replacement character."""
         waiting, self._waiting = self._waiting, {}
         return [(path[0], _delta(path[1:])) for path in waiting]
 

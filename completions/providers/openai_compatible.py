@@ -26,7 +26,7 @@ from foundation.internals.aiohttp_reads import reads_from
 logger = logging.getLogger(__name__)
 
 _CHAT: Final = "/chat/completions"
-_GRACE: Final = 5.0  # for the usage chunk of an answer that has its finish reasons
+_GRACE: Final = 5.0  # how long to wait for the usage chunk of an answer that has its finish reasons
 
 
 class OpenAICompatible:
@@ -79,7 +79,7 @@ class OpenAICompatible:
         ready: Callable[[], Awaitable[None]] | None = None,
         retry: bool = True,
     ) -> AsyncIterator[ProviderEvent]:
-        """See `Provider.stream`. Raises ProviderError after everything that arrived before it."""
+        """See `Provider.stream`. Before it raises ProviderError, it yields everything that arrived."""
         parser = self._parser()
         with ContentClock(self._first_byte) as clock:
             try:

@@ -20,15 +20,15 @@ BROKEN = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError,
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _FIELD = re.compile(rb"(data|event|id|retry)?:")
-_TELLING_BYTES: Final = 6  # the length of the longest beginning of an event stream
+_TELLING_BYTES: Final = 6  # as long as the longest name of a field, with its colon
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 2xx whose `first` bytes, as many as say what it is, are already read from `reads`.
+    """A 2xx response of which the `first` bytes have been read from `reads`, enough to tell what it is.
 
-    Servers name the wrong media type, or none: what looks like JSON or a page is whole, what begins with a field of an
-    event stream is one, and only else the media type is believed.
+    Servers send wrong media types, or none. So a body that begins like JSON or markup is read as a whole, one that
+    begins with a field of an event stream is read as a stream, and only otherwise does the media type decide.
     """
 
     response: httpx2.Response
@@ -40,7 +40,7 @@ class Answer:
     async def begun(cls, response: httpx2.Response, reads: AsyncIterator[bytes]) -> Self:
         """Read the beginning. Raises UpstreamInvalid, UpstreamTruncated."""
         if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-            raise UpstreamInvalid()  # we asked for none: what comes compressed may be a bomb
+            raise UpstreamInvalid()  # compression was not requested: a compressed body may be a decompression bomb
         first = looked_at = b""
         try:
             while len(looked_at) < _TELLING_BYTES and len(first) < 1 << 16:

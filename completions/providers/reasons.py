@@ -1,4 +1,4 @@
-"""Why an upstream gives no answer, read from the many shapes of its errors. Nothing here is fit to be shown yet."""
+"""Reads why an upstream gave no answer from the many shapes of errors. The texts returned are not sanitized."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from completions.providers.sanitize import decode_json
 
 _TEXT_BYTES: Final = 4096
-# What the names of errors mean, where no number says it: OpenAI's codes, Anthropic's types, vLLM's classes.
+# The HTTP status behind the name of an error, for errors without a number: OpenAI, Anthropic, vLLM, Google.
 _STATUSES: Final = {
     400: """context_length_exceeded invalid_request_error invalid_request BadRequestError invalid_value invalid_prompt
         string_above_max_length content_policy_violation content_filter unsupported_parameter unsupported_value
@@ -23,7 +23,7 @@ _STATUS_OF: Final = {name: status for status, names in _STATUSES.items() for nam
 
 
 class Reason(NamedTuple):
-    """An upstream's own words. `status` is the HTTP status that it names or means, if any."""
+    """An error in the upstream's own words. `status` is the HTTP status that it names or implies, if any."""
 
     message: Any = None
     code: Any = None
@@ -32,7 +32,7 @@ class Reason(NamedTuple):
 
 
 def reason_of(body: bytes) -> Reason:
-    """Return what the body of an HTTP error says: a JSON object of any shape, or plain text."""
+    """Return what the body of an HTTP error says, in JSON of any shape or plain text."""
     try:
         data = decode_json(body)
     except ValueError:
@@ -41,10 +41,10 @@ def reason_of(body: bytes) -> Reason:
 
 
 def error_in(data: Any) -> Reason | None:
-    """Return the error that decoded JSON is, alone or beside choices; None if it is none.
+    """Return the error in decoded JSON, also beside choices; None if there is none.
 
-    The shapes: OpenAI's object, also in a list (Gemini) or an event (Anthropic), Ollama's string, vLLM's flat object,
-    FastAPI's `detail`, `errors` (Cloudflare), a `message` alone.
+    Known shapes: OpenAI's object, the same in a list (Gemini) or an event (Anthropic), Ollama's string, vLLM's flat
+    object, FastAPI's `detail`, Cloudflare's `errors`, a `message` alone.
     """
     if isinstance(data, list):
         data = next((item for item in data if isinstance(item, dict)), None)
@@ -65,7 +65,7 @@ def error_in(data: Any) -> Reason | None:
 
 
 def event_error(data: Any) -> Reason:
-    """Return what the data of an `event: error` says, whatever it is."""
+    """Return what the data of an `event: error` says, of any type."""
     return error_in(data) or (_reason(data, {}) if isinstance(data, dict | str) else Reason())
 
 
@@ -88,7 +88,7 @@ def _reason(error: Any, around: dict[str, Any]) -> Reason:
     return Reason(message, code or inner.code, error.get("param") or inner.param, status)
 
 
-# Kinds of errors, of which the code says more: no code themselves.
+# These types are too general to serve as a code.
 _GENERAL = frozenset({"invalid_request_error", "invalid_request"})
 
 
@@ -103,7 +103,7 @@ def _of_detail(detail: Any, around: dict[str, Any]) -> Reason:
         if isinstance(item, str):
             wrong.append(item)
         elif isinstance(item, dict) and isinstance(item.get("msg"), str):
-            # Not its `input`: that is what the client sent.
+            # Without its `input`, which is what the client sent.
             place = item.get("loc")
             place = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
             field = ".".join(place)

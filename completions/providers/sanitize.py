@@ -57,7 +57,7 @@ def _finite(number: str) -> float:
 
 
 def decode_json(raw: bytes) -> Any:
-    """Decode JSON into database-safe values, forgiving broken UTF-8, surrogates and NUL. Raises ValueError."""
+    """Decode JSON into values a database accepts, tolerating broken UTF-8, surrogates and NUL. Raises ValueError."""
     value, is_clean = decode_halves(raw)
     return value if is_clean else clean_tree(value)
 
@@ -89,10 +89,10 @@ def encode_json(value: Any) -> bytes:
 
 
 def safe_message(text: object, *secrets: str, limit: int = MESSAGE_CHARS) -> str:
-    """One line of at most `limit` characters without keys or a stack trace; empty when `text` is no string."""
+    """Return one line of at most `limit` characters without keys or stack traces; empty if `text` is not a string."""
     if not isinstance(text, str):
         return ""
-    text = text[: limit * 8]  # the patterns below must not run over a megabyte
+    text = text[: limit * 8]  # the patterns below must not be run on a megabyte
     if trace := _TRACE.search(text):
         text = text[: trace.start()]
     for secret in secrets:

@@ -1,7 +1,7 @@
-"""Tool calls as servers really stream them: without an index, or with a wrong one, made what OpenAI's clients expect.
+"""Numbers streamed tool calls, which servers send without an index or with a wrong one.
 
-A new id is a new call, and a piece without one belongs to the call before. Each call gets its number in the order of
-appearance; its id, type and name are sent once, because the clients join whatever they are sent.
+A new id begins a new call, and a delta without an id belongs to the call before. Calls are numbered in the order in
+which they appear. Their id, type and name are sent once, because OpenAI's clients join the strings of all deltas.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from completions.providers.sanitize import encode_json
 
 
 def as_number(value: Any) -> int | None:
-    """Return an index, given as a number or as text; None if it is no whole number from 0 up."""
+    """Return an index that was sent as a number or as text; None if it is not a whole number from 0 up."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
         return int(value)
     if isinstance(value, float) and value.is_integer():
@@ -26,7 +26,7 @@ class _Call:
     id: str
     name: str = ""
     is_function: bool = False
-    complete: bool = False  # as far as can be told: its arguments end as an object does
+    complete: bool = False  # as far as the last character of its arguments tells
 
 
 class ToolCalls:
@@ -38,7 +38,7 @@ class ToolCalls:
         self._by_index: dict[int, int] = {}
 
     def number(self, pieces: Any) -> list[dict[str, Any]]:
-        """Return the pieces of one delta, each with the number of its call; what is no piece of a call is left out."""
+        """Return the tool calls of one delta with the numbers of their calls; items that are not calls are left out."""
         if isinstance(pieces, dict):
             pieces = [pieces]
         elif not isinstance(pieces, list):
@@ -50,7 +50,7 @@ class ToolCalls:
         ]
 
     def _is_proper(self, piece: dict[str, Any]) -> bool:
-        """Tell whether it is as OpenAI sends it, more arguments of a known call: nearly all pieces are."""
+        """Tell whether it has only more arguments of a known call, as nearly all have: then it is sent on as it is."""
         index, function = piece.get("index"), piece.get("function")
         if len(piece) != 2 or type(index) is not int or type(function) is not dict or len(function) != 1:
             return False
@@ -96,13 +96,13 @@ class ToolCalls:
         return out
 
     def _find(self, call_id: str, index: int | None, name: str, arguments: str) -> int | None:
-        """Return which known call a piece belongs to; None if it begins a new one."""
+        """Return the position of the call that a delta belongs to; None if it begins a new one."""
         of_index = None if index is None else self._by_index.get(index)
         of_id = self._by_id.get(call_id) if call_id else None
         if of_id is not None:
             if of_index is not None and self._calls[of_index].id == call_id:
                 return of_index
-            another = index is not None and of_index is None and bool(name)  # servers that give all calls one id
+            another = index is not None and of_index is None and bool(name)  # some servers give all calls the same id
             return None if another else of_id
         at = of_index
         if at is None and self._calls and (index is None or not (call_id or name)):
@@ -119,7 +119,7 @@ class ToolCalls:
 
 
 def whole_calls(calls: Any) -> list[Any]:
-    """Return the tool calls of a whole message, arguments as text and without the index of a stream."""
+    """Return the tool calls of a whole message, with arguments as text and without indexes."""
     whole = []
     for call in [calls] if isinstance(calls, dict) else calls if isinstance(calls, list) else []:
         if not isinstance(call, dict):

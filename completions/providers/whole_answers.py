@@ -1,4 +1,4 @@
-"""Whole answers, as `chat.completion` bodies: read from what a server sends, from chunks and to chunks."""
+"""Reads whole answers (`chat.completion` bodies), and converts them into chunks and from events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = "chat.completion.chunk"
 
 
 def read_object(raw: bytes, *secrets: str) -> dict[str, Any]:
-    """Return the JSON object of a 200. Raises ProviderError where it is an error, or no object."""
+    """Return the JSON object in the body of a 200. Raises ProviderError if it is an error or not an object."""
     body, is_clean = _decoded(raw, *secrets)
     return body if is_clean else clean_tree(body)
 
@@ -39,9 +39,9 @@ def _decoded(raw: bytes, *secrets: str) -> tuple[dict[str, Any], bool]:
 
 
 def read_answer(raw: bytes, *secrets: str) -> dict[str, Any]:
-    """Return a `chat.completion` body in OpenAI's shape, unaltered where it is of that already.
+    """Return the body of a 200 as a `chat.completion`, altered only where it is not of OpenAI's shape.
 
-    A finish reason that is missing stays None. Raises ProviderError for an error, and for what is no answer.
+    A missing finish reason is None. Raises ProviderError if the body is an error or not an answer.
     """
     body, is_clean = _decoded(raw, *secrets)
     choices = body.get("choices")
@@ -77,7 +77,7 @@ def _says_something(message: dict[str, Any]) -> bool:
 
 
 def chunks_of(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the chunks that a body of `read_answer` would have been streamed as: answer, end, usage."""
+    """Return the chunks in which a body from `read_answer` would have been streamed: answer, end, usage."""
     envelope = {name: value for name, value in body.items() if name not in ("choices", "usage")}
     if "object" in envelope:
         envelope["object"] = CHUNK
@@ -97,7 +97,7 @@ def chunks_of(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def body_of(events: Iterable[ProviderEvent]) -> dict[str, Any]:
-    """Return the body that a streamed answer amounts to."""
+    """Return the body of an answer that was streamed without having been asked to."""
     assembly, texts = Assembly(), []
     envelope: dict[str, Any] = {}
     reason, usage = MISSING, None

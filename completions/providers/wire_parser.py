@@ -29,8 +29,8 @@ _decode_str = msgspec.json.Decoder(str).decode
 class AnswerParser:
     """Parses the bytes of an answer; check `error` and `done` after each call.
 
-    A failure never swallows what came before it: every method returns the events up to there and
-    sets `error`. `secrets` are never repeated in one.
+    A failure never loses what arrived before it: every method returns the events up to that point and sets `error`,
+    which never contains one of `secrets`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class AnswerParser:
         self._tail_bytes = 0
         self._after_cr = self._error_event = False
         self._first_line = True
-        self._stray = b""  # the first line that is of no event: all there is to quote where no answer comes
+        self._stray = b""  # the first line outside of any event: quoted if no answer follows
         self._partial: list[bytes] = []
         # The lines of one answer differ only in one JSON string: these are the bytes before and after it.
         self._prefix, self._suffix = _NEVER, b""
@@ -73,7 +73,7 @@ class AnswerParser:
 
     @property
     def noise(self) -> int:
-        """How many events were no part of an answer, and ignored."""
+        """How many events were ignored because they are no part of an answer."""
         return self._answer.noise
 
     def feed(self, data: bytes) -> list[ProviderEvent]:
@@ -197,13 +197,13 @@ class AnswerParser:
             if self._error_event:
                 self._prefix = _NEVER
         elif line.startswith(b"{"):
-            self._take(line, events)  # an error, or the answer, that its server forgot to make an event of
+            self._take(line, events)  # an error or a chunk that the server sent without `data:`
         elif not (self._stray or line.startswith((b":", b"id:", b"retry:"))):
             self._stray = line
-        # Comments, ids, retry hints and unknown fields carry nothing of the answer.
+        # Comments, ids, retry hints and unknown fields contain no part of the answer.
 
     def _blank(self, events: list[ProviderEvent]) -> None:
-        """End an event: several data lines are one JSON text, or else events that nothing separates."""
+        """End an event: several data lines are one JSON text, or else several events without blank lines."""
         payloads, self._partial = self._partial, []
         if payloads and self._take(b"\n".join(payloads), events) is None:
             for payload in payloads:
@@ -219,16 +219,16 @@ class AnswerParser:
         if text is None:
             if not payload.startswith(b"{"):
                 return self._ignore(payload)
-            # Either broken, or the first of several data lines: the blank line decides.
+            # The line is either broken or the first of several data lines: the blank line decides which.
             self._partial = [payload]
             self._prefix = _NEVER
         elif self._answer.halves:
-            self._prefix = _NEVER  # the next chunk has the other half
+            self._prefix = _NEVER  # the next line needs the other path: it may have the other half
         elif text and self._misses < _TEMPLATE_TRIES:
             self._learn(line, text)
 
     def _take(self, payload: bytes, events: list[ProviderEvent]) -> str | None:
-        """Return the plain text of an event; None if it is no JSON."""
+        """Return the plain text of an event; None if it is not JSON."""
         try:
             chunk, is_clean = decode_halves(payload)
         except ValueError:
@@ -244,7 +244,7 @@ class AnswerParser:
             return ""
 
     def _ignore(self, payload: bytes) -> None:
-        """Count an event that is no JSON, unless it may be a broken piece of the answer, or is an error's text."""
+        """Count an event that is not JSON. Raises ProviderError if it is an error's text or may be a broken chunk."""
         if self._error_event:
             raise reported(event_error(plain_text(payload)), *self._secrets)
         if payload.startswith(b"{") and not self.finished:

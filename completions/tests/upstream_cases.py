@@ -32,12 +32,12 @@ def failing(behaviour: str, code: str, status: int) -> Case:
 
 
 def streamed(behaviour: str, code: str, text: str = HEL) -> Case:
-    """A stream that breaks off, whatever was asked for."""
+    """A stream that breaks off, sent whatever was requested."""
     return Case(behaviour, (code, 200, text), (code, 504 if STALLED in code else 502))
 
 
 def well(behaviour: str, text: str = TEXT) -> Case:
-    """Strange, but an answer; a stream whatever was asked for."""
+    """An unusual but valid answer, sent as a stream whatever was requested."""
     return Case(behaviour, ("", 200, text), OK)
 
 

@@ -75,7 +75,7 @@ class ChunkStream:
         return b"".join(lines)
 
     def _line(self, chunk: Wire, usage: Any = None) -> bytes:
-        """Return one chunk in the envelope; its own fields win over the envelope's, but for the kind of object."""
+        """Return the line of one chunk in the envelope; its own fields override the envelope's, except `object`."""
         whole = {**self._base, **chunk, "object": CHUNK}
         if self._include_usage:
             whole["usage"] = usage
@@ -89,10 +89,10 @@ class ChunkStream:
 
 
 def _addable(choice: Mapping[str, Any], begun: bool) -> Mapping[str, Any]:
-    """Make a choice one that the document's clients can add up to an answer.
+    """Return a choice that the document's clients can add to those before it.
 
-    A delta without content and tool calls gets an empty content, because they index it unguarded. A role is not
-    repeated, because they would join it, and a finish reason is one that they know.
+    A delta with neither content nor tool calls gets an empty `content`, because they expect one. A role is not
+    repeated, because they would join the two, and a missing finish reason becomes one that they know.
     """
     delta = choice.get("delta")
     if isinstance(delta, dict):
