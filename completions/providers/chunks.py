@@ -124,7 +124,9 @@ class AnswerBuilder:
                 delta["tool_calls"] = calls.number(delta["tool_calls"])
             if delta.get("function_call"):
                 delta["function_call"] = legacy_call(delta["function_call"])
-        elif delta is not None:
+        elif delta is None:
+            choice["delta"] = {}
+        else:
             raise UpstreamInvalid()
         reason = choice.get("finish_reason")
         if reason is not None and (type(reason) is not str or not reason):
@@ -152,7 +154,7 @@ class AnswerBuilder:
         finishing, text, simple = False, "", index == 0
         for key, value in choice.items():
             if key == "delta":
-                for name, part in (value or {}).items():
+                for name, part in value.items():
                     if name == "content":
                         if part and index == 0:
                             text = part

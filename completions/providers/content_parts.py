@@ -25,9 +25,10 @@ class _Sorted:
                 self._add(part, text_field)
 
     def _add(self, part: dict[str, Any], text_field: str) -> None:
-        kind = part.get("type")
-        text = part.get("text")
-        if isinstance(text, str) and (kind is None or kind in _TEXT):
+        kind, text = part.get("type"), part.get("text")
+        if not isinstance(kind, str):
+            kind = "text"
+        if isinstance(text, str) and kind in _TEXT:
             self.fields[text_field] += text
         elif kind in _REASONING:
             inner = part.get("thinking") or part.get("reasoning") or part.get("text") or part.get("content")

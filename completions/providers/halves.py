@@ -22,7 +22,7 @@ class Halves:
 
     def join(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Return `chunk` with storable strings; a first half at the end of a text is kept back."""
-        deltas = [choice.pop("delta", None) for choice in chunk["choices"]]
+        deltas = [choice.pop("delta") for choice in chunk["choices"]]
         clean: dict[str, Any] = clean_tree(chunk)
         for choice, delta in zip(clean["choices"], deltas, strict=True):
             choice["delta"] = self._mend(delta, (choice["index"],))

@@ -59,7 +59,10 @@ def _finite(number: str) -> float:
 def decode_json(raw: bytes) -> Any:
     """Decode JSON into values a database accepts, tolerating broken UTF-8, surrogates and NUL. Raises ValueError."""
     value, is_clean = decode_halves(raw)
-    return value if is_clean else clean_tree(value)
+    try:
+        return value if is_clean else clean_tree(value)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def decode_halves(raw: bytes) -> tuple[Any, bool]:

@@ -36,6 +36,7 @@ class ToolCalls:
         self._calls: list[_Call] = []
         self._by_id: dict[str, int] = {}
         self._by_index: dict[int, int] = {}
+        self._last = 0
 
     def number(self, pieces: Any) -> list[dict[str, Any]]:
         """Return the tool calls of one delta with the numbers of their calls; items that are not calls are left out."""
@@ -58,20 +59,22 @@ class ToolCalls:
         if type(arguments) is not str or not arguments or self._by_index.get(index) != index:
             return False
         self._calls[index].complete = arguments.endswith("}")
+        self._last = index
         return True
 
     def _piece(self, piece: dict[str, Any]) -> dict[str, Any]:
         call_id = _text(piece.get("id"))
         index = as_number(piece.get("index"))
         function = _function(piece)
-        name = _text((function or piece.get("custom") or {}).get("name"))
+        custom = piece.get("custom")
+        name = _text((function or (custom if isinstance(custom, dict) else {})).get("name"))
         arguments = (function or {}).get("arguments", "")
         at = self._find(call_id, index, name, arguments)
         is_new = at is None
         if at is None:
             at = len(self._calls)
             self._calls.append(_Call(call_id))
-        call = self._calls[at]
+        call, self._last = self._calls[at], at
         if call_id:
             self._by_id[call_id] = at
         if index is not None:
@@ -102,11 +105,13 @@ class ToolCalls:
         if of_id is not None:
             if of_index is not None and self._calls[of_index].id == call_id:
                 return of_index
-            another = index is not None and of_index is None and bool(name)  # some servers give all calls the same id
+            known_name = self._calls[of_id].name
+            # Some servers give all calls the same id.
+            another = name and ((known_name and name != known_name) or (index is not None and of_index is None))
             return None if another else of_id
         at = of_index
         if at is None and self._calls and (index is None or not (call_id or name)):
-            at = len(self._calls) - 1
+            at = self._last
         if at is None:
             return None
         known = self._calls[at]
@@ -145,8 +150,8 @@ def _function(piece: dict[str, Any]) -> dict[str, Any] | None:
     arguments = function.get("arguments", "")
     if not isinstance(arguments, str):
         function["arguments"] = encode_json(arguments).decode()
-    if not _text(function.get("name")):
-        function.pop("name", None)
+    if name := _text(function.pop("name", None)):
+        function["name"] = name
     return function
 
 

@@ -21,7 +21,7 @@ CHUNK = "chat.completion.chunk"
 def read_object(raw: bytes, *secrets: str) -> dict[str, Any]:
     """Return the JSON object in the body of a 200. Raises ProviderError if it is an error or not an object."""
     body, is_clean = _decoded(raw, *secrets)
-    return body if is_clean else clean_tree(body)
+    return body if is_clean else _clean(body)
 
 
 def _decoded(raw: bytes, *secrets: str) -> tuple[dict[str, Any], bool]:
@@ -50,7 +50,14 @@ def read_answer(raw: bytes, *secrets: str) -> dict[str, Any]:
     body["choices"] = [_choice(choice, at, *secrets) for at, choice in enumerate(choices)]
     if not any(choice["finish_reason"] or _says_something(choice["message"]) for choice in body["choices"]):
         raise UpstreamTruncated()
-    return body if is_clean else clean_tree(body)
+    return body if is_clean else _clean(body)
+
+
+def _clean(body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(clean_tree(body))
+    except RecursionError:
+        raise UpstreamInvalid() from None
 
 
 def _choice(choice: Any, position: int, *secrets: str) -> dict[str, Any]:

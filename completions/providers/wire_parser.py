@@ -237,9 +237,9 @@ class AnswerParser:
             raise reported(event_error(chunk), *self._secrets)
         try:
             return self._answer.take(chunk, events, is_clean=is_clean)
-        except UpstreamInvalid:
+        except (UpstreamInvalid, RecursionError):
             if not self.finished:
-                raise
+                raise UpstreamInvalid() from None
             self._answer.noise += 1
             return ""
 

@@ -6,9 +6,13 @@ import json
 from typing import Any
 from unittest import TestCase
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from completions import exceptions as x
 from completions.assembly import Assembly
 from completions.providers.whole_answers import body_of
+from completions.providers.wire_parser import AnswerParser
 from completions.tests.test_providers_parser import parse, parsed, sse, told, wire_text
 from completions.tests.upstream_wire import chunk
 from completions.types import Delta, ProviderEvent, StreamFinished
@@ -18,6 +22,34 @@ CONTENT = '{"content":"TEXT"}'
 LISTED = '{"content":[{"type":"text","text":"TEXT"}]}'
 FIRST = '{"tool_calls":[{"id":"c1","function":{"name":"f","arguments":""}}]}'
 ARGUMENTS = '{"tool_calls":[{"function":{"arguments":"TEXT"}}],"reasoning":"TEXT"}'
+
+
+WORDS = ("text", "thinking", "reference", "function", "name", "id", "", "0", "stop", "error", "{}", "c1")
+NAMES = (
+    *("type", "text", "thinking", "content", "index", "id", "function", "custom", "name", "arguments", "tool_calls"),
+    *(
+        "function_call",
+        "role",
+        "refusal",
+        "reasoning",
+        "message",
+        "delta",
+        "finish_reason",
+        "error",
+        "detail",
+        "status",
+    ),
+)
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 500)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(WORDS)
+    | st.text("\ud83d\ude00\0a"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
 
 
 def deltas(*values: str) -> list[bytes]:
@@ -133,3 +165,30 @@ class OddityTests(TestCase):
         nothings: tuple[Any, ...] = (None, "", {}, [], False, {"code": None})
         for nothing in (*({"error": none} for none in nothings), {"detail": "x"}):
             self.assertEqual(told(parsed(chunk({"content": "a"}, **nothing), chunk({}, "stop"))), "a")
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=4), max_size=4), st.booleans())
+    def test_no_values_break_anything_but_the_answer(self, values: list[Any], in_delta: bool) -> None:
+        choices = [{"index": 0, "delta": value} if in_delta else value for value in values]
+        events, parser = parse(
+            sse(*({"choices": [choice]} for choice in choices), *values, chunk({}, "stop"), ascii_only=True)
+        )
+        assert parser.done or isinstance(parser.error, x.ProviderError)
+        assert wire_text(events) == told(events)
+        json.dumps(extras_of(events)).encode()
+        for body in ({"choices": [{"message": value} for value in values]}, {"choices": values}, values):
+            whole = AnswerParser()
+            whole.whole(json.dumps(body).encode())
+            assert whole.done or isinstance(whole.error, x.ProviderError)
+
+    def test_deep_nesting_is_invalid(self) -> None:
+        for depth in (300, 600, 900, 5000):
+            for deep in ('{"type":"thinking","thinking":[' * depth + "]}" * depth, "[" * depth + "]" * depth):
+                for lone in ("", "\\ud83d"):
+                    delta = f'{{"content":[{deep}],"x":"{lone}"}}'
+                    data = sse(*deltas(delta), chunk({}, "stop"))
+                    _, parser = parse(data)
+                    assert parser.done or isinstance(parser.error, x.ProviderError)
+                    whole = AnswerParser()
+                    whole.whole(b'{"choices":[{"message":' + delta.encode() + b"}]}")
+                    assert whole.done or isinstance(whole.error, x.ProviderError)

@@ -57,6 +57,7 @@ BODIES: dict[str, str] = {
     "done-with-spaces": sse(HI, STOP, end="data:   [DONE]  \n\n"),
     "null-choices": sse(HI, {"choices": None}, {**chunk({}), "choices": [{"index": 0, "delta": None}]}, STOP),
     "usage-only": sse({"usage": USAGE}, HI, {"usage": USAGE}, STOP, {"choices": [], "usage": USAGE}),
+    "no-deltas": sse({"choices": [{"delta": None}]}, HI, {"choices": [{"delta": None, "finish_reason": "stop"}]}),
     "named-pings": sse("event: ping\ndata: {}\n\n", HI, 'event: ping\ndata: {"type": "ping"}\n\n', ": x\n\n", STOP),
     "late-noise": sse(HI, STOP, "data: ping\n\n", 'data: {"broken\n\n'),
     "whole-as-event": sse(whole("Hi")),
@@ -84,6 +85,10 @@ BODIES: dict[str, str] = {
     ),
     "calls-object-arguments": calling(piece("f", {"a": 1}, id="c1"), piece("g", {"b": 2}, id="c2")),
     "calls-no-list": sse(chunk({"tool_calls": piece("f", {"a": 1}, id=5)}), CALLED),
+    "calls-one-id": calling(piece("f", ONE, id="c1"), piece("g", '{"b"', id="c1"), piece(None, ":2}")),
+    "calls-touched-last": calling(
+        piece("f", '{"a"', id="c1"), piece("g", TWO, id="c2"), piece(None, ":", id="c1"), piece(None, "1}")
+    ),
     "calls-without-ids": calling(piece("f", ONE), piece("f", TWO)),
     "calls-one-index-no-ids": calling(piece("f", ONE, index=0), piece("g", TWO, index=0)),
     "calls-high-index": calling(piece("f", '{"a"', id="c1", index=1), piece(None, ":1}", index=1)),
