@@ -88,18 +88,8 @@ class ReasonTest(TestCase):
                 self.assertEqual(error.upstream_code, code, body)
 
     def test_what_is_no_error(self) -> None:
-        for body in (
-            {"error": {"code": "", "message": ""}, "choices": []},
-            {},
-            [],
-            None,
-            5,
-            "x",
-            {"choices": []},
-            {"choices": [], "message": "x"},
-            {"message": {}},
-            {"id": "x"},
-        ):
+        beside: list[Any] = [{"choices": []}, {"choices": [], "error": {"code": ""}}, {"choices": [], "message": "x"}]
+        for body in (*beside, {}, [], None, 5, "x", {"message": {}}, {"id": "x"}):
             self.assertIsNone(error_in(body), body)
 
     def test_plain_text_is_told_and_pages_are_not(self) -> None:
