@@ -5,6 +5,9 @@ from __future__ import annotations
 MISSING = "missing"
 """Stored if a model's server ended its answer properly but gave no reason."""
 
+NO_REASONS = frozenset({"", "null", "none", "None"})
+"""What servers send in place of a reason that they do not have."""
+
 
 def shown(finish_reason: str | None) -> str | None:
     """Return the finish reason to show to clients: `stop` for a complete answer without one, None for no reason."""

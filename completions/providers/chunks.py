@@ -11,7 +11,7 @@ from completions.providers.halves import REPLACEMENT, Halves
 from completions.providers.reasons import Reason, error_in
 from completions.providers.tool_calls import ToolCalls, as_number, legacy_call
 from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
-from conversations.finish_reasons import MISSING
+from conversations.finish_reasons import MISSING, NO_REASONS
 from conversations.storable import storable_text
 
 MAX_TEXT_CHARS: Final = 1 << 18
@@ -129,7 +129,7 @@ class AnswerBuilder:
         else:
             raise UpstreamInvalid()
         reason = choice.get("finish_reason")
-        if reason is not None and (type(reason) is not str or not reason):
+        if reason is not None and (type(reason) is not str or reason in NO_REASONS):
             choice["finish_reason"] = None
 
     def _same_envelope(self, chunk: dict[str, Any], answers: bool, events: list[ProviderEvent]) -> bool:

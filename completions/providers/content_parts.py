@@ -27,9 +27,10 @@ class _Sorted:
     def _add(self, part: dict[str, Any], text_field: str) -> None:
         kind, text = part.get("type"), part.get("text")
         if not isinstance(kind, str):
-            kind = "text"
-        if isinstance(text, str) and kind in _TEXT:
-            self.fields[text_field] += text
+            kind = "text" if "text" in part else ""
+        if kind in _TEXT:
+            text = text.get("value") if isinstance(text, dict) else text
+            self.fields[text_field] += text if isinstance(text, str) else ""
         elif kind in _REASONING:
             inner = part.get("thinking") or part.get("reasoning") or part.get("text") or part.get("content")
             self.add(inner if isinstance(inner, list) else [inner], "reasoning")

@@ -55,6 +55,9 @@ def _place(item: Any, at: int) -> int:
 def _delta(path: tuple[Any, ...]) -> dict[str, Any]:
     value: Any = REPLACEMENT
     for name in reversed(path):
-        value = {name: value} if isinstance(name, str) else [{"index": name, **value}]
+        if isinstance(name, str):
+            value = {name: value}
+        else:
+            value = [{"index": name, **value} if isinstance(value, dict) else value]
     found: dict[str, Any] = value
     return found

@@ -19,16 +19,16 @@ DRAIN_SECONDS: Final = 0.1  # to wait for the end of the body after [DONE], so t
 BROKEN = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
-_FIELD = re.compile(rb"(data|event|id|retry)?:")
-_TELLING_BYTES: Final = 6  # as long as the longest name of a field, with its colon
+_WHOLE = re.compile(rb"[{<]|\[\s*[{\[\]]")
+_TELLING_BYTES: Final = 8  # enough for a bracket, a line break, an indent and what follows
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A 2xx response of which the `first` bytes have been read from `reads`, enough to tell what it is.
 
-    Servers send wrong media types, or none. So a body that begins like JSON or markup is read as a whole, one that
-    begins with a field of an event stream is read as a stream, and only otherwise does the media type decide.
+    Servers send wrong media types, or none. So a body that begins like JSON or markup is read as a whole, and every
+    other body as a stream: of a text without events, the first line is quoted.
     """
 
     response: httpx2.Response
@@ -43,16 +43,16 @@ class Answer:
             raise UpstreamInvalid()  # compression was not requested: a compressed body may be a decompression bomb
         first = looked_at = b""
         try:
-            while len(looked_at) < _TELLING_BYTES and len(first) < 1 << 16:
+            while not looked_at or (looked_at.startswith(b"[") and len(looked_at) < _TELLING_BYTES):
                 first += await anext(reads)
+                if len(first) > 1 << 16:
+                    break
                 looked_at = first.lstrip(_BLANK)
         except StopAsyncIteration:
             pass
         except BROKEN:
             raise UpstreamTruncated() from None
-        declared = response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
-        looks_whole = looked_at.startswith((b"{", b"[{", b"<"))
-        return cls(response, reads, first, bool(_FIELD.match(looked_at)) or (declared and not looks_whole))
+        return cls(response, reads, first, _WHOLE.match(looked_at) is None)
 
     async def whole(self, limit: int) -> bytes:
         """Return the body. Raises UpstreamTruncated, and OutputLimit for more than `limit` bytes."""

@@ -59,7 +59,7 @@ def error_in(data: Any) -> Reason | None:
         return _reason(error, data)
     if "choices" in data:
         return None
-    if data.get("object") == "error" or data.get("type") == "error" or isinstance(data.get("message"), str):
+    if data.get("object") == "error" or data.get("type") == "error" or isinstance(_message(data), str):
         return _reason(data, data)
     return _of_detail(data["detail"], data) if data.get("detail") else None
 
@@ -75,12 +75,12 @@ def _reason(error: Any, around: dict[str, Any]) -> Reason:
         code = None if code == "error" else code
         return Reason(error, code, around.get("param"), _status(around, code))
     if not isinstance(error, dict):  # `"error": true` beside a message
-        return Reason(around.get("message"), around.get("code"), around.get("param"), _status(around))
-    message, inner = error.get("message") or error.get("msg") or error.get("detail") or error.get("error"), Reason()
+        return Reason(_message(around), around.get("code"), around.get("param"), _status(around))
+    message, inner = _message(error) or error.get("detail") or error.get("error"), Reason()
     if isinstance(message, list | dict):
         inner = _of_detail(message, error)
         message = inner.message
-    code = error.get("code")
+    code = error.get("code", error.get("error_code"))
     named = error.get("type") or error.get("status")
     if code is None and isinstance(named, str) and named in _STATUS_OF and named not in _GENERAL:
         code = named
@@ -111,6 +111,10 @@ def _of_detail(detail: Any, around: dict[str, Any]) -> Reason:
             param, validates = param or field or None, True
     status = _status(around) or (422 if validates else None)
     return Reason("; ".join(wrong[:20]), around.get("code"), param, status)
+
+
+def _message(error: dict[str, Any]) -> Any:
+    return next((error[name] for name in ("message", "msg", "error_msg", "error_message") if error.get(name)), None)
 
 
 def _status(error: dict[str, Any], *names: Any) -> int | None:

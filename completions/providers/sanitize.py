@@ -21,6 +21,8 @@ _SECRETS = re.compile(
     r"|AIza[\w-]{20,}"
     r"|eyJ[\w.-]{20,}"
     r"|(?<!\w)(?=\w*\d)\w{32,}"
+    r"|(?<=://)[^\s/@]{1,200}(?=@)"
+    r"|(?i:\b(?:api[_-]?key|password|secret)[\"']?\s{0,3}[=:]\s{0,3}\S+)"
 )
 # Where a stack trace begins: Python's, then those of Java, JavaScript and .NET, Go and Rust.
 _TRACE = re.compile(

@@ -13,7 +13,7 @@ from completions.providers.reasons import Reason, error_in
 from completions.providers.sanitize import clean_tree, decode_halves
 from completions.providers.tool_calls import as_number, legacy_call, whole_calls
 from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
-from conversations.finish_reasons import MISSING
+from conversations.finish_reasons import MISSING, NO_REASONS
 
 CHUNK = "chat.completion.chunk"
 
@@ -76,7 +76,8 @@ def _choice(choice: Any, position: int, *secrets: str) -> dict[str, Any]:
         message["function_call"] = legacy_call(message["function_call"])
     reason = choice.get("finish_reason")
     rest = {name: value for name, value in choice.items() if name != "delta"}
-    return {**rest, "index": index, "message": message, "finish_reason": reason if isinstance(reason, str) else None}
+    given = isinstance(reason, str) and reason not in NO_REASONS
+    return {**rest, "index": index, "message": message, "finish_reason": reason if given else None}
 
 
 def _says_something(message: dict[str, Any]) -> bool:

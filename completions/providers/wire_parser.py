@@ -193,7 +193,7 @@ class AnswerParser:
             elif payload:
                 self._payload(payload, line, events)
         elif line.startswith(b"event:"):
-            self._error_event = line[6:].strip() == b"error"
+            self._error_event = line[6:].strip().lower() == b"error"
             if self._error_event:
                 self._prefix = _NEVER
         elif line.startswith(b"{"):

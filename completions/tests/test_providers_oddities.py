@@ -95,7 +95,7 @@ class OddityTests(TestCase):
             self.assertEqual((told(events), parser.error), ("a", None))
 
     def test_a_strange_finish_reason_is_none(self) -> None:
-        for reason in (7, True, {"type": "stop"}, ["stop"], "", None):
+        for reason in (7, True, {"type": "stop"}, ["stop"], "", "null", "None", None):
             events = parsed(chunk({"content": "a"}), chunk({"refusal": "b"}, reason))
             self.assertEqual(events[-1].finish_reason, MISSING)  # type: ignore[union-attr]
             self.assertIsNone(events[1].wire[1]["choices"][0]["finish_reason"])  # type: ignore[union-attr]

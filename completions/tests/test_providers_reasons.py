@@ -52,10 +52,12 @@ SHAPES: tuple[tuple[Any, int, str, str | None], ...] = (
     ({"status": 413, "title": "Too large", "detail": LONG}, 413, "upstream_rejected", None),
     ({"error": {"detail": [{"loc": ["body", "n"], "msg": LONG}]}}, 422, "upstream_rejected", "n"),
     ({"success": False, "errors": [{"code": 7009, "message": LONG}]}, 502, "upstream_error", None),
+    ({"msg": LONG, "code": 500}, 502, "upstream_error", None),
+    ({"error_msg": LONG, "error_code": "model_not_found"}, 404, "model_not_found", None),
     ({"message": LONG}, 502, "upstream_error", None),
     ({"code": "InvalidParameter", "message": LONG, "request_id": "x"}, 400, "InvalidParameter", None),
 )
-KEYS = ("sk-proj-0123456789abcdef", "Bearer abcdefgh", "hf_0123456789")
+KEYS = ("sk-proj-0123456789abcdef", "Bearer abcdefgh", "hf_0123456789", 'api_key="abc"', "password: hunter2")
 TRACES = (
     'Traceback (most recent call last):\n  File "/app/secret.py", line 3, in run\n    raise ValueError',
     "\n    at com.acme.secret.Model.run(Model.java:55)\n    at x.y(Z.java:1)",
@@ -114,6 +116,8 @@ class ReasonTest(TestCase):
                 assert reason is not None
                 error = reported(reason)
                 self.assertNotIn(secret, f"{error.message} {error.param} {error.upstream_code}")
+        error = refusal(400, {}, b"No answer from http://user:hunter2@gpu:8000/v1")
+        self.assertEqual(error.message, "No answer from http://[redacted]@gpu:8000/v1")
         for trace in TRACES:
             error = refusal(400, {}, json.dumps({"error": {"message": f"It broke {trace}"}}).encode())
             self.assertEqual(error.message, "It broke", trace)

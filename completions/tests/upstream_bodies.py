@@ -63,6 +63,12 @@ BODIES: dict[str, str] = {
     "whole-as-event": sse(whole("Hi")),
     "bare-error": sse(HI, '{"error": {"message": "bare", "code": 400}}\n\n'),
     "bare-answer": f": PROCESSING\n\n{json.dumps(whole('Hi'))}\n",
+    "bare-noise": f"ping\n\n[PING]\n\n{sse(HI, STOP)}",
+    "blank-first": f"\n\n  \n{json.dumps(whole('Hi'), indent=2)}\n",
+    "null-text-parts": sse(
+        chunk({"content": [{"type": "text", "text": None}, {"text": "Hi"}, {"type": "text"}]}), STOP
+    ),
+    "error-pretty-list": json.dumps([{"error": {"code": 404, "message": "No model"}}], indent=2),
     "small-done": sse(HI, "data: [done]\n\n", end=""),
     "nothing": sse(chunk({"role": "assistant", "content": ""})),
     # Tool calls.
