@@ -14,14 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from completions import recall
-from completions.assembly import (
-    WHOLE,
-    Assembly,
-    extras_of_message,
-    says_more,
-    whole_choice,
-    with_finish_reasons,
-)
+from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice, with_finish_reasons
 from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
 from completions.exceptions import (
     CompletionError,

@@ -75,7 +75,7 @@ class Completion:
     """The answer to a request that was not streamed: the upstream's JSON body, in OpenAI's shape.
 
     There is at least one choice, content is text or None, and a finish reason that was not given is None.
-    `upstream` names who gave it where several could have.
+    `upstream` names the one that answered if there were several candidates.
     """
 
     response: Wire

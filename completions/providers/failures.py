@@ -70,7 +70,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *secrets: str)
 def reported(reason: Reason, *secrets: str) -> ProviderError:
     """Return the exception for an error inside a 200, never `unbilled`: something may have been generated."""
     failure = _reported(reason, *secrets)
-    failure.unbilled = False
+    failure.unbilled = failure.refused = False
     return failure
 
 

@@ -8,7 +8,7 @@ from unittest import TestCase
 
 from completions import exceptions as x
 from completions.providers.failures import refusal, reported
-from completions.providers.reasons import error_in, event_error
+from completions.providers.reasons import Reason, error_in, event_error
 
 LONG = "This model's maximum context length is 4096 tokens"
 # Shape, status inside a 200, code, param.
@@ -79,7 +79,7 @@ class ReasonTest(TestCase):
                 (error.status, error.upstream_code or error.code, error.param), (status, code, param), body
             )
             self.assertIn(LONG, error.message, body)
-            self.assertFalse(error.unbilled)
+            self.assertFalse(error.retryable)
 
     def test_every_shape_with_a_status_of_its_own(self) -> None:
         for body, _, code, param in SHAPES:
@@ -88,6 +88,10 @@ class ReasonTest(TestCase):
             self.assertEqual((error.status, error.param), (418, param), body)
             if code not in ("upstream_error", "upstream_rejected"):
                 self.assertEqual(error.upstream_code, code, body)
+
+    def test_nothing_inside_a_200_is_asked_again(self) -> None:
+        for status in (401, 402, 403, 408, 409, 429, 500, 502, 503, 529):
+            self.assertFalse(reported(Reason(LONG, status=status)).retryable, status)
 
     def test_what_is_no_error(self) -> None:
         beside: list[Any] = [{"choices": []}, {"choices": [], "error": {"code": ""}}, {"choices": [], "message": "x"}]
