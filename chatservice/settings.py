@@ -409,8 +409,9 @@ SEND_SECONDS = env.seconds("SEND_SECONDS", default=60)
 
 # --- Search --------------------------------------------------------------------------------------
 
-# The language for removing word endings: one of Snowball's (`german`, `french`, …), or `none`.
-SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="english")
+# The language whose word endings are cut off: `auto` takes that of each message where it is clear, English elsewhere;
+# otherwise one of Snowball's (`german`, `french`, …), or `none`.
+SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="auto")
 # The model for search by meaning: `minilm` (in a package, offline), `minilm-int8` (the same in eight bits, for small
 # machines), `openai:MODEL`, or the path or hub name of a sentence-transformers model (docs/search.md).
 SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="minilm")

@@ -68,6 +68,7 @@ class SearchedConversationAdmin(ConversationAdmin):
             "more": bool(found.next_cursor),
             "how": WAYS[found.mode],
             "why": found.why,
+            "excluded": found.excluded,
             "took_ms": found.took_ms,
         }
 

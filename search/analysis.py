@@ -1,110 +1,123 @@
-"""The text analyser: folds case and accents, stems words, hashes them to terms. The same on every database; pure."""
+"""The text analyser: normalised, split into words, stemmed, hashed to terms. The same on every database; pure.
+
+Beside the words that a text is made of it yields what else finds them: single characters of scripts that are indexed by
+pairs, the one word that `e-mail` or `user_id` also is, the signs of `C++` and `--dry-run`, the parts of `getUserById`.
+"""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import re
-import threading
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Container, Iterable, Iterator
+from enum import StrEnum
+from operator import itemgetter
 from typing import NamedTuple
 
-import Stemmer
 from django.conf import settings
 
-# Scripts written without spaces are indexed by pairs of characters.
-UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\u0e00-\u0e7f"
-# Accents and vowel signs that are separate characters belong to their word.
-SIGNS = "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff"
-LETTER = rf"(?:[^\W_{UNSPACED}]|[{SIGNS}])"
-TOKEN = re.compile(rf"[{UNSPACED}]+|{LETTER}+")
-UNSPACED_START = re.compile(f"[{UNSPACED}]")
-QUERY_PART = re.compile(r'(?P<minus>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"?|(?P<words>[^\s"]+))')
-MAX_WORD_CHARS = 64
-WORDS_REMEMBERED = 2_000
-MAX_QUERY_WORDS = 32
+from search import scripts
+from search.languages import stemmer, usual_language
+from search.normalising import fold, normalise
+
+VERSION = 2  # of what this module makes of a text: another number makes the terms of all messages anew
 HASH_BITS = 40
-ENGLISH = """
-a about above after again all also am an and any are as at be because been before being below between both but by
-can could did do does doing down during each few for from further had has have having he her here hers him his how
-i if in into is it its just me more most my no nor not now of off on once only or other our out over own same she
-should so some such than that the their them then there these they this those through to too under until up very
-was we were what when where which while who whom why will with would you your i'm i've i'll i'd you're you've you'll
-he's she's it's we're we've we'll they're they've they'll that's what's who's where's how's there's let's
-isn't aren't wasn't weren't hasn't haven't hadn't doesn't don't didn't won't wouldn't can't couldn't shouldn't
-"""
-_LETTERS = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"}
-_own = threading.local()
+MAX_JOINED = 32  # parts of a word
+SUFFIXES = ("+", "#")
+
+
+class Kind(StrEnum):
+    """What a token is to its text, and whether its ending is cut off."""
+
+    WORD = "a word between others"
+    EMOJI = "an emoji"
+    PAIR = "two characters of a script without spaces"
+    ALONE = "a run of one character"
+    CHARACTER = "one character of a longer run"
+    JOINED = "words that a sign joins, without it"
+    SIGNED = "a word with the signs before or after it"
+    PART = "a part of a word in camel case"
+
+
+STEMMED = frozenset({Kind.WORD, Kind.JOINED, Kind.PART})
+# Each character of a text counts once among these, ...
+LENGTH = frozenset({Kind.WORD, Kind.EMOJI, Kind.PAIR, Kind.ALONE})
+# ... and these follow each other as in the text, wherever it is cut.
+SEQUENCE = frozenset({Kind.WORD, Kind.EMOJI, Kind.CHARACTER, Kind.ALONE})
+
+
+class Token(NamedTuple):
+    """What a text is found by, with its range in the normalised text; not stemmed yet."""
+
+    text: str
+    start: int
+    end: int
+    kind: Kind
+
+    def stem(self, language: str) -> str:
+        return stemmer(language)(self.text) if self.kind in STEMMED else self.text
 
 
 class Word(NamedTuple):
-    """A word in a text: its stem, and its range in code points."""
+    """What a text is found by: its stem, and its range in code points of the original text."""
 
     stem: str
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A parsed query: the stems that count, the phrases that must occur, the phrases that must not."""
-
-    stems: tuple[str, ...] = ()
-    phrases: tuple[tuple[str, ...], ...] = ()
-    excluded: tuple[tuple[str, ...], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.stems or self.phrases)
-
-
-def fold(word: str) -> str:
-    """Return `word` without case and accents."""
-    word = word.casefold()
-    if word.isascii():
-        return word
-    plain = "".join(_LETTERS.get(c, c) for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
-    return unicodedata.normalize("NFKC", plain)
-
-
-def words(text: str) -> Iterator[Word]:
-    """Yield the words of `text` in order."""
-    stem = _stemmer()
-    for found in TOKEN.finditer(text):
-        raw, start = found[0], found.start()
-        if UNSPACED_START.match(raw):
-            yield from _pairs(raw, start)
+def tokens(text: str) -> Iterator[Token]:
+    """Yield the tokens of a normalised text. Those that stand beside a word follow it."""
+    joined: list[Token] = []
+    for found in scripts.TOKEN.finditer(text):
+        start, end = found.span()
+        which = found.lastindex
+        if joined and (which or start != joined[-1].end + 1 or not scripts.connects(text, start - 1)):
+            if _is_more(text, joined):
+                yield from _beside(text, joined)
+            joined = []
+        if which is None:
+            word = Token(found[0], start, end, Kind.WORD)
+            yield word
+            if len(joined) < MAX_JOINED:
+                joined.append(word)
+        elif which == 1:
+            yield from _run(found[0], start)
         else:
-            yield Word(stem(raw), start, found.end())
+            yield Token(found[0], start, end, Kind.EMOJI)
+    if joined and _is_more(text, joined):
+        yield from _beside(text, joined)
+
+
+def words(text: str, language: str, wanted: Container[str] | None = None) -> list[Word]:
+    """Return what `text` is found by, in order; only what has one of the `wanted` stems where they are given."""
+    normal = normalise(text)
+    stem = stemmer(language)
+    found = []
+    for token, start, end, kind in tokens(normal.text):
+        cut = stem(token) if kind in STEMMED else token
+        if wanted is None or cut in wanted:
+            found.append(Word(cut, *normal.origin(start, end)))
+    return sorted(found, key=itemgetter(1, 2))
 
 
 def stems(text: str) -> list[str]:
-    """Return the stems of `text` in order, with repetitions."""
-    return [word.stem for word in words(text)]
+    """Return the stems of `text` in order, with repetitions, as if it were of the usual language."""
+    return sequence(text, usual_language())
 
 
-def parse(text: str) -> Query:
-    """Parse what a user typed: words, "an exact phrase", -excluded. Everything else is read as words; never fails."""
-    found: list[str] = []
-    phrases: list[tuple[str, ...]] = []
-    excluded: list[tuple[str, ...]] = []
-    for part in QUERY_PART.finditer(text):
-        quoted = part["phrase"] is not None
-        part_stems = tuple(stems(part["phrase"] if quoted else part["words"]))
-        if not part_stems:
-            continue
-        if part["minus"]:
-            excluded.append(part_stems)
-        elif quoted:
-            phrases.append(part_stems)
-            found.extend(part_stems)
-        else:
-            found.extend(part_stems)
-    unique = list(dict.fromkeys(found))
-    # A query of only stop words is still a query.
-    discriminative = [stem for stem in unique if stem not in stop_stems(settings.SEARCH_LANGUAGE)] or unique
-    return Query(tuple(discriminative[:MAX_QUERY_WORDS]), tuple(phrases[:8]), tuple(excluded[:MAX_QUERY_WORDS]))
+def sequence(text: str, language: str) -> list[str]:
+    """Return what follows each other in `text`: stems, and the single characters of scripts without spaces."""
+    return [token.stem(language) for token in tokens(normalise(text).text) if token.kind in SEQUENCE]
+
+
+def indexed(text: str, language: str) -> tuple[frozenset[str], int]:
+    """Return the different stems under which `text` is indexed, and its length in words."""
+    found, length = set(), 0
+    stem = stemmer(language)
+    for token, _, _, kind in tokens(normalise(text).text):
+        found.add(stem(token) if kind in STEMMED else token)
+        length += kind in LENGTH
+    return frozenset(found), length
 
 
 def term_of(partition: int, stem: str) -> int:
@@ -122,42 +135,41 @@ def terms_of(partition: int, text_stems: Iterable[str]) -> list[int]:
     return sorted({term_of(partition, stem) for stem in text_stems})
 
 
-def contains_phrase(text_stems: list[str], phrase: tuple[str, ...]) -> bool:
-    """Tell whether the stems of `phrase` follow each other in `text_stems`."""
-    size, first = len(phrase), phrase[0]
-    return any(stem == first and tuple(text_stems[at : at + size]) == phrase for at, stem in enumerate(text_stems))
+def fingerprint() -> int:
+    """Return a positive number for this version and setting: terms that were made with another are made anew."""
+    return zlib.crc32(f"{VERSION} {settings.SEARCH_LANGUAGE}".encode()) >> 1 | 1
 
 
-@functools.cache
-def stop_stems(language: str) -> frozenset[str]:
-    """Return the stemmed stop words of `language`; empty if it has no list, so that only rarity weighs its words."""
-    return frozenset(stems(ENGLISH)) if language == "english" else frozenset()
+def _run(run: str, start: int) -> Iterator[Token]:
+    """Yield the pairs of a run, and its single characters."""
+    characters = scripts.units(run)
+    kind = Kind.CHARACTER if len(characters) > 1 else Kind.ALONE
+    before = None
+    for character in characters:
+        text, first, end = character
+        if before is not None:
+            yield Token(before[0] + text, start + before[1], start + end, Kind.PAIR)
+        yield Token(text, start + first, start + end, kind)
+        before = character
 
 
-def known_language(language: str) -> bool:
-    return language == "none" or language in Stemmer.algorithms()
+def _is_more(text: str, joined: list[Token]) -> bool:
+    """Tell quickly whether there may be anything beside these words: most have nothing."""
+    word, start, end, _ = joined[0]
+    if len(joined) > 1 or text[end : end + 1] in SUFFIXES or (start and text[start - 1] in "-."):
+        return True
+    return not word.islower() and not word.istitle()
 
 
-def _stemmer() -> Callable[[str], str]:
-    """Return this thread's stemming function: a stemmer is not thread-safe."""
-    language = settings.SEARCH_LANGUAGE
-    if getattr(_own, "language", None) != language:
-        _own.language = language
-        cut = Stemmer.Stemmer(language).stemWord if language in Stemmer.algorithms() else str
-
-        def stem(word: str) -> str:
-            return cut(fold(word)[:MAX_WORD_CHARS])
-
-        # Cached, because most words of a text occurred before. Over-long words, which may be a megabyte, are not
-        # cached.
-        known = functools.lru_cache(WORDS_REMEMBERED)(stem)
-        _own.stem = lambda word: known(word) if len(word) <= MAX_WORD_CHARS else stem(word)
-    found: Callable[[str], str] = _own.stem
-    return found
-
-
-def _pairs(run: str, start: int) -> Iterator[Word]:
-    if len(run) == 1:
-        yield Word(run, start, start + 1)
-    for at in range(len(run) - 1):
-        yield Word(run[at : at + 2], start + at, start + at + 2)
+def _beside(text: str, joined: list[Token]) -> Iterator[Token]:
+    """Yield what a word, or several that signs join, is found by beside its parts."""
+    start, end, last = joined[0].start, joined[-1].end, joined[-1]
+    whole = "".join(token.text for token in joined) if len(joined) > 1 else last.text
+    if len(joined) > 1:
+        yield Token(whole, start, end, Kind.JOINED)
+    for token in joined:
+        yield from (Token(part, token.start, token.end, Kind.PART) for part in scripts.humps(token.text))
+    if text[end : end + 1] in SUFFIXES and (sign := scripts.SUFFIX.match(text, end)):
+        yield Token(fold(last.text) + sign[0], last.start, sign.end(), Kind.SIGNED)
+    if start and (begins := scripts.prefix(text, start)) < start:
+        yield Token(text[start - 1] + fold(whole), begins, end, Kind.SIGNED)

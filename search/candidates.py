@@ -8,9 +8,11 @@ import numpy as np
 
 from conversations.models import Message
 from search import ranking
-from search.analysis import Query, contains_phrase, stems, term_of
+from search.analysis import sequence
 from search.backends import backend
+from search.languages import language_of
 from search.models import PARTITION_SHIFT, Entry
+from search.parsing import OPTIONAL, Phrase, Query
 from search.scopes import Scope
 from search.semantic import SemanticQuery
 
@@ -83,9 +85,10 @@ def find(
 
 def _postings(scope: Scope, query: Query, own: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
     """Return each word's entries and weight; `own` are the caller's entries if others share the partition."""
-    if not query.stems or not scope.partitions:
+    if not query.tokens or not scope.partitions:
         return [], np.zeros(0)
-    lists = backend().postings([[term_of(partition, stem) for partition in scope.partitions] for stem in query.stems])
+    found = backend().postings([scope.terms(token) for token in query.tokens])
+    lists = [rows for token, rows in zip(query.tokens, found, strict=True) if len(rows) or token.kind not in OPTIONAL]
     size = scope.size
     if own is not None:
         lists, size = [rows[np.isin(rows["id"], own)] for rows in lists], len(own)
@@ -105,20 +108,28 @@ def _with_phrases(scope: Scope, query: Query, allowed: np.ndarray | None) -> np.
     return allowed
 
 
-def _with_phrase(scope: Scope, phrase: tuple[str, ...]) -> np.ndarray:
+def _with_phrase(scope: Scope, phrase: Phrase) -> np.ndarray:
     """Return the sorted ids of the entries whose own text contains `phrase`."""
     if not scope.partitions:
         return np.zeros(0, "i8")
-    terms = [[term_of(partition, stem) for partition in scope.partitions] for stem in dict.fromkeys(phrase)]
+    terms = [scope.terms(token) for token in phrase.tokens]
     ids = None
     for rows in backend().postings(terms):
         found = np.unique(rows["id"].astype("i8"))
         ids = found if ids is None else np.intersect1d(ids, found)
-    if ids is None or len(phrase) == 1 or not len(ids):
+    if ids is None or len(phrase.tokens) == 1 or not len(ids):
         return ids if ids is not None else np.zeros(0, "i8")
     messages = dict(Entry.objects.filter(pk__in=ids.tolist()).values_list("message_id", "id"))
     texts = Message.objects.filter(pk__in=list(messages)).values_list("id", "content")
-    return np.array(sorted(messages[pk] for pk, content in texts if contains_phrase(stems(content), phrase)), "i8")
+    return np.array(sorted(messages[pk] for pk, content in texts if _contains(content, phrase)), "i8")
+
+
+def _contains(content: str, phrase: Phrase) -> bool:
+    """Tell whether the words of `phrase` follow each other in `content`."""
+    language = language_of(content)
+    said, wanted = sequence(content, language), sequence(phrase.text, language)
+    size = len(wanted)
+    return any(said[at : at + size] == wanted for at, stem in enumerate(said) if stem == wanted[0])
 
 
 def _everything(scope: Scope) -> np.ndarray:

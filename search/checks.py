@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, connection
 
-from search.analysis import known_language
 from search.backends import backend
 from search.embedders import problem_with
+from search.languages import known_language
 from search.tables import TABLES
 
 

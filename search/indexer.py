@@ -20,13 +20,15 @@ from search import indexing
 from search.backends import backend
 from search.embedders import CannotEmbed, Embedder, loading
 from search.models import PendingMessage
+from search.reanalysis import BATCH, remake_terms
 
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.5
 TROUBLE_SECONDS = 5.0
 COMPACT_SECONDS = 600.0  # a compaction rewrites the whole index
 COMPACT_PAUSE = 0.05
-NICENESS = 10  # niceness of the indexer's thread: answers take precedence
+ANALYSED_SECONDS = 600.0
+NICENESS = 10  # of the indexer's thread: answers come first
 # While answers are being written: messages per batch, the thread's share of the time, and its longest pause.
 BUSY_BATCH, BUSY_SHARE, MAX_PAUSE_SECONDS = 16, 0.1, 5.0
 
@@ -40,6 +42,7 @@ class Indexer:
     busy: Callable[[], bool] = lambda: False
     semantic_checked: bool = False
     compacted: float = -math.inf
+    analysed: float = -math.inf
 
     def step(self) -> bool:
         """Do the next part of the work, text before vectors; returns whether there was any. Raises CannotEmbed."""
@@ -48,6 +51,8 @@ class Indexer:
     def _index(self) -> bool:
         busy = self.busy()
         if indexing.index_text(limit=BUSY_BATCH if busy else indexing.TEXT_BATCH):
+            return True
+        if self._remake_terms(busy):
             return True
         if not backend().has_vectors():
             return self._without_vectors()
@@ -62,6 +67,16 @@ class Indexer:
             # Nothing is pending: check that every message is embedded by the current embedder.
             self.semantic_checked = not indexing.note_outdated(embedder)
             return not self.semantic_checked
+        return False
+
+    def _remake_terms(self, busy: bool) -> bool:
+        """Make terms of another analysis anew; every ANALYSED_SECONDS, as another version may still be running."""
+        now = time.monotonic()
+        if now < self.analysed + ANALYSED_SECONDS:
+            return False
+        if remake_terms(limit=BUSY_BATCH if busy else BATCH):
+            return True
+        self.analysed = now
         return False
 
     def _compact(self) -> bool:

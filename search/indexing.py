@@ -7,7 +7,7 @@ indexer, newest first. Claims on work expire, so another worker takes over the c
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,12 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from accounts.access import visible_by_id
 from accounts.callers import Principal
 from conversations.models import Message
-from search.analysis import stems, terms_of
+from search.analysis import indexed, terms_of
 from search.backends import backend
 from search.backends.base import NewEntry, NewPassage
 from search.claims import anything_to_claim, claim, release
 from search.embedders import Embedder
+from search.languages import language_of, usual_language
 from search.models import PARTITION_SHIFT, Entry, IndexPartition, Passage, PendingMessage
 from search.models import Embedder as EmbedderRow
 from search.passages import MessageText, indexed_text, passages
@@ -54,6 +55,15 @@ class _Turn:
         return pk
 
 
+@dataclass(frozen=True, slots=True)
+class _Analysed:
+    """What a message is indexed by: the different stems of its text, how many words it has, and their language."""
+
+    stems: frozenset[str]
+    length: int
+    language: str
+
+
 def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = TEXT_BATCH, wait: bool = False) -> int:
     """Index the text of at most `limit` pending messages; returns how many were indexed.
 
@@ -65,15 +75,15 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
     if not found:
         return 0
     turns = _turns(list(found))
-    stems_of = {turn.id: _stems_of(turn) for turn in turns if turn.row["content"]}
+    analysed = {turn.id: _analyse(turn) for turn in turns if turn.row["content"]}
     with transaction.atomic():
         rows = _locked(work.filter(message_id__in=found), wait).order_by("message_id")
         versions = dict(rows.values_list("message_id", "version"))
         # A message that changed meanwhile has another version and stays pending.
         same = {pk for pk, version in versions.items() if version == found[pk]}
         if same:
-            _write_text([turn for turn in turns if turn.id in same], stems_of)
-            done = same & stems_of.keys()
+            _write_text([turn for turn in turns if turn.id in same], analysed)
+            done = same & analysed.keys()
             _forget(same - done)
             PendingMessage.objects.filter(message_id__in=done).update(stage=PendingMessage.Stage.SEMANTIC)
     return len(found) if wait else len(versions)
@@ -229,14 +239,32 @@ def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> 
     return passages(_message_text(row), row["created_at"], context, row["conversation__title"], tokens=tokens)
 
 
-def _stems_of(turn: _Turn) -> list[str]:
+def _analyse(turn: _Turn) -> _Analysed:
     row = turn.row
     # If fewer than two turns come before it, the title is indexed too: only the number of turns matters here.
     own = _message_text(row)
-    return stems(indexed_text(own, row["created_at"], (own,) * len(turn.previous), row["conversation__title"]))
+    text = indexed_text(own, row["created_at"], (own,) * len(turn.previous), row["conversation__title"])
+    language = language_of(own.content)
+    return _Analysed(*indexed(text, language), language)
 
 
-def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) -> None:
+def rewrite_terms(partition: IndexPartition, entries: Sequence[Entry]) -> str:
+    """Make the terms of entries anew, of one locked partition; returns which languages it has then."""
+    analysed = {turn.id: _analyse(turn) for turn in _turns([entry.message_id for entry in entries])}
+    rows = []
+    for entry in entries:
+        if (found := analysed.get(entry.message_id)) is not None:  # otherwise it was deleted meanwhile
+            terms = terms_of(partition.pk, found.stems)
+            rows.append(NewEntry(entry.pk, entry.message_id, entry.previous_1, entry.previous_2, found.length, terms))
+    backend().write_entries(rows)
+    return _languages(partition.languages, analysed.values())
+
+
+def _languages(known: str, analysed: Iterable[_Analysed]) -> str:
+    return " ".join(sorted({*known.split(), *(each.language for each in analysed)} - {usual_language()}))
+
+
+def _write_text(turns: Sequence[_Turn], analysed: dict[uuid.UUID, _Analysed]) -> None:
     """Write the entries of these turns, and link the turns after them that are indexed already."""
     written = [turn for turn in turns if turn.row["content"]]
     if not written:
@@ -245,7 +273,10 @@ def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) ->
     # One worker per partition at a time: two workers with neighbouring turns would neither see nor link each other's.
     # Locked in one order, so that they cannot deadlock.
     locked = IndexPartition.objects.select_for_update().filter(pk__in=set(partitions.values()))
-    list(locked.order_by("pk").values_list("pk"))
+    for pk, known in list(locked.order_by("pk").values_list("pk", "languages")):
+        languages = _languages(known, (analysed[turn.id] for turn in written if partitions[turn.id] == pk))
+        if languages != known:
+            IndexPartition.objects.filter(pk=pk).update(languages=languages)
     named = {pk for turn in written for pk in (turn.id, *turn.previous)}
     numbers = dict(Entry.objects.filter(message_id__in=named).values_list("message_id", "id"))
     moved = []
@@ -259,10 +290,10 @@ def _write_text(turns: Sequence[_Turn], stems_of: dict[uuid.UUID, list[str]]) ->
         numbers[turn.id] = number
     entries = []
     for turn in written:
-        text_stems = stems_of[turn.id]
+        found = analysed[turn.id]
         previous_1, previous_2, *_ = [*(numbers.get(pk) for pk in turn.previous), None, None]
-        terms = terms_of(partitions[turn.id], text_stems)
-        entries.append(NewEntry(numbers[turn.id], turn.id, previous_1, previous_2, len(text_stems), terms))
+        terms = terms_of(partitions[turn.id], found.stems)
+        entries.append(NewEntry(numbers[turn.id], turn.id, previous_1, previous_2, found.length, terms))
     backend().write_entries(entries)
     _link_later_turns({turn.id: numbers[turn.id] for turn in written})
 

@@ -11,6 +11,7 @@ import secrets
 from django.db import models
 
 from accounts.models import User
+from search.analysis import fingerprint
 from search.fields import TermsField, VectorField
 
 # The id of an entry is `partition << PARTITION_SHIFT | seq`, so the entries of a partition are neighbours.
@@ -31,6 +32,11 @@ class IndexPartition(models.Model):
     version = models.BigIntegerField(default=0)
     # Distinguishes this partition from an earlier one with the same id, in a database that was restored or rolled back.
     nonce = models.BigIntegerField(default=_nonce)
+    # The languages of its messages beside the usual one, with spaces between them.
+    languages = models.CharField(max_length=400, default="", db_default="")
+    # The analyser's fingerprint that its terms were made with; negative while they are made anew, up to `analysed`.
+    analysis = models.IntegerField(default=fingerprint, db_default=0)
+    analysed = models.BigIntegerField(default=0, db_default=0)
 
 
 class Entry(models.Model):

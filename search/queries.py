@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 
 from accounts.callers import Principal
-from search import analysis, snippets, timings
+from search import parsing, snippets, timings
+from search.analysis import Token
 from search.backends import backend
 from search.candidates import BLOCK, MAX_BLOCKS, Candidate, find
 from search.cursors import read_cursor, write_cursor
@@ -57,12 +58,12 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
     size = max(1, min(limit, MAX_HITS))
     search = (scope.who, text, str(mode), filters)
     offset = read_cursor(cursor, *search)
-    parsed = query = analysis.parse(text)
+    parsed = query = parsing.parse(text)
     embedders, why = ([], "") if mode == Mode.TEXT else _embedders()
     answered = mode if embedders or mode == Mode.TEXT else Mode.TEXT
     if answered == Mode.SEMANTIC:
-        # A search by meaning ignores the words of the query, but applies its phrases and exclusions.
-        query = analysis.Query((), query.phrases, query.excluded)
+        # The words of the query do not count here; its phrases and exclusions do.
+        query = parsing.Query((), query.phrases, query.excluded)
     blocks = min(MAX_BLOCKS, -(-(offset + size + 1) // BLOCK))
     allowed = allowed_entries(scope, filters)
     try:
@@ -71,11 +72,12 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
     except CannotEmbed as error:
         answered, why, semantic = Mode.TEXT, str(error), None
         found = find(scope, parsed, semantic, allowed, blocks)
-    hits = _hits(scope, found[offset : offset + size], parsed.stems, semantic)
+    hits = _hits(scope, found[offset : offset + size], parsed.tokens, semantic)
     more = write_cursor(offset + size, *search) if len(found) > offset + size else ""
     took = (time.perf_counter() - began) * 1000
     timings.note(took)
-    return Hits(hits, mode, answered, why, more, took)
+    excluded = tuple(phrase.text for phrase in parsed.excluded)
+    return Hits(hits, mode, answered, why, excluded, more, took)
 
 
 def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
@@ -96,7 +98,7 @@ def _embedders() -> tuple[list[tuple[int, Embedder]], str]:
 
 
 def _hits(
-    scope: Scope, found: Sequence[Candidate], query_stems: Sequence[str], semantic: SemanticQuery | None
+    scope: Scope, found: Sequence[Candidate], wanted: Sequence[Token], semantic: SemanticQuery | None
 ) -> tuple[Hit, ...]:
     if not found:
         return ()
@@ -104,7 +106,6 @@ def _hits(
     # Loaded once more through the caller's visible messages, because an entry may be outdated.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))
-    wanted = frozenset(query_stems)
     matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in rows.items()}
     # A message found only by meaning is shown from its nearest passage on.
     wordless = {pk for pk, message in rows.items() if not matches[pk] and len(message.content) > snippets.CHARS}

@@ -69,11 +69,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """One page of hits, best first. `mode` is the mode that was used, `why` the reason if it is not `asked`."""
+    """One page of hits, best first. `mode` is the mode that was used, `why` the reason where it is not `asked`.
+
+    `excluded` are the words and phrases that no hit contains.
+    """
 
     hits: tuple[Hit, ...]
     asked: Mode
     mode: Mode
     why: str
+    excluded: tuple[str, ...]
     next_cursor: str
     took_ms: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,23 +13,38 @@ from accounts.access import sole_owner
 from accounts.callers import Principal
 from accounts.models import User
 from conversations.models import Message, MessageQuerySet
+from search.analysis import Token, term_of
+from search.languages import usual_language
 from search.models import Entry, IndexPartition
 from search.results import Filters
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The partitions to search, the most entries they can have, and the messages in them that may be shown.
+    """The partitions to search with their languages, how many entries they hold at most, and the messages to show.
 
     `narrower` tells that the partitions contain more than those messages.
     """
 
     who: str
-    partitions: tuple[int, ...]
+    languages: Mapping[int, frozenset[str]]
     size: int
     everybody: bool
     narrower: bool
     messages: MessageQuerySet
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        return tuple(self.languages)
+
+    def terms(self, token: Token) -> list[int]:
+        """Return the numbers under which the partitions may have indexed `token`, by the stems of their languages."""
+        stems = {language: token.stem(language) for language in frozenset[str]().union(*self.languages.values())}
+        return [
+            term_of(partition, stem)
+            for partition, languages in self.languages.items()
+            for stem in {stems[language] for language in languages}
+        ]
 
     @classmethod
     def of(cls, principal: Principal) -> Scope:
@@ -36,31 +52,32 @@ class Scope:
         messages = Message.objects.visible_to(principal)
         owner_id = sole_owner(principal)
         if owner_id is None:
-            partitions, size = _partitions(Q(owner=None))
-            return cls("guests", partitions, size, False, False, messages)
+            languages, size = _partitions(Q(owner=None))
+            return cls("guests", languages, size, False, False, messages)
         return cls._owners(str(owner_id), owner_id, messages)
 
     @classmethod
     def everybodys(cls, owner_id: uuid.UUID | None) -> Scope:
         """Return the scope of all messages, or of one owner's: for staff only."""
         if owner_id is None:
-            partitions, size = _partitions(Q())
-            return cls("staff", partitions, size, True, False, Message.objects.all())
+            languages, size = _partitions(Q())
+            return cls("staff", languages, size, True, False, Message.objects.all())
         return cls._owners(f"staff {owner_id}", owner_id, Message.objects.filter(conversation__owner_id=owner_id))
 
     @classmethod
     def _owners(cls, who: str, owner_id: uuid.UUID, messages: MessageQuerySet) -> Scope:
-        partitions, size = _partitions(Q(owner_id=owner_id))
-        # Messages of an account that a guest made are in the guests' partition, even when its owner signs in.
-        among_guests = not partitions and User.objects.filter(pk=owner_id, guest_made=True).exists()
+        languages, size = _partitions(Q(owner_id=owner_id))
+        # Messages of an account that a guest made are in the guests' partition, also when its owner signs in.
+        among_guests = not languages and User.objects.filter(pk=owner_id, guest_made=True).exists()
         if among_guests:
-            partitions, size = _partitions(Q(owner=None))
-        return cls(who, partitions, size, False, among_guests, messages)
+            languages, size = _partitions(Q(owner=None))
+        return cls(who, languages, size, False, among_guests, messages)
 
 
-def _partitions(which: Q) -> tuple[tuple[int, ...], int]:
-    rows = list(IndexPartition.objects.filter(which).order_by("id").values_list("id", "next_seq"))
-    return tuple(pk for pk, _ in rows), sum(seq - 1 for _, seq in rows)
+def _partitions(which: Q) -> tuple[dict[int, frozenset[str]], int]:
+    rows = list(IndexPartition.objects.filter(which).order_by("id").values_list("id", "next_seq", "languages"))
+    usual = usual_language()
+    return {pk: frozenset({usual, *languages.split()}) for pk, _, languages in rows}, sum(seq - 1 for _, seq, _ in rows)
 
 
 def allowed_entries(scope: Scope, filters: Filters) -> np.ndarray | None:

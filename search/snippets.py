@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from search.analysis import Word, words
+from search.analysis import Token, Word, words
+from search.languages import language_of
 
 CHARS = 240
 LEAD = 60  # characters before the first highlight
@@ -17,9 +18,10 @@ class Snippet:
     highlights: tuple[tuple[int, int], ...]
 
 
-def matching_words(content: str, stems: Collection[str]) -> list[Word]:
-    """Return the words of `content` whose stems are among `stems`."""
-    return [word for word in words(content) if word.stem in stems]
+def matching_words(content: str, tokens: Collection[Token]) -> list[Word]:
+    """Return the words of `content` that have a stem of `tokens`."""
+    language = language_of(content)
+    return words(content, language, {token.stem(language) for token in tokens})
 
 
 def snippet(content: str, matches: list[Word], begins: int = 0) -> Snippet:

@@ -192,7 +192,8 @@ PARAMETERS = [
     _parameter(
         "q",
         {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARS, "pattern": r"\S"},
-        'What to search for. `"a phrase"` must occur exactly, `-word` must not occur; there is no other syntax',
+        'What to search for. `"a phrase"` must occur exactly; `-word`, in small letters and after another term, must '
+        "not occur. There is no other syntax",
         required=True,
     ),
     _parameter(

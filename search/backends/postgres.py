@@ -41,11 +41,14 @@ READ = (
     "ORDER BY id LIMIT %s) fresh"
 )
 HEAD = np.dtype([("id", ">i8"), ("entry", ">i8"), ("dimensions", ">u2"), ("unused", ">u2")])
+# An entry that stays as it is costs no write.
+CHANGED = "(*.message_id, *.previous_1, *.previous_2, *.length, *.terms)"
 INSERT_ENTRY = (
     f"INSERT INTO {TABLES.entry} (id, message_id, previous_1, previous_2, length, terms) "
     "VALUES (%s, %s, %s, %s, %s, %s) "
     "ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, previous_1 = excluded.previous_1, "
-    "previous_2 = excluded.previous_2, length = excluded.length, terms = excluded.terms"
+    "previous_2 = excluded.previous_2, length = excluded.length, terms = excluded.terms "
+    f"WHERE {CHANGED.replace('*', TABLES.entry)} IS DISTINCT FROM {CHANGED.replace('*', 'excluded')}"
 )
 
 

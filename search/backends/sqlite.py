@@ -27,10 +27,13 @@ AROUND = "WITH known (entry) AS MATERIALIZED (SELECT value FROM json_each(%s)) "
         ("previous_2", "search_entry_previous_2"),
     )
 )
+# An entry that stays as it is costs no write.
+CHANGED = "(*.message_id, *.previous_1, *.previous_2, *.length, *.terms)"
 INSERT_ENTRY = (
     f"INSERT INTO {TABLES.entry} (id, message_id, previous_1, previous_2, length, terms) VALUES {{}} "
     "ON CONFLICT (id) DO UPDATE SET message_id = excluded.message_id, previous_1 = excluded.previous_1, "
-    "previous_2 = excluded.previous_2, length = excluded.length, terms = excluded.terms"
+    "previous_2 = excluded.previous_2, length = excluded.length, terms = excluded.terms "
+    f"WHERE {CHANGED.replace('*', TABLES.entry)} IS NOT {CHANGED.replace('*', 'excluded')}"
 )
 
 

@@ -45,6 +45,9 @@ class SearchMeta(serializers.Serializer[Any]):
     asked = serializers.CharField(help_text="hybrid, semantic or text")
     mode = serializers.CharField(help_text="the mode that was used")
     why = serializers.CharField(allow_null=True, help_text="why another mode was used than requested")
+    excluded = serializers.ListField(
+        child=serializers.CharField(), help_text="the words and phrases that no hit contains, as `-word` asked"
+    )
     limit = serializers.IntegerField()
     next_cursor = serializers.CharField(allow_null=True)
     took_ms = serializers.FloatField()
@@ -82,7 +85,15 @@ EXAMPLE = {
             "matched": "both",
         }
     ],
-    "meta": {"asked": "hybrid", "mode": "hybrid", "why": None, "limit": 20, "next_cursor": None, "took_ms": 9.1},
+    "meta": {
+        "asked": "hybrid",
+        "mode": "hybrid",
+        "why": None,
+        "excluded": [],
+        "limit": 20,
+        "next_cursor": None,
+        "took_ms": 9.1,
+    },
 }
 
 
@@ -109,6 +120,7 @@ def _page(principal: Principal, search_request: SearchRequest) -> dict[str, Any]
         "asked": str(hits.asked),
         "mode": str(hits.mode),
         "why": hits.why or None,
+        "excluded": hits.excluded,
         "limit": search_request.limit,
         "next_cursor": hits.next_cursor or None,
         "took_ms": round(hits.took_ms, 2),

@@ -58,6 +58,9 @@ class SearchHits(Connection[SearchHit]):
     asked: str
     mode: str = strawberry.field(description="The mode that was used: `hybrid`, `semantic` or `text`.")
     why: str | None = strawberry.field(description="Why another mode was used than requested.")
+    excluded: list[str] = strawberry.field(
+        description="The words and phrases that no hit contains, as `-word` in the query asked."
+    )
     took_ms: float
 
 
@@ -88,6 +91,7 @@ async def search(
         asked=str(hits.asked),
         mode=str(hits.mode),
         why=hits.why or None,
+        excluded=list(hits.excluded),
         took_ms=round(hits.took_ms, 2),
     )
 

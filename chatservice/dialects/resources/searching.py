@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -44,6 +45,11 @@ HEADERS = [
     _header("X-Search-Asked", str, "the mode requested", enum=MODES),
     _header("X-Search-Mode", str, "the mode used", enum=MODES),
     _header("X-Search-Why", str, "why another mode was used than requested; empty otherwise"),
+    _header(
+        "X-Search-Excluded",
+        str,
+        "the words and phrases that no hit contains, as `-word` asked: percent-encoded, with commas between them",
+    ),
     _header("X-Next-Cursor", str, "the `cursor` of the next page; empty on the last one. `Link` has its URL"),
     _header("X-Took-Ms", float, "how long the search took"),
 ]
@@ -68,6 +74,7 @@ class SearchView(ResourceView):
         response.headers["X-Search-Asked"] = str(hits.asked)
         response.headers["X-Search-Mode"] = str(hits.mode)
         response.headers["X-Search-Why"] = hits.why
+        response.headers["X-Search-Excluded"] = ",".join(quote(words, safe="") for words in hits.excluded)
         response.headers["X-Next-Cursor"] = hits.next_cursor
         response.headers["X-Took-Ms"] = f"{hits.took_ms:.2f}"
         if hits.next_cursor:

@@ -121,14 +121,15 @@ export const archive = (id, archived) =>
 
 export const remove = (id) => graphql("mutation ($id: ID!) { deleteConversation(id: $id) }", { id });
 
-// `mode` is hybrid, text or semantic. `note` says where something else answered than what was asked.
+// `mode` is hybrid, text or semantic. `note` says where something else answered than what was asked; `excluded` are the
+// words that were left out.
 export async function search(query, { after = null, mode = "hybrid" } = {}) {
   const data = await graphql(
     `query ($query: String!, $after: String, $mode: String) { search(query: $query, first: 20, after: $after, mode: $mode) {
-       asked mode why pageInfo { hasNextPage endCursor }
+       asked mode why excluded pageInfo { hasNextPage endCursor }
        edges { node { snippet highlights matched branch message { id role createdAt } conversation { id title } } } } }`,
     { query, after, mode },
   );
-  const { asked, mode: answered, why } = data.search;
-  return { ...listed(data.search), note: asked === answered ? null : why };
+  const { asked, mode: answered, why, excluded } = data.search;
+  return { ...listed(data.search), note: asked === answered ? null : why, excluded };
 }

@@ -71,7 +71,8 @@ async function run(cursor = null) {
     else at("hits").replaceChildren(...items);
     after = found.page.hasNextPage ? found.page.endCursor : null;
     at("more-hits").hidden = !after;
-    tell(items.length || cursor ? (found.note ?? "") : "No results. Try other words.");
+    const without = found.excluded.length ? `Without “${found.excluded.join("”, “")}”.` : "";
+    tell([items.length || cursor ? (found.note ?? "") : "No results. Try other words.", without].filter(Boolean).join(" "));
   } catch (problem) {
     if (mine === asked) tell(explain(problem));
   }

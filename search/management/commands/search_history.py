@@ -44,7 +44,8 @@ class Command(BaseCommand):
         for hit in found.hits:
             self._write(hit)
         why = f" ({found.why})" if found.why else ""
-        self.stdout.write(f"{len(found.hits)} found by {found.mode}{why} in {found.took_ms:.0f} ms")
+        without = f", without {', '.join(found.excluded)}" if found.excluded else ""
+        self.stdout.write(f"{len(found.hits)} found by {found.mode}{why}{without} in {found.took_ms:.0f} ms")
         if found.next_cursor:
             self.stdout.write(f"More: --cursor {found.next_cursor}")
 

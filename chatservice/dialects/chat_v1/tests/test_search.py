@@ -49,7 +49,9 @@ class SearchTest(ServiceTestCase):
         self.assertEqual(set(body), {"success", "data", "meta"})
         meta = body["meta"]
         self.assertGreaterEqual(meta.pop("took_ms"), 0)
-        self.assertEqual(meta, {"asked": "text", "mode": "text", "why": None, "limit": 20, "next_cursor": None})
+        self.assertEqual(
+            meta, {"asked": "text", "mode": "text", "why": None, "excluded": [], "limit": 20, "next_cursor": None}
+        )
         [hit] = body["data"]
         self.assertEqual(set(hit), HIT | WHY)
         shown = self.alice.http.get(f"/v1/chat/messages/{hit['message']['id']}").json()["data"]
@@ -60,6 +62,20 @@ class SearchTest(ServiceTestCase):
         self.assertEqual(hit["snippet"][start:end], self.word)
         self.assertEqual((len(hit["before"]["excerpt"]), hit["before"]["excerpt"][-1]), (200, "…"))
         self.assertEqual(hit["after"], {"id": str(last.pk), "role": "user", "excerpt": "Thanks"})
+
+    def test_every_api_says_what_was_excluded(self):
+        talk = start_conversation(owner_id=self.alice.user.pk)
+        for text in ("a boat", "a ship", "ein größeres Boot"):
+            append_message(conversation=talk, role="user", content=f"{self.word} {text}")
+        query = f"{self.word} -ship -größeres -Boat --dry-run"
+        body = self.ask(q=query)
+        self.assertEqual(body["meta"]["excluded"], ["ship", "größeres"])
+        self.assertEqual([hit["message"]["content"] for hit in body["data"]], [f"{self.word} a boat"])
+        asked = 'query ($q: String!) { search(query: $q, mode: "text") { excluded edges { node { snippet } } } }'
+        answer = self.alice.http.post("/graphql", json={"query": asked, "variables": {"q": query}}).json()
+        self.assertEqual(answer["data"]["search"]["excluded"], ["ship", "größeres"])
+        response = self.alice.http.get("/search", params={"q": query, "mode": "text"})
+        self.assertEqual(response.headers["x-search-excluded"], "ship,gr%C3%B6%C3%9Feres")
 
     def test_every_filter_narrows(self):
         old, new = (start_conversation(owner_id=self.alice.user.pk, title=title) for title in ("old", "new"))
