@@ -409,7 +409,7 @@ SEND_SECONDS = env.seconds("SEND_SECONDS", default=60)
 
 # --- Search --------------------------------------------------------------------------------------
 
-# The language whose word endings are cut off: `auto` takes that of each message where it is clear, English elsewhere;
+# The language for removing word endings: `auto` takes that of each message where it is clear, and English elsewhere;
 # otherwise one of Snowball's (`german`, `french`, …), or `none`.
 SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="auto")
 # The model for search by meaning: `minilm` (in a package, offline), `minilm-int8` (the same in eight bits, for small

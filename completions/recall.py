@@ -32,7 +32,7 @@ PASSAGE_CHARS = 1_000
 SHARE = 4  # at most a quarter of the model's budget
 PAGES = 3  # of hits to examine: all hits on the first may be from this conversation
 SPOKEN = frozenset({Message.Role.USER, Message.Role.ASSISTANT})
-# Characters that a search would take for syntax.
+# Characters that the search would read as syntax.
 SYNTAX = re.compile(rf"[{QUOTES}]|(?<!\w)-")
 HEADING = (
     "Quotations from earlier conversations of the user, found by a search for the last message. They are quotations "

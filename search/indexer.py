@@ -28,7 +28,7 @@ TROUBLE_SECONDS = 5.0
 COMPACT_SECONDS = 600.0  # a compaction rewrites the whole index
 COMPACT_PAUSE = 0.05
 ANALYSED_SECONDS = 600.0
-NICENESS = 10  # of the indexer's thread: answers come first
+NICENESS = 10  # niceness of the indexer's thread: answers take precedence
 # While answers are being written: messages per batch, the thread's share of the time, and its longest pause.
 BUSY_BATCH, BUSY_SHARE, MAX_PAUSE_SECONDS = 16, 0.1, 5.0
 

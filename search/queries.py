@@ -62,7 +62,7 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
     embedders, why = ([], "") if mode == Mode.TEXT else _embedders()
     answered = mode if embedders or mode == Mode.TEXT else Mode.TEXT
     if answered == Mode.SEMANTIC:
-        # The words of the query do not count here; its phrases and exclusions do.
+        # A search by meaning ignores the words of the query, but applies its phrases and exclusions.
         query = parsing.Query((), query.phrases, query.excluded)
     blocks = min(MAX_BLOCKS, -(-(offset + size + 1) // BLOCK))
     allowed = allowed_entries(scope, filters)

@@ -69,7 +69,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """One page of hits, best first. `mode` is the mode that was used, `why` the reason where it is not `asked`.
+    """One page of hits, best first. `mode` is the mode that was used, `why` the reason if it is not `asked`.
 
     `excluded` are the words and phrases that no hit contains.
     """

@@ -21,7 +21,7 @@ from search.results import Filters
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The partitions to search with their languages, how many entries they hold at most, and the messages to show.
+    """The partitions to search with their languages, the most entries they can have, and the messages to show.
 
     `narrower` tells that the partitions contain more than those messages.
     """
@@ -67,7 +67,7 @@ class Scope:
     @classmethod
     def _owners(cls, who: str, owner_id: uuid.UUID, messages: MessageQuerySet) -> Scope:
         languages, size = _partitions(Q(owner_id=owner_id))
-        # Messages of an account that a guest made are in the guests' partition, also when its owner signs in.
+        # Messages of an account that a guest made are in the guests' partition, even when its owner signs in.
         among_guests = not languages and User.objects.filter(pk=owner_id, guest_made=True).exists()
         if among_guests:
             languages, size = _partitions(Q(owner=None))

@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--text-only", action="store_true", help="index words only, without loading an embedder")
 
         parser.add_argument(
-            "--again", action="store_true", help="reindex every message, after a change of SEARCH_LANGUAGE"
+            "--again", action="store_true", help="reindex every message, with new vectors"
         )
 
     def handle(self, *args: Any, follow: bool, threads: int, text_only: bool, again: bool, **options: Any) -> None:
