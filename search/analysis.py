@@ -39,9 +39,9 @@ class Kind(StrEnum):
 
 
 STEMMED = frozenset({Kind.WORD, Kind.JOINED, Kind.PART})
-# Each character of a text counts once among these, ...
-LENGTH = frozenset({Kind.WORD, Kind.EMOJI, Kind.PAIR, Kind.ALONE})
-# ... and these follow each other as in the text, wherever it is cut.
+# What counts for the length of a text: it says something, and says it once.
+LENGTH = frozenset({Kind.WORD, Kind.PAIR, Kind.ALONE})
+# What follows each other in every part of a text, however it is cut.
 SEQUENCE = frozenset({Kind.WORD, Kind.EMOJI, Kind.CHARACTER, Kind.ALONE})
 
 
@@ -101,12 +101,12 @@ def words(text: str, language: str, wanted: Container[str] | None = None) -> lis
 
 
 def stems(text: str) -> list[str]:
-    """Return the stems of `text` in order, with repetitions, as if it were of the usual language."""
-    return sequence(text, usual_language())
+    """Return the stems of `text` in order, with repetitions, as if it were in the usual language."""
+    return [token.stem(usual_language()) for token in tokens(normalise(text).text) if token.kind in LENGTH]
 
 
 def sequence(text: str, language: str) -> list[str]:
-    """Return what follows each other in `text`: stems, and the single characters of scripts without spaces."""
+    """Return what follows each other in `text`: its stems, and the single characters of scripts without spaces."""
     return [token.stem(language) for token in tokens(normalise(text).text) if token.kind in SEQUENCE]
 
 

@@ -27,9 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="processor cores to use")
         parser.add_argument("--text-only", action="store_true", help="index words only, without loading an embedder")
 
-        parser.add_argument(
-            "--again", action="store_true", help="reindex every message, with new vectors"
-        )
+        parser.add_argument("--again", action="store_true", help="reindex every message, with new vectors")
 
     def handle(self, *args: Any, follow: bool, threads: int, text_only: bool, again: bool, **options: Any) -> None:
         self.stopped = threading.Event()
