@@ -409,8 +409,7 @@ SEND_SECONDS = env.seconds("SEND_SECONDS", default=60)
 
 # --- Search --------------------------------------------------------------------------------------
 
-# The language for removing word endings: `auto` takes that of each message where it is clear, and English elsewhere;
-# otherwise one of Snowball's (`german`, `french`, …), or `none`.
+# The language for removing word endings: each message's own (`auto`), one of Snowball's (`german`, …), or `none`.
 SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="auto")
 # The model for search by meaning: `minilm` (in a package, offline), `minilm-int8` (the same in eight bits, for small
 # machines), `openai:MODEL`, or the path or hub name of a sentence-transformers model (docs/search.md).
@@ -425,8 +424,7 @@ if OPENAI_API_KEY and not EMBEDDINGS_BASE_URL:
     EMBEDDINGS_BASE_URL = "https://api.openai.com/v1"
 # Whether the service indexes messages in a thread of its own; otherwise run `manage.py index_messages --follow`.
 SEARCH_INDEXER = env.bool("SEARCH_INDEXER", default=True)
-# The memory of one process for vectors: on SQLite for all vectors, on PostgreSQL for those of owners with many messages
-# (docs/search.md).
+# The memory of one process for vectors: on SQLite all of them, on PostgreSQL those of large owners (docs/search.md).
 SEARCH_CACHE_MB = env.int("SEARCH_CACHE_MB", default=256)
 
 # --- API documentation ---------------------------------------------------------------------------
