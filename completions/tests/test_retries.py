@@ -151,7 +151,8 @@ class RetriedTest(ServiceTestCase):
                         else answer.choices[0].message.content
                     )
                     self.assertTrue(text, name)
-                    self.assertEqual(Message.objects.filter(content=name, role="user").count(), 1)
+                    if headers:  # without a key a call that the client sends again begins another conversation
+                        self.assertEqual(Message.objects.filter(content=name, role="user").count(), 1)
         self.assertEqual(invariants([self.alice.user]), [])
 
     def ask(self, model: str, key: str, **fields: Any) -> httpx2.Response:
