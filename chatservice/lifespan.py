@@ -66,6 +66,7 @@ async def end_runs(hurried: Callable[[], bool] = lambda: False, pending: Callabl
 
 def start() -> None:
     """Start the work that runs beside the requests; no request waits for it."""
+    services.produce_queued()
     if settings.SEARCH_INDEXER:
         indexer.start(busy=lambda: bool(LIVE))
     else:

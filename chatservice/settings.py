@@ -239,12 +239,12 @@ LIMIT_JSON_KEYS = env.int("LIMIT_JSON_KEYS", default=1_000)
 # The length of a message, and of a conversation's title.
 LIMIT_MESSAGE_CHARS = env.int("LIMIT_MESSAGE_CHARS", default=262_144)
 LIMIT_TITLE_CHARS = env.int("LIMIT_TITLE_CHARS", default=200)
-# The number of messages in one conversation, and of conversations that one user opens by hand: those of stateless
-# calls do not count.
+# The number of messages in one conversation, of those that wait there for the answer before them (when_busy=queue), and
+# of conversations that one user opens by hand: those of stateless calls do not count.
 LIMIT_MESSAGES_PER_CONVERSATION = env.int("LIMIT_MESSAGES_PER_CONVERSATION", default=10_000)
+LIMIT_QUEUED_PER_CONVERSATION = env.int("LIMIT_QUEUED_PER_CONVERSATION", default=10)
 LIMIT_CONVERSATIONS_PER_USER = env.int("LIMIT_CONVERSATIONS_PER_USER", default=10_000)
-# How many messages one request may add to the history, and how many all requests of one user may store in a minute,
-# including answers (docs/storage.md).
+# How many messages one request may store, and all requests of a user in a minute, including answers (docs/storage.md).
 LIMIT_NEW_MESSAGES_PER_REQUEST = env.int("LIMIT_NEW_MESSAGES_PER_REQUEST", default=2_000)
 LIMIT_ROWS_PER_MINUTE = env.int("LIMIT_ROWS_PER_MINUTE", default=20_000)
 # How many messages and bytes one account may store in total (docs/storage.md defines what counts).

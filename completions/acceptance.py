@@ -17,11 +17,10 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from completions import staging
+from completions import queueing, staging
 from completions.admission import Admission
 from completions.bulk_sql import SHARING_LIMITS, Insert, Update, for_update, key, pipelined, read_key, table
 from completions.exceptions import (
-    ConversationBusy,
     IdempotencyMismatch,
     InvalidRequest,
     Refused,
@@ -31,7 +30,7 @@ from completions.insertion import InsertionPoint, find_insertion_point
 from completions.models import IdempotencyKey, Run
 from completions.prefixes import Prefixes, is_full, is_threaded
 from completions.providers.sanitize import encode_json
-from completions.run_requests import RunHandle, RunRequest, title_from
+from completions.run_requests import RunHandle, RunRequest, WhenBusy, title_from
 from completions.storage_limits import StorageLimits, check_new_messages
 from completions.types import Wire
 from completions.worker_identity import database_time
@@ -54,7 +53,7 @@ INSERT_PART = Insert(MessagePart, "message", "position", "kind", "text", "call_i
 INSERT_RUN = Insert(
     Run,
     *("id", "message", "conversation", "user", "address", "api_key_id", "request_id", "upstream", "model"),
-    *("parameters", "state", "exclusive", "choices", "epoch", "worker", "lease_until", "created_at"),
+    *("parameters", "request", "state", "exclusive", "choices", "epoch", "worker", "lease_until", "created_at"),
     *("finish_reason", "error_code", "error_message", "http_status"),
 )
 INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")
@@ -137,7 +136,7 @@ def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> l
 def _accept_one(batch: _Batch, request: RunRequest, retry: _Retry | None) -> RunHandle:
     """Add the rows of one question to the batch, or raise Refused and add none."""
     rows, now = batch.rows, batch.now
-    batch.admission.check(request)
+    batch.admission.check(request, waits=request.when_busy != WhenBusy.REJECT)
     run_id = uuid7()
     run = {
         "id": run_id,
@@ -148,6 +147,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: _Retry | None) -> Run
         "upstream": request.upstream,
         "model": request.model[:200],
         "parameters": _small(request.parameters),
+        "state": Run.State.RUNNING,
         "exclusive": request.exclusive,
         "choices": request.choices,
         "worker": batch.worker,
@@ -173,8 +173,9 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: _Retry | None) -> Run
         raise InvalidRequest(f"A conversation holds at most {settings.LIMIT_MESSAGES_PER_CONVERSATION} messages.")
     if point.is_new and not request.threaded:
         _refuse_when_full(batch.cursor, request, rows)
-    if request.exclusive and not point.is_new:
-        _refuse_while_busy(batch.cursor, request, point, rows)
+    waits = request.exclusive and not point.is_new and _must_wait(batch.cursor, request, point, rows)
+    if not waits:
+        batch.admission.check(request)
 
     # Nothing is refused after this point.
     question_id, digest = _add_messages(batch, request, point, messages)
@@ -212,11 +213,9 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: _Retry | None) -> Run
     else:
         rows.heads.append((point.conversation_id, head))
     batch.points[point.conversation_id] = point
-    batch.admission.admitted(request)
+    batch.admission.admitted(request, waits=waits)
     batch.storage.admitted(request, point.owner_id, len(messages))
-    rows.runs.append({**run, "message": answer_id, "conversation": point.conversation_id})
-    _remember_key(request, rows, run_id, now, retry)
-    return RunHandle(
+    handle = RunHandle(
         request=request,
         run_id=run_id,
         created_at=now,
@@ -225,8 +224,13 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: _Retry | None) -> Run
         question_id=question_id,
         digest_before=digest,
         recall=point.recall if request.recall is None else request.recall,
+        queued=waits,
         starts=batch.admission.starts(request),
     )
+    run |= {"message": answer_id, "conversation": point.conversation_id}
+    rows.runs.append(run | queueing.waiting_row(handle) if waits else run)
+    _remember_key(request, rows, run_id, now, retry)
+    return handle
 
 
 def _accept_unkept(
@@ -336,14 +340,9 @@ def _refuse_when_full(cursor: Any, request: RunRequest, rows: _Rows) -> None:
         raise InvalidRequest(f"An account holds at most {limit} conversations.")
 
 
-def _refuse_while_busy(cursor: Any, request: RunRequest, point: InsertionPoint, rows: _Rows) -> None:
-    cursor.execute(
-        f"SELECT 1 FROM {table(Run)} WHERE conversation_id = %s AND state = 'running'",  # noqa: S608
-        [key(point.conversation_id)],
-    )
-    in_batch = any(run["conversation"] == point.conversation_id for run in rows.runs)
-    if in_batch or cursor.fetchone() is not None:
-        raise ConversationBusy
+def _must_wait(cursor: Any, request: RunRequest, point: InsertionPoint, rows: _Rows) -> bool:
+    in_batch = [run["state"] for run in rows.runs if run["conversation"] == point.conversation_id]
+    return queueing.must_wait(cursor, request, point.conversation_id, in_batch)
 
 
 def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | _Retry | None:
@@ -357,9 +356,10 @@ def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | _Retry | None:
                 raise IdempotencyMismatch
             run = next(run for run in rows.runs if run["id"] == row["run"])
             known = (run["id"], row["created_at"], run["conversation"], run["message"])
-            return RunHandle(request, *known, attached=True, starts=starts)
+            queued = run["state"] == Run.State.QUEUED
+            return RunHandle(request, *known, attached=True, queued=queued, starts=starts)
     cursor.execute(
-        f"SELECT k.id, k.fingerprint, r.id, r.conversation_id, r.message_id, r.retryable "  # noqa: S608
+        f"SELECT k.id, k.fingerprint, r.id, r.conversation_id, r.message_id, r.state, r.retryable "  # noqa: S608
         f"FROM {table(IdempotencyKey)} k "
         f"JOIN {table(Run)} r ON r.id = k.run_id WHERE k.user_id = %s AND k.key = %s",
         [key(request.principal.user_id), request.idempotency_key],
@@ -367,14 +367,14 @@ def _known_key(batch: _Batch, request: RunRequest) -> RunHandle | _Retry | None:
     row = cursor.fetchone()
     if row is None:
         return None
-    key_id, fingerprint, run_id, conversation_id, message_id, retryable = row
+    key_id, fingerprint, run_id, conversation_id, message_id, state, retryable = row
     if fingerprint != request.fingerprint:
         raise IdempotencyMismatch
     if retryable:
         retry = _retry(cursor, key_id, run_id, conversation_id, message_id)
         return retry or _known_key(batch, request)  # another retry was faster: join its run
     known = (read_key(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id))
-    return RunHandle(request, *known, attached=True, starts=starts)
+    return RunHandle(request, *known, attached=True, queued=state == Run.State.QUEUED, starts=starts)
 
 
 def _retry(cursor: Any, key_id: int, run_id: Any, conversation_id: Any, message_id: Any) -> _Retry | None:

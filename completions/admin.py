@@ -53,7 +53,7 @@ class ErrorFilter(TextFilter):
 
 @admin.register(Run)
 class RunAdmin(HistoryAdmin):
-    """Parameters and envelopes are not shown: they may repeat what was asked."""
+    """Parameters, requests and envelopes are not shown: they may repeat what was asked."""
 
     list_display = (
         *("started", "user", "model", "upstream", "state", "error_code", "first_token", "in_all", "tokens"),
@@ -64,14 +64,16 @@ class RunAdmin(HistoryAdmin):
     fields = readonly_fields = (
         *("id", "conversation_id", "message_id", "user", "address", "api_key_id", "request_id", "upstream", "model"),
         *("state", "finish_reason", "error_code", "error_message", "http_status", "usage", *PATHS, "created_at"),
-        *("first_token_at", "finished_at", "first_token", "in_all", "cancel_requested_at", "worker", "epoch"),
+        *("started_at", "first_token_at", "finished_at", "first_token", "in_all", "cancel_requested_at"),
+        *("worker", "epoch"),
     )
     ordering = ("-id",)
     sortable_by = ()
     change_list_template = "admin/completions/run/change_list.html"
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("user").defer("parameters", "envelope", "closing")
+        runs = super().get_queryset(request).select_related("user")
+        return runs.defer("parameters", "request", "envelope", "closing")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         term = search_term.replace("\x00", "").strip()[:200]
@@ -88,11 +90,13 @@ class RunAdmin(HistoryAdmin):
 
     @admin.display(description="first token (ms)")
     def first_token(self, run: Run) -> int | None:
-        return round((run.first_token_at - run.created_at).total_seconds() * 1000) if run.first_token_at else None
+        began = run.started_at or run.created_at
+        return round((run.first_token_at - began).total_seconds() * 1000) if run.first_token_at else None
 
     @admin.display(description="total (s)")
     def in_all(self, run: Run) -> float | None:
-        return round((run.finished_at - run.created_at).total_seconds(), 2) if run.finished_at else None
+        began = run.started_at or run.created_at
+        return round((run.finished_at - began).total_seconds(), 2) if run.finished_at else None
 
     @admin.display(description="tokens")
     def tokens(self, run: Run) -> int | None:

@@ -3,7 +3,9 @@
 `Principal.limit_key` says who is counted: the user, or the address of a guest. Guests of this machine are not counted
 at all (`Principal.is_counted`). `n` answers to one question count as n. Each caller's counter is written first, in key
 order, so accepts of one caller wait for each other, and the count of running answers that follows cannot be outdated.
-Refusals are not counted: a client that is told to retry in a second may do so for the whole minute.
+Refusals are not counted: a client that is told to retry in a second may do so for the whole minute. A question that
+waits in its conversation counts as started in the minute in which it is accepted, but not as running: later its run
+takes the place of the one before it.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class Admission:
             used, self._seconds_left = throttling.count(cursor, rate_key, amount=amount)
             self._started[rate_key] = used - amount
 
-    def check(self, request: RunRequest) -> None:
-        """Admit all answers to one more question, or none; raises TooManyRuns."""
+    def check(self, request: RunRequest, *, waits: bool = False) -> None:
+        """Admit all answers to one more question, or none; raises TooManyRuns. `waits`: they do not run yet."""
         if not request.principal.is_counted:
             return
         guest, wanted = request.principal.has_guest_limits, request.choices
@@ -59,20 +61,20 @@ class Admission:
         if limit and started + wanted > limit:
             problem = f"At most {limit} answers can be started per minute ({setting})"
             raise TooManyRuns(_with_n(problem, wanted), retry_after=self._seconds_left)
-        for setting in RUNNING[guest]:
+        for setting in () if waits else RUNNING[guest]:
             limit = getattr(settings, setting)
             if limit and self._running_for(request) + wanted > limit:
                 problem = f"At most {limit} answers can be written at once ({setting})"
                 raise TooManyRuns(_with_n(problem, wanted), retry_after=1)
 
-    def admitted(self, request: RunRequest) -> None:
+    def admitted(self, request: RunRequest, *, waits: bool = False) -> None:
         """Count the answers that the batch is about to insert."""
         if not request.principal.is_counted:
             return
         rate_key = _rate_key(request)
         self._started[rate_key] += request.choices
         self._not_admitted[rate_key] -= request.choices
-        if rate_key in self._running:
+        if rate_key in self._running and not waits:
             self._running[rate_key] += request.choices
 
     def starts(self, request: RunRequest) -> throttling.Counted:

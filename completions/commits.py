@@ -29,7 +29,7 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
 from accounts.models import User
-from completions import run_results, staging
+from completions import queueing, run_results, staging
 from completions.acceptance import INSERT_MESSAGE, INSERT_PART, accept
 from completions.bulk_sql import for_update, key, read_key, table
 from completions.exceptions import StorageUnavailable
@@ -93,6 +93,8 @@ class Result:
     requests: list[RunHandle | Exception] = field(default_factory=list)
     ours: set[uuid.UUID] = field(default_factory=set)
     results: list[bool | Exception] = field(default_factory=list)
+    promoted: dict[uuid.UUID, RunHandle] = field(default_factory=dict)
+    """The queued runs that begin now, by the finished run that each waited for."""
     running: dict[uuid.UUID, bool] | None = None
     seconds: float = 0.0
     """The duration of the commit itself."""
@@ -183,9 +185,9 @@ def _apply(cursor: Any, batch: Batch) -> Result:
         unstored = {live.run_id for live, _ in batch.chunks if not live.handle.request.store}
         result.ours = run_results.record(cursor, stored, worker=worker) | unstored if stored else unstored
     if batch.results:
-        result.results = list(
-            run_results.finish(cursor, [run_result for run_result, _ in batch.results], worker=worker)
-        )
+        finished = [run_result for run_result, _ in batch.results]
+        result.results = list(run_results.finish(cursor, finished, worker=worker))
+        result.promoted = queueing.promote_after(cursor, {each.run_id: each.conversation_id for each in finished})
     if batch.heartbeat:
         # By id: the lease of a run that this process no longer produces must expire.
         marks = ", ".join(["%s"] * len(batch.heartbeat))

@@ -14,8 +14,9 @@ from conversations.signals import conversation_deleted, messages_changed, messag
 
 @receiver(messages_deleting)
 def hold_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
-    """Lock the live runs: a chunk stored between the deletion's statements would violate a foreign key."""
-    list(Run.objects.running().filter(conversation_id=conversation_id).select_for_update().values_list("pk"))
+    """Lock the runs that are not over: a chunk stored between the deletion's statements would violate a foreign key."""
+    for runs in Run.objects.filter(conversation_id=conversation_id).unfinished():
+        list(runs.select_for_update().values_list("pk"))
 
 
 @receiver(conversation_deleted)

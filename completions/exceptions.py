@@ -10,6 +10,7 @@
     │   ├── NothingToContinue       409, the answer was not cut off
     │   ├── IdempotencyMismatch     422, same key with another request
     │   ├── TooManyRuns             429, rate or concurrency
+    │   │   └── QueueFull           429, as many as may wait in a conversation
     │   ├── TooManyMessages         429, rows a minute
     │   ├── StorageFull             403, the account has reached its storage limit
     │   ├── HistoryChanged          409, what it resends was deleted at the same time; tried again before anyone is told
@@ -98,6 +99,11 @@ class TooManyRuns(Refused):
     code = "rate_limit_exceeded"
     status = 429
     default_message = "Too many answers at once."
+
+
+class QueueFull(TooManyRuns):
+    code = "queue_full"
+    default_message = "Too many questions wait in this conversation."
 
 
 class TooManyMessages(Refused):

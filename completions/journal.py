@@ -320,7 +320,7 @@ class Journal:
                 if not future.done():
                     future.set_exception(answer)
                 continue
-            if not answer.attached:
+            if answer.starts_now:
                 started(answer)
             if not future.done():
                 future.set_result(answer)
@@ -329,6 +329,9 @@ class Journal:
                 live.publish(chunk)
             else:
                 live.lose()
+        for run_id, handle in result.promoted.items():
+            if (before := LIVE.get(run_id)) is not None:
+                before.following = handle
         for (_, done), finished in zip(batch.results, result.results, strict=True):
             if done.done():
                 continue

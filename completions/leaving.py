@@ -7,6 +7,7 @@ the run's row, and renew it; after they leave or die it holds for a while longer
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import datetime as dt
 import uuid
@@ -16,7 +17,7 @@ from typing import Any
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from completions import services
+from completions import queueing, services
 from completions.live import LIVE
 from completions.models import Run
 from foundation.database import StorageError, in_database_thread
@@ -46,8 +47,12 @@ async def stop_unless_followed(run_id: uuid.UUID) -> None:
     """Stop a run of this process whose client has left, and keep its text, unless somebody else reads it.
 
     The run continues while the service drains, since connections are then closed for another reason. A run of another
-    process, which this client had only joined, continues too, and so does any run while the database cannot be asked.
+    process, which this client had only joined, continues too, and so does any run while the database cannot be asked. A
+    queued run, which has no readers of its own yet, ends.
     """
+    if run_id not in LIVE and not services.is_draining():
+        with contextlib.suppress(*StorageError, TimeoutError):
+            await in_database_thread(queueing.cancel, run_id, seconds=LOOK_SECONDS)
     if not _is_alone(run_id):
         return
     try:

@@ -39,6 +39,8 @@ class LiveRun:
         self.recalled: tuple[Mapping[str, Any], ...] | None = None
         self.chunks: list[Delta] = []
         self.finished: RunFinished | None = None
+        # The run that waited for this one; set by the commit that stored this one's outcome.
+        self.following: RunHandle | None = None
         self.first_token_at: dt.datetime | None = None
         self.begun = False
         self.length = 0

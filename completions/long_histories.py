@@ -127,7 +127,7 @@ class _Queue:
                 request, rows = await _prepare_rows(request, request.history)
             answer = await _store(request, rows)
             self._rested_at = time.monotonic() + min(time.monotonic() - began, MAX_REST)
-            if not answer.attached:
+            if answer.starts_now:
                 started(answer)
             return answer
 

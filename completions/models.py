@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -18,6 +20,17 @@ class RunQuerySet(OwnedQuerySet["Run"]):
     def running(self) -> RunQuerySet:
         return self.filter(state=Run.State.RUNNING)
 
+    def queued(self) -> RunQuerySet:
+        return self.filter(state=Run.State.QUEUED)
+
+    def unfinished(self) -> tuple[RunQuerySet, RunQuerySet]:
+        """Return what is queued, and what is running: each has a partial index, which both together cannot use."""
+        return self.queued(), self.running()
+
+    def to_stop(self) -> list[uuid.UUID]:
+        """Return the ids of what is not over, queued runs first: none begins because the one before it is stopped."""
+        return [pk for runs in self.unfinished() for pk in runs.values_list("pk", flat=True)]
+
 
 class Run(models.Model):
     """One generation: who asked which model, who is producing it, and how it ended.
@@ -29,10 +42,12 @@ class Run(models.Model):
     not a foreign key, since accepting would lock the key's row; `request_id` is the id in the response to the request.
     The token counts are those in `usage`, None where they are missing. Until `followed_until`, a process other than the
     producing one is known to read it. A `retryable` run failed before the upstream sent anything: the same
-    Idempotency-Key starts a new one.
+    Idempotency-Key starts a new one. A queued run waits for the run before it and has no worker; `request` holds what
+    it needs in order to start, and is None for all other runs.
     """
 
     class State(models.TextChoices):
+        QUEUED = "queued"
         RUNNING = "running"
         COMPLETE = "complete"
         CANCELLED = "cancelled"
@@ -50,6 +65,7 @@ class Run(models.Model):
     model = models.CharField(max_length=200)
     parameters = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=State, default=State.RUNNING)
+    request = models.JSONField(null=True)
     exclusive = models.BooleanField(default=True)
     # Null is never written: a nullable column with a default in the database can be added without rewriting the table.
     choices = models.PositiveSmallIntegerField(null=True, default=1, db_default=1)
@@ -74,6 +90,8 @@ class Run(models.Model):
     error_message = models.CharField(max_length=600, blank=True)
     http_status = models.PositiveSmallIntegerField(default=200)
     created_at = models.DateTimeField(default=timezone.now)
+    # When one that was queued began; None for all others, which begin when they are made.
+    started_at = models.DateTimeField(null=True)
     first_token_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -95,6 +113,8 @@ class Run(models.Model):
             models.Index(fields=["address"], condition=Q(state="running"), name="run_live_by_address"),
             # Heartbeats and the reaper.
             models.Index(fields=["worker"], condition=Q(state="running"), name="run_live_by_worker"),
+            # What waits in a conversation, and anywhere: the sweep looks for it every few seconds.
+            models.Index(fields=["conversation", "state"], condition=Q(state="queued"), name="run_queued"),
             models.Index(fields=["finished_at"], name="run_finished"),
             # The admin's list of runs with one error code, and the dashboard's counts of all codes.
             models.Index(fields=["error_code", "-id"], condition=~Q(error_code=""), name="run_errors"),
@@ -104,6 +124,13 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} {self.state}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in UNFINISHED
+
+
+UNFINISHED = (Run.State.QUEUED, Run.State.RUNNING)
 
 
 class Chunk(models.Model):

@@ -77,6 +77,11 @@ class Notifications:
         """Announce that somebody asked to stop the run; its producer then checks immediately."""
         self._publish(CANCEL, [run_id])
 
+    def wake(self, run_id: uuid.UUID) -> None:
+        """Tell those who watch the run in this process that it has news."""
+        for news in self._watching.get(run_id, ()):
+            news.set()
+
     @contextlib.contextmanager
     def watch(self, run_id: uuid.UUID) -> Iterator[asyncio.Event]:
         """Yield an event that is set whenever the run has news; clear it before reading them."""
@@ -158,8 +163,7 @@ class Notifications:
             return
         for word in data.split():
             with contextlib.suppress(ValueError):  # not from one of our processes
-                for news in self._watching.get(uuid.UUID(word.decode("ascii")), ()):
-                    news.set()
+                self.wake(uuid.UUID(word.decode("ascii")))
 
 
 async def _while_it_answers(heard: PubSub) -> AsyncIterator[dict[str, Any]]:

@@ -87,8 +87,8 @@ def _head(conversation_id: uuid.UUID) -> uuid.UUID | None:
 def _pending_at(
     conversation_id: uuid.UUID, head_id: uuid.UUID | None, follow_any: bool, again: bool
 ) -> PendingQuestion:
-    live = list(Run.objects.running().filter(conversation_id=conversation_id).order_by("-created_at"))
-    for run in live:
+    queued, running = Run.objects.filter(conversation_id=conversation_id).unfinished()
+    for run in (*running.order_by("-created_at"), *queued.order_by("message__position")):
         if follow_any or run.message_id == head_id:
             return PendingQuestion(running=AnsweringRun(run.pk, run.message_id, joined=True))
     question_id = _unanswered(conversation_id, head_id, again)

@@ -25,7 +25,7 @@ from accounts.signals import (
 )
 from completions.deletion import let_go_of_runs
 from completions.live import LIVE
-from completions.models import Chunk, IdempotencyKey, Run, RunQuerySet
+from completions.models import UNFINISHED, Chunk, IdempotencyKey, Run, RunQuerySet
 from completions.notifications import notify_accounts_changed
 from completions.services import request_cancel
 
@@ -48,16 +48,15 @@ def _runs_of(*user_ids: uuid.UUID) -> RunQuerySet:
 @receiver(account_closing)
 def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
     """Cancel running answers in any process and wait until they are over and their upstream connections closed."""
-    running = _runs_of(user_id).running()
     told: set[uuid.UUID] = set()
     until = time.monotonic() + PATIENCE
-    while ids := set(running.values_list("pk", flat=True)):
-        for run_id in ids - told:  # also stops runs that began meanwhile
+    while ids := _runs_of(user_id).to_stop():
+        for run_id in [pk for pk in ids if pk not in told]:  # also stops runs that began meanwhile
             live = LIVE.get(run_id)
             if live is not None:
                 live.loop.call_soon_threadsafe(live.cancel)
             request_cancel(run_id)
-        told |= ids
+        told.update(ids)
         if connection.in_atomic_block:  # waiting is useless: nobody sees the request or can store before the commit
             return
         if time.monotonic() > until:
@@ -69,6 +68,8 @@ def stop_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
 @receiver(accounts_stopping)
 def cancel_runs(sender: Any, user_ids: list[uuid.UUID], **kwargs: Any) -> None:
     """Request the stop of runs in any process; the journal stops any that begin meanwhile."""
+    for run_id in _runs_of(*user_ids).queued().values_list("pk", flat=True):
+        request_cancel(run_id)
     running = _runs_of(*user_ids).running().filter(cancel_requested_at=None)
     running.update(cancel_requested_at=timezone.now())
 
@@ -83,15 +84,16 @@ def tell_other_processes(sender: Any, **kwargs: Any) -> None:
 def delete_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
     """Delete the runs that have no stored history, a few at a time; other runs are deleted with their conversations."""
     anonymize_admin_log("completions", _runs_of(user_id).values_list("pk", flat=True))
-    over = Run.objects.filter(user=user_id).exclude(state=Run.State.RUNNING)
+    over = Run.objects.filter(user=user_id).exclude(state__in=UNFINISHED)
     while page := list(over.values_list("pk", flat=True)[:SLICE]):
         Run.objects.filter(pk__in=page).delete()
 
 
 @receiver(account_deleting)
 def hold_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    """Lock the live runs: a chunk stored between the deletion's statements would violate a foreign key."""
-    list(_runs_of(user_id).running().order_by("pk").select_for_update(of=("self",)).values_list("pk"))
+    """Lock the runs that are not over: a chunk stored between the deletion's statements would violate a foreign key."""
+    for runs in _runs_of(user_id).unfinished():
+        list(runs.order_by("pk").select_for_update(of=("self",)).values_list("pk"))
 
 
 @receiver(account_deleted)

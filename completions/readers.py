@@ -71,14 +71,19 @@ async def subscribe(
     be read. If the credential of `reader` becomes invalid meanwhile, the stream ends with a `RunFinished` that says so.
     Sockets watch their credential themselves, and pass no `reader`.
     """
+    ended = False
+    while not ended:
+        live = _live_here(run_id)
+        events = _follow_live(live, reader, after, idle) if live else _follow_stored(run_id, reader, after, idle)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+                ended = isinstance(event, RunFinished)
+
+
+def _live_here(run_id: uuid.UUID) -> LiveRun | None:
     live = LIVE.get(run_id)
-    if live is not None and live.loop is asyncio.get_running_loop():
-        events = _follow_live(live, reader, after, idle)
-    else:
-        events = _follow_stored(run_id, reader, after, idle)
-    async with contextlib.aclosing(events):
-        async for event in events:
-            yield event
+    return live if live is not None and live.loop is asyncio.get_running_loop() else None
 
 
 async def _follow_live(live: LiveRun, reader: Principal | None, after: Cursor | None, idle: float) -> Events:
@@ -189,6 +194,8 @@ async def _follow_stored(run_id: uuid.UUID, reader: Principal | None, after: Cur
             if stored.finished is not None:
                 yield await _ending(stored.finished, watched)
                 return
+            if not (seq or end or started) and _live_here(run_id) is not None:
+                return  # it was queued, and began in this very process
             pause = POLL_SECONDS[min(backoff, len(POLL_SECONDS) - 1)]
             backoff += 1
             with contextlib.suppress(TimeoutError):
@@ -208,13 +215,13 @@ def _read(run_id: uuid.UUID, seq: int, end: int, first: bool, noting: bool) -> _
     if run is None:
         gone = RunFinished("cancelled", error_code="deleted", error_message="The conversation was deleted.")
         return _Stored([], None, gone)
-    if noting and not _is_over(run):
+    if noting and not run.is_over:
         note_follower(run_id)
     started = StreamStarted(run.envelope or {}) if _has_begun(run) else None
     if first and (seq or end) and not _continues(run_id, seq, end):
         return _from_text(run, seq, end, started)
     chunks, more = _chunks(run_id, seq, end)
-    if _is_over(run) and not chunks and len(_text_of(run)) > end:
+    if run.is_over and not chunks and len(_text_of(run)) > end:
         # The chunks were deleted after CHUNK_HOURS; the message still has the text.
         return _rest_of_text(run, seq, end, started)
     return _stored(run, chunks, started, more=more)
@@ -223,12 +230,8 @@ def _read(run_id: uuid.UUID, seq: int, end: int, first: bool, noting: bool) -> _
 def _stored(
     run: Run, chunks: list[Delta], started: StreamStarted | None, *, more: bool, resync: Resync | None = None
 ) -> _Stored:
-    finished = run_finished(run) if _is_over(run) and not more else None
+    finished = run_finished(run) if run.is_over and not more else None
     return _Stored(chunks, started, finished, resync=resync, more=more)
-
-
-def _is_over(run: Run) -> bool:
-    return run.state != Run.State.RUNNING
 
 
 def _text_of(run: Run) -> str:
@@ -242,7 +245,7 @@ def _has_begun(run: Run) -> bool:
     if run.envelope is not None:
         return True
     # Without `retryable` its process died, or it was an earlier version, whose failures are streamed as they were then.
-    return _is_over(run) and (run.retryable is None or run.state == Run.State.COMPLETE or bool(_text_of(run)))
+    return run.is_over and (run.retryable is None or run.state == Run.State.COMPLETE or bool(_text_of(run)))
 
 
 def _is_not_kept(run: Run) -> bool:
@@ -275,7 +278,7 @@ def _continues(run_id: uuid.UUID, seq: int, end: int) -> bool:
 def _from_text(run: Run, seq: int, end: int, started: StreamStarted | None) -> _Stored:
     """Continue a cursor that matches no chunk: from the message's text, or from the beginning."""
     chunks, more = _chunks(run.pk, 0, 0)
-    if chunks or not _is_over(run) or run.message is None:
+    if chunks or not run.is_over or run.message is None:
         resync = Resync("".join([chunk.text for chunk in chunks]), len(chunks))
         return _stored(run, [], started, more=more, resync=resync)
     content = _text_of(run)
@@ -314,8 +317,8 @@ def whole_choices(run: Run) -> list[Wire] | None:
 
 async def wait_for_end(run_id: uuid.UUID) -> RunFinished:
     """Wait until a run is over, whichever process produces it."""
-    live = LIVE.get(run_id)
-    if live is not None and live.loop is asyncio.get_running_loop():
+    live = _live_here(run_id)
+    if live is not None:
         with live.reading():
             while live.finished is None:
                 await live.wait(60.0)

@@ -1,4 +1,4 @@
-"""A thread in every process that ends the runs of dead processes and deletes expired data."""
+"""A thread in every process that ends the runs of dead processes, starts queued runs and deletes expired data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import connection
 
 from accounts.password_attempts import forget_delays
 from accounts.throttling import forget_old
-from completions.services import prune_chunks, prune_keys, reap
+from completions.services import prune_chunks, prune_keys, reap, start_queued
 from conversations.quota import fold
 from conversations.retention import prune_access_log, prune_history
 from foundation.database import StorageError, checkpoint
@@ -57,6 +57,7 @@ def _sweep_forever() -> None:
     while True:
         try:
             reap()
+            start_queued()
             timings.write()
             checkpoint()
             analyze()

@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from accounts.callers import Principal
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 
 HEAD = uuid.UUID(int=0)
 """A `RunRequest.parent_id` that means: after the last message of the shown branch."""
+
+
+class WhenBusy(StrEnum):
+    """What becomes of a question while an answer is written in its conversation: it is refused, stops it, or waits."""
+
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+    QUEUE = "queue"
+
 
 TITLE_CHARS = 80
 TITLE_FROM_CHARS = 2_000
@@ -54,6 +64,7 @@ class RunRequest:
     threaded: bool = False
     store: bool = True
     exclusive: bool = True
+    when_busy: WhenBusy = WhenBusy.REJECT
     title: str = ""
     owner_id: uuid.UUID | None = None
     end_user: str = ""
@@ -79,6 +90,7 @@ class RunRequest:
 class RunHandle:
     """A stored question and the run that answers it. `attached`: an earlier request with the same key asked it.
 
+    `queued`: the run waits for the one before it; no process produces it yet.
     `not_kept` says why a call is answered but not stored, such as "quota"; empty otherwise.
     """
 
@@ -90,10 +102,16 @@ class RunHandle:
     question_id: uuid.UUID | None = None
     digest_before: str = ""
     attached: bool = False
+    queued: bool = False
     not_kept: str = ""
     recall: Recall | None = None
     starts: Counted = Counted(0, MINUTE)
     """How many answers the caller started in this minute, these included, and the seconds that are left of it."""
+
+    @property
+    def starts_now(self) -> bool:
+        """Whether this process begins to produce the answer as soon as the question is stored."""
+        return not (self.attached or self.queued)
 
 
 def title_from(messages: Sequence[Wire]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from completions import recall
+from completions import providers, recall, request_policy
 from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice, with_finish_reasons
 from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
 from completions.exceptions import (
@@ -21,10 +21,12 @@ from completions.exceptions import (
     DeadlineExceeded,
     OutputLimit,
     ProviderError,
+    Refused,
     UpstreamInvalid,
 )
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
+from completions.notifications import notifications
 from completions.providers.base import Provider
 from completions.run_requests import RunHandle
 from completions.run_results import RunResult
@@ -41,12 +43,23 @@ HISTORY_SLICE = 100
 
 def start(handle: RunHandle, *, provider: Provider, model: str) -> LiveRun:
     """Start a run with the provider's `model`. Its task outlives the request, and has its own context."""
+    return _start(handle, provider, model)
+
+
+def start_queued(handle: RunHandle) -> LiveRun:
+    """Start a run that was queued and is promoted: whether its request is allowed is checked again."""
+    live = _start(handle)
+    notifications().wake(handle.run_id)
+    return live
+
+
+def _start(handle: RunHandle, provider: Provider | None = None, model: str = "") -> LiveRun:
     live = LIVE[handle.run_id] = LiveRun(handle)
     live.task = live.loop.create_task(_run(live, provider, model), context=contextvars.Context())
     return live
 
 
-async def _run(live: LiveRun, provider: Provider, model: str) -> None:
+async def _run(live: LiveRun, provider: Provider | None, model: str) -> None:
     assembly = Assembly()
     response: Wire | None = None
     error: CompletionError | None = None
@@ -55,6 +68,10 @@ async def _run(live: LiveRun, provider: Provider, model: str) -> None:
         if live.cancelled or live.lost:
             raise asyncio.CancelledError
         async with asyncio.timeout(settings.RUN_SECONDS):
+            if provider is None:
+                asked = live.handle.request
+                await request_policy.check(asked.principal, asked.model, asked.parameters)
+                provider, model = providers.provider_for(asked.model)
             request = await _request(live, model)
             if request.stream:
                 await _stream(live, provider, request, assembly)
@@ -70,6 +87,8 @@ async def _run(live: LiveRun, provider: Provider, model: str) -> None:
     except ProviderError as failed:
         error = failed
         live.upstream = failed.upstream or live.upstream
+    except Refused as failed:
+        error = failed
     except Exception as failed:
         _log_unforeseen(live, failed)
         error = CompletionError()
@@ -187,6 +206,8 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
     except Exception as failed:
         logger.error("run %s: its outcome could not be stored (%s)", live.run_id, type(failed).__name__)
         ours = False
+    if live.following is not None:
+        start_queued(live.following)
     if error is not None:
         logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, live.upstream)
     if not ours:

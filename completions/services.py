@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 import logging
@@ -14,7 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from completions import long_histories, providers, request_policy, runner
+from completions import long_histories, providers, queueing, request_policy, runner
 from completions.bulk_sql import read_key, table
 from completions.exceptions import ShuttingDown, TooManyRuns
 from completions.live import LIVE
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _draining_since: float | None = None
 _closed = False
+_loop: asyncio.AbstractEventLoop | None = None
 # Whether this request may start a run while the process drains: its client could not know of the drain yet.
 _admitted: ContextVar[bool] = ContextVar("admitted", default=False)
 
@@ -40,6 +42,7 @@ def drain() -> float:
     global _draining_since
     if _draining_since is None:
         _draining_since = time.monotonic()
+        queueing.pause()
     return _draining_since
 
 
@@ -81,14 +84,44 @@ async def cancel(run_id: uuid.UUID) -> None:
     live = LIVE.get(run_id)
     if live is not None:
         live.loop.call_soon_threadsafe(live.cancel)
-    await in_database_thread(request_cancel, run_id)
-    if live is None:
+    was_queued = await in_database_thread(request_cancel, run_id)
+    if was_queued:
+        notifications().wake(run_id)
+        notifications().notify([run_id])
+    elif live is None:
         notifications().notify_cancel(run_id)
 
 
-def request_cancel(run_id: uuid.UUID) -> None:
-    """Store a request to stop the run; the producing process checks for one several times a second."""
+def request_cancel(run_id: uuid.UUID) -> bool:
+    """Store a request to stop the run; the producing process checks for one several times a second.
+
+    A queued run has no producing process and ends here; only then True is returned.
+    """
+    if queueing.cancel(run_id):
+        return True
     Run.objects.running().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=timezone.now())
+    return False
+
+
+def produce_queued() -> None:
+    """Let `start_queued` start runs on the running event loop: this process serves."""
+    global _loop
+    _loop = asyncio.get_running_loop()
+
+
+def start_queued() -> int:
+    """Start queued runs that no running answer keeps waiting, such as those of a process that died; returns how many.
+
+    Called in a thread; in a process that does not serve, it does nothing.
+    """
+    limit = settings.LIMIT_RUNS_PER_PROCESS
+    free = limit - sum(live.handle.request.choices for live in list(LIVE.values())) if limit else None
+    if _loop is None or is_draining() or (free is not None and free <= 0):
+        return 0
+    handles = queueing.promote_left_behind(free)
+    for handle in handles:
+        _loop.call_soon_threadsafe(runner.start_queued, handle)
+    return len(handles)
 
 
 def reap() -> int:

@@ -1,4 +1,4 @@
-"""Stops the runs of conversations and messages before these are deleted, and closes their upstream connections."""
+"""Stops runs, also before their conversations or messages are deleted, and closes their upstream connections."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TRIES = 3
 
 
 async def stop(runs: RunQuerySet) -> None:
-    """Cancel those of `runs` that are still going, and wait until they have ended."""
-    running = await in_database_thread(lambda: list(runs.running().values_list("id", flat=True)))
-    for run_id in running:
+    """Cancel those of `runs` that are running or queued, and wait until they have ended."""
+    unfinished = await in_database_thread(runs.to_stop)
+    for run_id in unfinished:
         await services.cancel(run_id)
     try:
         async with asyncio.timeout(PATIENCE):
-            for run_id in running:
+            for run_id in unfinished:
                 await wait_for_end(run_id)
     except TimeoutError:
         pass

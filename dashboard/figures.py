@@ -75,14 +75,18 @@ def tokens() -> tuple[Row, Row]:
 
 
 def times_to(column: str) -> tuple[Row, Row]:
-    """Return by day the p50 and p95, in milliseconds, of how long runs took to `first_token_at` or `finished_at`."""
+    """Return by day the p50 and p95, in milliseconds, of how long runs took to `first_token_at` or `finished_at`.
+
+    A run that was queued is measured from its start.
+    """
     if column not in ("first_token_at", "finished_at"):
         raise ValueError(column)
+    began = "coalesce(started_at, created_at)"
     if connection.vendor == "postgresql":
-        elapsed = f"extract(epoch from ({column} - created_at)) * 1000"
+        elapsed = f"extract(epoch from ({column} - {began})) * 1000"
         day = "(finished_at AT TIME ZONE 'UTC')::date"
     else:
-        elapsed = f"(julianday({column}) - julianday(created_at)) * 86400000.0"
+        elapsed = f"(julianday({column}) - julianday({began})) * 86400000.0"
         day = "date(finished_at)"
     bucket = f"floor(ln(CASE WHEN {elapsed} < 1 THEN 1 ELSE {elapsed} END) / {math.log(STEP)})"
 

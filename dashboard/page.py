@@ -80,6 +80,7 @@ def _use() -> Section:
         ("Messages", _total(messages)),
         ("Tokens", _total([*asked, *answered])),
         ("Answers in progress", Run.objects.running().count()),
+        ("Questions waiting for an answer before them", Run.objects.queued().count()),
     ]
     charts = [
         Chart("Conversations per day", "conversations", days, [Series("started", conversations)]),

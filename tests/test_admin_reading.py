@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from accounts.models import User
 from chatservice.testing import ServiceTestCase
+from completions.models import Run
 from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.services import append_message, edit_message, start_conversation
 from tests.matrix.subjects import signed_in
@@ -206,6 +207,18 @@ class ActionTest(StaffCase):
             response = client.post("/admin/completions/run/reap/", follow=True)
         self.assertContains(response, "runs whose process died were marked as interrupted")
         self.assertEqual(self.signed_in(self.dan).post("/admin/completions/run/reap/").status_code, 403)
+
+    def test_a_queued_run_is_found_by_its_state_and_shows_nothing_of_its_request(self) -> None:
+        run = Run.objects.create(
+            user=self.alice, upstream="x", model="m", state="queued", worker="", lease_until=0,
+            conversation=self.talk, request={"parameters": {"stop": CANARY}},
+        )  # fmt: skip
+        client = self.signed_in(self.root)
+        listed = client.get("/admin/completions/run/", {"state": "queued"})
+        self.assertContains(listed, str(run.pk))
+        shown = client.get(f"/admin/completions/run/{run.pk}/change/")
+        self.assertContains(shown, "Queued")
+        self.assertNotContains(shown, CANARY)
 
     def test_keys_are_revoked_and_never_shown(self) -> None:
         keeper = staff("keeper", "view", "change_apikey")

@@ -57,6 +57,14 @@ class FiguresTest(StaffCase):
         self.assertAlmostEqual(slowest[-1], 9_500, delta=950)
         self.assertEqual(set(middle[:-1]), {None})
 
+    def test_the_time_that_a_run_waited_in_a_queue_does_not_count(self) -> None:
+        began = timezone.now()
+        self.run_of(first=60_100, total=61_000, created_at=began, started_at=began + dt.timedelta(seconds=60))
+        for column, expected in (("first_token_at", 100), ("finished_at", 1_000)):
+            middle = figures.times_to(column)[0][-1]
+            assert middle is not None
+            self.assertAlmostEqual(middle, expected, delta=expected / 10)
+
     def test_a_run_without_a_token_and_one_that_took_no_time(self) -> None:
         self.run_of(first_token_at=None)
         self.assertIsNone(figures.times_to("first_token_at")[0][-1])

@@ -22,6 +22,7 @@ PLACES = {
     "completions/acceptance.py": "one round trip accepts a question: prepared statements",
     "completions/admission.py": "the same transaction",
     "completions/insertion.py": "the same transaction",
+    "completions/queueing.py": "the same transaction, and the group commit",
     "completions/bulk_sql.py": "statements for many rows at once, made from the models",
     "completions/prefixes.py": "a history is recognised by a recursive query",
     "completions/long_histories.py": "slices of a history, in statements for many rows",

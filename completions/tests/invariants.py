@@ -25,9 +25,9 @@ def invariants(users: Iterable[User], *, all_over: bool = True) -> list[str]:
 
 def _of_run(run: Run, *, all_over: bool) -> list[str]:
     wrong: list[str] = []
-    over = run.state != Run.State.RUNNING
+    over = run.is_over
     if all_over and not over:
-        wrong.append("still running")
+        wrong.append(f"still {run.state}")
     if over != (run.finished_at is not None):
         wrong.append(f"finished_at is {run.finished_at}")
     if bool(run.error_code) != (run.state in (Run.State.FAILED, Run.State.INTERRUPTED)):

@@ -10,6 +10,8 @@ import time
 import chatservice.testing as testing
 from chatservice.testing import Service, ServiceTestCase, pause, wait_until
 from completions.models import Run
+from completions.run_requests import WhenBusy
+from completions.tests.asking import accept_one, question, run_of
 from completions.tests.invariants import invariants
 from completions.tests.streaming import listening
 from conversations.models import Message
@@ -58,11 +60,17 @@ class DrainTest(ServiceTestCase):
         self.addCleanup(service.stop)
         with listening(self.alice, "fake/slow:20ms:60", url=service.url) as stream:
             stream.until("token")
+            talk = Run.objects.get(pk=stream.run_id).conversation_id
+            ask = question(self.alice.user, "Next", conversation_id=talk, when_busy=WhenBusy.QUEUE)
+            waiting = accept_one(ask)
             stopping = threading.Thread(target=service.stop)
             stopping.start()
             stream.rest()
             stopping.join(40)
         self.assertEqual((stream.text, stream.events[-1]), ("token " * 60, "[DONE]"))
+        # What waits is left to another process.
+        wait_until(lambda: run_of(waiting).state == "complete", what="the next answer")
+        self.assertNotEqual(run_of(waiting).worker, Run.objects.get(pk=stream.run_id).worker)
         self.assertEqual(Run.objects.get(pk=stream.run_id).state, "complete")
         self.assertEqual(invariants([self.alice.user]), [])
 

@@ -126,7 +126,7 @@ def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> 
     run = Run.objects.select_related("message").filter(pk=cursor.run_id, conversation=conversation).first()
     if run is None:
         raise Http404
-    if run.state == Run.State.RUNNING or _missed(run, cursor):
+    if not run.is_over or _missed(run, cursor):
         return _Reading(conversation.pk, run.pk, cursor)
     # A reader that returns after the end does not ask for a new answer: it must not be billed twice.
     return _Reading(conversation.pk, done=run.message_id == conversation.head_id)

@@ -49,7 +49,7 @@ class CancelView(ResourceView):
     )
     async def post(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
         run = await in_database_thread(_run_of, principal, run_id)
-        if run.state == Run.State.RUNNING:
+        if not run.is_over:
             await services.cancel(run.pk)
             try:
                 async with asyncio.timeout(PATIENCE):

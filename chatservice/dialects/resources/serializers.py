@@ -268,7 +268,7 @@ class Recalled(serializers.Serializer[Any]):
 
 class RunShape(serializers.Serializer[Any]):
     id = serializers.UUIDField()
-    status = serializers.ChoiceField(["running", "complete", "cancelled", "interrupted", "failed"])
+    status = serializers.ChoiceField(["queued", "running", "complete", "cancelled", "interrupted", "failed"])
     conversation_id = serializers.UUIDField(allow_null=True)
     message_id = serializers.IntegerField(source="message.position", allow_null=True, help_text="the answer's number")
     recalled = Recalled(
