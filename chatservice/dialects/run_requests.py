@@ -9,7 +9,7 @@ from django.conf import settings
 from accounts.callers import Principal
 from chatservice.dialects.base import count_run
 from chatservice.dialects.idempotency import fingerprint
-from completions import services
+from completions import interrupting
 from completions.run_requests import RunHandle, RunRequest
 
 
@@ -24,7 +24,7 @@ def make_run_request(
     """Return a request for one run.
 
     `identity` is a tuple of JSON values, the dialect's name first, that distinguishes two requests with the same
-    idempotency key.
+    idempotency key. `when_busy` is not part of it: a question is asked once, however it got past a running answer.
     """
     return RunRequest(
         principal=principal,
@@ -37,6 +37,6 @@ def make_run_request(
 
 async def submit(request: RunRequest) -> RunHandle:
     """Start the run, or join it if the same request already started it; raises completions.exceptions.Refused."""
-    handle = await services.submit(request)
+    handle = await interrupting.submit(request)
     await count_run(request.principal, joined=handle.attached)
     return handle

@@ -12,6 +12,7 @@ from chatservice.dialects.chat_v1.serializers import (
     ConversationDetailSerializer,
     ConversationSerializer,
     MessageSerializer,
+    QueuedRunSerializer,
 )
 from chatservice.dialects.idempotency import KEY
 
@@ -30,6 +31,10 @@ CONVERSATION = enveloped("ConversationEnvelope", ConversationSerializer())
 CONVERSATION_DETAIL = enveloped("ConversationDetailEnvelope", ConversationDetailSerializer())
 MESSAGE = enveloped("MessageEnvelope", MessageSerializer())
 MESSAGES = enveloped("MessagesEnvelope", MessageSerializer(many=True))
+QUEUED = OpenApiResponse(
+    enveloped("QueuedRunEnvelope", QueuedRunSerializer()),
+    description="With `when_busy: queue`: the question is stored, and is answered when the answer before it is over",
+)
 MESSAGE_PAGE = inline_serializer(
     "MessagePage", {"success": serializers.BooleanField(), "data": MessageSerializer(many=True), "meta": _meta()}
 )

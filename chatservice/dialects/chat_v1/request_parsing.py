@@ -14,11 +14,12 @@ from chatservice.dialects.idempotency import key_of, route_of
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.run_requests import make_run_request
 from completions.continuing import ResumePoint
-from completions.run_requests import HEAD, RunRequest
+from completions.run_requests import HEAD, RunRequest, WhenBusy
 from conversations.models import Message
 
 S = TypeVar("S", bound=Serializer[Any])
 OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall"})
+WHEN_BUSY = "when_busy"
 
 
 def identifier(text: str) -> uuid.UUID:
@@ -75,11 +76,14 @@ def continue_answer(
 
 
 def _ask(request: HttpRequest, principal: Principal, given: Mapping[str, Any], **fields: Any) -> RunRequest:
+    given = dict(given)
+    when_busy = given.pop(WHEN_BUSY, None) or WhenBusy.REJECT
     return make_run_request(
         principal,
         model=given.get("model"),
         key=key_of(request, given.get("client_message_id")),
-        identity=("chat_v1", route_of(request), dict(given)),
+        identity=("chat_v1", route_of(request), given),
+        when_busy=WhenBusy(when_busy),
         parameters={name: value for name, value in given.items() if name not in OURS and value is not None},
         recall=given.get("recall"),
         **fields,

@@ -23,7 +23,7 @@ from completions import sse
 from completions.cursors import Cursor
 from completions.models import Run
 from completions.readers import subscribe, wait_for_end
-from completions.run_requests import RunRequest
+from completions.run_requests import RunHandle, RunRequest, WhenBusy
 from completions.stream_limits import acquire_stream
 from completions.types import FINISHED_WELL, Delta, Heartbeat, ReaderEvent, Resync, RunFinished
 from conversations.models import Message
@@ -31,9 +31,16 @@ from foundation.database import in_database_thread
 
 
 async def whole(request: HttpRequest, question: RunRequest, *, shown: slice | int) -> HttpResponse:
-    """Generate the answer and return 201 with that `part` of [question, answer], or an error if the upstream failed."""
+    """Generate the answer and return 201 with the `shown` part of [question, answer], or the upstream's failure.
+
+    If the request asked to be queued and its run has to wait, return 202 with the run at once.
+    """
     leaving = read_leaving(request, "chat_v1", keyed=bool(question.idempotency_key))
     handle = await submit(question)
+    if handle.queued and question.when_busy == WhenBusy.QUEUE:
+        response = json_response(envelope(_queued(handle), message="Message queued"), 202)
+        name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
+        return response
     finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     if finished.status in FINISHED_WELL:
         messages = await in_database_thread(_messages_of, handle.run_id, finished)
@@ -42,6 +49,16 @@ async def whole(request: HttpRequest, question: RunRequest, *, shown: slice | in
         response = problem_response(problem_of_end(finished), render)
     name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
     return response
+
+
+def _queued(handle: RunHandle) -> dict[str, Any]:
+    return {
+        "id": handle.run_id,
+        "status": "queued",
+        "conversation_id": handle.conversation_id,
+        "message_id": handle.message_id,
+        "question_id": handle.question_id,
+    }
 
 
 async def streamed(

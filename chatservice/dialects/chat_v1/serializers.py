@@ -10,6 +10,7 @@ from rest_framework import serializers
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField, StoredRecall
+from completions.run_requests import WhenBusy
 from conversations.finish_reasons import shown
 from conversations.models import AccessLogEntry, Conversation, Message
 
@@ -95,6 +96,16 @@ class AccessLogEntrySerializer(serializers.ModelSerializer[AccessLogEntry]):
         read_only_fields = fields
 
 
+class QueuedRunSerializer(serializers.Serializer[Any]):
+    """A run that waits for the answer before it. Follow it at `/v1/chat/runs/{id}/stream`, or cancel it."""
+
+    id = serializers.UUIDField()
+    status = serializers.ChoiceField(["queued"])
+    conversation_id = serializers.UUIDField()
+    message_id = serializers.UUIDField(help_text="the answer, which is empty until its run begins")
+    question_id = serializers.UUIDField(allow_null=True)
+
+
 class GenerationSerializer(serializers.Serializer[Any]):
     """Generation parameters: all are optional; those given are passed to the model's server."""
 
@@ -108,6 +119,13 @@ class GenerationSerializer(serializers.Serializer[Any]):
     max_completion_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
     seed = Integer(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1)
     client_message_id = client_message_id_field()
+    when_busy = serializers.ChoiceField(
+        [str(each) for each in WhenBusy],
+        required=False,
+        allow_null=True,
+        help_text="what to do while an answer is being written in the conversation: reject (the default) answers 409, "
+        "interrupt stops that answer and keeps its text, queue waits for it",
+    )
     stop = serializers.JSONField(required=False, allow_null=True, help_text="a string, or a list of up to four strings")
 
     def validate_stop(self, stop: Any) -> Any:
@@ -136,6 +154,7 @@ class NewStreamedMessage(NewMessage):
 
 
 class StartedConversation(GenerationSerializer):
+    when_busy = None  # type: ignore[assignment]  # removes the field: a new conversation is never busy
     title = Text(
         required=False, allow_blank=True, allow_null=True, default="", limit="LIMIT_TITLE_CHARS", max_length=200
     )

@@ -72,7 +72,7 @@ class MessagesView(ChatView):
         description="A message with the role assistant or system is stored, but not answered.",
         request=NewMessage,
         parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
-        responses={201: docs.MESSAGES, **docs.errors(*ASKING, 502, 504)},
+        responses={201: docs.MESSAGES, 202: docs.QUEUED, **docs.errors(*ASKING, 502, 504)},
         examples=[docs.example("A question", EXAMPLE)],
     )
     async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
@@ -132,7 +132,7 @@ class RegenerateView(ChatView):
         summary="Regenerate an answer; the new one is shown from now on",
         request=GenerationSerializer,
         parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
-        responses={201: docs.MESSAGE, **docs.errors(*ASKING, 502, 504)},
+        responses={201: docs.MESSAGE, 202: docs.QUEUED, **docs.errors(*ASKING, 502, 504)},
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         answer = await in_database_thread(_answer, principal, identifier(message_id))
@@ -169,7 +169,7 @@ class ContinueView(ChatView):
         description=docs.CONTINUE,
         request=GenerationSerializer,
         parameters=[docs.IDEMPOTENCY_KEY, ON_DISCONNECT],
-        responses={201: docs.MESSAGE, **docs.errors(*ASKING, 502, 504)},
+        responses={201: docs.MESSAGE, 202: docs.QUEUED, **docs.errors(*ASKING, 502, 504)},
     )
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         resume_point = await in_database_thread(find_resume_point, principal, identifier(message_id))

@@ -22,7 +22,7 @@ from chatservice.dialects.run_requests import make_run_request, resolve_model, s
 from completions import recall as recall_values
 from completions.exceptions import UnknownConversation
 from completions.readers import wait_for_end
-from completions.run_requests import HEAD, RunHandle, RunRequest
+from completions.run_requests import HEAD, RunHandle, RunRequest, WhenBusy
 from completions.types import FINISHED_WELL, RunFinished
 
 STOPS = 16
@@ -65,6 +65,13 @@ def recalled(given: Recall | None) -> recall_values.Recall | None:
         raise arguments.invalid("recall", str(error)) from error
 
 
+strawberry.enum(
+    WhenBusy,
+    description="What to do while an answer is being written in the conversation: refuse the question with "
+    "conversation_busy, stop that answer and keep its text, or wait for it. A question that waits is stored at once.",
+)
+
+
 @strawberry.type(description="A model's answer to a question, which is stored.")
 class Answer:
     run_id: ID
@@ -95,6 +102,7 @@ def new_message(
     generation: Generation | None,
     key: str | None,
     recall: Recall | None = None,
+    when_busy: WhenBusy = WhenBusy.REJECT,
 ) -> RunRequest:
     """Return the run request for a new message; raises BadRequest and UnknownConversation."""
     if conversation_id is None and parent_id not in (None, UNSET):
@@ -114,11 +122,18 @@ def new_message(
         title=arguments.title(title, blank=True) if title is not None else "",
         messages=({"role": "user", "content": arguments.content(content)},),
         recall=recalled(recall),
+        when_busy=when_busy,
     )
 
 
 def ask(
-    principal: Principal, model: str | None, generation: Generation | None, key: str | None, **place: Any
+    principal: Principal,
+    model: str | None,
+    generation: Generation | None,
+    key: str | None,
+    *,
+    when_busy: WhenBusy = WhenBusy.REJECT,
+    **place: Any,
 ) -> RunRequest:
     """Return a run request; the same `key` and arguments make the same request."""
     if model is not None:
@@ -131,6 +146,7 @@ def ask(
         key=idempotency_key(key),
         identity=("graphql", model, parameters, place),
         parameters=parameters,
+        when_busy=when_busy,
         **place,
     )
 

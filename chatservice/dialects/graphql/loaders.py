@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from strawberry.dataloader import DataLoader
 
 from accounts.callers import Principal
-from completions.models import Run
+from completions.models import UNFINISHED, Run
 from conversations.models import Conversation, Message, MessageQuerySet, load_parts
 from conversations.rendering import render_markdown
 from foundation.database import in_database_thread
@@ -131,9 +131,13 @@ def _runs_of_messages(principal: Principal, keys: list[uuid.UUID]) -> list[Run |
 
 
 def _active_runs(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:
-    running = Run.objects.visible_to(principal).running()
-    runs: Iterable[Run] = running.filter(conversation_id__in=keys).order_by("created_at", "id")
-    return _in_order(keys, {run.conversation_id: run for run in runs if run.conversation_id is not None})
+    """Return for each conversation its newest running run, or else the first of those that wait."""
+    unfinished = Run.objects.visible_to(principal).filter(conversation_id__in=keys, state__in=UNFINISHED)
+    found: dict[uuid.UUID | None, Run] = {}
+    for run in unfinished.order_by("created_at", "id"):
+        if run.state == Run.State.RUNNING or run.conversation_id not in found:
+            found[run.conversation_id] = run
+    return [found.get(key) for key in keys]
 
 
 def _in_order(keys: list[K], found: dict[K, V]) -> list[V | None]:

@@ -13,7 +13,16 @@ from accounts.callers import Principal
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
-from chatservice.dialects.graphql.generation import Answer, Generation, Recall, ask, begun, new_message, recalled, whole
+from chatservice.dialects.graphql.generation import (
+    Answer,
+    Generation,
+    Recall,
+    ask,
+    begun,
+    new_message,
+    recalled,
+    whole,
+)
 from chatservice.dialects.graphql.todos import TodoMutations
 from chatservice.dialects.graphql.types import Conversation, Message, Run
 from chatservice.dialects.problems import BadRequest
@@ -21,6 +30,7 @@ from completions import models as run_rows
 from completions import services as runs
 from completions.continuing import find_resume_point
 from completions.readers import wait_for_end
+from completions.run_requests import WhenBusy
 from completions.stopping import stop_and
 from conversations import models as rows
 from conversations import services
@@ -56,6 +66,7 @@ class Mutation(TodoMutations):
         idempotency_key: str | None = None,
         recall: Recall | None = None,
         wait: bool = True,
+        when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> Answer | None:
         question = new_message(
             principal_of(info),
@@ -67,6 +78,7 @@ class Mutation(TodoMutations):
             generation=generation,
             key=idempotency_key,
             recall=recall,
+            when_busy=when_busy,
         )
         return await (whole if wait else begun)(info, question)
 
@@ -82,6 +94,7 @@ class Mutation(TodoMutations):
         idempotency_key: str | None = None,
         recall: Recall | None = None,
         wait: bool = True,
+        when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> Answer | None:
         principal = principal_of(info)
         message = await in_database_thread(_message, principal, message_id)
@@ -90,7 +103,7 @@ class Mutation(TodoMutations):
         if asked_id is None:
             raise BadRequest("There is no message to answer.", code="nothing_to_answer", status=409)
         place = {"conversation_id": message.conversation_id, "parent_id": asked_id, "recall": recalled(recall)}
-        question = ask(principal, model, generation, idempotency_key, **place)
+        question = ask(principal, model, generation, idempotency_key, when_busy=when_busy, **place)
         return await (whole if wait else begun)(info, question)
 
     @strawberry.mutation(
@@ -103,11 +116,13 @@ class Mutation(TodoMutations):
         model: str | None = None,
         generation: Generation | None = None,
         idempotency_key: str | None = None,
+        when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> Answer | None:
         principal = principal_of(info)
         resume_point = await in_database_thread(find_resume_point, principal, identifier(message_id))
+        place = resume_point.request_fields()
         question = ask(
-            principal, model or resume_point.model, generation, idempotency_key, **resume_point.request_fields()
+            principal, model or resume_point.model, generation, idempotency_key, when_busy=when_busy, **place
         )
         return await whole(info, question)
 

@@ -24,6 +24,7 @@ from completions import models as run_rows
 from completions.cursors import BadCursor, Cursor
 from completions.leaving import stop_soon
 from completions.readers import patiently, subscribe
+from completions.run_requests import WhenBusy
 from completions.stream_limits import acquire_stream
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
 from conversations import models as rows
@@ -93,6 +94,7 @@ class Subscription:
         generation: Generation | None = None,
         idempotency_key: str | None = None,
         recall: Recall | None = None,
+        when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> AsyncGenerator[AnswerEvent, None]:
         principal = principal_of(info)
         question = new_message(
@@ -105,6 +107,7 @@ class Subscription:
             generation=generation,
             key=idempotency_key,
             recall=recall,
+            when_busy=when_busy,
         )
         stops = cancels(None, "graphql", keyed=bool(question.idempotency_key))
         # Checked before anything is stored: a caller who may not open another stream may not ask here.

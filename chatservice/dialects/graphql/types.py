@@ -185,7 +185,7 @@ class Conversation:
         edges = [Edge(cursor=row.pk.hex, node=Message.of(row)) for row in found if row is not None]
         return connection(edges, window, has_more, partial(_size, len(ids)))
 
-    @strawberry.field(description="The run that is writing an answer, to be followed or stopped.")
+    @strawberry.field(description="The run that writes an answer, or is the next to, to be followed or stopped.")
     async def active_run(self, info: Info) -> Run | None:
         row = await loaders_of(info).active_run.load(self.row.pk)
         return Run.of(row) if row is not None else None

@@ -14,6 +14,7 @@ from django.conf import settings
 from chatservice.dialects.json_body import check_bounds
 from chatservice.dialects.problems import BadRequest
 from completions.recall import read_recall
+from completions.run_requests import WhenBusy
 
 CODE_POINTS_OF_ID = 200
 TOO_LARGE = 4413
@@ -54,6 +55,7 @@ class Send(_Frame, frozen=True, kw_only=True, tag="send"):
     parameters: dict[str, Any] | None = None
     recall: bool | dict[str, Any] | None = None
     client_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
+    when_busy: WhenBusy | None = None
 
 
 class Continue(_Frame, frozen=True, kw_only=True, tag="continue"):
@@ -63,6 +65,7 @@ class Continue(_Frame, frozen=True, kw_only=True, tag="continue"):
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     parameters: dict[str, Any] | None = None
     client_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
+    when_busy: WhenBusy | None = None
 
 
 class Stop(_Frame, frozen=True, kw_only=True, tag="stop"):
@@ -85,7 +88,7 @@ class Ping(_Frame, frozen=True, kw_only=True, tag="ping"):
 
 ClientFrame = Auth | Send | Continue | Stop | Subscribe | Unsubscribe | Ping
 TYPES = ("auth", "send", "continue", "stop", "subscribe", "unsubscribe", "ping")
-RESERVED = {"model", "messages", "stream", "stream_options", "store", "recall"}
+RESERVED = {"model", "messages", "stream", "stream_options", "store", "recall", "when_busy"}
 
 
 class _Parameters(msgspec.Struct):

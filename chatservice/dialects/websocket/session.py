@@ -28,14 +28,14 @@ from chatservice.dialects.websocket.client_frames import (
 )
 from chatservice.dialects.websocket.frames import RelayedRun, encode_frame, error_data
 from chatservice.dialects.websocket.stream_relay import StreamRelay
-from completions import services
+from completions import interrupting, services
 from completions.continuing import ResumePoint, find_resume_point
 from completions.cursors import BadCursor, Cursor
 from completions.exceptions import Refused
 from completions.leaving import stop_soon
 from completions.models import Run
 from completions.recall import read_recall
-from completions.run_requests import HEAD, RunRequest
+from completions.run_requests import HEAD, RunRequest, WhenBusy
 from completions.stream_limits import acquire_stream
 from conversations.models import Conversation, Message
 from foundation.database import in_database_thread
@@ -111,7 +111,7 @@ class Session:
         # Checked before anything is stored: a caller who may not open another stream may not ask here.
         release = acquire_stream(self.principal)
         try:
-            handle = await services.submit(ask)
+            handle = await interrupting.submit(ask)
             await self._leave(handle.run_id)
         except BaseException:
             release()
@@ -235,6 +235,7 @@ def ask_from(frame: Send, principal: Principal) -> RunRequest:
         parent_id=parent_id,
         title=title,
         recall=read_recall(frame.recall),
+        when_busy=frame.when_busy or WhenBusy.REJECT,
     )
 
 
@@ -248,6 +249,7 @@ def continue_request(frame: Continue, resume_point: ResumePoint, principal: Prin
         key=frame.client_id or "",
         identity=("websocket", "continue", frame.message_id, model, parameters),
         parameters=parameters,
+        when_busy=frame.when_busy or WhenBusy.REJECT,
         **resume_point.request_fields(),
     )
 
@@ -272,7 +274,8 @@ def find_run(principal: Principal, frame: Subscribe) -> RelayedRun | None:
         mine = Conversation.objects.visible_to(principal)
         if conversation_id is None or not mine.filter(pk=conversation_id).exists():
             raise BadFrame(NO_CONVERSATION, code="not_found")
-        run = runs.running().filter(conversation_id=conversation_id).order_by("-created_at", "-pk").first()
+        queued, running = runs.filter(conversation_id=conversation_id).unfinished()
+        run = running.order_by("-created_at", "-pk").first() or queued.order_by("message__position").first()
         if run is None:
             return None
     return RelayedRun(run.pk, run.conversation_id, run.message_id, frame.id)
