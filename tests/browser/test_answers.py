@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from playwright.sync_api import Route, expect
 
 from chatservice.testing import needs_dialect, wait_until
@@ -180,6 +182,38 @@ class AnswerTest(ChatCase):
         answer = self.stored()[-1]
         self.assertEqual(answer.status, Message.Status.CANCELLED)
         self.assertEqual(self.shown(self.answers().last), flat(answer.content))
+
+    def test_asking_something_else_stops_the_answer_if_one_says_so(self) -> None:
+        self.open(model=HELD)
+        self.ask("Go on and on")
+        self.says_a_part()
+        self.page.get_by_label("Model").select_option("")
+        self.ask("Rather this")
+        expect(self.page.get_by_label("Message", exact=True)).to_have_value("Rather this")
+        expect(self.page.locator("article.writing")).to_have_count(1)
+        self.page.get_by_role("button", name="Stop it and ask").click()
+        self.says("Rather this")
+        self.is_answered()
+        expect(self.page.get_by_text("Stopped.")).to_be_visible()
+        expect(self.page.get_by_label("Message", exact=True)).to_have_value("")
+        stopped, answer = [row for row in self.stored() if row.role == Message.Role.ASSISTANT]
+        self.assertEqual((stopped.status, answer.status), (Message.Status.CANCELLED, Message.Status.COMPLETE))
+        self.assertEqual(self.shown(self.answers().first), flat(stopped.content))
+
+    def test_an_answer_that_the_page_does_not_know_of_can_be_stopped_for_a_question(self) -> None:
+        self.open()
+        self.ask("Begin")
+        self.is_answered()
+        path = f"/conversations/{self.conversation().pk}/message"
+        body = {"message": "From elsewhere", "model": HELD}
+        with ThreadPoolExecutor(1) as threads:
+            elsewhere = threads.submit(self.alice.http.post, path, json=body)
+            wait_until(lambda: self.upstream.asked("From elsewhere"), what="the other question")
+            self.ask("Rather this")
+            self.page.get_by_role("button", name="Stop it and ask").click()
+            self.says("Rather this")
+            self.is_answered()
+            self.assertEqual(elsewhere.result(10).status_code, 409)
 
     def test_an_answer_that_failed_says_so_and_can_be_asked_for_again(self) -> None:
         self.open(model="fake/error_mid_stream")

@@ -2,6 +2,7 @@
 import { at, el, memory, ofBrowser } from "./dom.js";
 import { ofTab } from "./identity.js";
 import { ask, editLast, stop, talk } from "./talk.js";
+import { toast } from "./toasts.js";
 
 const draftOf = (id) => `draft:${id ?? "new"}`;
 // A guest's text for whoever signs in next in this tab: everybody at this machine may see it anyway.
@@ -46,18 +47,24 @@ export function offerModels(names, fallback) {
   at("model").value = chosen === fallback ? "" : chosen;
 }
 
-async function send() {
+async function send(whenBusy = "REJECT") {
   const input = at("input");
   const content = input.value;
-  if (!content.trim() || talk.run || input.dataset.sending) return;
+  if (!content.trim() || input.dataset.sending) return;
+  if (talk.run && whenBusy === "REJECT") return offerInterrupt();
   const draft = draftOf(talk.id);
   write("");
   input.dataset.sending = "yes";
-  const stored = await ask(content, { model: model() });
+  const stored = await ask(content, { model: model(), whenBusy });
   delete input.dataset.sending;
   if (stored) ofTab.set(draft, "");
   else if (!input.value) write(content);
   if (!stored) ofTab.set(draft, content);
+}
+
+// An answer is being written, here or in another tab: the text stays in the field until somebody decides.
+export function offerInterrupt() {
+  toast("An answer is being written.", { action: "Stop it and ask", act: () => send("INTERRUPT") });
 }
 
 // Puts a text there, as if it had been typed.

@@ -1,6 +1,6 @@
 // The chat page: who is there, which conversation the address names, and what its parts tell each other.
 import { request, signIn } from "./api.js";
-import { handOverDraft, model, offerModels, running, showDraft, startComposer, write } from "./composer.js";
+import { handOverDraft, model, offerInterrupt, offerModels, running, showDraft, startComposer, write } from "./composer.js";
 import { at, el } from "./dom.js";
 import { announce, watchIdentity } from "./identity_watch.js";
 import * as list from "./list.js";
@@ -122,6 +122,7 @@ function wire() {
     running,
     opened,
     moved,
+    busy: offerInterrupt,
     changed: (conversation) => {
       if (conversation.id === talk.id && conversation.title !== undefined) talk.title = conversation.title;
       title();

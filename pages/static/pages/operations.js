@@ -83,14 +83,14 @@ export const message = async (id) =>
 const BEGUN = `runId conversation { ${IN_LIST} } question { ${MESSAGE} } message { ${MESSAGE} }`;
 
 // `parentId`: undefined appends to the shown branch, null starts a new one. The same `key` is never asked twice.
-export async function send({ content, conversationId, parentId, model, key }) {
-  const variables = { content, conversationId: conversationId ?? null, model, key };
+export async function send({ content, conversationId, parentId, model, key, whenBusy = "REJECT" }) {
+  const variables = { content, conversationId: conversationId ?? null, model, key, whenBusy };
   const at = parentId === undefined ? "" : ", parentId: $parentId";
   if (at) variables.parentId = parentId;
   const data = await graphql(
-    `mutation ($content: String!, $conversationId: ID, ${at ? "$parentId: ID, " : ""}$model: String, $key: String) {
+    `mutation ($content: String!, $conversationId: ID, ${at ? "$parentId: ID, " : ""}$model: String, $key: String, $whenBusy: WhenBusy!) {
        sendMessage(content: $content, conversationId: $conversationId${at}, model: $model,
-         idempotencyKey: $key, wait: false) { ${BEGUN} } }`,
+         idempotencyKey: $key, whenBusy: $whenBusy, wait: false) { ${BEGUN} } }`,
     variables,
   );
   return data.sendMessage;

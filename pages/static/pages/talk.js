@@ -12,7 +12,7 @@ import { toast, toastProblem, guarded } from "./toasts.js";
 export const talk = { id: null, title: "", archived: false, rows: [], older: false, newer: false, run: null };
 let opening = 0;
 let loading = false;
-let on = { changed() {}, running() {}, opened() {}, moved() {} };
+let on = { changed() {}, running() {}, opened() {}, moved() {}, busy() {} };
 
 export function startTalk(handlers) {
   on = handlers;
@@ -143,10 +143,10 @@ async function patiently(work) {
 }
 
 // Returns whether the question was stored; its text is the caller's to keep where it was not.
-export async function ask(content, { parentId, model = null } = {}) {
-  if (talk.run) return false;
+export async function ask(content, { parentId, model = null, whenBusy = "REJECT" } = {}) {
+  if (talk.run && whenBusy === "REJECT") return false;
   if (talk.newer && parentId === undefined && !(await guarded(open)(talk.id))) return false;
-  const question = { content, conversationId: talk.id, parentId, model, key: uuid() };
+  const question = { content, conversationId: talk.id, parentId, model, key: uuid(), whenBusy };
   ofTab.set("asking", question);
   return send(question);
 }
@@ -164,6 +164,8 @@ async function send(question) {
     if (mine === opening) {
       elementOf(pending.id).remove();
       talk.rows.pop();
+      // What the question stopped is over by now, as is what waited for it.
+      for (const row of talk.rows) if (row.status === "in_progress") finish(row.id);
       begin(begun);
     }
     on.changed(begun.conversation);
@@ -172,9 +174,10 @@ async function send(question) {
     ofTab.set("asking", null);
     if (mine === opening) {
       cut(talk.rows.length - 1);
-      on.running(false);
+      on.running(Boolean(talk.run));
     }
-    toastProblem(problem);
+    if (problem.code === "conversation_busy" && question.parentId === undefined) on.busy();
+    else toastProblem(problem);
     return false;
   }
 }
@@ -227,10 +230,14 @@ async function finish(messageId) {
     toastProblem(problem, { action: "Reload", act: () => guarded(open)(talk.id) });
   }
   if (mine !== opening) return;
-  talk.run = null;
   if (row) put(row);
-  ended(row);
   on.changed(talk);
+  // Another answer may be followed by now: one that was asked for instead of this one.
+  if (talk.run?.messageId !== messageId) return;
+  talk.run = null;
+  const next = talk.rows.find((each) => each.status === "in_progress" && each.run && each.id !== messageId);
+  if (next) watch(next.run.id, next);
+  else ended(row);
 }
 
 function ended(row) {
