@@ -54,6 +54,7 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "strip_prefix": bool,
     "headers": dict,
     "usage_in_stream": bool,
+    "alternate_roles": bool,
     "max_connections": int,
     "ca_file": str,
     "proxy": str,

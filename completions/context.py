@@ -10,6 +10,7 @@ from completions.types import Wire
 CHARS_PER_TOKEN = 4  # rough; rather too high than too low for prose in most languages
 TURN_TOKENS = 4  # the frame around a message
 INSTRUCTIONS = frozenset({"system", "developer"})
+RESULTS = frozenset({"tool", "function"})
 
 
 def budget_for(model: str, budgets: Mapping[str, int]) -> int:
@@ -30,22 +31,27 @@ def estimate_tokens(wire: Wire) -> int:
 def fit(messages: Sequence[Wire], *, tokens: int) -> tuple[Wire, ...]:
     """Drop the oldest turns until the rest fits in `tokens`.
 
-    Instructions are always kept, wherever they are, and so is the last message, however long it is. A tool's answer is
-    never kept without the call it answers.
+    Instructions are always kept, wherever they are, and so is the turn of the last message, however long it is. A call
+    and its results are one turn; results without a call are left out.
     """
-    left = tokens - sum(estimate_tokens(wire) for wire in messages if wire.get("role") in INSTRUCTIONS)
-    keep = [wire.get("role") in INSTRUCTIONS for wire in messages]
-    for index in range(len(messages) - 1, -1, -1):
-        if keep[index]:
-            continue
-        left -= estimate_tokens(messages[index])
-        if left < 0 and index < len(messages) - 1:
+    keep = {at for at, wire in enumerate(messages) if wire.get("role") in INSTRUCTIONS}
+    left = tokens - sum(estimate_tokens(messages[at]) for at in keep)
+    turns = _turns(messages)
+    for turn in reversed(turns):
+        left -= sum(estimate_tokens(messages[at]) for at in turn)
+        if left < 0 and turn[-1] < len(messages) - 1:
             break
-        keep[index] = True
-    for index, wire in enumerate(messages):
-        if not keep[index] or wire.get("role") in INSTRUCTIONS:
-            continue
-        if wire.get("role") not in ("tool", "function") or index == len(messages) - 1:
-            break
-        keep[index] = False
-    return tuple(wire for wire, kept in zip(messages, keep, strict=True) if kept)
+        keep.update(turn)
+    return tuple(wire for at, wire in enumerate(messages) if at in keep)
+
+
+def _turns(messages: Sequence[Wire]) -> list[list[int]]:
+    """Return the places of the messages of each turn, without instructions."""
+    turns: list[list[int]] = []
+    for at, wire in enumerate(messages):
+        if wire.get("role") in RESULTS:
+            if turns:
+                turns[-1].append(at)
+        elif wire.get("role") not in INSTRUCTIONS:
+            turns.append([at])
+    return turns

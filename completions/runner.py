@@ -24,6 +24,7 @@ from completions.exceptions import (
     Refused,
     UpstreamInvalid,
 )
+from completions.histories import as_input, valid
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
 from completions.notifications import notifications
@@ -32,6 +33,7 @@ from completions.run_requests import RunHandle
 from completions.run_results import RunResult
 from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
 from conversations.branches import branch_ids, in_bulk
+from conversations.chat_wire import ROLES
 from conversations.finish_reasons import MISSING
 from conversations.models import Message
 from foundation.database import in_database_thread
@@ -128,10 +130,11 @@ async def _request(live: LiveRun, model: str) -> CompletionRequest:
         quotation = await _recalled(live, messages, tokens, beside=messages)
     else:
         history = await in_database_thread(_history, run_request.conversation_id, handle.question_id, tokens)
-        if run_request.prefill:
-            history.append({"role": "assistant", "content": run_request.prefill})
         quotation = await _recalled(live, history, tokens)
-        messages = fit(history, tokens=tokens - (estimate_tokens(quotation.wire) if quotation else 0))
+        beside = [quotation.wire] if quotation else []
+        prefill = [{"role": "assistant", "content": run_request.prefill}] if run_request.prefill else []
+        room = tokens - sum(map(estimate_tokens, [*beside, *prefill]))
+        messages = (*fit(valid(history), tokens=room), *prefill)
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
     return CompletionRequest(model, messages, run_request.parameters, run_request.stream)
@@ -183,7 +186,15 @@ def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int) -> lis
 
 def _wires(ids: Sequence[uuid.UUID]) -> list[Wire]:
     rows = in_bulk(ids)
-    return [rows[pk].as_wire() for pk in ids if pk in rows and not rows[pk].says_nothing]
+    return [_wire(rows[pk]) for pk in ids if pk in rows and not rows[pk].says_nothing]
+
+
+def _wire(message: Message) -> Wire:
+    """Return a message as it is sent: a client's own as the client wrote it, others with the fields of requests."""
+    wire = message.as_wire()
+    if message.has_parts and (message.model or message.source_id or wire["role"] not in ROLES):
+        return as_input(wire, role=message.role, text=message.content)
+    return wire
 
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:

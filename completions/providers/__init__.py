@@ -11,6 +11,7 @@
         strip_prefix    a client's "local/llama3" is the upstream's "llama3"
         headers         {} sent with each request
         usage_in_stream true: ask for usage in streams
+        alternate_roles true: merge instructions, and turns of one role, for servers that refuse others (default false)
         max_connections requests at once; others wait, then get 503
         ca_file         a PEM file of private authorities, trusted besides the public ones
         proxy           the URL of an HTTP proxy
@@ -149,6 +150,7 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
         app_title=getattr(settings, "APP_TITLE", ""),
         app_url=getattr(settings, "APP_URL", ""),
         usage_in_stream=bool(config.get("usage_in_stream", True)),
+        alternate_roles=bool(config.get("alternate_roles")),
         max_connections=int(config.get("max_connections") or _most_runs() or MAX_CONNECTIONS),
         ca_file=str(config.get("ca_file") or ""),
         proxy=str(config.get("proxy") or ""),

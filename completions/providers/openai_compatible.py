@@ -12,6 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from completions.exceptions import OutputLimit, UpstreamInvalid, UpstreamStalled, UpstreamTimeout
+from completions.histories import alternating
 from completions.providers.chunks import MAX_TEXT_CHARS
 from completions.providers.clock import ContentClock
 from completions.providers.connection import MAX_CONNECTIONS, RETRIES, Connection, attribution
@@ -42,6 +43,7 @@ class OpenAICompatible:
         app_title: str = "",
         app_url: str = "",
         usage_in_stream: bool = True,
+        alternate_roles: bool = False,
         connect: float = 5.0,
         first_byte: float = 60.0,
         idle: float = 45.0,
@@ -68,7 +70,7 @@ class OpenAICompatible:
         )
         self.health = self._line.health
         self._secrets = (api_key,)
-        self._usage_in_stream = usage_in_stream
+        self._usage_in_stream, self._alternate_roles = usage_in_stream, alternate_roles
         self._first_byte, self._idle, self._answer, self._listing = first_byte, idle, answer, listing
         self._max_text, self._max_raw = max_text, max_raw
 
@@ -186,7 +188,8 @@ class OpenAICompatible:
     # --- requests ------------------------------------------------------------------------------
 
     def _body(self, request: CompletionRequest, *, stream: bool) -> bytes:
-        body = {**request.parameters, "model": request.model, "messages": request.messages, "stream": stream}
+        messages = alternating(request.messages) if self._alternate_roles else request.messages
+        body = {**request.parameters, "model": request.model, "messages": messages, "stream": stream}
         options = body.pop("stream_options", None)
         if stream and self._usage_in_stream:
             body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}

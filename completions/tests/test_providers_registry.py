@@ -79,6 +79,16 @@ class SharingTests(SimpleTestCase):
         with FaultyUpstream() as up, upstreams(up={"base_url": up.base_url}, default="up"):
             self.assertEqual([asyncio.run(ask()) for _ in range(3)], ["chatcmpl-1"] * 3)
 
+    async def test_an_upstream_gets_alternating_turns_where_its_option_asks_for_them(self) -> None:
+        messages = ({"role": "user", "content": "a"}, {"role": "user", "content": "b"})
+        with FaultyUpstream() as up:
+            for option, sent in ((False, list(messages)), (True, [{"role": "user", "content": "a\n\nb"}])):
+                with upstreams(up={"base_url": up.base_url, "alternate_roles": option}, default="up"):
+                    provider, model = providers.provider_for("ok")
+                    await provider.complete(CompletionRequest(model, messages, stream=False))
+                    self.assertEqual(up.posts[-1].body["messages"], sent)
+            await providers.close_all()
+
     async def test_an_unknown_model_is_the_default_upstreams_404(self) -> None:
         with FaultyUpstream() as up, upstreams(up={"base_url": up.base_url}, default="up"):
             provider, model = providers.provider_for("nobody-knows")
