@@ -306,6 +306,7 @@ def run_finished(run: Run) -> RunFinished:
         end=len(content),
         recalled=tuple(run.recalled) if run.recalled is not None else None,
         retryable=bool(run.retryable),
+        empty_reason=run.message.empty_reason if run.message is not None else None,
     )
 
 

@@ -16,6 +16,7 @@ from completions.models import Chunk, Run
 from completions.token_counts import PATHS, token_counts
 from completions.types import Delta, Wire
 from conversations import chat_wire, digests
+from conversations.empty_answers import empty_reason
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
 
@@ -60,6 +61,13 @@ class RunResult:
     digest_before: str = ""
     first_token_at: dt.datetime | None = None
     finished_at: dt.datetime = field(default_factory=timezone.now)
+
+    @property
+    def empty_reason(self) -> str | None:
+        """Why a complete answer has no text."""
+        if self.status != Message.Status.COMPLETE:
+            return None
+        return empty_reason(answer_wire(self.content, self.extras), self.finish_reason)
 
 
 def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock: str = "KEY SHARE") -> set[uuid.UUID]:

@@ -239,6 +239,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             param=error.param if error else None,
             retryable=result.retryable,
             recalled=result.recalled,
+            empty_reason=result.empty_reason,
         )
     )
 

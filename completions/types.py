@@ -106,7 +106,8 @@ class RunFinished:
     `status` is the message's: complete, cancelled, interrupted or failed. `wire` holds the upstream's closing chunks,
     `response` its whole body if the answer was not streamed. `recalled` names the messages that were quoted to the
     model; None if recall was not requested. `retryable`: it failed before the upstream sent anything, so the same
-    question may be asked again.
+    question may be asked again. `empty_reason` says why a complete answer has no text: see
+    `conversations/empty_answers.py`.
     """
 
     status: str
@@ -122,6 +123,7 @@ class RunFinished:
     end: int = 0
     recalled: tuple[Wire, ...] | None = None
     retryable: bool = False
+    empty_reason: str | None = None
 
 
 FINISHED_WELL = ("complete", "cancelled")

@@ -28,5 +28,6 @@ def message_at(conversation: Conversation, text: str) -> Message:
 
 
 def messages_in(conversation: Conversation) -> list[Message]:
-    """Return the messages of the shown branch, oldest first, except empty answers."""
-    return [message for message in branch(conversation.pk, conversation.head_id) if not message.says_nothing]
+    """Return the messages of the shown branch, oldest first, except empty answers that are not complete."""
+    messages = branch(conversation.pk, conversation.head_id)
+    return [message for message in messages if message.empty_reason or not message.says_nothing]

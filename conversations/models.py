@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.access import OwnedQuerySet, visible_by_id
 from accounts.models import User
-from conversations import chat_wire
+from conversations import chat_wire, empty_answers
 from foundation.ids import uuid7
 
 if TYPE_CHECKING:
@@ -181,6 +181,13 @@ class Message(models.Model):
     def says_nothing(self) -> bool:
         """Whether it is an answer without text and parts, because it failed or has not begun."""
         return not self.content and not self.has_parts and self.role == self.Role.ASSISTANT
+
+    @property
+    def empty_reason(self) -> str | None:
+        """Why a complete answer has no text, as `empty_answers.py` names it. Imported messages are parts of answers."""
+        if self.role != self.Role.ASSISTANT or self.status != self.Status.COMPLETE or self.source_id:
+            return None
+        return empty_answers.empty_reason(self.as_wire(), self.finish_reason)
 
     def as_wire(self) -> dict[str, Any]:
         """Return the message in OpenAI's chat format. Looks its parts up unless `load_parts` already did."""

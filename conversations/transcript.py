@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.utils.safestring import SafeString
 
 from conversations.branches import in_bulk
+from conversations.empty_answers import describe
 from conversations.models import Conversation, Message
 from conversations.rendering import render_markdown
 
@@ -38,6 +39,12 @@ class Entry:
         """Return the message's parts besides its text, as JSON."""
         extras = self.message.extras()
         return json.dumps(extras, ensure_ascii=False, indent=2) if extras else ""
+
+    @property
+    def empty(self) -> str:
+        """Return a sentence if the answer has no text, or an empty string."""
+        reason = self.message.empty_reason
+        return describe(reason, self.message.finish_reason) if reason else ""
 
     @property
     def tokens(self) -> str:

@@ -13,7 +13,7 @@ from django.test import override_settings
 from accounts.models import User
 from chatservice.testing import ServiceTestCase
 from completions.models import Run
-from conversations.models import AccessLogEntry, Conversation, Message
+from conversations.models import AccessLogEntry, Conversation, Message, MessagePart
 from conversations.services import append_message, edit_message, start_conversation
 from tests.matrix.subjects import signed_in
 from tests.staff import CANARY, LIST, REASON, StaffCase, staff, texts_of
@@ -40,6 +40,16 @@ class TranscriptPageTest(StaffCase):
             ],
             [("transcript", self.carol.username, self.alice.pk, self.talk.pk, REASON)] * 2,
         )
+
+    def test_an_answer_without_text_says_why(self) -> None:
+        append_message(conversation=self.talk, role="user", content="Well?")
+        answer = append_message(conversation=self.talk, role="assistant", content="-", model="echo")
+        parts = answer.set_content("", {"reasoning": "hm"})
+        answer.finish_reason = "length"
+        answer.save()
+        MessagePart.objects.bulk_create(parts)
+        response = self.read(self.signed_in(self.carol))
+        self.assertContains(response, "The model only reasoned and reached the token limit.", count=1)
 
     def test_the_reason_is_for_one_conversation_and_for_a_while(self) -> None:
         client = self.signed_in(self.carol)

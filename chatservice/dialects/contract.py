@@ -6,6 +6,7 @@ here and in `contract_refusals.py`. Declare in `unsupported` what an API does no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +20,8 @@ from conversations.finish_reasons import MISSING
 from conversations.models import Conversation, Message
 from conversations.services import delete_conversation
 
+# How an API names why an answer has no text.
+EMPTY_REASON = re.compile(r'"(?:empty_reason|emptyReason|code)": ?"(\w+)"')
 SLOW = "fake/slow:20ms:40"
 SLOW_TEXT = "token " * 40
 
@@ -245,6 +248,23 @@ class LifeContract(DialectAdapter):
             answer = self.answer_by(self.alice)
             self.assertEqual((answer.status, answer.finish_reason, answer.content), ("complete", MISSING, "Hello"))
             self.assertNotIn(MISSING, response.text)
+
+    def test_an_answer_without_text_says_why(self) -> None:
+        for model, reason in (
+            ("fake/refusal", "refusal"),
+            ("fake/body:refusal.sse", "refusal"),
+            ("fake/body:reasoningonly.sse", "reasoning_only"),
+            ("fake/reasoning-only", "reasoning_only"),
+            ("fake/nothing", "empty"),
+            ("fake/nothing:length: ", "empty"),
+        ):
+            for call in (self.send_call, self.stream_call):
+                with self.subTest(model, call=call.__name__):
+                    response = call(self.alice, "Say it", model=model).by(self.alice.http)
+                    self.assertIn(self.status_of(response), (200, 201), response.text)
+                    answer = self.answer_by(self.alice)
+                    self.assertEqual((answer.status, answer.empty_reason), ("complete", reason))
+                    self.assertEqual(set(EMPTY_REASON.findall(response.text)), {reason}, response.text)
 
     def test_when_the_stream_says_that_it_is_done_the_answer_is_stored(self) -> None:
         for _ in range(5):

@@ -19,7 +19,7 @@ from rest_framework import serializers
 from accounts.callers import Principal
 from accounts.guests import as_id
 from chatservice.dialects.problems import BadRequest
-from conversations.models import Message
+from conversations.models import Message, load_parts
 from conversations.storable import is_storable
 from search.queries import search_messages
 from search.results import MAX_HITS, Filters, Hit, Hits, Mode
@@ -47,9 +47,11 @@ class SearchRequest:
 
     def find(self, principal: Principal) -> Hits:
         """Search the messages that `principal` may see; raises InvalidCursor. Uses the database."""
-        return search_messages(
+        hits = search_messages(
             principal, self.text, mode=self.mode, filters=self.filters, limit=self.limit, cursor=self.cursor
         )
+        load_parts([hit.message for hit in hits.hits])  # by one query: a refusal is told by its parts
+        return hits
 
 
 def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: str = "q") -> SearchRequest:

@@ -125,9 +125,37 @@ async def reasoning(c: Connection) -> None:
 
 @fault
 async def refusal(c: Connection) -> None:
+    if not c.streaming:
+        return await c.json(200, whole(None, refusal="I cannot."))
     await c.open()
     await c.chunk({"role": "assistant", "content": None, "refusal": "I cannot."})
     await c.close()
+
+
+@fault
+async def reasoning_only(c: Connection, finish: str = "length") -> None:
+    """Reasons until the token limit; `reasoning-only:stop` until it thinks that it is done."""
+    thought = {"content": None, "reasoning_content": "I think forever"}
+    if not c.streaming:
+        return await c.json(200, ended(whole(None, **thought), finish))
+    await c.open()
+    await c.chunk({"role": "assistant", **thought})
+    await c.close(finish=finish)
+
+
+@fault
+async def nothing(c: Connection, finish: str = "stop", text: str = "") -> None:
+    """An answer of no text, or of white space."""
+    if not c.streaming:
+        return await c.json(200, ended(whole(text), finish))
+    await c.open()
+    await c.chunk({"role": "assistant", "content": text})
+    await c.close(finish=finish)
+
+
+def ended(body: dict[str, Any], finish: str) -> dict[str, Any]:
+    body["choices"][0]["finish_reason"] = finish
+    return body
 
 
 @fault

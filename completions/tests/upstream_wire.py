@@ -97,7 +97,7 @@ def chunk(delta: Any, finish: Any = None, index: int = 0, **extra: Any) -> dict[
     return {**ENVELOPE, **extra, "choices": [choice]}
 
 
-def whole(text: str = TEXT, **message: Any) -> dict[str, Any]:
+def whole(text: str | None = TEXT, **message: Any) -> dict[str, Any]:
     body = {"role": "assistant", "content": text, "refusal": None, **message}
     choice = {"index": 0, "message": body, "logprobs": None, "finish_reason": "stop"}
     return {**ENVELOPE, "object": "chat.completion", "choices": [choice], "usage": USAGE}

@@ -39,6 +39,21 @@ class AnswerTest(ChatCase):
         expect(self.page.locator("article.mine strong")).to_have_text("this")
         self.assertEqual([row.role for row in self.stored()], ["user", "assistant"])
 
+    def test_an_answer_without_text_says_why_live_and_later(self) -> None:
+        for model, sentence in (
+            ("fake/refusal", "The model refused."),
+            ("fake/reasoning-only", "The model only reasoned and reached the token limit."),
+            ("fake/nothing", "The model gave an empty answer."),
+        ):
+            page = self.context.new_page()
+            self.open(page=page, model=model)
+            self.ask("Well?", page)
+            expect(page.locator("article.theirs .state")).to_contain_text(sentence)
+            page.reload()
+            self.is_ready(page)
+            expect(page.locator("article.theirs .state")).to_contain_text(sentence)
+            page.close()
+
     def test_an_answer_that_is_being_written_is_followed_by_websocket(self) -> None:
         needs_dialect("websocket")
         self.open(model=HELD)

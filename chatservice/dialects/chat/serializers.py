@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
+from chatservice.dialects.empty_answers import empty_reason_field
 from conversations.models import Conversation, Message
 
 TIME = "2024-02-01T12:00:00.000Z"
@@ -32,11 +33,12 @@ class StreamEvent(serializers.Serializer[Any]):
     """One event of a stream, as EventSource reads it."""
 
     data = serializers.CharField(  # type: ignore[assignment]  # a field, not the property
-        help_text="the next part of the answer; JSON in an `error` event"
+        help_text="the next part of the answer; JSON in an `error` or `empty` event"
     )
     id = serializers.CharField(required=False, help_text="where to resume: send it as Last-Event-ID")
     event = serializers.CharField(
-        required=False, help_text="message, error, or resync (the complete text from its start)"
+        required=False,
+        help_text="message, error, empty (why the answer has no text), or resync (the complete text from its start)",
     )
 
 
@@ -54,15 +56,18 @@ class MessageShape(serializers.Serializer[Any]):
     role = serializers.ChoiceField(Message.Role.choices)
     content = serializers.CharField()
     createdAt = serializers.DateTimeField(help_text=f"like {TIME}")
+    emptyReason = empty_reason_field()
 
     def to_representation(self, instance: Message) -> dict[str, str]:
-        return {
+        shape = {
             "id": str(instance.pk),
             "conversationId": str(instance.conversation_id),
             "role": instance.role,
             "content": instance.content,
             "createdAt": iso(instance.created_at),
         }
+        reason = instance.empty_reason
+        return shape if reason is None else {**shape, "emptyReason": reason}
 
 
 class Text(serializers.CharField):

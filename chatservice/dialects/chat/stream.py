@@ -8,6 +8,7 @@ from chatservice.dialects.base import encode_json
 from chatservice.dialects.run_errors import problem_of_end
 from completions.cursors import Cursor
 from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted
+from conversations.empty_answers import describe
 
 RETRY = b"retry: 1000\n"
 
@@ -33,10 +34,13 @@ class TokenStream:
             case Resync():
                 self._at = Cursor(self._at.run_id, event.seq, len(event.text))
                 return self._text(event.text, b"event: resync\n")
-            case RunFinished(status="complete"):
+            case RunFinished(status="complete", empty_reason=None):
                 return b""
+            case RunFinished(status="complete", empty_reason=str(reason)):
+                return self._closing(b"empty", reason, describe(reason, event.finish_reason))
             case RunFinished():
-                return self._error(event)
+                problem = problem_of_end(event)
+                return self._closing(b"error", problem.code, problem.message)
         raise TypeError(event)
 
     def _text(self, text: str, name: bytes) -> bytes:
@@ -49,12 +53,11 @@ class TokenStream:
         data = b"".join([b"data: " + line.encode("utf-8", "replace") + b"\n" for line in lines])
         return name + _id(self._at) + data + b"\n"
 
-    def _error(self, finished: RunFinished) -> bytes:
-        problem = problem_of_end(finished)
-        payload = encode_json({"code": problem.code, "message": problem.message})
-        # A position past the text: a reader that returns with it has already seen the error.
+    def _closing(self, name: bytes, code: str, message: str) -> bytes:
+        payload = encode_json({"code": code, "message": message})
+        # A position past the text: a reader that returns with it has already seen how it ended.
         seen = Cursor(self._at.run_id, self._at.seq + 1, self._at.end)
-        return b"event: error\n" + _id(seen) + b"data: " + payload + b"\n\n"
+        return b"event: " + name + b"\n" + _id(seen) + b"data: " + payload + b"\n\n"
 
 
 def _id(cursor: Cursor) -> bytes:

@@ -51,7 +51,8 @@ class StreamView(ChatView):
         description=(
             "Answers the last message that has no answer, or joins the answer that is being written. `204` when "
             "there is nothing to answer, which makes EventSource stop reconnecting. If the answer fails before its "
-            "first token, the response has the status of the error; after that, an `error` event ends the stream."
+            "first token, the response has the status of the error; after that, an `error` event ends the stream. An "
+            "answer without text ends with an `empty` event: `code` is refusal, reasoning_only or empty."
         ),
         parameters=[
             CONVERSATION_ID,
@@ -133,11 +134,11 @@ def _find(principal: Principal, conversation_id: str, cursor: Cursor | None) -> 
 
 
 def _missed(run: Run, cursor: Cursor) -> bool:
-    """Tell whether a run that is over sent anything after `cursor`, including its error."""
+    """Tell whether a run that is over sent anything after `cursor`, including its error or why it is empty."""
     content = run.message.streamed_text() if run.message else ""
     if cursor.end < len(content):
         return True
-    if run.state == Run.State.COMPLETE:
+    if run.state == Run.State.COMPLETE and (run.message is None or run.message.empty_reason is None):
         return False
     last = Chunk.objects.filter(run=run).order_by("-seq").values_list("seq", flat=True).first()
     if last is None and content:

@@ -107,7 +107,7 @@ class MessagesView(ChatView):
     @extend_schema(
         operation_id="list_messages",
         summary="All messages, oldest first",
-        description="An answer is listed once it has text and is no longer being written.",
+        description="An answer is listed once it is no longer being written, if it has text or is complete.",
         parameters=[
             CONVERSATION_ID,
             OpenApiParameter("limit", number_up_to(100), description="maximum number of messages; all by default"),

@@ -8,6 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
+from chatservice.dialects.empty_answers import EmptyReasonMixin, empty_reason_field
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField, StoredRecall
 from completions.run_requests import WhenBusy
@@ -61,7 +62,7 @@ class NewConversation(serializers.Serializer[Any]):
         return ConversationSerializer(instance).data
 
 
-class MessageSerializer(serializers.ModelSerializer[Message]):
+class MessageSerializer(EmptyReasonMixin, serializers.ModelSerializer[Message]):
     """A message. `status` is complete, in_progress, interrupted, cancelled or failed."""
 
     conversation_id = serializers.UUIDField(read_only=True)
@@ -69,12 +70,13 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     model = serializers.SerializerMethodField()
     finish_reason = serializers.SerializerMethodField()
     usage = serializers.DictField(read_only=True, allow_null=True)
+    empty_reason = empty_reason_field()
 
     class Meta:
         model = Message
         fields = (
             *("id", "conversation_id", "parent_id", "role", "content", "model"),
-            *("status", "finish_reason", "usage", "created_at"),
+            *("status", "finish_reason", "usage", "created_at", "empty_reason"),
         )
         read_only_fields = fields
 

@@ -47,6 +47,7 @@ class Loaders:
         self.conversation: DataLoader[uuid.UUID, Conversation | None] = loader(_conversations)
         self.message: DataLoader[uuid.UUID, Message | None] = loader(_messages)
         self.extras: DataLoader[Message, dict[str, Any] | None] = loader(_extras)
+        self.empty_reason: DataLoader[Message, str | None] = loader(_empty_reasons)
         self.branch: DataLoader[Leaf, list[uuid.UUID]] = loader(_branches)
         self.versions: DataLoader[VersionsKey, list[Message]] = loader(_versions)
         self.version_ids: DataLoader[VersionsKey, list[uuid.UUID]] = loader(_version_ids)
@@ -67,6 +68,11 @@ def _extras(principal: Principal, keys: list[Message]) -> list[dict[str, Any] | 
     """Return the extras (everything besides the text) of messages that were read for this caller."""
     load_parts(keys)
     return [message.extras() for message in keys]
+
+
+def _empty_reasons(principal: Principal, keys: list[Message]) -> list[str | None]:
+    load_parts(keys)
+    return [message.empty_reason for message in keys]
 
 
 def _branches(principal: Principal, keys: list[Leaf]) -> list[list[uuid.UUID]]:

@@ -109,6 +109,12 @@ class Message:
         extras = await loaders_of(info).extras.load(self.row) if self.row.has_parts else None
         return JSON(extras) if extras is not None else None
 
+    @strawberry.field(
+        description="Why a complete answer has no text: refusal (`content` is its text), reasoning_only or empty."
+    )
+    async def empty_reason(self, info: Info) -> str | None:
+        return await loaders_of(info).empty_reason.load(self.row)
+
     @strawberry.field(description="The Markdown of `content` as safe HTML: no scripts, no images.")
     async def html(self, info: Info) -> str:
         return await loaders_of(info).html.load(self.content)

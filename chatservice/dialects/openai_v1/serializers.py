@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from chatservice.dialects.empty_answers import empty_reason_field
 from chatservice.dialects.recalling import RecallField
 
 
@@ -64,6 +65,7 @@ class ChatCompletion(serializers.Serializer[Any]):
     model = serializers.CharField()
     choices = Choice(many=True)
     usage = serializers.DictField(required=False, allow_null=True)
+    empty_reason = empty_reason_field()
 
 
 class EmbeddingRequest(serializers.Serializer[Any]):

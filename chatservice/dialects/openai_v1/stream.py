@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chatservice.dialects.base import encode_json
+from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.openai_v1.errors import render
 from chatservice.dialects.run_errors import problem_of_end
 from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted, Wire, plain_chunk
@@ -61,6 +62,7 @@ class ChunkStream:
     def _closing(self, finished: RunFinished) -> bytes:
         if finished.recalled is not None:
             self._base["recalled"] = finished.recalled
+        self._base |= named_reason(finished)
         lines = []
         for chunk in finished.wire:
             if chunk.get("choices"):

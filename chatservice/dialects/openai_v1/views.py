@@ -11,12 +11,13 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from accounts.authentication import LenientKeyAuthentication
 from accounts.callers import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response, problem_response
+from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.idempotency import KEY
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render, should_retry
-from chatservice.dialects.openai_v1.history import stored_response
+from chatservice.dialects.openai_v1.history import stored_response, without_empty_text
 from chatservice.dialects.openai_v1.request_parsing import ask_from
 from chatservice.dialects.openai_v1.stream import ChunkStream
 from chatservice.dialects.problems import Problem
@@ -108,8 +109,11 @@ async def _whole(handle: RunHandle, leaving: Leaving) -> HttpResponse:
     if finished.status != "complete":
         return _failure(finished)
     # The upstream's body is not kept for a run of an earlier request: it is rebuilt from what is stored.
-    response = finished.response or await in_database_thread(stored_response, handle.run_id)
-    return json_response(response if finished.recalled is None else {**(response or {}), "recalled": finished.recalled})
+    response = finished.response
+    if response is None:
+        response = await in_database_thread(stored_response, handle.run_id)
+    recalled = {} if finished.recalled is None else {"recalled": finished.recalled}
+    return json_response({**without_empty_text(response), **recalled, **named_reason(finished)})
 
 
 async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_usage: bool) -> HttpResponseBase:

@@ -71,7 +71,7 @@ class ConversationsView(ResourceMixin, OwnedConversationViewSet):
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         conversation = self.get_object()
         shape = serializers.ConversationShape(conversation).data
-        return Response({**shape, "messages": serializers.Said(messages_in(conversation), many=True).data})
+        return Response({**shape, "messages": serializers.HistoryMessage(messages_in(conversation), many=True).data})
 
     @extend_schema(
         operation_id="replace_conversation",

@@ -39,7 +39,7 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
     @extend_schema(
         operation_id="list_messages",
         summary="The messages of a conversation, oldest first",
-        description="Messages of the shown branch; an answer is listed once it has text.",
+        description="Messages of the shown branch; an answer is listed once it has text or is complete.",
         parameters=[CONVERSATION_ID],
         responses={200: serializers.MessageShape(many=True), **errors(READ)},
         examples=[answer_example({"id": 1, **PRINTED})],

@@ -10,6 +10,7 @@ from django.http import HttpResponse, HttpResponseBase
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response, problem_response
+from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.leaving import Leaving
 from chatservice.dialects.resources.errors import render
 from chatservice.dialects.resources.stream import ChoiceStream
@@ -25,13 +26,19 @@ from conversations.models import Message
 from foundation.database import in_database_thread
 
 
-async def whole(run: RunHandle | AnsweringRun, leaving: Leaving, shape: Callable[[str, str], Any]) -> HttpResponse:
-    """Wait for the answer and return `shape(content, finish reason)`, or an error response."""
+async def whole(
+    run: RunHandle | AnsweringRun, leaving: Leaving, shape: Callable[[str, str], dict[str, Any]]
+) -> HttpResponse:
+    """Wait for the answer and return `shape(content, finish reason)`, or an error response.
+
+    For an answer without text, the response also has the field `empty_reason`.
+    """
     finished = await leaving.wait(run.run_id, lambda: wait_for_end(run.run_id))
     if finished.status != "complete":
         return problem_response(problem_of_end(finished), render)
     content = await in_database_thread(_content_of, run.message_id)
-    return json_response(shape(content, shown(finished.finish_reason) or "stop"))
+    answer = shape(content, shown(finished.finish_reason) or "stop")
+    return json_response({**answer, **named_reason(finished)})
 
 
 async def streamed(

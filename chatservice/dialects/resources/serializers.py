@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from accounts.models import User
 from accounts.services import MAX_PASSWORD
+from chatservice.dialects.empty_answers import EmptyReasonMixin, empty_reason_field
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField
 from chatservice.dialects.searching import WhyFound
@@ -175,8 +176,12 @@ class Said(serializers.Serializer[Any]):
     content = serializers.CharField(allow_blank=True)
 
 
+class HistoryMessage(EmptyReasonMixin, Said):
+    empty_reason = empty_reason_field()
+
+
 class ConversationHistory(ConversationShape):
-    messages = Said(many=True)
+    messages = HistoryMessage(many=True)
 
 
 class NewConversation(serializers.Serializer[Any]):
@@ -201,10 +206,11 @@ class ConversationReplacement(ConversationChange):
 # --- Messages
 
 
-class MessageShape(serializers.Serializer[Any]):
+class MessageShape(EmptyReasonMixin, serializers.Serializer[Any]):
     id = serializers.IntegerField(source="position", help_text="the message's number in its conversation")
     role = serializers.CharField(help_text=ROLE)
     content = serializers.CharField(allow_blank=True)
+    empty_reason = empty_reason_field()
 
 
 class NewMessage(serializers.Serializer[Any]):
@@ -235,6 +241,7 @@ class Choice(serializers.Serializer[Any]):
 
 class Completion(serializers.Serializer[Any]):
     choices = Choice(many=True)
+    empty_reason = empty_reason_field()
 
 
 class StartRequest(serializers.Serializer[Any]):
@@ -248,6 +255,7 @@ class StartRequest(serializers.Serializer[Any]):
 class Started(serializers.Serializer[Any]):
     conversation_id = serializers.UUIDField()
     reply = serializers.CharField(allow_blank=True)
+    empty_reason = empty_reason_field()
 
 
 class SendRequest(serializers.Serializer[Any]):
@@ -259,6 +267,7 @@ class SendRequest(serializers.Serializer[Any]):
 
 class Reply(serializers.Serializer[Any]):
     reply = serializers.CharField(allow_blank=True)
+    empty_reason = empty_reason_field()
 
 
 class Recalled(serializers.Serializer[Any]):

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from chatservice.dialects.base import encode_json
+from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.resources.errors import render
 from chatservice.dialects.run_errors import problem_of_end
 from completions.cursors import Cursor
@@ -33,7 +34,7 @@ class ChoiceStream:
                 self._at = Cursor(self._at.run_id, event.seq, len(event.text))
                 return b"event: resync\n" + self._line(choice(event.text))
             case RunFinished(status="complete"):
-                return self._line(choice("", shown(event.finish_reason) or "stop")) + DONE
+                return self._line({**choice("", shown(event.finish_reason) or "stop"), **named_reason(event)}) + DONE
             case RunFinished():
                 return self._line(render(problem_of_end(event))) + DONE
         raise TypeError(event)

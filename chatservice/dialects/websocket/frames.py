@@ -50,8 +50,8 @@ def error_data(code: str, message: str, retry_after: int | None = None) -> dict[
 
 
 def message_data(message: Message) -> dict[str, Any]:
-    """Return a message in the shape of the v1 document."""
-    return {
+    """Return a message in the shape of the v1 document; its parts must be loaded."""
+    data = {
         "id": message.pk,
         "conversation_id": message.conversation_id,
         "role": message.role,
@@ -63,6 +63,8 @@ def message_data(message: Message) -> dict[str, Any]:
         "parent_id": message.parent_id,
         "created_at": message.created_at,
     }
+    reason = message.empty_reason
+    return data if reason is None else {**data, "empty_reason": reason}
 
 
 def question_frame(relayed: RelayedRun, question: Message, *, is_new: bool) -> str:

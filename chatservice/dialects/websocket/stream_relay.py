@@ -9,7 +9,7 @@ from chatservice.dialects.websocket.frames import RelayedRun, end_frame, questio
 from completions.cursors import Cursor
 from completions.readers import patiently, subscribe
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
-from conversations.models import Message
+from conversations.models import Message, load_parts
 
 
 class StreamRelay:
@@ -50,7 +50,10 @@ class StreamRelay:
 
 
 def answer_of(relayed: RelayedRun) -> Message | None:
-    return Message.objects.filter(pk=relayed.message_id).first()  # type: ignore[misc]  # None is not found
+    answer = Message.objects.filter(pk=relayed.message_id).first()  # type: ignore[misc]  # None is not found
+    if answer is not None:
+        load_parts([answer])
+    return answer
 
 
 def question_of(relayed: RelayedRun) -> Message | None:

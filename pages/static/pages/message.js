@@ -11,6 +11,17 @@ const WHY = {
   context_length_exceeded: "The conversation is too long for this model.",
 };
 
+// Why a complete answer has no text; CUT_OFF where the model reached the token limit.
+const EMPTY = {
+  refusal: "The model refused.",
+  reasoning_only: "The model only reasoned and gave no answer.",
+  empty: "The model gave an empty answer.",
+};
+const CUT_OFF = {
+  reasoning_only: "The model only reasoned and reached the token limit.",
+  empty: "The model reached the token limit before it answered.",
+};
+
 // `actions`: edit(row), again(row), show(versionId, row).
 export function messageElement(row, actions) {
   const mine = row.role === "user";
@@ -48,12 +59,18 @@ function fill(article, row, actions) {
 }
 
 function stateOf(row, actions) {
-  if (row.status === "complete" || !row.status) return null;
+  const empty = row.emptyReason;
+  if ((row.status === "complete" && !empty) || !row.status) return null;
   const code = row.run?.errorCode;
-  const words = row.status === "cancelled" ? "Stopped." : (WHY[code] ?? "This answer was cut off.");
+  const words = empty ? emptyWords(row) : row.status === "cancelled" ? "Stopped." : (WHY[code] ?? "This answer was cut off.");
   const more = code && row.status !== "cancelled" ? el("code", {}, code) : null;
   const again = el("button", { type: "button", class: "link", onclick: () => actions.again(row) }, "Try again");
   return el("p", { class: `state ${row.status}` }, icon(row.status === "cancelled" ? "stop" : "alert"), el("span", {}, words), more, again);
+}
+
+function emptyWords({ emptyReason, finishReason }) {
+  if (finishReason === "content_filter") return "A content filter withheld the answer.";
+  return (finishReason === "length" && CUT_OFF[emptyReason]) || EMPTY[emptyReason];
 }
 
 function footerOf(row, actions) {

@@ -3,7 +3,7 @@ import { graphql } from "./api.js";
 import { claim } from "./identity.js";
 
 export const PAGE = 40;
-const MESSAGE = `id parentId role author content html model status position createdAt versions run { id state errorCode }`;
+const MESSAGE = `id parentId role author content html model status finishReason emptyReason position createdAt versions run { id state errorCode }`;
 const EDGES = `edges { node { ${MESSAGE} } } pageInfo { hasNextPage hasPreviousPage }`;
 const IN_LIST = `id title archived updatedAt`;
 const listed = (connection) => ({ rows: connection.edges.map((edge) => edge.node), page: connection.pageInfo });

@@ -241,7 +241,7 @@ async function finish(messageId) {
 }
 
 function ended(row) {
-  say(row?.status === "complete" ? "The answer is complete." : "The answer ended early.");
+  say(row?.status !== "complete" ? "The answer ended early." : row.emptyReason ? "The answer has no text." : "The answer is complete.");
   on.running(false);
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 
@@ -42,6 +43,19 @@ class StreamTest(ServiceTestCase):
             response = self.alice.http.get(f"{path}/stream", headers=headers)
             self.assertEqual((response.status_code, response.content), (204, b""))
         self.assertEqual(self.answers_in(path), 1)
+
+    def test_an_answer_without_text_ends_with_an_event_that_says_why(self):
+        for model, code, content in (("refusal", "refusal", "I cannot."), ("reasoning-only", "reasoning_only", "")):
+            path = start(self.alice.http)
+            [last] = read(self.alice.http, path, model=f"fake/{model}")
+            opening = {"id": f"{last['id'].partition('.')[0]}.0.0"}
+            self.assertEqual((last["event"], json.loads(last["data"])["code"]), ("empty", code))
+            for seen, status in ((opening, 200), (last, 204)):
+                again = self.alice.http.get(f"{path}/stream", headers={"Last-Event-ID": seen["id"]})
+                self.assertEqual((again.status_code, "event: empty" in again.text), (status, status == 200))
+            listed = self.alice.http.get(f"{path}/messages").json()[1]
+            self.assertEqual((listed["content"], listed["emptyReason"]), (content, code))
+            self.assertEqual(self.answers_in(path), 1)
 
     def test_the_same_message_id_is_the_same_answer_whatever_was_said_since(self):
         path = start(self.alice.http)

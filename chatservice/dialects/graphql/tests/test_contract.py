@@ -18,11 +18,12 @@ from chatservice.testing import ApiUser
 from conversations.models import Todo
 
 SEND = """mutation($content: String!, $model: String, $key: String) {
-    it: sendMessage(content: $content, model: $model, idempotencyKey: $key) { message { content } }
+    it: sendMessage(content: $content, model: $model, idempotencyKey: $key) { message { content emptyReason } }
 }"""
 ANSWER = """subscription($content: String!, $model: String, $key: String) {
     it: answer(content: $content, model: $model, idempotencyKey: $key) {
         __typename ... on AnswerChunk { text } ... on AnswerError { code reason }
+        ... on AnswerComplete { message { emptyReason } }
     }
 }"""
 LIST = """query($first: Int!, $after: String) {

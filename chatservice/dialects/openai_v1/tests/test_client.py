@@ -119,6 +119,28 @@ class ClientTest(ServiceTestCase):
         self.assertEqual((answer.content, answer.extras()), ("I cannot.", {"refusal": "I cannot."}))
         self.assertEqual((answer.streamed_text(), answer.as_wire()["content"]), ("", ""))
 
+    def test_an_answer_without_text_is_null_and_says_why(self):
+        for behaviour, reason, finish in (
+            ("refusal", "refusal", "stop"),
+            ("reasoning-only", "reasoning_only", "length"),
+            ("nothing", "empty", "stop"),
+            ("nothing:content_filter", "refusal", "content_filter"),
+            ("nothing:length:\n\n", "empty", "length"),
+        ):
+            with self.subTest(behaviour):
+                key = {"extra_headers": {"Idempotency-Key": behaviour.encode().hex()}}
+                for whole in (self.create(behaviour, **key), self.create(behaviour, **key)):  # the second is rebuilt
+                    [choice] = whole.choices
+                    self.assertIsNone(choice.message.content)
+                    self.assertEqual((whole.empty_reason, choice.finish_reason), (reason, finish))
+                    if behaviour == "refusal":
+                        self.assertEqual(choice.message.refusal, "I cannot.")
+                chunks = list(self.create(behaviour, stream=True))
+                told = [getattr(chunk, "empty_reason", None) for chunk in chunks if chunk.choices[0].finish_reason]
+                self.assertEqual(told, [reason])
+        for behaviour in ("ok", "tools", "reasoning"):
+            self.assertFalse(hasattr(list(self.create(behaviour, stream=True))[-1], "empty_reason"), behaviour)
+
     def test_what_nobody_knows_yet_comes_back(self):
         chunks = list(self.create("unknown-fields", stream=True))
         [odd] = [chunk for chunk in chunks if (chunk.choices[0].delta.model_extra or {}).get("mood")]
