@@ -21,6 +21,32 @@ MAX_PIPELINED = 16
 # How much is read after a refusal: closing with unread data would reset the connection, and could lose our response.
 LINGER_BYTES = 262_144
 LINGER_SWEEPS = 2
+WITHOUT_CHUNKS = ("0.9", "1.0")
+
+
+def until_closed(cycle: RequestResponseCycle, app: Any) -> Any:
+    """Return `app`, with each response of unknown length sent as it is until the connection closes.
+
+    Uvicorn sends such a response in chunks, to every client, and HTTP/1.0 takes the chunks' marks for text.
+    """
+    cycle.keep_alive = False
+    cycle.waiting_for_100_continue = False  # an interim response is newer than HTTP/1.0, too
+
+    async def run(scope: Any, receive: Any, send: Any) -> None:
+        is_endless = False
+
+        async def sending(message: Any) -> None:
+            nonlocal is_endless
+            if message["type"] == "http.response.start":
+                is_endless = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+                cycle.chunked_encoding = False if is_endless else None
+            elif is_endless:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return run
 
 
 class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
@@ -120,6 +146,8 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
+        if cycle.scope["http_version"] in WITHOUT_CHUNKS:
+            app = until_closed(cycle, app)
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
