@@ -22,9 +22,10 @@ from django.urls import path, re_path  # noqa: E402
 
 from accounts.websocket_auth import OriginCheck  # noqa: E402
 from chatservice import lifespan as lifespan  # noqa: E402  # for the server, too
+from chatservice.bodies import Receive, Send  # noqa: E402
 from chatservice.dialects import DIALECTS  # noqa: E402
 from chatservice.dialects.sockets import nowhere  # noqa: E402
-from chatservice.handler import ChatHandler, Receive, Send  # noqa: E402
+from chatservice.handler import ChatHandler  # noqa: E402
 from completions.reaper import start_reaper  # noqa: E402
 from foundation.internals import interpreter  # noqa: E402
 

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import io
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -22,16 +22,12 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
+from chatservice.bodies import Receive, Send, read_bounded
+from chatservice.dialects.problems import BadRequest
 from completions.services import is_draining
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 LARGE_BODY_BYTES = 65_536
 COME_BACK = [(b"retry-after", b"5"), (b"content-length", b"0"), (b"connection", b"close")]
-
-
-class BodyTooLarge(Exception):
-    """The client sends more than LIMIT_BODY_BYTES."""
 
 
 class NoRoom(Exception):
@@ -97,14 +93,14 @@ class ChatHandler(ASGIHandler):
     async def _respond(
         self, context: ThreadSensitiveContext, scope: dict[str, Any], receive: Receive, send: Send
     ) -> None:
-        too_large = False
+        refusal = None
         try:
             with self._arrivals.counted() as count:
-                body = await _read_bounded(scope, receive, count)
+                body = await read_bounded(scope, receive, count)
         except RequestAborted:
             return
-        except BodyTooLarge:
-            body, too_large = io.BytesIO(), True
+        except BadRequest as bad:
+            body, refusal = io.BytesIO(), bad.problem
         except NoRoom:
             await _refuse_for_now(send)
             return
@@ -119,8 +115,9 @@ class ChatHandler(ASGIHandler):
         if request is None:
             await self.send_response(error_response, send)  # type: ignore[arg-type]  # it is one or the other
             return
-        # Both are ours, on Django's request. Only a view that wants to know listens for a disconnect.
-        request.too_large = too_large  # type: ignore[attr-defined]
+        # Both are ours, on Django's request. The view answers a bad body, in its own shape and after it knows the caller;
+        # only a view that wants to know listens for a disconnect.
+        request.body_refusal = refusal  # type: ignore[attr-defined]
         request.until_left = functools.partial(_until_disconnect, receive)  # type: ignore[attr-defined]
         response = await self.run_get_response(request)
         try:
@@ -160,25 +157,3 @@ async def _refuse_for_now(send: Send) -> None:
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _read_bounded(scope: dict[str, Any], receive: Receive, count: Callable[[int], None]) -> io.BytesIO:
-    limit = settings.LIMIT_BODY_BYTES
-    for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value) > limit):
-            raise BodyTooLarge
-    body = io.BytesIO()
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise RequestAborted
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise BodyTooLarge
-        count(len(chunk))
-        body.write(chunk)
-        if not message.get("more_body", False):
-            body.seek(0)
-            return body

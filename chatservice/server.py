@@ -28,7 +28,7 @@ import uvicorn
 from django.conf import settings
 
 from chatservice.asgi import application, lifespan
-from chatservice.handler import Receive, Send
+from chatservice.bodies import Receive, Send
 from chatservice.serving.protocols import HttpProtocol, WebSocketProtocol
 from completions import services
 from foundation.internals.listeners import close_listeners

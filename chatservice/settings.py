@@ -313,7 +313,7 @@ BODY_SECONDS = env.float("BODY_SECONDS", default=60)
 # How long a connection may wait for its next request. This must be longer than a proxy keeps it (nginx: 60), or the
 # proxy may send a request just as the connection is closed.
 KEEP_ALIVE_SECONDS = env.float("KEEP_ALIVE_SECONDS", default=75)
-DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT_BODY_BYTES
+DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT_BODY_BYTES or None
 
 # --- How long history is kept (0 keeps it forever) -----------------------------------------------
 

@@ -19,7 +19,7 @@ from accounts.authentication import PrincipalAuthentication, caller_of
 from accounts.callers import Caller, Principal
 from accounts.principal import known_principal, resolve_principal
 from accounts.throttling import RateLimited, enforce_for
-from chatservice.dialects.problems import Problem, problem_of, too_large
+from chatservice.dialects.problems import CONTENT_CODINGS, UNKNOWN_CODING, Problem, problem_of, refuse_bad_body
 from completions.exceptions import ShuttingDown, StorageUnavailable, TooManyRuns
 from foundation.database import in_database_thread
 
@@ -42,6 +42,8 @@ def problem_response(problem: Problem, render: Callable[[Problem], Any]) -> Http
         response.headers["Retry-After"] = str(problem.retry_after)
     if problem.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if problem.code == UNKNOWN_CODING:
+        response.headers["Accept-Encoding"] = CONTENT_CODINGS
     return response
 
 
@@ -63,9 +65,8 @@ class DialectMixin:
         return lambda error, context: problem_response(problem_of(error), type(self).render)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if getattr(request._request, "too_large", False):
-            raise too_large()
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView's, which every user has
+        refuse_bad_body(request._request)
         count_request(request.user)  # type: ignore[arg-type]  # a Principal: the authentication is ours
 
 

@@ -10,15 +10,15 @@ from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.parsers import JSONParser
 
-from chatservice.dialects.problems import BadRequest, too_large
+from chatservice.dialects.problems import BadRequest, refuse_bad_body
 
+BOM = "\ufeff"
 _decoder = msgspec.json.Decoder()
 
 
 def read_json(request: HttpRequest) -> Any:
     """Return the request's JSON value; raises BadRequest (400, 413, 415)."""
-    if getattr(request, "too_large", False):
-        raise too_large()
+    refuse_bad_body(request)
     kind = request.META.get("CONTENT_TYPE", "")
     media_type, _, parameters = kind.partition(";")
     if media_type.strip().lower() not in ("application/json", "text/json", "") and not media_type.strip().endswith(
@@ -32,7 +32,8 @@ def read_json(request: HttpRequest) -> Any:
 
 def read_object(request: HttpRequest) -> dict[str, Any]:
     """Return the request's JSON object; an empty body is an empty object."""
-    value = read_json(request) if request.body or getattr(request, "too_large", False) else {}
+    refuse_bad_body(request)
+    value = read_json(request) if request.body else {}
     if not isinstance(value, dict):
         raise BadRequest("The body must be a JSON object.")
     return value
@@ -40,6 +41,7 @@ def read_object(request: HttpRequest) -> dict[str, Any]:
 
 def parse_json(body: bytes) -> Any:
     """Decode `body`; raises BadRequest if it is not JSON, too deep, too wide or not storable."""
+    body = body.removeprefix(BOM.encode())  # .NET and PowerShell send it
     try:
         value = _decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:

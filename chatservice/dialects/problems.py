@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core import exceptions as django_exceptions
 from django.db import InterfaceError, OperationalError
-from django.http import Http404
+from django.http import Http404, HttpRequest
 from rest_framework import exceptions as drf
 
 from accounts.callers import NotAdmitted, TooManyFailures
@@ -60,6 +60,9 @@ class BadRequest(Exception):
         self.problem = Problem(status, code, message, details=details, param=param, retry_after=retry_after)
 
 
+# What a Content-Encoding may be, and the code of the refusal of any other.
+CONTENT_CODINGS = "gzip, deflate"
+UNKNOWN_CODING = "unsupported_content_encoding"
 NOT_FOUND = Problem(404, "not_found", "Not found.")
 STORAGE_UNAVAILABLE = Problem(
     503, "storage_unavailable", "The service cannot reach its store right now.", retry_after=5
@@ -70,6 +73,12 @@ def too_large() -> BadRequest:
     """Return the refusal of a body beyond LIMIT_BODY_BYTES."""
     message = f"The request body holds at most {settings.LIMIT_BODY_BYTES} bytes (LIMIT_BODY_BYTES)."
     return BadRequest(message, code="request_too_large", status=413)
+
+
+def refuse_bad_body(request: HttpRequest) -> None:
+    """Raise BadRequest if the body could not be read: too large, broken, or in an unknown coding."""
+    if problem := getattr(request, "body_refusal", None):
+        raise BadRequest(problem.message, code=problem.code, status=problem.status)
 
 
 def problem_of(error: Exception) -> Problem:

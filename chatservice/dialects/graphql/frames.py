@@ -9,7 +9,7 @@ import msgspec
 from django.conf import settings
 
 from chatservice.dialects.graphql.execution import Operation
-from chatservice.dialects.json_body import check_bounds
+from chatservice.dialects.json_body import BOM, check_bounds
 from chatservice.dialects.problems import BadRequest
 
 TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
@@ -51,7 +51,7 @@ def read_frame(text: str | None) -> Frame:
     if limit and len(text) > limit // 4 and len(text.encode(errors="replace")) > limit:
         raise Violation(BAD_FRAME, f"A frame holds at most {limit} bytes (LIMIT_WS_FRAME_BYTES).")
     try:
-        value = _decode(text)
+        value = _decode(text.removeprefix(BOM))
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise Violation(BAD_FRAME, "A frame must be valid JSON.") from error
     if not isinstance(value, dict) or value.get("type") not in TYPES:

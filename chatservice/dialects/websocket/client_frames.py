@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from django.conf import settings
 
-from chatservice.dialects.json_body import check_bounds
+from chatservice.dialects.json_body import BOM, check_bounds
 from chatservice.dialects.problems import BadRequest
 from completions.recall import read_recall
 from completions.run_requests import WhenBusy
@@ -124,7 +124,7 @@ def read_frame(text: str | None) -> ClientFrame:
             f"A frame holds at most {limit} bytes (LIMIT_WS_FRAME_BYTES).", code="frame_too_large", close=TOO_LARGE
         )
     try:
-        value = _decode(text)
+        value = _decode(text.removeprefix(BOM))
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise BadFrame("The frame is not valid JSON.", code="invalid_json") from error
     if not isinstance(value, dict):
