@@ -1,5 +1,5 @@
 // Where one writes: grows with the text, keeps a draft for each conversation, sends on Enter.
-import { at, el, memory, ofBrowser } from "./dom.js";
+import { at, el, isComposing, memory, ofBrowser } from "./dom.js";
 import { ofTab } from "./identity.js";
 import { ask, editLast, stop, talk } from "./talk.js";
 import { toast } from "./toasts.js";
@@ -24,7 +24,8 @@ export function startComposer() {
     fit();
   });
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    if (isComposing(event)) return;
+    if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       send();
     } else if (event.key === "ArrowUp" && !event.altKey && !input.value) {

@@ -1,5 +1,5 @@
 // Questions that must be answered first. They are <dialog>s: Escape leaves, the focus comes back.
-import { el } from "./dom.js";
+import { el, isComposing } from "./dom.js";
 
 function open(dialog) {
   document.body.append(dialog);
@@ -38,7 +38,7 @@ export function choose({ title, text, actions, signal }) {
 
 // Returns the text, or null where the question was left.
 export async function ask({ title, label, value = "", action, maxlength = 200, required = false, type = "text" }) {
-  const input = el("input", { type, maxlength: String(maxlength), required, autocomplete: "off" });
+  const input = el("input", { type, maxlength: String(maxlength), required, autocomplete: "off", dir: "auto" });
   input.value = value;
   const go = el("button", { class: "primary", value: "yes" }, action);
   const form = el(
@@ -50,7 +50,7 @@ export async function ask({ title, label, value = "", action, maxlength = 200, r
   );
   // Enter is the first submit button's otherwise, which leaves.
   form.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.target === input) {
+    if (event.key === "Enter" && event.target === input && !isComposing(event)) {
       event.preventDefault();
       go.click();
     }

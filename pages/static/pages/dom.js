@@ -13,6 +13,10 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
+// Whether a key belongs to an input method that composes a word. Safari says so with this code alone, for the Enter that
+// ends the composition.
+export const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("class", "i");

@@ -63,7 +63,7 @@ function render() {
 }
 
 function itemOf(row) {
-  const link = el("a", { href: `#${row.id}`, "data-id": row.id, title: titleOf(row) }, titleOf(row));
+  const link = el("a", { href: `#${row.id}`, "data-id": row.id, dir: "auto", title: titleOf(row) }, titleOf(row));
   mark(link);
   const busy = row.activeRun ? el("span", { class: "busy", role: "img", "aria-label": "An answer is being written" }) : null;
   const more = iconButton("more", `Actions for ${titleOf(row)}`, (event) => openMenu(row, event.currentTarget));

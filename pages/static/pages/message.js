@@ -1,5 +1,5 @@
 // One message as an article: who, what, how it went, and what can be done with it.
-import { el, fullTime, icon, iconButton, shortTime } from "./dom.js";
+import { el, fullTime, icon, iconButton, isComposing, shortTime } from "./dom.js";
 import { toast } from "./toasts.js";
 
 const WHY = {
@@ -26,7 +26,7 @@ const CUT_OFF = {
 export function messageElement(row, actions) {
   const mine = row.role === "user";
   const name = mine ? "You" : row.role === "assistant" ? "Assistant" : row.role;
-  const body = el("div", { class: "body markdown" });
+  const body = el("div", { class: "body markdown", dir: "auto" });
   const article = el(
     "article",
     { class: `message ${mine ? "mine" : "theirs"}`, id: `m-${row.id}`, "aria-label": name, tabindex: "-1" },
@@ -132,7 +132,7 @@ export async function copy(text) {
 
 // In the place of what a message says: the same as a text to be changed.
 export function editor(article, text, { send, leave, changed }) {
-  const input = el("textarea", { "aria-label": "Edit message", rows: "3" });
+  const input = el("textarea", { "aria-label": "Edit message", dir: "auto", rows: "3" });
   input.maxLength = document.querySelector("#input").maxLength;
   input.value = text;
   input.addEventListener("input", () => changed(input.value));
@@ -146,10 +146,11 @@ export function editor(article, text, { send, leave, changed }) {
         if (input.value.trim()) send(input.value);
       },
       onkeydown: (event) => {
+        if (isComposing(event)) return;
         if (event.key === "Escape") {
           event.stopPropagation();
           close();
-        } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        } else if (event.key === "Enter" && !event.shiftKey) {
           event.preventDefault();
           form.requestSubmit();
         }

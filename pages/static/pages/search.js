@@ -1,5 +1,5 @@
 // The search box: finds messages, shows where they say it, and jumps there.
-import { at, el, marked, shortTime } from "./dom.js";
+import { at, el, isComposing, marked, shortTime } from "./dom.js";
 import * as operations from "./operations.js";
 import { explain } from "./toasts.js";
 
@@ -21,6 +21,7 @@ export function startSearch() {
   at("mode").addEventListener("change", () => run());
   at("more-hits").addEventListener("click", () => run(after));
   box.addEventListener("keydown", (event) => {
+    if (isComposing(event)) return;
     if (event.key === "Escape" && box.value) {
       event.stopPropagation();
       clear();
@@ -96,8 +97,8 @@ function itemOf(hit) {
     el(
       "a",
       { href: `#${talk.id}/${message.id}` },
-      el("span", { class: "hit-head" }, el("strong", {}, talk.title || "Untitled"), el("time", {}, shortTime(message.createdAt))),
-      el("span", { class: "snippet" }, ...marked(hit.snippet, hit.highlights).map(plain)),
+      el("span", { class: "hit-head" }, el("strong", { dir: "auto" }, talk.title || "Untitled"), el("time", {}, shortTime(message.createdAt))),
+      el("span", { class: "snippet", dir: "auto" }, ...marked(hit.snippet, hit.highlights).map(plain)),
       el("span", { class: "why" }, message.role === "user" ? "You" : "Assistant", " · ", WHY[hit.matched], hit.branch === "shown" ? "" : " · other version"),
     ),
   );

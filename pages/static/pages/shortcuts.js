@@ -1,5 +1,5 @@
 // The keyboard first: everything that is done often has a key, and `?` shows them.
-import { at } from "./dom.js";
+import { at, isComposing } from "./dom.js";
 import { showShortcuts } from "./dialogs.js";
 
 const mac = /Mac|iPhone|iPad/.test(navigator.platform);
@@ -25,7 +25,7 @@ const typing = (target) => target.closest?.("input, textarea, select, [contented
 // `acts`: create, search, write, stop, move(step), copy.
 export function startShortcuts(acts) {
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || isComposing(event) || document.querySelector("dialog[open]")) return;
     const act = actOf(event, acts);
     if (!act) return;
     event.preventDefault();
