@@ -79,6 +79,7 @@ def finish_attempt(request: HttpRequest, response: HttpResponseBase) -> None:
             COOKIE,
             cookie,
             max_age=COOKIE_SECONDS,
+            path=settings.SESSION_COOKIE_PATH,
             secure=settings.SESSION_COOKIE_SECURE,
             httponly=True,
             samesite=settings.SESSION_COOKIE_SAMESITE,

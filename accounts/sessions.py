@@ -22,7 +22,7 @@ from accounts.proxies import missing_setting
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MARK = "x-requested-with"
-"""The header that our pages send: another site's page cannot, without asking us first by CORS, which we never grant."""
+"""The header that our pages send: another site's page cannot without asking us first (CORS), and we never grant it."""
 SESSION_NAME = re.compile(r"[a-z0-9]{32}\Z")
 SIGNED_OUT = "Your session has ended. Sign in again."
 NOT_OUR_PAGE = "A session is accepted only in requests from this site's own pages (Origin, Sec-Fetch-Site)."

@@ -11,6 +11,7 @@ from django.http.request import validate_host
 
 from accounts.callers import PAGE_USER, Caller, NotAdmitted, Principal
 from accounts.connections import connection_of
+from accounts.origins import may_call_with_key
 from accounts.principal import check_page_user, principal_of_key, resolve_principal
 from accounts.sessions import session_key_of
 
@@ -93,7 +94,10 @@ def _offered(scope: dict[str, Any], prefix: str) -> list[str]:
 
 
 class OriginCheck:
-    """Refuses sockets opened by another site's page: the origin that a browser sends must be this service's."""
+    """Refuses sockets opened by another site's page: the origin that a browser sends must be this service's.
+
+    A page of an origin in CORS_ALLOWED_ORIGINS may open one, and needs a key: its cookies do not count (sessions.py).
+    """
 
     def __init__(self, application: Any) -> None:
         self.application = application
@@ -101,7 +105,7 @@ class OriginCheck:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         origins = [value.decode("latin1") for name, value in scope["headers"] if name.lower() == b"origin"]
         host = caller_of_scope(scope).headers.get("host", "")
-        if not all(self._at_home(origin, host) for origin in origins):
+        if not all(self._at_home(origin, host) or may_call_with_key(origin) for origin in origins):
             await receive()
             await send({"type": "websocket.close", "code": 4403})
             return

@@ -22,6 +22,7 @@ from django.urls import path, re_path  # noqa: E402
 
 from accounts.websocket_auth import OriginCheck  # noqa: E402
 from chatservice import lifespan as lifespan  # noqa: E402  # for the server, too
+from chatservice import url_prefix  # noqa: E402
 from chatservice.bodies import Receive, Send  # noqa: E402
 from chatservice.dialects import DIALECTS  # noqa: E402
 from chatservice.dialects.sockets import nowhere  # noqa: E402
@@ -51,6 +52,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         await http(scope, receive, send)
     elif scope["type"] == "websocket":
         # Without its own context, every socket of the process would share one database thread.
+        url_prefix.cut(scope)
         async with ThreadSensitiveContext():
             await websocket(scope, receive, send)
     elif scope["type"] == "lifespan":

@@ -25,6 +25,10 @@ from completions.sendable import HEADER_VALUE, is_http_url
 TRUE, FALSE = ("true", "on", "yes", "y", "1"), ("false", "off", "no", "n", "0")
 YEAR = 31_536_000
 HOST_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
+ORIGIN = re.compile(
+    rf"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>{HOST_NAME.pattern}|\[[0-9a-f:.]+\])(:(?P<port>[1-9]\d{{0,4}}))?"
+)
+SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
 REFERENCE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 # How similar a name in the environment must be to one of ours (difflib's ratio) to be reported. Other programs use the
 # environment too, and a false alarm that prevents a start is worse than a missed typo, so short names are never
@@ -274,6 +278,39 @@ def is_allowed_host(text: str) -> bool:
     if text.startswith("["):
         return ":" in text and text.endswith("]") and is_ip_address(text[1:-1])
     return text == "*" or bool(HOST_NAME.fullmatch(text.removeprefix(".")))
+
+
+def is_origin(text: str) -> bool:
+    """Tell whether a browser may send `text` as its Origin, or it is *: a scheme and a host, and a port of its own."""
+    found = ORIGIN.fullmatch(text)
+    if not found:
+        return text == "*"
+    host, port = found["host"], found["port"]
+    if host.startswith("[") and not is_ip_address(host[1:-1]):
+        return False
+    is_default = (found["scheme"], port) in (("http", "80"), ("https", "443"))
+    return port is None or (int(port) < 65_536 and not is_default)
+
+
+def origins_of(text: str) -> list[str]:
+    """Return the comma-separated origins, in small letters as browsers send them; raises ValueError."""
+    origins = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if not all(map(is_origin, origins)):
+        raise ValueError(
+            "takes origins between commas as a browser sends them, as in https://app.example.org or "
+            "http://localhost:3000, or *: without a path, a slash at the end, quotes or a default port."
+        )
+    return origins
+
+
+def url_prefix_of(text: str) -> str:
+    """Return a path with a slash before it and none behind it, '' for none; raises ValueError."""
+    path = text.strip().strip("/")
+    if path and not all(SEGMENT.fullmatch(each) and each.strip(".") for each in path.split("/")):
+        raise ValueError(
+            "must be a path such as /chat or /apps/chat, without a host, of letters, digits and the signs -_.~."
+        )
+    return f"/{path}" if path else ""
 
 
 class _RepeatedName(ValueError):

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import io
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -22,6 +22,7 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
+from chatservice import cors, url_prefix
 from chatservice.bodies import Receive, Send, read_bounded
 from chatservice.dialects.problems import BadRequest
 from completions.services import is_draining
@@ -79,8 +80,7 @@ class ChatHandler(ASGIHandler):
         self._arrivals = Arrivals()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        # Never set by the client: Daphne takes it from a header, and it would reroute the request.
-        scope["root_path"] = ""
+        url_prefix.make_full(scope)
         context = ThreadSensitiveContext()
         try:
             async with context:  # leaving the block waits for the thread of a synchronous view
@@ -102,11 +102,11 @@ class ChatHandler(ASGIHandler):
         except BadRequest as bad:
             body, refusal = io.BytesIO(), bad.problem
         except NoRoom:
-            await _refuse_for_now(send)
+            await _refuse_for_now(scope, send)
             return
         except asyncio.CancelledError:
             if is_draining():
-                await _refuse_for_now(send)
+                await _refuse_for_now(scope, send)
             raise
         if body.getbuffer().nbytes > LARGE_BODY_BYTES:
             await self._large_bodies.turn()
@@ -149,8 +149,10 @@ class ChatHandler(ASGIHandler):
             raise results[0]
 
 
-async def _refuse_for_now(send: Send) -> None:
-    await send({"type": "http.response.start", "status": 503, "headers": COME_BACK})
+async def _refuse_for_now(scope: Mapping[str, Any], send: Send) -> None:
+    origin = next((value.decode("latin1") for name, value in scope["headers"] if name == b"origin"), "")
+    allowed = [(name.lower().encode(), value.encode()) for name, value in cors.headers_for(origin).items()]
+    await send({"type": "http.response.start", "status": 503, "headers": COME_BACK + allowed})
     await send({"type": "http.response.body"})
 
 

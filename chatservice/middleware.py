@@ -104,7 +104,7 @@ class BrowserOnly(MiddlewareMixin):
     """Skips a stock middleware, and the thread hop it costs, on the API's paths."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if request.path.startswith(BROWSER_PATHS):
+        if request.path_info.startswith(BROWSER_PATHS):
             return super().__call__(request)
         return self.get_response(request)
 
@@ -183,7 +183,7 @@ class BrowserCsrfMiddleware(BrowserOnly, CsrfViewMiddleware):
         callback_args: tuple[Any, ...],
         callback_kwargs: dict[str, Any],
     ) -> HttpResponseBase | None:
-        if not request.path.startswith(BROWSER_PATHS):
+        if not request.path_info.startswith(BROWSER_PATHS):
             return None  # browsers do not send bearer keys by themselves; the rule for sessions is in sessions.py
         check = sync_to_async(super().process_view, thread_sensitive=True)
         return await check(request, callback, callback_args, callback_kwargs)

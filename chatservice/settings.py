@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 from chatservice import __version__
 from chatservice.database_config import SQLITE, database_from_url
-from chatservice.environment import Environment, is_allowed_host, is_ip_address
+from chatservice.environment import Environment, is_allowed_host, is_ip_address, origins_of, url_prefix_of
 from chatservice.first_run import read_secrets
+from chatservice.logging_config import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Settings that were renamed, former name to new: the former one works for one more release, with a warning.
@@ -71,6 +72,12 @@ if not all(map(is_allowed_host, ALLOWED_HOSTS)):
         "ALLOWED_HOSTS takes names between commas, as in chat.example.org, .example.org, [::1] or *, without https://, "
         "ports or quotes."
     )
+# The path under which a proxy serves everything, as in `/chat`; the proxy may pass it on or remove it
+# (docs/proxies.md). By default the service has the whole host.
+URL_PREFIX = FORCE_SCRIPT_NAME = env.parsed("URL_PREFIX", url_prefix_of, default="")
+# Web pages of other origins that may call the APIs with a key, between commas: `https://app.example.org`, or `*` for
+# all; never with a cookie (docs/proxies.md).
+CORS_ALLOWED_ORIGINS = env.parsed("CORS_ALLOWED_ORIGINS", origins_of, default="")
 # Who can reach the admin. `auto`: callers whom ANONYMOUS=auto would admit, the user that runs the service on this
 # machine; `true`: everybody (best in a separate process under its own host name); `false`: nobody.
 ADMIN_ENABLED: bool | str = env.str("ADMIN_ENABLED", default="auto").strip().lower()
@@ -98,8 +105,11 @@ CSRF_FAILURE_VIEW = "chatservice.views.csrf_failure"
 SESSION_COOKIE_AGE = 8 * 3600
 # Cookies ignore ports: under the usual name, another application on this host would sign everybody out.
 SESSION_COOKIE_NAME = "chat_session"
-LOGIN_URL = "/login"
-LOGIN_REDIRECT_URL = "/"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = URL_PREFIX or "/"
+# In the session, because the cookie of the default storage is for the whole host.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+LOGIN_URL = f"{URL_PREFIX}/login"
+LOGIN_REDIRECT_URL = f"{URL_PREFIX}/"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 APPEND_SLASH = False  # every route answers with and without the slash, because a redirect would drop the body
@@ -165,6 +175,7 @@ INSTALLED_APPS = [
 ]
 # All of these are async; those that need a session or a form run only on pages for browsers (middleware.py).
 MIDDLEWARE = [
+    *(["chatservice.cors.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "chatservice.middleware.RequestMiddleware",
     "chatservice.middleware.BrowserSecurityMiddleware",
     "chatservice.middleware.StaticFilesMiddleware",
@@ -193,7 +204,7 @@ TEMPLATES = [
         },
     }
 ]
-STATIC_URL = "/static/"
+STATIC_URL = f"{URL_PREFIX}/static/"
 # Served straight from the packages that ship them, so there is no collection step to forget on an upgrade.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
@@ -441,6 +452,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "VERSION": __version__,
+    "SERVERS": [{"url": URL_PREFIX}] if URL_PREFIX else [],
     "SERVE_INCLUDE_SCHEMA": False,
     # This check looks at one schema for everything; ours, one per dialect, are checked by `manage.py check_schemas`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
@@ -472,27 +484,7 @@ GRAPHQL_INIT_SECONDS = env.seconds("GRAPHQL_INIT_SECONDS", default=5)
 
 # The lowest level of messages that are logged.
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "filters": {"no_outages": {"()": "foundation.outages.NoOutages"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        # At lower levels these log URLs with query strings, headers or whole bodies.
-        **{
-            name: {"level": "WARNING"}
-            for name in ("openai", "httpx", "httpx2", "httpcore", "aiohttp", "urllib3", "daphne", "asyncio")
-        },
-        # One level lower, it logs at every start where on this machine it found the model.
-        "sentence_transformers": {"level": "WARNING"},
-        "django.request": {"level": "ERROR", "filters": ["no_outages"]},
-        # It logs one line for every attempt to connect while the database is down.
-        "psycopg.pool": {"level": "ERROR"},
-        "django.db.backends": {"level": "WARNING"},
-    },
-}
+LOGGING = logging_config(LOG_LEVEL)
 
 # --- Refuse invalid settings ----------------------------------------------------------------------
 

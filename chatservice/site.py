@@ -40,7 +40,7 @@ class StaffSite(AdminSite):
     site_title = "Chat service"
     site_header = "Chat service"
     index_title = "Site administration"
-    site_url = "/"
+    site_url = f"{settings.URL_PREFIX}/"
 
     def get_urls(self) -> list[Any]:
         return [path("dashboard/", self.admin_view(self.dashboard), name="dashboard"), *super().get_urls()]

@@ -32,7 +32,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    return answer_at(request.path, problem)
+    return answer_at(request.path_info, problem)
 
 
 def answer_at(path: str, problem: Problem) -> HttpResponse:

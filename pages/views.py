@@ -67,5 +67,5 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     logout(request)
     response = HttpResponse(status=204)
     # Also delete the cookie of an expired session: it would be refused, whereas without it the caller may be a guest.
-    response.delete_cookie(settings.SESSION_COOKIE_NAME)
+    response.delete_cookie(settings.SESSION_COOKIE_NAME, path=settings.SESSION_COOKIE_PATH)
     return response

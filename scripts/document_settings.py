@@ -24,7 +24,11 @@ PAGE = ROOT / "docs" / "settings.md"
 SECTION = re.compile(r"# --- (.+?)(?: \((.+)\))? -{3,}$")
 DEFAULT = re.compile(r"(.+) By default (.+)\.")
 # How settings are shown that are read in more than one way.
-VALUES = {"ADMIN_ENABLED": "`auto`, `true` or `false`"}
+VALUES = {
+    "ADMIN_ENABLED": "`auto`, `true` or `false`",
+    "CORS_ALLOWED_ORIGINS": "comma-separated list",
+    "URL_PREFIX": "path",
+}
 KINDS = {
     "bool": "`true` or `false`",
     "days": "days",

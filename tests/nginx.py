@@ -33,7 +33,7 @@ http {{
     {upstream}
     server {{
         listen {address}:{port}{tls};
-        location / {{
+        location {path} {{
             proxy_pass {target};
             proxy_buffering off;
             {location}
@@ -67,9 +67,12 @@ def nginx(
     tls: bool = False,
     upstream: str = "",
     location: str = "",
+    path: str = "/",
+    strips: bool = False,
 ) -> Iterator[str]:
     """Run nginx in front of the services at the URLs `targets`, round robin; yields the URL to reach it at.
 
+    It serves them below `path`, which it passes on, or removes if it `strips`.
     `headers` are set on each request; `upstream` and `location` are further lines of these blocks. Only root can run
     its workers as another `user`; otherwise the test is skipped.
     """
@@ -90,7 +93,8 @@ def nginx(
             address=address,
             port=port,
             tls=f" ssl; ssl_certificate {home}/cert; ssl_certificate_key {home}/key" if tls else "",
-            target="http://chat" if len(targets) > 1 else targets[0],
+            path=path,
+            target=("http://chat" if len(targets) > 1 else targets[0]) + ("/" if strips else ""),
             location=" ".join([*sent, location]),
         )
         (home / "conf").write_text(configuration)

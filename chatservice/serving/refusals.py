@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chatservice import url_prefix
 from chatservice.dialects.problems import Problem
 from chatservice.middleware import new_request_id
 from chatservice.views import answer_at
@@ -25,7 +26,7 @@ PROBLEMS = {
 
 def refusal_bytes(path: str, fault: Fault, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the whole response, in the shape of the dialect that `path` belongs to, if the path is known."""
-    response = answer_at(path, PROBLEMS[fault])
+    response = answer_at(url_prefix.without(path), PROBLEMS[fault])
     own = {
         **response.headers,
         "Content-Length": str(len(response.content)),

@@ -117,6 +117,8 @@ class WrongSettingsTest(StrictStartCase):
         wrong = {
             "ALLOWED_HOSTS": '["a"]',
             "HOST": '"127.0.0.1"',
+            "URL_PREFIX": "https://example.org/chat",
+            "CORS_ALLOWED_ORIGINS": "https://app.example.org/",
             "IDEMPOTENCY_DAYS": "1e20",
             "RETENTION_GUEST_EMPTY_HOURS": "1e20",
             "SWEEP_SECONDS": "1e20",

@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.permissions import AllowAny
 
 from accounts.callers import Principal
+from accounts.origins import may_call_with_key
 from accounts.throttling import HOUR, enforce_for
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.chat import serializers
@@ -38,7 +39,8 @@ def refuse_speculation(request: HttpRequest) -> None:
         raise BadRequest(
             "This request must not be prefetched: it would create something.", code="prefetch_refused", status=403
         )
-    if request.headers.get("sec-fetch-site", "").lower() == "cross-site":
+    by_key = "authorization" in request.headers and may_call_with_key(request.headers.get("origin", ""))
+    if request.headers.get("sec-fetch-site", "").lower() == "cross-site" and not by_key:
         raise BadRequest("This request must not come from another site.", code="cross_site_refused", status=403)
 
 

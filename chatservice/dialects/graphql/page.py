@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.templatetags.static import static
 from django.utils.html import escape
@@ -23,6 +24,7 @@ def _html() -> str:
     for name, value in (
         ("css", static("chatservice/graphql.css")),
         ("icon", static("pages/icon.svg")),
+        ("root", f"{settings.URL_PREFIX}/"),
         ("js", static("chatservice/graphql.js")),
         ("schema", escape(schema.as_str())),
     ):

@@ -33,7 +33,7 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0, interactive=False)
         host, port = settings.HOST, settings.PORT
         shown = f"[{host}]" if ":" in host else host
-        address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"  # noqa: S104
+        address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}{settings.URL_PREFIX}"  # noqa: S104
         write = self.stdout.write
         if not User.objects.exists():
             self._introduce()

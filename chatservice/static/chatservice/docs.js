@@ -1,4 +1,5 @@
 // Swagger UI over one schema per dialect; everything it loads comes from this host.
+import { ROOT } from "../pages/api.js";
 import { pageUser } from "../pages/identity.js";
 import { hello } from "../pages/operations.js";
 
@@ -8,7 +9,7 @@ const root = document.getElementById("swagger-ui");
 const names = root.dataset.schemas.split(",");
 SwaggerUIBundle({
   dom_id: "#swagger-ui",
-  urls: names.map((name) => ({ name, url: `/schema/${name}` })),
+  urls: names.map((name) => ({ name, url: `${ROOT}/schema/${name}` })),
   deepLinking: true,
   persistAuthorization: true,
   // A signed-in browser may try things out as its user: see accounts/sessions.py.

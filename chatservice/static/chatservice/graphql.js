@@ -1,5 +1,6 @@
 // Sends one operation: by POST, or by websocket when it is a subscription. Nothing is kept, the key least of all.
-import { fetchResponse } from "../pages/api.js";
+import { fetchResponse, socketUrl } from "../pages/api.js";
+import { isComposing } from "../pages/dom.js";
 import { pageUser } from "../pages/identity.js";
 import { hello } from "../pages/operations.js";
 
@@ -25,9 +26,8 @@ async function post(operation, key) {
 }
 
 function subscribe(operation, key) {
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
   const user = key ? [] : [`user.${pageUser().identity}`];
-  socket = new WebSocket(`${scheme}://${location.host}/graphql`, ["graphql-transport-ws", ...user]);
+  socket = new WebSocket(socketUrl("/graphql"), ["graphql-transport-ws", ...user]);
   const mine = socket;
   const say = (frame) => mine.send(JSON.stringify(frame));
   at("answer").textContent = "";
@@ -72,5 +72,5 @@ at("form").addEventListener("submit", (event) => {
 });
 at("stop").addEventListener("click", stop);
 at("query").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !isComposing(event)) run();
 });

@@ -12,6 +12,11 @@ export class Problem extends Error {
   }
 }
 
+// Where the service is: "" or the prefix that a proxy serves it under, without the slash at the end.
+export const ROOT = (document.documentElement.dataset.root ?? "/").slice(0, -1);
+const socketScheme = location.protocol === "https:" ? "wss" : "ws";
+export const socketUrl = (path) => `${socketScheme}://${location.host}${ROOT}${path}`;
+
 // Shows that our own page asks, which a page of another site cannot, and for whom: see docs/page-identity.md.
 const marks = (user) => ({ "X-Requested-With": "chat", ...(user && { "X-Page-User": user.identity }) });
 let onRefused = () => {};
@@ -22,7 +27,7 @@ export const whenRefused = (callback) => (onRefused = callback);
 export const pageRefused = (isCertain = false) => onRefused(isCertain);
 
 export function signIn() {
-  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.hash)}`);
+  location.assign(`${ROOT}/login?next=${encodeURIComponent(location.pathname + location.hash)}`);
 }
 
 // As `anybody` it is asked for whoever is signed in now: only to see who that is.
@@ -53,7 +58,7 @@ export async function fetchResponse(path, { anybody = false, headers = {}, ...op
   let response;
   try {
     const shown = { ...headers, ...marks(anybody ? null : pageUser()) };
-    response = await fetch(path, { ...options, headers: shown, cache: "no-store" });
+    response = await fetch(ROOT + path, { ...options, headers: shown, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem("No connection to the service.", { code: "offline" });

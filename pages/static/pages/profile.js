@@ -1,5 +1,5 @@
 // The profile: failed sign-ins, keys, usage, the access log, and what can be done with all of it. Asks the v1 API, as the session's user.
-import { fetchResponse, request, signIn } from "./api.js";
+import { ROOT, fetchResponse, request, signIn } from "./api.js";
 import { ask, confirm } from "./dialogs.js";
 import { at, el, fullTime } from "./dom.js";
 import { announce, watchIdentity } from "./identity_watch.js";
@@ -9,7 +9,7 @@ import { guarded, toast, toastProblem } from "./toasts.js";
 
 const BASE = "/v1/chat";
 const when = (iso, otherwise = "—") => (iso ? fullTime(iso) : otherwise);
-const cell = (text, kind = "") => el("td", { class: kind }, text);
+const cell = (text, kind = "") => el("td", { class: kind, dir: "auto" }, text);
 const nothing = (columns, text) => el("tr", {}, el("td", { colspan: String(columns), class: "muted" }, text));
 
 function rows(id, made, columns, empty) {
@@ -148,7 +148,7 @@ async function deleteAll({ username: name, isStaff }) {
   await request(`${BASE}/me`, { method: "DELETE", body });
   await request("/logout", { method: "POST" });
   announce(null);
-  location.assign("/");
+  location.assign(`${ROOT}/`);
 }
 
 async function start() {

@@ -2,7 +2,7 @@
 //
 // Each run keeps the cursor of the last thing that was shown. Whatever breaks, we come back with it: the service
 // goes on from there, with nothing missing and nothing repeated.
-import { fetchResponse, pageRefused } from "./api.js";
+import { fetchResponse, pageRefused, socketUrl } from "./api.js";
 import { pageUser } from "./identity.js";
 
 const PING_MS = 15_000;
@@ -62,9 +62,8 @@ function connect() {
   if (socket) return;
   let opening;
   try {
-    const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/chat`;
     // A browser cannot send a header here: whose page it is comes as a second subprotocol.
-    opening = new WebSocket(url, ["chat.v1", `user.${pageUser().identity}`]);
+    opening = new WebSocket(socketUrl("/ws/chat"), ["chat.v1", `user.${pageUser().identity}`]);
   } catch {
     return fallBack();
   }
