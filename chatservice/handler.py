@@ -115,8 +115,8 @@ class ChatHandler(ASGIHandler):
         if request is None:
             await self.send_response(error_response, send)  # type: ignore[arg-type]  # it is one or the other
             return
-        # Both are ours, on Django's request. The view answers a bad body, in its own shape and after it knows the caller;
-        # only a view that wants to know listens for a disconnect.
+        # Both are ours, on Django's request. The view answers a bad body in its own shape, once it knows the caller.
+        # Only a view that wants to know listens for a disconnect.
         request.body_refusal = refusal  # type: ignore[attr-defined]
         request.until_left = functools.partial(_until_disconnect, receive)  # type: ignore[attr-defined]
         response = await self.run_get_response(request)

@@ -119,8 +119,8 @@ class CodingTest(ServiceTestCase):
             self.assertEqual(socket.read(), {"type": "pong", "id": "1"})
         needs_dialect("graphql")
         url = self.service.websocket_url.replace("/ws/chat", "/graphql")
-        options = {"additional_headers": self.alice.headers, "subprotocols": ["graphql-transport-ws"]}
-        with Socket(url, **options) as socket:
+        offered = ["graphql-transport-ws"]
+        with Socket(url, additional_headers=self.alice.headers, subprotocols=offered) as socket:
             socket.raw('\ufeff{"type": "connection_init"}')
             self.assertEqual(socket.read()["type"], "connection_ack")
 

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
-from chatservice.testing import needs_dialect, running_service
+from chatservice.testing import needs_dialect, running_service, wait_until
 from tests.browser.case import one_database_is_enough
-from tests.browser.chatting import ChatCase
+from tests.browser.chatting import HELD, ChatCase
 from tests.nginx import USUAL_HEADERS, nginx
 
 HEADERS = {**USUAL_HEADERS, "Upgrade": "$http_upgrade", "Connection": "upgrade"}
@@ -27,16 +27,21 @@ class PrefixTest(ChatCase):
     def goto(self, path: str) -> None:
         self.page.goto(f"{self.home}/chat/{path}")
 
+    def socket_url(self) -> str:
+        return f"{self.home.replace('http', 'ws', 1)}/chat/ws/chat"
+
     def test_every_page_works_there(self) -> None:
         needs_dialect("websocket", "chat_v1")
+        self.page.add_init_script(f"localStorage.setItem('model', '\"{HELD}\"')")
         self.goto("")
         self.is_ready()
         self.ask("Hello there")
+        self.says_a_part()
+        wait_until(lambda: self.socket_url() in self.requests, what="a websocket")
+        self.release()
         self.is_answered()
-        self.says("Hello there")
-        self.assertIn(f"{self.home.replace('http', 'ws', 1)}/chat/ws/chat", self.requests)
         self.page.reload()
-        self.says("Hello there")
+        expect(self.page.locator("article.mine")).to_contain_text("Hello there")
 
         self.page.get_by_role("link", name="Admin").click()
         expect(self.page.get_by_role("heading", name="Site administration")).to_be_visible()
