@@ -100,7 +100,7 @@ function welcome({ me, models, defaultModel }) {
   at("who").textContent = me.isGuest ? "Guest" : me.username;
   at("sign-in").hidden = !me.isGuest;
   at("sign-out").hidden = at("profile").hidden = me.isGuest;
-  at("staff").hidden = !me.isStaff;
+  at("staff").hidden = !me.isStaff || !at("staff").href; // there is no admin with ADMIN_ENABLED=false
   const notes = [];
   if (me.isGuest) notes.push("You are a guest: everybody on this machine sees these conversations. Sign in to have your own.");
   if (defaultModel === "echo") notes.push("No language model is connected yet: the built-in echo model answers.");
