@@ -35,7 +35,7 @@ def issue_own_key(*, principal: Principal, name: str, expires_at: dt.datetime | 
     limit = settings.LIMIT_KEYS_PER_USER
     sharing = User.objects.sharing_limits(principal.user_id)
     if limit and ApiKey.objects.usable().filter(user__in=sharing).count() >= limit:
-        raise TooManyKeys(f"An account has at most {limit} keys. Revoke one first.")
+        raise TooManyKeys(f"An account has at most {limit} keys (LIMIT_KEYS_PER_USER). Revoke one first.")
     issuer = None
     if principal.key_id is not None and not principal.may_change_credentials:
         issuer = ApiKey.objects.usable().select_for_update(of=("self",)).filter(pk=principal.key_id).first()

@@ -170,7 +170,8 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: _Retry | None) -> Run
             raise
         return _accept_unkept(batch, replace(request, store=False), run, retry, not_kept="quota")
     if not request.threaded and is_full(point.next_position, new=len(messages), sent=len(messages)):
-        raise InvalidRequest(f"A conversation holds at most {settings.LIMIT_MESSAGES_PER_CONVERSATION} messages.")
+        limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
+        raise InvalidRequest(f"A conversation holds at most {limit} messages (LIMIT_MESSAGES_PER_CONVERSATION).")
     if point.is_new and not request.threaded:
         _refuse_when_full(batch.cursor, request, rows)
     waits = request.exclusive and not point.is_new and _must_wait(batch.cursor, request, point, rows)
@@ -337,7 +338,7 @@ def _refuse_when_full(cursor: Any, request: RunRequest, rows: _Rows) -> None:
         [key(counted_id)] * 2,
     )
     if cursor.fetchone()[0] + rows.started[counted_id] >= limit:
-        raise InvalidRequest(f"An account holds at most {limit} conversations.")
+        raise InvalidRequest(f"An account holds at most {limit} conversations (LIMIT_CONVERSATIONS_PER_USER).")
 
 
 def _must_wait(cursor: Any, request: RunRequest, point: InsertionPoint, rows: _Rows) -> bool:

@@ -46,7 +46,7 @@ def start_conversation(
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     sharing = User.objects.sharing_limits(owner_id)
     if limit and Conversation.objects.opened_by_hand().filter(owner__in=sharing).count() >= limit:
-        raise LimitReached(f"An account holds at most {limit} conversations.")
+        raise LimitReached(f"An account holds at most {limit} conversations (LIMIT_CONVERSATIONS_PER_USER).")
     return Conversation.objects.create(
         owner_id=owner_id,
         title=title,
@@ -199,7 +199,7 @@ def _add(
 ) -> Message:
     limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
     if limit and conversation.next_position > limit:
-        raise LimitReached(f"A conversation holds at most {limit} messages.")
+        raise LimitReached(f"A conversation holds at most {limit} messages (LIMIT_MESSAGES_PER_CONVERSATION).")
     _check_quota(conversation.owner_id, messages=1)
     # Only from this conversation: a message never follows one of another owner.
     parent = Message.objects.of(conversation.pk).get(pk=parent_id) if parent_id else None

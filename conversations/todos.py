@@ -22,7 +22,7 @@ def create_todo(*, owner_id: uuid.UUID, title: str, conversation: Conversation |
         owner = User.objects.get(pk=owner_id)
         User.objects.select_for_update(no_key=True).get(pk=owner.limits_owner_id or owner_id)
         if Todo.objects.filter(owner__in=User.objects.sharing_limits(owner_id)).count() >= limit:
-            raise LimitReached(f"An account holds at most {limit} to-dos.")
+            raise LimitReached(f"An account holds at most {limit} to-dos (LIMIT_TODOS_PER_USER).")
     return Todo.objects.create(owner_id=owner_id, title=title, conversation=conversation)
 
 

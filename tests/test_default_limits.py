@@ -21,6 +21,7 @@ from conversations.models import Message
 PARALLEL = 64
 LONGEST = 262_144
 BODY = 4_194_304
+COSTLY = "{ conversations(first: 50) { edges { node { messages(first: 50) { edges { node { id } } } } } } }"
 
 
 def setUpModule() -> None:
@@ -144,7 +145,40 @@ class DefaultLimitsTest(ServiceTestCase):
                 self.assertEqual(response.status_code, 413, path)
                 self.assertIn(f"{BODY} bytes (LIMIT_BODY_BYTES)", response.text)
 
+    def test_what_is_too_deep_too_wide_or_too_long_is_refused_with_limit_and_setting(self) -> None:
+        deep, wide = "[" * 33 + "]" * 33, json.dumps(dict.fromkeys(map(str, range(1_001))))
+        title = json.dumps("t" * 201)
+        for path, body, named in (
+            ("/v1/chat/conversations", f'{{"title": "x", "more": {deep}}}', "32 levels (LIMIT_JSON_DEPTH)"),
+            ("/conversations", f'{{"title": "x", "more": {wide}}}', "1000 keys (LIMIT_JSON_KEYS)"),
+            ("/graphql", f'{{"query": "{{ me {{ id }} }}", "variables": {wide}}}', "1000 keys (LIMIT_JSON_KEYS)"),
+            ("/v1/chat/conversations", f'{{"title": {title}}}', "200 characters (LIMIT_TITLE_CHARS)"),
+            ("/conversations", f'{{"title": {title}}}', "200 characters (LIMIT_TITLE_CHARS)"),
+            ("/graphql", json.dumps({"query": f"{{ me {{ {'id ' * 1_000} }} }}"}), "(GRAPHQL_TOKENS)"),
+            ("/graphql", json.dumps({"query": f"{{ {aliases(16)} }}"}), "15 aliases (GRAPHQL_ALIASES)"),
+            ("/graphql", json.dumps({"query": nested(9)}), "8 levels (GRAPHQL_DEPTH)"),
+            ("/graphql", json.dumps({"query": COSTLY}), "2000 objects (GRAPHQL_COST)"),
+        ):
+            response = self.alice.http.post(path, content=body, headers={"Content-Type": "application/json"})
+            self.assertEqual(response.status_code, 400, named)
+            self.assertIn(named, response.text)
+
     def graph(self, text: str) -> httpx2.Response:
         query = 'mutation($content: String!) { sendMessage(content: $content, model: "fake/ok") { runId } }'
         body: dict[str, Any] = {"query": query, "variables": {"content": text}}
         return self.alice.http.post("/graphql", content=json.dumps(body), headers={"Content-Type": "application/json"})
+
+
+def aliases(count: int) -> str:
+    return " ".join(f"a{number}: me {{ id }}" for number in range(count))
+
+
+def nested(levels: int) -> str:
+    """A query with more than that many levels, since each list has three."""
+    return (
+        "{ conversations"
+        + " { edges { node { messages" * levels
+        + " { edges { node { id } } }"
+        + " } } }" * levels
+        + " }"
+    )

@@ -66,14 +66,16 @@ def check_bounds(value: Any, *, texts: bool, what: str = "body") -> None:
         level = [each for each in level if isinstance(each, (dict, list))]
         depth += 1
         if level and settings.LIMIT_JSON_DEPTH and depth > settings.LIMIT_JSON_DEPTH:
-            raise BadRequest(f"The {what} is nested too deeply.", code="json_too_deep")
+            too_deep = f"The {what} has more than {settings.LIMIT_JSON_DEPTH} levels (LIMIT_JSON_DEPTH)."
+            raise BadRequest(too_deep, code="json_too_deep")
         below: list[Any] = []
         for container in level:
             if isinstance(container, list):
                 below += container
                 continue
             if settings.LIMIT_JSON_KEYS and len(container) > settings.LIMIT_JSON_KEYS:
-                raise BadRequest(f"An object in the {what} has too many keys.", code="json_too_wide")
+                too_wide = f"An object in the {what} has more than {settings.LIMIT_JSON_KEYS} keys (LIMIT_JSON_KEYS)."
+                raise BadRequest(too_wide, code="json_too_wide")
             below += container.values()
             if texts:
                 below += container

@@ -134,6 +134,7 @@ class AcceptTest(TestCase):
         Run.objects.update(state="complete")
         [refused] = accept_all(question(self.alice, "four", conversation_id=talk.pk))
         self.assertIsInstance(refused, InvalidRequest)
+        self.assertIn("4 messages (LIMIT_MESSAGES_PER_CONVERSATION)", str(refused))
 
     def test_the_refused_leave_the_accepted_alone_and_keep_their_order(self):
         theirs = start_conversation(owner_id=self.bob.pk)

@@ -260,6 +260,7 @@ class ThreadingTest(TestCase):
             start_conversation(owner_id=self.alice.pk)
         refused, stateless = accept_all(question(self.alice, "more"), question(self.alice, "ping", threaded=True))
         self.assertIsInstance(refused, InvalidRequest)
+        self.assertIn("2 conversations (LIMIT_CONVERSATIONS_PER_USER)", str(refused))
         self.assertIsInstance(stateless, RunHandle)
         mine = Conversation.objects.filter(owner=self.alice)
         self.assertEqual((mine.count(), mine.opened_by_hand().count()), (7, 2))

@@ -160,7 +160,7 @@ class LimitTest(TestCase):
     def test_an_account_holds_so_many_conversations_and_not_one_more(self):
         for _ in range(2):
             start_conversation(owner_id=self.alice.pk)
-        with self.assertRaises(LimitReached):
+        with self.assertRaisesRegex(LimitReached, r"2 conversations \(LIMIT_CONVERSATIONS_PER_USER\)"):
             start_conversation(owner_id=self.alice.pk)
         start_conversation(owner_id=self.bob.pk)
 
@@ -173,7 +173,7 @@ class LimitTest(TestCase):
             lambda: append_message(conversation=talk, role="user", content="three"),
             lambda: edit_message(message=first, content="uno"),
         ):
-            with self.assertRaises(LimitReached):
+            with self.assertRaisesRegex(LimitReached, r"2 messages \(LIMIT_MESSAGES_PER_CONVERSATION\)"):
                 write()
         self.assertEqual(Message.objects.count(), 2)
 

@@ -74,7 +74,7 @@ def _problem_of(error: GraphQLError) -> Problem:
     message = SUGGESTION.sub("", error.message)
     if isinstance(error, GraphQLSyntaxError):
         if "tokens" in message and "more than" in message:
-            return Problem(400, "too_many_tokens", message)
+            return Problem(400, "too_many_tokens", f"{message} (GRAPHQL_TOKENS)")
         if "nested too deeply" in message:
             return TOO_DEEP
         return Problem(400, "graphql_parse_failed", message)

@@ -167,9 +167,9 @@ def excess(size: Size) -> BadRequest | None:
     """Return the error if a size exceeds a limit, else None."""
     for name, value, limit, code in (
         ("fields, with fragments expanded", size.fields, EXPANDED_FIELDS, "query_too_large"),
-        ("levels", size.depth, settings.GRAPHQL_DEPTH, "query_too_deep"),
-        ("aliases", size.aliases, settings.GRAPHQL_ALIASES, "too_many_aliases"),
-        ("objects", size.cost, settings.GRAPHQL_COST, "query_too_expensive"),
+        ("levels (GRAPHQL_DEPTH)", size.depth, settings.GRAPHQL_DEPTH, "query_too_deep"),
+        ("aliases (GRAPHQL_ALIASES)", size.aliases, settings.GRAPHQL_ALIASES, "too_many_aliases"),
+        ("objects (GRAPHQL_COST)", size.cost, settings.GRAPHQL_COST, "query_too_expensive"),
     ):
         if value > limit:
             return BadRequest(f"This asks for more than {limit} {name}.", code=code)

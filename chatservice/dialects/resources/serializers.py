@@ -25,7 +25,10 @@ ROLE = "user, assistant or system; developer, tool or function where another API
 class Text(serializers.CharField):
     """A string, kept with its spaces; numbers are refused."""
 
-    def __init__(self, *, limit: int = 0, **options: Any) -> None:
+    def __init__(self, *, limit: int = 0, setting: str = "", **options: Any) -> None:
+        if setting:
+            too_long = f"Ensure this field has no more than {{max_length}} characters ({setting})."
+            options["error_messages"] = {"max_length": too_long}
         super().__init__(max_length=limit or None, trim_whitespace=False, **options)
 
     def to_internal_value(self, data: Any) -> str:
@@ -56,8 +59,7 @@ class Boolean(serializers.BooleanField):
 
 
 def said_field() -> Text:
-    too_long = "Ensure this field has no more than {max_length} characters (LIMIT_MESSAGE_CHARS)."
-    return Text(limit=settings.LIMIT_MESSAGE_CHARS, error_messages={"max_length": too_long})
+    return Text(limit=settings.LIMIT_MESSAGE_CHARS, setting="LIMIT_MESSAGE_CHARS")
 
 
 def model_field() -> Text:
@@ -185,7 +187,7 @@ class ConversationHistory(ConversationShape):
 
 
 class NewConversation(serializers.Serializer[Any]):
-    title = Text(limit=TITLE_CHARS, allow_blank=True, default="")
+    title = Text(limit=TITLE_CHARS, setting="LIMIT_TITLE_CHARS", allow_blank=True, default="")
     user_id = Name(
         max_length=200,
         allow_blank=True,
@@ -195,12 +197,12 @@ class NewConversation(serializers.Serializer[Any]):
 
 
 class ConversationChange(serializers.Serializer[Any]):
-    title = Text(limit=TITLE_CHARS, allow_blank=True, required=False)
+    title = Text(limit=TITLE_CHARS, setting="LIMIT_TITLE_CHARS", allow_blank=True, required=False)
     user_id = Name(max_length=200, required=False, help_text="may be sent, but not changed")
 
 
 class ConversationReplacement(ConversationChange):
-    title = Text(limit=TITLE_CHARS, allow_blank=True)
+    title = Text(limit=TITLE_CHARS, setting="LIMIT_TITLE_CHARS", allow_blank=True)
 
 
 # --- Messages

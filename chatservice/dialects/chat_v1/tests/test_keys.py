@@ -69,8 +69,9 @@ class KeysTest(ServiceTestCase):
     def test_an_account_has_so_many_keys(self) -> None:
         with running_service(LIMIT_KEYS_PER_USER="2") as service:
             url = f"{service.url}{KEYS}"
-            answers = [httpx2.post(url, json={}, headers=self.alice.headers).status_code for _ in range(3)]
-        self.assertEqual(answers, [201, 422, 422])
+            answers = [httpx2.post(url, json={}, headers=self.alice.headers) for _ in range(3)]
+        self.assertEqual([answer.status_code for answer in answers], [201, 422, 422])
+        self.assertIn("2 keys (LIMIT_KEYS_PER_USER)", answers[-1].json()["message"])
 
     def test_without_a_key_there_is_nothing(self) -> None:
         self.assertEqual(self.guest.get(KEYS).status_code, 401)
