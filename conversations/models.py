@@ -60,7 +60,7 @@ class Conversation(models.Model):
     archived_at = models.DateTimeField(null=True, blank=True)
     # Made by a call that names no conversation and resends its history. Null is never written: a column that may be
     # null, with its default in the database alone, is added at once.
-    stateless = models.BooleanField(null=True, db_default=models.Value(False), editable=False)
+    stateless = models.BooleanField(null=True, default=False, db_default=models.Value(False), editable=False)
     # How much to recall for its answers: {"limit", "mode"}; None means nothing.
     recall = models.JSONField(null=True, blank=True)
     # Its id in the export that it was imported from. Null, not '', if there is none: see the constraint.

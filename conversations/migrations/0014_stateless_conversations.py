@@ -18,10 +18,22 @@ class Migration(migrations.Migration):
             model_name='message',
             name='message_digest',
         ),
-        migrations.AddField(
-            model_name='conversation',
-            name='stateless',
-            field=models.BooleanField(db_default=models.Value(False), editable=False, null=True),
+        # SQLite adds a column at once only if it has no default in Python.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.AddField(
+                    model_name='conversation',
+                    name='stateless',
+                    field=models.BooleanField(db_default=models.Value(False), editable=False, null=True),
+                ),
+            ],
+            state_operations=[
+                migrations.AddField(
+                    model_name='conversation',
+                    name='stateless',
+                    field=models.BooleanField(db_default=models.Value(False), default=False, editable=False, null=True),
+                ),
+            ],
         ),
         migrations.AddIndex(
             model_name='conversation',
