@@ -51,6 +51,10 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
     before: str | None = None
     for number, each in enumerate(said):
         name = identifier(each.get("uuid")) or f"message:{number}"
+        if name in raw:  # two turns under one id are two turns; one that is there twice is one
+            if each == raw[name]:
+                continue
+            name = f"{name}:{number}"
         raw[name] = each
         linked[name] = identifier(each.get("parent_message_uuid")) if branched else before
         before = name

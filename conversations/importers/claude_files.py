@@ -32,11 +32,11 @@ def run(documents: Documents, before: Version | None, block: Mapping[str, Any]) 
     key = (identifier(given.get("id")) or "") if is_artifact else path
     if not (is_artifact or path):
         return "", before
-    title = text(given.get("title")) or PurePosixPath(path).name or key
+    known = find(before, key) if key else before
+    title = text(given.get("title")) or PurePosixPath(path).name or (known.title if known and key else key)
     written = next((given[name] for name in ("content", "file_text") if isinstance(given.get(name), str)), None)
     old, new = given.get("old_str"), given.get("new_str")
     at, added = given.get("insert_line"), given.get("insert_text", new)
-    known = find(before, key) if key else before
     if written is not None:
         kind = text(given.get("type"))
         language = text(given.get("language")) or LANGUAGES.get(kind, kind.rpartition("/")[2])

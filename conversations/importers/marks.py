@@ -29,7 +29,8 @@ _NUMBER = re.compile("【([0-9]+)")
 _BARE = re.compile(r"(?:file|mem)?cite(?:turn[0-9]+[a-z]+[0-9]+)+")
 _CUT = re.compile(
     "(?:[a-z_]+(?=[\ue202\\[{]|\\Z)(?:[\\[{][^\n]*)?)?"
-    "(?:\ue202(?:[^\n\ue202]*(?=\ue202)|turn[0-9]+[a-z]+[0-9]+|[\\[{][^\n]*)?)*"
+    "(?:\ue202(?:[^\n\ue202]*(?=\ue202)|turn[0-9]+[a-z]+[0-9]+|t(?:u(?:r(?:n(?:[0-9]+[a-z_]*)?)?)?)?\\Z"
+    "|[\\[{][^\n]*)?)*"
 )
 _KIND = re.compile("([a-z_]+)(?=[\\[{\ue202]|\\Z)\ue202?")
 _POINTER = re.compile(r"turn[0-9]+[a-z_]+[0-9]+\Z")
@@ -223,9 +224,10 @@ def _close_gaps(value: str) -> str:
     carried = ""
     for number, piece in enumerate(rest, 1):
         piece = carried + piece
-        carried = piece if not piece.strip(" \t") and number < len(rest) else ""
-        if carried:
+        if not piece.strip(" \t") and number < len(rest):
+            carried = piece  # marks side by side leave one gap
             continue
+        carried = ""
         left, right = done[-1].rstrip(" \t"), piece.lstrip(" \t")
         spaced = left != done[-1] or right != piece
         begins = not left or left.endswith("\n")

@@ -177,6 +177,7 @@ class ClaudeTest(SimpleTestCase):
             [update, done("artifacts")],
             [rewrite],
             [tool("artifacts", id="poem", command="update", old_str="gone", new_str="kept")],
+            [tool("artifacts", id="poem", command="rewrite", content="# Rain")],
         )
         self.assertEqual(
             told,
@@ -185,6 +186,7 @@ class ClaudeTest(SimpleTestCase):
                 "[document: Poem, version 2]\n\n# Moon\nblue",
                 "[document: Ode, version 3]\n\n# Sun",
                 "[document: Ode, edited]\n\nreplaced:\n```\ngone\n```\nby:\n```\nkept\n```",
+                "[document: Ode, version 4]\n\n# Rain",
             ],
         )
 

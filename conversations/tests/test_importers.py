@@ -287,6 +287,13 @@ class ClaudeTest(SimpleTestCase):
         talk = parse({"uuid": "talk", "name": None, "chat_messages": said})
         self.assertEqual(told(talk), [("q", None), ("a", "q"), ("q2", "a")])
 
+    def test_two_turns_under_one_id_are_two_turns_and_one_that_is_there_twice_is_one(self):
+        asked, said = claude_message("same"), claude_message("same", sender="assistant")
+        for message in (asked, said):
+            message.pop("parent_message_uuid", None)
+        first, second = parse({"uuid": "talk", "chat_messages": [asked, dict(asked), said]}).messages
+        self.assertEqual((first.role, second.role, second.parent), ("user", "assistant", first.source_id))
+
     def test_text_is_the_text_blocks_and_what_was_attached(self):
         blocks = [
             {"type": "thinking", "thinking": "hm"},
