@@ -65,7 +65,7 @@ class AnswerBuilder:
                 return ""
         chunk.pop("obfuscation", None)
         choices, usage = chunk.get("choices"), chunk.get("usage")
-        if choices is None:
+        if not choices:  # PHP writes an empty object as a list, others an empty list as an object or text
             chunk["choices"] = choices = []
         elif type(choices) is not list:
             raise UpstreamInvalid()
@@ -112,6 +112,8 @@ class AnswerBuilder:
             choice["index"] = index
         if not choice.get("delta") and type(choice.get("message")) is dict and index not in self._finish:
             choice["delta"] = choice.pop("message")  # a whole answer sent as one event
+        elif not choice.get("delta") and type(choice.get("text")) is str:
+            choice["delta"] = {"content": choice.pop("text")}  # as text completions have it
         delta = choice.get("delta")
         if type(delta) is dict:
             content = delta.get("content")
@@ -124,7 +126,7 @@ class AnswerBuilder:
                 delta["tool_calls"] = calls.number(delta["tool_calls"])
             if delta.get("function_call"):
                 delta["function_call"] = legacy_call(delta["function_call"])
-        elif delta is None:
+        elif not delta:
             choice["delta"] = {}
         else:
             raise UpstreamInvalid()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, NamedTuple
 
 from completions.providers.sanitize import decode_json
 
 _TEXT_BYTES: Final = 4096
+_EVENT: Final = re.compile(rb"\A(?:(?:event|id|retry|):[^\r\n]*[\r\n]+)*data:[ \t]*(\{[^\r\n]*)")
 # The HTTP status behind the name of an error, for errors without a number: OpenAI, Anthropic, vLLM, Google.
 _STATUSES: Final = {
     400: """context_length_exceeded invalid_request_error invalid_request BadRequestError invalid_value invalid_prompt
@@ -34,7 +36,8 @@ class Reason(NamedTuple):
 def reason_of(body: bytes) -> Reason:
     """Return what the body of an HTTP error says, in JSON of any shape or plain text."""
     try:
-        data = decode_json(body)
+        event = _EVENT.search(body)  # of a server that answers a refused stream as a stream
+        data = decode_json(event[1] if event else body)
     except ValueError:
         return Reason(plain_text(body))
     return error_in(data) or Reason(data if isinstance(data, str) else None)

@@ -24,12 +24,12 @@ _SECRETS = re.compile(
     r"|(?<=://)[^\s/@]{1,200}(?=@)"
     r"|(?i:\b(?:api[_-]?key|password|secret)[\"']?\s{0,3}[=:]\s{0,3}\S+)"
 )
-# Where a stack trace begins: Python's, then those of Java, JavaScript and .NET, Go and Rust.
+# Where a stack trace begins: Python's, then those of Java, JavaScript and .NET, Go and Rust; or a page of HTML.
 _TRACE = re.compile(
     r"Traceback \(most recent call last\)|File \"[^\"\n]*\", line \d"
     r"|\bat [\w.$<>/\[\] ]{1,200}\((?:[^()\n]{0,200}:\d+|Native Method|Unknown Source)\)"
     r"|\bat (?:async )?(?:file://)?/\S+:\d+:\d+|\bat [\w.$<>`]{1,200}\([^()\n]{0,200}\) in \S+:line \d"
-    r"|goroutine \d+ \[|stack backtrace:"
+    r"|goroutine \d+ \[|stack backtrace:|(?i:<(?:!doctype|html|head|body)\b)"
 )
 _decode = msgspec.json.Decoder().decode
 

@@ -66,6 +66,8 @@ def _choice(choice: Any, position: int, *secrets: str) -> dict[str, Any]:
     if choice.get("error") or choice.get("finish_reason") == "error":
         raise reported(error_in(choice) or Reason(), *secrets)
     message = choice.get("message") or choice.get("delta")
+    if message is None and isinstance(choice.get("text"), str):
+        message = {"role": "assistant", "content": choice.pop("text")}  # as text completions have it
     index = position if choice.get("index") is None else as_number(choice["index"])
     if not isinstance(message, dict) or index is None:
         raise UpstreamInvalid()

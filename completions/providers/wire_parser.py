@@ -186,6 +186,8 @@ class AnswerParser:
                 line = line[3:]
         if line.startswith(b"data:"):
             payload = line[5:].strip()
+            while payload.startswith(b"data:"):  # an event in an event: a proxy took the line for a text
+                payload = payload[5:].strip()
             if self._partial:
                 self._partial.append(payload)
             elif payload == b"[DONE]":

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from completions import exceptions as x
 from completions.assembly import Assembly
-from completions.providers.whole_answers import body_of
+from completions.providers.whole_answers import body_of, read_answer
 from completions.providers.wire_parser import AnswerParser
 from completions.tests.test_providers_parser import parse, parsed, sse, told, wire_text
 from completions.tests.upstream_wire import chunk
@@ -23,6 +23,7 @@ LISTED = '{"content":[{"type":"text","text":"TEXT"}]}'
 FIRST = '{"tool_calls":[{"id":"c1","function":{"name":"f","arguments":""}}]}'
 ARGUMENTS = '{"tool_calls":[{"function":{"arguments":"TEXT"}}],"reasoning":"TEXT"}'
 
+TEXT_COMPLETION = b'data: {"id":"c","choices":[{"index":0,"text":"a","finish_reason":null}]}\n\n'
 
 WORDS = ("text", "thinking", "reference", "function", "name", "id", "", "0", "stop", "error", "{}", "c1")
 NAMES = (
@@ -75,6 +76,34 @@ class OddityTests(TestCase):
                 events, parser = parse(data)
                 self.assertIsNone(parser.error, bad)
                 self.assertEqual((told(events), parser.noise), ("ab", 3 * (1 + before.count(b"data"))), bad)
+
+    def test_an_empty_value_of_another_type_is_nothing(self) -> None:
+        empty = [f'data: {{"id":"c","choices":[{{"index":0,"delta":{value}}}]}}\n\n'.encode() for value in ("[]", '""')]
+        empty += [f'data: {{"id":"c","choices":{value}}}\n\n'.encode() for value in ("{}", '""', "false")]
+        empty += deltas('{"content":[]}')
+        for nothing in empty:
+            events, parser = parse(sse(nothing, chunk({"content": "a"}), nothing, chunk({}, "stop"), nothing))
+            self.assertIsNone(parser.error, nothing)
+            self.assertEqual(told(events), "a", nothing)
+
+    def test_an_answer_in_an_event_of_an_event_or_as_a_text_completion_is_an_answer(self) -> None:
+        for one in (b"data: data: " + json.dumps(chunk({"content": "a"})).encode() + b"\n\n", TEXT_COMPLETION):
+            events, parser = parse(sse(one, chunk({}, "stop"), b"data: data: [DONE]\n\n"))
+            self.assertIsNone(parser.error, one)
+            self.assertEqual((told(events), wire_text(events)), ("a", "a"), one)
+        body = read_answer(b'{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}')
+        self.assertEqual(body["choices"][0]["message"], {"role": "assistant", "content": "a"})
+        self.assertNotIn("text", body["choices"][0])
+
+    def test_calls_under_one_id_and_one_index_are_told_apart_by_their_names(self) -> None:
+        calls = [
+            {"index": 0, "id": "c", "function": {"name": name, "arguments": f'{{"{name}":1}}'}} for name in ("f", "g")
+        ]
+        for pieces in ([calls], [calls[:1], calls[1:]]):
+            events, _ = parse(sse(*(chunk({"tool_calls": piece}) for piece in pieces), chunk({}, "tool_calls")))
+            said = [call["function"] for call in extras_of(events)["tool_calls"]]
+            wanted = [{"name": "f", "arguments": '{"f":1}'}, {"name": "g", "arguments": '{"g":1}'}]
+            self.assertEqual(said, wanted)
 
     def test_noise_without_a_blank_line_takes_nothing_with_it(self) -> None:
         one, two = (json.dumps(chunk({"content": text})).encode() for text in "ab")

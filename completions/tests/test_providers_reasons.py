@@ -113,6 +113,15 @@ class ReasonTest(TestCase):
         ):
             self.assertEqual(refusal(404, {}, body).message, message or x.UpstreamRejected.default_message, body)
 
+    def test_a_page_in_a_message_is_not_told_and_an_event_with_a_status_is(self) -> None:
+        for page in ("<!DOCTYPE html><p>inner", "<html><body>inner", "\n<HTML lang=en>inner"):
+            failure = reported(error_in({"error": {"message": f"Bad gateway {page}"}}) or Reason())
+            self.assertTrue(failure.message.endswith("Bad gateway"), failure.message)
+        for before in (b"", b"event: error\n", b"id: 1\r\nevent:error\r\n"):
+            body = before + b"data: " + json.dumps({"error": {"message": LONG, "code": "too_long"}}).encode() + b"\n\n"
+            failure = refusal(400, {}, body)
+            self.assertEqual((failure.message, failure.upstream_code), (LONG, "too_long"))
+
     def test_keys_and_stack_traces_are_not_told(self) -> None:
         for secret in KEYS:
             for body in ({"error": f"No {secret}!"}, {"detail": [{"loc": ["body", secret], "msg": secret}]}):
