@@ -103,12 +103,11 @@ class ToolCalls:
         of_index = None if index is None else self._by_index.get(index)
         of_id = self._by_id.get(call_id) if call_id else None
         if of_id is not None:
-            same = of_index is not None and self._calls[of_index].id == call_id
-            at = of_index if same else of_id
+            named = of_id if of_index is None or self._calls[of_index].id != call_id else of_index
             # Some servers give all calls the same id.
-            known_name = self._calls[at].name
+            known_name = self._calls[named].name
             another = name and ((known_name and name != known_name) or (index is not None and of_index is None))
-            return None if another else at
+            return None if another else named
         at = of_index
         if at is None and self._calls and (index is None or not (call_id or name)):
             at = self._last
