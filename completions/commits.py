@@ -30,11 +30,12 @@ from django.db import OperationalError, connection, transaction
 
 from accounts.models import User
 from completions import queueing, run_results, staging
-from completions.acceptance import INSERT_MESSAGE, INSERT_PART, accept
+from completions.acceptance import accept
 from completions.bulk_sql import for_update, key, read_key, table
 from completions.exceptions import StorageUnavailable
 from completions.live import LiveRun
 from completions.models import Chunk, Run
+from completions.rows import INSERT_MESSAGE, INSERT_PART
 from completions.run_requests import RunHandle, RunRequest
 from completions.run_results import RunResult
 from completions.types import Delta

@@ -26,11 +26,11 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection
 from django.utils import timezone
 
 from completions import staging
-from completions.acceptance import INSERT_MESSAGE, INSERT_PART, message_rows
 from completions.commits import RETRY_AFTER, SECONDS, Attempt, Batch
 from completions.exceptions import ConversationBusy, HistoryChanged, StorageUnavailable, TooManyRuns
 from completions.journal import journal
 from completions.prefixes import MAX_SHORT, History, prepare
+from completions.rows import INSERT_MESSAGE, INSERT_PART, message_rows
 from completions.run_requests import RunHandle, RunRequest
 from completions.storage_limits import check_new_messages
 from foundation.database import StorageError, checkpoint, in_database_thread

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from completions.acceptance import INSERT_MESSAGE, INSERT_PART, part_rows
 from completions.bulk_sql import Insert, Update, for_update, key, read_key, table
 from completions.models import Chunk, Run
+from completions.rows import INSERT_MESSAGE, INSERT_PART, part_rows
 from completions.token_counts import PATHS, token_counts
 from completions.types import Delta, Wire
 from conversations import chat_wire, digests

@@ -20,6 +20,8 @@ PLACES = {
     "accounts/erasure.py": "rows that triggers keep from being changed",
     "accounts/migration_operations.py": "tables as the first version made them, which no model describes",
     "completions/acceptance.py": "one round trip accepts a question: prepared statements",
+    "completions/idempotency.py": "one round trip accepts a question: prepared statements",
+    "completions/rows.py": "one round trip accepts a question: prepared statements",
     "completions/admission.py": "the same transaction",
     "completions/insertion.py": "the same transaction",
     "completions/queueing.py": "the same transaction, and the group commit",

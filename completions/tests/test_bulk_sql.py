@@ -10,8 +10,8 @@ from django.db.models import NOT_PROVIDED
 from django.test import TestCase
 from django.utils import timezone
 
-from completions.acceptance import INSERT_CONVERSATION, INSERT_KEY, INSERT_MESSAGE, INSERT_RUN, MOVE_HEAD
 from completions.models import Chunk, Run
+from completions.rows import INSERT_CONVERSATION, INSERT_KEY, INSERT_MESSAGE, INSERT_RUN, MOVE_HEAD
 from completions.run_results import FINISH_MESSAGE, FINISH_RUN, INSERT_CHUNK
 from completions.tests.asking import accept_one, question, run_of, somebody
 from conversations.models import Conversation, Message

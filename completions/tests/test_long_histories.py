@@ -23,12 +23,12 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from chatservice.testing import ApiUser, KeptTablesTestCase, Service, ServiceTestCase, make_api_user, running_service
 from completions import long_histories, staging
-from completions.acceptance import INSERT_MESSAGE, INSERT_PART
 from completions.context import fit
 from completions.exceptions import HistoryChanged, InvalidRequest, TooManyMessages
 from completions.journal import MAX_MESSAGES, _bounded
 from completions.models import IdempotencyKey, Run
 from completions.prefixes import MAX_SHORT, prepare
+from completions.rows import INSERT_MESSAGE, INSERT_PART
 from completions.run_requests import RunHandle, RunRequest
 from completions.runner import _history
 from completions.tests.asking import accept_one, assistant_says, question, somebody, user_says
