@@ -302,7 +302,7 @@ LIMIT_NEW_USERS_PER_MINUTE = env.int("LIMIT_NEW_USERS_PER_MINUTE", default=10)
 # could do so.
 LIMIT_GUEST_CREATIONS_PER_HOUR = env.int("LIMIT_GUEST_CREATIONS_PER_HOUR", default=30)
 # What one websocket may send: the size of a frame, and the number of frames in a second.
-LIMIT_WS_FRAME_BYTES = env.int("LIMIT_WS_FRAME_BYTES", default=2_097_152)
+LIMIT_WS_FRAME_BYTES = env.int("LIMIT_WS_FRAME_BYTES", default=4_194_304)
 LIMIT_WS_FRAMES_PER_SECOND = env.int("LIMIT_WS_FRAMES_PER_SECOND", default=20)
 # The length of one answer: a longer one fails, and keeps the text up to there.
 LIMIT_OUTPUT_CHARS = env.int("LIMIT_OUTPUT_CHARS", default=262_144)
@@ -393,7 +393,7 @@ ON_DISCONNECT = {
     "graphql": env.str("ON_DISCONNECT_GRAPHQL", default="continue", choices=("continue", "cancel")),
     "websocket": env.str("ON_DISCONNECT_WEBSOCKET", default="continue", choices=("continue", "cancel")),
 }
-# How long a whole answer may take, its first byte, and a silence within it.
+# How long a whole answer may take, its first byte, and a silence within it; without streaming only the first applies.
 RUN_SECONDS = env.seconds("RUN_SECONDS", default=600)
 FIRST_BYTE_SECONDS = env.seconds("FIRST_BYTE_SECONDS", default=60)
 IDLE_SECONDS = env.seconds("IDLE_SECONDS", default=45)

@@ -19,7 +19,7 @@ from django.utils import timezone
 from completions import queueing, staging
 from completions.admission import Admission
 from completions.bulk_sql import SHARING_LIMITS, key, table
-from completions.exceptions import InvalidRequest, Refused, StorageFull
+from completions.exceptions import LimitReached, Refused, StorageFull
 from completions.idempotency import Retry, known_key, remember_key
 from completions.insertion import InsertionPoint, find_insertion_point
 from completions.models import Run
@@ -116,7 +116,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         return _accept_unkept(batch, replace(request, store=False), run, retry, not_kept="quota")
     if not request.threaded and is_full(point.next_position, new=len(messages), sent=len(messages)):
         limit = settings.LIMIT_MESSAGES_PER_CONVERSATION
-        raise InvalidRequest(f"A conversation holds at most {limit} messages (LIMIT_MESSAGES_PER_CONVERSATION).")
+        raise LimitReached(f"A conversation holds at most {limit} messages (LIMIT_MESSAGES_PER_CONVERSATION).")
     if point.is_new and not request.threaded:
         _refuse_when_full(batch.cursor, request, rows)
     waits = request.exclusive and not point.is_new and _must_wait(batch.cursor, request, point, rows)
@@ -242,7 +242,7 @@ def _refuse_when_full(cursor: Any, request: RunRequest, rows: Rows) -> None:
         [key(counted_id)] * 2,
     )
     if cursor.fetchone()[0] + rows.started[counted_id] >= limit:
-        raise InvalidRequest(f"An account holds at most {limit} conversations (LIMIT_CONVERSATIONS_PER_USER).")
+        raise LimitReached(f"An account holds at most {limit} conversations (LIMIT_CONVERSATIONS_PER_USER).")
 
 
 def _must_wait(cursor: Any, request: RunRequest, point: InsertionPoint, rows: Rows) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.dispatch import receiver
 
+from completions import queueing
 from completions.live import LIVE
 from completions.models import Run
-from conversations.signals import conversation_deleted, messages_changed, messages_deleting
+from conversations.signals import conversation_deleted, message_deleted, messages_changed, messages_deleting
 
 
 @receiver(messages_deleting)
@@ -17,6 +18,11 @@ def hold_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
     """Lock the runs that are not over: a chunk stored between the deletion's statements would violate a foreign key."""
     for runs in Run.objects.filter(conversation_id=conversation_id).unfinished():
         list(runs.select_for_update().values_list("pk"))
+
+
+@receiver(message_deleted)
+def cancel_queued_runs(sender: Any, conversation_id: uuid.UUID, **kwargs: Any) -> None:
+    queueing.cancel_without_question(conversation_id)
 
 
 @receiver(conversation_deleted)

@@ -59,6 +59,12 @@ class InvalidRequest(Refused):
     default_message = "The request is not valid."
 
 
+class LimitReached(InvalidRequest):
+    code = "limit_reached"
+    status = 422
+    default_message = "A limit on what is stored is reached."
+
+
 class ModelNotAllowed(Refused):
     code = "model_not_allowed"
     status = 403

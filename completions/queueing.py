@@ -149,6 +149,13 @@ def promote(conversation_id: uuid.UUID) -> RunHandle | None:
         return _handle_of(run)
 
 
+def cancel_without_question(conversation_id: uuid.UUID) -> None:
+    """End the queued runs of a conversation whose question was deleted, so that others get their places."""
+    for run in Run.objects.queued().filter(conversation_id=conversation_id).select_related("message"):
+        if not _has_question(run):
+            cancel(run.pk)
+
+
 def cancel(run_id: uuid.UUID) -> bool:
     """End a queued run as cancelled, from any process; returns False for one that is not, or no longer, queued."""
     queued = Run.objects.queued().filter(pk=run_id)
@@ -174,7 +181,16 @@ def _may_start(run: Run) -> bool:
         return False
     if run.api_key_id is not None and not ApiKey.objects.filter(pk=run.api_key_id, revoked_at=None).exists():
         return False
-    return _id_of(run.request["question_id"]) == run.message.parent_id
+    return _has_question(run)
+
+
+def _has_question(run: Run) -> bool:
+    """Tell whether the question of a queued run is still there: when it is deleted, its answer moves up."""
+    return (
+        run.request is not None
+        and run.message is not None
+        and _id_of(run.request["question_id"]) == run.message.parent_id
+    )
 
 
 def _handle_of(run: Run) -> RunHandle:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from conversations import chat_wire, digests, quota
 from conversations.models import Conversation, ConversationQuerySet, Message, MessagePart
-from conversations.signals import conversation_deleted, messages_changed, messages_deleting
+from conversations.signals import conversation_deleted, message_deleted, messages_changed, messages_deleting
 
 DELETE_SLICE = 100
 
@@ -130,6 +130,7 @@ def delete_message(*, message: Message) -> None:
     conversation.save(update_fields=["head", "updated_at"])
     fresh.delete()
     announce_messages(conversation.pk)
+    transaction.on_commit(lambda: message_deleted.send(sender=Message, conversation_id=conversation.pk))
 
 
 def reset_conversation(*, conversation: Conversation) -> None:

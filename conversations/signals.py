@@ -3,5 +3,6 @@
 from django.dispatch import Signal
 
 messages_deleting = Signal()  # conversation_id: UUID
+message_deleted = Signal()  # conversation_id: UUID
 messages_changed = Signal()  # conversation_id: UUID
 conversation_deleted = Signal()  # conversation_id: UUID

@@ -206,6 +206,13 @@ class AcceptTest(TestCase):
         self.assertFalse(Run.objects.filter(pk__in=[self.first.run_id, handle.run_id]).exists())
         self.assertEqual(queueing.promote_left_behind(), [])
 
+    def test_a_deleted_question_frees_its_place_at_once(self):
+        handle, other = (accept_one(queued(self.alice, text, self.first)) for text in ("two", "three"))
+        assert handle.question_id is not None
+        with self.captureOnCommitCallbacks(execute=True):
+            delete_message(message=Message.objects.get(pk=handle.question_id))
+        self.assertEqual((run_of(handle).state, run_of(other).state), ("cancelled", "queued"))
+
     def test_a_process_that_is_about_to_end_begins_nothing(self):
         handle = accept_one(queued(self.alice, "two", self.first))
         end(self.first)

@@ -43,7 +43,7 @@ def frames(own: Mapping[str, str]) -> Iterator[tuple[str, Frame]]:
             yield name, body.decode("utf-8", "replace")
     yield "binary", b'{"type": "ping"}'
     yield "empty binary", b""
-    yield "2 MiB and more", json.dumps({"type": "send", "content": "x" * 2_100_000})
+    yield "4 MiB and more", json.dumps({"type": "send", "content": "x" * 4_200_000})
     for kind in (None, 5, "", "SEND", "open", ["send"], {"a": 1}, "send\u0000", "ai_complete"):
         yield f"type {kind}", json.dumps({"type": kind, "content": "x"})
     for kind, fields in FIELDS.items():

@@ -18,7 +18,8 @@ KINDS: tuple[object, ...] = ("", "PING", "close", None, 1, [], {}, "x" * 999)
 
 # A frame, and the code of its only error.
 HOSTILE: list[tuple[str | bytes, str]] = [
-    *((text, "invalid_json") for text in ("", " ", "{", "}", "nul", "{'type':'ping'}", '{"type":"ping"', "\ufeff{}")),
+    *((text, "invalid_json") for text in ("", " ", "{", "}", "nul", "{'type':'ping'}", '{"type":"ping"')),
+    ("\ufeff{}", "unknown_type"),
     *((text, "invalid_json") for text in ("null", "1", '"ping"', "[]", "true", '[{"type":"ping"}]', "NaN", "1e999")),
     *((text, "invalid_json") for text in ('{"type":"ping",}', '{"a":NaN}', '{"a":1e999}', '{"a":"\x01"}')),
     ('{"type":"send","content":"\\ud800"}', "invalid_json"),
