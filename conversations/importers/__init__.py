@@ -10,6 +10,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from conversations.importers.values import (
     text,
 )
 
+WRAPPERS = ("conversations", "items", "data", "chats")
+"""What an object may call a list of conversations."""
 LABEL_CHARS = 60
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
 
@@ -60,7 +63,8 @@ def _read(
     number = 0
     try:
         with member.open() as file:
-            for number, entry in enumerate(read_values(file, largest=largest, on_read=on_read), 1):
+            values = read_values(file, largest=largest, on_read=on_read)
+            for number, entry in enumerate(chain.from_iterable(map(_unwrapped, values)), 1):
                 if number == 1 and member.may_be_other and not _has_messages(entry):
                     yield Skipped(member.name, "it holds no conversations")
                     return True
@@ -74,6 +78,16 @@ def _read(
     except Unreadable as error:
         yield Broken(member.name, str(error))
     return member.may_be_other and not number
+
+
+def _unwrapped(value: Any) -> list[Any]:
+    """Return the conversations of an object that has a list of them, or else the value alone."""
+    if isinstance(value, dict) and not _has_messages(value):
+        for name in WRAPPERS:
+            inner = value.get(name)
+            if isinstance(inner, list) and any(map(_has_messages, inner)):
+                return inner
+    return [value]
 
 
 def _has_messages(entry: Any) -> bool:

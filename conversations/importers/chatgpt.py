@@ -39,10 +39,10 @@ FINISH_REASONS = {"stop": "stop", "max_tokens": "length", "length": "length"}
 
 def parse(entry: Mapping[str, Any]) -> ImportedConversation:
     """Return the conversation in an entry of `conversations.json`; raises Unusable."""
-    if not isinstance(entry.get("mapping"), dict):
+    if not isinstance(entry.get("mapping"), dict | list):
         raise Unusable("it has no messages in it (no mapping)")
     extension = mapping(entry.get(EXTENSION))
-    raw = {name: node for name, node in entry["mapping"].items() if isinstance(node, dict)}
+    raw = _raw(entry["mapping"])
     left_out: Counter[str] = Counter()
     nodes = _nodes(raw, _parents(raw, left_out), text(entry.get("default_model_slug")), left_out)
     messages, head = arrange(nodes, identifier(entry.get("current_node")))
@@ -64,6 +64,24 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         metadata=mapping(extension.get("metadata")) if extension else _metadata(entry),
         left_out=left_out,
     )
+
+
+def _raw(given: Mapping[str, Any] | list[Any]) -> dict[str, dict[str, Any]]:
+    """Return the nodes by their ids; a list of them that names no links is a thread in its order."""
+    if not isinstance(given, list):
+        return {name: node for name, node in given.items() if isinstance(node, dict)}
+    nodes = [node for node in given if isinstance(node, dict)]
+    linked = any("parent" in node or "children" in node for node in nodes)
+    raw: dict[str, dict[str, Any]] = {}
+    before: str | None = None
+    for number, node in enumerate(nodes):
+        name = identifier(node.get("id")) or identifier(mapping(node.get("message")).get("id")) or f"node:{number}"
+        if name in raw and node == raw[name]:
+            continue
+        name = f"{name}:{number}" if name in raw else name
+        raw[name] = node if linked else {**node, "parent": before}
+        before = name
+    return raw
 
 
 def _parents(raw: Mapping[str, Mapping[str, Any]], left_out: Counter[str]) -> dict[str, str | None]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -21,6 +22,12 @@ CHUNK = 1 << 16
 DEPTH = 100
 HOPELESS_DEPTH = 100_000
 BOM = b"\xef\xbb\xbf"
+NO_UNICODE = "is not UTF-8, UTF-16 or UTF-32"
+CUT_CHARACTER = re.compile(rb"(?:[\xc2-\xf4]|[\xe0-\xf4][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{2})\Z")
+WRAPPER = "conversations"
+"""What an object may call the array of everything that the file is read for."""
+SCALAR = r'(?:"(?:[^"\\]|\\.)*"|[^\s"{}\[\],:]+)'
+WRAPPED = re.compile(rf'\{{\s*(?:{SCALAR}\s*:\s*{SCALAR}\s*,\s*){{0,100}}"{WRAPPER}"\s*:\s*\['.encode())
 START = frozenset({"start_map", "start_array"})
 END = frozenset({"end_map", "end_array"})
 
@@ -46,6 +53,7 @@ class Meter(io.RawIOBase):
         self._since_progress = 0
         self.progressed = False
         self.total = 0
+        self.tail = b""
 
     def readable(self) -> bool:
         return True
@@ -54,6 +62,7 @@ class Meter(io.RawIOBase):
         data = self._file.read(len(buffer))
         buffer[: len(data)] = data
         self.total += len(data)
+        self.tail = data[-3:] or self.tail
         self._on_read(len(data))
         self._since_progress = len(data) if self.progressed else self._since_progress + len(data)
         self.progressed = False
@@ -95,7 +104,7 @@ class InUtf8(io.RawIOBase):
 def read_values(
     file: io.BufferedIOBase, *, largest: int, on_read: Callable[[int], object]
 ) -> Iterator[Any | PassedOver]:
-    """Yield the elements of a JSON array, the lines of JSONL, or the single object.
+    """Yield the elements of a JSON array, also of one in an object (WRAPPER), the lines of JSONL, or the single object.
 
     `largest` limits a value, in bytes. Raises ijson.JSONError for what is not JSON, and Hopeless.
     """
@@ -108,10 +117,20 @@ def read_values(
     if stream.peek(3)[:3] == BOM:
         stream.read(3)
     first = _first_byte(stream)
-    if first == b"{" and _is_one_line(stream.peek(1)):
+    ahead = stream.peek(1)
+    is_wrapped = first == b"{" and _is_wrapped(ahead)
+    if first == b"{" and not is_wrapped and _is_one_line(ahead):
         yield from _lines(stream, meter, largest)
-    else:
-        yield from _elements(stream, meter, largest, level=1 if first == b"[" else 0)
+        return
+    level = 1 if is_wrapped or first == b"[" else 0
+    events = ijson.basic_parse(stream, buf_size=CHUNK, multiple_values=first != b"[")
+    try:
+        yield from _elements(_within(events) if is_wrapped else events, meter, largest, level=level)
+    except ijson.JSONError as error:
+        was_cut = CUT_CHARACTER.search(meter.tail) and not stream.read(1)
+        if "UTF8" in str(error) and not was_cut:
+            raise Hopeless(f"it {NO_UNICODE}") from error
+        raise
 
 
 def _first_byte(stream: io.BufferedReader[Any]) -> bytes:
@@ -130,6 +149,17 @@ def _is_one_line(ahead: bytes) -> bool:
     return not newline or line.rstrip().endswith(b"}")
 
 
+def _is_wrapped(ahead: bytes) -> bool:
+    """Tell an object that has the array in it from JSONL of such objects: in JSONL the first line is a whole one."""
+    if not WRAPPED.match(ahead):
+        return False
+    line, newline, _ = ahead.partition(b"\n")
+    try:
+        return not newline or not json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+
+
 def _lines(stream: io.BufferedReader[Any], meter: Meter, largest: int) -> Iterator[Any | PassedOver]:
     while line := stream.readline(largest + 1):
         meter.progressed = True
@@ -141,19 +171,39 @@ def _lines(stream: io.BufferedReader[Any], meter: Meter, largest: int) -> Iterat
         elif line.strip():
             try:
                 value = json.loads(line)
+            except UnicodeDecodeError as error:
+                is_cut = CUT_CHARACTER.search(line) and error.end == len(line)
+                value = PassedOver("the line is not valid JSON" if is_cut else f"the line {NO_UNICODE}")
             except (ValueError, RecursionError):
                 value = PassedOver("the line is not valid JSON")
             yield value
 
 
-def _elements(stream: io.BufferedReader[Any], meter: Meter, largest: int, *, level: int) -> Iterator[Any | PassedOver]:
+def _within(events: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the events of the wrapped array alone, as if it stood at the top."""
+    depth, inside, key = 0, False, ""
+    for event, value in events:
+        depth -= event in END
+        if depth == 1 and event == "map_key":
+            key = value
+        elif depth == 1 and event == "start_array":
+            inside = key == WRAPPER
+        if inside:
+            yield event, value
+        inside = inside and not (depth == 1 and event in END)
+        depth += event in START
+
+
+def _elements(
+    events: Iterable[tuple[str, Any]], meter: Meter, largest: int, *, level: int
+) -> Iterator[Any | PassedOver]:
     """Yield the values at this `level` of nesting."""
     stack: list[Any] = []  # the open containers of the value being read, and the last key in each
     keys: list[str] = []
     depth = 0
     passed: PassedOver | None = None
     began = meter.total
-    for event, value in ijson.basic_parse(stream, buf_size=CHUNK, multiple_values=level == 0):
+    for event, value in events:
         meter.progressed = True
         if event == "map_key":
             if passed is None:

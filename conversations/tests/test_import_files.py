@@ -56,6 +56,60 @@ class FilesTest(SimpleTestCase):
         self.assertEqual(self.names(self.file(self.talks[0], "one.json")), ["talk0"])
         self.assertEqual(self.names(self.file(json.dumps(self.talks[0], indent=1).encode(), "one.json")), ["talk0"])
 
+    def test_the_conversations_may_be_a_list_in_an_object(self):
+        every = ["talk0", "talk1", "talk2", "talk3"]
+        others = {"users": [{"id": "u"}], "n": {"a": []}}
+        about = {"version": 1.5, 'by "me"': None, "conversations": self.talks, **others}
+        for wrapped in ({"conversations": self.talks}, {"data": self.talks}, {"meta": {}, "items": self.talks}, about):
+            for indent in (None, 1):
+                for encoding in ("utf-8", "utf-16"):
+                    text = json.dumps(wrapped, indent=indent)
+                    self.assertEqual(self.names(self.file(text.encode(encoding))), every, (text[:60], encoding))
+        broken = '{"conversations":[' + "\n,".join(map(json.dumps, self.talks)) + "]}\n"
+        self.assertEqual(self.names(self.file(broken.encode())), every)
+        lines = "\n".join(json.dumps({"conversations": [talk]}) for talk in self.talks)
+        self.assertEqual(self.names(self.file(lines.encode())), every)
+        large = {"conversations": [chat(name, node("q", None, parts=["x" * 60_000])) for name in every]}
+        path = self.file(large)
+        self.assertEqual([each.source_id for each in self.read(path, largest=100_000)], every)
+        self.assertEqual(self.names(write_zip(self.folder / "a.zip", {"all.json": large, "users.json": []})), every)
+        found = self.read(self.file(json.dumps(large).encode()[:-200]))
+        self.assertEqual([type(each) for each in found], [*[ImportedConversation] * 3, Broken])
+
+    def test_an_object_with_another_list_is_reported_once(self):
+        for other in ({"id": "x", "data": [1], "items": [{"from": "human", "value": "Hi"}]}, {"conversations": None}):
+            self.assertEqual([type(each) for each in self.read(self.file(other))], [Skipped])
+        self.assertEqual(self.read(self.file({"conversations": []})), [])
+        talk = {"data": [], "items": [1], **self.talks[0]}
+        for indent in (None, 1):
+            self.assertEqual(self.names(self.file(json.dumps(talk, indent=indent).encode())), ["talk0"])
+
+    def test_the_nodes_may_be_a_list(self):
+        nodes = [node("a", "q", "assistant"), node("q", None), node("b", "q", "assistant"), node("b", "q", "assistant")]
+        listed = {**chat("talk"), "mapping": [None, *nodes], "current_node": "a"}
+        [talk] = self.read(self.file([listed]))
+        links = [(each.source_id, each.parent) for each in talk.messages]
+        self.assertEqual(sorted(links), [("a", "q"), ("b", "q"), ("q", None)])
+        self.assertEqual(talk.head, "a")
+        bare = [{"message": each["message"]} for each in nodes[1:3]]  # neither ids nor links: in their order
+        [talk] = self.read(self.file([{**listed, "mapping": bare, "current_node": None}]))
+        self.assertEqual([(each.source_id, each.parent) for each in talk.messages], [("q", None), ("b", "q")])
+
+    def test_another_encoding_is_called_that(self):
+        talks = [chat("talk", node("q", None, parts=["Ä café “x”"]))]
+        for indent in (None, 1):
+            text = json.dumps(talks, ensure_ascii=False, indent=indent)
+            for encoding in ("cp1252", "mac-roman"):
+                [broken] = self.read(self.file(text.encode(encoding)))
+                self.assertIn("it is not UTF-8, UTF-16 or UTF-32; 0 entries", broken.reason)
+        [skipped] = self.read(self.file(json.dumps(talks[0], ensure_ascii=False).encode("cp1252")))
+        self.assertEqual(skipped.reason, "the line is not UTF-8, UTF-16 or UTF-32")
+        whole = json.dumps(talks, ensure_ascii=False).encode()
+        [broken] = self.read(self.file(whole[: whole.index("é".encode()) + 1]))  # in the middle of a character
+        self.assertIn("cut off", broken.reason)
+        [skipped] = self.read(self.file(whole[1 : whole.index("é".encode()) + 1]))
+        self.assertEqual(skipped.reason, "the line is not valid JSON")
+
     def test_kinds_may_be_mixed_in_one_file(self):
         mixed = [
             self.talks[0],
