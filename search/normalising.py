@@ -15,6 +15,7 @@ UNSEEN = (
 )
 # The non-joiner too, but not after an Arabic letter: in Persian it ends a part of a word.
 IGNORED = re.compile(f"[{UNSEEN}]|(?<![\u0600-\u06ff])\u200c")
+DIGIT = re.compile(r"[^\D0-9]")  # a decimal digit of another script
 # Signs that would become letters of the word before them.
 SEPARATING = str.maketrans("™℠", "  ")
 
@@ -61,8 +62,11 @@ class Normal:
 
 
 def normalise(text: str) -> Normal:
-    """Return `text` in NFKC, without what is not seen; case and accents stay."""
-    if text.isascii() or (unicodedata.is_normalized("NFKC", text) and not IGNORED.search(text)):
+    """Return `text` in NFKC, its digits from 0 to 9, without what is not seen; case and accents stay."""
+    if text.isascii():
+        return Normal(text)
+    text = DIGIT.sub(_latin_digit, text)
+    if unicodedata.is_normalized("NFKC", text) and not IGNORED.search(text):
         return Normal(text)
     pieces: list[str] = []
     starts: list[int] = []
@@ -81,6 +85,10 @@ def normalise(text: str) -> Normal:
             starts += [start] * len(piece)
             ends += [end] * len(piece)
     return Normal("".join(pieces), starts, ends)
+
+
+def _latin_digit(digit: re.Match[str]) -> str:
+    return str(unicodedata.decimal(digit[0]))
 
 
 def fold(word: str) -> str:

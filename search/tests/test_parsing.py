@@ -71,6 +71,7 @@ class ParsingTest(SimpleTestCase):
             "ﷺ" * 2_000,
             "\u1112\u1161\u11ab" * 10_000,
             "་" * 40_000,
+            "١" * 40_000,
             "x" * 40_000,
         ):
             with self.subTest(text[:10]):
@@ -88,6 +89,7 @@ class NormalTest(SimpleTestCase):
             ("ポケモン", "ﾎﾟｹﾓﾝ"),
             ("인천공항", unicodedata.normalize("NFD", "인천공항")),
             ("ＧＰＴ４", "GPT4"),
+            ("١٢٣ १२३ ๑๒๓ ၁၂၃ ༡༢༣ 𝟏𝟐𝟑", "123 ۱۲۳ 123 ១២៣ 123 １２３"),
             ("international", "inter\u00adnation\u200bal"),
             ("محمد", "مـحـمـد"),
             ("👍", "👍🏽\ufe0f"),
@@ -116,6 +118,10 @@ class NormalTest(SimpleTestCase):
             ("Ship 👩🏽\u200d💻!", "👩\u200d💻", ["👩🏽\u200d", "💻"]),
             ("שָׁלוֹם עולם", "שלום", ["שָׁלוֹם"]),
             ("İİ ışık", "isik", ["ışık"]),
+            ("سنة ١٤٤٧ هـ", "1447", ["١٤٤٧"]),
+            ("ﷺ عام ١٩٩٥", "۱۹۹۵", ["١٩٩٥"]),
+            ("ปี ๒๕๖๖", "2566", ["๒๕๖๖"]),
+            ("𞥑𞥒 pages", "12", ["𞥑𞥒"]),
         ):
             with self.subTest(text=text, query=query):
                 matches = matching_words(text, parse(query).tokens)

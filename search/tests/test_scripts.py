@@ -88,6 +88,10 @@ MISSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Print the help with -v or --no-cache", ("-v", "--no-cache", "help --no-cache", "nocache")),
     ("I sent him an e-mail", ("e-mail", "email", "emails", "E-Mail")),
     ("He bought a ﬁne ½ litre of Acme™ milk", ("fine", "acme", "1/2 litre")),
+    ("رقم الهاتف ٠٥٠١٢٣٤٥٦٧", ("0501234567", "٠٥٠١٢٣٤٥٦٧", "۰۵۰۱۲۳۴۵۶۷", '"الهاتف 0501234567"')),
+    ("कमरा नंबर ४७१ खाली है", ("471", "४७१", "٤٧١", "नंबर 471")),
+    ("ห้อง๘๓๒อยู่ชั้นบน", ("832", "๘๓๒", "ห้อง832")),
+    ("The parcel has the number 90317", ("٩٠٣١٧", "९०३१७", "๙๐๓๑๗", "９０３１７", "၉၀၃၁၇", "༩༠༣༡༧", "𝟗𝟎𝟑𝟏𝟕")),
     ("\u200b\ufeffzero\u2060width everywhere", ("zerowidth",)),
 )
 
