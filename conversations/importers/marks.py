@@ -3,13 +3,14 @@
 A mark stands between U+E200 and U+E201: a kind and its arguments, with U+E202 between them. U+E203 and U+E204 enclose
 words that a source supports, U+E206 stands for a source alone. Marks may be nested, cut off, or bare
 (`citeturn0search1`). Older ones look like `【12†source】`. What a mark stands for is in the message's metadata:
-`content_references` name it by its text, `citations` by its place.
+`content_references` name it by its text, `citations` by its place; two marks that read the same may have two sources.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -22,9 +23,14 @@ MAX_NESTED = 8
 SENTENCE_ENDS = frozenset(".,;:!?)]}\n")
 TRACKING = frozenset({"utm_source=chatgpt.com", "utm_source=openai"})
 
-_ANY = re.compile("[\ue200-\ue206\ufdd0\ufdd1†]|citeturn[0-9]")
+_ANY = re.compile("[\ue200-\ue206\ufdd0\ufdd1†]|citeturn[0-9]|【[0-9][0-9:]*\\s*\\Z")
 _LOST = re.compile("[\ue200-\ue206]")
 _OLD = re.compile("【[^【】\n]{0,300}†[^【】\n]{0,300}】")
+# One that was cut off: to the end of the text, or as far as it is no sentence.
+_OLD_CUT = re.compile(
+    r"【[0-9]+(?::[0-9]+)?†(?:source\b|[^【】\n]{0,80}\s*\Z|[A-Za-z0-9._-]{0,80})|【[0-9]+(?::[0-9]*)?\s*\Z"
+)
+_INNERMOST = re.compile(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}")
 _NUMBER = re.compile("【([0-9]+)")
 _BARE = re.compile(r"(?:file|mem)?cite(?:turn[0-9]+[a-z]+[0-9]+)+")
 _CUT = re.compile(
@@ -43,6 +49,13 @@ class Source(NamedTuple):
 
     title: str
     url: str
+
+
+class _Reference(NamedTuple):
+    """What a message's metadata says of a mark; `start` is where it is, if that is a number."""
+
+    start: Any
+    sources: list[Source]
 
 
 class Cleaned(NamedTuple):
@@ -70,10 +83,12 @@ class _Cleaner:
     def __init__(self, value: str, about: Mapping[str, Any]) -> None:
         self._links: list[tuple[str, list[Source]]] = []
         self._known = _known(value, about)
+        self._seen: Counter[str] = Counter()
         self._marked = value.replace(GAP, "").replace(LINK, "")
 
     def cleaned(self, footnotes: list[Source]) -> Cleaned:
-        marked = _OLD.sub(lambda found: self._put(self._known.get(found[0], [])), self._marked)
+        marked = _OLD.sub(lambda found: self._put(self._sources_of(found[0]) or []), self._marked)
+        marked = _OLD_CUT.sub(GAP, marked)
         marked = _BARE.sub(GAP, self._without_marks(marked))
         parts = _close_gaps(_LOST.sub(GAP, marked.replace("\ue203", "").replace("\ue204", ""))).split(LINK)
         out: list[str] = []
@@ -97,13 +112,19 @@ class _Cleaner:
             elif token == CLOSE and len(open_marks) > 1:
                 shown, raw = map("".join, open_marks.pop())
                 mark = f"{OPEN}{raw}{CLOSE}"
-                open_marks[-1][0].append(self._render(shown, self._known.get(mark)))
+                open_marks[-1][0].append(self._render(shown, self._sources_of(mark)))
                 open_marks[-1][1].append(mark)
             else:
                 open_marks[-1][0].append(GAP if token in (OPEN, CLOSE) else token)
                 open_marks[-1][1].append(token)
         outer, *cut_off = ["".join(shown) for shown, _ in open_marks]
         return outer + "".join(GAP + _CUT.sub("", each, count=1) for each in cut_off)
+
+    def _sources_of(self, mark: str) -> list[Source] | None:
+        """Return the sources of a mark, of the next one where several read the same; None if it is not known."""
+        known = self._known.get(mark)
+        self._seen[mark] += 1
+        return known[min(self._seen[mark], len(known)) - 1] if known else None
 
     def _render(self, inner: str, sources: list[Source] | None) -> str:
         kind = _KIND.match(inner)
@@ -131,13 +152,14 @@ class _Cleaner:
         return f"{LINK}{len(self._links) - 1}{LINK}"
 
 
-def _known(value: str, about: Mapping[str, Any]) -> dict[str, list[Source]]:
-    """Return the sources of each mark, by the mark's text."""
-    known: dict[str, list[Source]] = {}
+def _known(value: str, about: Mapping[str, Any]) -> dict[str, list[list[Source]]]:
+    """Return the sources of each mark, by the mark's text: of each one in turn where several read the same."""
+    referred: dict[str, list[_Reference]] = defaultdict(list)
     for each in map(mapping, sequence(about.get("content_references"))):
         mark = text(each.get("matched_text")) or _slice(value, each.get("start_idx"), each.get("end_idx"))
         if _ANY.search(mark):
-            known.setdefault(mark, _sources(each))
+            referred[mark].append(_Reference(each.get("start_idx"), _sources(each)))
+    cited: dict[str, list[_Reference]] = defaultdict(list)
     citations = [mapping(each) for each in sequence(about.get("citations"))]
     marks = _OLD.findall(value)
     numbered = {found[1]: mark for mark in reversed(marks) if (found := _NUMBER.match(mark))}
@@ -148,8 +170,25 @@ def _known(value: str, about: Mapping[str, Any]) -> dict[str, list[Source]]:
             index = mapping(source.get("extra")).get("cited_message_idx")
             mark = numbered.get(str(index)) or (marks[number] if len(marks) == len(citations) else "")
         if mark:
-            known.setdefault(mark, _sources(source))
-    return known
+            cited[mark].append(_Reference(each.get("start_ix"), _sources(source)))
+    places: dict[str, list[int]] = defaultdict(list)
+    for pattern in (_OLD, _INNERMOST):
+        for found in pattern.finditer(value):
+            places[found[0]].append(found.start())
+    return {mark: _in_turn(references, places[mark]) for mark, references in {**cited, **referred}.items()}
+
+
+def _in_turn(references: list[_Reference], places: list[int]) -> list[list[Source]]:
+    """Return the sources at each of these places: by the order of the references, or by where they say they are."""
+    if len(references) == len(places):
+        starts = [each.start for each in references if isinstance(each.start, int)]
+        ordered = len(starts) == len(set(starts)) == len(references)
+        return [each.sources for each in (sorted(references, key=lambda each: each.start) if ordered else references)]
+    first = references[0].sources
+    if len(references) == 1:
+        return [first]
+    by_place = {each.start: each.sources for each in references if isinstance(each.start, int)}
+    return [by_place.get(place, first) for place in places] or [first]
 
 
 def _slice(value: str, start: Any, end: Any) -> str:

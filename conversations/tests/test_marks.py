@@ -105,6 +105,51 @@ class MarksTest(SimpleTestCase):
         self.assertEqual(clean(text).text, "🐋🐋 Old and.")
         self.assertEqual(clean("【注】 and 【a】†").text, "【注】 and 【a】†")
 
+    def test_marks_that_read_the_same_have_their_own_sources(self):
+        def reference(marked: str, number: int, name: str, shift: int = 0) -> dict[str, Any]:
+            start = -1
+            for _ in range(number):
+                start = marked.index(cite, start + 1)
+            places = {"start_idx": start + shift, "end_idx": start + shift + len(cite)}
+            return {"matched_text": cite, "items": [page(name, f"https://{name}.example")], **places}
+
+        def links(marked: str, *references: dict[str, Any]) -> list[str]:
+            _, sources = clean(marked, {"content_references": list(references)})
+            return [each["url_citation"]["title"] for each in sources]
+
+        for cite in (mark("cite", "turn0search1"), "【1†source】"):
+            two, three = f"🐋 one {cite} two {cite}.", f"a {cite} b {cite} c {cite}"
+            for shift in (0, 1):  # counted in other units, too
+                a, b = reference(two, 1, "a", shift), reference(two, 2, "b", shift)
+                self.assertEqual(links(two, a, b), ["a", "b"])
+                self.assertEqual(links(two, b, a), ["a", "b"])
+            self.assertEqual(links(two, {**a, "start_idx": None}, {**b, "start_idx": None}), ["a", "b"])
+            self.assertEqual(links(two, a), ["a", "a"])
+            a, b, c = (reference(three, number, name) for number, name in enumerate("abc", 1))
+            self.assertEqual(links(three, a, c), ["a", "a", "c"])
+            self.assertEqual(links(three, {**a, "matched_text": ""}, b), ["a", "b", "a"])
+        text = "One【†source】 two【†source】"
+        cited = [{"metadata": page("A", "https://a.example")}, {"metadata": page("B", "https://b.example")}]
+        self.assertEqual(
+            clean(text, {"citations": cited}).text, "One ([A](https://a.example)) two ([B](https://b.example))"
+        )
+
+    def test_an_older_mark_may_be_cut_off(self):
+        for marked, shown in (
+            ("It is so【10†source", "It is so"),
+            ("It is so 【10†sour", "It is so"),
+            ("It is so【4:0†my fi", "It is so"),
+            ("It is so【10†\n", "It is so\n"),
+            ("It is so【10", "It is so"),
+            ("It is so【4:", "It is so"),
+            ("It is so【10†my fi\n\n", "It is so"),
+            ("It is so【10†sour\n\nand more", "It is so\n\nand more"),
+            ("Cut【10†source and more【3†source】.", "Cut and more."),
+            ("【10月】 and 【10 b", "【10月】 and 【10 b"),
+            ("【10†这是一个 very long sentence\n\nand more【", "这是一个 very long sentence\n\nand more【"),
+        ):
+            self.assertEqual(clean(marked).text.rstrip("\n"), shown.rstrip("\n"))
+
     def test_sources_listed_below_an_answer_are_kept_once(self):
         cite = mark("cite", "turn0search0")
         about = {
