@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from conversations.importers import claude_files
+from conversations.importers import claude_files, claude_tags
 from conversations.importers.documents import Documents, Version, find
+from conversations.importers.marks import clean
 from conversations.importers.tree import Node, arrange, cut_loops, from_the_top
 from conversations.importers.values import (
     ImportedConversation,
@@ -75,7 +76,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
     }
     return ImportedConversation(
         source_id=identifier(entry.get("uuid")) or f"message:{messages[0].source_id}",
-        title=text(entry.get("name")),
+        title=clean(text(entry.get("name"))).text,
         messages=messages,
         head=head,
         created_at=created_at,
@@ -100,7 +101,8 @@ def _nodes(
         # An answer follows a question: without a sender that is all there is to go by.
         role = ROLES.get(sender, "") if sender else "assistant" if speaker == "user" else "user"
         counted = left_out.total()
-        words, written[name] = _text_of(said, documents, written.get(parent), left_out)
+        marked, written[name] = _text_of(said, role == "assistant", documents, written.get(parent), left_out)
+        words = clean(marked).text
         message = None
         if not role:
             left_out["message of an unknown sender"] += 1
@@ -124,7 +126,7 @@ def _nodes(
 
 
 def _text_of(
-    said: Mapping[str, Any], documents: Documents, written: Version | None, left_out: Counter[str]
+    said: Mapping[str, Any], is_answer: bool, documents: Documents, written: Version | None, left_out: Counter[str]
 ) -> tuple[str, Version | None]:
     """Return the text of a message, with the documents that it wrote and what was attached, and its newest document."""
     shown: list[str] = []
@@ -142,12 +144,17 @@ def _text_of(
         elif kind not in LEFT_OUT:
             has_text = has_text or bool(words.strip())
             words = words if kind in SPOKEN else f"{_name(kind, block)}\n{words}".rstrip()
+            if is_answer:
+                words, written = claude_tags.run(documents, written, words, left_out)
         if kind in LEFT_OUT and not words:
             left_out[LEFT_OUT[kind]] += 1
         shown.append(words)
     if not has_text:
         # The text outside of the blocks has a remark in place of what it cannot show.
-        shown.insert(0, UNSUPPORTED.sub("", text(said.get("text"))).strip("\n"))
+        flat = UNSUPPORTED.sub("", text(said.get("text"))).strip("\n")
+        if is_answer:
+            flat, written = claude_tags.run(documents, written, flat, left_out)
+        shown.insert(0, flat)
     return "\n\n".join(filter(str.strip, [*shown, *_attached(said)])), written
 
 

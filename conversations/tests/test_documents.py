@@ -225,6 +225,69 @@ class ClaudeTest(SimpleTestCase):
             ],
         )
 
+    def test_a_tag_in_an_older_text_is_a_document_too(self):
+        def tag(body: str, **about: str) -> str:
+            attributes = "".join(f' {name}="{value}"' for name, value in about.items())
+            return f"<antArtifact{attributes}>{body}</antArtifact>"
+
+        poem = tag("\n# Moon\nred\n", identifier="poem", type="text/markdown", title="Moon &amp; sun")
+        code = tag(
+            "\nif a > b:\n    pass\n", identifier="x", type="application/vnd.ant.code", language="python", title="X"
+        )
+        told = answers(
+            [{"type": "text", "text": f"<antThinking>A poem.</antThinking>\n\nHere.\n\n{poem}\n\nDone. {code}"}],
+            [{"type": "text", "text": poem.replace("red", "blue")}],
+            [tool("artifacts", id="poem", command="update", old_str="blue", new_str="green")],
+            [{"type": "text", "text": "Cut: <antArtifact identifier='y' title='a > b'>\none\ntwo"}],
+            [{"type": "text", "text": 'Cut: <antArtifact identifier="y'}],
+            [{"type": "text", "text": "The tag `<antArtifact>` and </antThinking>"}],
+        )
+        self.assertEqual(
+            told,
+            [
+                "Here.\n\n[document: Moon & sun]\n\n# Moon\nred\n\nDone.\n\n"
+                "[document: X]\n\n```python\nif a > b:\n    pass\n```",
+                "[document: Moon & sun, version 2]\n\n# Moon\nblue",
+                "[document: Moon & sun, version 3]\n\n# Moon\ngreen",
+                "Cut:\n\n[document: a > b]\n\none\ntwo",
+                "Cut:",
+                "The tag `<antArtifact>` and",
+            ],
+        )
+        flat = claude_message("a", sender="assistant", text=f"So: {poem}", content=[])
+        asked = claude_message("q", text=poem, content=[])
+        talk = parse({"uuid": "talk", "chat_messages": [asked, flat]})
+        self.assertEqual(
+            [message.content for message in talk.messages], [poem, "So:\n\n[document: Moon & sun]\n\n# Moon\nred"]
+        )
+        self.assertEqual(talk.messages[1].formerly, f"So: {poem}")
+
+    def test_marks_of_citations_do_not_stay_in_a_text(self):
+        marked = (
+            "It is <cite index=\"0-1,2\">so</cite> and <cite index='3'>so</cite>【10†source】. <cite>Ulysses</cite>"
+        )
+        told = answers(
+            [{"type": "text", "text": marked}],
+            [{"type": "text", "text": "Marked \ue200cite\ue202turn0search1\ue201【3†sour"}],
+        )
+        self.assertEqual(told, ["It is so and so. <cite>Ulysses</cite>", "Marked"])
+        asked = claude_message("q", content=[{"type": "text", "text": "Why【4:0†a.pdf】?"}])
+        talk = parse({"uuid": "talk", "name": "Whales【1†source】", "chat_messages": [asked]})
+        self.assertEqual((talk.title, talk.messages[0].content), ("Whales", "Why?"))
+
+    def test_many_tags_take_no_time(self):
+        begun = time.monotonic()
+        for text in (
+            '<antArtifact a="',
+            "<antArtifact ",
+            "<antThinking>",
+            '<antArtifact a="b">x',
+            "<cite index='",
+            "<antA",
+        ):
+            answers([{"type": "text", "text": f"x{text * 20_000}"}, {"type": "text", "text": f"{text}{' ' * 99_999}"}])
+        self.assertLess(time.monotonic() - begun, 5)
+
     def test_a_tool_may_be_given_anything(self):
         odd: list[Any] = [None, 5, "x", [], {}, {"path": 5}, {"path": "a", "insert_line": 99, "insert_text": "t"}]
         odd += [
