@@ -17,11 +17,14 @@ from django.core.management.base import SystemCheckError
 from django.db import DatabaseError, connection
 from django.db.backends.signals import connection_created
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 
 from chatservice import __version__, first_run
 
 EXIT_CODE = 2
 NAMED_MIGRATIONS = 3
+NOTHING_THERE = frozenset({"42P01", "42703"})
+"""PostgreSQL's codes for a table and a column that it does not have."""
 
 
 def read_arguments() -> None:
@@ -73,7 +76,7 @@ def _is_set(name: str) -> bool:
 
 @contextmanager
 def refusing_configuration_errors() -> Iterator[None]:
-    """End the process as `refuse` does if a command finds a wrong configuration."""
+    """End the process as `refuse` does if a command finds a wrong configuration, or tables that are not there yet."""
     reached: list[object] = []
 
     def note(sender: object, **kwargs: Any) -> None:
@@ -85,9 +88,11 @@ def refusing_configuration_errors() -> Iterator[None]:
     except ImproperlyConfigured as error:
         refuse(str(error).splitlines())
     except DatabaseError as error:
-        if reached:  # the database was reached, so something else is wrong
-            raise
-        refuse([_unreachable(error)])
+        if not reached:
+            refuse([_unreachable(error)])
+        if lacking := _tables_lacking(error):
+            refuse(lacking)
+        raise  # something else is wrong
     except SystemExit as ending:
         # Django's commands print the results of the system checks, and end with 1.
         if isinstance(ending.__context__, SystemCheckError):
@@ -141,6 +146,21 @@ def _unapplied_migrations() -> list[str]:
     names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:NAMED_MIGRATIONS])
     more = ", …" if len(plan) > NAMED_MIGRATIONS else ""
     return [f"The database lacks {len(plan)} migrations ({names}{more}): run `manage.py migrate`."]
+
+
+def _tables_lacking(error: DatabaseError) -> list[str]:
+    """Return what to say of a table or column that is not there yet; nothing if `error` is another or all are there."""
+    if getattr(error.__cause__, "sqlstate", None) not in NOTHING_THERE and "no such " not in str(error):
+        return []
+    try:
+        connection.close()  # a transaction may have failed in it
+        if MigrationRecorder(connection).applied_migrations():
+            return _unapplied_migrations()
+        return ["The database has no tables yet: run manage.py migrate first."]
+    except DatabaseError:
+        return []
+    finally:
+        connection.close()
 
 
 def _unreachable(error: Exception) -> str:

@@ -209,8 +209,10 @@ class DatabaseTest(StrictStartCase):
         self.assertRegex(line, r"^error: The database lacks \d+ migrations \(.*…\): run `manage.py migrate`\.$")
         self.migrate()
         self.assertEqual(self.run_python("manage.py", "migrate", "completions", "0005").returncode, 0)
-        [line] = self.refused(*SERVER)
-        self.assertRegex(line, r"\(completions\.\d+_")
+        query = "from completions.models import Run; Run.objects.first()"
+        for arguments in (SERVER, ("manage.py", "shell", "-c", query)):
+            [line] = self.refused(*arguments)
+            self.assertRegex(line, r"\(completions\.\d+_")
 
 
 class SecretsOfTheDatabaseTest(StrictStartCase):
