@@ -9,6 +9,9 @@ from completions.providers.sanitize import decode_json
 
 _TEXT_BYTES: Final = 4096
 _EVENT: Final = re.compile(rb"\A(?:(?:event|id|retry|):[^\r\n]*[\r\n]+)*data:[ \t]*(\{[^\r\n]*)")
+# JSON as a text, or an error in JSON at the end of one
+_JSON: Final = re.compile(r"\A\s*(?:\[\s*)?\{|\{\s*\"error\"\s*:")
+_MESSAGES: Final = ("message", "msg", "error_msg", "error_message", "faultstring")
 # The HTTP status behind the name of an error, for errors without a number: OpenAI, Anthropic, vLLM, Google.
 _STATUSES: Final = {
     400: """context_length_exceeded invalid_request_error invalid_request BadRequestError invalid_value invalid_prompt
@@ -39,23 +42,29 @@ def reason_of(body: bytes) -> Reason:
         event = _EVENT.search(body)  # of a server that answers a refused stream as a stream
         data = decode_json(event[1] if event else body)
     except ValueError:
-        return Reason(plain_text(body))
-    return error_in(data) or Reason(data if isinstance(data, str) else None)
+        return _unwrapped(Reason(plain_text(body)))
+    return error_in(data) or _unwrapped(Reason(data if isinstance(data, str) else None))
 
 
 def error_in(data: Any) -> Reason | None:
     """Return the error in decoded JSON, also beside choices; None if there is none.
 
     Known shapes: OpenAI's object, the same in a list (Gemini) or an event (Anthropic), Ollama's string, vLLM's flat
-    object, FastAPI's `detail`, Cloudflare's `errors`, a `message` alone.
+    object, FastAPI's `detail`, Cloudflare's `errors`, Apigee's `fault`, MiniMax's `base_resp`, a `message` alone; and
+    each of them as the text of a message.
     """
+    reason = _told_in(data)
+    return _unwrapped(reason) if reason else None
+
+
+def _told_in(data: Any) -> Reason | None:
     if isinstance(data, list):
         data = next((item for item in data if isinstance(item, dict)), None)
     if not isinstance(data, dict):
         return None
     error = data.get("error")
     if not error and not data.get("choices"):
-        error = data.get("errors")
+        error = data.get("errors") or data.get("fault") or _of_base(data.get("base_resp"))
     if isinstance(error, list):
         error = next((item for item in error if item), None)
     if error and not (isinstance(error, dict) and not any(error.values())):
@@ -69,7 +78,27 @@ def error_in(data: Any) -> Reason | None:
 
 def event_error(data: Any) -> Reason:
     """Return what the data of an `event: error` says, of any type."""
-    return error_in(data) or (_reason(data, {}) if isinstance(data, dict | str) else Reason())
+    return error_in(data) or (_unwrapped(_reason(data, {})) if isinstance(data, dict | str) else Reason())
+
+
+def _unwrapped(reason: Reason) -> Reason:
+    """Return the error that a gateway passed on as JSON in its own message, or at the end of it."""
+    text = reason.message
+    begin = _JSON.search(text) if isinstance(text, str) else None
+    if begin is None:
+        return reason
+    try:
+        inner = error_in(decode_json(text[begin.start() :].encode("utf-8", "replace")))
+    except ValueError:
+        return reason
+    return Reason(*(new or old for new, old in zip(inner, reason, strict=True))) if inner else reason
+
+
+def _of_base(base: Any) -> Any:
+    """Return MiniMax's `base_resp` if it is an error: it is in every answer, with code 0."""
+    if not isinstance(base, dict) or not base.get("status_code"):
+        return None
+    return {"message": base.get("status_msg"), "code": base["status_code"]}
 
 
 def _reason(error: Any, around: dict[str, Any]) -> Reason:
@@ -79,11 +108,16 @@ def _reason(error: Any, around: dict[str, Any]) -> Reason:
         return Reason(error, code, around.get("param"), _status(around, code))
     if not isinstance(error, dict):  # `"error": true` beside a message
         return Reason(_message(around), around.get("code"), around.get("param"), _status(around))
-    message, inner = _message(error) or error.get("detail") or error.get("error"), Reason()
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # OpenRouter: what the server behind it said
+    raw = raw if isinstance(raw, str) and _JSON.match(raw) else None
+    message, inner = raw or _message(error) or error.get("detail") or error.get("error"), Reason()
     if isinstance(message, list | dict):
         inner = _of_detail(message, error)
         message = inner.message
     code = error.get("code", error.get("error_code"))
+    if code is None and isinstance(detail := error.get("detail"), dict):
+        code = detail.get("errorcode")
     named = error.get("type") or error.get("status")
     if code is None and isinstance(named, str) and named in _STATUS_OF and named not in _GENERAL:
         code = named
@@ -117,7 +151,7 @@ def _of_detail(detail: Any, around: dict[str, Any]) -> Reason:
 
 
 def _message(error: dict[str, Any]) -> Any:
-    return next((error[name] for name in ("message", "msg", "error_msg", "error_message") if error.get(name)), None)
+    return next((error[name] for name in _MESSAGES if error.get(name)), None)
 
 
 def _status(error: dict[str, Any], *names: Any) -> int | None:

@@ -11,6 +11,7 @@ from completions.providers.failures import refusal, reported
 from completions.providers.reasons import Reason, error_in, event_error
 
 LONG = "This model's maximum context length is 4096 tokens"
+INNER = json.dumps({"error": {"message": LONG, "code": "context_length_exceeded"}}, indent=1)
 # Shape, status inside a 200, code, param.
 SHAPES: tuple[tuple[Any, int, str, str | None], ...] = (
     (
@@ -56,6 +57,28 @@ SHAPES: tuple[tuple[Any, int, str, str | None], ...] = (
     ({"error_msg": LONG, "error_code": "model_not_found"}, 404, "model_not_found", None),
     ({"message": LONG}, 502, "upstream_error", None),
     ({"code": "InvalidParameter", "message": LONG, "request_id": "x"}, 400, "InvalidParameter", None),
+    # An error that is the text of another one.
+    ({"error": {"message": INNER, "code": 400, "param": "n"}}, 400, "context_length_exceeded", "n"),
+    ({"error": INNER}, 400, "context_length_exceeded", None),
+    ({"message": json.dumps({"message": INNER}), "code": 500}, 400, "context_length_exceeded", None),
+    ({"detail": f"OpenAIException - {INNER}"}, 400, "context_length_exceeded", None),
+    (
+        {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": INNER}}},
+        400,
+        "context_length_exceeded",
+        None,
+    ),
+    ({"error": {"message": json.dumps([{"error": {"message": LONG, "code": 404}}])}}, 404, "404", None),
+    ({"error": {"message": f'{{"input": "{LONG}"', "code": "model_not_found"}}, 404, "model_not_found", None),
+    ({"choices": None, "base_resp": {"status_code": 1008, "status_msg": LONG}}, 502, "upstream_error", None),
+    ({"base_resp": {"status_code": 1008, "status_msg": LONG}}, 502, "upstream_error", None),
+    (
+        {"fault": {"faultstring": LONG, "detail": {"errorcode": "policies.ratelimit.QuotaViolation"}}},
+        502,
+        "policies.ratelimit.QuotaViolation",
+        None,
+    ),
+    ({"fault": {"faultstring": LONG}}, 502, "upstream_error", None),
 )
 KEYS = ("sk-proj-0123456789abcdef", "Bearer abcdefgh", "hf_0123456789", 'api_key="abc"', "password: hunter2")
 TRACES = (
@@ -95,6 +118,7 @@ class ReasonTest(TestCase):
 
     def test_what_is_no_error(self) -> None:
         beside: list[Any] = [{"choices": []}, {"choices": [], "error": {"code": ""}}, {"choices": [], "message": "x"}]
+        beside += [{"choices": [], "base_resp": {"status_code": 0, "status_msg": "success"}}]
         for body in (*beside, {}, [], None, 5, "x", {"message": {}}, {"id": "x"}):
             self.assertIsNone(error_in(body), body)
 
@@ -110,6 +134,8 @@ class ReasonTest(TestCase):
             (b'{"error": {"message": "cut o', ""),
             (b"\xff\xfe\x00secret", ""),
             (b"null", ""),
+            (json.dumps(INNER).encode(), LONG),
+            (f"Error: {INNER}".encode(), LONG),
         ):
             self.assertEqual(refusal(404, {}, body).message, message or x.UpstreamRejected.default_message, body)
 
@@ -148,6 +174,7 @@ class ReasonTest(TestCase):
             ([1], ""),
             ({"x": 1}, ""),
             ({"detail": "a"}, "a"),
+            (json.dumps({"error": "a"}), "a"),
         ):
             self.assertEqual(event_error(data).message or "", message, data)
 
