@@ -141,6 +141,8 @@ class OpenAICompatible:
                 clock.touch()
         if parser.noise:
             logger.info("upstream %s: %d events were no part of an answer", self.name, parser.noise)
+        if parser.late_code:
+            logger.warning("upstream %s: %s after the end of an answer", self.name, parser.late_code)
         if parser.error:
             raise parser.error
         await drain(reads)

@@ -42,6 +42,7 @@ class AnswerParser:
         secrets: tuple[str, ...] = (),
     ) -> None:
         self.error: ProviderError | None = None
+        self.late_code = ""  # of the last error that came after the end of the answer
         self._secrets = secrets
         self._answer = AnswerBuilder(max_text, secrets)
         self._max_line, self._max_raw = max_line, max_raw
@@ -235,23 +236,31 @@ class AnswerParser:
             chunk, is_clean = decode_halves(payload)
         except ValueError:
             return None
-        if self._error_event:
-            raise reported(event_error(chunk), *self._secrets)
         try:
+            if self._error_event:
+                raise reported(event_error(chunk), *self._secrets)
             return self._answer.take(chunk, events, is_clean=is_clean)
-        except (UpstreamInvalid, RecursionError):
-            if not self.finished:
-                raise UpstreamInvalid() from None
-            self._answer.noise += 1
-            return ""
+        except RecursionError:
+            self._break(UpstreamInvalid())
+        except ProviderError as error:
+            self._break(error)
+        return ""
+
+    def _break(self, error: ProviderError) -> None:
+        """Raise an error, or note it after the end of the answer, which it no longer breaks."""
+        if not self.finished:
+            raise error from None
+        self.late_code = error.code
+        self._answer.noise += 1
 
     def _ignore(self, payload: bytes) -> None:
         """Count an event that is not JSON. Raises ProviderError if it is an error's text or may be a broken chunk."""
         if self._error_event:
-            raise reported(event_error(plain_text(payload)), *self._secrets)
-        if payload.startswith(b"{") and not self.finished:
-            raise UpstreamInvalid()
-        self._answer.noise += 1
+            self._break(reported(event_error(plain_text(payload)), *self._secrets))
+        elif payload.startswith(b"{"):
+            self._break(UpstreamInvalid())
+        else:
+            self._answer.noise += 1
 
     def _learn(self, line: bytes, text: str) -> None:
         """Use a plain line as the template for the next ones.

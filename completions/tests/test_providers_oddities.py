@@ -119,9 +119,14 @@ class OddityTests(TestCase):
                 self.assertEqual(told(events), "ab")
 
     def test_what_breaks_after_the_answer_breaks_nothing(self) -> None:
-        for late in (b'data: {"id": "x", "usa\n\n', b'data: {"choices": 5}\n\n', b'data: {"choices": [7]}\n\n'):
-            events, parser = parse(sse(chunk({"content": "a"}), chunk({}, "stop"), late))
-            self.assertEqual((told(events), parser.error), ("a", None))
+        broken: tuple[Any, ...] = (b'data: {"id": "x", "usa\n\n', {"choices": 5}, {"choices": [7]})
+        errors = ({"error": "x"}, b"event: error\ndata: x\n\n", b'event: error\ndata: {"message": "x"}\n\n')
+        for late in (*broken, *errors, chunk({}, "error")):
+            for end in (True, False):
+                events, parser = parse(sse(chunk({"content": "a"}), chunk({}, "stop"), late, done=end))
+                self.assertEqual((told(events), parser.error, parser.done), ("a", None, True))
+                expected = "upstream_invalid" if late in broken else "upstream_error"
+                self.assertEqual((parser.late_code, parser.noise), (expected, 1), late)
 
     def test_a_strange_finish_reason_is_none(self) -> None:
         for reason in (7, True, {"type": "stop"}, ["stop"], "", "null", "None", None):
