@@ -11,8 +11,8 @@ from conversations.finish_reasons import shown
 WHOLE = "chat.completion"
 # Lists whose items have an index only in a stream
 _NUMBERED = frozenset({"tool_calls", "annotations", "content_parts"})
-# These are sent once, not in parts to be joined.
-_WHOLE = frozenset({"id", "type", "role", "name", "format", "signature", "expires_at"})
+# These are sent once, not in parts to be joined. A name may come in parts; the same again is a repetition.
+_WHOLE = frozenset({"id", "type", "role", "format", "signature", "expires_at"})
 
 
 class Assembly:
@@ -101,7 +101,8 @@ def _merge(into: dict[str, Any], delta: Wire) -> None:
         if known is None or value is None:
             into[name] = _copy(value) if value is not None else known
         elif isinstance(known, str) and isinstance(value, str):
-            into[name] = (known or value) if name in _WHOLE else known + value
+            is_whole = name in _WHOLE or (name == "name" and known == value)
+            into[name] = (known or value) if is_whole else known + value
         elif isinstance(known, dict) and isinstance(value, dict):
             _merge(known, value)
         elif isinstance(known, _Growing) and isinstance(value, list):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from completions.exceptions import OutputLimit, UpstreamInvalid, UpstreamTruncated
-from completions.providers.content_parts import spread
+from completions.providers.content_parts import REASONINGS, spread
 from completions.providers.failures import reported
 from completions.providers.halves import REPLACEMENT, Halves
 from completions.providers.reasons import Reason, error_in
-from completions.providers.tool_calls import ToolCalls, as_number, legacy_call
+from completions.providers.tool_calls import ToolCalls, as_number, legacy_call, seed_of
 from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
 from conversations.finish_reasons import MISSING, NO_REASONS
 from conversations.storable import storable_text
@@ -70,7 +70,7 @@ class AnswerBuilder:
         elif type(choices) is not list:
             raise UpstreamInvalid()
         for position, choice in enumerate(choices):
-            self._prepare(choice, position)
+            self._prepare(choice, position, chunk)
         if not is_clean or self.halves:
             chunk = self.halves.join(chunk)
             choices, usage = chunk["choices"], chunk.get("usage")
@@ -98,7 +98,7 @@ class AnswerBuilder:
             self.texts.append(text)
         return "" if finishing else text
 
-    def _prepare(self, choice: Any, position: int) -> None:
+    def _prepare(self, choice: Any, position: int, chunk: dict[str, Any]) -> None:
         """Bring a choice into OpenAI's shape: an index, text content, numbered tool calls, a known type of reason."""
         if type(choice) is not dict:
             raise UpstreamInvalid()
@@ -117,12 +117,16 @@ class AnswerBuilder:
         delta = choice.get("delta")
         if type(delta) is dict:
             content = delta.get("content")
-            if (content is not None and type(content) is not str) or "thinking" in delta:
+            if (
+                (content is not None and type(content) is not str)
+                or "thinking" in delta
+                or any(type(delta.get(name)) is list for name in REASONINGS)
+            ):
                 spread(delta, self._counts.setdefault(index, {}))
             if delta.get("tool_calls"):
                 calls = self._calls.get(index)
                 if calls is None:
-                    calls = self._calls[index] = ToolCalls()
+                    calls = self._calls[index] = ToolCalls(seed_of(chunk, index))
                 delta["tool_calls"] = calls.number(delta["tool_calls"])
             if delta.get("function_call"):
                 delta["function_call"] = legacy_call(delta["function_call"])
@@ -133,6 +137,13 @@ class AnswerBuilder:
         reason = choice.get("finish_reason")
         if reason is not None and (type(reason) is not str or reason in NO_REASONS):
             choice["finish_reason"] = None
+        elif reason and index in self._calls:
+            self._name_calls(choice["delta"], index)
+
+    def _name_calls(self, delta: dict[str, Any], index: int) -> None:
+        known = delta.get("tool_calls") or []
+        if pieces := self._calls[index].last_ids(known):
+            delta["tool_calls"] = pieces
 
     def _same_envelope(self, chunk: dict[str, Any], answers: bool, events: list[ProviderEvent]) -> bool:
         envelope = self.envelope
@@ -229,8 +240,11 @@ class AnswerBuilder:
     def _finish_silently(self) -> None:
         """Add a closing chunk, before the one with the usage, for the choices without a finish reason."""
         silent = [index for index, reason in self._finish.items() if reason is None]
-        end: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": MISSING}
-        choices = [{"index": index, **end} for index in silent]
+        end: dict[str, Any] = {"logprobs": None, "finish_reason": MISSING}
+        choices: list[dict[str, Any]] = [{"index": index, **end, "delta": {}} for index in silent]
+        for choice in choices:
+            if choice["index"] in self._calls:
+                self._name_calls(choice["delta"], choice["index"])
         self._finish |= dict.fromkeys(silent, MISSING)
         place = next((at for at, chunk in enumerate(self._held) if not chunk.get("choices")), len(self._held))
         self._held.insert(place, {**(self.envelope or {}), "choices": choices})

@@ -9,6 +9,7 @@ from completions.exceptions import UpstreamInvalid
 _TEXT = frozenset({"text", "output_text", "input_text"})
 _REASONING = frozenset({"thinking", "reasoning", "reasoning_text", "summary_text"})
 _NOTHING = frozenset({"type", "thinking", "reasoning", "text", "content", "closed"})
+REASONINGS = ("reasoning_content", "reasoning", "thinking")
 REFERENCES, OTHERS = "annotations", "content_parts"
 
 
@@ -43,11 +44,17 @@ class _Sorted:
 
 
 def spread(message: dict[str, Any], counts: dict[str, int] | None = None) -> None:
-    """Make `content` a string; thinking goes to `reasoning`, references to `annotations`, others to `content_parts`.
+    """Make `content` and reasoning strings.
 
+    Of the parts of content, thinking goes to `reasoning`, references to `annotations`, others to `content_parts`.
     The parts of a stream are numbered by `counts`, because its clients expect an index in lists. Raises
     UpstreamInvalid for content that is neither text nor parts.
     """
+    for name in REASONINGS:
+        if isinstance(value := message.get(name), list):
+            reasons = _Sorted()
+            reasons.add(value, "reasoning")
+            message[name] = "".join(reasons.fields.values())
     if isinstance(message.get("thinking"), str) and not message.get("reasoning"):
         message["reasoning"] = message.pop("thinking")
     content = message.get("content")

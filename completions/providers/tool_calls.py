@@ -2,10 +2,12 @@
 
 A new id begins a new call, and a delta without an id belongs to the call before. Calls are numbered in the order in
 which they appear. Their id, type and name are sent once, because OpenAI's clients join the strings of all deltas.
+A call without an id gets one, because a client answers to it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +23,26 @@ def as_number(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
+def made_up_id(seed: str, position: int) -> str:
+    """Return an id for the call at a `position` of an answer: nine letters and digits, as Mistral wants them."""
+    return hashlib.sha256(f"{seed} {position}".encode("utf-8", "replace")).hexdigest()[:9]
+
+
 @dataclass(slots=True)
 class _Call:
     id: str
     name: str = ""
     is_function: bool = False
+    has_told_id: bool = False  # its own or a made-up one
+    has_arguments: bool = False
     complete: bool = False  # as far as the last character of its arguments tells
 
 
 class ToolCalls:
-    """The calls of one choice of a stream."""
+    """The calls of one choice of a stream. Ids are made up from the `seed`."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
         self._calls: list[_Call] = []
         self._by_id: dict[str, int] = {}
         self._by_index: dict[int, int] = {}
@@ -50,6 +60,16 @@ class ToolCalls:
             if isinstance(piece, dict) and _says_something(piece)
         ]
 
+    def last_ids(self, pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the pieces of the last delta with ids for the calls that have none."""
+        for at, call in enumerate(self._calls):
+            if not call.has_told_id:
+                call.has_told_id = True
+                # The official client insists on a function in each piece of its call.
+                rest = {"function": {"arguments": ""}} if call.is_function else {}
+                pieces = [*pieces, {"index": at, "id": made_up_id(self._seed, at), **rest}]
+        return pieces
+
     def _is_proper(self, piece: dict[str, Any]) -> bool:
         """Tell whether it has only more arguments of a known call, as nearly all have: then it is sent on as it is."""
         index, function = piece.get("index"), piece.get("function")
@@ -58,7 +78,10 @@ class ToolCalls:
         arguments = function.get("arguments")
         if type(arguments) is not str or not arguments or self._by_index.get(index) != index:
             return False
-        self._calls[index].complete = arguments.endswith("}")
+        call = self._calls[index]
+        if not call.has_told_id:
+            return False
+        call.has_arguments, call.complete = True, arguments.endswith("}")
         self._last = index
         return True
 
@@ -81,20 +104,25 @@ class ToolCalls:
             self._by_index[index] = at
         out = {key: value for key, value in piece.items() if key not in ("index", "id", "type", "function")}
         out["index"] = at
-        if call_id and (is_new or not call.id):
-            call.id = out["id"] = call_id
+        call.id = call.id or call_id
+        # The id may follow a name, but no arguments.
+        if not call.has_told_id and (call_id or "arguments" in (function or {}) or custom):
+            out["id"] = call_id or made_up_id(self._seed, at)
+            call.has_told_id = True
         if function is None and call.is_function:
             function = {}
         if is_new and (_text(piece.get("type")) or function is not None):
             out["type"] = _text(piece.get("type")) or "function"
             call.is_function = function is not None
+        if name == call.name and function is not None:
+            function.pop("name", None)
+        elif name != call.name:
+            call.name += name
         if function is not None:
-            if call.name:
-                function.pop("name", None)
             function.setdefault("arguments", "")
             out["function"] = function
-        call.name = call.name or name
         if arguments.strip():
+            call.has_arguments = True
             call.complete = arguments.rstrip().endswith("}")
         return out
 
@@ -105,8 +133,7 @@ class ToolCalls:
         if of_id is not None:
             named = of_id if of_index is None or self._calls[of_index].id != call_id else of_index
             # Some servers give all calls the same id.
-            known_name = self._calls[named].name
-            another = name and ((known_name and name != known_name) or (index is not None and of_index is None))
+            another = name and (self._is_another(named, name) or (index is not None and of_index is None))
             return None if another else named
         at = of_index
         if at is None and self._calls and (index is None or not (call_id or name)):
@@ -116,15 +143,19 @@ class ToolCalls:
         known = self._calls[at]
         if call_id and known.id:
             return None
-        if name and known.name:
-            begins = name != known.name or (known.complete and arguments.lstrip().startswith("{"))
-            return None if begins else at
-        return at
+        if name and known.name == name:
+            return None if known.complete and arguments.lstrip().startswith("{") else at
+        return None if name and known.name and (of_index is None or self._is_another(at, name)) else at
+
+    def _is_another(self, at: int, name: str) -> bool:
+        """Tell whether a name is of another call than a known one: before any arguments, it continues the name."""
+        known = self._calls[at]
+        return bool(known.name) and name != known.name and known.has_arguments
 
 
-def whole_calls(calls: Any) -> list[Any]:
-    """Return the tool calls of a whole message, with arguments as text and without indexes."""
-    whole = []
+def whole_calls(calls: Any, seed: str) -> list[Any]:
+    """Return the tool calls of a whole message, with ids, with arguments as text and without indexes."""
+    whole: list[dict[str, Any]] = []
     for call in [calls] if isinstance(calls, dict) else calls if isinstance(calls, list) else []:
         if not isinstance(call, dict):
             continue
@@ -132,6 +163,7 @@ def whole_calls(calls: Any) -> list[Any]:
         if (function := _function(call)) is not None:
             function.setdefault("arguments", "")
             call |= {"type": _text(call.get("type")) or "function", "function": function}
+        call["id"] = _text(call.get("id")) or made_up_id(seed, len(whole))
         whole.append(call)
     return whole
 
@@ -160,3 +192,8 @@ def _says_something(piece: dict[str, Any]) -> bool:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value) if type(value) is int else ""
+
+
+def seed_of(answer: dict[str, Any], choice: int) -> str:
+    """Return what the ids of a choice's calls are made from: the same for the same answer."""
+    return f"{answer.get('id')} {answer.get('created')} {choice}"

@@ -11,7 +11,7 @@ from completions.providers.content_parts import spread
 from completions.providers.failures import no_answer, reported
 from completions.providers.reasons import Reason, error_in
 from completions.providers.sanitize import clean_tree, decode_halves
-from completions.providers.tool_calls import as_number, legacy_call, whole_calls
+from completions.providers.tool_calls import as_number, legacy_call, seed_of, whole_calls
 from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
 from conversations.finish_reasons import MISSING, NO_REASONS
 
@@ -47,7 +47,7 @@ def read_answer(raw: bytes, *secrets: str) -> dict[str, Any]:
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UpstreamInvalid("The model's server sent an answer without choices.")
-    body["choices"] = [_choice(choice, at, *secrets) for at, choice in enumerate(choices)]
+    body["choices"] = [_choice(choice, at, body, *secrets) for at, choice in enumerate(choices)]
     if not any(choice["finish_reason"] or _says_something(choice["message"]) for choice in body["choices"]):
         raise UpstreamTruncated()
     return body if is_clean else _clean(body)
@@ -60,7 +60,7 @@ def _clean(body: dict[str, Any]) -> dict[str, Any]:
         raise UpstreamInvalid() from None
 
 
-def _choice(choice: Any, position: int, *secrets: str) -> dict[str, Any]:
+def _choice(choice: Any, position: int, body: dict[str, Any], *secrets: str) -> dict[str, Any]:
     if not isinstance(choice, dict):
         raise UpstreamInvalid()
     if choice.get("error") or choice.get("finish_reason") == "error":
@@ -73,7 +73,7 @@ def _choice(choice: Any, position: int, *secrets: str) -> dict[str, Any]:
         raise UpstreamInvalid()
     spread(message)
     if message.get("tool_calls"):
-        message["tool_calls"] = whole_calls(message["tool_calls"])
+        message["tool_calls"] = whole_calls(message["tool_calls"], seed_of(body, index))
     if message.get("function_call"):
         message["function_call"] = legacy_call(message["function_call"])
     reason = choice.get("finish_reason")

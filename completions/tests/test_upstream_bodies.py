@@ -23,7 +23,7 @@ OSLO, CET = '{"city":"Oslo"}', '{"tz":"CET"}'
 
 
 class Answer(NamedTuple):
-    """What a body says: the whole answer, and why it ended as it is stored."""
+    """What a body says: the whole answer, and why it ended as it is stored. An id that is None is made up."""
 
     text: str = "Hi"
     reasoning: str = ""
@@ -97,6 +97,14 @@ EXPECTED: dict[str, Answer | Failure] = {
     "calls-touched-last": called(F, G),
     "calls-without-ids": called((None, "f", ONE), (None, "f", TWO)),
     "calls-one-index-no-ids": called((None, "f", ONE), (None, "g", TWO)),
+    "calls-late-arguments": called((None, "f", ONE)),
+    "calls-late-id": called((None, "f", ONE)),
+    "calls-name-alone": called((None, "f", "")),
+    "calls-null-id-no-finish": called((None, "f", ""), finish=MISSING),
+    "calls-name-in-pieces": called(("c1", "get_weather", ONE)),
+    "calls-name-in-pieces-no-id": called((None, "get_weather", ONE)),
+    "calls-name-in-pieces-one-id": called(("c1", "get_weather", ONE)),
+    "calls-name-repeated": called(F),
     "calls-high-index": called(F),
     "calls-at-once": called(F, G),
     "calls-halves": called(("c1", "f", '{"a":"😀"}')),
@@ -107,11 +115,17 @@ EXPECTED: dict[str, Answer | Failure] = {
     "thinking-field": Answer("Hi", "ab"),
     "reasoning-field": Answer("Hi", "ab"),
     "reasoning-content-field": Answer("Hi", "ab"),
+    "reasoning-parts": Answer("Hi", "ab"),
+    "whole-reasoning-parts": Answer("Hi", "ab"),
     "lone-half": Answer("Hi\ufffd"),
     "halves-among-plain": Answer("Hi wo😀rld"),
     "error-mid": Failure(400, "context_length_exceeded", "Too long", "Hi"),
     "error-event": Failure(502, "upstream_error", "GPU lost"),
     "error-event-text": Failure(502, "upstream_error", "GPU lost", "Hi"),
+    "error-late": Answer(),
+    "error-in-error": Failure(400, "context_length_exceeded", "Too long"),
+    "error-base-resp": Failure(502, "upstream_error", "(code 1008): insufficient balance"),
+    "error-fault": Failure(502, "ratelimit.Quota", "Quota exceeded"),
     "error-list": Failure(400, "400", "Bad argument"),
     "error-errors": Failure(502, "upstream_error", "Upstream busy"),
     "error-detail": Failure(502, "upstream_error", "Model is loading"),
@@ -139,6 +153,7 @@ EXPECTED: dict[str, Answer | Failure] = {
     "listed-second-choice": Answer("A", others=({"content": "B", "reasoning": "hm", "annotations": [REFERENCE]},)),
     "whole-no-finish": Answer(finish=MISSING),
     "whole-null-message": Failure(502, "upstream_invalid"),
+    "whole-calls-without-ids": called((None, "f", ONE), (None, "f", TWO), ("5", "g", ONE), finish="stop"),
     "whole-object-arguments": called(F, finish=MISSING),
 }
 NEVER = (KEY_IN_ERROR, "/srv/x.py", "a secret question", "<html", "Traceback")
@@ -152,6 +167,14 @@ def calls_of(message: dict[str, Any]) -> tuple[tuple[str | None, str, str], ...]
     calls = message.get("tool_calls") or ()
     assert all(call["type"] == "function" for call in calls), calls
     return tuple((call.get("id"), call["function"]["name"], call["function"]["arguments"]) for call in calls)
+
+
+def known_calls(message: dict[str, Any], expected: tuple[Any, ...]) -> tuple[tuple[str | None, str, str], ...]:
+    """Return the calls, with None for each id that is made up: it has to be another one for each call."""
+    calls = calls_of(message)
+    made_up = [call[0] for call, wanted in zip(calls, expected, strict=True) if wanted[0] is None]
+    assert all(made_up) and len(set(made_up)) == len(made_up), calls
+    return tuple((None if call[0] in made_up else call[0], *call[1:]) for call in calls)
 
 
 def without_index(items: Any) -> Any:
@@ -225,8 +248,9 @@ class BodyTest(ServiceTestCase):
         for told in (choices[0]["message"], stored):
             assert (told.get("content") or "") == expected.text, told
             assert reasoning_of(told) == expected.reasoning, told
-            assert calls_of(told) == expected.calls, told
+            assert known_calls(told, expected.calls) == expected.calls, told
             assert {name: without_index(told.get(name)) for name in expected.extras} == expected.extras, told
+        assert calls_of(choices[0]["message"]) == calls_of(stored), (choices, stored)
         assert len(choices) == 1 + len(expected.others), choices
         siblings = message.conversation.messages.filter(parent=message.parent).exclude(pk=message.pk)
         for choice, sibling, other in zip(choices[1:], siblings.order_by("position"), expected.others, strict=True):

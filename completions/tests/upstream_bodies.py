@@ -97,6 +97,16 @@ BODIES: dict[str, str] = {
     ),
     "calls-without-ids": calling(piece("f", ONE), piece("f", TWO)),
     "calls-one-index-no-ids": calling(piece("f", ONE, index=0), piece("g", TWO, index=0)),
+    "calls-late-arguments": calling(piece("f", index=0), piece(None, '{"a"', index=0), piece(None, ":1}", index=0)),
+    "calls-late-id": calling(piece("f", '{"a"', index=0), piece(None, ":1}", index=0, id="late")),
+    "calls-name-alone": calling(piece("f", index=0)),
+    "calls-null-id-no-finish": calling(piece("f", index=0, id=None)).replace('"tool_calls"}', "null}"),
+    "calls-name-in-pieces": calling(
+        piece("get_", index=0, id="c1"), piece("weather", "", index=0), piece(None, ONE, index=0)
+    ),
+    "calls-name-in-pieces-no-id": calling(piece("get_", "", index=0), piece("weather", ONE, index=0)),
+    "calls-name-in-pieces-one-id": calling(piece("get_", "", id="c1"), piece("weather", "", id="c1"), piece(None, ONE)),
+    "calls-name-repeated": calling(piece("f", "", index=0, id="c1"), piece("f", "", index=0), piece("f", ONE, index=0)),
     "calls-high-index": calling(piece("f", '{"a"', id="c1", index=1), piece(None, ":1}", index=1)),
     "calls-at-once": sse(chunk({"tool_calls": [piece("f", ONE, id="c1"), piece("g", TWO, id="c2")]}, "tool_calls")),
     "calls-halves": calling(piece("f", '{"a":"', id="c1"), piece(None, "\ud83d"), piece(None, '\ude00"}')),
@@ -122,6 +132,13 @@ BODIES: dict[str, str] = {
     "thinking-field": sse(chunk({"thinking": "a"}), chunk({"thinking": "b", "content": ""}), HI, STOP),
     "reasoning-field": sse(chunk({"reasoning": "ab"}), HI, STOP),
     "reasoning-content-field": sse(chunk({"reasoning_content": "ab", "content": None}), HI, STOP),
+    "reasoning-parts": sse(
+        chunk({"reasoning_content": [text("a")]}),
+        chunk({"reasoning_content": [thinking("b")], "content": ""}),
+        HI,
+        STOP,
+    ),
+    "whole-reasoning-parts": json.dumps(whole("Hi", reasoning_content=[text("a"), "b"])),
     # Halves.
     "lone-half": sse(chunk({"content": "Hi\ud83d"}), STOP),
     "halves-among-plain": sse(*(chunk({"content": c}) for c in ("Hi ", "wo", "\ud83d", "\ude00", "rl", "d")), STOP),
@@ -131,6 +148,14 @@ BODIES: dict[str, str] = {
     ),
     "error-event": sse('event: error\ndata: {"detail": "GPU lost"}\n\n', end=""),
     "error-event-text": sse(HI, "event: error\ndata: GPU lost\n\n", end=""),
+    "error-late": sse(HI, STOP, "event: error\ndata: GPU lost\n\n"),
+    "error-in-error": json.dumps(
+        {"error": {"message": '{"error": {"message": "Too long", "code": "context_length_exceeded"}}', "code": 400}}
+    ),
+    "error-base-resp": json.dumps(
+        {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}
+    ),
+    "error-fault": json.dumps({"fault": {"faultstring": "Quota exceeded", "detail": {"errorcode": "ratelimit.Quota"}}}),
     "error-list": json.dumps([{"error": {"code": 400, "message": "Bad argument", "status": "INVALID_ARGUMENT"}}]),
     "error-errors": json.dumps({"success": False, "errors": [{"code": 7009, "message": "Upstream busy"}]}),
     "error-detail": json.dumps({"detail": "Model is loading"}),
@@ -150,6 +175,9 @@ BODIES: dict[str, str] = {
     "listed-second-choice": json.dumps(LISTED),
     "whole-no-finish": json.dumps(whole("Hi")).replace('"finish_reason": "stop"', '"finish_reason": null'),
     "whole-null-message": json.dumps({"choices": [{"index": 0, "message": None, "finish_reason": "stop"}]}),
+    "whole-calls-without-ids": json.dumps(
+        {**whole(None, tool_calls=[piece("f", ONE), piece("f", TWO, id=""), piece("g", {"a": 1}, id=5)])}
+    ),
     "whole-object-arguments": json.dumps(
         {"choices": [{"message": {"content": None, "tool_calls": [piece("f", {"a": 1}, id="c1")]}}]}
     ),
