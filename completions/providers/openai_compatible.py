@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from completions.exceptions import OutputLimit, UpstreamInvalid, UpstreamStalled, UpstreamTimeout
 from completions.histories import alternating
@@ -19,6 +19,7 @@ from completions.providers.connection import MAX_CONNECTIONS, RETRIES, Connectio
 from completions.providers.models import parse_models
 from completions.providers.reading import BROKEN, Answer, drain, throttled
 from completions.providers.sanitize import encode_json
+from completions.providers.several_values import event_stream_of
 from completions.providers.whole_answers import body_of, read_answer, read_object
 from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, Wire
@@ -158,7 +159,7 @@ class OpenAICompatible:
                         clock.restart(self._first_byte)
                         async with aclosing(self._events(parser, clock, answer, None)) as events:
                             return Completion(body_of([event async for event in events]))
-                    body = read_answer(await answer.whole(self._max_raw), *self._secrets)
+                    body = self._read(await answer.whole(self._max_raw))
             except asyncio.CancelledError:
                 if not clock.expired():
                     raise
@@ -167,6 +168,18 @@ class OpenAICompatible:
         if any(content and len(content) > self._max_text for content in contents):
             raise OutputLimit()
         return Completion(body)
+
+    def _read(self, raw: bytes) -> dict[str, Any]:
+        try:
+            return read_answer(raw, *self._secrets)
+        except UpstreamInvalid:
+            if (stream := event_stream_of(raw)) is None:
+                raise
+        parser = self._parser()
+        events = [*parser.feed(stream), *parser.end()]
+        if parser.error:
+            raise parser.error
+        return body_of(events)
 
     async def embed(self, body: Wire) -> Wire:
         """Return the upstream's answer to a request for embeddings, unaltered. Raises ProviderError."""

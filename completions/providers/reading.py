@@ -18,7 +18,9 @@ from foundation.internals.aiohttp_reads import with_socket_paused
 DRAIN_SECONDS: Final = 0.1  # to wait for the end of the body after [DONE], so that the connection can be used again
 BROKEN = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
-_BLANK = b"\xef\xbb\xbf \t\r\n"
+# Comments keep a connection alive, also before a body that is no event stream.
+_BEFORE = re.compile(rb"(?:[\xef\xbb\xbf \t\r\n]+|:[^\r\n]*[\r\n])*+")
+_CHUNK_LINE = re.compile(rb"\{[^\r\n]*\"delta\"[^\r\n]*\}[ \t]*[\r\n]")
 _WHOLE = re.compile(rb"[{<]|\[\s*[{\[\]]")
 _TELLING_BYTES: Final = 8  # enough for a bracket, a line break, an indent and what follows
 
@@ -28,7 +30,7 @@ class Answer:
     """A 2xx response of which the `first` bytes have been read from `reads`, enough to tell what it is.
 
     Servers send wrong media types, or none. So a body that begins like JSON or markup is read as a whole, and every
-    other body as a stream: of a text without events, the first line is quoted.
+    other body as a stream, also one with a chunk a line: of a text without events, the first line is quoted.
     """
 
     response: httpx2.Response
@@ -43,16 +45,17 @@ class Answer:
             raise UpstreamInvalid()  # compression was not requested: a compressed body may be a decompression bomb
         first = looked_at = b""
         try:
-            while not looked_at or (looked_at.startswith(b"[") and len(looked_at) < _TELLING_BYTES):
+            while looked_at[:1] in (b"", b":") or (looked_at.startswith(b"[") and len(looked_at) < _TELLING_BYTES):
                 first += await anext(reads)
                 if len(first) > 1 << 16:
                     break
-                looked_at = first.lstrip(_BLANK)
+                looked_at = _BEFORE.sub(b"", first, count=1)
         except StopAsyncIteration:
             pass
         except BROKEN:
             raise UpstreamTruncated() from None
-        return cls(response, reads, first, _WHOLE.match(looked_at) is None)
+        is_whole = _WHOLE.match(looked_at) and not _CHUNK_LINE.match(looked_at)
+        return cls(response, reads, first, not is_whole)
 
     async def whole(self, limit: int) -> bytes:
         """Return the body. Raises UpstreamTruncated, and OutputLimit for more than `limit` bytes."""

@@ -58,6 +58,10 @@ def _finite(number: str) -> float:
     return value
 
 
+# Decodes the JSON that begins at a position of a text; returns it and where it ends. Raises ValueError, RecursionError.
+decode_at = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).raw_decode
+
+
 def decode_json(raw: bytes) -> Any:
     """Decode JSON into values a database accepts, tolerating broken UTF-8, surrogates and NUL. Raises ValueError."""
     value, is_clean = decode_halves(raw)

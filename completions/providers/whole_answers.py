@@ -11,6 +11,7 @@ from completions.providers.content_parts import spread
 from completions.providers.failures import no_answer, reported
 from completions.providers.reasons import Reason, error_in
 from completions.providers.sanitize import clean_tree, decode_halves
+from completions.providers.several_values import objects_in
 from completions.providers.tool_calls import as_number, legacy_call, seed_of, whole_calls
 from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
 from conversations.finish_reasons import MISSING, NO_REASONS
@@ -25,10 +26,16 @@ def read_object(raw: bytes, *secrets: str) -> dict[str, Any]:
 
 
 def _decoded(raw: bytes, *secrets: str) -> tuple[dict[str, Any], bool]:
+    is_broken = False
     try:
         body, is_clean = decode_halves(raw.removeprefix(b"\xef\xbb\xbf"))
     except ValueError:
-        raise no_answer(raw, *secrets) from None
+        (body, is_broken), is_clean = objects_in(raw), False
+        if not body:
+            raise no_answer(raw, *secrets) from None
+    if isinstance(body, list) and not is_broken:
+        objects = [item for item in body if isinstance(item, dict)]
+        body = objects[0] if len(objects) == 1 else body
     if reason := error_in(body):
         raise reported(reason, *secrets)
     if isinstance(body, str):

@@ -14,6 +14,7 @@ from completions.providers.chunks import MAX_TEXT_CHARS, AnswerBuilder
 from completions.providers.failures import no_answer, reported
 from completions.providers.reasons import event_error, plain_text
 from completions.providers.sanitize import decode_halves
+from completions.providers.several_values import event_stream_of
 from completions.providers.whole_answers import chunks_of, read_answer
 from completions.types import ProviderEvent
 
@@ -118,10 +119,16 @@ class AnswerParser:
         return events
 
     def whole(self, raw: bytes) -> list[ProviderEvent]:
-        """Parse a `chat.completion` body that came instead of a stream."""
+        """Parse a `chat.completion` body that came instead of a stream, or the chunks of a stream without its frame."""
         events: list[ProviderEvent] = []
         try:
-            for chunk in chunks_of(read_answer(raw, *self._secrets)):
+            try:
+                body = read_answer(raw, *self._secrets)
+            except UpstreamInvalid:
+                if stream := event_stream_of(raw):
+                    return [*self.feed(stream), *self.end()]
+                raise
+            for chunk in chunks_of(body):
                 self._answer.take(chunk, events)
             self._answer.close(events, proper=True)
         except ProviderError as error:
