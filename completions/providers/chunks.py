@@ -36,6 +36,7 @@ class AnswerBuilder:
         self.done = False
         self.halves = Halves()
         self.noise = 0
+        self._numbers: dict[int, int] = {}  # of choices, in the order in which they appear, by the upstream's index
         self._calls: dict[int, ToolCalls] = {}
         self._counts: dict[int, dict[str, int]] = {}
         self.envelope: dict[str, Any] | None = None
@@ -109,7 +110,8 @@ class AnswerBuilder:
             index = position if index is None else as_number(index)
             if index is None:
                 raise UpstreamInvalid()
-            choice["index"] = index
+        # Clients keep choices in a list: gaps between their numbers break it.
+        index = choice["index"] = self._numbers.setdefault(index, len(self._numbers))
         if not choice.get("delta") and type(choice.get("message")) is dict and index not in self._finish:
             choice["delta"] = choice.pop("message")  # a whole answer sent as one event
         elif not choice.get("delta") and type(choice.get("text")) is str:

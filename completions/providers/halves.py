@@ -1,13 +1,15 @@
-"""Joins characters that an upstream cut into two chunks, as `"\\ud83d"` and `"\\ude00"`."""
+"""Joins characters that an upstream cut into several chunks, as `"\\ud83d"` and `"\\ude00"`, or between their bytes."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from completions.providers.sanitize import clean_tree
+from completions.providers.sanitize import RAW_BYTES, characters, clean_tree
 
 # The fields whose text continues in the next chunk
 _CONTINUED = frozenset({"content", "reasoning", "reasoning_content", "refusal", "arguments", "text"})
+_LAST_BYTES = re.compile(RAW_BYTES.pattern + r"\Z")
 REPLACEMENT = "\ufffd"
 
 
@@ -36,15 +38,23 @@ class Halves:
     def _mend(self, value: Any, path: tuple[Any, ...]) -> Any:
         if isinstance(value, str):
             text = self._waiting.pop(path, "") + value
-            if path[-1] in _CONTINUED and "\ud800" <= text[-1:] <= "\udbff":
-                self._waiting[path] = text[-1]
-                text = text[:-1]
+            if path[-1] in _CONTINUED and (rest := _begun(text)):
+                self._waiting[path] = rest
+                text = text[: -len(rest)]
             return clean_tree(text)
         if isinstance(value, dict):
             return {clean_tree(key): self._mend(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [self._mend(item, (*path, _place(item, at))) for at, item in enumerate(value)]
         return value
+
+
+def _begun(text: str) -> str:
+    """Return the end of a text if it only begins a character."""
+    if "\ud800" <= text[-1:] <= "\udbff":
+        return text[-1]
+    raw = _LAST_BYTES.search(text[-3:])  # more bytes begin no character
+    return characters(raw[0])[1] if raw else ""
 
 
 def _place(item: Any, at: int) -> int:

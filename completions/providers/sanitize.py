@@ -5,6 +5,7 @@ Databases refuse NUL and lone surrogates; other services' error texts may contai
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import Any, Final
@@ -34,10 +35,28 @@ _TRACE = re.compile(
 _decode = msgspec.json.Decoder().decode
 
 
+# Bytes that are no UTF-8, as `surrogateescape` decodes them; after a first half, it is the second half of a character.
+RAW_BYTES: Final = re.compile(r"(?<![\ud800-\udbff])[\udc80-\udcff]+")
+_utf8 = codecs.getincrementaldecoder("utf-8")
+
+
+def characters(raw: str) -> tuple[str, str]:
+    """Return the text of a match of `RAW_BYTES`, and its last bytes if they only begin a character."""
+    decoder = _utf8("replace")
+    text = decoder.decode(raw.encode("ascii", "surrogateescape"))
+    return text, decoder.getstate()[0].decode("ascii", "surrogateescape")
+
+
+def _replaced(raw: re.Match[str]) -> str:
+    text, rest = characters(raw[0])
+    return text + "\ufffd" if rest else text
+
+
 def clean_tree(value: Any) -> Any:
     """Return a copy of decoded JSON in which every string, keys included, is clean."""
     if isinstance(value, str):
         if not value.isascii() and HALVES.search(value):
+            value = RAW_BYTES.sub(_replaced, value)
             value = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # joins pairs
         return storable_text(value)
     if isinstance(value, dict):
@@ -72,7 +91,7 @@ def decode_json(raw: bytes) -> Any:
 
 
 def decode_halves(raw: bytes) -> tuple[Any, bool]:
-    """Decode like `decode_json`, but leave halves of surrogate pairs; returns whether the value is database-safe."""
+    """Decode like `decode_json`, but leave halves of characters; returns whether the value is database-safe."""
     try:
         return _decode(raw), b"\\u0000" not in raw
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -80,7 +99,7 @@ def decode_halves(raw: bytes) -> tuple[Any, bool]:
         try:
             text = raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
-            text = raw.decode("utf-8", "replace")
+            text = raw.decode("utf-8", "surrogateescape")
         try:
             return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite), False
         except RecursionError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from completions.assembly import WHOLE, Assembly, whole_choice
@@ -54,7 +55,10 @@ def read_answer(raw: bytes, *secrets: str) -> dict[str, Any]:
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UpstreamInvalid("The model's server sent an answer without choices.")
-    body["choices"] = [_choice(choice, at, body, *secrets) for at, choice in enumerate(choices)]
+    choices = sorted(
+        (_choice(choice, at, body, *secrets) for at, choice in enumerate(choices)), key=itemgetter("index")
+    )
+    body["choices"] = [{**choice, "index": at} for at, choice in enumerate(choices)]
     if not any(choice["finish_reason"] or _says_something(choice["message"]) for choice in body["choices"]):
         raise UpstreamTruncated()
     return body if is_clean else _clean(body)

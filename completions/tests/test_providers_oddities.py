@@ -159,6 +159,26 @@ class OddityTests(TestCase):
             self.assertEqual(extras["tool_calls"][0]["function"]["arguments"], expected)
             self.assertEqual(extras["reasoning"], expected)
 
+    def test_bytes_of_a_character_are_joined_in_any_field(self) -> None:
+        for texts, expected in (
+            ([b"Hi \xf0\x9f", b"\x98\x80 you"], "Hi 😀 you"),
+            ([b"a", b"b\xf0", b"\x9f", b"", b"\x98", b"\x80", b"c"], "ab😀c"),
+            ([b"gr\xc3", b"\xbc\xc3", b"\x9fe"], "grüße"),
+            ([b"a\xf0\x9f", b"b"], "a\ufffdb"),
+            ([b"a\x98\x80", b"b\xff"], "a\ufffd\ufffdb\ufffd"),
+            ([b"\xf0\x9f", b"\xf0\x9f\x98\x80"], "\ufffd😀"),
+            ([b"ab", b"c\xe2\x82"], "abc\ufffd"),
+            ([b"\\ud83d", b"\\udc80"], "💀"),
+        ):
+            split = [part.replace(b"TEXT", text) for text in texts for part in deltas(CONTENT)]
+            data = sse(*deltas(CONTENT.replace("TEXT", "")), *split, chunk({}, "stop"))
+            for cuts in ([], list(range(len(data)))):
+                events, parser = parse(data, cuts)
+                self.assertEqual((told(events), wire_text(events), parser.error), (expected, expected, None))
+            split = [part.replace(b"TEXT", text) for text in texts for part in deltas(ARGUMENTS)]
+            extras = extras_of(parsed(*deltas(FIRST), *split, chunk({}, "tool_calls")))
+            self.assertEqual(extras["tool_calls"][0]["function"]["arguments"], expected)
+
     def test_halves_of_a_failed_answer_and_of_other_choices(self) -> None:
         lone = b'{"index":0,"delta":{"content":"a\\ud83d"}},{"index":1,"delta":{"content":"\\ud83d"}}'
         lone = b'data: {"choices":[' + lone + b"]}\n\n"

@@ -154,9 +154,16 @@ BODIES: dict[str, str] = {
         STOP,
     ),
     "whole-reasoning-parts": json.dumps(whole("Hi", reasoning_content=[text("a"), "b"])),
+    # Choices.
+    "choice-gap": sse(HI, chunk({"content": "B"}, index=5), STOP, chunk({"content": "!"}, "stop", index=5)),
+    "choice-from-one": sse(chunk({"content": "Hi"}, index=1), chunk({}, "stop", index=1)),
+    "whole-choice-gap": json.dumps({**LISTED, "choices": [{**LISTED["choices"][1], "index": 5}, LISTED["choices"][0]]}),
     # Halves.
     "lone-half": sse(chunk({"content": "Hi\ud83d"}), STOP),
     "halves-among-plain": sse(*(chunk({"content": c}) for c in ("Hi ", "wo", "\ud83d", "\ude00", "rl", "d")), STOP),
+    "raw-halves": sse(HI, *(chunk({"content": c}) for c in "<>"), STOP)
+    .replace("<", "\udcf0\udc9f")
+    .replace(">", "\udc98\udc80"),
     # Errors.
     "error-mid": sse(
         HI, {"error": {"message": "Too long", "type": "invalid_request_error", "code": "context_length_exceeded"}}
@@ -211,7 +218,7 @@ TYPES = {
 @fault
 async def body(c: Connection, name: str, media_type: str = "", status: str = "200") -> None:
     """`body:mistral.sse`, `body:no-space:octets`, `body:text:text:404`: a body by its name, whatever was asked for."""
-    data = (FILES / name).read_bytes() if "." in name else BODIES[name].encode("utf-8", "surrogatepass")
+    data = (FILES / name).read_bytes() if "." in name else BODIES[name].encode("utf-8", "surrogateescape")
     natural = (
         "json" if data.lstrip()[:1] in b"{[" else "html" if data[:1] == b"<" else "sse" if b"data:" in data else "text"
     )
