@@ -10,7 +10,7 @@ from unittest import mock
 from django.db import OperationalError
 from django.utils import timezone
 
-from completions import leaving, services
+from completions import leaving, queueing, services
 from completions.models import Run
 from completions.readers import subscribe, wait_for_end
 from completions.run_requests import RunHandle
@@ -35,7 +35,7 @@ class StopUnlessFollowedTest(CommittedTestCase):
 
     def test_while_the_service_drains_it_goes_on(self):
         async def test():
-            with mock.patch.object(services, "_draining_since", None):
+            with mock.patch.object(services, "_draining_since", None), mock.patch.object(queueing, "_paused", False):
                 handle = await services.submit(question(self.alice, "word " * 20))
                 services.drain()
                 await leaving.stop_unless_followed(handle.run_id)

@@ -34,22 +34,26 @@ def history(count: int, said: list[Any] | None = None) -> list[Any]:
 
 
 async def flood(port: int, secret: str, until: float, seen: Counter[str]) -> None:
-    """In turn: send the largest new history, another one that continues it, and one that is far too large."""
+    """In turn: send the largest new history, another one after an answer, and one that is far too large."""
+
+    async def ask(name: str, messages: list[Any]) -> list[Any]:
+        """Return the history that ends in the answer, or nothing."""
+        body = {"model": "echo", "messages": messages, "max_tokens": 3}
+        try:
+            answer = await wire.call(port, "POST", PATH, secret=secret, body=body, patience=60.0)
+        except wire.Refused as refused:
+            seen[f"{name} refused {refused.status}"] += 1
+            if refused.status == 429:
+                await asyncio.sleep(0.25)
+            return []
+        seen[f"{name} accepted"] += 1
+        return [*messages, answer["choices"][0]["message"]]
+
     while time.monotonic() < until:
-        long = history(LARGEST)
-        for name, messages in (
-            ("new", long),
-            ("branch", history(LARGEST, long[:100])),
-            ("too long", history(FAR_TOO_MANY)),
-        ):
-            body = {"model": "echo", "messages": messages, "max_tokens": 3}
-            try:
-                await wire.call(port, "POST", PATH, secret=secret, body=body, patience=60.0)
-                seen[f"{name} accepted"] += 1
-            except wire.Refused as refused:
-                seen[f"{name} refused {refused.status}"] += 1
-                if refused.status == 429:
-                    await asyncio.sleep(0.25)
+        await ask("new", history(LARGEST))
+        if said := await ask("short", [{"role": "user", "content": uuid.uuid4().hex}]):
+            await ask("branch", history(LARGEST, said))
+        await ask("too long", history(FAR_TOO_MANY))
 
 
 async def main(port: int, seconds: float) -> None:
