@@ -35,6 +35,8 @@ SETTINGS = {
 }
 # 2026.11.0: a refusal's text is now the message's content, which was empty, and can be searched.
 REFUSALS = (("", "I cannot."), ("", "<p>I cannot.</p>\n"))
+# Unreleased: only the first chunk of a stream has the role, since clients would join a repeated one.
+FIRST_CHUNK, ROLE = ".body[0].", "delta.role"
 # The refusals add words to the index, so the weight of each word changes slightly.
 SCORES = ("score", "text_score", "textScore")
 SCORE_TOLERANCE = 0.005
@@ -125,7 +127,8 @@ def differences(before: Any, after: Any, place: str = "") -> Iterator[str]:
     """Yield where an answer differs from the previous one; added fields do not count."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name, value in before.items():
-            if not (name in SCORES and is_close(value, after.get(name))):
+            told_before = f"{place}.{name}".endswith(ROLE) and not place.startswith(FIRST_CHUNK) and name not in after
+            if not told_before and not (name in SCORES and is_close(value, after.get(name))):
                 yield from differences(value, after.get(name, "(gone)"), f"{place}.{name}")
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for number, (old, new) in enumerate(zip(before, after, strict=True)):
