@@ -11,7 +11,7 @@ from chatservice.testing import KeptTablesTestCase
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.verdict import complaints
 
-# This many rounds show that a scenario still detects errors; all together take about a minute.
+# This many rounds show that a scenario still detects errors; all together take about three minutes.
 ROUNDS = {
     "kills": 3,
     "cuts": 18,
@@ -26,7 +26,7 @@ ROUNDS = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 class ChaosTest(KeptTablesTestCase):
     @pytest.fixture(autouse=True)
     def _seed(self, seed: int) -> None:
