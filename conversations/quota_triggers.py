@@ -106,7 +106,7 @@ def _triggers() -> dict[str, tuple[str, str]]:
         return f"AFTER UPDATE OF {', '.join(columns)} ON {table} FOR EACH ROW WHEN (({when}){unmoved})"
 
     def add(owner: str, messages: str, size: str) -> str:
-        # When a whole table is emptied, messages have no owner once their conversation is deleted.
+        # If a deletion takes conversations first, their messages have no owner to count for any more.
         if postgres:
             return add_sql(f"SELECT {owner}, {messages}, {size} WHERE {owner} IS NOT NULL") + ";"
         return f"UPDATE {USAGE} SET messages = messages + {messages}, bytes = bytes + {size} WHERE owner_id = {owner};"

@@ -179,7 +179,7 @@ def _known(value: str, about: Mapping[str, Any]) -> dict[str, list[list[Source]]
 
 
 def _in_turn(references: list[_Reference], places: list[int]) -> list[list[Source]]:
-    """Return the sources at each of these places: by the order of the references, or by where they say they are."""
+    """Return the sources of each place, matched by the order of the references or by their offsets."""
     if len(references) == len(places):
         starts = [each.start for each in references if isinstance(each.start, int)]
         ordered = len(starts) == len(set(starts)) == len(references)
