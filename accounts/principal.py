@@ -238,10 +238,15 @@ def check_page_user(caller: Caller, page_user: str) -> None:
 def resolve_principal(caller: Caller, *, allow_guest: bool = True, lenient: bool = False) -> Principal:
     """Return the principal of a request; raises NotAdmitted. Uses the database."""
     principal = _admitted_principal(caller, allow_guest=allow_guest, lenient=lenient)
-    if principal.guest_made and settings.ANONYMOUS == "auto" and is_local_guest(caller):
+    if _counts_by_place(principal) and is_local_guest(caller):
         principal = dataclasses.replace(principal, is_counted=False)
     check_page_user(caller, principal.page_user)
     return principal
+
+
+def _counts_by_place(principal: Principal) -> bool:
+    """Tell whether an account is not counted when it asks from this machine: one that guests made, like guests."""
+    return principal.guest_made and settings.ANONYMOUS == "auto"
 
 
 def _admitted_principal(caller: Caller, *, allow_guest: bool, lenient: bool) -> Principal:
@@ -257,15 +262,15 @@ def _admitted_principal(caller: Caller, *, allow_guest: bool, lenient: bool) -> 
 
 
 def known_principal(caller: Caller, *, lenient: bool = False) -> Principal | None:
-    """Return the same only if it is cached, for the event loop; None if the database must be asked."""
+    """Return the same only if it is cached, for the event loop; None if finding out may block."""
     header = caller.headers.get("authorization")
     if header is not None:
         principal = cached_principal(read_bearer(header, lenient=lenient), caller.address)
     else:
         session_key = sessions.session_key_of(caller.headers)
         principal = cached_session(session_key, caller) if session_key is not None else None
-    if principal is not None and principal.guest_made:
-        return None  # whether it asks from this machine is looked up in a thread
+    if principal is not None and _counts_by_place(principal):
+        return None  # where it asks from is looked up in a thread
     if principal is not None:
         check_page_user(caller, principal.page_user)
     return principal

@@ -81,7 +81,8 @@ def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> l
 def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunHandle:
     """Add the rows of one question to the batch, or raise Refused and add none."""
     rows, now = batch.rows, batch.now
-    batch.admission.check(request, waits=request.when_busy != WhenBusy.REJECT)
+    may_wait = request.when_busy != WhenBusy.REJECT
+    batch.admission.check(request, waits=may_wait)
     run_id = uuid7()
     run = {
         "id": run_id,
@@ -120,7 +121,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     if point.is_new and not request.threaded:
         _refuse_when_full(batch.cursor, request, rows)
     waits = request.exclusive and not point.is_new and _must_wait(batch.cursor, request, point, rows)
-    if not waits:
+    if may_wait and not waits:  # now that it is known to start at once
         batch.admission.check(request)
 
     # Nothing is refused after this point.
