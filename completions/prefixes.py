@@ -111,6 +111,7 @@ async def prepare(request: RunRequest) -> RunRequest:
     if not is_threaded(request) or len(request.messages) <= MAX_SHORT:
         return request
     sent = len(request.messages)
+    await asyncio.sleep(0)
     ways = _ways(request)
     chain = await _chain(*ways[0])
     lengths = _lengths(request)

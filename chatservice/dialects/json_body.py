@@ -13,6 +13,7 @@ from rest_framework.parsers import JSONParser
 from chatservice.dialects.problems import BadRequest, refuse_bad_body
 
 BOM = "\ufeff"
+CONTAINERS = (dict, list)
 _decoder = msgspec.json.Decoder()
 
 
@@ -60,21 +61,22 @@ def check_bounds(value: Any, *, texts: bool, what: str = "body") -> None:
     """Check depth and keys of a JSON value, with `texts` also for NUL; errors call it `what`. Raises BadRequest."""
     # Level by level, because recursion would be slower and this blocks the event loop.
     level, depth = [value], 0
+    max_depth, max_keys = settings.LIMIT_JSON_DEPTH, settings.LIMIT_JSON_KEYS  # reading a setting is slow
     while level:
         if texts and any(isinstance(each, str) and "\x00" in each for each in level):
             raise BadRequest("Text must not contain NUL characters.", code="nul_character")
-        level = [each for each in level if isinstance(each, (dict, list))]
+        level = [each for each in level if isinstance(each, CONTAINERS)]
         depth += 1
-        if level and settings.LIMIT_JSON_DEPTH and depth > settings.LIMIT_JSON_DEPTH:
-            too_deep = f"The {what} has more than {settings.LIMIT_JSON_DEPTH} levels (LIMIT_JSON_DEPTH)."
+        if level and max_depth and depth > max_depth:
+            too_deep = f"The {what} has more than {max_depth} levels (LIMIT_JSON_DEPTH)."
             raise BadRequest(too_deep, code="json_too_deep")
         below: list[Any] = []
         for container in level:
             if isinstance(container, list):
                 below += container
                 continue
-            if settings.LIMIT_JSON_KEYS and len(container) > settings.LIMIT_JSON_KEYS:
-                too_wide = f"An object in the {what} has more than {settings.LIMIT_JSON_KEYS} keys (LIMIT_JSON_KEYS)."
+            if max_keys and len(container) > max_keys:
+                too_wide = f"An object in the {what} has more than {max_keys} keys (LIMIT_JSON_KEYS)."
                 raise BadRequest(too_wide, code="json_too_wide")
             below += container.values()
             if texts:

@@ -9,6 +9,7 @@ import time
 
 from completions.models import Chunk, Run
 from tests.chaos.cluster import Cluster, Process, database, running_cluster, until
+from tests.chaos.readers import Reader
 from tests.chaos.socket_readers import FOLLOWERS
 from tests.chaos.verdict import Verdict
 
@@ -16,6 +17,7 @@ PROMISE = "SIGSTOP past the lease, SIGCONT: nothing is written after the fence"
 STREAMS = 6
 PER_HOUSE = 3
 BOUND = 15.0
+ATTEMPTS = 5
 
 
 async def run(seed: int, rounds: int) -> Verdict:
@@ -37,14 +39,8 @@ async def run(seed: int, rounds: int) -> Verdict:
 
 async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int, sleeper: Process) -> None:
     rng = random.Random(f"{seed} pause {number}")
-    readers = []
-    for n in range(STREAMS):
-        kind = FOLLOWERS[n % len(FOLLOWERS)]
-        reader = kind(cluster.api_users[n % len(cluster.api_users)], f"z{number}n{n}", "fake/numbered:10ms:3000")
-        await reader.prepare(sleeper.port)
-        readers.append(reader)
-    work = [asyncio.create_task(each.attempt(sleeper.port)) for each in readers]
-    await until(lambda: all(each.text for each in readers), timeout=20, what="words")
+    begun = await asyncio.gather(*(_speaking(cluster, sleeper, number, n) for n in range(STREAMS)))
+    readers, work = [reader for reader, _ in begun], [task for _, task in begun]
     await asyncio.sleep(rng.uniform(0.0, 0.3))
     sleeper.signal(signal.SIGSTOP)
     try:
@@ -68,6 +64,21 @@ async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int, sle
         verdict.expect(stored.startswith(reader.text), f"{where}: {reader.name} was shown what is not stored")
     upstream = [request for reader in readers for request in cluster.asked(reader.prompt)]
     await until(lambda: all(each.hung_up for each in upstream), timeout=10, what=f"{where}: the upstreams' end")
+
+
+async def _speaking(cluster: Cluster, sleeper: Process, number: int, n: int) -> tuple[Reader, asyncio.Task[None]]:
+    """Return a reader that has received words, and its task: on a busy machine a run may lose its lease before that."""
+    kind, api_user = FOLLOWERS[n % len(FOLLOWERS)], cluster.api_users[n % len(cluster.api_users)]
+    for attempt in range(ATTEMPTS):
+        reader = kind(api_user, f"z{number}n{n}t{attempt}", "fake/numbered:10ms:3000")
+        await reader.prepare(sleeper.port)
+        task = asyncio.create_task(reader.attempt(sleeper.port))
+        await until(lambda: reader.text or task.done(), timeout=20, what=f"words, {kind.name}")  # noqa: B023  awaited here
+        if not task.done():
+            return reader, task
+    raise AssertionError(
+        f"{kind.name} ended {ATTEMPTS} times before it was paused: {reader.ended} {task.exception()!r}"
+    )
 
 
 def _all_over(ids: list[str]) -> bool:
