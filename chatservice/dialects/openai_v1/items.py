@@ -1,0 +1,329 @@
+"""Chat messages as items of the Responses API, and back. Pure.
+
+An item's id is a prefix and the hex of its message's id, with a number if the message has several items of a kind. One
+chat message is one turn: an answer's reasoning, its text and its calls are several items of one assistant message.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from chatservice.dialects.problems import BadRequest
+from completions.types import Wire
+
+ITEM_ID = re.compile(r"(?:msg|fc|fco|ctc|ctco|rs|cmp)_([0-9a-f]{32})(?:_\d+)?\Z", re.ASCII)
+ROLES = ("user", "assistant", "system", "developer")
+TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+RAW = "response_items"
+"""The field of an assistant message with items that no chat message can express, such as those of hosted tools."""
+CALL_TYPES = {"function_call": "function", "custom_tool_call": "custom"}
+RESULT_TYPES = ("function_call_output", "custom_tool_call_output")
+
+
+class ItemIds:
+    """Names the items of one message: the first of a kind by the prefix and the message, the others with a number."""
+
+    def __init__(self, message_id: uuid.UUID) -> None:
+        self._hex = message_id.hex
+        self._used: dict[str, int] = {}
+
+    def next(self, prefix: str) -> str:
+        number = self._used[prefix] = self._used.get(prefix, -1) + 1
+        return f"{prefix}_{self._hex}_{number}" if number else f"{prefix}_{self._hex}"
+
+
+def message_id_of(item_id: Any) -> uuid.UUID | None:
+    """Return the id of the message that an item's id leads to; None for an id that is not ours."""
+    match = ITEM_ID.match(item_id) if isinstance(item_id, str) else None
+    return uuid.UUID(match[1]) if match else None
+
+
+# --- messages to items
+
+
+def items_of(wire: Wire, *, message_id: uuid.UUID, status: str = "completed") -> list[dict[str, Any]]:
+    """Return the items of a stored chat message; `status` is completed, incomplete or in_progress."""
+    ids = ItemIds(message_id)
+    role = wire.get("role")
+    if role in ("tool", "function"):
+        return [_result_item(wire, ids)]
+    if role != "assistant":
+        content = [_input_part(part) for part in parts_of(wire.get("content"))]
+        role = role if role in ROLES else "user"
+        return [{"id": ids.next("msg"), "type": "message", "role": role, "status": status, "content": content}]
+    items = reasoning_items(wire, ids)
+    items += [dict(item) for item in wire.get(RAW) or () if isinstance(item, Mapping)]
+    content = output_parts(wire)
+    calls = call_items(wire, ids, status)
+    if content or not (items or calls):
+        items.append(
+            {"id": ids.next("msg"), "type": "message", "role": "assistant", "status": status, "content": content}
+        )
+    return items + calls
+
+
+def parts_of(content: Any) -> list[Any]:
+    """Return the content of a chat message as a list of parts."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return list(content) if isinstance(content, list) else []
+
+
+def output_parts(wire: Wire) -> list[dict[str, Any]]:
+    """Return the text and the refusal of an answer as parts of an output message."""
+    annotations = wire.get("annotations")
+    parts: list[dict[str, Any]] = []
+    for part in parts_of(wire.get("content")):
+        if isinstance(part, Mapping) and isinstance(part.get("refusal"), str):
+            parts.append(refusal_part(part["refusal"]))
+        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            parts.append(text_part(part["text"], annotations if isinstance(annotations, list) else ()))
+            annotations = None
+    if isinstance(refusal := wire.get("refusal"), str) and refusal:
+        parts.append(refusal_part(refusal))
+    return parts
+
+
+def text_part(text: str, annotations: Iterable[Any] = (), logprobs: Iterable[Any] = ()) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": list(logprobs)}
+
+
+def refusal_part(text: str) -> dict[str, Any]:
+    return {"type": "refusal", "refusal": text}
+
+
+def reasoning_items(wire: Wire, ids: ItemIds) -> list[dict[str, Any]]:
+    """Return what the model thought, one item for each id among its details."""
+    items: dict[Any, dict[str, Any]] = {}
+    details = [each for each in wire.get("reasoning_details") or () if isinstance(each, Mapping)]
+    for detail in details:
+        item = items.get(detail.get("id")) or items.setdefault(detail.get("id"), new_reasoning(detail.get("id"), ids))
+        add_detail(item, detail)
+    plain = wire.get("reasoning") or wire.get("reasoning_content")
+    if isinstance(plain, str) and plain and not any(item["summary"] or item["content"] for item in items.values()):
+        if not items:
+            items[None] = new_reasoning(None, ids)
+        next(iter(items.values()))["content"].append({"type": "reasoning_text", "text": plain})
+    return list(items.values())
+
+
+def new_reasoning(own_id: Any, ids: ItemIds) -> dict[str, Any]:
+    """Return an empty reasoning item; `own_id` is the model server's, which it wants back with encrypted reasoning."""
+    named = own_id if isinstance(own_id, str) and own_id else ids.next("rs")
+    return {"id": named, "type": "reasoning", "summary": [], "content": [], "encrypted_content": None}
+
+
+def add_detail(item: dict[str, Any], detail: Wire) -> None:
+    """Add an element of `reasoning_details` to a reasoning item."""
+    if isinstance(detail.get("summary"), str) and detail["summary"]:
+        item["summary"].append({"type": "summary_text", "text": detail["summary"]})
+    if isinstance(detail.get("text"), str) and detail["text"]:
+        item["content"].append({"type": "reasoning_text", "text": detail["text"]})
+    if isinstance(detail.get("data"), str) and detail["data"]:
+        item["encrypted_content"] = detail["data"]
+
+
+def call_items(wire: Wire, ids: ItemIds, status: str) -> list[dict[str, Any]]:
+    """Return an answer's calls of functions and of custom tools."""
+    calls = [call for call in wire.get("tool_calls") or () if isinstance(call, Mapping)]
+    if not calls and isinstance(function := wire.get("function_call"), Mapping):
+        calls = [{"id": f"call_{ids.next('fc')}", "function": function}]
+    items = []
+    for call in calls:
+        item = new_call(call, ids, status)
+        key = payload_of(item)
+        item[key] = str(_inner(call).get(key) or "")
+        items.append(item)
+    return items
+
+
+def new_call(call: Wire, ids: ItemIds, status: str) -> dict[str, Any]:
+    """Return the item of a call, without its arguments."""
+    inner = _inner(call)
+    named = {"call_id": str(call.get("id") or ""), "name": str(inner.get("name") or ""), "status": status}
+    if isinstance(call.get("custom"), Mapping):
+        return {"id": ids.next("ctc"), "type": "custom_tool_call", **named, "input": ""}
+    return {"id": ids.next("fc"), "type": "function_call", **named, "arguments": ""}
+
+
+def payload_of(item: Wire) -> str:
+    """Return the field of a call's item that holds what the model wrote for the tool."""
+    return "input" if item["type"] == "custom_tool_call" else "arguments"
+
+
+def _inner(call: Wire) -> Mapping[str, Any]:
+    inner = call.get("custom") or call.get("function")
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _result_item(wire: Wire, ids: ItemIds) -> dict[str, Any]:
+    content = wire.get("content")
+    output = [_input_part(part) for part in content] if isinstance(content, list) else str(content or "")
+    call_id = str(wire.get("tool_call_id") or wire.get("name") or "")
+    return {
+        "id": ids.next("fco"),
+        "type": "function_call_output",
+        "call_id": call_id,
+        "output": output,
+        "status": "completed",
+    }
+
+
+def _input_part(part: Any) -> dict[str, Any]:
+    """Return a part of a chat message as a part of an input message."""
+    if not isinstance(part, Mapping):
+        return {"type": "input_text", "text": str(part)}
+    match part.get("type"):
+        case "text":
+            return {"type": "input_text", "text": part.get("text") or ""}
+        case "image_url":
+            image = part.get("image_url")
+            fields = dict(image) if isinstance(image, Mapping) else {"url": image}
+            return {"type": "input_image", "image_url": fields.get("url"), "detail": fields.get("detail") or "auto"} | (
+                {"file_id": fields["file_id"]} if fields.get("file_id") else {}
+            )
+        case "file":
+            file = part.get("file")
+            return {"type": "input_file", **(file if isinstance(file, Mapping) else {})}
+    return dict(part)
+
+
+# --- items to messages
+
+
+def messages_from(items: Sequence[Any], *, where: str = "input") -> list[dict[str, Any]]:
+    """Return the chat messages that these items are; raises BadRequest naming the item.
+
+    References and compactions are to be replaced before (`responses/references.py`).
+    """
+    messages: list[dict[str, Any]] = []
+    turn: dict[str, Any] | None = None  # the assistant message that the next item may still belong to
+    for number, item in enumerate(items):
+        param = f"{where}[{number}]"
+        if not isinstance(item, Mapping):
+            raise _invalid(param, "must be an object")
+        kind = item.get("type") or "message"
+        if not isinstance(kind, str):
+            raise _invalid(f"{param}.type", "must be the type of an item")
+        if kind == "message" and item.get("role") != "assistant":
+            messages.append(
+                {"role": _role(item, param), "content": content_from(item.get("content"), f"{param}.content")}
+            )
+            turn = None
+        elif kind in RESULT_TYPES:
+            messages.append(_result_from(item, param))
+            turn = None
+        else:
+            if turn is None or not _belongs(kind, turn):
+                turn = {"role": "assistant", "content": None}
+                messages.append(turn)
+            _ADDERS.get(kind, _add_raw)(turn, item, param)
+    return messages
+
+
+def content_from(content: Any, param: str) -> Any:
+    """Return the content of an input message as that of a chat message: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not content:
+        raise _invalid(param, "must be a string or a list of parts")
+    parts = [_part_from(part, f"{param}[{number}]") for number, part in enumerate(content)]
+    return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
+
+
+def _part_from(part: Any, param: str) -> dict[str, Any]:
+    if not isinstance(part, Mapping):
+        raise _invalid(param, "must be an object")
+    kind = part.get("type")
+    if kind in TEXT_PARTS:
+        if not isinstance(part.get("text"), str):
+            raise _invalid(f"{param}.text", "must be a string")
+        return {"type": "text", "text": part["text"]}
+    if kind == "refusal":
+        return {"type": "text", "text": str(part.get("refusal") or "")}
+    if kind == "input_image":
+        if not isinstance(part.get("image_url") or part.get("file_id"), str):
+            raise _invalid(f"{param}.image_url", "must be a URL, or 'file_id' the id of a file")
+        fields = {"url": part.get("image_url"), "detail": part.get("detail"), "file_id": part.get("file_id")}
+        return {"type": "image_url", "image_url": {name: value for name, value in fields.items() if value}}
+    if kind == "input_file":
+        fields = {name: part.get(name) for name in ("file_id", "file_data", "file_url", "filename")}
+        given = {name: value for name, value in fields.items() if value is not None}
+        if not all(isinstance(value, str) for value in given.values()) or not given.keys() - {"filename"}:
+            raise _invalid(param, "must have 'file_id', 'file_data' or 'file_url'")
+        return {"type": "file", "file": given}
+    if kind == "input_audio":
+        return dict(part)
+    raise _invalid(f"{param}.type", f"must be input_text, input_image or input_file, not {str(kind)[:50]!r}")
+
+
+def _role(item: Wire, param: str) -> str:
+    role = item.get("role")
+    if role not in ROLES:
+        raise _invalid(f"{param}.role", f"must be one of {', '.join(ROLES)}")
+    return str(role)
+
+
+def _result_from(item: Wire, param: str) -> dict[str, Any]:
+    output = item.get("output")
+    if not isinstance(item.get("call_id"), str) or not item["call_id"]:
+        raise _invalid(f"{param}.call_id", "must be the id of a call")
+    if isinstance(output, list) and not output:
+        output = ""
+    content = output if isinstance(output, str) else content_from(output, f"{param}.output")
+    return {"role": "tool", "tool_call_id": item["call_id"], "content": content}
+
+
+def _belongs(kind: str, turn: Wire) -> bool:
+    """Tell whether an item of this type may follow in the same turn: reasoning, then text, then calls."""
+    if kind == "message":
+        return turn["content"] is None and not turn.get("tool_calls")
+    if kind == "reasoning":
+        return turn["content"] is None and not turn.get("tool_calls")
+    return True
+
+
+def _add_message(turn: dict[str, Any], item: Wire, param: str) -> None:
+    turn["content"] = content_from(item.get("content"), f"{param}.content") if item.get("content") != [] else ""
+
+
+def _add_reasoning(turn: dict[str, Any], item: Wire, param: str) -> None:
+    details = turn.setdefault("reasoning_details", [])
+    named = {"id": item["id"]} if isinstance(item.get("id"), str) else {}
+    for field, kind, name in (("summary", "reasoning.summary", "summary"), ("content", "reasoning.text", "text")):
+        texts = item.get(field) or []
+        for part in texts if isinstance(texts, list) else [None]:
+            if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
+                raise _invalid(f"{param}.{field}", "must be a list of texts")
+            details.append({"type": kind, **named, name: part["text"]})
+    if isinstance(item.get("encrypted_content"), str):
+        details.append({"type": "reasoning.encrypted", **named, "data": item["encrypted_content"]})
+
+
+def _add_call(turn: dict[str, Any], item: Wire, param: str) -> None:
+    kind = CALL_TYPES[item["type"]]
+    name = "arguments" if kind == "function" else "input"
+    for field in ("call_id", "name", name):
+        if not isinstance(item.get(field), str) or (field != name and not item[field]):
+            raise _invalid(f"{param}.{field}", "must be a string")
+    call = {"id": item["call_id"], "type": kind, kind: {"name": item["name"], name: item[name]}}
+    turn.setdefault("tool_calls", []).append(call)
+
+
+def _add_raw(turn: dict[str, Any], item: Wire, param: str) -> None:
+    turn.setdefault(RAW, []).append(dict(item))
+
+
+_ADDERS: dict[str, Callable[[dict[str, Any], Wire, str], None]] = {
+    "message": _add_message,
+    "reasoning": _add_reasoning,
+    "function_call": _add_call,
+    "custom_tool_call": _add_call,
+}
+
+
+def _invalid(param: str, must: str) -> BadRequest:
+    return BadRequest(f"'{param}' {must}.", code="invalid_value", param=param)
