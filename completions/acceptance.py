@@ -93,6 +93,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         "upstream": request.upstream,
         "model": request.model[:200],
         "parameters": _small(request.parameters),
+        "echo": dict(request.echo) if request.echo is not None else None,
         "state": Run.State.RUNNING,
         "exclusive": request.exclusive,
         "choices": request.choices,
@@ -185,7 +186,7 @@ def _accept_unkept(
 ) -> RunHandle:
     """Add only the run: nothing of the request is stored, not even its parameters."""
     batch.admission.admitted(request)
-    batch.rows.runs.append({**run, "parameters": {}})
+    batch.rows.runs.append({**run, "parameters": {}, "echo": None})
     remember_key(request, batch.rows, run["id"], batch.now, retry)
     starts = batch.admission.starts(request)
     return RunHandle(

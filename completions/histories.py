@@ -22,6 +22,9 @@ _FIELDS = {
     "tool": ("role", "content", "tool_call_id"),
 }
 
+ONLY_RESPONSES = ("reasoning_details", "response_items")
+"""Fields of assistant messages: reasoning to be given back to who wrote it, and items that are no chat messages."""
+
 _Key = tuple[str, str]
 
 
@@ -38,6 +41,21 @@ def as_input(wire: Wire, *, role: str, text: str) -> Wire:
         audio = wire.get("audio")
         sent["content"] = text or (audio.get("transcript") if isinstance(audio, Mapping) else None) or None
     return sent
+
+
+def for_chat(messages: Sequence[Wire]) -> list[Wire]:
+    """Return the messages of a Responses request for a server of another API: without what only that one knows."""
+    known = [
+        {name: value for name, value in wire.items() if name not in ONLY_RESPONSES}
+        if wire.get("role") == "assistant"
+        else wire
+        for wire in messages
+    ]
+    return [wire for wire in known if wire.get("role") != "assistant" or _says_something(wire)]
+
+
+def _says_something(wire: Wire) -> bool:
+    return _has_calls(wire) or not _is_blank(wire.get("content")) or bool(wire.get("refusal") or wire.get("audio"))
 
 
 def valid(messages: Sequence[Wire]) -> list[Wire]:

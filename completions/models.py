@@ -42,8 +42,9 @@ class Run(models.Model):
     not a foreign key, since accepting would lock the key's row; `request_id` is the id in the response to the request.
     The token counts are those in `usage`, None where they are missing. Until `followed_until`, a process other than the
     producing one is known to read it. A `retryable` run failed before the upstream sent anything: the same
-    Idempotency-Key starts a new one. A queued run waits for the run before it and has no worker; `request` holds what
-    it needs in order to start, and is None for all other runs.
+    Idempotency-Key starts a new one. `echo` is what the API that took the request shows of it again with its answer;
+    the chunks of such a run are kept as long as the run, since its stream can be read again. A queued run waits for the
+    run before it and has no worker; `request` holds what it needs in order to start, and is None for all other runs.
     """
 
     class State(models.TextChoices):
@@ -66,6 +67,7 @@ class Run(models.Model):
     parameters = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=State, default=State.RUNNING)
     request = models.JSONField(null=True)
+    echo = models.JSONField(null=True)
     exclusive = models.BooleanField(default=True)
     # Null is never written: a nullable column with a default in the database can be added without rewriting the table.
     choices = models.PositiveSmallIntegerField(null=True, default=1, db_default=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import time
 import uuid
@@ -36,7 +37,7 @@ from completions.types import (
     RunFinished,
     StreamStarted,
     Wire,
-    merge,
+    join,
     portion,
 )
 from foundation.database import StorageError, in_database_thread
@@ -60,21 +61,29 @@ COME_BACK = RunFinished(
 T = TypeVar("T")
 
 Events = AsyncGenerator[ReaderEvent | Heartbeat, None]
+Shape = Callable[[list[Delta]], list[Delta]]
 
 
 async def subscribe(
-    run_id: uuid.UUID, *, reader: Principal | None = None, after: Cursor | None = None, idle: float = 15.0
+    run_id: uuid.UUID,
+    *,
+    reader: Principal | None = None,
+    after: Cursor | None = None,
+    idle: float = 15.0,
+    merged: bool = True,
 ) -> Events:
     """Yield the events of a run after the cursor, up to and including its one `RunFinished`.
 
     `Heartbeat` is yielded after every `idle` seconds without an event. The caller has already checked that the run may
     be read. If the credential of `reader` becomes invalid meanwhile, the stream ends with a `RunFinished` that says so.
-    Sockets watch their credential themselves, and pass no `reader`.
+    Sockets watch their credential themselves, and pass no `reader`. If not `merged`, there is one `Delta` for each
+    stored chunk, so that every reader gets the same ones.
     """
     ended = False
     while not ended:
         live = _live_here(run_id)
-        events = _follow_live(live, reader, after, idle) if live else _follow_stored(run_id, reader, after, idle)
+        follow = functools.partial(_follow_live, live) if live else functools.partial(_follow_stored, run_id)
+        events = follow(reader, after, idle, join if merged else list)
         async with contextlib.aclosing(events):
             async for event in events:
                 yield event
@@ -86,7 +95,9 @@ def _live_here(run_id: uuid.UUID) -> LiveRun | None:
     return live if live is not None and live.loop is asyncio.get_running_loop() else None
 
 
-async def _follow_live(live: LiveRun, reader: Principal | None, after: Cursor | None, idle: float) -> Events:
+async def _follow_live(
+    live: LiveRun, reader: Principal | None, after: Cursor | None, idle: float, shape: Shape
+) -> Events:
     seen = 0
     if after is not None and (after.seq or after.end):
         if not 1 <= after.seq <= len(live.chunks) or live.chunks[after.seq - 1].end != after.end:
@@ -107,7 +118,8 @@ async def _follow_live(live: LiveRun, reader: Principal | None, after: Cursor | 
             if len(live.chunks) > seen:
                 news = portion(live.chunks[seen : seen + MAX_CHUNKS])
                 seen += len(news)
-                yield merge(news)
+                for delta in shape(news):
+                    yield delta
             elif live.finished is not None:
                 yield await _ending(live.finished, watched)
                 return
@@ -156,7 +168,9 @@ class _Stored:
     more: bool = False
 
 
-async def _follow_stored(run_id: uuid.UUID, reader: Principal | None, after: Cursor | None, idle: float) -> Events:
+async def _follow_stored(
+    run_id: uuid.UUID, reader: Principal | None, after: Cursor | None, idle: float, shape: Shape
+) -> Events:
     seq, end = (after.seq, after.end) if after else (0, 0)
     started = False
     first = True
@@ -185,10 +199,10 @@ async def _follow_stored(run_id: uuid.UUID, reader: Principal | None, after: Cur
                 started = True
                 yield stored.started
             if stored.chunks:
-                chunk = merge(stored.chunks)
-                seq, end = chunk.seq, chunk.end
+                seq, end = stored.chunks[-1].seq, stored.chunks[-1].end
                 backoff, quiet = 0, 0.0
-                yield chunk
+                for delta in shape(stored.chunks):
+                    yield delta
             if stored.more:
                 continue
             if stored.finished is not None:
@@ -307,6 +321,7 @@ def run_finished(run: Run) -> RunFinished:
         recalled=tuple(run.recalled) if run.recalled is not None else None,
         retryable=bool(run.retryable),
         empty_reason=run.message.empty_reason if run.message is not None else None,
+        finished_at=run.finished_at,
     )
 
 

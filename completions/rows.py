@@ -31,7 +31,7 @@ INSERT_PART = Insert(MessagePart, "message", "position", "kind", "text", "call_i
 INSERT_RUN = Insert(
     Run,
     *("id", "message", "conversation", "user", "address", "api_key_id", "request_id", "upstream", "model"),
-    *("parameters", "request", "state", "exclusive", "choices", "epoch", "worker", "lease_until", "created_at"),
+    *("parameters", "request", "echo", "state", "exclusive", "choices", "epoch", "worker", "lease_until", "created_at"),
     *("finish_reason", "error_code", "error_message", "http_status"),
 )
 INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")

@@ -70,6 +70,14 @@ class RunRequest:
     end_user: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     recall: Recall | None = None
+    instructions: str = ""
+    """What the model is told before the history, for this answer only: it is sent, and not stored as a message."""
+    is_cut_to_fit: bool = True
+    """Whether the oldest turns of a conversation are left out if all do not fit."""
+    echo: Wire | None = None
+    """What the API that took the request shows of it again, stored with the run."""
+    native: Wire | None = None
+    """The request in its own words, for an upstream with the same API: see `CompletionRequest.native`."""
     idempotency_key: str = ""
     fingerprint: str = ""
     history: History | None = None

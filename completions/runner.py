@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import traceback
 import uuid
 from collections.abc import Sequence
@@ -24,12 +25,12 @@ from completions.exceptions import (
     Refused,
     UpstreamInvalid,
 )
-from completions.histories import as_input, valid
+from completions.histories import as_input, for_chat, valid
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
 from completions.notifications import notifications
 from completions.providers.base import Provider
-from completions.run_requests import RunHandle
+from completions.run_requests import HEAD, RunHandle
 from completions.run_results import RunResult
 from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
 from conversations.branches import branch_ids, in_bulk
@@ -74,7 +75,7 @@ async def _run(live: LiveRun, provider: Provider | None, model: str) -> None:
                 asked = live.handle.request
                 await request_policy.check(asked.principal, asked.model, asked.parameters)
                 provider, model = providers.provider_for(asked.model)
-            request = await _request(live, model)
+            request = await _request(live, model, provider)
             if request.stream:
                 await _stream(live, provider, request, assembly)
             else:
@@ -121,23 +122,41 @@ async def _stream(live: LiveRun, provider: Provider, request: CompletionRequest,
             live.stream_finished = event
 
 
-async def _request(live: LiveRun, model: str) -> CompletionRequest:
-    """Return what to send upstream: quotations, and the call's own messages or the conversation's newest turns."""
+async def _request(live: LiveRun, model: str, provider: Provider) -> CompletionRequest:
+    """Return what to send upstream: instructions, quotations, and the call's messages or the newest turns before it."""
     handle = live.handle
-    run_request, tokens = handle.request, budget_for(handle.request.model, settings.CONTEXT_TOKENS)
-    if run_request.conversation_id is None or handle.question_id is None:
+    run_request = handle.request
+    tokens = budget_for(run_request.model, settings.CONTEXT_TOKENS) if run_request.is_cut_to_fit else sys.maxsize
+    leaf_id, unstored = _branch_of(handle)
+    told: list[Wire] = [{"role": "system", "content": run_request.instructions}] if run_request.instructions else []
+    messages: Sequence[Wire]
+    if run_request.conversation_id is None or leaf_id is None:
         messages = run_request.messages
-        quotation = await _recalled(live, messages, tokens, beside=messages)
+        quotation = await _recalled(live, messages, tokens, beside=[*told, *messages])
     else:
-        history = await in_database_thread(_history, run_request.conversation_id, handle.question_id, tokens)
-        quotation = await _recalled(live, history, tokens)
-        beside = [quotation.wire] if quotation else []
+        whole_from = provider.name if provider.speaks_responses else ""
+        history = await in_database_thread(_history, run_request.conversation_id, leaf_id, tokens, whole_from)
+        history += unstored
+        quotation = await _recalled(live, history, tokens, beside=told)
         prefill = [{"role": "assistant", "content": run_request.prefill}] if run_request.prefill else []
-        room = tokens - sum(map(estimate_tokens, [*beside, *prefill]))
+        beside = [*told, *([quotation.wire] if quotation else []), *prefill]
+        room = tokens - sum(map(estimate_tokens, beside))
         messages = (*fit(valid(history), tokens=room), *prefill)
+    if run_request.native is not None and not provider.speaks_responses:
+        messages = for_chat(messages)
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
-    return CompletionRequest(model, messages, run_request.parameters, run_request.stream)
+    return CompletionRequest(
+        model, (*told, *messages), run_request.parameters, run_request.stream, native=run_request.native
+    )
+
+
+def _branch_of(handle: RunHandle) -> tuple[uuid.UUID | None, Sequence[Wire]]:
+    """Return the last stored message of the question's branch, and the messages after it, which are not stored."""
+    run_request = handle.request
+    if handle.question_id is not None or run_request.store or run_request.parent_id == HEAD:
+        return handle.question_id, ()
+    return run_request.parent_id, run_request.messages
 
 
 async def _recalled(
@@ -162,8 +181,8 @@ async def _recalled(
     return found
 
 
-def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int) -> list[Wire]:
-    """Return the branch that ends in the question, without empty answers.
+def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int, whole_from: str = "") -> list[Wire]:
+    """Return the branch that ends in the question, without empty answers; those of `whole_from` with all fields.
 
     Of a long branch, return all instructions and the newest messages, slightly more than fit into `tokens`: older ones
     would not be sent, so they are not read.
@@ -173,7 +192,7 @@ def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int) -> lis
     end = len(ids)
     while end and tokens > 0:
         start = max(0, end - HISTORY_SLICE)
-        wires = _wires(ids[start:end])
+        wires = _wires(ids[start:end], whole_from)
         tokens -= sum(map(estimate_tokens, wires))
         newest[:0] = wires
         end = start
@@ -181,17 +200,19 @@ def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int) -> lis
         return newest
     instructions = Message.objects.of(conversation_id).filter(role__in=INSTRUCTIONS).values_list("pk", flat=True)
     found = set(instructions)
-    return _wires([pk for pk in ids[:end] if pk in found]) + newest
+    return _wires([pk for pk in ids[:end] if pk in found], whole_from) + newest
 
 
-def _wires(ids: Sequence[uuid.UUID]) -> list[Wire]:
+def _wires(ids: Sequence[uuid.UUID], whole_from: str) -> list[Wire]:
     rows = in_bulk(ids)
-    return [_wire(rows[pk]) for pk in ids if pk in rows and not rows[pk].says_nothing]
+    return [_wire(rows[pk], whole_from) for pk in ids if pk in rows and not rows[pk].says_nothing]
 
 
-def _wire(message: Message) -> Wire:
+def _wire(message: Message, whole_from: str) -> Wire:
     """Return a message as it is sent: a client's own as the client wrote it, others with the fields of requests."""
     wire = message.as_wire()
+    if whole_from and message.upstream == whole_from:
+        return wire
     if message.has_parts and (message.model or message.source_id or wire["role"] not in ROLES):
         return as_input(wire, role=message.role, text=message.content)
     return wire
@@ -240,6 +261,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             retryable=result.retryable,
             recalled=result.recalled,
             empty_reason=result.empty_reason,
+            finished_at=result.finished_at,
         )
     )
 

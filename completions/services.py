@@ -142,9 +142,13 @@ def reap() -> int:
 
 
 def prune_chunks() -> int:
-    """Delete the chunks of answers finished CHUNK_HOURS ago, whose messages have the text; returns how many."""
+    """Delete the chunks of answers finished CHUNK_HOURS ago, whose messages have the text; returns how many.
+
+    Those of a run with an `echo` stay: whoever reads its stream again gets the same events.
+    """
     before = timezone.now() - dt.timedelta(hours=settings.CHUNK_HOURS)
-    old = Run.objects.filter(finished_at__lt=before, chunks__isnull=False).values_list("pk", flat=True).distinct()
+    old = Run.objects.filter(finished_at__lt=before, chunks__isnull=False, echo=None).values_list("pk", flat=True)
+    old = old.distinct()
     dropped = 0
     # A few at a time: on SQLite a long delete would make other writers wait.
     while batch := list(old[:100]):

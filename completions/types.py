@@ -5,6 +5,7 @@ No Django, no input or output: every class here is frozen, and tests can compare
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ class CompletionRequest:
     messages: tuple[Wire, ...]
     parameters: Wire = field(default_factory=dict)
     stream: bool = True
+    native: Wire | None = None
+    """The body of a Responses request, without what says where it is stored and how it is sent; None for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class RunFinished:
     recalled: tuple[Wire, ...] | None = None
     retryable: bool = False
     empty_reason: str | None = None
+    finished_at: dt.datetime | None = None
 
 
 FINISHED_WELL = ("complete", "cancelled")
@@ -156,6 +160,11 @@ def merge(deltas: Sequence[Delta]) -> Delta:
         for delta in deltas:
             wire.extend(delta.wire or ((plain_chunk(delta.text),) if delta.text else ()))
     return Delta(text, tuple(wire), last.seq, last.end)
+
+
+def join(deltas: Sequence[Delta]) -> list[Delta]:
+    """Return all `deltas` as one."""
+    return [merge(deltas)]
 
 
 # Roughly the largest content of a frame: for a reader that stopped reading, only one frame is kept in memory.

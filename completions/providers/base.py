@@ -18,6 +18,8 @@ class Provider(Protocol):
 
     name: str
     health: Health
+    speaks_responses: bool
+    """Whether a request of the Responses API is sent to it in that API's own words."""
 
     def stream(
         self,

@@ -43,6 +43,7 @@ class Echo:
     def __init__(self, name: str = "echo", *, delay: float = 0.02) -> None:
         self.name = name
         self.health = Health(name)
+        self.speaks_responses = False
         self._delay = delay
 
     async def stream(

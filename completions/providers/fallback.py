@@ -34,6 +34,7 @@ class Fallback:
         self._choices = tuple(choices)
         self.name = choices[0].provider.name
         self.health = choices[0].provider.health
+        self.speaks_responses = all(choice.provider.speaks_responses for choice in choices)
 
     async def stream(
         self,

@@ -70,6 +70,7 @@ class OpenAICompatible:
             proxy=proxy,
         )
         self.health = self._line.health
+        self.speaks_responses = False
         self._secrets = (api_key,)
         self._usage_in_stream, self._alternate_roles = usage_in_stream, alternate_roles
         self._first_byte, self._idle, self._answer, self._listing = first_byte, idle, answer, listing
