@@ -22,7 +22,8 @@ def schema_of(dialect: str) -> dict[str, Any]:
     package = importlib.import_module(f"chatservice.dialects.{dialect}")
     patterns = [path(DIALECTS[dialect], include(f"chatservice.dialects.{dialect}.urls"))]
     summary, _, description = (package.__doc__ or "").partition("\n")
-    with patched_settings({"TITLE": summary.rstrip("."), "DESCRIPTION": description.strip()}):
+    about = {"TITLE": summary.rstrip("."), "DESCRIPTION": description.strip()}
+    with patched_settings({**about, **getattr(package, "SCHEMA_SETTINGS", {})}):
         generator = SchemaGenerator(patterns=patterns)  # type: ignore[no-untyped-call]  # nothing there has types
         document: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return document

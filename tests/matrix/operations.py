@@ -98,10 +98,11 @@ def _positions(schema: dict[str, Any], operation: dict[str, Any]) -> Iterator[st
 
 
 def properties(schema: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties of a schema, which may be a reference."""
+    """Return the properties of a schema, which may be a reference or put together from parts."""
     if "$ref" in shape:
         shape = schema["components"]["schemas"][shape["$ref"].rpartition("/")[2]]
-    return shape.get("properties", {})
+    parts = [properties(schema, part) for keyword in ("allOf", "anyOf") for part in shape.get(keyword, ())]
+    return {name: each for part in [*parts, shape.get("properties", {})] for name, each in part.items()}
 
 
 def graph_operations() -> dict[str, set[str]]:

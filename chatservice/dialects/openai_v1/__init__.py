@@ -7,3 +7,12 @@ the account is full: then it is answered all the same, with the header `X-Not-St
 
 Not served: the legacy completions, assistants, files, batches, fine-tuning, audio and images.
 """
+
+# For drf-spectacular. OpenAI's schemas, which this document consists of, are in the words of OpenAPI 3.1.
+SCHEMA_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "chatservice.dialects.openai_v1.reference.components.add_components",
+    ],
+}

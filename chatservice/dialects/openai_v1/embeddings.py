@@ -16,8 +16,8 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response, problem_response
 from chatservice.dialects.json_body import read_object
-from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render
+from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import BadRequest, Problem
 from completions import providers, request_policy
@@ -49,15 +49,13 @@ class Asked:
 
 class EmbeddingsView(OpenAIView):
     @extend_schema(
-        operation_id="create_embedding",
         summary="Embed texts with the model that search uses",
         description="`default` is that model. Any other model is requested from the server that has it, or `404` "
         "if none has. Texts longer than the model reads are refused, not truncated.",
-        request=serializers.EmbeddingRequest,
-        responses={
-            200: serializers.EmbeddingList,
-            **{status: each for status, each in ERRORS.items() if status not in (409, 422)},
-        },
+        **operation(
+            "POST /embeddings",
+            errors={status: each for status, each in ERRORS.items() if status not in (409, 422)},
+        ),
         examples=[OpenApiExample("Two texts", EXAMPLE, request_only=True)],
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:

@@ -29,18 +29,19 @@ def stored_response(run_id: uuid.UUID) -> Wire:
     }
 
 
-def without_empty_text(response: Wire) -> Wire:
-    """Return a chat completion object whose choices have null, as the document says, where the model gave no text."""
+def as_documented(response: Wire) -> Wire:
+    """Return a chat completion object with what the document requires of it, even if the model's server left it out.
+
+    A choice without text has null as its content; `refusal` and `logprobs` are there.
+    """
     choices = response.get("choices") or ()
-    if not any(map(_is_empty, choices)):
-        return response
-    silent = [
-        {**choice, "message": {**choice["message"], "content": None}} if _is_empty(choice) else choice
-        for choice in choices
-    ]
-    return {**response, "choices": silent}
+    return {**response, "choices": [_choice(choice) if isinstance(choice, Mapping) else choice for choice in choices]}
 
 
-def _is_empty(choice: Any) -> bool:
-    message = choice.get("message") if isinstance(choice, Mapping) else None
-    return isinstance(message, Mapping) and empty_reason(message, choice.get("finish_reason")) is not None
+def _choice(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    message = choice.get("message")
+    if not isinstance(message, Mapping):
+        return choice
+    is_empty = empty_reason(message, choice.get("finish_reason")) is not None
+    whole = {"refusal": None, **message, **({"content": None} if is_empty else {})}
+    return {"logprobs": None, **choice, "message": whole}

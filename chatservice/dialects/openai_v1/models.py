@@ -9,8 +9,8 @@ from drf_spectacular.utils import extend_schema
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response
-from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.embeddings import model_info
+from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import BadRequest
 from completions import providers
@@ -20,9 +20,8 @@ from completions.types import ModelInfo
 
 class ModelsView(OpenAIView):
     @extend_schema(
-        operation_id="list_models",
         summary="The available models",
-        responses={200: serializers.ModelList, 401: ERRORS[401]},
+        **operation("GET /models", errors={401: ERRORS[401]}),
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         models = await _models(principal)
@@ -31,9 +30,8 @@ class ModelsView(OpenAIView):
 
 class ModelView(OpenAIView):
     @extend_schema(
-        operation_id="retrieve_model",
         summary="One model; its id may contain slashes",
-        responses={200: serializers.Model, 401: ERRORS[401], 404: ERRORS[404]},
+        **operation("GET /models/{model}", errors={401: ERRORS[401], 404: ERRORS[404]}),
     )
     async def get(self, request: HttpRequest, principal: Principal, model: str) -> HttpResponse:
         for known in await _models(principal):

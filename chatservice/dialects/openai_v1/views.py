@@ -18,7 +18,8 @@ from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render, should_retry
-from chatservice.dialects.openai_v1.history import stored_response, without_empty_text
+from chatservice.dialects.openai_v1.history import as_documented, stored_response
+from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.request_parsing import ask_from
 from chatservice.dialects.openai_v1.stream import ChunkStream
 from chatservice.dialects.problems import Problem
@@ -71,15 +72,12 @@ class ChatCompletionsView(OpenAIView):
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
-        operation_id="create_chat_completion",
         summary="Create a chat completion, streamed or not",
-        request=serializers.ChatCompletionRequest,
-        parameters=[OpenApiParameter("Idempotency-Key", KEY, OpenApiParameter.HEADER), ON_DISCONNECT],
-        responses={
-            (200, "application/json"): serializers.ChatCompletion,
-            (200, "text/event-stream"): serializers.StreamEvent,
-            **ERRORS,
-        },
+        **operation(
+            "POST /chat/completions",
+            parameters=[OpenApiParameter("Idempotency-Key", KEY, OpenApiParameter.HEADER), ON_DISCONNECT],
+            errors=ERRORS,
+        ),
         examples=[
             OpenApiExample("not streamed", EXAMPLE, request_only=True),
             OpenApiExample("streamed", {**EXAMPLE, "stream": True}, request_only=True),
@@ -115,7 +113,7 @@ async def _whole(handle: RunHandle, leaving: Leaving) -> HttpResponse:
     if response is None:
         response = await in_database_thread(stored_response, handle.run_id)
     recalled = {} if finished.recalled is None else {"recalled": finished.recalled}
-    return json_response({**without_empty_text(response), **recalled, **named_reason(finished)})
+    return json_response({**as_documented(response), **recalled, **named_reason(finished)})
 
 
 async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_usage: bool) -> HttpResponseBase:

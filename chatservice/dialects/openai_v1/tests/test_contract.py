@@ -9,6 +9,7 @@ import httpx2
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Capability, Ids, Streamed
+from chatservice.dialects.openai_v1.tests.documented import problems_of
 from chatservice.testing import ApiUser, sse_data
 
 PATH = "/v1/chat/completions"
@@ -51,6 +52,7 @@ class OpenAIContractTest(contract_refusals.DialectContract):
         return Streamed(text, ends, code)
 
     def error_code(self, response: httpx2.Response) -> str:
+        self.assertEqual(list(problems_of(response)), [])
         body = response.json()
         self.assertEqual((set(body), set(body["error"])), ({"error"}, {"message", "type", "param", "code"}))
         self.assertTrue(isinstance(body["error"]["message"], str) and body["error"]["message"])

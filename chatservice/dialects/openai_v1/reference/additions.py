@@ -1,0 +1,27 @@
+"""What this service adds to OpenAI's schemas: a property is optional, and OpenAI's clients need not know it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatservice.dialects import empty_answers, recalling
+from conversations.empty_answers import REASONS
+
+EMPTY_REASON = {"type": "string", "enum": [str(reason) for reason in REASONS], "description": empty_answers.HELP}
+RECALL = {
+    "anyOf": [{"type": "boolean"}, recalling.SHAPE, {"type": "null"}],
+    "description": recalling.HELP,
+}
+RECALLED = {
+    "type": "array",
+    "items": {"type": "object"},
+    "description": "the passages of other conversations that were quoted to the model",
+}
+# OpenAI's schema -> what its objects have here besides.
+ADDITIONS: dict[str, dict[str, Any]] = {
+    "CreateChatCompletionRequest": {"recall": RECALL},
+    "CreateChatCompletionResponse": {"recalled": RECALLED, "empty_reason": EMPTY_REASON},
+    "CreateChatCompletionStreamResponse": {"recalled": RECALLED, "empty_reason": EMPTY_REASON},
+}
+# Schema -> properties that may be left out here.
+OPTIONAL: dict[str, set[str]] = {"CreateChatCompletionRequest": {"model"}}

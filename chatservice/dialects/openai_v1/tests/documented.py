@@ -1,0 +1,68 @@
+"""Checks real answers against the dialect's OpenAPI document, so that it promises nothing that is not sent."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from chatservice.docs import schema_of
+from chatservice.testing import sse_data
+
+DIALECT = "openai_v1"
+STREAM = "text/event-stream"
+
+
+def problems_of(response: httpx2.Response) -> Iterator[str]:
+    """Yield what the document does not say about a response: its status, its type, or something in its body."""
+    method, path = response.request.method, response.request.url.path
+    operation = operation_of(method, path)
+    documented = operation["responses"].get(str(response.status_code))
+    if documented is None:
+        yield f"{method} {path}: {response.status_code} is not documented"
+        return
+    kind = response.headers["content-type"].partition(";")[0]
+    if kind not in documented.get("content", {}):
+        yield f"{method} {path}: {kind} is not documented for {response.status_code}"
+        return
+    schema = documented["content"][kind]["schema"]
+    if kind == STREAM:
+        yield from _problems_of_stream(schema, response.text)
+    elif kind == "application/json":
+        yield from _errors(schema, response.json())
+
+
+def operation_of(method: str, path: str) -> dict[str, Any]:
+    """Return the documented operation that a request belongs to; one without parameters first."""
+    paths = schema_of(DIALECT)["paths"]
+    for template in sorted(paths, key=lambda each: each.count("{")):
+        pattern = re.sub(r"\\{[^}]+\\}", ".+" if template.endswith("/models/{model}") else "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path) and method.lower() in paths[template]:
+            found: dict[str, Any] = paths[template][method.lower()]
+            return found
+    raise LookupError(f"{method} {path} is not documented")
+
+
+def _problems_of_stream(schema: dict[str, Any], text: str) -> Iterator[str]:
+    *events, last = sse_data(text)
+    if last != "[DONE]":
+        yield f"the last line is {last}"
+    for event in map(json.loads, events):
+        yield from _errors({"$ref": "#/components/schemas/OpenAIError"} if "error" in event else schema, event)
+
+
+def _errors(schema: dict[str, Any], value: Any) -> Iterator[str]:
+    error = best_match(validator(json.dumps(schema)).iter_errors(value))
+    if error is not None:
+        yield f"{error.json_path}: {error.message[:300]} (in {json.dumps(value)[:600]})"
+
+
+@functools.cache
+def validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator({**json.loads(schema), "components": schema_of(DIALECT)["components"]})
