@@ -31,16 +31,16 @@ def name_run(
 
 
 async def follow(
-    run_id: uuid.UUID, leaving: Leaving, *, reader: Principal, after: Cursor | None = None
+    run_id: uuid.UUID, leaving: Leaving, *, reader: Principal, after: Cursor | None = None, merged: bool = True
 ) -> tuple[RunFinished | None, AsyncIterator[Event], Callable[[], object] | None]:
     """Subscribe to a run, and wait for its first event.
 
     Return the end of a run that failed before any text, or None; all its events, including the first; and what to call
-    if their reader leaves.
+    if their reader leaves. `merged` is that of `subscribe`.
     """
 
     async def begin() -> tuple[Events, Event]:
-        events = subscribe(run_id, reader=reader, after=after, idle=sse.idle_seconds())
+        events = subscribe(run_id, reader=reader, after=after, idle=sse.idle_seconds(), merged=merged)
         return events, await anext(events)
 
     events, first = await leaving.wait(run_id, begin)

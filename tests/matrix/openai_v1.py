@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.matrix.rows import Admits, Probe, Row, idempotency
+from tests.matrix.rows import Admits, Probe, Row, http, idempotency
 
 PATH = "/v1/chat/completions"
+RESPONSE = {"model": "default", "input": "Let me in"}
 BODY = {"model": "default", "messages": [{"role": "user", "content": "Let me in"}]}
 
 ROWS = (
@@ -19,6 +20,44 @@ ROWS = (
             Probe("body metadata", PATH, {**BODY, "metadata": {"id": "<conversation>"}}, outcome="200", reaches=False),
         ),
         body=BODY,
+    ),
+    http(
+        "POST /v1/responses",
+        *("conversation", "message", "run"),
+        admits=Admits.KEYS,
+        body=RESPONSE,
+        more=(
+            *idempotency("/v1/responses", RESPONSE, in_body=False),
+            Probe(
+                "body previous_response_id",
+                "/v1/responses",
+                {**RESPONSE, "previous_response_id": "<response>"},
+                outcome="400",
+            ),
+            Probe("body conversation", "/v1/responses", {**RESPONSE, "conversation": "<thread>"}),
+            Probe(
+                "body input", "/v1/responses", {"input": [{"type": "item_reference", "id": "<item>"}]}, outcome="400"
+            ),
+        ),
+    ),
+    http("GET /v1/responses/{response}", *("conversation", "message", "run"), admits=Admits.KEYS),
+    http("GET /v1/responses/{response}/input_items", "message", admits=Admits.KEYS),
+    # The answer of the probe was not created in the background: its owner gets another error.
+    http("POST /v1/responses/{response}/cancel", "run", admits=Admits.KEYS),
+    http(
+        "POST /v1/responses/input_tokens",
+        "message",
+        admits=Admits.KEYS,
+        body=RESPONSE,
+        more=(
+            Probe("body conversation", "/v1/responses/input_tokens", {**RESPONSE, "conversation": "<thread>"}),
+            Probe(
+                "body previous_response_id",
+                "/v1/responses/input_tokens",
+                {**RESPONSE, "previous_response_id": "<response>"},
+                outcome="400",
+            ),
+        ),
     ),
     Row("POST /v1/embeddings", Admits.KEYS, body={"model": "default", "input": "Let me in"}),
     Row("GET /v1/models", Admits.KEYS),

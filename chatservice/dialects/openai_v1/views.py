@@ -107,7 +107,7 @@ class ChatCompletionsView(OpenAIView):
 async def _whole(handle: RunHandle, leaving: Leaving) -> HttpResponse:
     finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     if finished.status != "complete":
-        return _failure(finished)
+        return failure(finished)
     # The upstream's body is not kept for a run of an earlier request: it is rebuilt from what is stored.
     response = finished.response
     if response is None:
@@ -120,7 +120,7 @@ async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_u
     """Answer with a stream, or with an error status if the run fails before any text."""
     failed, events, when_left = await follow(handle.run_id, leaving, reader=handle.request.principal)
     if failed is not None:
-        return _failure(failed)
+        return failure(failed)
     wire = ChunkStream(
         run_id=handle.run_id,
         created=int(handle.created_at.timestamp()),
@@ -131,7 +131,8 @@ async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_u
     return sse.event_stream(frames, on_close=release, when_left=when_left)
 
 
-def _failure(finished: RunFinished) -> HttpResponse:
+def failure(finished: RunFinished) -> HttpResponse:
+    """Return the error response for a run that gave no complete answer."""
     problem = problem_of_end(finished)
     return _with_retry(problem_response(problem, render), problem)
 

@@ -9,6 +9,7 @@ import httpx2
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Capability, Ids, Streamed
+from chatservice.dialects.openai_v1.tests.calls import calls_with
 from chatservice.dialects.openai_v1.tests.documented import problems_of
 from chatservice.testing import ApiUser, sse_data
 
@@ -60,7 +61,7 @@ class OpenAIContractTest(contract_refusals.DialectContract):
         return body["error"]["code"]
 
     def calls_with(self, ids: Ids) -> list[Call]:
-        return []
+        return calls_with(ids)
 
     def wrong_calls(self) -> list[Call]:
         messages = [{"role": "user", "content": "Hello"}]

@@ -1,0 +1,114 @@
+"""Makes run requests of Responses requests: where the input goes on, what it refers to, who can answer it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.http import Http404
+
+from accounts.callers import Principal
+from chatservice.dialects.openai_v1.responses.reading import find_run
+from chatservice.dialects.openai_v1.responses.request_parsing import Asked
+from chatservice.dialects.problems import BadRequest
+from chatservice.dialects.run_requests import make_run_request
+from completions import providers
+from completions.recall import read_recall
+from completions.run_requests import HEAD, RunRequest
+from completions.types import Wire
+from conversations.models import Conversation
+from foundation.database import in_database_thread
+
+CONVERSATION = "conv_"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a question goes on, and the stored items that its input refers to."""
+
+    conversation_id: uuid.UUID | None = None
+    parent_id: uuid.UUID | None = HEAD
+    found: dict[str, Wire] = field(default_factory=dict)
+
+
+async def run_request(asked: Asked, principal: Principal, *, key: str = "", store: bool | None = None) -> RunRequest:
+    """Return the run request; raises BadRequest for what does not exist, and for what nobody here can do."""
+    place = Place()
+    if asked.previous is not None or asked.conversation is not None or asked.references:
+        place = await in_database_thread(_find, asked, principal)
+    recall = _recall(asked.body.get("recall"))
+    store = asked.stores if store is None else store
+    request = make_run_request(
+        principal,
+        model=asked.model,
+        key=key,
+        identity=("openai_v1", "responses", dict(asked.body)),
+        messages=asked.messages(place.found),
+        parameters=asked.parameters,
+        threaded=place.conversation_id is None,
+        # A response may be continued several times at once. In a conversation one answer follows the other.
+        exclusive=asked.conversation is not None,
+        store=store,
+        conversation_id=place.conversation_id,
+        parent_id=place.parent_id,
+        end_user=str(asked.body.get("safety_identifier") or asked.body.get("user") or "")[:200],
+        recall=recall,
+        instructions=asked.body.get("instructions") or "",
+        is_cut_to_fit=asked.body.get("truncation") == "auto",
+        echo={**asked.echo, "store": store, "in_conversation": asked.conversation is not None},
+        native=asked.native,
+    )
+    check_upstream(request, asked.only_for_responses())
+    return request
+
+
+def continued(request: RunRequest, messages: tuple[Wire, ...]) -> RunRequest:
+    """Return the request with `messages`, which are not stored, before its own."""
+    return replace(request, messages=(*messages, *request.messages))
+
+
+def check_upstream(request: RunRequest, needed: list[str]) -> None:
+    """Raise BadRequest if the request `needed` something that only an upstream with this API can do."""
+    if needed and not providers.provider_for(request.model)[0].speaks_responses:
+        what = ", ".join(each[:60] for each in needed)
+        message = f"Tools of type {what} need an upstream with the Responses API; that of this model has none."
+        raise BadRequest(message, code="unsupported_tool", param="tools")
+
+
+def _find(asked: Asked, principal: Principal) -> Place:
+    found = asked.references.find(principal) if asked.references else {}
+    if asked.previous is not None:
+        try:
+            run = find_run(principal, asked.previous)
+        except Http404:
+            code = "previous_response_not_found"
+            raise BadRequest("Previous response not found.", code=code, param="previous_response_id") from None
+        if not run.is_over:
+            message = "The previous response is not finished yet."
+            raise BadRequest(message, code="conversation_busy", status=409, param="previous_response_id")
+        return Place(run.conversation_id, run.message_id, found)
+    if asked.conversation is not None:
+        conversation_id, head_id = _conversation(principal, asked.conversation)
+        # What is stored goes after the last message as it is when the question is accepted.
+        return Place(conversation_id, HEAD if asked.stores else head_id, found)
+    return Place(found=found)
+
+
+def _conversation(principal: Principal, named: str) -> tuple[uuid.UUID, uuid.UUID | None]:
+    missing = BadRequest("Conversation not found.", code="not_found", status=404, param="conversation")
+    try:
+        pk = uuid.UUID(named.removeprefix(CONVERSATION))
+    except ValueError:
+        raise missing from None
+    row = Conversation.objects.visible_to(principal).filter(pk=pk).values_list("pk", "head_id").first()
+    if row is None:
+        raise missing
+    return row
+
+
+def _recall(given: Any) -> Any:
+    try:
+        return read_recall(given)
+    except ValueError as error:
+        raise BadRequest(f"'recall': {error}", code="invalid_value", param="recall") from error

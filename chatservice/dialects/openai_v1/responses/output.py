@@ -1,0 +1,239 @@
+"""Builds the output of a response from an answer's deltas, one event after the other. Pure and deterministic.
+
+The same deltas give the same events with the same numbers, whoever reads them and when: `readers.subscribe` yields one
+delta for each stored chunk if it is asked not to merge them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from chatservice.dialects.openai_v1.items import (
+    RAW,
+    ItemIds,
+    add_detail,
+    new_call,
+    new_reasoning,
+    payload_of,
+    refusal_part,
+    text_part,
+)
+from completions.types import Delta, Wire
+
+Emit = Callable[..., None]
+ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
+PART_ADDED, PART_DONE = "response.content_part.added", "response.content_part.done"
+DELTAS = {"function_call": "function_call_arguments", "custom_tool_call": "custom_tool_call_input"}
+
+
+class Output:
+    """The items of a response so far. `emit` is called with the type and the fields of each event."""
+
+    def __init__(self, message_id: uuid.UUID, emit: Emit, *, logprobs: bool = False) -> None:
+        self.items: list[dict[str, Any]] = []
+        self._ids = ItemIds(message_id)
+        self._emit = emit
+        self._with_logprobs = logprobs
+        self._reasoning: int | None = None
+        self._message: int | None = None
+        self._calls: dict[Any, int] = {}
+
+    def feed(self, delta: Delta) -> None:
+        if not delta.wire:
+            if delta.text:
+                self._text(delta.text, ())
+            return
+        for chunk in delta.wire:
+            for choice in chunk.get("choices") or ():
+                if isinstance(choice, Mapping) and not choice.get("index") and isinstance(choice.get("delta"), Mapping):
+                    self._choice(choice["delta"], choice.get("logprobs"))
+
+    def close(self, status: str = "completed") -> None:
+        """End what is open; `status` is that of the items that have not ended yet."""
+        self._close_reasoning(status)
+        self._close_message(status)
+        for index in self._calls.values():
+            self._close_call(index, status)
+        self._calls.clear()
+
+    def _choice(self, delta: Wire, logprobs: Any) -> None:
+        self._think(delta)
+        text, refusal = delta.get("content"), delta.get("refusal")
+        if isinstance(text, str) and text:
+            self._text(text, _logprobs(logprobs) if self._with_logprobs else ())
+        if isinstance(refusal, str) and refusal:
+            self._refuse(refusal)
+        for annotation in _objects(delta.get("annotations")):
+            self._annotate(annotation)
+        for item in _objects(delta.get(RAW)):
+            self._raw(dict(item))
+        for call in _objects(delta.get("tool_calls")):
+            self._call(call.get("index", len(self._calls)), call)
+        if isinstance(function := delta.get("function_call"), Mapping):
+            self._call("function_call", {"function": function})
+
+    # --- reasoning
+
+    def _think(self, delta: Wire) -> None:
+        details = _objects(delta.get("reasoning_details"))
+        plain = delta.get("reasoning") or delta.get("reasoning_content")
+        if not details and not (isinstance(plain, str) and plain):
+            return
+        own_id = next((each["id"] for each in details if each.get("id")), None)
+        if self._reasoning is not None and own_id and self.items[self._reasoning]["id"] != own_id:
+            self._close_reasoning("completed")
+        if self._reasoning is None:
+            self._close_message("completed")
+            self._reasoning = self._add(new_reasoning(own_id, self._ids))
+        item = self.items[self._reasoning]
+        text = plain if isinstance(plain, str) else ""
+        for detail in details:
+            text = text or str(detail.get("text") or detail.get("summary") or "")
+            add_detail(item, {"data": detail.get("data")})
+        if text:
+            self._reasoning_text(item, self._reasoning, text)
+
+    def _reasoning_text(self, item: dict[str, Any], index: int, text: str) -> None:
+        place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+        if not item["content"]:
+            item["content"].append({"type": "reasoning_text", "text": ""})
+            self._emit(PART_ADDED, **place, part=dict(item["content"][0]))
+        item["content"][0]["text"] += text
+        self._emit("response.reasoning_text.delta", **place, delta=text)
+
+    def _close_reasoning(self, status: str) -> None:
+        if self._reasoning is None:
+            return
+        index, self._reasoning = self._reasoning, None
+        item = self.items[index]
+        if item["content"]:
+            place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+            self._emit("response.reasoning_text.done", **place, text=item["content"][0]["text"])
+            self._emit(PART_DONE, **place, part=dict(item["content"][0]))
+        self._emit(ITEM_DONE, output_index=index, item=_copy(item))
+
+    # --- the message
+
+    def _open_message(self) -> tuple[dict[str, Any], int]:
+        if self._message is None:
+            self._close_reasoning("completed")
+            item = {"id": self._ids.next("msg"), "type": "message", "role": "assistant", "status": "in_progress"}
+            self._message = self._add({**item, "content": []})
+        return self.items[self._message], self._message
+
+    def _open_part(self, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the open part of this type, a new one if another type is open, and its place."""
+        item, index = self._open_message()
+        content = item["content"]
+        if content and content[-1]["type"] != kind:
+            self._close_part(item, index)
+        place = {"item_id": item["id"], "output_index": index}
+        if not content or content[-1]["type"] != kind:
+            content.append(text_part("") if kind == "output_text" else refusal_part(""))
+            self._emit(PART_ADDED, **place, content_index=len(content) - 1, part=_copy(content[-1]))
+        return content[-1], {**place, "content_index": len(content) - 1}
+
+    def _text(self, text: str, logprobs: Sequence[Wire]) -> None:
+        part, place = self._open_part("output_text")
+        part["text"] += text
+        part["logprobs"] += logprobs
+        self._emit("response.output_text.delta", **place, delta=text, logprobs=list(logprobs))
+
+    def _refuse(self, text: str) -> None:
+        part, place = self._open_part("refusal")
+        part["refusal"] += text
+        self._emit("response.refusal.delta", **place, delta=text)
+
+    def _annotate(self, annotation: Wire) -> None:
+        part, place = self._open_part("output_text")
+        number = len(part["annotations"])
+        part["annotations"].append(dict(annotation))
+        self._emit(
+            "response.output_text.annotation.added", **place, annotation_index=number, annotation=dict(annotation)
+        )
+
+    def _close_part(self, item: dict[str, Any], index: int) -> None:
+        part = item["content"][-1]
+        place = {"item_id": item["id"], "output_index": index, "content_index": len(item["content"]) - 1}
+        if part["type"] == "refusal":
+            self._emit("response.refusal.done", **place, refusal=part["refusal"])
+        else:
+            self._emit("response.output_text.done", **place, text=part["text"], logprobs=list(part["logprobs"]))
+        self._emit(PART_DONE, **place, part=_copy(part))
+
+    def _close_message(self, status: str) -> None:
+        if self._message is None:
+            return
+        index, self._message = self._message, None
+        item = self.items[index]
+        if item["content"]:
+            self._close_part(item, index)
+        item["status"] = status
+        self._emit(ITEM_DONE, output_index=index, item=_copy(item))
+
+    # --- calls, and items of hosted tools
+
+    def _call(self, key: Any, call: Wire) -> None:
+        if key not in self._calls:
+            self._close_reasoning("completed")
+            self._close_message("completed")
+            self._calls[key] = self._add(new_call(call, self._ids, "in_progress"))
+        elif name := _inner(call).get("name"):
+            item = self.items[self._calls[key]]
+            item["name"] += name if name != item["name"] else ""
+        index = self._calls[key]
+        item = self.items[index]
+        payload = payload_of(item)
+        text = _inner(call).get(payload)
+        if isinstance(text, str) and text:
+            item[payload] += text
+            kind = DELTAS[item["type"]]
+            self._emit(f"response.{kind}.delta", item_id=item["id"], output_index=index, delta=text)
+
+    def _close_call(self, index: int, status: str) -> None:
+        item = self.items[index]
+        item["status"] = status
+        payload = payload_of(item)
+        place = {"item_id": item["id"], "output_index": index}
+        named = {"name": item["name"]} if payload == "arguments" else {}
+        self._emit(f"response.{DELTAS[item['type']]}.done", **place, **named, **{payload: item[payload]})
+        self._emit(ITEM_DONE, output_index=index, item=_copy(item))
+
+    def _raw(self, item: dict[str, Any]) -> None:
+        self._close_reasoning("completed")
+        self._close_message("completed")
+        index = self._add(item)
+        self._emit(ITEM_DONE, output_index=index, item=item)
+
+    def _add(self, item: dict[str, Any]) -> int:
+        self.items.append(item)
+        self._emit(ITEM_ADDED, output_index=len(self.items) - 1, item=_copy(item))
+        return len(self.items) - 1
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
+def _inner(call: Wire) -> Mapping[str, Any]:
+    inner = call.get("custom") or call.get("function")
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _logprobs(logprobs: Any) -> list[dict[str, Any]]:
+    """Return the log probabilities of a chat completion's choice as those of an output text."""
+    found = _objects(logprobs.get("content")) if isinstance(logprobs, Mapping) else []
+    return [{**_token(each), "top_logprobs": [*map(_token, _objects(each.get("top_logprobs")))]} for each in found]
+
+
+def _token(each: Wire) -> dict[str, Any]:
+    return {"token": each.get("token"), "logprob": each.get("logprob"), "bytes": each.get("bytes") or []}
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy down to the parts, which grow later."""
+    if isinstance(value, dict):
+        return {name: [*map(_copy, each)] if isinstance(each, list) else each for name, each in value.items()}
+    return value

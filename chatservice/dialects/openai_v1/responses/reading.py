@@ -1,0 +1,127 @@
+"""Reads stored responses: the run and its answer, its events again, the items of its input."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django.http import Http404
+
+from accounts.callers import Principal
+from chatservice.dialects.openai_v1.items import items_of
+from chatservice.dialects.openai_v1.responses.shapes import Head
+from chatservice.dialects.openai_v1.responses.stream import ResponseEvents
+from completions.models import Chunk, Run
+from completions.readers import run_finished
+from completions.run_requests import HEAD, RunRequest
+from completions.types import Delta, Wire
+from conversations.branches import branch, branch_ids, in_bulk
+from conversations.models import Conversation, Message, load_parts
+
+RESPONSE_ID = re.compile(r"resp_([0-9a-f]{32})\Z", re.ASCII)
+STATUSES = {Run.State.QUEUED: "queued", Run.State.RUNNING: "in_progress"}
+
+
+def find_run(principal: Principal, response_id: str) -> Run:
+    """Return the run of a stored response that this caller may see; raises Http404. Any API's answers are responses."""
+    match = RESPONSE_ID.match(response_id)
+    if match is None:
+        raise Http404
+    runs = Run.objects.visible_to(principal).filter(message__isnull=False).select_related("message")
+    run = runs.filter(pk=uuid.UUID(match[1])).first()
+    if run is None:
+        raise Http404
+    return run
+
+
+def head_of(run: Run) -> Head:
+    assert run.message_id is not None
+    echo = run.echo if run.echo is not None else _echo_of_other(run)
+    named = run.conversation_id if echo.get("in_conversation") else None
+    return Head(run.pk, run.message_id, run.created_at, run.model, echo, named)
+
+
+def read_response(run: Run, *, include: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the response as it is stored now."""
+    events = read_events(run, include=include)
+    return events.response(_status(run, events))
+
+
+def read_events(run: Run, *, include: Iterable[str] = ()) -> ResponseEvents:
+    """Return the events of what is stored of a response."""
+    head = head_of(run)
+    if include:
+        head = Head(
+            head.run_id,
+            head.message_id,
+            head.created_at,
+            head.model,
+            {**head.echo, "include": [*head.echo.get("include", ()), *include]},
+            head.conversation_id,
+        )
+    events = ResponseEvents(head)
+    for delta in stored_deltas(run):
+        events.collect(delta)
+    if run.is_over:
+        events.collect(run_finished(run))
+    return events
+
+
+def stored_deltas(run: Run) -> Iterable[Delta]:
+    """Return the deltas of an answer as they were stored; the whole message as one if the chunks are gone."""
+    rows = Chunk.objects.filter(run_id=run.pk).order_by("seq")
+    deltas = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows.iterator()]
+    if not deltas and run.is_over and run.message is not None:
+        return _as_delta(run.message)
+    return deltas
+
+
+def has_chunks(run: Run) -> bool:
+    return Chunk.objects.filter(run_id=run.pk).exists()
+
+
+def input_items(run: Run) -> list[dict[str, Any]]:
+    """Return the items of a response's input, oldest first.
+
+    They begin after the response that was continued; a request that sent its whole history has all of it.
+    """
+    assert run.message is not None and run.conversation_id is not None
+    ids = branch_ids(run.conversation_id, run.message_id)[:-1]
+    rows = in_bulk(ids)
+    messages = [rows[pk] for pk in ids if pk in rows]
+    echo = run.echo or {}
+    if echo.get("previous_response_id") or echo.get("in_conversation") or run.echo is None:
+        ends = [at for at, message in enumerate(messages) if message.role == Message.Role.ASSISTANT and message.model]
+        messages = messages[ends[-1] + 1 :] if ends else messages
+    load_parts(messages)
+    return [item for message in messages for item in items_of(message.as_wire(), message_id=message.pk)]
+
+
+def wires_before(request: RunRequest) -> list[Wire]:
+    """Return the messages that a question goes on from."""
+    if request.conversation_id is None:
+        return []
+    leaf_id = request.parent_id
+    if leaf_id == HEAD:
+        leaf_id = Conversation.objects.values_list("head_id", flat=True).get(pk=request.conversation_id)
+    return [message.as_wire() for message in branch(request.conversation_id, leaf_id)]
+
+
+def _status(run: Run, events: ResponseEvents) -> str:
+    return events.status or STATUSES.get(Run.State(run.state), "in_progress")
+
+
+def _as_delta(message: Message) -> list[Delta]:
+    wire = dict(message.as_wire())
+    wire["content"] = message.streamed_text()
+    if isinstance(calls := wire.get("tool_calls"), list):
+        wire["tool_calls"] = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
+    return [Delta(wire["content"], ({"choices": [{"index": 0, "delta": wire}]},))]
+
+
+def _echo_of_other(run: Run) -> dict[str, Any]:
+    """Return what is known of a request that another API took."""
+    given = {name: run.parameters.get(name) for name in ("temperature", "top_p", "metadata", "user")}
+    return {name: value for name, value in given.items() if value is not None}
