@@ -31,11 +31,12 @@ from completions.reaper import start_reaper  # noqa: E402
 from foundation.internals import interpreter  # noqa: E402
 
 http = ChatHandler()
-# A dialect with a websocket.py is served at its own mount, with and without the closing slash.
+# A dialect with a websocket.py is served at its own mount, or at the `PATH` below it, with and without a closing slash.
 dialect_sockets = [
-    path(mount.rstrip("/") + slash, import_module(f"chatservice.dialects.{name}.websocket").application)
+    path((mount + getattr(module, "PATH", "")).rstrip("/") + slash, module.application)
     for name, mount in DIALECTS.items()
     if find_spec(f"chatservice.dialects.{name}.websocket")
+    for module in [import_module(f"chatservice.dialects.{name}.websocket")]
     for slash in ("", "/")
 ]
 websocket = OriginCheck(URLRouter([*dialect_sockets, re_path(r"", nowhere)]))  # type: ignore[arg-type]  # an application

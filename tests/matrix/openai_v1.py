@@ -41,7 +41,29 @@ ROWS = (
         ),
     ),
     http("GET /v1/responses/{response}", *("conversation", "message", "run"), admits=Admits.KEYS),
-    http("GET /v1/responses/{response}/input_items", "message", admits=Admits.KEYS),
+    http(
+        "GET /v1/responses/{response}/input_items",
+        "message",
+        admits=Admits.KEYS,
+        more=(
+            Probe("query after", "/v1/responses/<own.response>/input_items?after=<item>", outcome="400", reaches=False),
+        ),
+    ),
+    http(
+        "POST /v1/responses/compact",
+        *("conversation", "message", "run"),
+        admits=Admits.KEYS,
+        body=RESPONSE,
+        more=(
+            *idempotency("/v1/responses/compact", RESPONSE, in_body=False),
+            Probe(
+                "body previous_response_id",
+                "/v1/responses/compact",
+                {**RESPONSE, "previous_response_id": "<response>"},
+                outcome="400",
+            ),
+        ),
+    ),
     # The answer of the probe was not created in the background: its owner gets another error.
     http("POST /v1/responses/{response}/cancel", "run", admits=Admits.KEYS),
     http(

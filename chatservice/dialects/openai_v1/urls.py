@@ -3,6 +3,7 @@
 from django.urls import path
 
 from chatservice.dialects.openai_v1 import embeddings, models, views
+from chatservice.dialects.openai_v1.responses import compacting
 from chatservice.dialects.openai_v1.responses import views as responses
 
 app_name = "openai_v1"
@@ -13,6 +14,7 @@ urlpatterns = [
     path("models", models.ModelsView.as_view(), name="model-list"),
     path("models/<path:model>", models.ModelView.as_view(), name="model-detail"),
     path("responses", responses.ResponsesView.as_view(), name="response-create"),
+    path("responses/compact", compacting.CompactView.as_view(), name="response-compact"),
     path("responses/input_tokens", responses.InputTokensView.as_view(), name="response-input-tokens"),
     path("responses/<str:response_id>", responses.ResponseView.as_view(), name="response-detail"),
     path("responses/<str:response_id>/cancel", responses.CancelView.as_view(), name="response-cancel"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import Http404
@@ -24,48 +24,47 @@ CONVERSATION = "conv_"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a question goes on, and the stored items that its input refers to."""
+class Continued:
+    """What a question continues, and the stored items that its input refers to."""
 
     conversation_id: uuid.UUID | None = None
     parent_id: uuid.UUID | None = HEAD
     found: dict[str, Wire] = field(default_factory=dict)
 
 
-async def run_request(asked: Asked, principal: Principal, *, key: str = "", store: bool | None = None) -> RunRequest:
-    """Return the run request; raises BadRequest for what does not exist, and for what nobody here can do."""
-    place = Place()
-    if asked.previous is not None or asked.conversation is not None or asked.references:
-        place = await in_database_thread(_find, asked, principal)
+async def run_request(
+    asked: Asked, principal: Principal, *, key: str = "", before: tuple[Wire, ...] | None = None
+) -> RunRequest:
+    """Return the run request; raises BadRequest for what does not exist, and for what nobody here can do.
+
+    `before` are the messages that the previous response ended with, where it is not stored.
+    """
+    continued = Continued()
+    if (asked.previous is not None and before is None) or asked.conversation is not None or asked.references:
+        continued = await in_database_thread(_find, asked, principal, before is None)
     recall = _recall(asked.body.get("recall"))
-    store = asked.stores if store is None else store
     request = make_run_request(
         principal,
         model=asked.model,
         key=key,
         identity=("openai_v1", "responses", dict(asked.body)),
-        messages=asked.messages(place.found),
+        messages=(*(before or ()), *asked.messages(continued.found)),
         parameters=asked.parameters,
-        threaded=place.conversation_id is None,
+        threaded=continued.conversation_id is None,
         # A response may be continued several times at once. In a conversation one answer follows the other.
         exclusive=asked.conversation is not None,
-        store=store,
-        conversation_id=place.conversation_id,
-        parent_id=place.parent_id,
+        store=asked.stores,
+        conversation_id=continued.conversation_id,
+        parent_id=continued.parent_id,
         end_user=str(asked.body.get("safety_identifier") or asked.body.get("user") or "")[:200],
         recall=recall,
         instructions=asked.body.get("instructions") or "",
         is_cut_to_fit=asked.body.get("truncation") == "auto",
-        echo={**asked.echo, "store": store, "in_conversation": asked.conversation is not None},
+        echo={**asked.echo, "store": asked.stores, "in_conversation": asked.conversation is not None},
         native=asked.native,
     )
     check_upstream(request, asked.only_for_responses())
     return request
-
-
-def continued(request: RunRequest, messages: tuple[Wire, ...]) -> RunRequest:
-    """Return the request with `messages`, which are not stored, before its own."""
-    return replace(request, messages=(*messages, *request.messages))
 
 
 def check_upstream(request: RunRequest, needed: list[str]) -> None:
@@ -76,9 +75,9 @@ def check_upstream(request: RunRequest, needed: list[str]) -> None:
         raise BadRequest(message, code="unsupported_tool", param="tools")
 
 
-def _find(asked: Asked, principal: Principal) -> Place:
+def _find(asked: Asked, principal: Principal, with_previous: bool) -> Continued:
     found = asked.references.find(principal) if asked.references else {}
-    if asked.previous is not None:
+    if asked.previous is not None and with_previous:
         try:
             run = find_run(principal, asked.previous)
         except Http404:
@@ -87,12 +86,12 @@ def _find(asked: Asked, principal: Principal) -> Place:
         if not run.is_over:
             message = "The previous response is not finished yet."
             raise BadRequest(message, code="conversation_busy", status=409, param="previous_response_id")
-        return Place(run.conversation_id, run.message_id, found)
+        return Continued(run.conversation_id, run.message_id, found)
     if asked.conversation is not None:
         conversation_id, head_id = _conversation(principal, asked.conversation)
         # What is stored goes after the last message as it is when the question is accepted.
-        return Place(conversation_id, HEAD if asked.stores else head_id, found)
-    return Place(found=found)
+        return Continued(conversation_id, HEAD if asked.stores else head_id, found)
+    return Continued(found=found)
 
 
 def _conversation(principal: Principal, named: str) -> tuple[uuid.UUID, uuid.UUID | None]:

@@ -9,8 +9,8 @@ import httpx2
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Capability, Ids, Streamed
-from chatservice.dialects.openai_v1.tests.calls import calls_with
 from chatservice.dialects.openai_v1.tests.documented import problems_of
+from chatservice.dialects.openai_v1.tests.id_calls import calls_with
 from chatservice.testing import ApiUser, sse_data
 
 PATH = "/v1/chat/completions"
