@@ -8,6 +8,7 @@ PY := $(VENV)/bin/python
 # Stamps: production is what the service needs, development adds what tests and checks need.
 PRODUCTION := $(VENV)/.production
 DEVELOPMENT := $(VENV)/.development
+CLIENTS := tests/clients/requirements.txt tests/clients/package.json tests/clients/package-lock.json
 # A data directory of its own, untouched by .env.
 ISOLATED := $(PY) -m scripts.isolated
 PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
@@ -77,6 +78,10 @@ $(PRODUCTION): requirements.txt $(PY)
 	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements.txt
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt requirements.txt $(PY)
+# What other people's programs call the API with is kept apart: some of it wants other versions of the same libraries.
+$(DEVELOPMENT): requirements-dev.txt requirements.txt $(CLIENTS) $(PY)
 	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements-dev.txt
+	@sh scripts/install.sh "$(PYTHON)" $(VENV)/clients tests/clients/requirements.txt
+	@cp tests/clients/package.json tests/clients/package-lock.json $(VENV)/clients && cd $(VENV)/clients && \
+		PATH="$$PWD/bin:$$PATH" npm ci --no-audit --no-fund --ignore-scripts --loglevel error
 	@touch $(PRODUCTION) $@

@@ -1,7 +1,7 @@
 """An OpenAI-compatible upstream that misbehaves on request: raw TCP, because it must send broken bytes.
 
 The model's name chooses the behaviour, with arguments after colons (`slow:20ms:200`); `upstream_answers.py` and
-`upstream_faults.py` list them.
+`upstream_faults.py` list them. `clever` (`upstream_clever.py`) answers the question instead.
 In a test: `with FaultyUpstream() as up: up.base_url`. By hand: `python -m completions.tests.upstream --port 9000`.
 """
 

@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Any
 
-from completions.tests import upstream_bodies  # noqa: F401  its behaviour is found by its name
+from completions.tests import upstream_bodies, upstream_clever  # noqa: F401  their behaviours are found by name
 from completions.tests.upstream_answers import ok
 from completions.tests.upstream_wire import (
     FAULTS,
@@ -33,6 +33,8 @@ async def answer(c: Connection, models: Any) -> None:
     if "/models/" in path:
         model = path.partition("/models/")[2]
         return await c.json(200, {"id": model, "object": "model", "created": 1, "owned_by": "tests"})
+    if path.endswith("/embeddings") and c.body.get("model") == "clever":
+        return await c.json(200, upstream_clever.vectors(c.body))
     if path.endswith("/embeddings"):
         vectors = [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
