@@ -169,7 +169,8 @@ def from_memory(messages: Sequence[Body], question: str) -> str:
             text = text_of(message)
             facts |= {name.lower(): value for name, value in FACT.findall(text)}
             facts |= {f"{animal.lower()}'s name": name for animal, name in PET.findall(text)}
-    return facts.get(asked[1].lower(), "I do not know.")
+    about = asked[1].lower()
+    return facts.get(about) or facts.get(about.removesuffix("'s name")) or "I do not know."
 
 
 def seen(messages: Sequence[Body]) -> str:
