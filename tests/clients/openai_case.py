@@ -1,0 +1,67 @@
+"""The base class of tests with OpenAI's own Python library, which validate each answer against its types.
+
+The library itself validates nothing that it receives, so a wrong answer shows only where somebody reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import openai
+import pydantic
+from openai.types.responses import Response
+
+from chatservice.testing import ApiUser, ServiceTestCase
+from tests.clients.case import MODEL
+
+ESSAY = "Write a long essay about the sea."
+MODEL_SLOW = f"{MODEL}:30ms"
+T = TypeVar("T", bound=pydantic.BaseModel)
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather in a city",
+    "strict": True,
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}
+TIME: dict[str, Any] = {**WEATHER, "name": "get_time", "description": "The time in a city"}
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+
+
+class OpenAITestCase(ServiceTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.openai = self.client_of(self.alice)
+        self.responses = self.openai.responses
+
+    def client_of(self, caller: ApiUser) -> openai.OpenAI:
+        client = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key=caller.secret, max_retries=0)
+        self.addCleanup(client.close)
+        return client
+
+    def create(self, given: Any, **fields: Any) -> Response:
+        """Create a response, and check it."""
+        return self.checked(self.responses.create(**{"model": MODEL, "input": given, **fields}))
+
+    def stream(self, given: Any, **fields: Any) -> list[Any]:
+        """Create a streamed response and return its events, each checked."""
+        return self.checked_events(self.responses.create(**{"model": MODEL, "input": given, **fields}, stream=True))
+
+    def checked(self, answer: T) -> T:
+        """Return what was received if its type allows it."""
+        type(answer).model_validate(answer.to_dict(mode="json", warnings=False))
+        return answer
+
+    def checked_events(self, events: Iterable[Any]) -> list[Any]:
+        return [self.checked(event) for event in events]

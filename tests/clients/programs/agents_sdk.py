@@ -1,0 +1,71 @@
+"""An agent of OpenAI's Agents SDK with a tool, a session and a handoff, whole and streamed; prints what it said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Any
+
+import pydantic
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIResponsesModel,
+    Runner,
+    SQLiteSession,
+    function_tool,
+    set_tracing_disabled,
+)
+from openai import AsyncOpenAI
+
+set_tracing_disabled(True)
+MODEL = OpenAIResponsesModel(os.environ["MODEL"], AsyncOpenAI(max_retries=0))
+
+
+@function_tool
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return f"It rains in {city}"
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+
+
+async def main() -> dict[str, Any]:
+    agent = Agent(name="Weather", instructions="Be brief.", model=MODEL, tools=[get_weather])
+    session = SQLiteSession("in memory")
+    said: dict[str, Any] = {}
+    first = await Runner.run(agent, "My name is Ada. What is the weather in Paris and London?", session=session)
+    said["tool"] = first.final_output
+
+    streamed = Runner.run_streamed(agent, "What is my name?", session=session)
+    deltas = ""
+    async for event in streamed.stream_events():
+        if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+            deltas += event.data.delta
+    said["session"] = streamed.final_output
+    said["deltas"] = deltas
+
+    streamed = Runner.run_streamed(agent, "What is the weather in Rome?", session=session)
+    items = [event.item.type async for event in streamed.stream_events() if event.type == "run_item_stream_event"]
+    said["streamed tool"] = streamed.final_output
+    said["items"] = items
+
+    chained = await Runner.run(agent, "My dog is called Byron. Hello!")
+    again = await Runner.run(agent, "What is my name?", previous_response_id=first.last_response_id)
+    said["chained"] = [chained.final_output, again.final_output]
+
+    typed = Agent(name="Inventor", model=MODEL, output_type=Person, model_settings=ModelSettings(store=False))
+    said["typed"] = (await Runner.run(typed, "Invent a person who is 41.")).final_output.model_dump()
+
+    boss = Agent(name="Boss", model=MODEL, handoffs=[agent])
+    handed = await Runner.run(boss, "Transfer me: what is the weather in Paris?")
+    said["handoff"] = [handed.last_agent.name, handed.final_output]
+    said["requests"] = handed.context_wrapper.usage.requests
+    return said
+
+
+print(json.dumps(asyncio.run(main())))
