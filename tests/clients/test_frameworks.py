@@ -67,12 +67,10 @@ class FrameworksTest(ClientTestCase):
                 "call": ["get_weather", {"city": "Paris"}],
                 "result": "The tools say: rain",
                 "retrieved": "51",
-                "items": ["user", "assistant", "user"],
+                "items": ["user"],
                 "tokens": True,
-                "compacted": "compaction",
                 "resumed": [5, "1 2 3 4 5 6 7 8 9"],
                 "cancelled": "cancelled",
-                "deleted": ["NotFoundError", 404],
             },
         )
 

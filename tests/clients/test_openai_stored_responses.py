@@ -1,11 +1,10 @@
-"""OpenAI's Python library reads, follows, cancels, counts, compacts and deletes responses."""
+"""OpenAI's Python library reads, follows, cancels and counts responses."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import openai
-from openai.types.responses import Response
 
 from chatservice.testing import needs_dialect, tried_on, wait_until
 from tests.clients.case import MODEL
@@ -18,13 +17,12 @@ UNKNOWN = "resp_0123456789abcdef0123456789abcdef"
 
 @tried_on("sqlite")
 class StoredResponsesTest(OpenAITestCase):
-    def finished(self, response: Response) -> Response:
-        def found() -> Response | None:
+    def finished(self, response: Any) -> Any:
+        def found() -> Any:
             now = self.responses.retrieve(response.id)
             return now if now.status not in ("queued", "in_progress") else None
 
         answer = wait_until(found, what="the end of the response")
-        assert answer is not None
         return self.checked(answer)
 
     def test_a_response_is_read_again(self):
@@ -39,20 +37,13 @@ class StoredResponsesTest(OpenAITestCase):
 
     def test_only_its_owner_has_it(self):
         made = self.create("What is 17 * 3?")
-        bob = self.client_of(self.bob).responses
-        for call in (bob.retrieve, bob.delete, bob.cancel, lambda it: list(bob.input_items.list(it))):
+        bob: Any = self.client_of(self.bob).responses
+        for call in (bob.retrieve, bob.cancel, lambda it: list(bob.input_items.list(it))):
             with self.assertRaises(openai.NotFoundError):
                 call(made.id)
             with self.assertRaises(openai.NotFoundError):
                 call(UNKNOWN)
         self.assertEqual(self.responses.retrieve(made.id).output_text, "51")
-
-    def test_a_deleted_response_is_gone(self):
-        made = self.create("What is 17 * 3?")
-        self.responses.delete(made.id)
-        for call in (self.responses.retrieve, self.responses.delete):
-            with self.assertRaises(openai.NotFoundError):
-                call(made.id)
 
     def test_what_was_asked_is_listed_in_pages(self):
         given = [{"role": "user", "content": f"Number {n}"} for n in range(5)]
@@ -71,11 +62,11 @@ class StoredResponsesTest(OpenAITestCase):
         after = self.responses.input_items.list(made.id, after=page.data[1].id, order="asc")
         self.assertEqual([item.content[0].text for item in after.data], asked[2:])
 
-    def test_what_came_before_is_asked_as_well(self):
+    def test_what_a_response_goes_on_from_is_not_its_input(self):
         first = self.create("My name is Ada.")
         second = self.create("What is my name?", previous_response_id=first.id)
         items = list(self.responses.input_items.list(second.id, order="asc"))
-        self.assertEqual([item.role for item in items], ["user", "assistant", "user"])
+        self.assertEqual([item.role for item in items], ["user"])
 
     def test_a_background_response_is_made_without_its_client(self):
         made = self.checked(self.responses.create(model=MODEL, input="Count to 9.", background=True))
@@ -120,20 +111,3 @@ class StoredResponsesTest(OpenAITestCase):
         self.assertEqual(short.object, "response.input_tokens")
         self.assertGreater(short.input_tokens, 0)
         self.assertGreater(long.input_tokens, short.input_tokens * 5)
-
-    def test_a_conversation_is_compacted_and_goes_on(self):
-        given: list[Any] = [
-            {"role": "user", "content": "My name is Ada."},
-            {"role": "assistant", "content": "Hello, Ada."},
-        ]
-        compacted = self.checked(self.responses.compact(model=MODEL, input=given))
-        self.assertEqual(compacted.object, "response.compaction")
-        self.assertEqual([item.type for item in compacted.output if item.type != "message"], ["compaction"])
-        items = [item.to_dict() for item in compacted.output]
-        answer = self.create([*items, {"role": "user", "content": "What is 17 * 3?"}])
-        self.assertEqual(answer.output_text, "51")
-        first = self.create("My name is Ada.")
-        by_id = self.responses.compact(model=MODEL, previous_response_id=first.id)
-        self.assertEqual(by_id.output[-1].type, "compaction")
-        with self.assertRaises(openai.BadRequestError):
-            self.openai.post("/responses/compact", body={"input": "Hi"}, cast_to=object)

@@ -103,17 +103,21 @@ def reasoning_items(wire: Wire, ids: ItemIds) -> list[dict[str, Any]]:
         item = items.get(detail.get("id")) or items.setdefault(detail.get("id"), new_reasoning(detail.get("id"), ids))
         add_detail(item, detail)
     plain = wire.get("reasoning") or wire.get("reasoning_content")
-    if isinstance(plain, str) and plain and not any(item["summary"] or item["content"] for item in items.values()):
+    if isinstance(plain, str) and plain and not any(item["summary"] for item in items.values()):
         if not items:
             items[None] = new_reasoning(None, ids)
-        next(iter(items.values()))["content"].append({"type": "reasoning_text", "text": plain})
+        next(iter(items.values()))["summary"].append({"type": "summary_text", "text": plain})
     return list(items.values())
 
 
 def new_reasoning(own_id: Any, ids: ItemIds) -> dict[str, Any]:
-    """Return an empty reasoning item; `own_id` is the model server's, which it wants back with encrypted reasoning."""
+    """Return an empty reasoning item; `own_id` is the model server's, which it wants back with encrypted reasoning.
+
+    What was thought is its summary, never its content: clients read nothing else, and OpenAI and Open Responses
+    have the same events for that alone.
+    """
     named = own_id if isinstance(own_id, str) and own_id else ids.next("rs")
-    return {"id": named, "type": "reasoning", "summary": [], "content": [], "encrypted_content": None}
+    return {"id": named, "type": "reasoning", "summary": []}
 
 
 def add_detail(item: dict[str, Any], detail: Wire) -> None:
@@ -121,7 +125,7 @@ def add_detail(item: dict[str, Any], detail: Wire) -> None:
     if isinstance(detail.get("summary"), str) and detail["summary"]:
         item["summary"].append({"type": "summary_text", "text": detail["summary"]})
     if isinstance(detail.get("text"), str) and detail["text"]:
-        item["content"].append({"type": "reasoning_text", "text": detail["text"]})
+        item["summary"].append({"type": "summary_text", "text": detail["text"]})
     if isinstance(detail.get("data"), str) and detail["data"]:
         item["encrypted_content"] = detail["data"]
 

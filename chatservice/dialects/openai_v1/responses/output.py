@@ -96,22 +96,22 @@ class Output:
             self._reasoning_text(item, self._reasoning, text)
 
     def _reasoning_text(self, item: dict[str, Any], index: int, text: str) -> None:
-        place = {"item_id": item["id"], "output_index": index, "content_index": 0}
-        if not item["content"]:
-            item["content"].append({"type": "reasoning_text", "text": ""})
-            self._emit(PART_ADDED, **place, part=dict(item["content"][0]))
-        item["content"][0]["text"] += text
-        self._emit("response.reasoning_text.delta", **place, delta=text)
+        place = {"item_id": item["id"], "output_index": index, "summary_index": 0}
+        if not item["summary"]:
+            item["summary"].append({"type": "summary_text", "text": ""})
+            self._emit("response.reasoning_summary_part.added", **place, part=dict(item["summary"][0]))
+        item["summary"][0]["text"] += text
+        self._emit("response.reasoning_summary_text.delta", **place, delta=text)
 
     def _close_reasoning(self, status: str) -> None:
         if self._reasoning is None:
             return
         index, self._reasoning = self._reasoning, None
         item = self.items[index]
-        if item["content"]:
-            place = {"item_id": item["id"], "output_index": index, "content_index": 0}
-            self._emit("response.reasoning_text.done", **place, text=item["content"][0]["text"])
-            self._emit(PART_DONE, **place, part=dict(item["content"][0]))
+        if item["summary"]:
+            place = {"item_id": item["id"], "output_index": index, "summary_index": 0}
+            self._emit("response.reasoning_summary_text.done", **place, text=item["summary"][0]["text"])
+            self._emit("response.reasoning_summary_part.done", **place, part=dict(item["summary"][0]))
         self._emit(ITEM_DONE, output_index=index, item=_copy(item))
 
     # --- the message

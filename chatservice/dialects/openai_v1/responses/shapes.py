@@ -93,7 +93,9 @@ def usage_of(usage: Wire | None) -> dict[str, Any] | None:
     sent, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return {
         "input_tokens": sent,
-        "input_tokens_details": {"cached_tokens": _count(usage.get("prompt_tokens_details"), "cached_tokens")},
+        "input_tokens_details": {
+            name: _count(usage.get("prompt_tokens_details"), name) for name in ("cached_tokens", "cache_write_tokens")
+        },
         "output_tokens": written,
         "output_tokens_details": {
             "reasoning_tokens": _count(usage.get("completion_tokens_details"), "reasoning_tokens")
