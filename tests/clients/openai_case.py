@@ -33,7 +33,7 @@ WEATHER: dict[str, Any] = {
 TIME: dict[str, Any] = {**WEATHER, "name": "get_time", "description": "The time in a city"}
 
 
-class Person(pydantic.BaseModel):
+class Scientist(pydantic.BaseModel):
     name: str
     age: int
 

@@ -10,7 +10,7 @@ import openai
 
 from chatservice.testing import needs_dialect, tried_on
 from tests.clients.case import MODEL
-from tests.clients.openai_case import TIME, WEATHER, OpenAITestCase, Person
+from tests.clients.openai_case import TIME, WEATHER, OpenAITestCase, Scientist
 
 needs_dialect("openai_v1")
 
@@ -65,7 +65,7 @@ class ToolsTest(OpenAITestCase):
                 self.assertEqual(names, called)
 
     def test_arguments_are_parsed_into_a_model(self):
-        tool = openai.pydantic_function_tool(Person, name="invent_person")
+        tool = openai.pydantic_function_tool(Scientist, name="invent_person")
         flat = {"type": "function", **tool["function"]}
         parsed = self.responses.parse(model=MODEL, input="Invent a person who is 41.", tools=[flat])
         self.assertEqual(json.loads(parsed.output[0].arguments), {"name": "Ada", "age": 41})
@@ -99,11 +99,11 @@ class StreamTest(OpenAITestCase):
         self.assertEqual([item.type for item in events[-1].response.output], ["function_call", "function_call"])
 
     def test_the_librarys_stream_puts_it_together(self):
-        with self.responses.stream(model=MODEL, input="Invent a person who is 41.", text_format=Person) as stream:
+        with self.responses.stream(model=MODEL, input="Invent a person who is 41.", text_format=Scientist) as stream:
             kinds = [event.type for event in stream]
             final = stream.get_final_response()
         self.assertIn("response.output_text.delta", kinds)
-        self.assertEqual(final.output_parsed, Person(name="Ada", age=41))
+        self.assertEqual(final.output_parsed, Scientist(name="Ada", age=41))
 
     def test_the_librarys_stream_parses_calls(self):
         tools: list[Any] = [WEATHER]
@@ -119,7 +119,7 @@ class StreamTest(OpenAITestCase):
                 whole = await client.responses.create(model=MODEL, input="What is 17 * 3?")
                 events = await client.responses.create(model=MODEL, input="What is 17 * 3?", stream=True)
                 streamed = [event async for event in events][-1].response
-                parsed = await client.responses.parse(model=MODEL, input="A person who is 41.", text_format=Person)
+                parsed = await client.responses.parse(model=MODEL, input="A person who is 41.", text_format=Scientist)
                 async with client.responses.stream(model=MODEL, input="Count to 3.") as stream:
                     async for _ in stream:
                         pass
@@ -129,4 +129,4 @@ class StreamTest(OpenAITestCase):
                 said = [whole.output_text, streamed.output_text, final.output_text, found.output_text]
                 return [*said, parsed.output_parsed, len(items)]
 
-        self.assertEqual(asyncio.run(ask()), ["51", "51", "1 2 3", "51", Person(name="Ada", age=41), 1])
+        self.assertEqual(asyncio.run(ask()), ["51", "51", "1 2 3", "51", Scientist(name="Ada", age=41), 1])

@@ -29,7 +29,7 @@ def get_weather(city: str) -> str:
     return f"It rains in {city}"
 
 
-class Person(pydantic.BaseModel):
+class Scientist(pydantic.BaseModel):
     name: str
     age: int
 
@@ -58,7 +58,7 @@ async def main() -> dict[str, Any]:
     again = await Runner.run(agent, "What is my name?", previous_response_id=first.last_response_id)
     said["chained"] = [chained.final_output, again.final_output]
 
-    typed = Agent(name="Inventor", model=MODEL, output_type=Person, model_settings=ModelSettings(store=False))
+    typed = Agent(name="Inventor", model=MODEL, output_type=Scientist, model_settings=ModelSettings(store=False))
     said["typed"] = (await Runner.run(typed, "Invent a person who is 41.")).final_output.model_dump()
 
     boss = Agent(name="Boss", model=MODEL, handoffs=[agent])

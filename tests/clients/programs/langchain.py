@@ -18,7 +18,7 @@ def get_weather(city: str) -> str:
     return f"It rains in {city}"
 
 
-class Person(pydantic.BaseModel):
+class Scientist(pydantic.BaseModel):
     name: str
     age: int
 
@@ -46,7 +46,7 @@ def main() -> dict[str, Any]:
         whole = chunk if whole is None else whole + chunk
     said["streamed calls"] = [[call["name"], call["args"]] for call in whole.tool_calls]
 
-    said["typed"] = model.with_structured_output(Person).invoke("Invent a person who is 41.").model_dump()
+    said["typed"] = model.with_structured_output(Scientist).invoke("Invent a person who is 41.").model_dump()
 
     thinker = ChatOpenAI(
         model=os.environ["MODEL"], use_responses_api=True, output_version="responses/v1", reasoning={"effort": "low"}

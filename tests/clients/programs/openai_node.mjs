@@ -27,11 +27,11 @@ for await (const event of await client.responses.create({ model, input: "Count t
 const helper = client.responses.stream({ model, input: "Count to 5." });
 said.helper = (await helper.finalResponse()).output_text;
 
-const Person = z.object({ name: z.string(), age: z.number() });
+const Scientist = z.object({ name: z.string(), age: z.number() });
 const parsed = await client.responses.parse({
   model,
   input: "Invent a person who is 41.",
-  text: { format: zodTextFormat(Person, "person") },
+  text: { format: zodTextFormat(Scientist, "person") },
 });
 said.parsed = parsed.output_parsed;
 
