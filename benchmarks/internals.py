@@ -126,7 +126,7 @@ def through_client(response: httpx2.Response) -> AsyncIterator[bytes]:
 
 
 def measure_reads() -> None:
-    reading, relaying = "completions.providers.reading", "completions.providers.openai_compatible"
+    reading, relaying = "completions.providers.reading", "completions.providers.http_provider"
     variants: dict[str, dict[str, Callable[..., Any]]] = {
         "through the client": {
             f"{relaying}.reads_from": through_client,

@@ -36,6 +36,7 @@ class AnswerBuilder:
         self.done = False
         self.halves = Halves()
         self.noise = 0
+        self.steps = 0
         self._numbers: dict[int, int] = {}  # of choices, in the order in which they appear, by the upstream's index
         self._calls: dict[int, ToolCalls] = {}
         self._counts: dict[int, dict[str, int]] = {}
@@ -47,6 +48,11 @@ class AnswerBuilder:
         self.texts: list[str] = []
         self._wire: list[dict[str, Any]] = []
         self._written = 0
+
+    @property
+    def began(self) -> bool:
+        """Whether the model began to answer."""
+        return self.envelope is not None
 
     @property
     def finished(self) -> bool:

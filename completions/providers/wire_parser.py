@@ -34,6 +34,8 @@ class AnswerParser:
     which never contains one of `secrets`.
     """
 
+    builder: type[AnswerBuilder] = AnswerBuilder
+
     def __init__(
         self,
         *,
@@ -45,7 +47,7 @@ class AnswerParser:
         self.error: ProviderError | None = None
         self.late_code = ""  # of the last error that came after the end of the answer
         self._secrets = secrets
-        self._answer = AnswerBuilder(max_text, secrets)
+        self._answer = self.builder(max_text, secrets)
         self._max_line, self._max_raw = max_line, max_raw
         self._raw = 0
         self._tail: list[bytes] = []
@@ -67,6 +69,16 @@ class AnswerParser:
     def opened(self) -> bool:
         """Whether a chunk of the answer has arrived."""
         return self._answer.envelope is not None
+
+    @property
+    def began(self) -> bool:
+        """Whether the model began to answer, so that from here on silence is a stall."""
+        return self._answer.began
+
+    @property
+    def steps(self) -> int:
+        """How many events showed that the upstream works without saying anything."""
+        return self._answer.steps
 
     @property
     def finished(self) -> bool:
