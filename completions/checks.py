@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import Error, register
 
+from completions.providers import APIS
 from completions.request_policy import EVERYBODY, GROUP, GUEST, STAFF, USER
 from completions.sendable import HEADER_NAME, HEADER_VALUE, is_http_url
 
@@ -47,6 +48,7 @@ def models_allowed_are_understood(app_configs: Any, **kwargs: Any) -> list[Error
 # The options of an upstream and their types; completions/providers/__init__.py describes each option.
 OPTIONS: dict[str, type | tuple[type, ...]] = {
     "base_url": str,
+    "api": str,
     "api_key": str,
     "models": list,
     "priority": (int, float),
@@ -91,6 +93,8 @@ def _problems_of(name: str, config: Any) -> list[str]:
         found.append(f"{where}: max_connections must be 1 or more.")
     if (name != "echo" or config.get("base_url")) and not is_http_url(config.get("base_url") or ""):
         found.append(f"{where}: needs a base_url that starts with http:// or https://.")
+    if config.get("api") is not None and config["api"] not in APIS:
+        found.append(f"{where}: api must be one of {', '.join(APIS)}, not {config['api'][:50]!r}.")
     if config.get("proxy") and not is_http_url(config["proxy"]):
         found.append(f"{where}: proxy must be an address that starts with http:// or https://.")
     if not HEADER_VALUE.fullmatch(config.get("api_key") or ""):

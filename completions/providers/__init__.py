@@ -3,6 +3,7 @@
     UPSTREAMS         {"name": {options}}, the options being
 
         base_url        where it answers, http:// or https://
+        api             "chat" (completions, the default) or "responses"
         api_key         its key; none for a local server
         models          ["gpt-*", ...]: the models it answers. Where several upstreams have a matching
                         pattern, the next one is asked when one cannot be reached or refuses to begin
@@ -44,6 +45,7 @@ from completions.types import ModelInfo, Wire
 logger = logging.getLogger(__name__)
 
 ECHO: Final = "echo"
+CHAT, RESPONSES = APIS = ("chat", "responses")
 LISTING_SECONDS: Final = 3.0
 LISTING_CACHE_SECONDS: Final = 30.0
 
@@ -137,29 +139,44 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
     base_url = str(config.get("base_url") or "")
     if not base_url.startswith(("http://", "https://")):
         raise ImproperlyConfigured(f"Upstream {name!r} needs a base_url that starts with http:// or https://.")
-    from completions.providers.chunks import MAX_TEXT_CHARS
-    from completions.providers.connection import MAX_CONNECTIONS
+    api = config.get("api") or CHAT
+    if api not in APIS:
+        raise ImproperlyConfigured(f"Upstream {name!r}: api must be one of {', '.join(APIS)}.")
+    options = {**_options(config), "base_url": base_url}
+    if api == RESPONSES:
+        from completions.providers.responses_api import ResponsesAPI
+
+        return ResponsesAPI(name, **options)
     from completions.providers.openai_compatible import OpenAICompatible
-    from completions.providers.wire_parser import MAX_RAW_BYTES
 
     return OpenAICompatible(
         name,
-        base_url=base_url,
-        api_key=str(config.get("api_key") or ""),
-        headers=config.get("headers") or {},
-        app_title=getattr(settings, "APP_TITLE", ""),
-        app_url=getattr(settings, "APP_URL", ""),
         usage_in_stream=bool(config.get("usage_in_stream", True)),
         alternate_roles=bool(config.get("alternate_roles")),
-        max_connections=int(config.get("max_connections") or _most_runs() or MAX_CONNECTIONS),
-        ca_file=str(config.get("ca_file") or ""),
-        proxy=str(config.get("proxy") or ""),
-        first_byte=getattr(settings, "FIRST_BYTE_SECONDS", 60.0),
-        idle=getattr(settings, "IDLE_SECONDS", 45.0),
-        answer=getattr(settings, "RUN_SECONDS", 600.0),
-        # 0 switches it off; the larger limit on raw bytes still applies.
-        max_text=getattr(settings, "LIMIT_OUTPUT_CHARS", MAX_TEXT_CHARS) or MAX_RAW_BYTES,
+        **options,
     )
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the providers of all APIs have."""
+    from completions.providers.chunks import MAX_TEXT_CHARS
+    from completions.providers.connection import MAX_CONNECTIONS
+    from completions.providers.wire_parser import MAX_RAW_BYTES
+
+    return {
+        "api_key": str(config.get("api_key") or ""),
+        "headers": config.get("headers") or {},
+        "app_title": getattr(settings, "APP_TITLE", ""),
+        "app_url": getattr(settings, "APP_URL", ""),
+        "max_connections": int(config.get("max_connections") or _most_runs() or MAX_CONNECTIONS),
+        "ca_file": str(config.get("ca_file") or ""),
+        "proxy": str(config.get("proxy") or ""),
+        "first_byte": getattr(settings, "FIRST_BYTE_SECONDS", 60.0),
+        "idle": getattr(settings, "IDLE_SECONDS", 45.0),
+        "answer": getattr(settings, "RUN_SECONDS", 600.0),
+        # 0 switches it off; the larger limit on raw bytes still applies.
+        "max_text": getattr(settings, "LIMIT_OUTPUT_CHARS", MAX_TEXT_CHARS) or MAX_RAW_BYTES,
+    }
 
 
 def _most_runs() -> int:

@@ -8,7 +8,9 @@ from typing import Any
 from completions.providers.sanitize import RAW_BYTES, characters, clean_tree
 
 # The fields whose text continues in the next chunk
-_CONTINUED = frozenset({"content", "reasoning", "reasoning_content", "refusal", "arguments", "text"})
+_CONTINUED = frozenset(
+    {"content", "reasoning", "reasoning_content", "refusal", "arguments", "input", "text", "summary"}
+)
 _LAST_BYTES = re.compile(RAW_BYTES.pattern + r"\Z")
 REPLACEMENT = "\ufffd"
 

@@ -38,6 +38,7 @@ class HTTPProvider:
 
     path: ClassVar[str]
     """Where questions are sent, below the base URL."""
+    parser: ClassVar[type[AnswerParser]]
     speaks_responses: bool
 
     def __init__(
@@ -104,6 +105,9 @@ class HTTPProvider:
                 if not clock.expired():
                     raise
                 raise (UpstreamStalled() if parser.opened else UpstreamTimeout()) from None
+
+    def _parser(self) -> AnswerParser:
+        return self.parser(max_raw=self._max_raw, max_text=self._max_text, secrets=self._secrets)
 
     async def _events(
         self,
@@ -194,10 +198,6 @@ class HTTPProvider:
 
     def _body(self, request: CompletionRequest, *, stream: bool) -> bytes:
         """Return the body of a request for an answer."""
-        raise NotImplementedError
-
-    def _parser(self) -> AnswerParser:
-        """Return a parser for one answer."""
         raise NotImplementedError
 
     def _read(self, raw: bytes) -> dict[str, Any]:

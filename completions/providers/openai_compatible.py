@@ -19,6 +19,7 @@ class OpenAICompatible(HTTPProvider):
     """A `Provider`."""
 
     path = "/chat/completions"
+    parser = AnswerParser
     speaks_responses = False
 
     def __init__(
@@ -34,9 +35,6 @@ class OpenAICompatible(HTTPProvider):
         if stream and self._usage_in_stream:
             body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
         return encode_json(body)
-
-    def _parser(self) -> AnswerParser:
-        return AnswerParser(max_raw=self._max_raw, max_text=self._max_text, secrets=self._secrets)
 
     def _read(self, raw: bytes) -> dict[str, Any]:
         try:

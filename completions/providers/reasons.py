@@ -16,7 +16,10 @@ _MESSAGES: Final = ("message", "msg", "error_msg", "error_message", "faultstring
 _STATUSES: Final = {
     400: """context_length_exceeded invalid_request_error invalid_request BadRequestError invalid_value invalid_prompt
         string_above_max_length content_policy_violation content_filter unsupported_parameter unsupported_value
-        missing_required_parameter exceed_context_size_error InvalidParameter INVALID_ARGUMENT""",
+        missing_required_parameter exceed_context_size_error InvalidParameter INVALID_ARGUMENT
+        invalid_image invalid_image_format invalid_base64_image invalid_image_url invalid_image_mode image_too_large
+        image_too_small image_parse_error image_content_policy_violation image_file_too_large bio_policy
+        unsupported_image_media_type empty_image_file failed_to_download_image image_file_not_found""",
     401: "invalid_api_key authentication_error AuthenticationError UNAUTHENTICATED",
     403: "permission_error PermissionDeniedError PERMISSION_DENIED",
     404: "model_not_found not_found_error NotFoundError NOT_FOUND",

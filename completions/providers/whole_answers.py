@@ -14,7 +14,7 @@ from completions.providers.reasons import Reason, error_in
 from completions.providers.sanitize import clean_tree, decode_halves
 from completions.providers.several_values import objects_in
 from completions.providers.tool_calls import as_number, legacy_call, seed_of, whole_calls
-from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted
+from completions.types import Delta, ProviderEvent, StreamFinished, StreamStarted, Wire
 from conversations.finish_reasons import MISSING, NO_REASONS
 
 CHUNK = "chat.completion.chunk"
@@ -120,6 +120,7 @@ def chunks_of(body: dict[str, Any]) -> list[dict[str, Any]]:
 def body_of(events: Iterable[ProviderEvent]) -> dict[str, Any]:
     """Return the body of an answer that was streamed without having been asked to."""
     assembly, texts = Assembly(), []
+    scored: dict[int, dict[str, Any]] = {}
     envelope: dict[str, Any] = {}
     reason, usage = MISSING, None
     for event in events:
@@ -128,16 +129,33 @@ def body_of(events: Iterable[ProviderEvent]) -> dict[str, Any]:
         elif isinstance(event, Delta):
             texts.append(event.text)
             assembly.feed(event.wire)
+            _collect_logprobs(scored, event.wire)
         elif isinstance(event, StreamFinished):
             assembly.feed(event.wire)
+            _collect_logprobs(scored, event.wire)
             reason, usage = event.finish_reason, event.usage
     choices = [_whole({"content": "".join(texts), **(assembly.extras() or {})}, reason, 0)]
     for at, sibling in enumerate(assembly.siblings(), 1):
         message = {name: value for name, value in sibling.items() if name != "finish_reason"}
         choices.append(_whole(message, sibling.get("finish_reason"), at))
+    for choice in choices:
+        choice["logprobs"] = scored.get(choice["index"])
     return {**envelope, "object": WHOLE, "choices": choices, **({"usage": usage} if usage else {})}
 
 
 def _whole(message: Mapping[str, Any], reason: str | None, index: int) -> dict[str, Any]:
     end = None if reason == MISSING else reason
     return {**whole_choice(message, ""), "index": index, "finish_reason": end}
+
+
+def _collect_logprobs(scored: dict[int, dict[str, Any]], chunks: Iterable[Wire]) -> None:
+    """Add the log probabilities in `chunks` to those of each choice."""
+    for chunk in chunks:
+        for choice in chunk.get("choices") or ():
+            found = choice.get("logprobs")
+            if isinstance(found, dict):
+                known = scored.setdefault(choice["index"], {"content": None, "refusal": None})
+                for name, tokens in found.items():
+                    if isinstance(tokens, list):
+                        known[name] = known.get(name) or []
+                        known[name].extend(tokens)

@@ -8,6 +8,7 @@ from typing import Any
 from unittest import IsolatedAsyncioTestCase
 
 from completions import exceptions as x
+from completions.providers.http_provider import HTTPProvider
 from completions.providers.openai_compatible import OpenAICompatible
 from completions.tests.upstream import FaultyUpstream
 from completions.types import CompletionRequest, Delta, ProviderEvent
@@ -23,6 +24,7 @@ def asking(model: str, stream: bool = True, **parameters: Any) -> CompletionRequ
 
 class ProviderCase(IsolatedAsyncioTestCase):
     up: FaultyUpstream
+    kind: type[HTTPProvider] = OpenAICompatible
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -32,9 +34,9 @@ class ProviderCase(IsolatedAsyncioTestCase):
         self.up.requests.clear()
 
     @asynccontextmanager
-    async def provider(self, **options: Any) -> AsyncIterator[OpenAICompatible]:
+    async def provider(self, **options: Any) -> AsyncIterator[HTTPProvider]:
         options = {"base_url": self.up.base_url, "api_key": KEY, "first_byte": 5, "idle": 5, "retries": 0, **options}
-        provider = OpenAICompatible("test", **options)
+        provider = self.kind("test", **options)
         try:
             yield provider
         finally:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 from completions import exceptions as x
-from completions.providers.openai_compatible import OpenAICompatible
+from completions.providers.http_provider import HTTPProvider
 from completions.tests.provider_case import DEADLINE, KEY, PROMPT, ProviderCase, asking, told
 from completions.tests.upstream_wire import KEY_IN_ERROR, TEXT
 from completions.types import Delta, StreamFinished
@@ -196,7 +196,7 @@ class HangUpTests(ProviderCase):
             waiting.cancel()
             self.assertTrue(await asyncio.to_thread(self.up.wait_for_hangup, 5))
 
-    async def _drink(self, provider: OpenAICompatible, model: str) -> None:
+    async def _drink(self, provider: HTTPProvider, model: str) -> None:
         async for _ in provider.stream(asking(model)):
             pass
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from completions.tests import upstream_bodies, upstream_clever  # noqa: F401  their behaviours are found by name
 from completions.tests.upstream_answers import ok
+from completions.tests.upstream_responses import answer_response
 from completions.tests.upstream_wire import (
     FAULTS,
     FOREVER,
@@ -39,6 +40,8 @@ async def answer(c: Connection, models: Any) -> None:
         vectors = [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         return await c.json(200, {"object": "list", "model": c.body.get("model"), "data": vectors, "usage": usage})
+    if path.endswith("/responses"):
+        return await answer_response(c)
     if not path.endswith("/chat/completions"):
         return await c.error(404, "Not found")
     name, *arguments = str(c.body.get("model")).split(":")
