@@ -70,6 +70,12 @@ ANSWERS: dict[str, list[Item]] = {
     "reasoning": [reasoning("First.", "Then."), message()],
     "thinking": [reasoning(text="I think", encrypted=None), message()],
     "round": [reasoning("Why."), message("Let me see."), call(1)],
+    "thoughts": [
+        reasoning("First."),
+        SEARCH,
+        reasoning("Then.", item_id="rs_2"),
+        message("See A", annotations=[CITATION]),
+    ],
     "refusal": [REFUSAL],
     "hosted": [SEARCH, message("See A", annotations=[CITATION])],
     "logprobs": [message("Hel", logprobs=SCORED)],
