@@ -22,7 +22,7 @@ _FIELDS = {
     "tool": ("role", "content", "tool_call_id"),
 }
 
-ONLY_RESPONSES = ("reasoning_details", "response_items")
+ONLY_RESPONSES = ("reasoning_details", "response_items", "response_order")
 """Fields of assistant messages: reasoning to be given back to who wrote it, and items that are no chat messages."""
 
 _Key = tuple[str, str]

@@ -8,12 +8,22 @@ from typing import Any, Final
 from completions.context import RESULTS
 from completions.types import Wire
 
-_WRITTEN: Final = frozenset({"message", "function_call", "custom_tool_call"})
-"""The items of an answer that a chat message has in its content and its calls."""
+_CALLS: Final = ("function_call", "custom_tool_call")
+_REASONING, _RAW, _MESSAGE, _CALL = range(4)
+
+
+def rank(kind: str) -> int:
+    """Return where items of a type usually are in an answer."""
+    if kind in _CALLS:
+        return _CALL
+    return {"reasoning": _REASONING, "message": _MESSAGE}.get(kind, _RAW)
 
 
 def input_items(messages: Sequence[Wire]) -> list[dict[str, Any]]:
-    """Return the items of a history. Those in a message's `response_items` are sent as they are."""
+    """Return the items of a history. Those in a message's `response_items` are sent as they are.
+
+    An answer's `response_order` has the types of its items in the order in which they came, where that is unusual.
+    """
     calls = _Calls()
     return [item for wire in messages for item in _items(wire, calls)]
 
@@ -65,13 +75,20 @@ def _items(wire: Wire, calls: _Calls) -> Iterable[dict[str, Any]]:
         else:
             yield {"type": "message", "role": role, "content": _parts(wire.get("content"))}
         return
-    if not any(item.get("type") == "reasoning" for item in raw):
-        yield from _reasoning(wire)
-    yield from raw
-    if not any(item.get("type") in _WRITTEN for item in raw):
+    found: list[list[dict[str, Any]]] = [[], raw, [], []]
+    ranks = {rank(str(item.get("type"))) for item in raw}
+    if _REASONING not in ranks:
+        found[_REASONING] = list(_reasoning(wire))
+    if not ranks & {_MESSAGE, _CALL}:
         if content := _said(wire):
-            yield {"type": "message", "role": "assistant", "content": content}
-        yield from calls.items(wire)
+            found[_MESSAGE] = [{"type": "message", "role": "assistant", "content": content}]
+        found[_CALL] = list(calls.items(wire))
+    order = wire.get("response_order")
+    for kind in order if isinstance(order, list) else ():
+        if same := found[rank(str(kind))]:
+            yield same.pop(0)
+    for left in found:
+        yield from left
 
 
 def _call(call_id: str, function: Wire) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from completions.providers.responses_input import rank
 from completions.providers.responses_output import (
     chat_annotation,
     chat_envelope,
@@ -46,6 +47,7 @@ class ResponseChunks:
         self._calls: dict[Any, tuple[int, str, str]] = {}
         self._details: dict[tuple[str, Any, int], int] = {}
         self._annotations = 0
+        self._order: list[str] = []  # the types of the items
 
     def of(self, kind: str, event: dict[str, Any]) -> Chunks:
         """Yield the chunks that stand for an event whose type is `response.` and `kind`."""
@@ -75,7 +77,9 @@ class ResponseChunks:
                     yield from self._item(place, item)
 
     def end(self, status: str, response: dict[str, Any]) -> Chunks:
-        """Yield the closing chunks."""
+        """Yield the closing chunks, and before them the order of the items if it is not the usual one."""
+        if [*map(rank, self._order)] != sorted(map(rank, self._order)):
+            yield self._chunk({"response_order": self._order})
         reason = finish_reason(response, status, calls=bool(self._calls))
         tier = {"service_tier": response["service_tier"]} if isinstance(response.get("service_tier"), str) else {}
         yield {**self._chunk({}, finish=reason), **tier}
@@ -89,9 +93,10 @@ class ResponseChunks:
     def _place(self, event: dict[str, Any]) -> Any:
         """Return what tells an item from the others: its number, or else its id."""
         number, item_id = event.get("output_index"), event.get("item_id") or item_of(event).get("id")
+        number = number if type(number) is int else None
         if not isinstance(item_id, str):
             return number
-        if type(number) is int:
+        if number is not None:
             self._places[item_id] = number
             return number
         return self._places.get(item_id, item_id)
@@ -147,9 +152,10 @@ class ResponseChunks:
 
     def _call(self, place: Any, item: dict[str, Any]) -> Chunks:
         """Begin a call, unless it has begun or the item is none."""
-        if item.get("type") not in _CALLS or place in self._calls:
+        name = item.get("type")
+        if not isinstance(name, str) or name not in _CALLS or place in self._calls:
             return
-        kind, field = _CALLS[item["type"]]
+        kind, field = _CALLS[name]
         number = len(self._calls)
         self._calls[place] = number, kind, field
         call = {"index": number, "id": item.get("call_id") or item.get("id"), "type": kind}
@@ -167,6 +173,8 @@ class ResponseChunks:
     def _item(self, place: Any, item: dict[str, Any]) -> Chunks:
         """Yield what has not been said of a finished item."""
         kind = item.get("type")
+        if not isinstance(kind, str):
+            return
         if kind == "message":
             yield from self._message(place, item)
         elif kind in _CALLS:
@@ -179,9 +187,11 @@ class ResponseChunks:
             if isinstance(data := item.get("encrypted_content"), str) and data:
                 detail = self._detail(("encrypted", place, 0), "encrypted", item.get("id"))
                 yield self._chunk({"reasoning_details": [{**detail, "data": data}]})
-        elif kind:
+        else:
             yield self._chunk({"response_items": [item]})
         self._said["item", place] = None
+        if kind != "reasoning" or any(at[1] == place for at in self._details):
+            self._order.append(kind)
 
     def _message(self, place: Any, item: dict[str, Any]) -> Chunks:
         content = item.get("content")

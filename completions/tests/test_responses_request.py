@@ -234,6 +234,9 @@ class InputTests(TestCase):
         kinds = [item["type"] for item in input_items([{**answer, "response_items": [search]}])]
         self.assertEqual(kinds, ["reasoning", "web_search_call", "message", "function_call"])
         self.assertEqual(input_items([{**answer, "response_items": [search]}])[1], search)
+        order = {"response_order": ["message", "web_search_call", "reasoning", "reasoning", 5]}
+        kinds = [item["type"] for item in input_items([{**answer, **order, "response_items": [search]}])]
+        self.assertEqual(kinds, ["message", "web_search_call", "reasoning", "function_call"])
         whole = [{"type": "reasoning", "id": "rs_1"}, search, {"type": "message", "role": "assistant", "content": []}]
         self.assertEqual(input_items([{**answer, "response_items": whole}]), whole)
         for role in ("user", "tool"):
@@ -246,6 +249,7 @@ class InputTests(TestCase):
             {"role": "assistant", "content": 5, "tool_calls": [None, {"id": 1}], "reasoning_details": "x"},
             {"role": "user", "content": [None, 5, "text", {"type": "image_url"}]},
             {"role": "tool", "content": {"a": 1}},
-            {"role": "assistant", "response_items": "x", "function_call": []},
+            {"role": "assistant", "response_items": "x", "response_order": [[]], "function_call": []},
+            {"role": "assistant", "response_items": [{"type": []}], "response_order": {}},
         ):
             input_items([wire])

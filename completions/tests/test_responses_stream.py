@@ -160,6 +160,15 @@ class ReadingTests(TestCase):
         scored = delta.wire[0]["choices"][0]["logprobs"]
         self.assertEqual((delta.text, scored), ("Hel", {"content": [token], "refusal": None}))
 
+    def test_an_unusual_order_is_noted(self) -> None:
+        again = reasoning("Then.", item_id="rs_2")
+        got, _ = self.read([reasoning("First."), SEARCH, again, message(), call(1)])
+        order = ["reasoning", "web_search_call", "reasoning", "message", "function_call"]
+        self.assertEqual(got["response_order"], order)
+        self.assertNotIn("response_order", self.read([reasoning("First."), again, SEARCH, message(), call(1)])[0])
+        silent = reasoning(encrypted=None)
+        self.assertNotIn("response_order", self.read([SEARCH, silent, message()])[0])
+
     def test_two_messages_of_an_answer_are_two_paragraphs(self) -> None:
         self.assertEqual(self.read(ANSWERS["messages"])[0]["content"], "Now.\n\nDone.")
 
@@ -215,10 +224,15 @@ class ReadingTests(TestCase):
             finished(events)
 
     def test_nothing_that_a_server_leaves_out_is_an_unforeseen_error(self) -> None:
-        for kind in {event["type"] for event in events_of(EVERYTHING)}:
-            for event in ({}, {"item": 1, "response": [], "delta": 5, "part": None}, {"item": {"type": kind}}):
-                _, parser = parse(sse([{**event, "type": kind}, *events_of(ANSWERS["ok"])]))
-                self.assertTrue(parser.error is None or isinstance(parser.error, x.ProviderError), kind)
+        strange: list[Any] = [None, True, 5, "x", [], {}, [1], [{}], {"type": []}, {"id": {}, "delta": [1]}]
+        for event in events_of(EVERYTHING)[:40] + events_of([call(1)]):
+            changed = [{**event, name: value} for name in event if name != "type" for value in strange]
+            for part in ("item", "response", "part", "annotation"):
+                inside = event.get(part, {})
+                changed += [{**event, part: {**inside, name: value}} for name in inside for value in strange]
+            for each in [{"type": event["type"]}, *changed]:
+                _, parser = parse(sse([each, *events_of(ANSWERS["ok"])]))
+                self.assertTrue(parser.done or isinstance(parser.error, x.ProviderError), each)
 
     def test_more_text_than_is_stored(self) -> None:
         events, parser = parse(sse(events_of([message("x" * 40)])), max_text=32)
