@@ -26,6 +26,7 @@ from completions.models import Run
 from completions.prefixes import Prefixes, is_full, is_threaded
 from completions.providers.sanitize import encode_json
 from completions.rows import Rows, message_rows
+from completions.run_metadata import is_metadata, metadata_rows
 from completions.run_requests import RunHandle, RunRequest, WhenBusy, title_from
 from completions.storage_limits import StorageLimits, check_new_messages
 from completions.types import Wire
@@ -177,6 +178,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     )
     run |= {"message": answer_id, "conversation": point.conversation_id}
     rows.runs.append(run | queueing.waiting_row(handle) if waits else run)
+    rows.metadata += metadata_rows(run_id, run["user"], run["parameters"])
     remember_key(request, rows, run_id, now, retry)
     return handle
 
@@ -223,6 +225,9 @@ def _small(parameters: Mapping[str, Any]) -> dict[str, Any]:
         return dict(parameters)
     kept, left = {}, MAX_PARAMETER_BYTES
     for name, value in parameters.items():
+        if name == "metadata" and is_metadata(value):  # has a limit of its own
+            kept[name] = value
+            continue
         size = len(encode_json({name: value}))
         if size <= left:
             kept[name] = value

@@ -1,4 +1,4 @@
-"""Runs, the chunks of text they stored, and the keys by which a repeated request finds its run."""
+"""Runs, their metadata, the chunks of text they stored, and the keys by which a repeated request finds its run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from accounts.models import User
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
 
+STORED = Q(state="complete", message__isnull=False)
+
 
 class RunQuerySet(OwnedQuerySet["Run"]):
     owner_lookup = "user"
@@ -26,6 +28,10 @@ class RunQuerySet(OwnedQuerySet["Run"]):
     def unfinished(self) -> tuple[RunQuerySet, RunQuerySet]:
         """Return what is queued, and what is running: each has a partial index, which both together cannot use."""
         return self.queued(), self.running()
+
+    def stored(self) -> RunQuerySet:
+        """Return those whose answer is stored and whole, or was cut by its length: these can be read again."""
+        return self.filter(state=Run.State.COMPLETE, message__isnull=False)
 
     def to_stop(self) -> list[uuid.UUID]:
         """Return the ids of what is not over, queued runs first: none begins because the one before it is stopped."""
@@ -122,6 +128,9 @@ class Run(models.Model):
             models.Index(fields=["error_code", "-id"], condition=~Q(error_code=""), name="run_errors"),
             # The admin's list of one model's runs.
             models.Index(fields=["model", "-id"], name="run_by_model"),
+            # The list of one user's stored answers, oldest or newest first, of all models or of one.
+            models.Index(fields=["user", "id"], condition=STORED, name="run_stored"),
+            models.Index(fields=["user", "model", "id"], condition=STORED, name="run_stored_by_model"),
         ]
 
     def __str__(self) -> str:
@@ -133,6 +142,27 @@ class Run(models.Model):
 
 
 UNFINISHED = (Run.State.QUEUED, Run.State.RUNNING)
+
+
+class RunMetadata(models.Model):
+    """One pair of a call's metadata, by which its answer is looked up. Derived from `Run.parameters`.
+
+    `user_id` repeats the run's, for the index.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="metadata_pairs", db_index=False)
+    user_id = models.UUIDField()
+    key = models.CharField(max_length=64)
+    value = models.CharField(max_length=512)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["run", "key"], name="run_metadata_unique")]
+        # One user's answers with this pair, in the order of their list.
+        indexes = [models.Index(fields=["user_id", "key", "value", "run"], name="run_metadata_pair")]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Chunk(models.Model):

@@ -25,7 +25,7 @@ from accounts.signals import (
 )
 from completions.deletion import let_go_of_runs
 from completions.live import LIVE
-from completions.models import UNFINISHED, Chunk, IdempotencyKey, Run, RunQuerySet
+from completions.models import UNFINISHED, Chunk, IdempotencyKey, Run, RunMetadata, RunQuerySet
 from completions.notifications import notify_accounts_changed
 from completions.services import request_cancel
 
@@ -36,6 +36,7 @@ POLL = 0.05
 SLICE = 200
 
 register(Run, owner="user")
+register(RunMetadata, owner="run__user")
 register(Chunk, owner="run__user")
 register(IdempotencyKey, owner="user")
 

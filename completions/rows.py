@@ -11,7 +11,7 @@ from typing import Any
 
 from completions import staging
 from completions.bulk_sql import Insert, Update, key, pipelined, table
-from completions.models import IdempotencyKey, Run
+from completions.models import IdempotencyKey, Run, RunMetadata
 from completions.types import Wire
 from conversations import chat_wire
 from conversations.chat_wire import Part
@@ -34,6 +34,7 @@ INSERT_RUN = Insert(
     *("parameters", "request", "echo", "state", "exclusive", "choices", "epoch", "worker", "lease_until", "created_at"),
     *("finish_reason", "error_code", "error_message", "http_status"),
 )
+INSERT_METADATA = Insert(RunMetadata, "run", "user_id", "key", "value")
 INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")
 MOVE_HEAD = Update(Conversation, "head", "next_position", "updated_at")
 
@@ -45,6 +46,7 @@ class Rows:
     messages: list[dict[str, Any]] = field(default_factory=list)
     parts: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    metadata: list[dict[str, Any]] = field(default_factory=list)
     keys: list[dict[str, Any]] = field(default_factory=list)
     moved_keys: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     heads: list[tuple[uuid.UUID, dict[str, Any]]] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Rows:
             INSERT_MESSAGE.execute(cursor, self.messages)
             INSERT_PART.execute(cursor, self.parts)
             INSERT_RUN.execute(cursor, self.runs)
+            INSERT_METADATA.execute(cursor, self.metadata)
             INSERT_KEY.execute(cursor, self.keys)
             for key_id, row in self.moved_keys:
                 cursor.execute(

@@ -178,6 +178,11 @@ class Message(models.Model):
         return f"{self.role} {self.position}"
 
     @property
+    def is_answer(self) -> bool:
+        """Whether a model wrote it here, or wherever it was imported from: no example that a call made up."""
+        return self.role == self.Role.ASSISTANT and (bool(self.model) or self.source_id is not None)
+
+    @property
     def says_nothing(self) -> bool:
         """Whether it is an answer without text and parts, because it failed or has not begun."""
         return not self.content and not self.has_parts and self.role == self.Role.ASSISTANT

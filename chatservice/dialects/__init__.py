@@ -14,6 +14,8 @@ DIALECTS = {
     "websocket": "ws/chat",
     "resources": "",
 }
+# Paths of an API below the mount of another one.
+INSIDE = {"openai_v1": "v1/chat/completions/"}
 # Paths that belong to no API: the dialect mounted at the root does not answer below these.
 PAGES = ("admin", "docs", "healthz", "login", "logout", "profile", "readyz", "schema", "static")
 
@@ -23,5 +25,6 @@ def dialect_of(path: str) -> str | None:
     path = path.strip("/") + "/"
     if path.partition("/")[0] in PAGES:
         return None
-    owners = [name for name, mount in DIALECTS.items() if path.startswith(mount)]
-    return max(owners, key=lambda name: len(DIALECTS[name]), default=None)
+    mounts = [*DIALECTS.items(), *((name, inside) for name, inside in INSIDE.items() if name in DIALECTS)]
+    owners = {mount: name for name, mount in mounts if path.startswith(mount)}
+    return owners[max(owners, key=len)] if owners else None

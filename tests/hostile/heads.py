@@ -28,6 +28,8 @@ QUERIES = (
     "q=a%20%26%20%21b%20%7C%20%28", "q=%27%3A*", "q=%F0%9F%90%BA", "q=%ED%A0%80", "q=" + "x" * 900, "q=" + "x" * 5_000,
     "q=" + "%28" * 900, "q=" + "a%20AND%20" * 90, "q=%2B%2B%2B---", "q=NOT", "q=%7B%7D", "q=e%CC%81",
     "q=a%0Ab", "q=the",
+    "metadata=x", "metadata[]=x", "metadata[a]=%00", "metadata[%00]=a", "metadata[a]=" + "x" * 513, "metadata[a[b]]=x",
+    "&".join(f"metadata[{n}]=1" for n in range(17)), "metadata[a]=1&metadata[a]=2", "metadata[%FF]=%FE",
     "archived=maybe", "archived=", "model=", "model=" + "x" * 201, "model=%00", "model=%0D%0Ax%3A1", "model=../../x",
     "&" * 2_000,
     "&".join(f"a{n}=1" for n in range(2_000)),

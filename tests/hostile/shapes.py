@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from chatservice.dialects import DIALECTS, dialect_of
+from chatservice.dialects import dialect_of
 
 
 def problem_with(path: str, text: str) -> str:
@@ -20,9 +20,7 @@ def problem_with(path: str, text: str) -> str:
 
 
 def _owner(path: str) -> str:
-    """Return the dialect that owns an address; one OpenAI address lies below another dialect's prefix."""
-    if "openai_v1" in DIALECTS and path.rstrip("/") == "/v1/chat/completions":
-        return "openai_v1"
+    """Return the dialect that owns an address."""
     return dialect_of(path) or "site"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.matrix.rows import Admits, Probe, Row, http, idempotency
 
 PATH = "/v1/chat/completions"
+STORED = f"{PATH}/{{completion}}"
+LABELS = {"metadata": {"topic": "Let me in"}}
 RESPONSE = {"model": "default", "input": "Let me in"}
 BODY = {"model": "default", "messages": [{"role": "user", "content": "Let me in"}]}
 
@@ -20,6 +22,21 @@ ROWS = (
             Probe("body metadata", PATH, {**BODY, "metadata": {"id": "<conversation>"}}, outcome="200", reaches=False),
         ),
         body=BODY,
+    ),
+    http(
+        f"GET {PATH}",
+        *("message", "run"),
+        admits=Admits.KEYS,
+        more=(Probe("query after", f"{PATH}?after=<completion>", outcome="200", reaches=False),),
+    ),
+    http(f"GET {STORED}", "message", "run", admits=Admits.KEYS),
+    http(f"POST {STORED}", "run", admits=Admits.KEYS, body=LABELS),
+    http(f"DELETE {STORED}", "conversation", "message", "run", admits=Admits.KEYS),
+    http(
+        f"GET {STORED}/messages",
+        "message",
+        admits=Admits.KEYS,
+        more=(Probe("query after", "/v1/chat/completions/<own.completion>/messages?after=msg_<hex>", outcome="400"),),
     ),
     http(
         "POST /v1/responses",

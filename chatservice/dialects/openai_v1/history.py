@@ -10,23 +10,54 @@ from chatservice.dialects.openai_v1.stream import completion_id
 from completions.assembly import whole_choice
 from completions.models import Run
 from completions.readers import whole_choices
+from completions.stored_answers import further_choices
 from completions.types import Wire
 from conversations.empty_answers import empty_reason
+from conversations.models import Message
 
 
 def stored_response(run_id: uuid.UUID) -> Wire:
     """Return the chat completion object of a finished run, as far as the database has it."""
-    run = Run.objects.select_related("message").get(pk=run_id)
+    return response_of(Run.objects.select_related("message").get(pk=run_id))
+
+
+def response_of(run: Run) -> Wire:
+    """Return the chat completion object of a finished run that was read with its message."""
     message = run.message.as_wire() if run.message is not None else {}
+    choices = whole_choices(run) or [
+        whole_choice(message, run.finish_reason),
+        *(
+            {**whole_choice(further.as_wire(), further.finish_reason), "index": index}
+            for index, further in enumerate(further_choices(run), start=1)
+        ),
+    ]
     return {
-        "id": completion_id(run.pk),
         "created": int(run.created_at.timestamp()),
         "model": run.model,
         **(run.envelope or {}),
+        "id": completion_id(run.pk),
         "object": "chat.completion",
-        "choices": whole_choices(run) or [whole_choice(message, run.finish_reason)],
+        "choices": choices,
         **({"usage": run.usage} if run.usage else {}),
     }
+
+
+def stored_completion(run: Run) -> Wire:
+    """Return a run with its message as a stored chat completion: with its metadata, and why it has no text."""
+    reason = run.message.empty_reason if run.message is not None else None
+    return {
+        **as_documented(response_of(run)),
+        "metadata": run.parameters.get("metadata") or {},
+        **({"empty_reason": reason} if reason else {}),
+    }
+
+
+def stored_message(message: Message) -> Wire:
+    """Return a message as the list of a stored completion's messages has it: with an id, and its text apart."""
+    wire = dict(message.as_wire())
+    parts = wire.get("content")
+    shown = {"content": message.content or None, "content_parts": parts} if isinstance(parts, list) else {}
+    return {"id": f"msg_{message.pk.hex}", "name": None, "content_parts": None, **wire, **shown}
 
 
 def as_documented(response: Wire) -> Wire:

@@ -22,15 +22,19 @@ def completion_id(run_id: uuid.UUID) -> str:
 
 
 class ChunkStream:
-    """Encodes one run. `include_usage` is the client's `stream_options.include_usage`."""
+    """Encodes one run. `include_usage` is the client's `stream_options.include_usage`.
 
-    def __init__(self, *, run_id: uuid.UUID, created: int, model: str, include_usage: bool) -> None:
+    The id of one that `is_stored` is our own, by which it can be read again; of any other it is the upstream's.
+    """
+
+    def __init__(self, *, run_id: uuid.UUID, created: int, model: str, include_usage: bool, is_stored: bool) -> None:
         self._base: dict[str, Any] = {
             "id": completion_id(run_id),
             "object": CHUNK,
             "created": created,
             "model": model,
         }
+        self._own = {"id": completion_id(run_id), "object": CHUNK} if is_stored else {"object": CHUNK}
         self._include_usage = include_usage
         self._begun = False
 
@@ -77,8 +81,8 @@ class ChunkStream:
         return b"".join(lines)
 
     def _line(self, chunk: Wire, usage: Any = None) -> bytes:
-        """Return the line of one chunk in the envelope; its own fields override the envelope's, except `object`."""
-        whole = {**self._base, **chunk, "object": CHUNK}
+        """Return the line of one chunk in the envelope, whose fields its own override, except those that are ours."""
+        whole = {**self._base, **chunk, **self._own}
         if self._include_usage:
             whole["usage"] = usage
         elif chunk.get("choices"):

@@ -2,14 +2,18 @@
 
 from django.urls import path
 
-from chatservice.dialects.openai_v1 import embeddings, models, views
+from chatservice.dialects.openai_v1 import embeddings, models, stored_completions
 from chatservice.dialects.openai_v1.responses import compacting
 from chatservice.dialects.openai_v1.responses import views as responses
 
 app_name = "openai_v1"
 
+COMPLETION = "chat/completions/<str:completion_id>"
+
 urlpatterns = [
-    path("chat/completions", views.ChatCompletionsView.as_view(), name="completion-create"),
+    path("chat/completions", stored_completions.CompletionsView.as_view(), name="completion-list"),
+    path(COMPLETION, stored_completions.CompletionView.as_view(), name="completion-detail"),
+    path(f"{COMPLETION}/messages", stored_completions.CompletionMessagesView.as_view(), name="completion-messages"),
     path("embeddings", embeddings.EmbeddingsView.as_view(), name="embedding-create"),
     path("models", models.ModelsView.as_view(), name="model-list"),
     path("models/<path:model>", models.ModelView.as_view(), name="model-detail"),

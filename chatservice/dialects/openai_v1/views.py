@@ -21,7 +21,7 @@ from chatservice.dialects.openai_v1.errors import render, should_retry
 from chatservice.dialects.openai_v1.history import as_documented, stored_response
 from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.request_parsing import ask_from
-from chatservice.dialects.openai_v1.stream import ChunkStream
+from chatservice.dialects.openai_v1.stream import ChunkStream, completion_id
 from chatservice.dialects.problems import Problem
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import submit
@@ -113,7 +113,9 @@ async def _whole(handle: RunHandle, leaving: Leaving) -> HttpResponse:
     if response is None:
         response = await in_database_thread(stored_response, handle.run_id)
     recalled = {} if finished.recalled is None else {"recalled": finished.recalled}
-    return json_response({**as_documented(response), **recalled, **named_reason(finished)})
+    # What is stored can be read by its id, so that is our own.
+    named = {"id": completion_id(handle.run_id)} if handle.message_id else {}
+    return json_response({**as_documented(response), **named, **recalled, **named_reason(finished)})
 
 
 async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_usage: bool) -> HttpResponseBase:
@@ -126,6 +128,7 @@ async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_u
         created=int(handle.created_at.timestamp()),
         model=handle.request.model,
         include_usage=include_usage,
+        is_stored=handle.message_id is not None,
     )
     frames = sse.encode(events, wire.frame, heartbeat=sse.COMMENT_LINE)
     return sse.event_stream(frames, on_close=release, when_left=when_left)

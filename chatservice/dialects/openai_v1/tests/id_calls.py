@@ -18,7 +18,12 @@ def named(prefix: str, text: str) -> str:
 def calls_with(ids: Ids) -> list[Call]:
     response = named("resp_", ids.run)
     conversation = named("conv_", ids.conversation)
+    completion = named("chatcmpl-", ids.run)
     return [
+        Call("GET", f"/v1/chat/completions/{completion}"),
+        Call("POST", f"/v1/chat/completions/{completion}", {"metadata": {"topic": "x"}}),
+        Call("DELETE", f"/v1/chat/completions/{completion}"),
+        Call("GET", f"/v1/chat/completions/{completion}/messages"),
         Call("GET", f"/v1/responses/{response}"),
         Call("GET", f"/v1/responses/{response}/input_items"),
         Call("POST", f"/v1/responses/{response}/cancel", {}),

@@ -67,7 +67,7 @@ class FrameTest(ServiceTestCase):
         self.assertEqual((run.input_tokens, run.output_tokens), (usage["prompt_tokens"], usage["completion_tokens"]))
 
     def test_an_unknown_route_and_a_wrong_method_are_openais_error(self):
-        for response, status in ((self.alice.http.get("/v1/nothing"), 404), (self.alice.http.get(URL), 405)):
+        for response, status in ((self.alice.http.get("/v1/nothing"), 404), (self.alice.http.put(URL), 405)):
             self.assertEqual(response.status_code, status)
             self.assertEqual(set(response.json()["error"]), {"message", "type", "param", "code"})
             self.assertEqual(response.headers["x-content-type-options"], "nosniff")
