@@ -85,7 +85,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     may_wait = request.when_busy != WhenBusy.REJECT
     batch.admission.check(request, waits=may_wait)
     run_id = uuid7()
-    run = {
+    run: dict[str, Any] = {
         "id": run_id,
         "user": request.principal.user_id,
         "address": request.principal.limit_key if request.principal.has_guest_limits else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 from unittest import mock
 
@@ -40,6 +41,11 @@ def many(owner: User, number: int, **fields: Any) -> list[Run]:
     rows = [row for run in runs for row in metadata_rows(run.pk, owner.pk, run.parameters)]
     RunMetadata.objects.bulk_create([RunMetadata(run_id=row.pop("run"), **row) for row in rows], batch_size=500)
     return runs
+
+
+def talk_of(run: Run) -> uuid.UUID:
+    assert run.conversation_id is not None
+    return run.conversation_id
 
 
 class StoredCase(TestCase):
@@ -155,7 +161,7 @@ class DeletionTest(StoredCase):
         )
         self.assertEqual(len(self.left_of(run)), 5)
         delete_stored(run=run)
-        self.assertFalse(Conversation.objects.filter(pk=run.conversation_id).exists())
+        self.assertFalse(Conversation.objects.filter(pk=talk_of(run)).exists())
 
     def test_an_earlier_answer_and_all_before_it_stay(self) -> None:
         first = self.answered("One")
@@ -163,7 +169,7 @@ class DeletionTest(StoredCase):
         self.assertEqual(second.conversation_id, first.conversation_id)
         delete_stored(run=second)
         self.assertEqual(self.left_of(first), ["One", "Yes"])
-        self.assertEqual(Conversation.objects.get(pk=first.conversation_id).head_id, first.message_id)
+        self.assertEqual(Conversation.objects.get(pk=talk_of(first)).head_id, first.message_id)
 
     def test_a_question_with_another_answer_stays_and_that_answer_is_shown(self) -> None:
         said = ("One", assistant_says("Yes"), "Two")
@@ -171,7 +177,7 @@ class DeletionTest(StoredCase):
         second, third = self.answered(*said, text="A"), self.answered(*said, text="B")
         delete_stored(run=third)
         self.assertEqual(self.left_of(second), ["One", "Yes", "Two", "A"])
-        self.assertEqual(Conversation.objects.get(pk=second.conversation_id).head_id, second.message_id)
+        self.assertEqual(Conversation.objects.get(pk=talk_of(second)).head_id, second.message_id)
 
     def test_what_is_below_moves_up(self) -> None:
         first = self.answered("One")
@@ -191,7 +197,7 @@ class DeletionTest(StoredCase):
 
     def test_a_message_that_was_added_by_hand_keeps_the_conversation(self) -> None:
         run = self.answered("One")
-        talk = Conversation.objects.get(pk=run.conversation_id)
+        talk = Conversation.objects.get(pk=talk_of(run))
         append_message(conversation=talk, role="user", content="A note")
         delete_stored(run=run)
         self.assertEqual(self.left_of(run), ["One", "A note"])
@@ -200,7 +206,7 @@ class DeletionTest(StoredCase):
         run = self.answered(*[user_says(f"{number}") for number in range(25)])
         with mock.patch.object(answer_deletion, "DELETE_SLICE", 10):
             delete_stored(run=run)
-        self.assertFalse(Conversation.objects.filter(pk=run.conversation_id).exists())
+        self.assertFalse(Conversation.objects.filter(pk=talk_of(run)).exists())
 
     def test_deleting_twice_is_deleting_once(self) -> None:
         first = self.answered("One")

@@ -7,6 +7,10 @@ from tests.matrix.rows import Admits, Probe, Row, http, idempotency
 PATH = "/v1/chat/completions"
 STORED = f"{PATH}/{{completion}}"
 LABELS = {"metadata": {"topic": "Let me in"}}
+THREADS = "/v1/conversations"
+THREAD = f"{THREADS}/{{thread}}"
+ITEMS = {"items": [{"role": "user", "content": "Let me in"}]}
+REFERENCE = {"items": [{"type": "item_reference", "id": "<item>"}]}
 RESPONSE = {"model": "default", "input": "Let me in"}
 BODY = {"model": "default", "messages": [{"role": "user", "content": "Let me in"}]}
 
@@ -97,6 +101,58 @@ ROWS = (
                 outcome="400",
             ),
         ),
+    ),
+    http(
+        f"GET {THREADS}",
+        *("conversation", "message"),
+        admits=Admits.KEYS,
+        more=(
+            Probe("query after", f"{THREADS}?after=<thread>", outcome="400"),
+            Probe("query query", f"{THREADS}?mode=text&query=<word>", outcome="200", reaches=False),
+            Probe(
+                "query conversation_id",
+                f"{THREADS}?query=in&conversation_id=<thread>",
+                outcome="200",
+                reaches=False,
+            ),
+            Probe("query cursor", f"{THREADS}?mode=text&query=<word>&cursor=<found>", outcome="400"),
+        ),
+    ),
+    http(
+        f"POST {THREADS}",
+        *("conversation", "message"),
+        admits=Admits.KEYS,
+        body=ITEMS,
+        more=(Probe("body items", THREADS, REFERENCE, outcome="400"),),
+    ),
+    http(f"GET {THREAD}", "conversation", admits=Admits.KEYS),
+    http(f"POST {THREAD}", "conversation", admits=Admits.KEYS, body=LABELS),
+    http(f"DELETE {THREAD}", "conversation", "message", "run", admits=Admits.KEYS),
+    http(
+        f"GET {THREAD}/items",
+        "message",
+        admits=Admits.KEYS,
+        more=(Probe("query after", f"{THREADS}/<own.thread>/items?after=<item>", outcome="400"),),
+    ),
+    http(
+        f"POST {THREAD}/items",
+        "message",
+        admits=Admits.KEYS,
+        body=ITEMS,
+        more=(Probe("body items", f"{THREADS}/<own.thread>/items", REFERENCE, outcome="400"),),
+    ),
+    http(
+        f"GET {THREAD}/items/{{item}}",
+        "message",
+        admits=Admits.KEYS,
+        more=(Probe("path item", f"{THREADS}/<own.thread>/items/<item>"),),
+    ),
+    http(
+        f"DELETE {THREAD}/items/{{item}}",
+        "message",
+        "run",
+        admits=Admits.KEYS,
+        more=(Probe("path item", f"{THREADS}/<own.thread>/items/<item>"),),
     ),
     Row("POST /v1/embeddings", Admits.KEYS, body={"model": "default", "input": "Let me in"}),
     Row("GET /v1/models", Admits.KEYS),

@@ -42,7 +42,7 @@ def response_of(run: Run) -> Wire:
     }
 
 
-def stored_completion(run: Run) -> Wire:
+def stored_completion(run: Run) -> dict[str, Any]:
     """Return a run with its message as a stored chat completion: with its metadata, and why it has no text."""
     reason = run.message.empty_reason if run.message is not None else None
     return {
@@ -52,12 +52,12 @@ def stored_completion(run: Run) -> Wire:
     }
 
 
-def stored_message(message: Message) -> Wire:
+def stored_message(message: Message) -> dict[str, Any]:
     """Return a message as the list of a stored completion's messages has it: with an id, and its text apart."""
     wire = dict(message.as_wire())
     parts = wire.get("content")
     shown = {"content": message.content or None, "content_parts": parts} if isinstance(parts, list) else {}
-    return {"id": f"msg_{message.pk.hex}", "name": None, "content_parts": None, **wire, **shown}
+    return {"id": f"msg_{message.pk.hex}", "name": None, "refusal": None, "content_parts": None, **wire, **shown}
 
 
 def as_documented(response: Wire) -> Wire:

@@ -14,7 +14,7 @@ from typing import Any
 from chatservice.dialects.problems import BadRequest
 from completions.types import Wire
 
-ITEM_ID = re.compile(r"(?:msg|fc|fco|ctc|ctco|rs|cmp)_([0-9a-f]{32})(?:_\d+)?\Z", re.ASCII)
+ITEM_ID = re.compile(r"(?:msg|fc|fco|ctc|ctco|rs|cmp|item)_([0-9a-f]{32})(?:_\d+)?\Z", re.ASCII)
 ROLES = ("user", "assistant", "system", "developer")
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 RAW = "response_items"
@@ -55,7 +55,7 @@ def items_of(wire: Wire, *, message_id: uuid.UUID, status: str = "completed") ->
         role = role if role in ROLES else "user"
         return [{"id": ids.next("msg"), "type": "message", "role": role, "status": status, "content": content}]
     items = reasoning_items(wire, ids)
-    items += [dict(item) for item in wire.get(RAW) or () if isinstance(item, Mapping)]
+    items += [_raw_item(item, ids) for item in wire.get(RAW) or () if isinstance(item, Mapping)]
     content = output_parts(wire)
     calls = call_items(wire, ids, status)
     if content or not (items or calls):
@@ -63,6 +63,12 @@ def items_of(wire: Wire, *, message_id: uuid.UUID, status: str = "completed") ->
             {"id": ids.next("msg"), "type": "message", "role": "assistant", "status": status, "content": content}
         )
     return items + calls
+
+
+def _raw_item(item: Wire, ids: ItemIds) -> dict[str, Any]:
+    """Return an item that is stored as it came, with the id that it came with or else one of ours."""
+    own_id = item.get("id")
+    return {**item, "id": own_id if isinstance(own_id, str) and own_id else ids.next("item")}
 
 
 def parts_of(content: Any) -> list[Any]:

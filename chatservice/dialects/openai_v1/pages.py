@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from chatservice.dialects.problems import BadRequest
 
 DEFAULT, MOST = 20, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list is asked for: what follows `after`, or its beginning if that is empty."""
+
+    after: str
+    limit: int
+    newest_first: bool
+
+
+def read_page(query: Mapping[str, Any], *, newest_first: bool) -> Page:
+    """Return the page that a query asks for, of a list too long to read whole; raises BadRequest."""
+    order = read_order(query, default="desc" if newest_first else "asc")
+    return Page(query.get("after", ""), read_limit(query), order == "desc")
+
+
+def unknown_position() -> BadRequest:
+    return BadRequest("'after' names no item of this list.", code="invalid_value", param="after")
 
 
 def page_of(items: Sequence[dict[str, Any]], query: Mapping[str, Any], *, newest_first: bool) -> dict[str, Any]:
@@ -18,14 +38,14 @@ def page_of(items: Sequence[dict[str, Any]], query: Mapping[str, Any], *, newest
     if (after := query.get("after")) is not None:
         at = next((at for at, item in enumerate(items) if item.get("id") == after), None)
         if at is None:
-            raise BadRequest("'after' names no item of this list.", code="invalid_value", param="after")
+            raise unknown_position()
         items = items[at + 1 :]
     return list_of(items[:limit], has_more=len(items) > limit)
 
 
 def list_of(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """Return OpenAI's list object."""
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    """Return OpenAI's list object. The ids of an empty one are empty, which clients take for the end."""
+    first, last = (data[0]["id"], data[-1]["id"]) if data else ("", "")
     return {"object": "list", "data": list(data), "first_id": first, "last_id": last, "has_more": has_more}
 
 

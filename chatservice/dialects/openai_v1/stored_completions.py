@@ -7,16 +7,16 @@ import uuid
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, QueryDict
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.json_body import read_object
-from chatservice.dialects.openai_v1 import stored_serializers
 from chatservice.dialects.openai_v1.history import stored_completion, stored_message
 from chatservice.dialects.openai_v1.items import message_id_of
 from chatservice.dialects.openai_v1.metadata import read_filters, read_metadata
-from chatservice.dialects.openai_v1.paging import Page, list_object, page_parameters, read_page, unknown_position
+from chatservice.dialects.openai_v1.pages import Page, list_of, read_page, unknown_position
+from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.stream import completion_id
 from chatservice.dialects.openai_v1.views import ERRORS, ChatCompletionsView, OpenAIView
 from chatservice.dialects.problems import BadRequest
@@ -30,28 +30,16 @@ from foundation.database import in_database_thread
 COMPLETION_ID = re.compile(r"chatcmpl-([0-9a-f]{32})\Z", re.ASCII)
 MAX_MODEL_CHARS = 200
 READ = {status: ERRORS[status] for status in (400, 401, 404, 429)}
-ID = OpenApiParameter("completion_id", str, OpenApiParameter.PATH, description="chatcmpl- and the run's id")
 
 
 class CompletionsView(ChatCompletionsView):
     """Makes chat completions, and lists the stored ones."""
 
     @extend_schema(
-        operation_id="list_chat_completions",
         summary="The stored chat completions",
-        description="All answers that ended well, or were cut by their length, through whatever API they were asked.",
-        parameters=[
-            OpenApiParameter("model", str, description="the name that was asked for"),
-            OpenApiParameter(
-                "metadata",
-                {"type": "object", "additionalProperties": {"type": "string"}},
-                style="deepObject",
-                explode=True,
-                description="`metadata[key]=value`: those with all of these pairs",
-            ),
-            *page_parameters("asc", "completion"),
-        ],
-        responses={200: stored_serializers.StoredCompletionList, 400: ERRORS[400], 401: ERRORS[401], 429: ERRORS[429]},
+        description="All answers that ended well, or were cut by their length, whichever API they were asked through. "
+        "`model` is the name that was asked for, `metadata[key]=value` finds those with all of these pairs.",
+        **operation("GET /chat/completions", errors={status: ERRORS[status] for status in (400, 401, 429)}),
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         return json_response(await in_database_thread(_list, principal, request.GET))
@@ -59,30 +47,22 @@ class CompletionsView(ChatCompletionsView):
 
 class CompletionView(OpenAIView):
     @extend_schema(
-        operation_id="retrieve_chat_completion",
-        summary="A stored chat completion",
-        parameters=[ID],
-        responses={200: stored_serializers.StoredCompletion, **READ},
+        summary="A stored chat completion", **operation("GET /chat/completions/{completion_id}", errors=READ)
     )
     async def get(self, request: HttpRequest, principal: Principal, completion_id: str) -> HttpResponse:
         return json_response(await in_database_thread(_retrieve, principal, completion_id))
 
     @extend_schema(
-        operation_id="update_chat_completion",
         summary="Replace the metadata of a stored chat completion",
-        parameters=[ID],
-        request=stored_serializers.MetadataUpdate,
-        responses={200: stored_serializers.StoredCompletion, **READ, 413: ERRORS[413], 415: ERRORS[415]},
+        **operation("POST /chat/completions/{completion_id}", errors=READ | {413: ERRORS[413], 415: ERRORS[415]}),
     )
     async def post(self, request: HttpRequest, principal: Principal, completion_id: str) -> HttpResponse:
         return json_response(await in_database_thread(_update, principal, completion_id, read_object(request)))
 
     @extend_schema(
-        operation_id="delete_chat_completion",
         summary="Delete a stored chat completion",
         description="The messages that it alone answers are deleted with it, and a conversation that is then empty.",
-        parameters=[ID],
-        responses={200: stored_serializers.Deleted, **READ, 409: ERRORS[409]},
+        **operation("DELETE /chat/completions/{completion_id}", errors=READ | {409: ERRORS[409]}),
     )
     async def delete(self, request: HttpRequest, principal: Principal, completion_id: str) -> HttpResponse:
         return json_response(await in_database_thread(_delete, principal, completion_id))
@@ -90,17 +70,15 @@ class CompletionView(OpenAIView):
 
 class CompletionMessagesView(OpenAIView):
     @extend_schema(
-        operation_id="list_chat_completion_messages",
         summary="The messages that a stored chat completion answers",
-        parameters=[ID, *page_parameters("asc", "message")],
-        responses={200: stored_serializers.StoredMessageList, **READ},
+        **operation("GET /chat/completions/{completion_id}/messages", errors=READ),
     )
     async def get(self, request: HttpRequest, principal: Principal, completion_id: str) -> HttpResponse:
         return json_response(await in_database_thread(_messages, principal, completion_id, request.GET))
 
 
 def _list(principal: Principal, query: QueryDict) -> dict[str, Any]:
-    page, model = read_page(query, order="asc"), query.get("model", "")
+    page, model = read_page(query, newest_first=False), query.get("model", "")
     if len(model) > MAX_MODEL_CHARS or "\x00" in model:
         raise BadRequest("'model' must be the name of a model.", code="invalid_value", param="model")
     after = _run_id(page.after)
@@ -114,11 +92,11 @@ def _list(principal: Principal, query: QueryDict) -> dict[str, Any]:
         model=model,
         metadata=read_filters(query),
     )
-    return list_object([stored_completion(run) for run in runs[: page.limit]], has_more=len(runs) > page.limit)
+    return list_of([stored_completion(run) for run in runs[: page.limit]], has_more=len(runs) > page.limit)
 
 
 def _retrieve(principal: Principal, text: str) -> dict[str, Any]:
-    return dict(stored_completion(_run(principal, text)))
+    return stored_completion(_run(principal, text))
 
 
 def _update(principal: Principal, text: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +104,7 @@ def _update(principal: Principal, text: str, body: dict[str, Any]) -> dict[str, 
     if "metadata" not in body:
         raise BadRequest("'metadata' is missing.", code="missing_required_parameter", param="metadata")
     replace_metadata(run=run, metadata=read_metadata(body["metadata"]))
-    return dict(stored_completion(run))
+    return stored_completion(run)
 
 
 def _delete(principal: Principal, text: str) -> dict[str, Any]:
@@ -137,12 +115,12 @@ def _delete(principal: Principal, text: str) -> dict[str, Any]:
 
 
 def _messages(principal: Principal, text: str, query: QueryDict) -> dict[str, Any]:
-    page, answer = read_page(query, order="asc"), _run(principal, text).message
+    page, answer = read_page(query, newest_first=False), _run(principal, text).message
     ids = branch_ids(answer.conversation_id, answer.parent_id) if answer is not None else []
     shown = _part(ids[::-1] if page.newest_first else ids, page)
     rows = in_bulk(shown[: page.limit])
     found = [stored_message(rows[pk]) for pk in shown[: page.limit] if pk in rows]
-    return list_object(found, has_more=len(shown) > page.limit)
+    return list_of(found, has_more=len(shown) > page.limit)
 
 
 def _part(ids: list[uuid.UUID], page: Page) -> list[uuid.UUID]:
@@ -163,8 +141,9 @@ def _run_id(text: str) -> uuid.UUID | None:
 
 def _run(principal: Principal, text: str, *, whole: bool = True) -> Run:
     """Return the run of a completion that the caller owns, with its message; raises BadRequest (404)."""
-    runs = Run.objects.visible_to(principal).filter(pk=_run_id(text), message__isnull=False).select_related("message")
-    run = (runs.stored() if whole else runs).first()
+    runs = Run.objects.visible_to(principal).filter(message__isnull=False).select_related("message")
+    pk = _run_id(text)
+    run = (runs.stored() if whole else runs).filter(pk=pk).first() if pk else None
     if run is None or run.message is None:
         raise BadRequest("There is no such completion.", code="not_found", status=404, param="completion_id")
     load_parts([run.message])

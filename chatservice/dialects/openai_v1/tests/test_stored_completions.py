@@ -9,6 +9,7 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletion
 
+from chatservice.dialects.openai_v1.tests.documented import problems_of
 from chatservice.testing import ApiUser, ServiceTestCase, wait_until
 from completions.models import Run, RunMetadata
 from completions.tests.upstream_wire import TEXT
@@ -35,7 +36,7 @@ class StoredCompletionsTest(ServiceTestCase):
         return client
 
     def ask(self, *said: Any, behaviour: str = "ok", **fields: Any) -> ChatCompletion:
-        messages = [{"role": "user", "content": each} if isinstance(each, str) else each for each in said]
+        messages: list[Any] = [{"role": "user", "content": each} if isinstance(each, str) else each for each in said]
         created: ChatCompletion = self.openai.chat.completions.create(
             model=f"fake/{behaviour}", messages=messages or ASKED, **fields
         )
@@ -67,6 +68,7 @@ class StoredCompletionsTest(ServiceTestCase):
                     again.to_dict(exclude_none=True), {**created.to_dict(exclude_none=True), "metadata": again.metadata}
                 )
                 self.assertEqual(again.metadata, {"topic": behaviour})
+                self.get(f"/{created.id}")
 
     def test_a_streamed_answer_is_retrieved_by_the_id_of_its_chunks(self) -> None:
         chunks = list(self.openai.chat.completions.create(model="fake/n2", messages=ASKED, n=2, stream=True))
@@ -139,6 +141,7 @@ class StoredCompletionsTest(ServiceTestCase):
         self.assertEqual(messages[1].content, "What is this?")
         parts = [part.to_dict() for part in messages[1].content_parts or ()]
         self.assertEqual(parts, asked[1]["content"])
+        self.get(f"/{first.id}/messages")
         later = list(self.openai.chat.completions.messages.list(second.id, order="desc", limit=3))
         self.assertEqual([each.content for each in later], ["And then?", TEXT, "What is this?", "Be brief."])
         self.assertEqual(later[2].id, messages[1].id)
@@ -201,7 +204,7 @@ class StoredCompletionsTest(ServiceTestCase):
         self.assertEqual(deleted.to_dict(), {"object": "chat.completion.deleted", "id": made.id, "deleted": True})
         self.assertFalse(Run.objects.filter(pk=run.pk).exists() or RunMetadata.objects.filter(run=run.pk).exists())
         self.assertFalse(Message.objects.filter(pk__in=ids).exists())
-        self.assertFalse(Conversation.objects.filter(pk=run.conversation_id).exists())
+        self.assertFalse(Conversation.objects.filter(owner=self.alice.user).exists())
         wait_until(lambda: not (indexed.exists() or vectors.exists()), what="an index without it")
         for call in (self.openai.chat.completions.retrieve, self.openai.chat.completions.delete):
             with self.assertRaises(openai.NotFoundError):
@@ -227,7 +230,7 @@ class StoredCompletionsTest(ServiceTestCase):
         self.assertEqual(self.ids(), [one.id, again.id])
         self.assertEqual(Message.objects.filter(conversation=conversation).count(), 4)
         self.openai.chat.completions.delete(again.id)
-        head = Conversation.objects.get(pk=conversation).head_id
+        head = Conversation.objects.get(owner=self.alice.user).head_id
         self.assertEqual((self.ids(), head), ([one.id], self.run_of(one).message_id))
 
     def test_a_running_answer_is_refused_and_a_stopped_one_can_go(self) -> None:
@@ -284,7 +287,10 @@ class StoredCompletionsTest(ServiceTestCase):
                 self.assertEqual(set(reply.json()["error"]), {"message", "type", "param", "code"})
 
     def get(self, rest: str) -> httpx2.Response:
-        return self.alice.http.get(f"{PATH}{rest}")
+        response = self.alice.http.get(f"{PATH}{rest}")
+        if response.status_code == 200:
+            self.assertEqual(list(problems_of(response)), [])
+        return response
 
     def assert_refused(self, reply: httpx2.Response, status: int, param: str | None) -> None:
         self.assertEqual(reply.status_code, status, reply.text)
