@@ -62,6 +62,7 @@ ROWS = (
         ),
     ),
     http("GET /v1/responses/{response}", *("conversation", "message", "run"), admits=Admits.KEYS),
+    http("DELETE /v1/responses/{response}", *("conversation", "message", "run"), admits=Admits.KEYS),
     http(
         "GET /v1/responses/{response}/input_items",
         "message",

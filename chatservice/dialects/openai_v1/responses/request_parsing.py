@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatservice.dialects.openai_v1.items import RAW, messages_from
+from chatservice.dialects.openai_v1.metadata import read_metadata
 from chatservice.dialects.openai_v1.responses.parameters import chat_parameters, hosted_tools
 from chatservice.dialects.openai_v1.responses.references import References
 from chatservice.dialects.openai_v1.responses.shapes import ECHOED
@@ -29,7 +30,6 @@ CHECKS: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
 )
 RANGES = {"temperature": (0, 2), "top_p": (0, 1), "top_logprobs": (0, 20), "max_output_tokens": (1, None)}
 TRUNCATIONS = ("auto", "disabled")
-MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 # What says where a response is stored and how it is sent: not the upstream's to know.
 OURS = frozenset(
     {"model", "input", "instructions", "stream", "stream_options", "store", "background"}
@@ -107,7 +107,7 @@ def read_request(body: Wire, *, needs_input: bool = True) -> Asked:
         raise _invalid("truncation", f"must be one of {', '.join(TRUNCATIONS)}")
     if not all(isinstance(each, str) for each in body.get("include") or ()):
         raise _invalid("include", "must be a list of strings")
-    check_metadata(body.get("metadata"))
+    read_metadata(body.get("metadata"))
     items = _items(body.get("input"), needed=needs_input)
     asked = Asked(body, model, items, _conversation(body.get("conversation")), References(items))
     if asked.previous is not None and asked.conversation is not None:
@@ -117,20 +117,6 @@ def read_request(body: Wire, *, needs_input: bool = True) -> Asked:
     messages_from(asked.references.without(items))  # what is wrong with the items is said before anything is looked up
     chat_parameters(body)
     return asked
-
-
-def check_metadata(metadata: Any) -> None:
-    """Raise BadRequest for more than 16 pairs, keys over 64 characters, or values that are not strings up to 512."""
-    if metadata is None:
-        return
-    if not isinstance(metadata, dict):
-        raise _invalid("metadata", "must be an object")
-    fits = all(
-        isinstance(value, str) and len(value) <= MAX_VALUE and len(name) <= MAX_KEY for name, value in metadata.items()
-    )
-    if len(metadata) > MAX_PAIRS or not fits:
-        limits = f"at most {MAX_PAIRS} pairs, keys of {MAX_KEY} and strings of {MAX_VALUE} characters"
-        raise _invalid("metadata", f"holds {limits}")
 
 
 def _items(given: Any, *, needed: bool) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from chatservice.dialects.openai_v1.responses import reading
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
 from chatservice.dialects.openai_v1.responses.shapes import Head
+from chatservice.dialects.openai_v1.responses.shapes import response_id as shape_id
 from chatservice.dialects.openai_v1.responses.stream import DONE, ResponseEvents, frame
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView, failure
 from chatservice.dialects.problems import BadRequest
@@ -30,6 +31,7 @@ from completions.context import estimate_tokens
 from completions.models import Run
 from completions.readers import subscribe, wait_for_end
 from completions.run_requests import RunHandle
+from completions.stored_answers import delete_stored
 from completions.stream_limits import acquire_stream
 from completions.types import Heartbeat, RunFinished
 from foundation.database import in_database_thread
@@ -91,6 +93,16 @@ class ResponseView(OpenAIView):
         if request.GET.get("stream", "").lower() not in ("true", "1"):
             return json_response(await in_database_thread(_read, run, include))
         return await _resumed(run, principal, _after(request))
+
+    @extend_schema(
+        summary="Delete a stored response",
+        description="The messages that it alone answers are deleted with it, and a conversation that is then empty.",
+        **operation("DELETE /responses/{response_id}", errors=ERRORS),
+    )
+    async def delete(self, request: HttpRequest, principal: Principal, response_id: str) -> HttpResponse:
+        run = await in_database_thread(reading.find_run, principal, response_id)
+        await in_database_thread(_delete, run)
+        return json_response({"id": shape_id(run.pk), "object": "response", "deleted": True})
 
 
 class CancelView(OpenAIView):
@@ -217,6 +229,10 @@ def _encoded(events: list[dict[str, Any]], after: int) -> bytes:
 
 def _read(run: Run, include: Any) -> dict[str, Any]:
     return reading.read_response(run, include=include)
+
+
+def _delete(run: Run) -> None:
+    delete_stored(run=run)
 
 
 def _after(request: HttpRequest) -> int:

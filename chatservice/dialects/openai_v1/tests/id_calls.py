@@ -32,6 +32,7 @@ def calls_with(ids: Ids) -> list[Call]:
         Call("GET", f"/v1/conversations/{conversation}/items/{named('msg_', ids.message)}"),
         Call("DELETE", f"/v1/conversations/{conversation}/items/{named('msg_', ids.message)}"),
         Call("GET", f"/v1/responses/{response}"),
+        Call("DELETE", f"/v1/responses/{response}"),
         Call("GET", f"/v1/responses/{response}/input_items"),
         Call("POST", f"/v1/responses/{response}/cancel", {}),
         Call("POST", "/v1/responses", {"model": "echo", "input": "Let me in", "conversation": conversation}),
