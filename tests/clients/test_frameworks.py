@@ -69,8 +69,10 @@ class FrameworksTest(ClientTestCase):
                 "retrieved": "51",
                 "items": ["user"],
                 "tokens": True,
+                "compacted": "compaction",
                 "resumed": [5, "1 2 3 4 5 6 7 8 9"],
                 "cancelled": "cancelled",
+                "deleted": ["NotFoundError", 404],
             },
         )
 

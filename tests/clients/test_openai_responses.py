@@ -126,6 +126,7 @@ class StreamTest(OpenAITestCase):
                     final = await stream.get_final_response()
                 found = await client.responses.retrieve(whole.id)
                 items = [item async for item in client.responses.input_items.list(whole.id)]
+                await client.responses.delete(whole.id)
                 said = [whole.output_text, streamed.output_text, final.output_text, found.output_text]
                 return [*said, parsed.output_parsed, len(items)]
 

@@ -1,4 +1,4 @@
-"""OpenAI's Python library reads, follows, cancels and counts responses."""
+"""OpenAI's Python library reads, follows, cancels, counts, compacts and deletes responses."""
 
 from __future__ import annotations
 
@@ -38,12 +38,19 @@ class StoredResponsesTest(OpenAITestCase):
     def test_only_its_owner_has_it(self):
         made = self.create("What is 17 * 3?")
         bob: Any = self.client_of(self.bob).responses
-        for call in (bob.retrieve, bob.cancel, lambda it: list(bob.input_items.list(it))):
+        for call in (bob.retrieve, bob.delete, bob.cancel, lambda it: list(bob.input_items.list(it))):
             with self.assertRaises(openai.NotFoundError):
                 call(made.id)
             with self.assertRaises(openai.NotFoundError):
                 call(UNKNOWN)
         self.assertEqual(self.responses.retrieve(made.id).output_text, "51")
+
+    def test_a_deleted_response_is_gone(self):
+        made = self.create("What is 17 * 3?")
+        self.responses.delete(made.id)
+        for call in (self.responses.retrieve, self.responses.delete):
+            with self.assertRaises(openai.NotFoundError):
+                call(made.id)
 
     def test_what_was_asked_is_listed_in_pages(self):
         given = [{"role": "user", "content": f"Number {n}"} for n in range(5)]
@@ -111,3 +118,20 @@ class StoredResponsesTest(OpenAITestCase):
         self.assertEqual(short.object, "response.input_tokens")
         self.assertGreater(short.input_tokens, 0)
         self.assertGreater(long.input_tokens, short.input_tokens * 5)
+
+    def test_a_conversation_is_compacted_and_goes_on(self):
+        given: list[Any] = [
+            {"role": "user", "content": "My name is Ada."},
+            {"role": "assistant", "content": "Hello, Ada."},
+        ]
+        compacted = self.checked(self.responses.compact(model=MODEL, input=given))
+        self.assertEqual(compacted.object, "response.compaction")
+        self.assertEqual([item.type for item in compacted.output if item.type != "message"], ["compaction"])
+        items = [item.to_dict() for item in compacted.output]
+        answer = self.create([*items, {"role": "user", "content": "What is 17 * 3?"}])
+        self.assertEqual(answer.output_text, "51")
+        first = self.create("My name is Ada.")
+        by_id = self.responses.compact(model=MODEL, previous_response_id=first.id)
+        self.assertEqual(by_id.output[-1].type, "compaction")
+        with self.assertRaises(openai.BadRequestError):
+            self.openai.post("/responses/compact", body={"input": "Hi"}, cast_to=object)

@@ -65,6 +65,7 @@ for await (const item of client.responses.inputItems.list(continued.id, { order:
   said.items.push(item.role);
 }
 said.tokens = (await client.responses.inputTokens.count({ model, input: "What is 17 * 3?" })).input_tokens > 0;
+said.compacted = (await client.responses.compact({ model, previous_response_id: first.id })).output.at(-1).type;
 
 const background = await client.responses.create({ model, input: "Count to 9.", background: true, stream: true });
 let seen = 0;
@@ -87,5 +88,8 @@ for (let left = 200; left && ["queued", "in_progress"].includes(state.status); l
   state = await client.responses.retrieve(slow.id);
 }
 said.cancelled = state.status;
+
+await client.responses.delete(first.id);
+said.deleted = await client.responses.retrieve(first.id).catch((error) => [error.constructor.name, error.status]);
 
 console.log(JSON.stringify(said));
