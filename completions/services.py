@@ -66,7 +66,8 @@ async def submit(request: RunRequest) -> RunHandle:
 
     After this call the answer is produced and stored whatever happens to the caller.
     """
-    await request_policy.check(request.principal, request.model, request.parameters)
+    # A request in its own words goes to an upstream that speaks them, with fields that `parameters` lacks.
+    await request_policy.check(request.principal, request.model, {**(request.native or {}), **request.parameters})
     if is_draining() and (_closed or not _admitted.get()):
         raise ShuttingDown(retry_after=5)
     limit = settings.LIMIT_RUNS_PER_PROCESS
