@@ -114,7 +114,8 @@ def _reasoning(wire: Wire) -> Iterable[dict[str, Any]]:
     for item in items:
         if "encrypted_content" in item:
             item.pop("content", None)  # it is encrypted, and OpenAI refuses it beside that
-        if item.keys() & {"encrypted_content", "content"} or item["summary"]:
+        # A summary alone says nothing to a model, and OpenAI would look for the item by its id.
+        if item.keys() & {"encrypted_content", "content"}:
             yield item
 
 

@@ -69,7 +69,8 @@ class ResponseBuilder(AnswerBuilder):
         if type(event) is dict and event.get("object") == "response":
             self.whole(clean_tree(event), events)
         elif reason := error_in(event):
-            raise explained(reported(reason, *self._secrets))
+            failure = reported(reason, *self._secrets)
+            raise failure if self.envelope else explained(failure)
         elif kind in ("error", "response.error"):
             raise reported(Reason(), *self._secrets)
         elif type(event) is dict and "choices" in event:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from completions.context import INSTRUCTIONS
 from completions.providers.responses_input import input_items
 from completions.types import CompletionRequest, Wire
 
@@ -24,22 +23,15 @@ _KINDS: Final = ("function", "custom")
 
 def body_of_request(request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
     """Return the body for `POST /responses`: nothing is stored there, and reasoning comes back encrypted."""
-    messages, native = list(request.messages), request.native
-    rest = dict(_translated(request.parameters) if native is None else native)
-    if messages and native is not None and _are_instructions(messages[0], native.get("instructions")):
-        del messages[0]
+    rest = _translated(request.parameters) if request.native is None else dict(request.native)
     if not stream:
         rest.pop("stream_options", None)
     asked = rest.get("include")
     include = list(asked) if isinstance(asked, list | tuple) else []
     if ENCRYPTED not in include:
         include.append(ENCRYPTED)
-    own = {"model": request.model, "input": input_items(messages), "stream": stream, "store": False}
+    own = {"model": request.model, "input": input_items(request.messages), "stream": stream, "store": False}
     return {**rest, **own, "include": include}
-
-
-def _are_instructions(wire: Wire, instructions: Any) -> bool:
-    return bool(instructions) and wire.get("role") in INSTRUCTIONS and wire.get("content") == instructions
 
 
 def _translated(parameters: Wire) -> dict[str, Any]:

@@ -131,7 +131,8 @@ class ResponseChunks:
 
     def _reason(self, field: str, place: Any, part: int, text: str, item_id: Any) -> dict[str, Any]:
         key = (field, place, part)
-        before = _BETWEEN if key not in self._details and self._details else ""
+        is_next = key not in self._details and any(name in _REASONING for name, _, _ in self._details)
+        before = _BETWEEN if is_next else ""
         detail = {**self._detail(key, field, item_id), field: text}
         return self._chunk({"reasoning": before + text, "reasoning_details": [detail]})
 
@@ -173,7 +174,7 @@ class ResponseChunks:
     def _item(self, place: Any, item: dict[str, Any]) -> Chunks:
         """Yield what has not been said of a finished item."""
         kind = item.get("type")
-        if not isinstance(kind, str):
+        if not isinstance(kind, str) or (place is not None and ("item", place) in self._said):
             return
         if kind == "message":
             yield from self._message(place, item)

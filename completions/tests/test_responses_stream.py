@@ -144,6 +144,8 @@ class ReadingTests(TestCase):
                 {"type": "reasoning.encrypted", "id": "rs_2", "index": 4, "data": "gAAA="},
             ],
         )
+        got, _ = self.read([reasoning(), reasoning("More.", item_id="rs_2"), message()])
+        self.assertEqual(got["reasoning"], "More.")
         got, _ = self.read(ANSWERS["thinking"])
         detail = {"type": "reasoning.text", "id": "rs_1", "index": 0, "text": "I think"}
         self.assertEqual((got["reasoning"], got["reasoning_details"]), ("I think", [detail]))

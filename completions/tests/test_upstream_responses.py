@@ -79,6 +79,30 @@ class ResponsesTest(ServiceTestCase):
         self.say(conversation, "chat/ok")
         self.assertNotIn("gAAA=", json.dumps(self.up.posts[-1].body))
 
+    def test_a_request_of_the_same_api_is_sent_in_its_own_words(self) -> None:
+        tools = [{"type": "web_search", "search_context_size": "low"}]
+        with self.sdk() as client:
+            first = client.responses.create(
+                model="native/thoughts", input="Hi", tools=tools, instructions="Be kind.", extra_body={"x_new": [1]}
+            )
+            self.assertEqual(self.up.posts[-1].body["tools"], tools)
+            self.assertEqual(self.up.posts[-1].body["x_new"], [1])
+            second = client.responses.create(model="native/round", input="More", previous_response_id=first.id)
+            items = self.up.posts[-1].body["input"]
+            kinds = [item["type"] for item in items]
+            order = ["message", "reasoning", "web_search_call", "reasoning", "message", "message"]
+            self.assertEqual(kinds, order)
+            result = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
+            client.responses.create(model="native/ok", input=[result], previous_response_id=second.id)
+            *_, reasoned, said, called, answered = self.up.posts[-1].body["input"]
+            self.assertEqual(reasoned["encrypted_content"], "gAAA=")
+            self.assertEqual((said["role"], called["call_id"], answered), ("assistant", "call_1", result))
+            # A client that keeps everything itself gives the reasoning back, too.
+            given = [item.model_dump(exclude_none=True) for item in second.output]
+            client.responses.create(model="native/ok", input=[*given, result], store=False)
+            self.assertEqual(self.up.posts[-1].body["input"][0]["encrypted_content"], "gAAA=")
+            self.assertFalse(self.up.posts[-1].body["store"])
+
     def test_failures_are_those_of_any_upstream(self) -> None:
         for model, status, code in (
             ("native/other:fastapi", 502, "upstream_invalid"),
