@@ -125,7 +125,7 @@ def _answer(wire: Wire, results: Mapping[_Key, Wire]) -> list[Wire]:
     if _is_blank(rest.get("content")):
         rest["content"] = rest.pop("refusal", None) or None
     if not results:
-        return [rest] if rest["content"] or rest.get("audio") else []
+        return [rest] if rest["content"] or rest.get("audio") or rest.get("response_items") else []
     calls = _calls(wire)
     if isinstance(wire.get("tool_calls"), list):
         rest["tool_calls"] = list(calls.values())

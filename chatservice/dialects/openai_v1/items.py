@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from chatservice.dialects.problems import BadRequest
+from completions.providers.responses_input import rank
 from completions.types import Wire
 
 ITEM_ID = re.compile(r"(?:msg|fc|fco|ctc|ctco|rs|cmp|item)_([0-9a-f]{32})(?:_\d+)?\Z", re.ASCII)
 ROLES = ("user", "assistant", "system", "developer")
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+ORDER = "response_order"
+"""The field with the types of the items of one turn, if it is not reasoning, hosted tools, text, calls."""
 RAW = "response_items"
 """The field of an assistant message with items that no chat message can express, such as those of hosted tools."""
 CALL_TYPES = {"function_call": "function", "custom_tool_call": "custom"}
@@ -62,7 +65,19 @@ def items_of(wire: Wire, *, message_id: uuid.UUID, status: str = "completed") ->
         items.append(
             {"id": ids.next("msg"), "type": "message", "role": "assistant", "status": status, "content": content}
         )
-    return items + calls
+    return in_order([*items, *calls], wire.get(ORDER))
+
+
+def in_order(items: list[dict[str, Any]], kinds: Any) -> list[dict[str, Any]]:
+    """Return `items` in the order of these types, and the others after them."""
+    if not isinstance(kinds, list):
+        return items
+    left, ordered = list(items), []
+    for kind in kinds:
+        if (item := next((each for each in left if each["type"] == kind), None)) is not None:
+            left.remove(item)
+            ordered.append(item)
+    return ordered + left
 
 
 def _raw_item(item: Wire, ids: ItemIds) -> dict[str, Any]:
@@ -94,7 +109,16 @@ def output_parts(wire: Wire) -> list[dict[str, Any]]:
 
 
 def text_part(text: str, annotations: Iterable[Any] = (), logprobs: Iterable[Any] = ()) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": list(logprobs)}
+    cited = [flat_annotation(each) for each in annotations if isinstance(each, Mapping)]
+    return {"type": "output_text", "text": text, "annotations": cited, "logprobs": list(logprobs)}
+
+
+def flat_annotation(annotation: Wire) -> dict[str, Any]:
+    """Return an annotation of a chat message, whose fields are in an object named like its type, as one of an item."""
+    inner = annotation.get(str(annotation.get("type")))
+    if not isinstance(inner, Mapping):
+        return {name: value for name, value in annotation.items() if name != "index"}
+    return {"type": annotation["type"], **inner}
 
 
 def refusal_part(text: str) -> dict[str, Any]:
@@ -231,6 +255,11 @@ def messages_from(items: Sequence[Any], *, where: str = "input") -> list[dict[st
                 turn = {"role": "assistant", "content": None}
                 messages.append(turn)
             _ADDERS.get(kind, _add_raw)(turn, item, param)
+            turn.setdefault(ORDER, []).append(kind)
+    for message in messages:
+        kinds = message.pop(ORDER, [])
+        if kinds != sorted(kinds, key=rank):
+            message[ORDER] = kinds
     return messages
 
 

@@ -14,6 +14,7 @@ from chatservice.dialects.openai_v1.items import (
     RAW,
     ItemIds,
     add_detail,
+    flat_annotation,
     new_call,
     new_reasoning,
     payload_of,
@@ -88,9 +89,10 @@ class Output:
             self._close_message("completed")
             self._reasoning = self._add(new_reasoning(own_id, self._ids))
         item = self.items[self._reasoning]
-        text = plain if isinstance(plain, str) else ""
+        # Where both are given they say the same, and the details do not join what belongs to different items.
+        told = "".join([str(each.get("text") or each.get("summary") or "") for each in details])
+        text = told or (plain if isinstance(plain, str) else "")
         for detail in details:
-            text = text or str(detail.get("text") or detail.get("summary") or "")
             add_detail(item, {"data": detail.get("data")})
         if text:
             self._reasoning_text(item, self._reasoning, text)
@@ -149,10 +151,9 @@ class Output:
     def _annotate(self, annotation: Wire) -> None:
         part, place = self._open_part("output_text")
         number = len(part["annotations"])
-        part["annotations"].append(dict(annotation))
-        self._emit(
-            "response.output_text.annotation.added", **place, annotation_index=number, annotation=dict(annotation)
-        )
+        annotation = flat_annotation(annotation)
+        part["annotations"].append(annotation)
+        self._emit("response.output_text.annotation.added", **place, annotation_index=number, annotation=annotation)
 
     def _close_part(self, item: dict[str, Any], index: int) -> None:
         part = item["content"][-1]

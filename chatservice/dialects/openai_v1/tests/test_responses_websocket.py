@@ -41,7 +41,7 @@ class ResponsesSocketTest(ServiceTestCase):
         self.addCleanup(client.close)
         with client.responses.connect() as connection:
             connection.response.create(model="fake/ok", input="Hi")
-            events = []
+            events: list[Any] = []
             for event in connection:
                 events.append(event)
                 if event.type in ENDS:
