@@ -393,6 +393,9 @@ ON_DISCONNECT = {
     "graphql": env.str("ON_DISCONNECT_GRAPHQL", default="continue", choices=("continue", "cancel")),
     "websocket": env.str("ON_DISCONNECT_WEBSOCKET", default="continue", choices=("continue", "cancel")),
 }
+# What becomes of calls with `"store": false`, on OpenAI's wire: `as_asked` keeps nothing of them, `always` all of it
+# (docs/storage.md).
+HISTORY = env.str("HISTORY", default="as_asked", choices=("as_asked", "always"))
 # How long a whole answer may take, its first byte, and a silence within it; without streaming only the first applies.
 RUN_SECONDS = env.seconds("RUN_SECONDS", default=600)
 FIRST_BYTE_SECONDS = env.seconds("FIRST_BYTE_SECONDS", default=60)

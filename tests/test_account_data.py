@@ -27,6 +27,7 @@ from accounts.personal_data import export_account, registered
 from accounts.services import register_user
 from chatservice.testing import ApiUser, ServiceTestCase, fake_upstream, needs_dialect, wait_until
 from completions.models import Chunk, IdempotencyKey, Run
+from completions.run_metadata import replace_metadata
 from conversations.access_log import record_access
 from conversations.models import AccessLogEntry, Conversation, Message, StoredUsage
 from conversations.quota import fold
@@ -114,6 +115,7 @@ class AccountCase(ServiceTestCase):
         asked = owner.http.post("/v1/chat/conversations/stream", json=said, headers=key)
         self.assertIn("[DONE]", asked.text)
         talk = Conversation.objects.get(owner=user)
+        replace_metadata(run=Run.objects.get(user=user), metadata={"about": self.canary})
         append_message(conversation=talk, role="tool", content=self.canary, extras={"tool_call_id": self.canary})
         create_todo(owner_id=user.pk, title=self.canary, conversation=talk)
         kind, reason = AccessLogEntry.Kind.TRANSCRIPT, f"About {self.canary}"

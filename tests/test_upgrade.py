@@ -37,6 +37,8 @@ SETTINGS = {
 REFUSALS = (("", "I cannot."), ("", "<p>I cannot.</p>\n"))
 # Unreleased: only the first chunk of a stream has the role, since clients would join a repeated one.
 FIRST_CHUNK, ROLE = ".body[0].", "delta.role"
+# Unreleased: the id of a stored completion is our own, by which it can be read again.
+COMPLETION = "chatcmpl-"
 # The refusals add words to the index, so the weight of each word changes slightly.
 SCORES = ("score", "text_score", "textScore")
 SCORE_TOLERANCE = 0.005
@@ -133,6 +135,8 @@ def differences(before: Any, after: Any, place: str = "") -> Iterator[str]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for number, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, f"{place}[{number}]")
+    elif place.endswith(".id") and all(str(each).startswith(COMPLETION) for each in (before, after)):
+        return
     elif (before != after or type(before) is not type(after)) and (before, after) not in REFUSALS:
         yield f"{place}: {before!r} is now {after!r}"
 

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
+
 from chatservice.dialects.openai_v1.stream import completion_id
 from completions.assembly import whole_choice
 from completions.models import Run
@@ -14,6 +16,11 @@ from completions.stored_answers import further_choices
 from completions.types import Wire
 from conversations.empty_answers import empty_reason
 from conversations.models import Message
+
+
+def keeps(store: Any) -> bool:
+    """Tell whether a request with this `store` becomes history: unless it is false, or always if HISTORY says so."""
+    return store is not False or settings.HISTORY == "always"
 
 
 def stored_response(run_id: uuid.UUID) -> Wire:

@@ -7,6 +7,7 @@ from typing import Any
 
 from accounts.callers import Principal
 from chatservice.dialects.idempotency import idempotency_key
+from chatservice.dialects.openai_v1.history import keeps
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import make_run_request
 from completions.recall import read_recall
@@ -59,7 +60,7 @@ def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str 
         stream=bool(body.get("stream")),
         threaded=True,
         exclusive=False,
-        store=body.get("store") is not False,
+        store=keeps(body.get("store")),
         end_user=str(body.get("safety_identifier") or body.get("user") or "")[:200],
         recall=recall,
         metadata=metadata if isinstance(metadata, dict) else {},

@@ -62,7 +62,7 @@ def find_item(conversation: Conversation, item_id: str, include: Collection[str]
     return next(((message, item) for item in items_of_message(message, include) if item["id"] == item_id), None)
 
 
-def read_items(principal: Principal, value: Any) -> list[Wire]:
+def read_items(principal: Principal, value: Any) -> Sequence[Wire]:
     """Return the chat messages that the items in a body are, also those it refers to; raises BadRequest."""
     if not isinstance(value, list) or len(value) > MAX_ITEMS:
         raise _invalid("items", f"must be a list of at most {MAX_ITEMS} items")

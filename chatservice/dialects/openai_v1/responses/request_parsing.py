@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chatservice.dialects.openai_v1.history import keeps
 from chatservice.dialects.openai_v1.items import RAW, messages_from
 from chatservice.dialects.openai_v1.metadata import read_metadata
 from chatservice.dialects.openai_v1.responses.parameters import chat_parameters, hosted_tools
@@ -49,7 +50,7 @@ class Asked:
 
     @property
     def stores(self) -> bool:
-        return self.body.get("store") is not False
+        return keeps(self.body.get("store"))
 
     @property
     def is_background(self) -> bool:

@@ -17,15 +17,16 @@ from conversations.models import Conversation, Message
 from conversations.services import edit_message
 
 PATH = "/v1/conversations"
-CALL = {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Paris"}'}
-RESULT = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
-THOUGHT = {"type": "reasoning", "id": "rs_theirs", "summary": [{"type": "summary_text", "text": "Hm."}]}
-PICTURE = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}
-SEARCHED = {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "whales"}}
-# What must be refused as items.
+CALL: Any = {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Paris"}'}
+RESULT: Any = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
+THOUGHT: Any = {"type": "reasoning", "id": "rs_theirs", "summary": [{"type": "summary_text", "text": "Hm."}]}
+PICTURE: Any = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}
+SEARCHED: Any = {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "whales"}}
+# What must be refused as the content of a message, and as items.
+CONTENTS: tuple[Any, ...] = (None, 5, [], ["x"], [{}], [{"type": "input_text"}])
 WRONG: tuple[Any, ...] = (
     *("x", 5, {}, ["x"], [None], [5], [{"type": 5}], [{"type": "message"}], [{"role": "user"}], [{"role": 5}]),
-    *([{"role": "user", "content": content}] for content in (None, 5, [], ["x"], [{}], [{"type": "input_text"}])),
+    *([{"role": "user", "content": content}] for content in CONTENTS),
     [{"role": "nobody", "content": "x"}],
     [{"role": "user", "content": "x"}] * 21,
     [{"type": "function_call", "name": "f"}],
@@ -132,15 +133,15 @@ class ConversationsTest(ServiceTestCase):
         for item in added.data:
             again = self.conversations.items.retrieve(str(item.id), conversation_id=made.id)
             self.assertEqual(again.to_dict(), item.to_dict())
-        shown = [item.to_dict() for item in self.conversations.items.list(made.id, order="asc", limit=2)]
+        shown: list[Any] = [item.to_dict() for item in self.conversations.items.list(made.id, order="asc", limit=2)]
         self.assertEqual(shown, [item.to_dict() for item in added.data])
-        picture = shown[1]["content"][1]  # type: ignore[index]  # the part of a message
+        picture = shown[1]["content"][1]
         self.assertEqual(picture, PICTURE)
         self.assertEqual(shown[2]["id"], "rs_theirs")
         self.assertEqual(self.openai.chat.completions.list().data, [], "nobody generated them")
 
     def test_reasoning_is_sent_encrypted_only_if_it_is_included(self) -> None:
-        made = self.conversations.create(items=[THOUGHT | {"encrypted_content": "gAAA"}])  # type: ignore[list-item]
+        made = self.conversations.create(items=[THOUGHT | {"encrypted_content": "gAAA"}])
         [plain] = self.conversations.items.list(made.id)
         [whole] = self.conversations.items.list(made.id, include=["reasoning.encrypted_content"])
         self.assertEqual((plain.to_dict()["encrypted_content"], whole.to_dict()["encrypted_content"]), (None, "gAAA"))
@@ -173,7 +174,7 @@ class ConversationsTest(ServiceTestCase):
 
     def test_only_the_shown_branch_is_listed(self) -> None:
         made = self.conversations.create(items=[said("One"), said("Two", "assistant")])
-        first = Message.objects.get(conversation=made.id.removeprefix("conv_"), content="One")
+        first = Message.objects.get(conversation__owner=self.alice.user, content="One")
         edit_message(message=first, content="Another")
         self.assertEqual(self.texts(made.id), ["Another"])
         hidden = self.conversations.items.retrieve(f"msg_{first.pk.hex}", conversation_id=made.id)
@@ -201,7 +202,7 @@ class ConversationsTest(ServiceTestCase):
                 self.conversations.items.retrieve(str(item.id), conversation_id=made.id)
         talk = self.ask("Hello")
         name = f"conv_{uuid.UUID(talk).hex}"
-        run = Run.objects.get(conversation=talk)
+        run = Run.objects.get(user=self.alice.user)
         assert run.message_id is not None
         self.conversations.items.delete(f"msg_{run.message_id.hex}", conversation_id=name)
         self.assertEqual((self.texts(name), Run.objects.filter(pk=run.pk).exists()), (["Hello"], False))
