@@ -24,12 +24,16 @@ ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Personal:
-    """Who owns the rows of `model`; `owner` is the lookup of the user's id. `secret` fields are never exported."""
+    """Who owns the rows of `model`; `owner` is the lookup of the user's id. `secret` fields are never exported.
+
+    `content` yields what belongs to a row and is not in the database, in pieces.
+    """
 
     model: type[Model]
     owner: str = ""
     secret: frozenset[str] = frozenset()
     find: Callable[[User], Iterator[Model]] | None = None
+    content: Callable[[Any], Iterator[dict[str, Any]]] | None = None
 
     def rows_of(self, user: User) -> Iterator[Model]:
         if self.find is not None:
@@ -52,9 +56,10 @@ def register(
     owner: str = "",
     secret: tuple[str, ...] = (),
     find: Callable[[User], Iterator[Model]] | None = None,
+    content: Callable[[Any], Iterator[dict[str, Any]]] | None = None,
 ) -> None:
     """Register the owner of the rows of `model`: by a lookup of the user's id, or by a function."""
-    _registry[model] = Personal(model, owner, frozenset(secret), find)
+    _registry[model] = Personal(model, owner, frozenset(secret), find, content)
 
 
 def registered() -> tuple[Personal, ...]:
@@ -62,7 +67,10 @@ def registered() -> tuple[Personal, ...]:
 
 
 def export_account(user: User) -> Iterator[str]:
-    """Yield everything stored about `user`, one line of JSON per row: `{"model": ..., "row": {...}}`."""
+    """Yield everything stored about `user`, one line of JSON per row: `{"model": ..., "row": {...}}`.
+
+    Content outside of the database follows its row, in lines `{"model": ..., "content": {...}}`.
+    """
     for personal in registered():
         for row in personal.rows_of(user):
             values = {
@@ -70,7 +78,13 @@ def export_account(user: User) -> Iterator[str]:
                 for field in row._meta.concrete_fields
                 if field.name not in personal.secret
             }
-            yield json.dumps({"model": row._meta.label_lower, "row": values}, default=_plain, ensure_ascii=False) + "\n"
+            yield _line(row, "row", values)
+            for piece in personal.content(row) if personal.content else ():
+                yield _line(row, "content", piece)
+
+
+def _line(row: Model, kind: str, values: dict[str, Any]) -> str:
+    return json.dumps({"model": row._meta.label_lower, kind: values}, default=_plain, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> str:

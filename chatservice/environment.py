@@ -171,11 +171,11 @@ class Environment:
         return [part.strip() for part in text.split(",") if part.strip()] if text else list(default)
 
     def json(self, name: Str, default: dict[Str, T], *, values: type[T]) -> dict[Str, T]:
-        """Return a JSON object whose values all have the type `values`; numbers must be positive."""
+        """Return a JSON object whose values all have the type `values` (`object`: any); numbers must be positive."""
         text = self._text(name)
         if not text:
             return default
-        kinds: dict[Any, Str] = {dict: "an object", list: "a list", int: "a whole number above 0"}
+        kinds: dict[Any, Str] = {dict: "an object", list: "a list", int: "a whole number above 0", object: "any value"}
         kind = kinds[values]
         try:
             found = json.loads(text, object_pairs_hook=_without_repetition)
@@ -339,7 +339,7 @@ def _has_other_word(name: str, known: str) -> bool:
 
 
 def _has_type(value: Any, kind: type) -> bool:
-    return type(value) is kind and (not isinstance(value, int) or value > 0)
+    return kind is object or (type(value) is kind and (not isinstance(value, int) or value > 0))
 
 
 def _shown(text: str) -> str:

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from chatservice import __version__
+from chatservice.api_settings import REST_FRAMEWORK, spectacular_settings  # noqa: F401  the first one is a setting
 from chatservice.database_config import SQLITE, database_from_url
 from chatservice.environment import Environment, is_allowed_host, is_ip_address, origins_of, url_prefix_of
+from chatservice.file_storage import file_storage
 from chatservice.first_run import read_secrets
 from chatservice.logging_config import logging_config
 
@@ -28,8 +29,13 @@ env.read_file(BASE_DIR / ".env")
 
 # --- Where things are kept -----------------------------------------------------------------------
 
-# The directory for the service's files: the SQLite file, generated secrets, converted models. By default `var`.
+# The directory for the service's files: the SQLite file, generated secrets, converted models, uploaded
+# files. By default `var`.
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+# Where the content of files is kept: a class for Django's storage API, as those of django-storages, and its arguments
+# as a JSON object (docs/files.md). By default the folder `files` in VAR_DIR.
+FILE_STORAGE = env.str("FILE_STORAGE", default="")
+_file_storage_options = env.json("FILE_STORAGE_OPTIONS", default={}, values=object)
 
 # --- Secrets -------------------------------------------------------------------------------------
 
@@ -167,6 +173,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "accounts",
+    "files",
     "conversations",
     "search",
     "completions",
@@ -211,6 +218,7 @@ WHITENOISE_AUTOREFRESH = False
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "files": file_storage(FILE_STORAGE, _file_storage_options, VAR_DIR / "files"),
 }
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -266,6 +274,11 @@ LIMIT_IMPORT_BYTES = env.int("LIMIT_IMPORT_BYTES", default=67_108_864)
 # API keys and to-dos of one user.
 LIMIT_KEYS_PER_USER = env.int("LIMIT_KEYS_PER_USER", default=50)
 LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
+# The size of one file, and of what one account stores: how many files, and how many bytes, where equal content counts
+# once (docs/files.md).
+LIMIT_FILE_BYTES = env.int("LIMIT_FILE_BYTES", default=104_857_600)
+LIMIT_FILES_PER_USER = env.int("LIMIT_FILES_PER_USER", default=100_000)
+LIMIT_FILES_PER_USER_BYTES = env.int("LIMIT_FILES_PER_USER_BYTES", default=5_000_000_000)
 # The limits below that apply to one user or one address do not apply to guests of this machine, if ANONYMOUS is `auto`;
 # those that apply to one process do.
 # How many answers for one user are generated at once; a request with n=3 counts as three, here and below.
@@ -312,6 +325,8 @@ MAX_HEADER_BYTES = env.int("MAX_HEADER_BYTES", default=16_384)
 MAX_HEADERS = env.int("MAX_HEADERS", default=100)
 # The bytes of all bodies that are arriving at one process, before a key is looked at: beyond, 503 and Retry-After.
 MAX_ARRIVING_BYTES = env.int("MAX_ARRIVING_BYTES", default=268_435_456)
+# The same for bodies that are on disk while they arrive: files beyond 1 MiB.
+MAX_SPOOLED_BYTES = env.int("MAX_SPOOLED_BYTES", default=4_294_967_296)
 # Open connections of one process.
 MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4_096)
 # Connections that have been open for over a second without the complete headers of a request: in total, and for one
@@ -445,26 +460,7 @@ SEARCH_CACHE_MB = env.int("SEARCH_CACHE_MB", default=256)
 
 # Swagger UI at /docs and the OpenAPI documents at /schema; turning it off also turns off GraphQL's introspection.
 DOCS = env.bool("DOCS", default=True)
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.PrincipalAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["chatservice.dialects.json_body.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "chatservice.openapi.OperationSchema",
-    "UNAUTHENTICATED_USER": None,
-}
-SPECTACULAR_SETTINGS = {
-    "VERSION": __version__,
-    "SERVERS": [{"url": URL_PREFIX}] if URL_PREFIX else [],
-    "SERVE_INCLUDE_SCHEMA": False,
-    # This check looks at one schema for everything; ours, one per dialect, are checked by `manage.py check_schemas`.
-    "ENABLE_DJANGO_DEPLOY_CHECK": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
-}
+SPECTACULAR_SETTINGS = spectacular_settings(URL_PREFIX)
 
 # --- GraphQL -------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap, start_queued
 from conversations.quota import fold
 from conversations.retention import prune_access_log, prune_history
+from files.services import finish_abandoned, prune_expired
 from foundation.database import StorageError, checkpoint
 from foundation.outages import note_failure
 from search import timings
@@ -67,6 +68,8 @@ def _sweep_forever() -> None:
                 prune_keys()
                 forget_old()
                 forget_delays()
+                prune_expired()
+                finish_abandoned()
                 chunks_due = time.monotonic() + HOUR
             if time.monotonic() >= history_due:
                 prune_history()

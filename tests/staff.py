@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.contrib.auth.models import Permission
+from django.core.files.base import ContentFile
 from django.test import Client, TestCase
 
 from accounts.models import User
@@ -12,6 +13,7 @@ from accounts.services import issue_api_key, register_user
 from completions.models import Run
 from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.services import append_message, start_conversation
+from files.services import store_file
 
 CANARY = "CANARYTOLDINPRIVATE"
 REASON = "Ticket 4711, agreed with the owner"
@@ -56,6 +58,12 @@ class StaffCase(TestCase):
         )
         cls.entry = AccessLogEntry.objects.create(
             kind="transcript", reader_id=cls.carol.pk, reader_name="carol", owner_id=cls.alice.pk, reason=REASON
+        )
+        cls.file = store_file(
+            owner_id=cls.alice.pk,
+            content=ContentFile(f"A file about {CANARY}".encode()),
+            name=f"{CANARY}.txt",
+            purpose="user_data",
         )
         cls.page_of_talk = f"{LIST}{cls.talk.pk}/change/"
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import threading
 import uuid
 from collections import Counter
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import httpx2
 from django.apps import apps
+from django.conf import settings
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
+from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import QuerySet
@@ -33,6 +37,8 @@ from conversations.models import AccessLogEntry, Conversation, Message, StoredUs
 from conversations.quota import fold
 from conversations.services import append_message, start_conversation
 from conversations.todos import create_todo
+from files.models import File
+from files.services import store_file
 from foundation.database import database_clock
 from tests.database_text import places_of
 
@@ -47,6 +53,7 @@ NOBODYS = {
     **dict.fromkeys(("search.indexpartition", "search.entry", "search.passage", "search.pendingmessage"), "derived"),
     "accounts.secretfingerprint": "which secrets the service runs with",
     "search.searchtiming": "how long searches took, a day at a time; not whose",
+    "files.contentchange": "content that is being written or deleted at the moment, for an hour at most",
     "search.embedder": "a list of the models that made vectors",
 }
 # The log that nobody may change: for an erased account it keeps the id, which then refers to nobody.
@@ -118,6 +125,8 @@ class AccountCase(ServiceTestCase):
         replace_metadata(run=Run.objects.get(user=user), metadata={"about": self.canary})
         append_message(conversation=talk, role="tool", content=self.canary, extras={"tool_call_id": self.canary})
         create_todo(owner_id=user.pk, title=self.canary, conversation=talk)
+        told = ContentFile(f"A file about {self.canary}".encode())
+        store_file(owner_id=user.pk, content=told, name=f"{self.canary}.txt", purpose="user_data")
         kind, reason = AccessLogEntry.Kind.TRANSCRIPT, f"About {self.canary}"
         record_access(reader=self.carol.user, kind=kind, reason=reason, conversation=talk)
         Client().force_login(user)
@@ -143,7 +152,7 @@ class ExportTest(AccountCase):
         self.assertEqual(response.status_code, 200)
         self.assertEqual(response.headers["content-type"], "application/x-ndjson")
         rows = rows_of(response.text)
-        told = Counter(each["model"] for each in rows)
+        told = Counter(each["model"] for each in rows if "row" in each)
         stored = {
             personal.model._meta.label_lower: sum(1 for _ in personal.rows_of(owner.user)) for personal in registered()
         }
@@ -158,6 +167,11 @@ class ExportTest(AccountCase):
         }
         self.assertEqual({name: told[name] for name in counted}, counted)
         self.assertNotIn("Bob's own", response.text)
+        contents = [each["content"] for each in rows if "content" in each]
+        file = File.objects.get(owner=owner.user)
+        self.assertEqual({piece["id"] for piece in contents}, {str(file.pk)})
+        text = b"".join(base64.b64decode(piece["base64"]) for piece in contents)
+        self.assertEqual(text.decode(), f"A file about {self.canary}")
 
     def test_it_opens_nothing(self):
         owner = self.canary_user()
@@ -198,6 +212,7 @@ class EraseTest(AccountCase):
         for needle in needles:
             self.assertEqual(places_of(needle), set(), needle)
         self.assertEqual(self.tables_with(owner.user), PSEUDONYMOUS | {LogEntry._meta.db_table})
+        self.assertFalse((Path(settings.VAR_DIR) / "files" / owner.user.pk.hex).exists())
         self.assertEqual(owner.http.get(ME).status_code, 401)
         self.assertEqual(AccessLogEntry.objects.get(owner_id=owner.user.pk).reason, "")
         self.assertNotIn(self.canary, self.service.log())

@@ -18,6 +18,7 @@ class StaffMatrixTest(StaffCase):
             "conversations/conversation": self.talk,
             "conversations/accesslogentry": self.entry,
             "completions/run": self.stored_run,
+            "files/file": self.file,
         }
         for name, thing in things.items():
             if route.startswith(f"{name}/{matrix.OBJECT}"):

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 TOP = Path(__file__).resolve().parents[2]
 # A package may import the packages after it, but not those before it.
-LAYERS = ["chatservice", "dashboard", "pages", "completions", "search", "conversations", "accounts", "foundation"]
+LAYERS = [
+    *("chatservice", "dashboard", "pages", "completions", "search", "conversations", "files", "accounts", "foundation"),
+]
 # These run beside the service and may import all of it.
 TOOLS = ["benchmarks", "scripts", "tests"]
 # Third-party modules -> where each may be imported. A trailing slash means everything below that directory.

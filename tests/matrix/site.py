@@ -21,6 +21,7 @@ ADMIN = {
     "accounts.ApiKey": "keys, never their secrets",
     "auth.Group": "groups of staff",
     "completions.Run": "runs",
+    "files.File": "files, without name and content",
     "conversations.Conversation": "conversations, what was said for those who may read and say why",
     "conversations.AccessLogEntry": "who of the staff read what, and why",
 }

@@ -1,0 +1,123 @@
+"""Files and the changes of their content that are not finished yet."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q, Sum
+from django.utils import timezone
+
+from accounts.access import OwnedQuerySet
+from accounts.callers import Principal
+from accounts.models import User
+from foundation.ids import uuid7
+
+ABANDONED_AFTER = dt.timedelta(hours=1)
+
+
+class FileQuerySet(OwnedQuerySet["File"]):
+    def visible_to(self, principal: Principal) -> Self:
+        """Return the files that `principal` may see; an expired one is gone before the sweep deletes it."""
+        return super().visible_to(principal).exclude(expires_at__lte=timezone.now())
+
+    def expired(self) -> Self:
+        return self.filter(expires_at__lte=timezone.now())
+
+    def sharing_limits(self, owner_id: uuid.UUID) -> Self:
+        """Return the files of an account and of all accounts that share its limits."""
+        return self.filter(owner__in=User.objects.sharing_limits(owner_id))
+
+    def with_content(self, owner_id: uuid.UUID, sha256: str) -> Self:
+        return self.filter(owner_id=owner_id, sha256=sha256)
+
+    def stored_bytes(self) -> int:
+        """Return how much the files take in the storage, where equal content of one owner is stored once."""
+        contents = self.order_by().values("owner_id", "sha256", "size").distinct()
+        held: dict[str, Any] = contents.aggregate(bytes=Sum("size"))
+        return held["bytes"] or 0
+
+
+class File(models.Model):
+    """An uploaded file. Its content is in the storage `files`, named after its owner and digest.
+
+    `media_type` is told from the content; `name` is the client's. Several files of one owner may share their content.
+    """
+
+    class Purpose(models.TextChoices):
+        ASSISTANTS = "assistants"
+        BATCH = "batch"
+        FINE_TUNE = "fine-tune"
+        VISION = "vision"
+        USER_DATA = "user_data"
+        EVALS = "evals"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="files", db_index=False)
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+    media_type = models.CharField(max_length=100)
+    name = models.CharField(max_length=255)
+    purpose = models.CharField(max_length=20, choices=Purpose)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = FileQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # An owner's files, newest first.
+            models.Index(fields=["owner", "-id"], name="file_owner_newest"),
+            # Finds equal content, and adds up what an owner stores without the table.
+            models.Index(fields=["owner", "sha256", "size"], name="file_owner_content"),
+            models.Index(fields=["expires_at"], condition=Q(expires_at__isnull=False), name="file_expiring"),
+        ]
+
+    def __str__(self) -> str:
+        # Not the name, which may say what is in it: this text appears in logs, labels and lists for staff.
+        return str(self.id)
+
+    @property
+    def stored_name(self) -> str:
+        return stored_name(self.owner_id, self.sha256)
+
+
+class ContentChangeQuerySet(models.QuerySet["ContentChange"]):
+    def of(self, owner_id: uuid.UUID, sha256: str) -> ContentChangeQuerySet:
+        return self.filter(owner_id=owner_id, sha256=sha256)
+
+    def abandoned(self) -> ContentChangeQuerySet:
+        return self.filter(created_at__lt=timezone.now() - ABANDONED_AFTER)
+
+
+class ContentChange(models.Model):
+    """Content that is being written or deleted at the moment.
+
+    It is committed before the storage is touched and deleted afterwards. One that stays behind belongs to a process
+    that died: the sweep deletes the content then, unless a file needs it. The owner may be erased meanwhile, so this
+    is no foreign key.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner_id = models.UUIDField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = ContentChangeQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["owner_id", "sha256"], name="content_change_of_content")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+def folder_of(owner_id: uuid.UUID) -> str:
+    return owner_id.hex
+
+
+def stored_name(owner_id: uuid.UUID, sha256: str) -> str:
+    """Return the name of an owner's content in the storage."""
+    return f"{folder_of(owner_id)}/{sha256}"

@@ -1,0 +1,186 @@
+"""Every write to files: keyword-only. Callers look files up by `File.objects.visible_to`.
+
+Content is written and deleted outside of transactions, because a storage may be slow and SQLite has one writer. So a
+`ContentChange` is committed first, and as long as any exists for some content, nobody else deletes that content: the
+last one to finish decides, under the lock of the account, whether a file needs it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import uuid
+from functools import partial
+from typing import IO
+
+from django.conf import settings
+from django.core.files.base import File as Content
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from files import storage
+from files.exceptions import ContentMissing, EmptyFile, FilesFull, FileTooLarge
+from files.media_types import HEAD_BYTES, media_type_of
+from files.models import ContentChange, File, stored_name
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 262_144
+BATCH = 100
+
+
+def store_file(
+    *,
+    owner_id: uuid.UUID,
+    content: Content[bytes],
+    name: str,
+    purpose: str,
+    expires_after: dt.timedelta | None = None,
+) -> File:
+    """Store a file, whose content is read twice, a chunk at a time: for its digest, and to write it.
+
+    Content that the owner has stored already is not written again. Raises FileRefused, User.DoesNotExist for an erased
+    owner, and OSError. Call it outside of a transaction.
+    """
+    sha256, size, media_type = _read(content)
+    change = _begin_change(owner_id, sha256, size)
+    try:
+        if not File.objects.with_content(owner_id, sha256).exists():
+            storage.save(stored_name(owner_id, sha256), content)
+        now = timezone.now()
+        file = File(
+            owner_id=owner_id,
+            sha256=sha256,
+            size=size,
+            media_type=media_type,
+            name=name.replace("\x00", "")[:255],
+            purpose=purpose,
+            created_at=now,
+            expires_at=now + expires_after if expires_after else None,
+        )
+        _finish_upload(file, change)
+    except BaseException:
+        finish_change(change)
+        raise
+    return file
+
+
+def open_file(*, file: File) -> IO[bytes]:
+    """Return the content, opened for reading; raises ContentMissing."""
+    try:
+        return storage.storage().open(file.stored_name, "rb")
+    except FileNotFoundError as error:
+        logger.error("the content of file %s is missing in the storage", file.pk)
+        raise ContentMissing from error
+
+
+def delete_file(*, file: File) -> bool:
+    """Delete a file, and its content once no other file needs it; returns whether it was still there."""
+    with transaction.atomic():
+        _lock_account(file.owner_id)
+        if not File.objects.filter(pk=file.pk).delete()[0]:
+            return False
+        if not File.objects.with_content(file.owner_id, file.sha256).exists():
+            note_unneeded(file.owner_id, file.sha256)
+    return True
+
+
+def note_unneeded(owner_id: uuid.UUID, sha256: str) -> None:
+    """Delete content after this transaction, unless a file needs it by then."""
+    change = ContentChange.objects.create(owner_id=owner_id, sha256=sha256)
+    transaction.on_commit(partial(finish_change, change))
+
+
+def prune_expired() -> int:
+    """Delete the files that have expired; returns how many."""
+    pruned = 0
+    while files := list(File.objects.expired()[:BATCH]):
+        pruned += sum(delete_file(file=file) for file in files)
+    return pruned
+
+
+def finish_abandoned() -> int:
+    """Finish the uploads and deletions of processes that died an hour ago; returns how many."""
+    changes = list(ContentChange.objects.abandoned().order_by("pk")[:BATCH])
+    for change in changes:
+        finish_change(change)
+    return len(changes) + storage.delete_abandoned_drafts()
+
+
+def finish_change(change: ContentChange) -> None:
+    """Delete the content if no file and no other change needs it. A failure is left to the sweep."""
+    try:
+        with transaction.atomic():
+            _lock_account(change.owner_id, erased_too=True)
+            of_content = ContentChange.objects.of(change.owner_id, change.sha256)
+            # Locked as well, because nothing else serializes the changes of an account that was erased.
+            others = list(of_content.order_by("pk").select_for_update().values_list("pk", flat=True))
+            if change.pk in others:
+                others.remove(change.pk)
+            if not others and not File.objects.with_content(change.owner_id, change.sha256).exists():
+                storage.storage().delete(stored_name(change.owner_id, change.sha256))
+            ContentChange.objects.filter(pk=change.pk).delete()
+    except Exception as error:  # storages raise errors of their own
+        logger.warning("content could not be deleted (%s): a sweep tries again", type(error).__name__)
+
+
+def _read(content: Content[bytes]) -> tuple[str, int, str]:
+    """Return digest, size and media type; raises FileRefused."""
+    limit = settings.LIMIT_FILE_BYTES
+    digest, size, head = hashlib.sha256(), 0, b""
+    content.seek(0)
+    while chunk := content.read(CHUNK_BYTES):
+        size += len(chunk)
+        if limit and size > limit:
+            raise FileTooLarge(limit)
+        digest.update(chunk)
+        if len(head) < HEAD_BYTES:
+            head += chunk[: HEAD_BYTES - len(head)]
+    if not size:
+        raise EmptyFile
+    return digest.hexdigest(), size, media_type_of(head)
+
+
+@transaction.atomic
+def _begin_change(owner_id: uuid.UUID, sha256: str, size: int) -> ContentChange:
+    _lock_account(owner_id)
+    _check_room(owner_id, sha256, size)
+    return ContentChange.objects.create(owner_id=owner_id, sha256=sha256)
+
+
+@transaction.atomic
+def _finish_upload(file: File, change: ContentChange) -> None:
+    _lock_account(file.owner_id)
+    # Again: other uploads were written at the same time, and they have all been counted under this lock.
+    _check_room(file.owner_id, file.sha256, file.size)
+    if not ContentChange.objects.filter(pk=change.pk).delete()[0]:
+        raise storage.StorageLost("The upload took so long that it was taken for abandoned.")
+    file.save(force_insert=True)
+
+
+def _lock_account(owner_id: uuid.UUID, *, erased_too: bool = False) -> None:
+    """Lock the account and the one whose limits it shares; raises User.DoesNotExist if it was erased."""
+    counted = User.objects.filter(pk=owner_id).values_list("limits_owner_id", flat=True).first()
+    accounts = User.objects.filter(pk__in=[pk for pk in (owner_id, counted) if pk]).order_by("pk")
+    locked = list(accounts.select_for_update(no_key=True).values_list("pk", flat=True))
+    if owner_id not in locked and not erased_too:
+        raise User.DoesNotExist
+
+
+def _check_room(owner_id: uuid.UUID, sha256: str, size: int) -> None:
+    """Raise FilesFull if the account may not store this file; the caller has locked the account."""
+    held = File.objects.sharing_limits(owner_id)
+    limit = settings.LIMIT_FILES_PER_USER
+    if limit and held.count() >= limit:
+        raise FilesFull(f"An account holds at most {limit} files (LIMIT_FILES_PER_USER).")
+    limit = settings.LIMIT_FILES_PER_USER_BYTES
+    if not limit or File.objects.with_content(owner_id, sha256).exists():
+        return
+    stored = held.stored_bytes()
+    if stored + size > limit:
+        raise FilesFull(
+            f"This account's files hold {stored} of at most {limit} bytes (LIMIT_FILES_PER_USER_BYTES); "
+            f"this one has {size}."
+        )
