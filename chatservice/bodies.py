@@ -1,16 +1,21 @@
-"""Reads the body of a request while it arrives: limited in size, and without its content coding."""
+"""Reads the body of a request while it arrives: limited in size, without its content coding, large ones to disk."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import IO, Any, Protocol
 
 from django.conf import settings
 from django.core.exceptions import RequestAborted
+from django.urls import Resolver404, resolve
 
+from chatservice import url_prefix
 from chatservice.dialects.problems import CONTENT_CODINGS, UNKNOWN_CODING, BadRequest, too_large
+from files.storage import unnamed_draft
+from foundation.threads import DaemonThreads
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -18,6 +23,12 @@ CODINGS = ("gzip", "x-gzip", "deflate")
 GZIP_OR_ZLIB = zlib.MAX_WBITS + 32  # zlib tells them apart by their first bytes
 # A gzip body may be several ones, one after the other; each costs time even if it is empty.
 MAX_MEMBERS = 100
+# Bodies of views that take large ones go to disk beyond this.
+SPOOL_BYTES = 1_048_576
+# The rest of a form: its other fields, and the headers of its parts.
+AROUND_FILES = 1_048_576
+
+_threads = DaemonThreads(4, "bodies")
 
 
 class Inflater:
@@ -62,40 +73,138 @@ def _broken() -> BadRequest:
     return BadRequest("The body is not what its Content-Encoding says.", code="invalid_content_encoding")
 
 
-async def read_bounded(scope: dict[str, Any], receive: Receive, count: Callable[[int], None]) -> io.BytesIO:
-    """Return the decoded body, and make the headers of `scope` those of a body without a coding.
+class Count(Protocol):
+    """Counts what arrives; may raise to refuse it."""
 
-    `count` is called with the number of bytes that each part takes in memory. Raises BadRequest (400, 413, 415) and
-    RequestAborted.
+    def __call__(self, size: int) -> None:
+        """Count bytes in memory."""
+
+    def spooled(self, size: int) -> None:
+        """Count bytes that went from memory to disk."""
+
+
+class Arriving:
+    """A body while it arrives: in memory, and beyond SPOOL_BYTES on disk if its view takes large bodies."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._memory = io.BytesIO()
+        self._disk: IO[bytes] | None = None
+        self.spools = False
+        self.size = 0
+
+    async def write(self, chunk: bytes) -> None:
+        self._count(len(chunk))
+        self.size += len(chunk)
+        self._memory.write(chunk)
+        if self.spools and self._memory.tell() > SPOOL_BYTES:
+            await self._spool()
+
+    async def complete(self) -> IO[bytes]:
+        """Return the whole body, to be read from its beginning."""
+        if self._disk is None:
+            self._memory.seek(0)
+            return self._memory
+        await self._spool()
+        self._disk.seek(0)
+        return self._disk
+
+    async def _spool(self) -> None:
+        loop, size = asyncio.get_running_loop(), self._memory.tell()
+        self._count.spooled(size)
+        if self._disk is None:
+            self._disk = await loop.run_in_executor(_threads, unnamed_draft)
+        await loop.run_in_executor(_threads, self._disk.write, self._memory.getvalue())
+        self._memory = io.BytesIO()
+
+    def discard(self) -> None:
+        if self._disk is not None:
+            release(self._disk)
+
+
+def release(body: IO[bytes]) -> None:
+    """Close a body. Closing a large file takes the disk a moment, so it is done in a thread."""
+    if isinstance(body, io.BytesIO):
+        body.close()
+    else:
+        _threads.submit(body.close)
+
+
+async def read_bounded(scope: dict[str, Any], receive: Receive, count: Count) -> IO[bytes]:
+    """Return the decoded body, and make the headers of `scope` those of a body without a coding, with its length.
+
+    A view that has a `body_limit`, the name of a setting, takes larger bodies than LIMIT_BODY_BYTES, as long as they
+    have no coding. Raises BadRequest (400, 413, 415), RequestAborted, what `count` raises, and OSError if the disk is
+    full.
     """
-    limit = settings.LIMIT_BODY_BYTES
-    for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or 0 < limit < int(value)):
-            raise too_large()
     codings = _codings(scope["headers"])
+    limit = _Limit("LIMIT_BODY_BYTES")
+    body = Arriving(count)
     inflater: Inflater | None = None
-    body = io.BytesIO()
     arrived = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise RequestAborted
-        chunk = message.get("body", b"")
-        arrived += len(chunk)
-        if 0 < limit < arrived:
-            raise too_large()
-        if chunk and codings:
-            inflater = inflater or _inflater(codings, limit)
-            chunk = inflater.feed(chunk)
-        count(len(chunk))
-        body.write(chunk)
-        if not message.get("more_body", False):
-            break
-    if inflater is not None:
-        inflater.finish()
-        scope["headers"] = _headers_of_decoded(scope["headers"], body.tell())
-    body.seek(0)
-    return body
+    try:
+        for size in _lengths(scope["headers"]):
+            limit = _limit_for(size, limit, body, scope, codings)
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestAborted
+            chunk = message.get("body", b"")
+            arrived += len(chunk)
+            limit = _limit_for(arrived, limit, body, scope, codings)
+            if chunk and codings:
+                inflater = inflater or _inflater(codings, limit.bytes)
+                chunk = inflater.feed(chunk)
+            await body.write(chunk)
+            if not message.get("more_body", False):
+                break
+        if inflater is not None:
+            inflater.finish()
+        complete = await body.complete()
+    except BaseException:
+        body.discard()
+        raise
+    if inflater is not None or body.spools:
+        scope["headers"] = _headers_of_decoded(scope["headers"], body.size)
+    return complete
+
+
+class _Limit:
+    """The size of a body, by the setting that says it. `around` is what a form has around the file that is limited."""
+
+    def __init__(self, setting: str, *, around: int = 0) -> None:
+        self.setting = setting
+        self.bytes: int = getattr(settings, setting)
+        if self.bytes:
+            self.bytes += around
+
+
+def _limit_for(size: int, limit: _Limit, body: Arriving, scope: Mapping[str, Any], codings: Sequence[str]) -> _Limit:
+    """Return the limit for a body of at least `size` bytes, which may be its view's; raises BadRequest beyond it."""
+    if size > SPOOL_BYTES and not body.spools and not codings and (setting := _views_limit(scope)):
+        limit = _Limit(setting, around=AROUND_FILES)
+        body.spools = True
+    if 0 < limit.bytes < size:
+        raise too_large(limit.setting)
+    return limit
+
+
+def _views_limit(scope: Mapping[str, Any]) -> str:
+    """Return the setting that limits the bodies of the view at this address; '' if it is the one for all."""
+    try:
+        found = resolve(url_prefix.without(scope["path"]).rstrip("/") or "/")
+    except Resolver404:
+        return ""
+    view = getattr(found.func, "cls", None) or getattr(found.func, "view_class", None)
+    setting: str = getattr(view, "body_limit", "")
+    return setting
+
+
+def _lengths(headers: list[tuple[bytes, bytes]]) -> list[int]:
+    values = [value for name, value in headers if name == b"content-length"]
+    if not all(value.isdigit() for value in values):
+        raise too_large()
+    return [int(value) for value in values]
 
 
 def _codings(headers: list[tuple[bytes, bytes]]) -> list[str]:

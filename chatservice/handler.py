@@ -12,8 +12,8 @@ import contextlib
 import functools
 import io
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.conf import settings
@@ -23,7 +23,7 @@ from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
 from chatservice import cors, url_prefix
-from chatservice.bodies import Receive, Send, read_bounded
+from chatservice.bodies import Receive, Send, read_bounded, release
 from chatservice.dialects.problems import BadRequest
 from completions.services import is_draining
 
@@ -32,31 +32,45 @@ COME_BACK = [(b"retry-after", b"5"), (b"content-length", b"0"), (b"connection", 
 
 
 class NoRoom(Exception):
-    """More than MAX_ARRIVING_BYTES are arriving."""
+    """More than MAX_ARRIVING_BYTES are arriving, or more than MAX_SPOOLED_BYTES of them are on disk."""
 
 
 class Arrivals:
     """Counts the bytes of all bodies that are arriving: senders without a key can make the process hold them."""
 
     def __init__(self) -> None:
-        self._bytes = 0
+        self.in_memory = self.on_disk = 0
 
     @contextlib.contextmanager
-    def counted(self) -> Iterator[Callable[[int], None]]:
-        """Yield what counts the bytes of one body, and raises NoRoom; forget them at the end of the block."""
-        mine = 0
-
-        def count(size: int) -> None:
-            nonlocal mine
-            mine += size
-            self._bytes += size
-            if settings.MAX_ARRIVING_BYTES and self._bytes > settings.MAX_ARRIVING_BYTES:
-                raise NoRoom
-
+    def counted(self) -> Iterator[Arrival]:
+        """Yield what counts the bytes of one body; forget them at the end of the block."""
+        arrival = Arrival(self)
         try:
-            yield count
+            yield arrival
         finally:
-            self._bytes -= mine
+            self.in_memory -= arrival.in_memory
+            self.on_disk -= arrival.on_disk
+
+
+class Arrival:
+    """Counts the bytes of one body; raises NoRoom."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._all = arrivals
+        self.in_memory = self.on_disk = 0
+
+    def __call__(self, size: int) -> None:
+        self.in_memory += size
+        self._all.in_memory += size
+        if 0 < settings.MAX_ARRIVING_BYTES < self._all.in_memory:
+            raise NoRoom
+
+    def spooled(self, size: int) -> None:
+        self(-size)
+        self.on_disk += size
+        self._all.on_disk += size
+        if 0 < settings.MAX_SPOOLED_BYTES < self._all.on_disk:
+            raise NoRoom
 
 
 class Turnstile:
@@ -94,6 +108,7 @@ class ChatHandler(ASGIHandler):
         self, context: ThreadSensitiveContext, scope: dict[str, Any], receive: Receive, send: Send
     ) -> None:
         refusal = None
+        body: IO[bytes]
         try:
             with self._arrivals.counted() as count:
                 body = await read_bounded(scope, receive, count)
@@ -101,14 +116,14 @@ class ChatHandler(ASGIHandler):
             return
         except BadRequest as bad:
             body, refusal = io.BytesIO(), bad.problem
-        except NoRoom:
+        except (NoRoom, OSError):  # the disk may be full
             await _refuse_for_now(scope, send)
             return
         except asyncio.CancelledError:
             if is_draining():
                 await _refuse_for_now(scope, send)
             raise
-        if body.getbuffer().nbytes > LARGE_BODY_BYTES:
+        if isinstance(body, io.BytesIO) and body.getbuffer().nbytes > LARGE_BODY_BYTES:
             await self._large_bodies.turn()
         set_script_prefix(get_script_prefix(scope))
         request, error_response = self.create_request(scope, body)
@@ -126,7 +141,7 @@ class ChatHandler(ASGIHandler):
             else:
                 await self.send_response(response, send)
         finally:
-            body.close()
+            release(body)
             # An exception may keep the request until the collector runs, and the body is the large part of it.
             request.__dict__.pop("_body", None)
             # A thread was created only if a synchronous view ran; its connection is closed there.

@@ -161,13 +161,13 @@ class ExampleTest(ServiceTestCase):
         self.assertEqual(done.returncode, 0, f"{page}: {done.stdout[-3000:]}\n{done.stderr}")
         return done.stdout
 
-    def run_programs(self, page: str) -> None:
+    def run_programs(self, page: str, says: str = "built-in echo") -> None:
         programs = [self.here(text) for text in blocks(page, "python") if "import" in text]
         self.assertTrue(programs, page)
         for program in programs:
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
             self.assertEqual(done.returncode, 0, f"{page}: {done.stderr}")
-            self.assertIn("built-in echo", done.stdout)
+            self.assertIn(says, done.stdout)
 
     def here(self, text: str) -> str:
         """Return an example with this test's address, key and username."""
@@ -208,6 +208,11 @@ class ExampleTest(ServiceTestCase):
         needs_dialect("openai_v1")
         self.assertIn("data: [DONE]", self.run_page("docs/api/openai.md"))
         self.run_programs("docs/api/openai.md")
+
+    def test_files(self):
+        needs_dialect("openai_v1")
+        self.assertIn('"deleted":true', self.run_page("docs/files.md"))
+        self.run_programs("docs/files.md", says="Whales sleep")
 
     def test_the_browser_api(self):
         needs_dialect("chat")

@@ -9,13 +9,14 @@ from typing import Any
 from chatservice.testing import ServiceTestCase, needs_dialect
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
+from files.models import File
 from tests.matrix import operations, subjects
 from tests.matrix.asking import Answer, ask, of_http, request
 from tests.matrix.rows import Admits, Probe, Row, filled
 from tests.matrix.subjects import Subject
 
 # Values that belong to one subject alone, and that the caller did not send.
-SECRETS = ("canary", "word", "key", "conversation", "message", "answer", "run", "todo", "user", "hex")
+SECRETS = ("canary", "word", "key", "conversation", "message", "answer", "run", "todo", "file", "user", "hex")
 
 
 def probes() -> Iterator[tuple[Row, Probe]]:
@@ -35,6 +36,7 @@ class MatrixCase(ServiceTestCase):
             list(Message.objects.filter(conversation_id=pk).order_by("id").values()),
             list(Run.objects.filter(conversation_id=pk).order_by("id").values("id", "state", "cancel_requested_at")),
             list(Todo.objects.filter(pk=things["todo"]).values()),
+            list(File.objects.filter(pk=things["file"].removeprefix("file-")).values()),
         )
 
     def secrets_in(self, answer: Answer, sent: str, things: Mapping[str, str]) -> list[str]:

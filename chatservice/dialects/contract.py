@@ -77,6 +77,7 @@ class Ids:
     conversation: str
     message: str
     run: str
+    file: str = field(default="file-00000000000000000000000000000000", kw_only=True)
 
 
 class DialectAdapter(ServiceTestCase):

@@ -142,7 +142,7 @@ class AdmissionContract(DialectAdapter):
 
     def test_what_is_no_id_cannot_be_found(self) -> None:
         for text in MALFORMED:
-            for call in self.calls_with(Ids(text, text, text)):
+            for call in self.calls_with(Ids(text, text, text, file=text)):
                 if not call.names(text):
                     continue  # in a body it would be a wrong value: see wrong_calls
                 with self.subTest(str(call)):

@@ -21,6 +21,7 @@ from accounts.throttling import RateLimited
 from completions.cursors import BadCursor
 from completions.exceptions import CompletionError, ProviderError
 from conversations.services import Busy, LimitReached, StorageFull
+from files.exceptions import ContentMissing, FileRefused, FilesFull, FileTooLarge
 from foundation.outages import is_passing, note_failure
 from search.results import InvalidCursor
 
@@ -69,9 +70,12 @@ STORAGE_UNAVAILABLE = Problem(
 )
 
 
-def too_large() -> BadRequest:
-    """Return the refusal of a body beyond LIMIT_BODY_BYTES."""
-    message = f"The request body holds at most {settings.LIMIT_BODY_BYTES} bytes (LIMIT_BODY_BYTES)."
+def too_large(setting: str = "LIMIT_BODY_BYTES") -> BadRequest:
+    """Return the refusal of a body beyond the limit that `setting` names."""
+    if setting == "LIMIT_FILE_BYTES":
+        message = str(FileTooLarge(settings.LIMIT_FILE_BYTES))
+    else:
+        message = f"The request body holds at most {getattr(settings, setting)} bytes ({setting})."
     return BadRequest(message, code="request_too_large", status=413)
 
 
@@ -117,6 +121,14 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, "bad_cursor", str(error))
         case StorageFull():
             return Problem(403, "storage_full", str(error))
+        case FileTooLarge():
+            return Problem(413, "request_too_large", str(error), param="file")
+        case FilesFull():
+            return Problem(403, "storage_full", str(error))
+        case FileRefused():
+            return Problem(400, "invalid_file", str(error), param="file")
+        case ContentMissing():
+            return Problem(404, "content_missing", "The content of this file is not in the storage any more.")
         case LimitReached():
             return Problem(422, "limit_reached", str(error))
         case Busy():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 from asgiref.sync import async_to_sync
@@ -125,22 +124,37 @@ class CodingTest(ServiceTestCase):
             self.assertEqual(socket.read()["type"], "connection_ack")
 
 
+class Counted:
+    """Notes what is counted."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.on_disk: list[int] = []
+
+    def __call__(self, size: int) -> None:
+        self.sizes.append(size)
+
+    def spooled(self, size: int) -> None:
+        self.on_disk.append(size)
+
+
 class ReadBoundedTest(SimpleTestCase):
     """The same without a service: what is counted, and in which pieces it may arrive."""
 
-    def read(
-        self, body: bytes, coding: str = "gzip", *, piece: int = 7
-    ) -> tuple[io.BytesIO, dict[str, Any], list[int]]:
-        scope = {"headers": [(b"content-encoding", coding.encode()), (b"content-length", str(len(body)).encode())]}
+    def read(self, body: bytes, coding: str = "gzip", *, piece: int = 7) -> tuple[IO[bytes], dict[str, Any], list[int]]:
+        scope = {
+            "path": "/",
+            "headers": [(b"content-encoding", coding.encode()), (b"content-length", str(len(body)).encode())],
+        }
         pieces = [body[at : at + piece] for at in range(0, len(body), piece)] or [b""]
         messages = [{"type": "http.request", "body": each, "more_body": True} for each in pieces]
         messages[-1]["more_body"] = False
-        counted: list[int] = []
+        counted = Counted()
 
         async def receive() -> dict[str, Any]:
             return messages.pop(0)
 
-        return async_to_sync(read_bounded)(scope, receive, counted.append), scope, counted
+        return async_to_sync(read_bounded)(scope, receive, counted), scope, counted.sizes
 
     def test_it_may_arrive_in_any_pieces_and_the_decoded_bytes_are_counted(self) -> None:
         text = bytes(range(256)) * 40

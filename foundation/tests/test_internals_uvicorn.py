@@ -23,7 +23,12 @@ from foundation.internals import uvicorn as package
 from foundation.internals.uvicorn.bounded import UNSENT_BYTES, Bounded
 from foundation.internals.uvicorn.connections import Connections, Phase
 from foundation.internals.uvicorn.faults import Fault
-from foundation.internals.uvicorn.http_protocol import LINGER_SWEEPS, MAX_PIPELINED, BoundedHttpProtocol
+from foundation.internals.uvicorn.http_protocol import (
+    BODY_BYTES_PER_SECOND,
+    LINGER_SWEEPS,
+    MAX_PIPELINED,
+    BoundedHttpProtocol,
+)
 from foundation.internals.uvicorn.websocket_protocol import (
     MAX_FRAGMENTS,
     MAX_UNREAD_FRAMES,
@@ -198,6 +203,18 @@ class HttpTest(ProtocolCase):
         self.assertEqual(self.link.written, b"<SLOW_BODY />")
         assert self.protocol._active is not None
         self.assertEqual(await self.protocol._active.receive(), {"type": "http.disconnect"})
+
+    @override_settings(BODY_SECONDS=2)
+    async def test_a_body_that_keeps_arriving_has_more_time(self) -> None:
+        self.protocol.data_received(POST + b"Content-Length: 99999999\r\n\r\n")
+        await settle()
+        for _ in range(4):
+            self.protocol.data_received(b"x" * BODY_BYTES_PER_SECOND)
+            self.sweep(1)
+        self.sweep(1)
+        self.assertEqual(self.link.written, b"")
+        self.sweep(2)
+        self.assertEqual(self.link.written, b"<SLOW_BODY />")
 
     def sweep(self, count: int) -> None:
         self.protocol.check_deadline()

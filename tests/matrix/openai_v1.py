@@ -156,6 +156,17 @@ ROWS = (
         more=(Probe("path item", f"{THREADS}/<own.thread>/items/<item>"),),
     ),
     Row("POST /v1/embeddings", Admits.KEYS, body={"model": "default", "input": "Let me in"}),
+    # A form: bad ones are tried in chatservice/dialects/openai_v1/tests/test_files_bad_input.py.
+    Row("POST /v1/files", Admits.KEYS, ("file",)),
+    Row(
+        "GET /v1/files",
+        Admits.KEYS,
+        ("file",),
+        (Probe("query after", "/v1/files?after=<file>", outcome="200", reaches=False),),
+    ),
+    http("GET /v1/files/{file}", "file", admits=Admits.KEYS),
+    http("DELETE /v1/files/{file}", "file", admits=Admits.KEYS),
+    http("GET /v1/files/{file}/content", "file", admits=Admits.KEYS),
     Row("GET /v1/models", Admits.KEYS),
     Row("GET /v1/models/{model}", Admits.KEYS, harmless=("path model",)),
 )

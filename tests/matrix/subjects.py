@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import httpx2
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.core.files.base import ContentFile
 from django.test import Client
 from django.utils import timezone
 
@@ -24,6 +25,7 @@ from completions.cursors import Cursor
 from completions.models import Chunk, Run
 from conversations.models import AccessLogEntry, Conversation
 from conversations.todos import create_todo
+from files.services import store_file
 from search.cursors import write_cursor
 from search.queries import Mode, search_messages
 
@@ -74,6 +76,8 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
     Conversation.objects.filter(pk=conversation.pk).update(title=f"Title {told['canary']}")
     assert conversation.owner_id == subject.user.pk, subject.name
     todo = create_todo(owner_id=subject.user.pk, title=f"Do {told['canary']}", conversation=conversation)
+    told_in_file = ContentFile(f"{told['canary']} in a file".encode())
+    file = store_file(owner_id=subject.user.pk, content=told_in_file, name=f"{told['canary']}.txt", purpose="user_data")
     message = answer.parent
     last = Chunk.objects.filter(run=run).latest("seq")
     AccessLogEntry.objects.create(
@@ -97,6 +101,7 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
         "cursor": str(Cursor(run.pk, last.seq, last.end)),
         "number": str(message.position),
         "todo": str(todo.pk),
+        "file": f"file-{file.pk.hex}",
         "apikey": str(issue_api_key(user=subject.user)[0].pk),
         "user": str(subject.user.pk),
         "username": subject.user.username,
@@ -121,6 +126,7 @@ def nobodys(like: Mapping[str, str]) -> dict[str, str]:
         "item": f"msg_{uuid.UUID(ids['answer']).hex}",
         "cursor": ".".join([uuid.UUID(ids["run"]).hex, *like["cursor"].split(".")[1:]]),
         "hex": uuid.UUID(ids["message"]).hex,
+        "file": f"file-{near(uuid.UUID(like['file'].removeprefix('file-'))).hex}",
         "page": time_cursor("c", conversation.updated_at, uuid.UUID(ids["conversation"])),
         "found": write_cursor(1, "nobody"),
     }

@@ -5,7 +5,7 @@ key; `Authorization: beareryour_key` (no space, any case) is accepted here, beca
 prints it. Every call is stored as history, in the conversation whose answers it resends, unless `store` is false or
 the account is full: then it is answered all the same, with the header `X-Not-Stored: quota`.
 
-Not served: the legacy completions, assistants, files, batches, fine-tuning, audio and images.
+Not served: the legacy completions, assistants, batches, fine-tuning, audio and images.
 """
 
 # For drf-spectacular. OpenAI's schemas, which this document consists of, are in the words of OpenAPI 3.1.

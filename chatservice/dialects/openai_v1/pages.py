@@ -49,10 +49,10 @@ def list_of(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]
     return {"object": "list", "data": list(data), "first_id": first, "last_id": last, "has_more": has_more}
 
 
-def read_limit(query: Mapping[str, Any]) -> int:
-    text = str(query.get("limit", DEFAULT))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
-        raise BadRequest(f"'limit' must be between 1 and {MOST}.", code="invalid_value", param="limit")
+def read_limit(query: Mapping[str, Any], *, default: int = DEFAULT, most: int = MOST) -> int:
+    text = str(query.get("limit", default))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+        raise BadRequest(f"'limit' must be between 1 and {most}.", code="invalid_value", param="limit")
     return int(text)
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatservice.dialects.openai_v1 import embeddings, models, stored_completions
+from chatservice.dialects.openai_v1 import embeddings, files, models, stored_completions
 from chatservice.dialects.openai_v1.conversations import views as conversations
 from chatservice.dialects.openai_v1.responses import compacting
 from chatservice.dialects.openai_v1.responses import views as responses
@@ -21,6 +21,9 @@ urlpatterns = [
     path(f"{CONVERSATION}/items", conversations.ItemsView.as_view(), name="item-list"),
     path(f"{CONVERSATION}/items/<str:item_id>", conversations.ItemView.as_view(), name="item-detail"),
     path("embeddings", embeddings.EmbeddingsView.as_view(), name="embedding-create"),
+    path("files", files.FilesView.as_view(), name="file-list"),
+    path("files/<str:file_id>", files.FileView.as_view(), name="file-detail"),
+    path("files/<str:file_id>/content", files.FileContentView.as_view(), name="file-content"),
     path("models", models.ModelsView.as_view(), name="model-list"),
     path("models/<path:model>", models.ModelView.as_view(), name="model-detail"),
     path("responses", responses.ResponsesView.as_view(), name="response-create"),

@@ -20,6 +20,8 @@ SLICE_BYTES = 4_096
 MAX_PIPELINED = 16
 # How much is read after a refusal: closing with unread data would reset the connection, and could lose our response.
 LINGER_BYTES = 262_144
+# A body that keeps arriving gets a second more than BODY_SECONDS for each of these: large ones take their time.
+BODY_BYTES_PER_SECOND = 262_144
 LINGER_SWEEPS = 2
 WITHOUT_CHUNKS = ("0.9", "1.0")
 
@@ -65,6 +67,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
     _unreported = 0
     _header_bytes = 0
     _headers = 0
+    _body_bytes = 0
     _fault: Fault | None = None
     _active: RequestResponseCycle | None = None
 
@@ -114,7 +117,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
             self.url = b"/"
         self._late = self.scope["late"] = self.server_state.is_late(first=self._requests == 1)  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
-        self._head_begun, self._body_awaited = False, True
+        self._head_begun, self._body_awaited, self._body_bytes = False, True, 0
         if self.server_state.is_stopping:
             self.finish()
 
@@ -126,6 +129,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unreported = 0
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -214,7 +218,7 @@ class BoundedHttpProtocol(Bounded, HttpToolsProtocol):
                 self.refuse(Fault.SLOW_HEADERS)
             else:
                 self.transport.close()
-        elif phase is Phase.BODY and over(sweeps, settings.BODY_SECONDS):
+        elif phase is Phase.BODY and over(sweeps - self._body_bytes // BODY_BYTES_PER_SECOND, settings.BODY_SECONDS):
             self.refuse(Fault.SLOW_BODY)
         elif phase is Phase.NEXT_REQUEST and over(sweeps, settings.KEEP_ALIVE_SECONDS):
             self.transport.close()
