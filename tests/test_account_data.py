@@ -148,6 +148,7 @@ class ExportTest(AccountCase):
     def test_it_has_every_row_of_every_model(self):
         owner = self.canary_user()
         self.bob.http.post("/v1/chat/conversations/stream", json={"content": "Bob's own"})
+        self.wait_for_one_usage(owner.user)
         response = owner.http.get(f"{ME}/export")
         self.assertEqual(response.status_code, 200)
         self.assertEqual(response.headers["content-type"], "application/x-ndjson")
@@ -182,9 +183,7 @@ class ExportTest(AccountCase):
 
     def test_the_command_writes_the_same(self):
         owner = self.canary_user()
-        # The sweep merges the account's usage rows; until it has, two exports would differ.
-        usage = StoredUsage.objects.filter(owner_id=owner.user.pk)
-        wait_until(lambda: not fold() and usage.count() <= 1, what="the usage in one row")
+        self.wait_for_one_usage(owner.user)
         out = StringIO()
         call_command("export_user", owner.user.username, stdout=out)
         stable = [row for row in rows_of(out.getvalue()) if row["model"] != "accounts.ratewindow"]
@@ -199,6 +198,11 @@ class ExportTest(AccountCase):
         self.assertEqual((told["is_staff"], told["has_password"]), (False, False))
         self.assertEqual(self.guest.get(ME).status_code, 401)
         self.assertEqual(self.guest.get(f"{ME}/export").status_code, 401)
+
+    def wait_for_one_usage(self, user: User) -> None:
+        """Wait until the account's usage rows are merged, as the sweep does: before, two exports would differ."""
+        usage = StoredUsage.objects.filter(owner_id=user.pk)
+        wait_until(lambda: not fold() and usage.count() <= 1, what="the usage in one row")
 
 
 class EraseTest(AccountCase):

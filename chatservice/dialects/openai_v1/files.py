@@ -39,6 +39,12 @@ EXPIRES_SECONDS = range(3_600, 2_592_001)
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 COMMON = {status: ERRORS[status] for status in (401, 429, 503)}
 READ = {404: OpenApiResponse(serializers.OpenAIError, description="The caller has no such file"), **COMMON}
+CONTENT: dict[Any, Any] = {
+    (200, "*/*"): OpenApiTypes.BINARY,
+    (206, "*/*"): OpenApiTypes.BINARY,
+    416: OpenApiResponse(serializers.OpenAIError, description="The file has no such part"),
+    **READ,
+}
 RANGE = OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="such as bytes=0-1023")
 
 
@@ -84,15 +90,7 @@ class FileView(OpenAIView):
 class FileContentView(OpenAIView):
     @extend_schema(
         summary="The content of a file, or a part of it",
-        **{
-            **operation("GET /files/{file_id}/content", parameters=[RANGE], errors={}),
-            "responses": {
-                (200, "*/*"): OpenApiTypes.BINARY,
-                (206, "*/*"): OpenApiTypes.BINARY,
-                416: OpenApiResponse(serializers.OpenAIError, description="The file has no such part"),
-                **READ,
-            },
-        },
+        **{**operation("GET /files/{file_id}/content", parameters=[RANGE], errors={}), "responses": CONTENT},
     )
     async def get(self, request: HttpRequest, principal: Principal, file_id: str) -> HttpResponseBase:
         file = await in_database_thread(_find, principal, file_id)

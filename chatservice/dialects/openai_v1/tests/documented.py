@@ -21,7 +21,8 @@ STREAM = "text/event-stream"
 
 def problems_of(response: httpx2.Response) -> Iterator[str]:
     """Yield what the document does not say about a response: its status, its type, or something in its body."""
-    method, path = response.request.method, response.request.url.path
+    # The path as it was sent: decoded, %2F would make another one of it.
+    method, path = response.request.method, response.request.url.raw_path.decode().partition("?")[0]
     try:
         operation = operation_of(method, path)
     except LookupError:
@@ -32,11 +33,11 @@ def problems_of(response: httpx2.Response) -> Iterator[str]:
     if documented is None:
         yield f"{method} {path}: {response.status_code} is not documented"
         return
-    kind = response.headers["content-type"].partition(";")[0]
-    if kind not in documented.get("content", {}):
+    kind, content = response.headers["content-type"].partition(";")[0], documented.get("content", {})
+    if kind not in content and "*/*" not in content:
         yield f"{method} {path}: {kind} is not documented for {response.status_code}"
         return
-    schema = documented["content"][kind]["schema"]
+    schema = content[kind if kind in content else "*/*"]["schema"]
     if kind == STREAM:
         yield from _problems_of_stream(schema, response.text)
     elif kind == "application/json":

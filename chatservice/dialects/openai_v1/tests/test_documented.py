@@ -68,6 +68,21 @@ class DocumentedTest(ServiceTestCase):
         [first, *_] = self.send("/v1/models").json()["data"]
         self.send(f"/v1/models/{first['id']}")
 
+    def test_files_are_as_documented(self) -> None:
+        self.send("/v1/files")
+        for purpose in ("user_data", "evals"):
+            more = {"purpose": purpose, "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+            response = self.alice.http.post("/v1/files", files={"file": ("a.txt", b"x")}, data=more)
+            self.assertEqual(list(problems_of(response)), [])
+        path = f"/v1/files/{response.json()['id']}"
+        self.send(path)
+        self.send(f"{path}/content")
+        self.send("/v1/files?purpose=evals")
+        self.send("/v1/files?purpose=x")
+        self.send("/v1/files", {"purpose": "evals"})
+        self.assertEqual(list(problems_of(self.alice.http.delete(path))), [])
+        self.send(path)
+
     def test_refusals_are_as_documented(self) -> None:
         self.send(CHAT, {"model": "default"})
         self.send(CHAT, {"model": "fake/status:500", "messages": [{"role": "user", "content": "x"}], "stream": True})
