@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.json_body import read_object
-from chatservice.dialects.openai_v1.conversations import serializers
+from chatservice.dialects.openai_v1.conversations.documents import CONVERSATION_LIST
 from chatservice.dialects.openai_v1.conversations.items import (
     add_messages,
     find_item,
@@ -34,7 +34,7 @@ from chatservice.dialects.openai_v1.pages import DEFAULT, MOST, list_of, read_pa
 from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import BadRequest
-from chatservice.dialects.searching import MAX_QUERY_CHARS, MODES
+from chatservice.dialects.searching import MAX_QUERY_CHARS, PARAMETERS
 from completions.models import Run
 from completions.stopping import stop_and
 from conversations import services
@@ -47,6 +47,7 @@ INCLUDE = (
     *("message.input_image.image_url", "computer_call_output.output.image_url", "code_interpreter_call.outputs"),
     *("reasoning.encrypted_content", "message.output_text.logprobs"),
 )
+FILTERS = ("mode", "role", "model", "since", "until", "archived", "end_user")
 READ = {status: ERRORS[status] for status in (400, 401, 404, 429)}
 WRITE = READ | {status: ERRORS[status] for status in (403, 413, 415, 422)}
 HELLO = {"type": "message", "role": "user", "content": "Hello"}
@@ -63,12 +64,11 @@ class ConversationsView(OpenAIView):
             OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT}),
             OpenApiParameter("order", str, enum=("asc", "desc"), default="desc"),
             OpenApiParameter("query", str, description=f"what to search for, at most {MAX_QUERY_CHARS} characters"),
-            OpenApiParameter("mode", str, enum=MODES, default=MODES[0]),
-            OpenApiParameter("role", str, many=True, description="of the messages to search"),
             OpenApiParameter("conversation_id", str, description="the conversation to search"),
             OpenApiParameter("cursor", str, description="`next_cursor` of the page before"),
+            *(each for each in PARAMETERS if each.name in FILTERS),
         ],
-        responses={200: serializers.ConversationList, 400: ERRORS[400], 401: ERRORS[401], 429: ERRORS[429]},
+        responses={200: CONVERSATION_LIST, 400: ERRORS[400], 401: ERRORS[401], 429: ERRORS[429]},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         if "query" in request.GET:

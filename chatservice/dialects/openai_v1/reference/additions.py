@@ -17,11 +17,15 @@ RECALLED = {
     "items": {"type": "object"},
     "description": "the passages of other conversations that were quoted to the model",
 }
+# Open Responses has them, and other model servers' APIs.
+PENALTIES = {name: {"type": ["number", "null"]} for name in ("presence_penalty", "frequency_penalty")}
 # OpenAI's schema -> what its objects have here besides.
 ADDITIONS: dict[str, dict[str, Any]] = {
     "CreateChatCompletionRequest": {"recall": RECALL},
     "CreateChatCompletionResponse": {"recalled": RECALLED, "empty_reason": EMPTY_REASON},
     "CreateChatCompletionStreamResponse": {"recalled": RECALLED, "empty_reason": EMPTY_REASON},
+    "CreateResponse": {"recall": RECALL, **PENALTIES},
+    "Response": {"recalled": RECALLED, "empty_reason": EMPTY_REASON, "store": {"type": "boolean"}, **PENALTIES},
 }
 # Schema -> properties that may be left out here.
 OPTIONAL: dict[str, set[str]] = {"CreateChatCompletionRequest": {"model"}}

@@ -11,7 +11,7 @@ from chatservice.dialects.openai_v1.reference.source import SCHEMAS, as_3_1, sch
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add OpenAI's schemas to a generated document; a postprocessing hook of drf-spectacular."""
     components = result["components"].setdefault("schemas", {})
-    result["paths"] = as_3_1(result["paths"], "")
+    result["paths"] = as_3_1(result["paths"])
     missing = [name for name in references(result) if name not in components]
     while missing:
         name = missing.pop()

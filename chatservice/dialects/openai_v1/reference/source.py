@@ -23,20 +23,38 @@ DATA = frozenset({"default", "enum", "const", "example", "examples", "required"}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A difference from OpenAI's document that is wanted. `property` is a path such as `choices.finish_reason`."""
+    """A difference from OpenAI's document that is wanted.
+
+    `property` is a path such as `choices.finish_reason`; empty if all of the schema differs. With `only_in`, the schema
+    differs only where that other one refers to it.
+    """
 
     schema: str
-    property: str
     reason: str
+    property: str = ""
     becomes: Mapping[str, Any] | None = None
     replaced: bool = False
+    only_in: str = ""
 
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """Return OpenAI's document, as OpenAI wrote it."""
+    """Return OpenAI's document, with names in place of `$recursiveRef`, which OpenAPI does not know."""
     read: dict[str, Any] = json.loads((HERE / "openapi-2.3.0-subset.json").read_text())
+    components = read["components"]["schemas"]
+    read["components"]["schemas"] = {name: with_names(each, name) for name, each in components.items()}
     return read
+
+
+def with_names(value: Any, component: str) -> Any:
+    """Return a schema that names itself where it refers to itself."""
+    if isinstance(value, list):
+        return [with_names(each, component) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "$recursiveRef" in value:
+        return {"$ref": f"{SCHEMAS}{component}"}
+    return {name: with_names(each, component) for name, each in value.items() if name != "$recursiveAnchor"}
 
 
 @functools.cache
@@ -47,8 +65,9 @@ def changes() -> tuple[Change, ...]:
 
 def reason_of(schema: str, property_: str) -> str | None:
     """Return why a property differs from OpenAI's document, or None if that is not on purpose."""
-    found = (each for each in changes() if each.schema == schema and f"{property_}.".startswith(f"{each.property}."))
-    return next((each.reason for each in found), None)
+    found = (each for each in changes() if each.schema == schema)
+    whole = (each for each in found if not each.property or f"{property_}.".startswith(f"{each.property}."))
+    return next((each.reason for each in whole), None)
 
 
 @functools.cache
@@ -57,7 +76,8 @@ def schemas() -> Mapping[str, Any]:
     made: dict[str, Any] = copy.deepcopy(document()["components"]["schemas"])
     for change in changes():
         if change.becomes is not None:
-            found = [_change(each, change) for each in properties_at(made[change.schema], change.property)]
+            changed = _own_copy(made, change) if change.only_in else made[change.schema]
+            found = [_change(each, change) for each in properties_at(changed, change.property)]
             if not found:
                 raise LookupError(f"changes.toml: {change.schema} has no {change.property}")
     for name, added in ADDITIONS.items():
@@ -65,7 +85,7 @@ def schemas() -> Mapping[str, Any]:
     for name, optional in OPTIONAL.items():
         owner = _object_of(made[name])
         owner["required"] = [each for each in owner["required"] if each not in optional]
-    return {name: as_3_1(each, name) for name, each in made.items()}
+    return {name: as_3_1(each) for name, each in made.items()}
 
 
 def properties_at(schema: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
@@ -82,20 +102,18 @@ def properties_at(schema: dict[str, Any], path: str) -> Iterator[dict[str, Any]]
             yield found
 
 
-def as_3_1(value: Any, component: str) -> Any:
-    """Return a schema in the words of OpenAPI 3.1, which knows neither `nullable` nor `$recursiveRef`."""
+def as_3_1(value: Any) -> Any:
+    """Return a schema in the words of OpenAPI 3.1, which does not know `nullable`."""
     if isinstance(value, list):
-        return [as_3_1(each, component) for each in value]
+        return [as_3_1(each) for each in value]
     if not isinstance(value, dict):
         return value
     made: dict[str, Any] = {}
     for key, each in value.items():
         if key in NAMED:
-            made[key] = {name: as_3_1(inner, component) for name, inner in each.items()}
-        elif key == "$recursiveRef":
-            made["$ref"] = f"{SCHEMAS}{component}"
-        elif key not in ("nullable", "$recursiveAnchor"):
-            made[key] = each if key in DATA else as_3_1(each, component)
+            made[key] = {name: as_3_1(inner) for name, inner in each.items()}
+        elif key != "nullable":
+            made[key] = each if key in DATA else as_3_1(each)
     return _with_null(made) if value.get("nullable") else made
 
 
@@ -110,6 +128,23 @@ def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
             schema[key] = [*schema[key], {"type": "null"}]
             return schema
     return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _own_copy(made: dict[str, Any], change: Change) -> dict[str, Any]:
+    """Return a copy of the schema, to which the one that the change is limited to refers from now on."""
+    name = f"{change.only_in}{change.schema}"
+    copied: dict[str, Any] = copy.deepcopy(made[change.schema])
+    made[name] = copied
+    made[change.only_in] = _renamed(made[change.only_in], f"{SCHEMAS}{change.schema}", f"{SCHEMAS}{name}")
+    return copied
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, list):
+        return [_renamed(each, old, new) for each in value]
+    if isinstance(value, dict):
+        return {name: _renamed(each, old, new) for name, each in value.items()}
+    return new if value == old else value
 
 
 def _change(found: dict[str, Any], change: Change) -> bool:

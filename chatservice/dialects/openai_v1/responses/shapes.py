@@ -81,6 +81,7 @@ def response_object(
         "output": output or [],
         "conversation": {"id": conversation_ref(head.conversation_id)} if head.conversation_id else None,
         "usage": usage_of(finished.usage) if finished and over else None,
+        **({"recalled": finished.recalled} if finished and finished.recalled is not None else {}),
         **(named_reason(finished) if finished else {}),
         **({"recalled": finished.recalled} if finished and finished.recalled is not None else {}),
         **{name: head.echo.get(name, default) for name, default in ECHOED.items()},

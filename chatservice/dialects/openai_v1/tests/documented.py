@@ -17,18 +17,18 @@ from chatservice.testing import sse_data
 
 DIALECT = "openai_v1"
 STREAM = "text/event-stream"
+ERROR = {"$ref": "#/components/schemas/OpenAIError"}
+# What is answered where there is no operation.
+NO_PATH = {"404": {"content": {"application/json": {"schema": ERROR}}}}
+NO_METHOD = {"405": {"content": {"application/json": {"schema": ERROR}}}}
 
 
 def problems_of(response: httpx2.Response) -> Iterator[str]:
     """Yield what the document does not say about a response: its status, its type, or something in its body."""
     # The path as it was sent: decoded, %2F would make another one of it.
     method, path = response.request.method, response.request.url.raw_path.decode().partition("?")[0]
-    try:
-        operation = operation_of(method, path)
-    except LookupError:
-        if response.status_code != 404:
-            raise
-        return  # no path of this API
+    operations = operations_at(path)
+    operation = operations.get(method.lower(), {"responses": NO_PATH if not operations else NO_METHOD})
     documented = operation["responses"].get(str(response.status_code))
     if documented is None:
         yield f"{method} {path}: {response.status_code} is not documented"
@@ -44,15 +44,15 @@ def problems_of(response: httpx2.Response) -> Iterator[str]:
         yield from _errors(schema, response.json())
 
 
-def operation_of(method: str, path: str) -> dict[str, Any]:
-    """Return the documented operation that a request belongs to; one without parameters first."""
+def operations_at(path: str) -> dict[str, Any]:
+    """Return the documented operations of a path by their methods; of one without parameters first."""
     paths = schema_of(DIALECT)["paths"]
     for template in sorted(paths, key=lambda each: each.count("{")):
         pattern = re.sub(r"\\{[^}]+\\}", ".+" if template.endswith("/models/{model}") else "[^/]+", re.escape(template))
-        if re.fullmatch(pattern, path) and method.lower() in paths[template]:
-            found: dict[str, Any] = paths[template][method.lower()]
+        if re.fullmatch(pattern, path):
+            found: dict[str, Any] = paths[template]
             return found
-    raise LookupError(f"{method} {path} is not documented")
+    return {}
 
 
 def _problems_of_stream(schema: dict[str, Any], text: str) -> Iterator[str]:
@@ -60,7 +60,21 @@ def _problems_of_stream(schema: dict[str, Any], text: str) -> Iterator[str]:
     if last != "[DONE]":
         yield f"the last line is {last}"
     for event in map(json.loads, events):
-        yield from _errors({"$ref": "#/components/schemas/OpenAIError"} if "error" in event else schema, event)
+        # An event of a response names its type, an error too; a chunk of a completion does not.
+        is_error = "error" in event and "type" not in event
+        yield from _errors(ERROR if is_error else _variant(schema, event), event)
+
+
+def _variant(schema: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
+    """Return the only schema of a union that has the event's type: what is wrong is said of that one."""
+    components = schema_of(DIALECT)["components"]["schemas"]
+    name = schema.get("$ref", "").rpartition("/")[2]
+    for variant in components.get(name, {}).get("anyOf", ()):
+        shape = components[variant["$ref"].rpartition("/")[2]]
+        if event.get("type") in shape["properties"]["type"]["enum"]:
+            found: dict[str, Any] = variant
+            return found
+    return schema
 
 
 def _errors(schema: dict[str, Any], value: Any) -> Iterator[str]:

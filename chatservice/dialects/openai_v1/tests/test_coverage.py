@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase
 
-from chatservice.dialects.openai_v1.reference.source import as_3_1, changes, document, properties_at, schemas
+from chatservice.dialects.openai_v1.reference.source import as_3_1, changes, document, properties_at, schemas, with_names
 from chatservice.docs import schema_of
 from chatservice.openapi_coverage import Coverage, Difference, compare, not_served, score
 
@@ -60,10 +60,15 @@ class CoverageTest(SimpleTestCase):
             ({"$ref": "#/x", "nullable": True}, {"anyOf": [{"$ref": "#/x"}, {"type": "null"}]}),
             ({"oneOf": [{"type": "string"}], "nullable": True}, {"oneOf": [{"type": "string"}, {"type": "null"}]}),
             ({"properties": {"nullable": {"type": "boolean"}}}, {"properties": {"nullable": {"type": "boolean"}}}),
-            ({"items": {"$recursiveRef": "#"}}, {"items": {"$ref": "#/components/schemas/Me"}}),
             ({"default": {"nullable": True}}, {"default": {"nullable": True}}),
         ):
-            self.assertEqual(as_3_1(theirs, "Me"), ours)
+            self.assertEqual(as_3_1(theirs), ours)
+
+    def test_a_schema_that_refers_to_itself_is_named(self) -> None:
+        recursive = {"$recursiveAnchor": True, "properties": {"a": {"items": {"$recursiveRef": "#"}}}}
+        named = {"properties": {"a": {"items": {"$ref": "#/components/schemas/Me"}}}}
+        self.assertEqual(with_names(recursive, "Me"), named)
+        self.assertNotIn("$recursive", json.dumps(document()))
 
     def test_a_change_is_found_in_parts_and_lists_and_ours_has_it(self) -> None:
         inner = {"type": "string"}

@@ -99,5 +99,16 @@ class DocumentedTest(ServiceTestCase):
         )
         for response in wrong:
             self.assertTrue(list(problems_of(response)), response)
-        with self.assertRaises(LookupError):
-            list(problems_of(httpx2.Response(200, request=httpx2.Request("GET", "http://127.0.0.1/v1/none"))))
+
+    def test_where_there_is_no_operation_only_that_may_be_said(self) -> None:
+        for method, path, status in (
+            ("GET", "/v1/none", 404),
+            ("GET", "/v1/responses/..%2F..", 404),
+            ("POST", "/v1/responses/a%2Fb/cancel", 404),
+            ("PUT", "/v1/responses", 405),
+        ):
+            with self.subTest(f"{method} {path}"):
+                response = self.alice.http.request(method, path)
+                self.assertEqual((response.status_code, list(problems_of(response))), (status, []))
+                found = httpx2.Response(200, json={"object": "list", "data": []}, request=response.request)
+                self.assertTrue(list(problems_of(found)))
