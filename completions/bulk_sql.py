@@ -6,6 +6,7 @@ journal run for every request and every 25 ms. Everything else uses the ORM.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -180,6 +181,11 @@ def key(value: Any) -> Any:
 def read_key(value: Any) -> uuid.UUID:
     """Return the UUID for a value that this database's driver returned: SQLite has no UUID type."""
     return uuid.UUID(value) if isinstance(value, str) else value
+
+
+def read_time(value: dt.datetime) -> dt.datetime:
+    """Return the time for a value that this database's driver returned: SQLite stores no zone, and all is in UTC."""
+    return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
 
 
 @functools.cache

@@ -7,10 +7,8 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.utils import timezone
-
 from accounts import throttling
-from completions.bulk_sql import for_update, key, read_key, table
+from completions.bulk_sql import for_update, key, read_key, read_time, table
 from completions.exceptions import IdempotencyMismatch
 from completions.models import IdempotencyKey, Run
 from completions.rows import Rows
@@ -49,7 +47,8 @@ def known_key(cursor: Any, rows: Rows, request: RunRequest, starts: throttling.C
             queued = run["state"] == Run.State.QUEUED
             return RunHandle(request, *known, attached=True, queued=queued, starts=starts)
     cursor.execute(
-        f"SELECT k.id, k.fingerprint, r.id, r.conversation_id, r.message_id, r.state, r.retryable "  # noqa: S608
+        f"SELECT k.id, k.fingerprint, r.id, r.conversation_id, r.message_id, r.state, "  # noqa: S608
+        "r.retryable, r.created_at "
         f"FROM {table(IdempotencyKey)} k "
         f"JOIN {table(Run)} r ON r.id = k.run_id WHERE k.user_id = %s AND k.key = %s",
         [key(request.principal.user_id), request.idempotency_key],
@@ -57,13 +56,13 @@ def known_key(cursor: Any, rows: Rows, request: RunRequest, starts: throttling.C
     row = cursor.fetchone()
     if row is None:
         return None
-    key_id, fingerprint, run_id, conversation_id, message_id, state, retryable = row
+    key_id, fingerprint, run_id, conversation_id, message_id, state, retryable, began = row
     if fingerprint != request.fingerprint:
         raise IdempotencyMismatch
     if retryable:
         retry = _retry(cursor, key_id, run_id, conversation_id, message_id)
         return retry or known_key(cursor, rows, request, starts)  # another retry was faster: join its run
-    known = (read_key(run_id), timezone.now(), _uuid_or_none(conversation_id), _uuid_or_none(message_id))
+    known = (read_key(run_id), read_time(began), _uuid_or_none(conversation_id), _uuid_or_none(message_id))
     return RunHandle(request, *known, attached=True, queued=state == Run.State.QUEUED, starts=starts)
 
 

@@ -158,6 +158,7 @@ class IdempotencyTest(TestCase):
     def test_the_same_key_is_the_same_run(self):
         first, again = accept_one(self.keyed(self.alice)), accept_one(self.keyed(self.alice))
         self.assertEqual((again.run_id, again.message_id), (first.run_id, first.message_id))
+        self.assertEqual(again.created_at, first.created_at)
         self.assertEqual((first.attached, again.attached), (False, True))
         self.assertEqual(Run.objects.count(), 1)
 
