@@ -41,7 +41,8 @@ async def _one(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> No
     try:
         async with asyncio.timeout(patience):
             await reader.prepare(cluster.another(rng).port)
-            await reader.attempt(cluster.another(rng).port)
+            while not reader.ended:
+                await reader.attempt(cluster.another(rng).port)
     except TimeoutError:
         verdict.facts["dropped lines"] += 1
     except (wire.Cut, OSError, wire.Refused) as error:

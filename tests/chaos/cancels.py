@@ -12,6 +12,7 @@ from completions.models import Run
 from tests.chaos import wire
 from tests.chaos.cluster import Cluster, Process, database, running_cluster, until
 from tests.chaos.readers import Disagreement, Reader
+from tests.chaos.response_readers import BackgroundReader
 from tests.chaos.socket_readers import READERS, say, socket
 from tests.chaos.verdict import Verdict
 
@@ -43,13 +44,14 @@ async def run(seed: int, rounds: int, *, redis_url: str = "") -> Verdict:
 
 async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> None:
     rng = random.Random(f"{seed} cancel {number}")
-    kind = READERS[number % len(READERS)]
+    turn, which = divmod(number, len(READERS))
+    kind = READERS[which]
     # A quarter of the cancellations race with the end of the answer.
-    racing = number % 4 == 3
+    racing = (turn + which // 2) % 4 == 3
     words = 40 if racing else 400
     reader = kind(cluster.api_users[number % len(cluster.api_users)], f"x{number}", f"fake/numbered:10ms:{words}")
     producer = rng.choice(cluster.processes)
-    elsewhere = number % 2 == 1
+    elsewhere = (turn + which) % 2 == 1
     stopper = cluster.another(rng, than=producer.port) if elsewhere else producer
     moment = rng.uniform(0.35, 0.6) if racing else rng.uniform(0.0, 1.5)
     await reader.prepare(producer.port)
@@ -72,6 +74,7 @@ async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> 
     verdict.expect(heard == row.state, f"{where}: heard {reader.ended}, the run is {row.state}")
     requests = cluster.asked(reader.prompt)
     verdict.expect(len(requests) <= 1, f"{where}: {len(requests)} requests upstream")
+    await reader.check(lambda: cluster.another(rng).port)
     if row.state == "cancelled" and requests:
         with_end = requests[0]
         await until(lambda: with_end.hung_up or with_end.finished, timeout=GRACE, what=f"{where}: the upstream's end")
@@ -81,9 +84,13 @@ async def _round(cluster: Cluster, verdict: Verdict, seed: int, number: int) -> 
 
 
 async def _cancel(process: Process, reader: Reader, rng: random.Random) -> None:
-    """Cancel in one of the possible ways; sometimes twice, which changes nothing."""
+    """Cancel in one of the possible ways, a background response in its own; sometimes twice, which changes nothing."""
     ways = [way for way in ("chat_v1", "resources", "websocket") if way in DIALECTS]
     for _ in range(rng.choice((1, 1, 1, 2))):
+        if isinstance(reader, BackgroundReader):
+            stopped = await wire.call(process.port, "POST", f"{reader.path}/cancel", secret=reader.api_user.secret)
+            assert stopped["status"] in ("cancelled", "completed"), stopped["status"]
+            continue
         match rng.choice(ways):
             case "chat_v1":
                 path = f"/v1/chat/runs/{reader.run_id}/cancel"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import random
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from tests.chaos.verdict import Verdict
 T = TypeVar("T")
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
+DRAIN = 10
 LOOK_SECONDS = 300.0  # seconds; for thousands of runs on a busy machine
 SPARE_FILES = 48
 """This many more files and threads than at the start are no leak: pools fill up, SQLite has three files per thread."""
@@ -136,6 +138,7 @@ class Cluster:
     api_users: list[ApiUser]
     upstream: FaultyUpstream
     baseline: dict[int, int] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def alive(self) -> list[Process]:
@@ -148,7 +151,7 @@ class Cluster:
 
     def asked(self, prompt: str) -> list[Any]:
         """Return the upstream's records of the requests whose last message is `prompt`."""
-        return [each for each in self.upstream.posts if _prompt(each.body) == prompt]
+        return [each for each in self.upstream.posts if each.at >= self.began and _prompt(each.body) == prompt]
 
     async def settle(self, verdict: Verdict) -> None:
         """Wait for the last run, then check everything that must always be true."""
@@ -184,6 +187,38 @@ def _nothing_runs(users: list[User]) -> bool:
     return not Run.objects.running().filter(user__in=users).exists()
 
 
+_kept: contextvars.ContextVar[list[Process] | None] = contextvars.ContextVar("kept processes", default=None)
+
+
+@contextlib.asynccontextmanager
+async def kept_processes() -> AsyncIterator[None]:
+    """Let the clusters within, one after the other, use the same processes where they want the same settings."""
+    kept: list[Process] = []
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        await _stop(kept)
+
+
+def _kept_or_new(env: dict[str, str]) -> Process:
+    kept = _kept.get() or []
+    found = next((each for each in kept if each.env == env), None)
+    if found is None:
+        return Process(env)
+    kept.remove(found)
+    return found
+
+
+async def _stop(processes: list[Process]) -> None:
+    await asyncio.gather(*(each.stop() for each in processes), return_exceptions=True)
+    await asyncio.sleep(0.2)  # the event loop closes dropped connections in its next turns
+    for each in processes:
+        if "Traceback" not in each.log.read_text(errors="replace"):
+            each.log.unlink()
+
+
 @contextlib.asynccontextmanager
 async def running_cluster(
     seed: str, *, processes: int = 3, api_users: int = 4, own_env: Sequence[Mapping[str, str]] = (), **env: str
@@ -194,22 +229,21 @@ async def running_cluster(
     """
     rng = random.Random(seed)
     upstream = fake_upstream()
-    upstream.requests.clear()
     # One small connection pool per process, as in deployments.
-    given = {"DATABASE_POOL_MAX": "8", "LOG_LEVEL": "WARNING", **env}
-    members = [Process({**given, **own}) for own in own_env or [{}] * processes]
+    given = {"DATABASE_POOL_MAX": "8", "LOG_LEVEL": "WARNING", "DRAIN_SECONDS": str(DRAIN), "REDIS_URL": "", **env}
+    members = [_kept_or_new({**given, **own}) for own in own_env or [{}] * processes]
+    stopping = list(members)
     try:
         made = [await database(_make_api_user, f"chaos{number}") for number in range(api_users)]
-        await asyncio.gather(*(each.start() for each in members))
+        await asyncio.gather(*(each.start() for each in members if not each.ready))
         found = Cluster(rng, members, made, upstream)
         found.baseline = {each.pid: each.held() for each in members}
         yield found
+        if (kept := _kept.get()) is not None:
+            stopping = [each for each in members if not each.ready]
+            kept += [each for each in members if each.ready]
     finally:
-        await asyncio.gather(*(each.stop() for each in members), return_exceptions=True)
-        await asyncio.sleep(0.2)  # the event loop closes dropped connections in its next turns
-        for each in members:
-            if "Traceback" not in each.log.read_text(errors="replace"):
-                each.log.unlink()
+        await _stop(stopping)
 
 
 def _make_api_user(name: str) -> ApiUser:

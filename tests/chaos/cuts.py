@@ -109,6 +109,9 @@ async def _schedule(storm: Storm, number: int) -> None:
                 if twin is None and reader.run_id and rng.random() < TWINS:
                     twin = asyncio.create_task(_twin(cluster, rng, reader))
             other = await twin if twin is not None else None
+            for each in (reader, other):
+                if each is not None and each.run_id:
+                    await each.check(lambda: cluster.another(rng).port)
     except (TimeoutError, Disagreement, AssertionError) as error:
         verdict.broken(f"{where}: {type(error).__name__} {error}")
         return

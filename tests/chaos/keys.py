@@ -80,5 +80,6 @@ async def _client(cluster: Cluster, reader: Reader, rng: random.Random) -> None:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         if not reader.ended:
-            reader.run_id = reader.cursor = reader.text = ""
+            reader.run_id = ""
+            reader.forget()
     await reader.insist(lambda: cluster.another(rng).port, timeout=100)

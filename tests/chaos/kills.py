@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from completions.models import Run
 from tests.chaos import wire
-from tests.chaos.cluster import Cluster, database, running_cluster, until
-from tests.chaos.readers import Reader
+from tests.chaos.cluster import Cluster, Process, database, running_cluster, until
+from tests.chaos.readers import Disagreement, Reader
 from tests.chaos.socket_readers import READERS
 from tests.chaos.verdict import Verdict
 
@@ -27,6 +27,12 @@ class Killing:
     seed: int
     over: bool = False
     seen: list[Reader] = field(default_factory=list)
+    reading: dict[int, tuple[Reader, int]] = field(default_factory=dict)
+    """Each poster's reader, and the port at which it asked."""
+
+    def is_writing(self, process: Process) -> bool:
+        """Whether some client has begun to receive an answer that this process writes."""
+        return any(each.text and not each.ended for each, port in self.reading.values() if port == process.port)
 
 
 async def run(seed: int, rounds: int) -> Verdict:
@@ -43,13 +49,13 @@ async def run(seed: int, rounds: int) -> Verdict:
                 await restarts.pop(victim.port)
             # Some process must survive to find the orphans.
             await until(lambda: len(cluster.alive) > 1, timeout=60, what="a second process")
+            await until(lambda: state.is_writing(victim), timeout=60, what="an answer")  # noqa: B023  awaited here
             # In half of the rounds only the lease can show that the process died.
             victim.kill(stay=rng.random() < 0.5)
             restarts[victim.port] = asyncio.create_task(victim.start())
             verdict.rounds += 1
-        await asyncio.gather(*restarts.values())
         state.over = True
-        await asyncio.gather(*posters)
+        await asyncio.gather(*restarts.values(), *posters)
         cluster.baseline = {}
         await cluster.settle(verdict)
         await _judge(state)
@@ -57,7 +63,7 @@ async def run(seed: int, rounds: int) -> Verdict:
 
 
 async def _post(state: Killing, number: int) -> None:
-    """Ask one question after another, at any running process, without resuming any answer."""
+    """Ask one question after another, at any running process; come back only where the client itself left."""
     rng = random.Random(f"{state.seed} poster {number}")
     cluster = state.cluster
     count = 0
@@ -69,13 +75,16 @@ async def _post(state: Killing, number: int) -> None:
         port = cluster.another(rng).port
         try:
             await reader.prepare(port)
-            await reader.attempt(port)
+            state.reading[number] = reader, port
+            while not reader.ended:
+                await reader.attempt(port)
+                port = cluster.another(rng, than=port).port
         except (wire.Cut, OSError, wire.Refused):
             await asyncio.sleep(0.02)
 
 
 async def _judge(state: Killing) -> None:
-    verdict, cluster = state.verdict, state.cluster
+    verdict, cluster, rng = state.verdict, state.cluster, random.Random(f"{state.seed} checks")
     runs = {str(run.pk): run for run in await database(_runs, [api_user.user.pk for api_user in cluster.api_users])}
     for reader in state.seen:
         if not reader.acknowledged:
@@ -92,6 +101,10 @@ async def _judge(state: Killing) -> None:
         verdict.expect(stored.startswith(reader.text), f"{where}: shown {len(reader.text)}, stored {len(stored)}")
         if reader.ended == "complete":
             verdict.expect((run.state, stored) == ("complete", reader.text), f"{where}: heard complete, {run.state}")
+        try:
+            await reader.check(lambda: cluster.another(rng).port)
+        except (Disagreement, TimeoutError) as error:
+            verdict.broken(f"{where}: {type(error).__name__} {error}")
         verdict.expect(run.state in ("complete", "interrupted"), f"{where}: {run.state} {run.error_code}")
     deaths = {pid: at for process in cluster.processes for pid, at in process.deaths.items()}
     for run in runs.values():

@@ -1,7 +1,7 @@
 """Clients that ask once, are cut off, and resume: one for each surface that streams over HTTP.
 
-`attempt` uses one connection: it starts or resumes the answer, and returns at the answer's end. A broken connection
-raises wire.Cut or OSError; the next attempt resumes after the received text.
+`attempt` uses one connection: it starts or resumes the answer, and returns at the answer's end, or where this client
+leaves. A broken connection raises wire.Cut or OSError; the next attempt resumes after the received text.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Reader:
             if self.run_id and self.resumes:
                 await self.resume(port, patience)
             else:
-                self.text = self.cursor = ""
+                self.forget()
                 await self.begin(port, patience)
         except wire.Refused as refused:
             if refused.status in GONE_FOR_NOW:
@@ -89,6 +89,13 @@ class Reader:
                     await asyncio.sleep(0.05)
         return broken
 
+    async def check(self, pick: Pick) -> None:
+        """Raise Disagreement if the service does not repeat what this client received."""
+
+    def forget(self) -> None:
+        """Forget what was received, because the answer is read from its start again."""
+        self.text = self.cursor = ""
+
     def finish(self, how: str, whole: str | None = None) -> None:
         if self.ended:
             raise Disagreement(f"ended twice: {self.ended}, then {how}")
@@ -100,13 +107,15 @@ class Reader:
         run_id = answer.headers.get("x-run-id", "")
         if self.run_id and run_id and run_id != self.run_id:
             # The earlier answer ended before any text reached this client.
-            self.text = self.cursor = ""
+            self.forget()
         self.run_id = run_id or self.run_id
         self.acknowledged = True
 
 
 class EventReader(Reader):
-    """For the surfaces with server-sent events."""
+    """For the surfaces with server-sent events. While `leaves_early`, the client leaves at the first event."""
+
+    leaves_early = False
 
     async def _read(self, port: int, method: str, path: str, patience: float, **options: Any) -> None:
         if self.cursor:
@@ -119,6 +128,8 @@ class EventReader(Reader):
                     self.take(event)
                     if event.id:
                         self.cursor = event.id
+                    if self.leaves_early:
+                        return
             finally:
                 self.got += answer.got
                 self.raw += answer.raw

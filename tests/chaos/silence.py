@@ -154,7 +154,8 @@ async def _prepare(reader: Reader, verdict: Verdict, port: int) -> None:
 async def _read(reader: Reader, port: int) -> float:
     """Read until the service ends the stream, without reconnecting; return the time of the end."""
     with contextlib.suppress(wire.Cut, OSError, wire.Refused):
-        await reader.attempt(port, patience=BOUND + 10)
+        while not reader.ended:
+            await reader.attempt(port, patience=BOUND + 10)
     return time.monotonic()
 
 
@@ -166,7 +167,8 @@ async def _ask_until_answered(cluster: Cluster, verdict: Verdict, number: int, p
             reader = kind(rng.choice(cluster.api_users), f"w{number}again{count}", "fake/numbered:0:5")
             try:
                 await reader.prepare(port)
-                await reader.attempt(port, patience=BOUND)
+                while not reader.ended:
+                    await reader.attempt(port, patience=BOUND)
             except wire.Refused as refused:
                 verdict.facts["refused"] += 1
                 verdict.expect(refused.status == 503 and refused.says_when, f"{where}: {reader.name} got {refused}")

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from chatservice.dialects import DIALECTS
 from tests.chaos import wire
 from tests.chaos.readers import HTTP_READERS, Disagreement, Reader
+from tests.chaos.response_readers import RESPONSE_READERS
 
 UNAVAILABLE = 4503
 SHUTTING_DOWN = {"shutting_down", "storage_unavailable", "rate_limit_exceeded", "too_many_runs"}
@@ -156,6 +157,8 @@ class GraphQLReader(Reader):
 SOCKET_READERS: tuple[type[Reader], ...] = tuple(
     each for each in (SocketReader, GraphQLReader) if each.dialect in DIALECTS
 )
-READERS = HTTP_READERS + SOCKET_READERS
+READERS = HTTP_READERS + RESPONSE_READERS + SOCKET_READERS
 # Readers that can also follow, from a cursor, a run that another client began.
-FOLLOWERS = tuple(each for each in READERS if each.name in ("chat_v1", "resources", "websocket", "graphql"))
+FOLLOWERS = tuple(
+    each for each in READERS if each.name in ("chat_v1", "resources", "responses", "websocket", "graphql")
+)
