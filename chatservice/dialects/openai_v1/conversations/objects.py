@@ -78,7 +78,7 @@ def list_conversations(principal: Principal, query: QueryDict) -> dict[str, Any]
 
 def search_items(principal: Principal, query: QueryDict) -> dict[str, Any]:
     """Return the list object of the items that a search finds, best first."""
-    given = {name: query[name] for name in query}
+    given = {name: query.get(name, "") for name in query}
     if match := CONVERSATION_ID.match(given.get("conversation_id", "")):
         given["conversation_id"] = match[1]
     hits = read_search(given, query.getlist("role"), query="query").find(principal)

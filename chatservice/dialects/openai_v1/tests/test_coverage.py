@@ -10,7 +10,14 @@ from typing import Any
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase
 
-from chatservice.dialects.openai_v1.reference.source import as_3_1, changes, document, properties_at, schemas, with_names
+from chatservice.dialects.openai_v1.reference.source import (
+    as_3_1,
+    changes,
+    document,
+    properties_at,
+    schemas,
+    with_names,
+)
 from chatservice.docs import schema_of
 from chatservice.openapi_coverage import Coverage, Difference, compare, not_served, score
 
