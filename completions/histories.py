@@ -45,13 +45,15 @@ def as_input(wire: Wire, *, role: str, text: str) -> Wire:
 
 def for_chat(messages: Sequence[Wire]) -> list[Wire]:
     """Return the messages of a Responses request for a server of another API: without what only that one knows."""
-    known = [
-        {name: value for name, value in wire.items() if name not in ONLY_RESPONSES}
-        if wire.get("role") == "assistant"
-        else wire
-        for wire in messages
-    ]
+    known = [_for_chat(wire) if wire.get("role") == "assistant" else wire for wire in messages]
     return [wire for wire in known if wire.get("role") != "assistant" or _says_something(wire)]
+
+
+def _for_chat(wire: Wire) -> Wire:
+    sent = {name: value for name, value in wire.items() if name not in ONLY_RESPONSES}
+    if _is_blank(sent.get("content")) and "refusal" in sent:
+        sent["content"] = sent.pop("refusal")
+    return sent
 
 
 def _says_something(wire: Wire) -> bool:

@@ -23,6 +23,13 @@ ORDER = "response_order"
 RAW = "response_items"
 """The field of an assistant message with items that no chat message can express, such as those of hosted tools."""
 CALL_TYPES = {"function_call": "function", "custom_tool_call": "custom"}
+ANNOTATIONS: dict[str, dict[str, Any]] = {
+    "url_citation": {"title": "", "start_index": 0, "end_index": 0},
+    "file_citation": {"filename": "", "index": 0},
+    "container_file_citation": {"filename": "", "start_index": 0, "end_index": 0},
+    "file_path": {"index": 0},
+}
+"""The types of annotations that clients of this API know, with what model servers leave out."""
 RESULT_TYPES = ("function_call_output", "custom_tool_call_output")
 
 
@@ -31,6 +38,8 @@ class ItemIds:
 
     def __init__(self, message_id: uuid.UUID) -> None:
         self._hex = message_id.hex
+        self.nameless_call = f"call_{self._hex}"
+        """The id of a call that has none, as the calls of OpenAI's first models."""
         self._used: dict[str, int] = {}
 
     def next(self, prefix: str) -> str:
@@ -58,7 +67,7 @@ def items_of(wire: Wire, *, message_id: uuid.UUID, status: str = "completed") ->
         role = role if role in ROLES else "user"
         return [{"id": ids.next("msg"), "type": "message", "role": role, "status": status, "content": content}]
     items = reasoning_items(wire, ids)
-    items += [_raw_item(item, ids) for item in wire.get(RAW) or () if isinstance(item, Mapping)]
+    items += [raw_item(item, ids) for item in objects(wire.get(RAW)) if isinstance(item.get("type"), str)]
     content = output_parts(wire)
     calls = call_items(wire, ids, status)
     if content or not (items or calls):
@@ -80,10 +89,15 @@ def in_order(items: list[dict[str, Any]], kinds: Any) -> list[dict[str, Any]]:
     return ordered + left
 
 
-def _raw_item(item: Wire, ids: ItemIds) -> dict[str, Any]:
+def raw_item(item: Wire, ids: ItemIds) -> dict[str, Any]:
     """Return an item that is stored as it came, with the id that it came with or else one of ours."""
     own_id = item.get("id")
     return {**item, "id": own_id if isinstance(own_id, str) and own_id else ids.next("item")}
+
+
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list, and none of anything else: clients store messages of any structure."""
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def parts_of(content: Any) -> list[Any]:
@@ -95,30 +109,36 @@ def parts_of(content: Any) -> list[Any]:
 
 def output_parts(wire: Wire) -> list[dict[str, Any]]:
     """Return the text and the refusal of an answer as parts of an output message."""
-    annotations = wire.get("annotations")
+    annotations = output_annotations(wire.get("annotations"))
     parts: list[dict[str, Any]] = []
     for part in parts_of(wire.get("content")):
         if isinstance(part, Mapping) and isinstance(part.get("refusal"), str):
             parts.append(refusal_part(part["refusal"]))
         elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            parts.append(text_part(part["text"], annotations if isinstance(annotations, list) else ()))
-            annotations = None
+            parts.append(text_part(part["text"], annotations))
+            annotations = []
     if isinstance(refusal := wire.get("refusal"), str) and refusal:
         parts.append(refusal_part(refusal))
     return parts
 
 
 def text_part(text: str, annotations: Iterable[Any] = (), logprobs: Iterable[Any] = ()) -> dict[str, Any]:
-    cited = [flat_annotation(each) for each in annotations if isinstance(each, Mapping)]
-    return {"type": "output_text", "text": text, "annotations": cited, "logprobs": list(logprobs)}
+    return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": list(logprobs)}
 
 
-def flat_annotation(annotation: Wire) -> dict[str, Any]:
-    """Return an annotation of a chat message, whose fields are in an object named like its type, as one of an item."""
-    inner = annotation.get(str(annotation.get("type")))
-    if not isinstance(inner, Mapping):
-        return {name: value for name, value in annotation.items() if name != "index"}
-    return {"type": annotation["type"], **inner}
+def output_annotations(annotations: Any) -> list[dict[str, Any]]:
+    """Return annotations of a chat message as those of an output text, without those that clients do not know."""
+    return [_output_annotation(each) for each in objects(annotations) if str(each.get("type")) in ANNOTATIONS]
+
+
+def _output_annotation(annotation: Wire) -> dict[str, Any]:
+    kind = str(annotation["type"])
+    inner = annotation.get(kind)  # chat completions have the fields in an object of their own
+    given = inner if isinstance(inner, Mapping) else annotation
+    flat = {"type": kind, **ANNOTATIONS[kind], **{name: value for name, value in given.items() if value is not None}}
+    if kind == "url_citation":
+        flat.pop("index", None)  # its number in a stream of chunks
+    return flat
 
 
 def refusal_part(text: str) -> dict[str, Any]:
@@ -127,26 +147,32 @@ def refusal_part(text: str) -> dict[str, Any]:
 
 def reasoning_items(wire: Wire, ids: ItemIds) -> list[dict[str, Any]]:
     """Return what the model thought, one item for each id among its details."""
-    items: dict[Any, dict[str, Any]] = {}
-    details = [each for each in wire.get("reasoning_details") or () if isinstance(each, Mapping)]
-    for detail in details:
-        item = items.get(detail.get("id")) or items.setdefault(detail.get("id"), new_reasoning(detail.get("id"), ids))
-        add_detail(item, detail)
+    items: dict[str, dict[str, Any]] = {}
+    for detail in objects(wire.get("reasoning_details")):
+        own_id = own_id_of(detail)
+        if own_id not in items:
+            items[own_id] = new_reasoning(own_id, ids)
+        add_detail(items[own_id], detail)
     plain = wire.get("reasoning") or wire.get("reasoning_content")
     if isinstance(plain, str) and plain and not any(item["summary"] for item in items.values()):
         if not items:
-            items[None] = new_reasoning(None, ids)
+            items[""] = new_reasoning("", ids)
         next(iter(items.values()))["summary"].append({"type": "summary_text", "text": plain})
     return list(items.values())
 
 
-def new_reasoning(own_id: Any, ids: ItemIds) -> dict[str, Any]:
+def own_id_of(detail: Wire) -> str:
+    """Return the id that the model server gave to its reasoning, or an empty text."""
+    return detail["id"] if isinstance(detail.get("id"), str) else ""
+
+
+def new_reasoning(own_id: str, ids: ItemIds) -> dict[str, Any]:
     """Return an empty reasoning item; `own_id` is the model server's, which it wants back with encrypted reasoning.
 
     What was thought is its summary, never its content: clients read nothing else, and OpenAI and Open Responses
     have the same events for that alone.
     """
-    named = own_id if isinstance(own_id, str) and own_id else ids.next("rs")
+    named = own_id or ids.next("rs")
     return {"id": named, "type": "reasoning", "summary": []}
 
 
@@ -162,21 +188,21 @@ def add_detail(item: dict[str, Any], detail: Wire) -> None:
 
 def call_items(wire: Wire, ids: ItemIds, status: str) -> list[dict[str, Any]]:
     """Return an answer's calls of functions and of custom tools."""
-    calls = [call for call in wire.get("tool_calls") or () if isinstance(call, Mapping)]
+    calls = objects(wire.get("tool_calls"))
     if not calls and isinstance(function := wire.get("function_call"), Mapping):
-        calls = [{"id": f"call_{ids.next('fc')}", "function": function}]
+        calls = [{"id": ids.nameless_call, "function": function}]
     items = []
     for call in calls:
         item = new_call(call, ids, status)
         key = payload_of(item)
-        item[key] = str(_inner(call).get(key) or "")
+        item[key] = str(inner_of(call).get(key) or "")
         items.append(item)
     return items
 
 
 def new_call(call: Wire, ids: ItemIds, status: str) -> dict[str, Any]:
     """Return the item of a call, without its arguments."""
-    inner = _inner(call)
+    inner = inner_of(call)
     named = {"call_id": str(call.get("id") or ""), "name": str(inner.get("name") or ""), "status": status}
     if isinstance(call.get("custom"), Mapping):
         return {"id": ids.next("ctc"), "type": "custom_tool_call", **named, "input": ""}
@@ -188,7 +214,8 @@ def payload_of(item: Wire) -> str:
     return "input" if item["type"] == "custom_tool_call" else "arguments"
 
 
-def _inner(call: Wire) -> Mapping[str, Any]:
+def inner_of(call: Wire) -> Mapping[str, Any]:
+    """Return the function or the custom tool that is called, with what it is given."""
     inner = call.get("custom") or call.get("function")
     return inner if isinstance(inner, Mapping) else {}
 
@@ -212,7 +239,7 @@ def _input_part(part: Any) -> dict[str, Any]:
         return {"type": "input_text", "text": str(part)}
     match part.get("type"):
         case "text":
-            return {"type": "input_text", "text": part.get("text") or ""}
+            return {"type": "input_text", "text": str(part.get("text") or "")}
         case "image_url":
             image = part.get("image_url")
             fields = dict(image) if isinstance(image, Mapping) else {"url": image}
@@ -221,7 +248,7 @@ def _input_part(part: Any) -> dict[str, Any]:
             )
         case "file":
             file = part.get("file")
-            return {"type": "input_file", **(file if isinstance(file, Mapping) else {})}
+            return {**(file if isinstance(file, Mapping) else {}), "type": "input_file"}
     return dict(part)
 
 
@@ -326,7 +353,19 @@ def _belongs(kind: str, turn: Wire) -> bool:
 
 
 def _add_message(turn: dict[str, Any], item: Wire, param: str) -> None:
-    turn["content"] = content_from(item.get("content"), f"{param}.content") if item.get("content") != [] else ""
+    content = item.get("content")
+    if isinstance(content, list) and (refusal := _refusal_in(content)):
+        # As chat completions have it: so what was refused is found again if it is resent.
+        turn |= {"content": "", "refusal": refusal}
+    else:
+        turn["content"] = content_from(content, f"{param}.content") if content != [] else ""
+
+
+def _refusal_in(content: list[Any]) -> str:
+    """Return the text of a message that consists of nothing but a refusal."""
+    [part, *rest] = content or [None]
+    is_refusal = not rest and isinstance(part, Mapping) and part.get("type") == "refusal"
+    return part["refusal"] if is_refusal and isinstance(part.get("refusal"), str) else ""
 
 
 def _add_reasoning(turn: dict[str, Any], item: Wire, param: str) -> None:

@@ -7,23 +7,25 @@ delta for each stored chunk if it is asked not to merge them.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatservice.dialects.openai_v1.items import (
     RAW,
     ItemIds,
-    add_detail,
-    flat_annotation,
+    inner_of,
     new_call,
-    new_reasoning,
+    objects,
+    output_annotations,
     payload_of,
+    raw_item,
     refusal_part,
     text_part,
 )
+from chatservice.dialects.openai_v1.responses.canonical import canonical
+from chatservice.dialects.openai_v1.responses.reasoning import Emit, Reasoning, thoughts_of
 from completions.types import Delta, Wire
 
-Emit = Callable[..., None]
 ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
 PART_ADDED, PART_DONE = "response.content_part.added", "response.content_part.done"
 DELTAS = {"function_call": "function_call_arguments", "custom_tool_call": "custom_tool_call_input"}
@@ -37,9 +39,10 @@ class Output:
         self._ids = ItemIds(message_id)
         self._emit = emit
         self._with_logprobs = logprobs
-        self._reasoning: int | None = None
+        self._reasoning: Reasoning | None = None
         self._message: int | None = None
         self._calls: dict[Any, int] = {}
+        self._nameless: dict[Any, Wire] = {}  # calls of which no id is known yet
 
     def feed(self, delta: Delta) -> None:
         if not delta.wire:
@@ -47,14 +50,17 @@ class Output:
                 self._text(delta.text, ())
             return
         for chunk in delta.wire:
-            for choice in chunk.get("choices") or ():
-                if isinstance(choice, Mapping) and not choice.get("index") and isinstance(choice.get("delta"), Mapping):
+            for choice in objects(chunk.get("choices")):
+                if not choice.get("index") and isinstance(choice.get("delta"), Mapping):
                     self._choice(choice["delta"], choice.get("logprobs"))
 
     def close(self, status: str = "completed") -> None:
         """End what is open; `status` is that of the items that have not ended yet."""
-        self._close_reasoning(status)
+        self._close_reasoning()
         self._close_message(status)
+        for key, call in self._nameless.items():
+            self._calls[key] = self._add(new_call(call, self._ids, "in_progress"))
+        self._nameless.clear()
         for index in self._calls.values():
             self._close_call(index, status)
         self._calls.clear()
@@ -66,61 +72,38 @@ class Output:
             self._text(text, _logprobs(logprobs) if self._with_logprobs else ())
         if isinstance(refusal, str) and refusal:
             self._refuse(refusal)
-        for annotation in _objects(delta.get("annotations")):
-            self._annotate(annotation)
-        for item in _objects(delta.get(RAW)):
-            self._raw(dict(item))
-        for call in _objects(delta.get("tool_calls")):
-            self._call(call.get("index", len(self._calls)), call)
+        for annotation in output_annotations(delta.get("annotations")):
+            self._annotate(canonical(annotation))
+        for item in objects(delta.get(RAW)):
+            if isinstance(item.get("type"), str):
+                self._raw(canonical(raw_item(item, self._ids)))
+        for call in objects(delta.get("tool_calls")):
+            index = call.get("index")
+            self._call(index if isinstance(index, int) else len(self._calls), call)
         if isinstance(function := delta.get("function_call"), Mapping):
-            self._call("function_call", {"function": function})
+            self._call("function_call", {"id": self._ids.nameless_call, "function": function})
 
     # --- reasoning
 
     def _think(self, delta: Wire) -> None:
-        details = _objects(delta.get("reasoning_details"))
-        plain = delta.get("reasoning") or delta.get("reasoning_content")
-        if not details and not (isinstance(plain, str) and plain):
-            return
-        own_id = next((each["id"] for each in details if each.get("id")), None)
-        if self._reasoning is not None and own_id and self.items[self._reasoning]["id"] != own_id:
-            self._close_reasoning("completed")
-        if self._reasoning is None:
-            self._close_message("completed")
-            self._reasoning = self._add(new_reasoning(own_id, self._ids))
-        item = self.items[self._reasoning]
-        # Where both are given they say the same, and the details do not join what belongs to different items.
-        told = "".join([str(each.get("text") or each.get("summary") or "") for each in details])
-        text = told or (plain if isinstance(plain, str) else "")
-        for detail in details:
-            add_detail(item, {"data": detail.get("data")})
-        if text:
-            self._reasoning_text(item, self._reasoning, text)
+        for thought in thoughts_of(delta):
+            if self._reasoning is not None and thought.own_id not in ("", self._reasoning.own_id):
+                self._close_reasoning()
+            if self._reasoning is None:
+                self._close_message("completed")
+                self._reasoning = Reasoning(thought.own_id, self._ids, self.items, self._emit)
+            self._reasoning.feed(thought)
 
-    def _reasoning_text(self, item: dict[str, Any], index: int, text: str) -> None:
-        place = {"item_id": item["id"], "output_index": index, "summary_index": 0}
-        if not item["summary"]:
-            item["summary"].append({"type": "summary_text", "text": ""})
-            self._emit("response.reasoning_summary_part.added", **place, part=dict(item["summary"][0]))
-        item["summary"][0]["text"] += text
-        self._emit("response.reasoning_summary_text.delta", **place, delta=text)
-
-    def _close_reasoning(self, status: str) -> None:
-        if self._reasoning is None:
-            return
-        index, self._reasoning = self._reasoning, None
-        item = self.items[index]
-        if item["summary"]:
-            place = {"item_id": item["id"], "output_index": index, "summary_index": 0}
-            self._emit("response.reasoning_summary_text.done", **place, text=item["summary"][0]["text"])
-            self._emit("response.reasoning_summary_part.done", **place, part=dict(item["summary"][0]))
-        self._emit(ITEM_DONE, output_index=index, item=_copy(item))
+    def _close_reasoning(self) -> None:
+        if self._reasoning is not None:
+            self._reasoning.close()
+            self._reasoning = None
 
     # --- the message
 
     def _open_message(self) -> tuple[dict[str, Any], int]:
         if self._message is None:
-            self._close_reasoning("completed")
+            self._close_reasoning()
             item = {"id": self._ids.next("msg"), "type": "message", "role": "assistant", "status": "in_progress"}
             self._message = self._add({**item, "content": []})
         return self.items[self._message], self._message
@@ -148,10 +131,9 @@ class Output:
         part["refusal"] += text
         self._emit("response.refusal.delta", **place, delta=text)
 
-    def _annotate(self, annotation: Wire) -> None:
+    def _annotate(self, annotation: dict[str, Any]) -> None:
         part, place = self._open_part("output_text")
         number = len(part["annotations"])
-        annotation = flat_annotation(annotation)
         part["annotations"].append(annotation)
         self._emit("response.output_text.annotation.added", **place, annotation_index=number, annotation=annotation)
 
@@ -177,19 +159,23 @@ class Output:
     # --- calls, and items of hosted tools
 
     def _call(self, key: Any, call: Wire) -> None:
-        if key not in self._calls:
-            self._close_reasoning("completed")
+        text = _payload(call)
+        if key in self._calls:
+            name = inner_of(call).get("name")
+            item = self.items[self._calls[key]]
+            item["name"] += name if isinstance(name, str) and name != item["name"] else ""
+        else:
+            call = _joined(self._nameless.pop(key, {}), call)
+            if not call.get("id") and not text:
+                self._nameless[key] = call  # clients look at the id as soon as a call begins
+                return
+            self._close_reasoning()
             self._close_message("completed")
             self._calls[key] = self._add(new_call(call, self._ids, "in_progress"))
-        elif name := _inner(call).get("name"):
-            item = self.items[self._calls[key]]
-            item["name"] += name if name != item["name"] else ""
         index = self._calls[key]
         item = self.items[index]
-        payload = payload_of(item)
-        text = _inner(call).get(payload)
-        if isinstance(text, str) and text:
-            item[payload] += text
+        if text:
+            item[payload_of(item)] += text
             kind = DELTAS[item["type"]]
             self._emit(f"response.{kind}.delta", item_id=item["id"], output_index=index, delta=text)
 
@@ -203,7 +189,7 @@ class Output:
         self._emit(ITEM_DONE, output_index=index, item=_copy(item))
 
     def _raw(self, item: dict[str, Any]) -> None:
-        self._close_reasoning("completed")
+        self._close_reasoning()
         self._close_message("completed")
         index = self._add(item)
         self._emit(ITEM_DONE, output_index=index, item=item)
@@ -214,23 +200,28 @@ class Output:
         return len(self.items) - 1
 
 
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+def _payload(call: Wire) -> str:
+    inner = inner_of(call)
+    text = inner.get("arguments") or inner.get("input")
+    return text if isinstance(text, str) else ""
 
 
-def _inner(call: Wire) -> Mapping[str, Any]:
-    inner = call.get("custom") or call.get("function")
-    return inner if isinstance(inner, Mapping) else {}
+def _joined(before: Wire, call: Wire) -> Wire:
+    """Return a call with what was known of it before; its name may have come in parts."""
+    names = [inner_of(each).get("name") for each in (before, call)]
+    kind = "custom" if call.get("custom") or before.get("custom") else "function"
+    name = "".join(dict.fromkeys([name for name in names if isinstance(name, str)]))
+    return {**before, **call, kind: {**inner_of(before), **inner_of(call), "name": name}}
 
 
 def _logprobs(logprobs: Any) -> list[dict[str, Any]]:
     """Return the log probabilities of a chat completion's choice as those of an output text."""
-    found = _objects(logprobs.get("content")) if isinstance(logprobs, Mapping) else []
-    return [{**_token(each), "top_logprobs": [*map(_token, _objects(each.get("top_logprobs")))]} for each in found]
+    found = objects(logprobs.get("content")) if isinstance(logprobs, Mapping) else []
+    return [{**_token(each), "top_logprobs": [*map(_token, objects(each.get("top_logprobs")))]} for each in found]
 
 
 def _token(each: Wire) -> dict[str, Any]:
-    return {"token": each.get("token"), "logprob": each.get("logprob"), "bytes": each.get("bytes") or []}
+    return {"token": each.get("token"), "logprob": canonical(each.get("logprob")), "bytes": each.get("bytes") or []}
 
 
 def _copy(value: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from django.http import Http404
@@ -16,7 +17,7 @@ from chatservice.dialects.openai_v1.responses.stream import ResponseEvents
 from completions.models import Chunk, Run
 from completions.readers import run_finished
 from completions.run_requests import HEAD, RunRequest
-from completions.types import Delta, Wire
+from completions.types import Delta, ReaderEvent, Wire
 from conversations.branches import branch, branch_ids, in_bulk
 from conversations.models import Conversation, Message, load_parts
 
@@ -53,29 +54,24 @@ def read_events(run: Run, *, include: Iterable[str] = ()) -> ResponseEvents:
     """Return the events of what is stored of a response."""
     head = head_of(run)
     if include:
-        head = Head(
-            head.run_id,
-            head.message_id,
-            head.created_at,
-            head.model,
-            {**head.echo, "include": [*head.echo.get("include", ()), *include]},
-            head.conversation_id,
-        )
+        head = replace(head, echo={**head.echo, "include": [*head.echo.get("include", ()), *include]})
     events = ResponseEvents(head)
-    for delta in stored_deltas(run):
-        events.collect(delta)
-    if run.is_over:
-        events.collect(run_finished(run))
+    for event in _stored_events(run):
+        events.collect(event)
     return events
 
 
-def stored_deltas(run: Run) -> Iterable[Delta]:
-    """Return the deltas of an answer as they were stored; the whole message as one if the chunks are gone."""
+def _stored_events(run: Run) -> Iterator[ReaderEvent]:
+    """Yield an answer as it was stored; if its chunks are gone, the whole message, which has what the last one said."""
     rows = Chunk.objects.filter(run_id=run.pk).order_by("seq")
     deltas = [Delta(row.text, tuple(row.wire or ()), row.seq, row.end) for row in rows.iterator()]
-    if not deltas and run.is_over and run.message is not None:
-        return _as_delta(run.message)
-    return deltas
+    yield from deltas
+    if run.is_over:
+        finished = run_finished(run)
+        if not deltas and run.echo is None and run.message is not None:
+            yield _as_delta(run.message)
+            finished = replace(finished, wire=())
+        yield finished
 
 
 def has_chunks(run: Run) -> bool:
@@ -113,12 +109,12 @@ def _status(run: Run, events: ResponseEvents) -> str:
     return events.status or STATUSES.get(Run.State(run.state), "in_progress")
 
 
-def _as_delta(message: Message) -> list[Delta]:
+def _as_delta(message: Message) -> Delta:
     wire = dict(message.as_wire())
     wire["content"] = message.streamed_text()
     if isinstance(calls := wire.get("tool_calls"), list):
         wire["tool_calls"] = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
-    return [Delta(wire["content"], ({"choices": [{"index": 0, "delta": wire}]},))]
+    return Delta(wire["content"], ({"choices": [{"index": 0, "delta": wire}]},))
 
 
 def _echo_of_other(run: Run) -> dict[str, Any]:

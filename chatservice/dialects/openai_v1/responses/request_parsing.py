@@ -11,7 +11,7 @@ from chatservice.dialects.openai_v1.items import RAW, messages_from
 from chatservice.dialects.openai_v1.metadata import read_metadata
 from chatservice.dialects.openai_v1.responses.parameters import chat_parameters, hosted_tools
 from chatservice.dialects.openai_v1.responses.references import References
-from chatservice.dialects.openai_v1.responses.shapes import ECHOED
+from chatservice.dialects.openai_v1.responses.shapes import ECHOED, ONLY_IF_GIVEN
 from chatservice.dialects.problems import BadRequest
 from completions.types import Wire
 
@@ -71,11 +71,13 @@ class Asked:
     @property
     def echo(self) -> dict[str, Any]:
         """Return the fields that the response repeats, and what is to be included in it."""
-        given = {name: self.body[name] for name in ECHOED if self.body.get(name) is not None}
+        given = {name: self.body[name] for name in (*ECHOED, *ONLY_IF_GIVEN) if self.body.get(name) is not None}
         if self.body.get("include"):
             given["include"] = self.body["include"]
         if "text" in given:
             given["text"] = {**ECHOED["text"], **given["text"]}
+        if "tools" in given:
+            given["tools"] = [_as_shown(tool) for tool in given["tools"]]
         if "reasoning" in given:
             given["reasoning"] = {**ECHOED["reasoning"], **given["reasoning"]}
         return given
@@ -118,6 +120,12 @@ def read_request(body: Wire, *, needs_input: bool = True) -> Asked:
     messages_from(asked.references.without(items))  # what is wrong with the items is said before anything is looked up
     chat_parameters(body)
     return asked
+
+
+def _as_shown(tool: Any) -> Any:
+    """Return a tool as a response shows it: a function has all fields there."""
+    is_function = isinstance(tool, Mapping) and tool.get("type") == "function"
+    return {"description": None, "parameters": None, "strict": None, **tool} if is_function else tool
 
 
 def _items(given: Any, *, needed: bool) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.openai_v1.responses import statuses
+from chatservice.dialects.openai_v1.responses.canonical import canonical
 from completions.types import RunFinished, Wire
 
 ECHOED: dict[str, Any] = {
@@ -19,7 +20,6 @@ ECHOED: dict[str, Any] = {
     "previous_response_id": None,
     "prompt_cache_key": None,
     "safety_identifier": None,
-    "user": None,
     "reasoning": {"effort": None, "summary": None},
     "metadata": {},
     "temperature": 1.0,
@@ -37,6 +37,7 @@ ECHOED: dict[str, Any] = {
     "background": False,
 }
 """The request's fields that a response repeats, with what they are if they were not given."""
+ONLY_IF_GIVEN = ("user",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,10 @@ def response_object(
         "output": output or [],
         "conversation": {"id": conversation_ref(head.conversation_id)} if head.conversation_id else None,
         "usage": usage_of(finished.usage) if finished and over else None,
-        **({"recalled": finished.recalled} if finished and finished.recalled is not None else {}),
+        **({"recalled": [*map(canonical, finished.recalled)]} if finished and finished.recalled is not None else {}),
         **(named_reason(finished) if finished else {}),
-        **({"recalled": finished.recalled} if finished and finished.recalled is not None else {}),
         **{name: head.echo.get(name, default) for name, default in ECHOED.items()},
+        **{name: head.echo[name] for name in ONLY_IF_GIVEN if head.echo.get(name) is not None},
     }
 
 

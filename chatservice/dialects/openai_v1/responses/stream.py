@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from chatservice.dialects.base import encode_json
 from chatservice.dialects.openai_v1.errors import type_of
+from chatservice.dialects.openai_v1.responses.canonical import canonical
 from chatservice.dialects.openai_v1.responses.output import Output
 from chatservice.dialects.openai_v1.responses.shapes import Head, response_object
 from chatservice.dialects.openai_v1.responses.statuses import EVENTS, status_of
@@ -22,7 +24,7 @@ class ResponseEvents:
     """Collects the events of one response, numbered from 0, and what its output is so far."""
 
     def __init__(self, head: Head) -> None:
-        self.head = head
+        self.head = replace(head, echo=canonical(head.echo))
         self.finished: RunFinished | None = None
         self.status = ""
         """How the response ended; empty until it has."""
@@ -66,6 +68,7 @@ class ResponseEvents:
             # Flat as OpenAI's document has it, and nested as the Open Responses specification has it.
             self._emit("error", **error, error={"type": type_of(problem.status), **error})
             return
+        self._output.feed(Delta("", finished.wire))  # the chunk with the reason of the end may say something, too
         self.finished = finished
         self.status = status_of(finished)
         self._output.close("completed" if self.status == "completed" else "incomplete")

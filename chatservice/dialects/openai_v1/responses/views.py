@@ -35,7 +35,6 @@ from completions.stored_answers import delete_stored
 from completions.stream_limits import acquire_stream
 from completions.types import Heartbeat, RunFinished
 from foundation.database import in_database_thread
-from foundation.ids import uuid7
 
 PATIENCE = 5.0  # how many seconds to wait for a cancelled response to end
 EXAMPLE = {"model": "default", "input": "Hello"}
@@ -153,11 +152,12 @@ class InputTokensView(OpenAIView):
 
 
 def head_of(handle: RunHandle) -> Head:
-    """Return what is known of a response that was just accepted. One that is not stored gets an id all the same."""
+    """Return what is known of a response that was just accepted. The items of one that is not stored have its id."""
     made = handle.request
     named = made.conversation_id if made.echo and made.echo.get("in_conversation") else None
-    message_id = handle.message_id or uuid7()
-    return Head(handle.run_id, message_id, handle.created_at, made.model[:200], made.echo or {}, named)
+    return Head(
+        handle.run_id, handle.message_id or handle.run_id, handle.created_at, made.model[:200], made.echo or {}, named
+    )
 
 
 async def _whole(handle: RunHandle, events: ResponseEvents, leaving: Leaving) -> HttpResponse:
