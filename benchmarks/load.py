@@ -1,6 +1,6 @@
 """The load generator, a process of its own: reads one job as JSON from stdin, prints its result as JSON.
 
-Jobs: `streams` and `plain` keep `clients` busy for `seconds`, `first` asks questions one by one,
+Jobs: `streams`, `responses` and `plain` keep `clients` busy for `seconds`, `first` asks questions one by one,
 `held` starts `clients` answers over `ramp` seconds and watches the gaps in them.
 """
 
@@ -28,7 +28,10 @@ SAMPLE_SECONDS = 0.25
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """One measurement of one competitor; `roles` are the process ids whose CPU is counted."""
+    """One measurement of one competitor; `roles` are the process ids whose CPU is counted.
+
+    `responses` is `streams` on the path of the Responses API.
+    """
 
     mode: str
     host: str
@@ -59,11 +62,23 @@ class _Body(msgspec.Struct):
     choices: list[_Choice] = []
 
 
+class _Response(msgspec.Struct):
+    status: str = ""
+
+
+class _Event(msgspec.Struct):
+    type: str
+    sequence_number: int
+    delta: str = ""
+    response: _Response | None = None
+
+
 _read_body = msgspec.json.Decoder(_Body).decode
 _read_chunks = msgspec.json.Decoder(list[_Body]).decode
+_read_events = msgspec.json.Decoder(list[_Event]).decode
 
 
-def fault_of(answer: Answer, *, tokens: int, stream: bool) -> str:
+def fault_of(answer: Answer, *, tokens: int, stream: bool, path: str = wire.CHAT) -> str:
     """Return what is wrong with an answer; empty if it is complete and unaltered."""
     if answer.error:
         return answer.error
@@ -76,6 +91,8 @@ def fault_of(answer: Answer, *, tokens: int, stream: bool) -> str:
             if not events or events[-1].strip() != b"[DONE]":
                 return "no [DONE]"
             # Compare the text, not the chunks: a competitor may merge several tokens into one chunk.
+            if path == wire.RESPONSES:
+                return _fault_of_events(_read_events(b"[%b]" % b",".join(events[:-1])), tokens, answer.number)
             choices = [one for chunk in _read_chunks(b"[%b]" % b",".join(events[:-1])) for one in chunk.choices]
             text = "".join([one.delta.content for one in choices if one.delta and one.delta.content])
             finished = [one.finish_reason for one in choices if one.finish_reason]
@@ -88,6 +105,15 @@ def fault_of(answer: Answer, *, tokens: int, stream: bool) -> str:
     if text != wire.expected_text(tokens, answer.number):
         return "text differs"
     return "" if finished == ["stop"] else f"finish reasons {finished}"[:60]
+
+
+def _fault_of_events(events: list[_Event], tokens: int, number: int) -> str:
+    if [event.sequence_number for event in events] != [*range(len(events))]:
+        return "numbers differ"
+    if "".join([event.delta for event in events]) != wire.expected_text(tokens, number):
+        return "text differs"
+    last = events[-1].response
+    return "" if last is not None and last.status == "completed" else f"ended with {events[-1].type}"[:60]
 
 
 class Load:
@@ -141,7 +167,7 @@ class Load:
         self.number += 1
         self.going += 1
         self.peak = max(self.peak, self.going)
-        client.ask(self.number, wire.request_body(self.job.model, self.number, stream=self.stream))
+        client.ask(self.number, wire.request_body(self.job.model, self.number, stream=self.stream, path=self.job.path))
 
     def _on_answer(self, client: Connection, answer: Answer) -> None:
         self.going -= 1
@@ -159,7 +185,7 @@ class Load:
             self.done.set()
 
     def _count(self, answer: Answer) -> None:
-        fault = fault_of(answer, tokens=self.tokens, stream=self.stream)
+        fault = fault_of(answer, tokens=self.tokens, stream=self.stream, path=self.job.path)
         if fault:
             self.faults[fault] += 1
             self.example = self.example or b"".join(answer.parts)[:300].decode(errors="replace")

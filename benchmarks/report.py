@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("django", "granian", "uvicorn", "daphne", "openai", "aiohttp", "uvloop", "psycopg")
+RESPONSES_SHARE = 0.8
+"""Streamed responses a second should be at least this share of streamed chat completions."""
 HELD_HEAD = (
     "| answers at once, 20 ms a token | held | errors | first token p50 / p99 ms | gap p50 / p99 / max ms "
     "| CPU of one core | database | KB a stream | mock late ms |\n|---|---|---|---|---|---|---|---|---|"
@@ -53,9 +55,9 @@ def table(medians: list[dict[str, Any]], *, command: str) -> str:
     by_name = {one["name"]: one for one in medians}
     peers = [by_name.get("litellm", {}), by_name.get("relay", {})]
     lines = [
-        "| competitor | streams/s | over LiteLLM, relay | plain/s | over LiteLLM, relay | CPU µs a token "
+        "| competitor | streams/s | over LiteLLM, relay | responses/s | plain/s | over LiteLLM, relay | CPU µs a token "
         "| database µs a token | first token added p50 / p95 ms | memory MB (peak) | errors |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in medians:
         ratios = [", ".join(_ratio(one[what], peer.get(what)) for peer in peers) for what in ("streams", "plain")]
@@ -63,8 +65,10 @@ def table(medians: list[dict[str, Any]], *, command: str) -> str:
         first = f"{_figure(one['first_p50'], 1)} / {_figure(one['first_p95'], 1)}"
         resident = f"{memory['now'] / 2**20:.0f} ({memory['peak'] / 2**20:.0f})" if memory["now"] else "-"
         streams = _figure(one["streams"], 1 if (one["streams"] or 0) < 100 else 0)
+        share = f" ({one['responses_share']:.2f} of streams)" if one["responses_share"] else ""
         lines.append(
-            f"| {one['name']} | {streams} | {ratios[0]} | {_figure(one['plain'])} | {ratios[1]} "
+            f"| {one['name']} | {streams} | {ratios[0]} | {_figure(one['responses'])}{share} "
+            f"| {_figure(one['plain'])} | {ratios[1]} "
             f"| {_figure(one['cpu_us'], 1)} | {_figure(one['database_us'], 1)} | {first} | {resident} "
             f"| {'**' + str(one['errors']) + '**' if one['errors'] else '0'} |"
         )
@@ -109,6 +113,9 @@ def verdict(medians: list[dict[str, Any]], held: list[dict[str, Any]]) -> str:
             if one[what] and by_name.get(peer, {}).get(what):
                 is_kept = one[what] >= times * by_name[peer][what]
                 said.append(f"{what} {_ratio(one[what], by_name[peer][what])} {peer} ({times}x {_kept(is_kept)})")
+        if share := one["responses_share"]:
+            is_kept = share >= RESPONSES_SHARE
+            said.append(f"responses {share:.2f} of streams ({RESPONSES_SHARE} {_kept(is_kept)})")
         if one["first_p50"] is not None:
             said.append(f"first token +{one['first_p50']:.1f} ms (6 {_kept(one['first_p50'] <= 6)})")
         said += [f"{row['count']} held {_kept(row['ok'])}" for row in held if row["name"] == one["name"]]

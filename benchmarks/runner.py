@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from benchmarks import competitors
+from benchmarks import competitors, wire
 from benchmarks.competitors import Running
 from benchmarks.processes import HOST, ROOT, Process, environment
 from scripts import procfs
@@ -119,7 +119,7 @@ class Runner:
             "mode": mode,
             "host": HOST,
             "port": target.port,
-            "path": "/v1/chat/completions",
+            "path": wire.RESPONSES if mode == "responses" else wire.CHAT,
             "key": target.key,
             "model": model,
             "clients": clients,

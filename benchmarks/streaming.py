@@ -25,11 +25,18 @@ FIRST = "paced-5ms-4"
 def one_round(
     runner: Runner, targets: list[Running], *, flood: str, seconds: float, questions: int
 ) -> dict[str, dict[str, Any]]:
-    """Return {competitor: {streams, plain, first}} of one round; each measure runs on all competitors in turn."""
+    """Return {competitor: {streams, plain, first}} of one round; each measure runs on all competitors in turn.
+
+    Only this service has `responses`, measured right after `streams`, with which they are compared.
+    """
     measured: dict[str, dict[str, Any]] = {target.name: {} for target in targets}
     for target in targets:
         measured[target.name]["streams"] = runner.measure(target, "streams", flood, clients=CLIENTS, seconds=seconds)
         note(target, "streams", measured[target.name]["streams"])
+        if target.name.startswith("service-"):
+            result = runner.measure(target, "responses", flood, clients=CLIENTS, seconds=seconds)
+            measured[target.name]["responses"] = result
+            note(target, "responses", result)
     for target in targets:
         measured[target.name]["plain"] = runner.measure(target, "plain", FLOODS[0], clients=CLIENTS, seconds=seconds)
         note(target, "plain", measured[target.name]["plain"])
@@ -55,6 +62,8 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str
     def median(values: list[float]) -> float | None:
         return statistics.median(values) if values else None
 
+    answered = [one for one in mine if "responses" in one]
+
     def per_token(role: str) -> float | None:
         floods = [one["streams"] for one in mine]
         return median([1e6 * f["cpu"][role] / f["tokens"] for f in floods if f["tokens"] and role in f["cpu"]])
@@ -67,6 +76,11 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str
     return {
         "name": name,
         "streams": median([one["streams"]["rate"] for one in mine]),
+        "responses": median([one["responses"]["rate"] for one in answered]),
+        # Of each round's own streams: the machine is another one a minute later.
+        "responses_share": median(
+            [one["responses"]["rate"] / one["streams"]["rate"] for one in answered if one["streams"]["rate"]]
+        ),
         "plain": median([one["plain"]["rate"] for one in mine]),
         "cpu_us": per_token("server"),
         "database_us": per_token("database"),
@@ -80,7 +94,7 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str
         "first_p50": added("p50"),
         "first_p95": added("p95"),
         "memory": memory,
-        "errors": sum(one[what]["faulty"] for one in mine for what in ("streams", "plain", "first")),
+        "errors": sum(one[what]["faulty"] for one in mine for what in one),
         # Other processes' load, as a share of both cores. Above about a tenth, the run was disturbed: repeat it.
         "foreign": max(one[what]["foreign"] / one[what]["seconds"] for one in mine for what in ("streams", "plain")),
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # The question's number always has ten digits, so every frame keeps its length.
 PLACEHOLDER = b"@" * 10
 QUESTION = b"Question "
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 MODELS = ("flood-200", "noisy-200", "paced-5ms-4", "paced-20ms-400")
 # Newline, quotes, backslash and two- to four-byte characters: an answer altered on its way is detected.
 SENTENCE = (
@@ -56,11 +57,11 @@ def read_request(body: bytes) -> Asked | None:
     )
 
 
-def request_body(model: str, number: int, *, stream: bool) -> bytes:
+def request_body(model: str, number: int, *, stream: bool, path: str = CHAT) -> bytes:
     """Encode one request; its prompt is unique, so no competitor can answer from a cache."""
     prompt = f"Question {number:010d}: what is made of ordinary words?"
-    asked = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": stream}
-    return json.dumps(asked, separators=(",", ":")).encode()
+    said = {"input": prompt} if path == RESPONSES else {"messages": [{"role": "user", "content": prompt}]}
+    return json.dumps({"model": model, **said, "stream": stream}, separators=(",", ":")).encode()
 
 
 @functools.lru_cache

@@ -26,7 +26,7 @@ ROUNDS = {
     "pauses": 3,
 }
 # The second lane mostly waits, for deadlines and leases, so it runs beside the first.
-LANES = (("kills", "cuts", "cancels", "keys", "restarts", "canaries"), ("pressure", "silence", "pauses"))
+LANES = (("kills", "cuts", "cancels", "keys", "restarts", "canaries"), ("pressure", "pauses", "silence"))
 # Its floods would delay what the other scenarios measure.
 ALONE = ("stall",)
 
