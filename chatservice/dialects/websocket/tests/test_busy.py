@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from itertools import pairwise
 
 from chatservice.testing import wait_until
 from chatservice.testing.sockets import Frame, Socket, SocketTestCase
@@ -26,7 +27,8 @@ class BusyTests(SocketTestCase):
 
     def test_questions_wait_and_are_answered_in_order(self) -> None:
         with self.socket(self.alice) as socket:
-            where = self.begin(socket)["conversation_id"]
+            first = self.begin(socket)
+            where, asked = first["conversation_id"], [first["run_id"]]
             for name in ("2", "3"):
                 socket.say(
                     type="send", id=name, content=name, conversation_id=where, model="fake/ok", when_busy="queue"
@@ -34,9 +36,15 @@ class BusyTests(SocketTestCase):
                 stored = socket.read()
                 assert (stored["id"], stored["type"]) == (name, "user_message"), stored
                 assert Run.objects.get(pk=stored["run_id"]).state == "queued"
+                asked.append(stored["run_id"])
             self.upstream.release(self.marker)
+            # Each answer's frames are in order, but the end of one may come among the frames of the next.
             ends = [socket.until_end()[-1] for _ in range(3)]
-        assert [(frame["id"], frame["type"]) for frame in ends] == [(name, "ai_complete") for name in "123"]
+        assert sorted((frame["id"], frame["type"]) for frame in ends) == [(name, "ai_complete") for name in "123"]
+        runs = [Run.objects.get(pk=run_id) for run_id in asked]
+        for before, after in pairwise(runs):
+            assert before.finished_at is not None and after.started_at is not None
+            assert before.finished_at <= after.started_at
 
     def test_a_question_instead_of_the_answer(self) -> None:
         with self.socket(self.alice) as socket:
