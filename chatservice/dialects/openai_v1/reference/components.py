@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from chatservice.dialects.openai_v1.reference.discriminators import with_mappings
 from chatservice.dialects.openai_v1.reference.source import SCHEMAS, as_3_1, schemas
 
 
 def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add OpenAI's schemas to a generated document; a postprocessing hook of drf-spectacular."""
     components = result["components"].setdefault("schemas", {})
-    result["paths"] = as_3_1(result["paths"])
+    result["paths"] = with_mappings(as_3_1(result["paths"]), schemas())
     missing = [name for name in references(result) if name not in components]
     while missing:
         name = missing.pop()

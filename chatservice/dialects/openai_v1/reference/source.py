@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chatservice.dialects.openai_v1.reference.additions import ADDITIONS, OPTIONAL
+from chatservice.dialects.openai_v1.reference.discriminators import with_mappings
 
 HERE = Path(__file__).parent
 SCHEMAS = "#/components/schemas/"
@@ -85,7 +86,7 @@ def schemas() -> Mapping[str, Any]:
     for name, optional in OPTIONAL.items():
         owner = _object_of(made[name])
         owner["required"] = [each for each in owner["required"] if each not in optional]
-    return {name: as_3_1(each) for name, each in made.items()}
+    return {name: with_mappings(as_3_1(each), made) for name, each in made.items()}
 
 
 def properties_at(schema: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
