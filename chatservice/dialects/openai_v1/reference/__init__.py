@@ -23,10 +23,12 @@ def operation(
     *,
     errors: Mapping[int, OpenApiResponse],
     parameters: Iterable[OpenApiParameter] = (),
+    answers: Mapping[Any, OpenApiResponse] | None = None,
 ) -> dict[str, Any]:
     """Return what `extend_schema` needs to document `call` ("GET /models") with OpenAI's schemas.
 
-    `parameters` are ours, such as headers. Of OpenAI's responses only the successful ones are taken.
+    `parameters` are ours, such as headers. Of OpenAI's responses only the successful ones are taken. `answers` are
+    what OpenAI sends, too, without documenting it.
     """
     method, _, path = call.partition(" ")
     theirs = document()["paths"][path][method.lower()]
@@ -35,7 +37,7 @@ def operation(
         "tags": theirs.get("tags", ["Responses"]),  # two of the Responses operations have none
         "request": None,
         "parameters": [*map(_parameter, theirs.get("parameters", ())), *parameters],
-        "responses": {**_answers(theirs), **errors},
+        "responses": {**_answers(theirs), **(answers or {}), **errors},
     }
     if "requestBody" in theirs:
         arguments["request"] = {

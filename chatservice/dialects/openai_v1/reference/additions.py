@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatservice.dialects import empty_answers, recalling
+from chatservice.dialects.openai_v1.items import CALL_TYPES, RESULT_TYPES
 from conversations.empty_answers import REASONS
 
 EMPTY_REASON = {"type": "string", "enum": [str(reason) for reason in REASONS], "description": empty_answers.HELP}
@@ -19,6 +20,15 @@ RECALLED = {
 }
 # Open Responses has them, and other model servers' APIs.
 PENALTIES = {name: {"type": ["number", "null"]} for name in ("presence_penalty", "frequency_penalty")}
+RAW_ITEM = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "type": {"type": "string", "not": {"enum": ["message", "reasoning", *CALL_TYPES, *RESULT_TYPES]}},
+    },
+    "required": ["id", "type"],
+    "description": "an item of a tool that a model's server has, as it came",
+}
 # OpenAI's schema -> what its objects have here besides.
 ADDITIONS: dict[str, dict[str, Any]] = {
     "CreateChatCompletionRequest": {"recall": RECALL},
@@ -27,5 +37,7 @@ ADDITIONS: dict[str, dict[str, Any]] = {
     "CreateResponse": {"recall": RECALL, **PENALTIES},
     "Response": {"recalled": RECALLED, "empty_reason": EMPTY_REASON, "store": {"type": "boolean"}, **PENALTIES},
 }
+# OpenAI's union -> what else may be there.
+ALTERNATIVES: dict[str, dict[str, Any]] = {"ConversationItem": RAW_ITEM}
 # Schema -> properties that may be left out here.
 OPTIONAL: dict[str, set[str]] = {"CreateChatCompletionRequest": {"model"}}

@@ -41,7 +41,10 @@ def _values(name: str, schema: Mapping[str, Any], components: Mapping[str, Any])
     """Return what a property of a schema can be."""
     schema = _resolved(schema, components)
     own = _resolved(schema.get("properties", {}).get(name, {}), components)
-    return [*own.get("enum", ()), *(value for part in schema.get("allOf", ()) for value in _values(name, part, components))]
+    return [
+        *own.get("enum", ()),
+        *(value for part in schema.get("allOf", ()) for value in _values(name, part, components)),
+    ]
 
 
 def _resolved(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:

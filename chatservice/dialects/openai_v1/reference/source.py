@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatservice.dialects.openai_v1.reference.additions import ADDITIONS, OPTIONAL
+from chatservice.dialects.openai_v1.reference.additions import ADDITIONS, ALTERNATIVES, OPTIONAL
 from chatservice.dialects.openai_v1.reference.discriminators import with_mappings
 
 HERE = Path(__file__).parent
@@ -83,6 +83,8 @@ def schemas() -> Mapping[str, Any]:
                 raise LookupError(f"changes.toml: {change.schema} has no {change.property}")
     for name, added in ADDITIONS.items():
         _object_of(made[name])["properties"].update(copy.deepcopy(added))
+    for name, added in ALTERNATIVES.items():
+        made[name]["anyOf"] = [*made[name].pop("oneOf"), added]
     for name, optional in OPTIONAL.items():
         owner = _object_of(made[name])
         owner["required"] = [each for each in owner["required"] if each not in optional]

@@ -38,6 +38,7 @@ ECHOED: dict[str, Any] = {
 }
 """The request's fields that a response repeats, with what they are if they were not given."""
 ONLY_IF_GIVEN = ("user",)
+"""What a response repeats of a request, and otherwise leaves out: it may not be null."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response
@@ -15,7 +15,7 @@ from chatservice.dialects.idempotency import KEY, idempotency_key
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1.pages import page_of
-from chatservice.dialects.openai_v1.reference import operation
+from chatservice.dialects.openai_v1.reference import STREAM, STREAM_HELP, operation, schema
 from chatservice.dialects.openai_v1.responses import reading
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
@@ -38,6 +38,18 @@ from foundation.database import in_database_thread
 
 PATIENCE = 5.0  # how many seconds to wait for a cancelled response to end
 EXAMPLE = {"model": "default", "input": "Hello"}
+EVENTS = OpenApiResponse(schema("ResponseStreamEvent"), description=STREAM_HELP)
+DELETED = OpenApiResponse(
+    {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "object": {"type": "string", "enum": ["response"]},
+            "deleted": {"type": "boolean"},
+        },
+        "required": ["id", "object", "deleted"],
+    }
+)
 
 
 class ResponsesView(OpenAIView):
@@ -84,7 +96,7 @@ class ResponsesView(OpenAIView):
 class ResponseView(OpenAIView):
     @extend_schema(
         summary="A stored response, or its stream again",
-        **operation("GET /responses/{response_id}", errors=ERRORS),
+        **operation("GET /responses/{response_id}", errors=ERRORS, answers={(200, STREAM): EVENTS}),
     )
     async def get(self, request: HttpRequest, principal: Principal, response_id: str) -> HttpResponseBase:
         run = await in_database_thread(reading.find_run, principal, response_id)
@@ -96,7 +108,7 @@ class ResponseView(OpenAIView):
     @extend_schema(
         summary="Delete a stored response",
         description="The messages that it alone answers are deleted with it, and a conversation that is then empty.",
-        **operation("DELETE /responses/{response_id}", errors=ERRORS),
+        **operation("DELETE /responses/{response_id}", errors=ERRORS, answers={200: DELETED}),
     )
     async def delete(self, request: HttpRequest, principal: Principal, response_id: str) -> HttpResponse:
         run = await in_database_thread(reading.find_run, principal, response_id)

@@ -68,13 +68,9 @@ def _problems_of_stream(schema: dict[str, Any], text: str) -> Iterator[str]:
 def _variant(schema: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
     """Return the only schema of a union that has the event's type: what is wrong is said of that one."""
     components = schema_of(DIALECT)["components"]["schemas"]
-    name = schema.get("$ref", "").rpartition("/")[2]
-    for variant in components.get(name, {}).get("anyOf", ()):
-        shape = components[variant["$ref"].rpartition("/")[2]]
-        if event.get("type") in shape["properties"]["type"]["enum"]:
-            found: dict[str, Any] = variant
-            return found
-    return schema
+    named = components.get(schema.get("$ref", "").rpartition("/")[2], {})
+    variant = named.get("discriminator", {}).get("mapping", {}).get(event.get("type"))
+    return {"$ref": variant} if variant else schema
 
 
 def _errors(schema: dict[str, Any], value: Any) -> Iterator[str]:
