@@ -105,7 +105,7 @@ class ConversationsTest(ServiceTestCase):
         self.get(f"/{made.id}")
 
     def test_deleting_stops_an_answer_that_is_being_written(self) -> None:
-        stream = self.openai.chat.completions.create(model="fake/slow:30", messages=[said("Go on")], stream=True)
+        stream = self.openai.chat.completions.create(model="fake/slow:30ms", messages=[said("Go on")], stream=True)
         next(iter(stream))
         run = Run.objects.filter(user=self.alice.user).latest("id")
         assert run.conversation_id is not None

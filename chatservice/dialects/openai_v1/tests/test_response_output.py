@@ -22,7 +22,7 @@ ID = uuid.UUID(int=7)
 NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 
 texts = st.text("ab ö🙂\n", max_size=5)
-junk = st.sampled_from(
+junk: st.SearchStrategy[Any] = st.sampled_from(
     (None, True, 3, -0.0, 1e30, "", "a", [], {}, [None], ["a", {}], {"type": "x", "x": {}}, [{"id": []}])
 )
 
@@ -45,7 +45,7 @@ calls = st.fixed_dictionaries(
     optional={"id": st.sampled_from(("c1", "c2")), "function": functions, "custom": fields(name=texts, input=texts)},
 )
 citation = {"url": "https://example.com/", "title": "Example", "start_index": 0, "end_index": 1}
-annotations = st.sampled_from(
+citations: st.SearchStrategy[Any] = st.sampled_from(
     (
         {"type": "url_citation", "url_citation": citation, "index": 0},
         {"type": "url_citation", **citation},
@@ -67,7 +67,7 @@ choices = fields(
     reasoning=texts,
     reasoning_content=texts,
     reasoning_details=st.lists(details, max_size=3),
-    annotations=st.lists(annotations, max_size=2),
+    annotations=st.lists(citations, max_size=2),
     response_items=st.lists(raw_items, max_size=1),
     tool_calls=st.lists(calls, max_size=3),
     function_call=functions,

@@ -37,7 +37,7 @@ class ToolsTest(ResponsesTestCase):
             self.assertNotIn('"call_id":""', text, body)
             self.streamed(model=f"fake/body:{body}")
 
-    def test_results_go_on_from_the_response_with_the_calls(self):
+    def test_results_ask_on_from_the_response_with_the_calls(self):
         first = self.ask("Weather?", model="fake/body:calls-at-once", tools=FUNCTIONS)
         results = answered(("c2", "cold"), ("c1", [{"type": "input_text", "text": "hot"}]))
         second = self.ask(results, previous_response_id=first["id"])
@@ -122,7 +122,7 @@ class RequestTest(ResponsesTestCase):
             self.assertEqual((self.sent["verbosity"], response["text"]["format"]), ("low", given))
 
     def test_what_is_asked_of_the_model_reaches_it_and_is_repeated(self):
-        given = {
+        given: dict[str, Any] = {
             "temperature": 0.5, "top_p": 0.9, "presence_penalty": 1.5, "frequency_penalty": -1.0, "user": "u",
             "metadata": {"topic": "jokes", "a": "b"}, "truncation": "auto", "service_tier": "flex",
             "safety_identifier": "s", "prompt_cache_key": "k", "max_tool_calls": 3,
@@ -172,7 +172,11 @@ class RequestTest(ResponsesTestCase):
         self.assertEqual(self.sent["messages"][0], {"role": "user", "content": expected})
 
     def test_log_probabilities_come_only_if_they_were_asked_for(self):
-        asked = {"model": "fake/logprobs", "include": ["message.output_text.logprobs"], "top_logprobs": 2}
+        asked: dict[str, Any] = {
+            "model": "fake/logprobs",
+            "include": ["message.output_text.logprobs"],
+            "top_logprobs": 2,
+        }
         for response in (self.ask(**asked), self.streamed(**asked)):
             [part] = response["output"][0]["content"]
             self.assertEqual("".join([each["token"] for each in part["logprobs"]]), TEXT)
@@ -180,7 +184,7 @@ class RequestTest(ResponsesTestCase):
         plain = self.ask(model="fake/logprobs")
         self.assertEqual(plain["output"][0]["content"][0]["logprobs"], [])
         self.assertNotIn("logprobs", self.sent)
-        later = self.get(plain["id"], **{"include[]": "message.output_text.logprobs"})
+        later = self.get(plain["id"], include="message.output_text.logprobs")
         self.assertEqual(len(later["output"][0]["content"][0]["logprobs"]), 6)
 
     def test_reasoning_is_an_item_and_given_back(self):
@@ -263,10 +267,10 @@ class StoreTest(ResponsesTestCase):
         first = self.ask("One")
         answers: dict[int, Any] = {}
 
-        def go_on(number: int) -> None:
+        def ask_on(number: int) -> None:
             answers[number] = self.ask(f"Two {number}", previous_response_id=first["id"])
 
-        threads = [threading.Thread(target=go_on, args=(number,)) for number in range(6)]
+        threads = [threading.Thread(target=ask_on, args=(number,)) for number in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -50,24 +50,35 @@ class ElsewhereTest(ResponsesTestCase):
         """Return the address of a new conversation of the page."""
         return f"/chat/conversation/{self.alice.http.get('/chat/conversation').json()['id']}"
 
+    def completed(self, response_id: str) -> dict[str, Any]:
+        def now() -> dict[str, Any] | None:
+            response: dict[str, Any] = self.get(response_id)
+            return response if response["status"] == "completed" else None
+
+        found = wait_until(now, what="the answer")
+        assert found is not None
+        return found
+
     def test_an_answer_of_any_api_is_a_response_and_can_be_continued(self):
         asked = (self.by_chat_completions, self.by_rest, self.by_graphql, self.by_websocket, self.by_the_page)
         for ask in (*asked, lambda: self.by_chat_completions(stream=True)):
             with self.subTest(ask):
                 run_id = uuid.UUID(ask())
                 response_id = f"resp_{run_id.hex}"
-                response = wait_until(lambda named=response_id: _completed(self.get(named)), what="the answer")
+                response = self.completed(response_id)
+                run = Run.objects.get(pk=run_id)
+                assert run.message_id is not None
                 self.assertEqual(
                     (response["status"], said(response), response["model"]), ("completed", TEXT, "fake/ok")
                 )
-                self.assertEqual(response["output"][0]["id"], f"msg_{Run.objects.get(pk=run_id).message_id.hex}")
+                self.assertEqual(response["output"][0]["id"], f"msg_{run.message_id.hex}")
                 [question] = self.input_items(response_id)
                 self.assertEqual((question["role"], question["content"][0]["text"]), ("user", "From elsewhere"))
                 stream = self.alice.http.get(f"{PATH}/{response_id}", params={"stream": "true"})
                 self.assertIn("response.completed", stream.text)
                 again = self.ask("Go on", previous_response_id=response_id)
                 self.assertEqual([each["content"] for each in self.sent["messages"]], ["From elsewhere", TEXT, "Go on"])
-                self.assertEqual(self.run_of(again).conversation_id, Run.objects.get(pk=run_id).conversation_id)
+                self.assertEqual(self.run_of(again).conversation_id, run.conversation_id)
                 self.assertEqual([item["content"][0]["text"] for item in self.input_items(again["id"])], ["Go on"])
                 self.assertEqual(self.bob.http.get(f"{PATH}/{response_id}").status_code, 404)
                 cancelled = self.alice.http.post(f"{PATH}/{response_id}/cancel")
@@ -112,12 +123,13 @@ class ElsewhereTest(ResponsesTestCase):
         body = {"model": "fake/held", "input": "hold this conversation", "background": True}
         held = self.alice.http.post(PATH, json=body).json()
         run = self.run_of(held)
+        assert run.conversation_id is not None
         error = self.ask("x", conversation=f"conv_{run.conversation_id.hex}", status=409)["error"]
         self.assertEqual(error["code"], "conversation_busy")
         error = self.ask("x", previous_response_id=held["id"], status=409)["error"]
         self.assertEqual((error["code"], error["param"]), ("conversation_busy", "previous_response_id"))
         self.upstream.release("hold this conversation")
-        wait_until(lambda: _completed(self.get(held["id"])), what="the end")
+        self.completed(held["id"])
         self.ask("x", previous_response_id=held["id"])
 
     def test_what_a_client_sent_in_another_structure_is_shown_all_the_same(self):
@@ -135,7 +147,3 @@ class ElsewhereTest(ResponsesTestCase):
             answer = self.alice.http.get(f"{PATH}/resp_{uuid.UUID(run_id).hex}/input_items")
             self.assertEqual(answer.status_code, 200, message)
             self.assertTrue(answer.json()["data"], message)
-
-
-def _completed(response: dict[str, Any]) -> dict[str, Any] | None:
-    return response if response["status"] == "completed" else None

@@ -136,6 +136,15 @@ class StreamsTest(StreamsTestCase):
                 self.assertEqual(parts[after, url], whole[after + 1 :] or whole[-1:], (after, url))
             self.assert_resumable(response, whole, (self.other.url,))
 
+    def test_what_was_recalled_is_told_alike(self):
+        self.ask("The zebra is striped")
+        body = {"model": "fake/ok", "input": "What is the zebra like?", "stream": True, "recall": True}
+        first = frames_of(self.alice.http.post(PATH, json=body).text)
+        end = replay(events_of("\n\n".join([*first, ""]))).end
+        assert end is not None
+        self.assertIn("recalled", end)
+        self.assert_resumable(end, first, ("", self.other.url))
+
     def test_a_number_that_is_none_is_refused(self):
         response = self.ask("Hi")
         for after in ("", "-1", "x", "1.5", "٣", "9" * 10):

@@ -234,7 +234,7 @@ class StoredCompletionsTest(ServiceTestCase):
         self.assertEqual((self.ids(), head), ([one.id], self.run_of(one).message_id))
 
     def test_a_running_answer_is_refused_and_a_stopped_one_can_go(self) -> None:
-        stream = self.openai.chat.completions.create(model="fake/slow:30", messages=ASKED, stream=True)
+        stream = self.openai.chat.completions.create(model="fake/slow:30ms", messages=ASKED, stream=True)
         name = next(iter(stream)).id
         reply = self.alice.http.delete(f"{PATH}/{name}")
         self.assert_refused(reply, 409, None)
