@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from completions.chat_tools import with_functions_only
 from completions.context import INSTRUCTIONS, RESULTS
 from completions.types import Wire
 from conversations.chat_wire import ROLES
@@ -44,12 +45,17 @@ def as_input(wire: Wire, *, role: str, text: str) -> Wire:
 
 
 def for_chat(messages: Sequence[Wire]) -> list[Wire]:
-    """Return the messages of a Responses request for a server of another API: without what only that one knows."""
-    known = [_for_chat(wire) if wire.get("role") == "assistant" else wire for wire in messages]
+    """Return the messages of a Responses request for a server of another API: without what only that one knows.
+
+    Instructions are the system's, the name that all servers know.
+    """
+    known = [_for_chat(wire) for wire in with_functions_only(messages)]
     return [wire for wire in known if wire.get("role") != "assistant" or _says_something(wire)]
 
 
 def _for_chat(wire: Wire) -> Wire:
+    if wire.get("role") != "assistant":
+        return {**wire, "role": "system"} if wire.get("role") == "developer" else wire
     sent = {name: value for name, value in wire.items() if name not in ONLY_RESPONSES}
     if _is_blank(sent.get("content")) and "refusal" in sent:
         sent["content"] = sent.pop("refusal")
@@ -163,6 +169,8 @@ def _whole_call(call: Wire) -> Wire | None:
     custom = call.get("custom")
     if call.get("type") == "custom" and isinstance(custom, Mapping):
         return call if _is_name(custom.get("name")) and isinstance(custom.get("input"), str) else None
+    if isinstance(call.get("local_shell"), Mapping):
+        return call
     function = _whole_function(call.get("function"))
     return {"id": call["id"], "type": "function", "function": function} if function else None
 
@@ -177,7 +185,8 @@ def _whole_function(function: Any) -> Wire | None:
             return None
     except (ValueError, RecursionError):
         return None
-    return {"name": function["name"], "arguments": arguments}
+    namespace = {"namespace": function["namespace"]} if _is_name(function.get("namespace")) else {}
+    return {"name": function["name"], "arguments": arguments, **namespace}
 
 
 def _is_name(value: Any) -> bool:

@@ -41,8 +41,11 @@ class _Calls:
             call_id = str(call.get("id") or "")
             if isinstance(custom, Mapping):
                 self._custom.add(call_id)
-                named = {"call_id": call_id, "name": custom.get("name")}
+                named = {"call_id": call_id, "name": custom.get("name"), **_namespace(custom)}
                 yield {"type": "custom_tool_call", **named, "input": custom.get("input") or ""}
+            elif isinstance(shell := call.get("local_shell"), Mapping):
+                action = shell.get("action") or {}
+                yield {"type": "local_shell_call", "call_id": call_id, "status": "completed", "action": action}
             elif isinstance(function, Mapping):
                 yield _call(call_id, function)
         legacy = wire.get("function_call")
@@ -93,7 +96,12 @@ def _items(wire: Wire, calls: _Calls) -> Iterable[dict[str, Any]]:
 
 def _call(call_id: str, function: Wire) -> dict[str, Any]:
     arguments = function.get("arguments") or "{}"
-    return {"type": "function_call", "call_id": call_id, "name": function.get("name"), "arguments": arguments}
+    named = {"call_id": call_id, "name": function.get("name"), **_namespace(function)}
+    return {"type": "function_call", **named, "arguments": arguments}
+
+
+def _namespace(called: Wire) -> dict[str, Any]:
+    return {"namespace": called["namespace"]} if called.get("namespace") else {}
 
 
 def _reasoning(wire: Wire) -> Iterable[dict[str, Any]]:

@@ -160,7 +160,8 @@ class ResponseChunks:
         number = len(self._calls)
         self._calls[place] = number, kind, field
         call = {"index": number, "id": item.get("call_id") or item.get("id"), "type": kind}
-        yield self._chunk({"tool_calls": [{**call, kind: {"name": item.get("name"), field: ""}}]})
+        space = {"namespace": item["namespace"]} if item.get("namespace") else {}
+        yield self._chunk({"tool_calls": [{**call, kind: {"name": item.get("name"), **space, field: ""}}]})
 
     def _arguments(self, place: Any, text: Any) -> Chunks:
         if not text or place not in self._calls:

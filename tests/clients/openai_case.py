@@ -5,7 +5,9 @@ The library itself validates nothing that it receives, so a wrong answer shows o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import openai
@@ -16,6 +18,7 @@ from tests.clients.case import MODEL
 
 ESSAY = "Write a long essay about the sea."
 MODEL_SLOW = f"{MODEL}:30ms"
+ENDS = ("response.completed", "response.incomplete", "response.failed")
 T = TypeVar("T", bound=openai.BaseModel)
 
 WEATHER: dict[str, Any] = {
@@ -57,6 +60,23 @@ class OpenAITestCase(ServiceTestCase):
     def stream(self, given: Any, **fields: Any) -> list[Any]:
         """Create a streamed response and return its events, each checked."""
         return self.checked_events(self.responses.create(**{"model": MODEL, "input": given, **fields}, stream=True))
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """Open the library's websocket."""
+        with warnings.catch_warnings():
+            # The library uses websockets' former way to be a client.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="openai|websockets")
+            warnings.filterwarnings("ignore", message="connect", category=DeprecationWarning)
+            with self.responses.connect() as connection:
+                yield connection
+
+    def last_of(self, connection: Any) -> Any:
+        """Return the response that a socket's next events are of, when it has ended; each event is checked."""
+        for event in connection:
+            if self.checked(event).type in ENDS:
+                return event.response
+        raise AssertionError("the socket was closed")
 
     def checked(self, answer: T) -> T:
         """Return what was received if its type allows it."""

@@ -15,7 +15,7 @@ from chatservice.dialects.problems import BadRequest
 from completions.providers.responses_input import rank
 from completions.types import Wire
 
-ITEM_ID = re.compile(r"(?:msg|fc|fco|ctc|ctco|rs|cmp|item)_([0-9a-f]{32})(?:_\d+)?\Z", re.ASCII)
+ITEM_ID = re.compile(r"(?:msg|fc|fco|ctc|ctco|lsh|rs|cmp|item)_([0-9a-f]{32})(?:_\d+)?\Z", re.ASCII)
 ROLES = ("user", "assistant", "system", "developer")
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 ORDER = "response_order"
@@ -30,7 +30,7 @@ ANNOTATIONS: dict[str, dict[str, Any]] = {
     "file_path": {"index": 0},
 }
 """The types of annotations that clients of this API know, with what model servers leave out."""
-RESULT_TYPES = ("function_call_output", "custom_tool_call_output")
+RESULT_TYPES = ("function_call_output", "custom_tool_call_output", "local_shell_call_output")
 
 
 class ItemIds:
@@ -194,16 +194,22 @@ def call_items(wire: Wire, ids: ItemIds, status: str) -> list[dict[str, Any]]:
     items = []
     for call in calls:
         item = new_call(call, ids, status)
-        key = payload_of(item)
-        item[key] = str(inner_of(call).get(key) or "")
+        if item["type"] != "local_shell_call":
+            key = payload_of(item)
+            item[key] = str(inner_of(call).get(key) or "")
         items.append(item)
     return items
 
 
 def new_call(call: Wire, ids: ItemIds, status: str) -> dict[str, Any]:
     """Return the item of a call, without its arguments."""
+    if isinstance(shell := call.get("local_shell"), Mapping):
+        called = {"call_id": str(call.get("id") or ""), "status": status}
+        return {"id": ids.next("lsh"), "type": "local_shell_call", **called, "action": shell.get("action") or {}}
     inner = inner_of(call)
     named = {"call_id": str(call.get("id") or ""), "name": str(inner.get("name") or ""), "status": status}
+    if isinstance(inner.get("namespace"), str):
+        named["namespace"] = inner["namespace"]
     if isinstance(call.get("custom"), Mapping):
         return {"id": ids.next("ctc"), "type": "custom_tool_call", **named, "input": ""}
     return {"id": ids.next("fc"), "type": "function_call", **named, "arguments": ""}
@@ -335,12 +341,15 @@ def _role(item: Wire, param: str) -> str:
 
 def _result_from(item: Wire, param: str) -> dict[str, Any]:
     output = item.get("output")
-    if not isinstance(item.get("call_id"), str) or not item["call_id"]:
+    call_id = item.get("call_id")
+    if call_id is None and item["type"] == "local_shell_call_output":
+        call_id = item.get("id")  # as OpenAI's document has it
+    if not isinstance(call_id, str) or not call_id:
         raise _invalid(f"{param}.call_id", "must be the id of a call")
     if isinstance(output, list) and not output:
         output = ""
     content = output if isinstance(output, str) else content_from(output, f"{param}.output")
-    return {"role": "tool", "tool_call_id": item["call_id"], "content": content}
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
 def _belongs(kind: str, turn: Wire) -> bool:
@@ -387,7 +396,17 @@ def _add_call(turn: dict[str, Any], item: Wire, param: str) -> None:
     for field in ("call_id", "name", name):
         if not isinstance(item.get(field), str) or (field != name and not item[field]):
             raise _invalid(f"{param}.{field}", "must be a string")
-    call = {"id": item["call_id"], "type": kind, kind: {"name": item["name"], name: item[name]}}
+    named = {"name": item["name"], name: item[name]}
+    if isinstance(item.get("namespace"), str) and item["namespace"]:
+        named["namespace"] = item["namespace"]
+    turn.setdefault("tool_calls", []).append({"id": item["call_id"], "type": kind, kind: named})
+
+
+def _add_local_shell(turn: dict[str, Any], item: Wire, param: str) -> None:
+    call_id = item.get("call_id") or item.get("id")
+    if not isinstance(call_id, str) or not isinstance(item.get("action"), Mapping):
+        raise _invalid(param, "must have a 'call_id' and an 'action'")
+    call = {"id": call_id, "type": "local_shell", "local_shell": {"action": dict(item["action"])}}
     turn.setdefault("tool_calls", []).append(call)
 
 
@@ -400,6 +419,7 @@ _ADDERS: dict[str, Callable[[dict[str, Any], Wire, str], None]] = {
     "reasoning": _add_reasoning,
     "function_call": _add_call,
     "custom_tool_call": _add_call,
+    "local_shell_call": _add_local_shell,
 }
 
 

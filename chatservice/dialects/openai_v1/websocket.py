@@ -2,6 +2,7 @@
 
 A frame `{"type": "response.create", ...}` has the body of a request. What was not stored can be continued on the same
 socket only, and only the newest such response: it is kept in memory, until it is continued or a continuation fails.
+With `generate: false` no model is asked: what was sent is kept for the next request to continue.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
 from accounts.callers import NotAdmitted, Principal
 from accounts.credential_watch import Refusal
@@ -24,7 +26,7 @@ from chatservice.dialects.openai_v1.items import messages_from
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.reading import wires_before
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
-from chatservice.dialects.openai_v1.responses.shapes import response_id
+from chatservice.dialects.openai_v1.responses.shapes import Head
 from chatservice.dialects.openai_v1.responses.stream import ResponseEvents
 from chatservice.dialects.openai_v1.responses.views import head_of
 from chatservice.dialects.problems import BadRequest, Problem, problem_of
@@ -32,15 +34,17 @@ from chatservice.dialects.run_requests import submit
 from chatservice.dialects.sockets import FLOOD, DialectSocket, SocketClosed
 from completions.leaving import stop_soon
 from completions.readers import subscribe
-from completions.run_requests import RunHandle
+from completions.run_requests import RunHandle, RunRequest
 from completions.stream_limits import acquire_socket, acquire_unauthenticated_socket
 from completions.types import Heartbeat, RunFinished, Wire
 from foundation.database import in_database_thread
+from foundation.ids import uuid7
 
 PATH = "responses"
 QUEUE = 16
 HOUR = 3_600.0
 UNAUTHORIZED, TOO_SLOW, TOO_MANY, EXPIRED = 4401, 4408, 4429, 4410
+NOTHING = RunFinished("complete", usage={})
 ONE_HOUR = Problem(400, "websocket_connection_limit_reached", "A websocket lasts 60 minutes: open a new one.")
 
 
@@ -111,20 +115,30 @@ class ResponsesSocket(DialectSocket):
                 await self._say_error(problem_of(error))
 
     async def _respond(self, principal: Principal, body: dict[str, Any]) -> None:
-        asked = read_request(body)
+        warms_up = body.get("generate") is False
+        asked = read_request({**body, "store": False} if warms_up else body)
         kept, before = self._unstored, None
         if kept is not None and asked.previous == kept.id:
             before, self._unstored = kept.messages, None
         begin_counting()
         made = await run_request(asked, principal, before=before)
+        if warms_up:
+            events = ResponseEvents(_head_of(made))
+            for event in events.feed(NOTHING):
+                await self._say(event)
+            await self._keep(made, events)
+            return
         handle = await counting_failures(principal, submit(made))
         events = ResponseEvents(head_of(handle))
         for event in events.take():
             await self._say(event)
         await self._relay(handle, events)
         if not made.store and events.status in ("completed", "incomplete"):
-            earlier = await in_database_thread(wires_before, made)
-            self._unstored = _kept(handle, [*earlier, *made.messages], events)
+            await self._keep(made, events)
+
+    async def _keep(self, made: RunRequest, events: ResponseEvents) -> None:
+        earlier = await in_database_thread(wires_before, made)
+        self._unstored = _kept([*earlier, *made.messages], events)
 
     async def _relay(self, handle: RunHandle, events: ResponseEvents) -> None:
         finished = False
@@ -176,8 +190,14 @@ def _error(problem: Problem) -> dict[str, Any]:
     return {"type": "error", "sequence_number": 0, "status": problem.status, **flat, "error": error}
 
 
-def _kept(handle: RunHandle, asked: Sequence[Wire], events: ResponseEvents) -> Unstored | None:
+def _head_of(made: RunRequest) -> Head:
+    """Return what is known of a response that no model writes."""
+    return Head(uuid7(), uuid7(), timezone.now(), made.model[:200], made.echo or {})
+
+
+def _kept(asked: Sequence[Wire], events: ResponseEvents) -> Unstored | None:
     """Return what a later call continues; None if it is longer than a request may be."""
-    messages = (*asked, *messages_from(events.response(events.status)["output"]))
+    response = events.response(events.status)
+    messages = (*asked, *messages_from(response["output"]))
     fits = len(encode_json(messages)) <= settings.LIMIT_BODY_BYTES or not settings.LIMIT_BODY_BYTES
-    return Unstored(response_id(handle.run_id), messages) if fits else None
+    return Unstored(response["id"], messages) if fits else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.http import Http404
@@ -11,6 +11,7 @@ from django.http import Http404
 from accounts.callers import Principal
 from chatservice.dialects.openai_v1.responses.reading import find_run
 from chatservice.dialects.openai_v1.responses.request_parsing import Asked
+from chatservice.dialects.openai_v1.responses.tools import hosted
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import make_run_request
 from completions import providers
@@ -43,12 +44,14 @@ async def run_request(
     if (asked.previous is not None and before is None) or asked.conversation is not None or asked.references:
         continued = await in_database_thread(_find, asked, principal, before is None)
     recall = _recall(asked.body.get("recall"))
+    messages = asked.messages(continued.found)
+    echo = {"store": asked.stores, "in_conversation": asked.conversation is not None, "inputs": len(messages)}
     request = make_run_request(
         principal,
         model=asked.model,
         key=key,
         identity=("openai_v1", "responses", dict(asked.body)),
-        messages=(*(before or ()), *asked.messages(continued.found)),
+        messages=(*(before or ()), *messages),
         parameters=asked.parameters,
         threaded=continued.conversation_id is None,
         # A response may be continued several times at once. In a conversation one answer follows the other.
@@ -60,19 +63,26 @@ async def run_request(
         recall=recall,
         instructions=asked.body.get("instructions") or "",
         is_cut_to_fit=asked.body.get("truncation") == "auto",
-        echo={**asked.echo, "store": asked.stores, "in_conversation": asked.conversation is not None},
+        echo={**asked.echo, **echo},
         native=asked.native,
     )
-    check_upstream(request, asked.only_for_responses())
-    return request
+    return _within_upstream(request, asked)
 
 
-def check_upstream(request: RunRequest, needed: list[str]) -> None:
-    """Raise BadRequest if the request `needed` something that only an upstream with this API can do."""
-    if needed and not providers.provider_for(request.model)[0].speaks_responses:
+def _within_upstream(request: RunRequest, asked: Asked) -> RunRequest:
+    """Return the request as its upstream can answer it; raises BadRequest if it needs the Responses API.
+
+    The response shows the tools that the model had: those that were merely offered are left out.
+    """
+    needed, offered = asked.only_for_responses(), hosted(asked.body)[1]
+    if not (needed or offered) or providers.provider_for(request.model)[0].speaks_responses:
+        return request
+    if needed:
         what = ", ".join(each[:60] for each in needed)
         message = f"Tools of type {what} need an upstream with the Responses API; that of this model has none."
         raise BadRequest(message, code="unsupported_tool", param="tools")
+    tools = [tool for tool in asked.body["tools"] if tool["type"] not in offered]
+    return replace(request, echo={**(request.echo or {}), "tools": tools})
 
 
 def _find(asked: Asked, principal: Principal, with_previous: bool) -> Continued:

@@ -24,17 +24,21 @@ from chatservice.dialects.openai_v1.items import (
 )
 from chatservice.dialects.openai_v1.responses.canonical import canonical
 from chatservice.dialects.openai_v1.responses.reasoning import Emit, Reasoning, thoughts_of
+from chatservice.dialects.openai_v1.responses.tools import Tool
 from completions.types import Delta, Wire
 
 ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
 PART_ADDED, PART_DONE = "response.content_part.added", "response.content_part.done"
+PREFIXES = {"custom": "ctc", "local_shell": "lsh"}
 DELTAS = {"function_call": "function_call_arguments", "custom_tool_call": "custom_tool_call_input"}
 
 
 class Output:
     """The items of a response so far. `emit` is called with the type and the fields of each event."""
 
-    def __init__(self, message_id: uuid.UUID, emit: Emit, *, logprobs: bool = False) -> None:
+    def __init__(
+        self, message_id: uuid.UUID, emit: Emit, *, logprobs: bool = False, tools: Sequence[Tool] = ()
+    ) -> None:
         self.items: list[dict[str, Any]] = []
         self._ids = ItemIds(message_id)
         self._emit = emit
@@ -43,6 +47,10 @@ class Output:
         self._message: int | None = None
         self._calls: dict[Any, int] = {}
         self._nameless: dict[Any, Wire] = {}  # calls of which no id is known yet
+        self._tools = {tool.chat_name: tool for tool in tools}
+        self._called: dict[int, Tool] = {}
+        self._arguments: dict[int, str] = {}
+        """What a model wrote so far for tools that are no functions, by the index of the item."""
 
     def feed(self, delta: Delta) -> None:
         if not delta.wire:
@@ -59,7 +67,7 @@ class Output:
         self._close_reasoning()
         self._close_message(status)
         for key, call in self._nameless.items():
-            self._calls[key] = self._add(new_call(call, self._ids, "in_progress"))
+            self._calls[key] = self._add_call(call)
         self._nameless.clear()
         for index in self._calls.values():
             self._close_call(index, status)
@@ -161,9 +169,7 @@ class Output:
     def _call(self, key: Any, call: Wire) -> None:
         text = _payload(call)
         if key in self._calls:
-            name = inner_of(call).get("name")
-            item = self.items[self._calls[key]]
-            item["name"] += name if isinstance(name, str) and name != item["name"] else ""
+            self._continue_name(self._calls[key], inner_of(call).get("name"))
         else:
             call = _joined(self._nameless.pop(key, {}), call)
             if not call.get("id") and not text:
@@ -171,21 +177,48 @@ class Output:
                 return
             self._close_reasoning()
             self._close_message("completed")
-            self._calls[key] = self._add(new_call(call, self._ids, "in_progress"))
+            self._calls[key] = self._add_call(call)
         index = self._calls[key]
         item = self.items[index]
-        if text:
+        if index in self._arguments:
+            self._arguments[index] += text
+        elif text:
             item[payload_of(item)] += text
             kind = DELTAS[item["type"]]
             self._emit(f"response.{kind}.delta", item_id=item["id"], output_index=index, delta=text)
 
+    def _continue_name(self, index: int, name: Any) -> None:
+        item = self.items[index]
+        if index not in self._called and isinstance(name, str) and name != item["name"]:
+            item["name"] += name
+
+    def _add_call(self, call: Wire) -> int:
+        """Add the item of a call: of the tool that was asked for, if the model's server knows it as a function."""
+        tool = None if call.get("custom") else self._tools.get(str(inner_of(call).get("name")))
+        if tool is None:
+            return self._add(new_call(call, self._ids, "in_progress"))
+        if tool.kind == "function":
+            named = {"name": tool.name, **({"namespace": tool.namespace} if tool.namespace else {})}
+            index = self._add({**new_call(call, self._ids, "in_progress"), **named})
+        else:
+            index = self._add(tool.item(self._ids.next(PREFIXES[tool.kind]), str(call.get("id") or "")))
+            self._arguments[index] = ""
+        self._called[index] = tool
+        return index
+
     def _close_call(self, index: int, status: str) -> None:
         item = self.items[index]
         item["status"] = status
-        payload = payload_of(item)
         place = {"item_id": item["id"], "output_index": index}
-        named = {"name": item["name"]} if payload == "arguments" else {}
-        self._emit(f"response.{DELTAS[item['type']]}.done", **place, **named, **{payload: item[payload]})
+        kind = DELTAS.get(item["type"])
+        if (arguments := self._arguments.pop(index, None)) is not None:
+            self._called[index].fill(item, arguments)
+            if kind and item["input"]:
+                self._emit(f"response.{kind}.delta", **place, delta=item["input"])
+        if kind:
+            payload = payload_of(item)
+            named = {"name": item["name"]} if payload == "arguments" else {}
+            self._emit(f"response.{kind}.done", **place, **named, **{payload: item[payload]})
         self._emit(ITEM_DONE, output_index=index, item=_copy(item))
 
     def _raw(self, item: dict[str, Any]) -> None:

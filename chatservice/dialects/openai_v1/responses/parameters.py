@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatservice.dialects.openai_v1.responses.tools import LOCAL_SHELL, NAMESPACE, OWN, read_tools
 from chatservice.dialects.problems import BadRequest
+from completions.chat_tools import chat_name
 from completions.types import Wire
 
 SAME = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "user")
 LOGPROBS = "message.output_text.logprobs"
 MODES = ("none", "auto", "required")
-OWN_TOOLS = ("function", "custom")
 
 
 def chat_parameters(body: Wire) -> dict[str, Any]:
@@ -35,24 +36,17 @@ def chat_parameters(body: Wire) -> dict[str, Any]:
             found["verbosity"] = text["verbosity"]
         if response_format := _format(text.get("format")):
             found["response_format"] = response_format
-    read = [_tool(tool, number) for number, tool in enumerate(body.get("tools") or ())]
-    tools = [tool for tool in read if tool is not None]
+    tools = read_tools(body.get("tools") or ())
     choice, allowed = _choice(body.get("tool_choice"))
     if allowed is not None:
-        tools = [tool for tool in tools if (tool["type"], tool[tool["type"]]["name"]) in allowed]
+        tools = [tool for tool in tools if {(tool.kind, tool.name), (NAMESPACE, tool.namespace)} & allowed]
     if tools:
-        found["tools"] = tools
+        found["tools"] = [{"type": "function", "function": dict(tool.function)} for tool in tools]
         if choice is not None:
             found["tool_choice"] = choice
         if body.get("parallel_tool_calls") is not None:
             found["parallel_tool_calls"] = body["parallel_tool_calls"]
     return found
-
-
-def hosted_tools(body: Wire) -> list[str]:
-    """Return the types of tools that only a server of the Responses API can run."""
-    tools = [tool for tool in body.get("tools") or () if isinstance(tool, Mapping)]
-    return sorted({str(tool.get("type")) for tool in tools} - {*OWN_TOOLS})
 
 
 def _format(value: Any) -> dict[str, Any] | None:
@@ -71,18 +65,6 @@ def _format(value: Any) -> dict[str, Any] | None:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _tool(tool: Any, number: int) -> dict[str, Any] | None:
-    if not isinstance(tool, Mapping) or not isinstance(tool.get("type"), str):
-        raise _invalid(f"tools[{number}]", "must be an object with a 'type'")
-    kind = tool["type"]
-    if kind not in OWN_TOOLS:
-        return None
-    if not isinstance(tool.get("name"), str) or not tool["name"]:
-        raise _invalid(f"tools[{number}].name", "must be the name of the tool")
-    rest = {name: value for name, value in tool.items() if name != "type" and value is not None}
-    return {"type": kind, kind: rest}
-
-
 def _choice(choice: Any) -> tuple[Any, set[tuple[str, str]] | None]:
     """Return the choice for a server of chat completions, and the tools that are allowed if not all are.
 
@@ -95,16 +77,22 @@ def _choice(choice: Any) -> tuple[Any, set[tuple[str, str]] | None]:
             raise _invalid("tool_choice", f"must be one of {', '.join(MODES)}, or an object")
         return choice, None
     kind = choice.get("type") if isinstance(choice, Mapping) else None
-    if kind in OWN_TOOLS and isinstance(choice.get("name"), str):
-        return {"type": kind, kind: {"name": choice["name"]}}, None
+    if kind in OWN and isinstance(choice.get("name"), str):
+        return _named(chat_name(choice["name"], str(choice.get("namespace") or ""))), None
+    if kind == LOCAL_SHELL:
+        return _named(LOCAL_SHELL), None
     if kind == "allowed_tools":
         tools = choice.get("tools")
         if choice.get("mode") not in ("auto", "required") or not _are_named(tools):
             raise _invalid("tool_choice", "of type allowed_tools must have a 'mode' and a list of named 'tools'")
-        return choice["mode"], {(tool["type"], tool.get("name", "")) for tool in tools}
-    if isinstance(kind, str) and kind not in OWN_TOOLS:
+        return choice["mode"], {(tool["type"], tool.get("name", tool["type"])) for tool in tools}
+    if isinstance(kind, str) and kind not in OWN:
         return None, None  # a hosted tool, which has been refused where nobody can run it
     raise _invalid("tool_choice", "must name a tool")
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
 
 
 def _are_named(tools: Any) -> bool:

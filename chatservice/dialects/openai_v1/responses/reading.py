@@ -81,13 +81,16 @@ def has_chunks(run: Run) -> bool:
 def input_items(run: Run) -> list[dict[str, Any]]:
     """Return the items of a response's input, oldest first.
 
-    They begin after the response that was continued; a request that sent its whole history has all of it.
+    They are as many messages as were sent, and begin after the response that was continued; a request that sent its
+    whole history has all of it.
     """
     assert run.message is not None and run.conversation_id is not None
     ids = branch_ids(run.conversation_id, run.message_id)[:-1]
     rows = in_bulk(ids)
     messages = [rows[pk] for pk in ids if pk in rows]
     echo = run.echo or {}
+    if isinstance(sent := echo.get("inputs"), int):
+        messages = messages[max(0, len(messages) - sent) :]
     if echo.get("previous_response_id") or echo.get("in_conversation") or run.echo is None:
         ends = [at for at, message in enumerate(messages) if message.role == Message.Role.ASSISTANT and message.model]
         messages = messages[ends[-1] + 1 :] if ends else messages

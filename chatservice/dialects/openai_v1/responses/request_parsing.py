@@ -9,9 +9,10 @@ from typing import Any
 from chatservice.dialects.openai_v1.history import keeps
 from chatservice.dialects.openai_v1.items import RAW, messages_from
 from chatservice.dialects.openai_v1.metadata import read_metadata
-from chatservice.dialects.openai_v1.responses.parameters import chat_parameters, hosted_tools
+from chatservice.dialects.openai_v1.responses.parameters import chat_parameters
 from chatservice.dialects.openai_v1.responses.references import References
 from chatservice.dialects.openai_v1.responses.shapes import ECHOED, ONLY_IF_GIVEN
+from chatservice.dialects.openai_v1.responses.tools import hosted
 from chatservice.dialects.problems import BadRequest
 from completions.types import Wire
 
@@ -34,7 +35,7 @@ TRUNCATIONS = ("auto", "disabled")
 # What says where a response is stored and how it is sent: not the upstream's to know.
 OURS = frozenset(
     {"model", "input", "instructions", "stream", "stream_options", "store", "background"}
-    | {"previous_response_id", "conversation", "metadata", "recall"}
+    | {"previous_response_id", "conversation", "metadata", "recall", "generate"}
 )
 
 
@@ -87,9 +88,9 @@ class Asked:
         return tuple(messages_from(self.references.replaced(self.items, found)))
 
     def only_for_responses(self) -> list[str]:
-        """Return what only an upstream with this API can do: the types of hosted tools and of their items."""
+        """Return what only an upstream with this API can do: the types of needed hosted tools, and of their items."""
         raw = [item for message in messages_from(self.references.without(self.items)) for item in message.get(RAW, ())]
-        return sorted({*hosted_tools(self.body), *(str(item["type"]) for item in raw)})
+        return sorted({*hosted(self.body)[0], *(str(item["type"]) for item in raw)})
 
 
 def read_request(body: Wire, *, needs_input: bool = True) -> Asked:

@@ -11,6 +11,7 @@ from chatservice.dialects.openai_v1.responses.canonical import canonical
 from chatservice.dialects.openai_v1.responses.output import Output
 from chatservice.dialects.openai_v1.responses.shapes import Head, response_object
 from chatservice.dialects.openai_v1.responses.statuses import EVENTS, status_of
+from chatservice.dialects.openai_v1.responses.tools import read_tools
 from chatservice.dialects.run_errors import problem_of_end
 from completions.types import Delta, ReaderEvent, RunFinished
 
@@ -30,7 +31,12 @@ class ResponseEvents:
         """How the response ended; empty until it has."""
         self._number = 0
         self._new: list[dict[str, Any]] = []
-        self._output = Output(head.message_id, self._emit, logprobs=LOGPROBS in (head.echo.get("include") or ()))
+        self._output = Output(
+            head.message_id,
+            self._emit,
+            logprobs=LOGPROBS in (head.echo.get("include") or ()),
+            tools=read_tools(head.echo.get("tools") or ()),
+        )
         self._begin()
 
     def take(self) -> list[dict[str, Any]]:

@@ -1,0 +1,104 @@
+"""Tools that only the Responses API has, as functions, which every server of chat completions has. Pure.
+
+A custom tool is a function with one text. A tool in a namespace has both names in one. The local shell is a function
+with the fields of its action.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from completions.types import Wire
+
+INPUT = "input"
+LOCAL_SHELL = "local_shell"
+MAX_NAME_CHARS = 64
+IN_NEXT_MESSAGE = "(The next message shows it.)"
+_SHELL_PARAMETERS = {
+    "type": "object",
+    "properties": {
+        "command": {"type": "array", "items": {"type": "string"}, "description": "The program and its arguments"},
+        "working_directory": {"type": "string"},
+        "timeout_ms": {"type": "integer"},
+        "env": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+    "required": ["command"],
+}
+
+
+def chat_name(name: str, namespace: str = "") -> str:
+    """Return the name of a function for a tool in a namespace, which is at most as long as servers take."""
+    if not namespace:
+        return name
+    whole = f"{namespace.rstrip('_')}__{name}"
+    if len(whole) <= MAX_NAME_CHARS:
+        return whole
+    return f"{whole[: MAX_NAME_CHARS - 9]}_{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def custom_function(tool: Wire) -> dict[str, Any]:
+    """Return a custom tool as a function, with the grammar of its text in the description."""
+    told = [str(tool["description"])] if tool.get("description") else []
+    form = tool.get("format")
+    if isinstance(form, Mapping) and form.get("definition"):
+        told.append(f"'{INPUT}' follows this {form.get('syntax') or ''} grammar:\n{form['definition']}")
+    parameters = {"type": "object", "properties": {INPUT: {"type": "string"}}, "required": [INPUT]}
+    return {"name": tool["name"], "description": "\n\n".join(told), "parameters": parameters}
+
+
+def shell_function() -> dict[str, Any]:
+    return {"name": LOCAL_SHELL, "description": "Runs a command on this machine.", "parameters": _SHELL_PARAMETERS}
+
+
+def with_functions_only(messages: Sequence[Wire]) -> list[Wire]:
+    """Return messages in which all calls are of functions, and all results are texts.
+
+    Few servers take pictures in a result: they follow in a message of the user's.
+    """
+    sent: list[Wire] = []
+    shown: list[Any] = []
+    for wire in messages:
+        role = wire.get("role")
+        if role == "tool":
+            result, parts = _text_only(wire)
+            sent.append(result)
+            shown += parts
+            continue
+        if shown:
+            sent.append({"role": "user", "content": shown})
+            shown = []
+        if role == "assistant" and isinstance(calls := wire.get("tool_calls"), list):
+            wire = {**wire, "tool_calls": [_function_call(call) for call in calls]}
+        sent.append(wire)
+    return [*sent, {"role": "user", "content": shown}] if shown else sent
+
+
+def _function_call(call: Any) -> Any:
+    match call:
+        case {"custom": {"name": str(name), "input": str(text), **rest}}:
+            function = {"name": chat_name(name, _text(rest.get("namespace"))), "arguments": json.dumps({INPUT: text})}
+        case {"function": {"name": str(name), "namespace": str(namespace), **rest}}:
+            function = {**rest, "name": chat_name(name, namespace)}
+        case {"local_shell": {"action": {**action}}}:
+            arguments = {field: value for field, value in action.items() if field != "type" and value is not None}
+            function = {"name": LOCAL_SHELL, "arguments": json.dumps(arguments)}
+        case _:
+            return call
+    return {"id": call.get("id"), "type": "function", "function": function}
+
+
+def _text_only(wire: Wire) -> tuple[Wire, list[Any]]:
+    """Return a result as a text, and its parts that are none."""
+    content = wire.get("content")
+    if not isinstance(content, list):
+        return wire, []
+    texts = [part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
+    others = [part for part in content if not (isinstance(part, Mapping) and isinstance(part.get("text"), str))]
+    return {**wire, "content": "\n".join(texts) or IN_NEXT_MESSAGE}, others
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
