@@ -26,6 +26,15 @@ class FrameworksTest(ClientTestCase):
                 "streamed tool": f"{RAIN}; It rains in Rome",
                 "items": ["tool_call_item", "tool_call_output_item", "message_output_item"],
                 "chained": ["Hello!", "Ada"],
+                "conversation": [
+                    RAIN,
+                    "Ada",
+                    ["message", *2 * ["function_call"], *2 * ["function_call_output"], *3 * ["message"]],
+                    ["message", "message"],
+                    "assistant",
+                    7,
+                    "Ada",
+                ],
                 "typed": ADA,
                 "handoff": ["Weather", 'The tools say: {"assistant": "Weather"}'],
                 "requests": 2,
@@ -73,6 +82,29 @@ class FrameworksTest(ClientTestCase):
                 "resumed": [5, "1 2 3 4 5 6 7 8 9"],
                 "cancelled": "cancelled",
                 "deleted": ["NotFoundError", 404],
+            },
+        )
+
+    def test_the_state_apis_of_openais_javascript_library(self):
+        said = self.run_node("openai_node_state.mjs")
+        self.assertEqual(
+            said,
+            {
+                "answered": ["Ada", "1 2 3 4 5"],
+                "conversation": [True, "people"],
+                "items": ["user", "user", "assistant", "user", "assistant", "function_call", "function_call_output"],
+                "paged": 7,
+                "item": "My name is Ada.",
+                "left": 6,
+                "gone": ["NotFoundError", 404],
+                "stored": ["51", "sums"],
+                "updated": "numbers",
+                "listed": [True, 0],
+                "messages": ["What is 17 * 3?"],
+                "deleted": [True, "NotFoundError"],
+                "file": ["whales.txt", "user_data", 24],
+                "content": "Whales sleep in the sea.",
+                "files": [True, True],
             },
         )
 

@@ -11,6 +11,7 @@ import pydantic
 from agents import (
     Agent,
     ModelSettings,
+    OpenAIConversationsSession,
     OpenAIResponsesModel,
     Runner,
     SQLiteSession,
@@ -20,7 +21,8 @@ from agents import (
 from openai import AsyncOpenAI
 
 set_tracing_disabled(True)
-MODEL = OpenAIResponsesModel(os.environ["MODEL"], AsyncOpenAI(max_retries=0))
+CLIENT = AsyncOpenAI(max_retries=0)
+MODEL = OpenAIResponsesModel(os.environ["MODEL"], CLIENT)
 
 
 @function_tool
@@ -32,6 +34,23 @@ def get_weather(city: str) -> str:
 class Scientist(pydantic.BaseModel):
     name: str
     age: int
+
+
+async def in_conversation(agent: Agent) -> list[Any]:
+    """Return what an agent answers whose session is a conversation of the service, and what that holds."""
+    session = OpenAIConversationsSession(openai_client=CLIENT)
+    first = await Runner.run(agent, "My name is Ada. What is the weather in Paris and London?", session=session)
+    streamed = Runner.run_streamed(agent, "What is my name?", session=session)
+    async for _ in streamed.stream_events():
+        pass
+    kinds = [item.get("type") for item in await session.get_items()]
+    newest = [item["type"] for item in await session.get_items(limit=2)]
+    resumed = OpenAIConversationsSession(conversation_id=session.session_id, openai_client=CLIENT)
+    popped = await resumed.pop_item()
+    left = len(await session.get_items())
+    again = await Runner.run(agent, "What is my name?", session=resumed)
+    await session.clear_session()
+    return [first.final_output, streamed.final_output, kinds, newest, popped["role"], left, again.final_output]
 
 
 async def main() -> dict[str, Any]:
@@ -57,6 +76,8 @@ async def main() -> dict[str, Any]:
     chained = await Runner.run(agent, "My dog is called Byron. Hello!")
     again = await Runner.run(agent, "What is my name?", previous_response_id=first.last_response_id)
     said["chained"] = [chained.final_output, again.final_output]
+
+    said["conversation"] = await in_conversation(agent)
 
     typed = Agent(name="Inventor", model=MODEL, output_type=Scientist, model_settings=ModelSettings(store=False))
     said["typed"] = (await Runner.run(typed, "Invent a person who is 41.")).final_output.model_dump()
