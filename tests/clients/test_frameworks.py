@@ -26,6 +26,7 @@ class FrameworksTest(ClientTestCase):
                 "streamed tool": f"{RAIN}; It rains in Rome",
                 "items": ["tool_call_item", "tool_call_output_item", "message_output_item"],
                 "chained": ["Hello!", "Ada"],
+                "socket": "The tools say: It rains in Rome",
                 "conversation": [
                     RAIN,
                     "Ada",

@@ -13,6 +13,7 @@ from agents import (
     ModelSettings,
     OpenAIConversationsSession,
     OpenAIResponsesModel,
+    OpenAIResponsesWSModel,
     Runner,
     SQLiteSession,
     function_tool,
@@ -76,6 +77,11 @@ async def main() -> dict[str, Any]:
     chained = await Runner.run(agent, "My dog is called Byron. Hello!")
     again = await Runner.run(agent, "What is my name?", previous_response_id=first.last_response_id)
     said["chained"] = [chained.final_output, again.final_output]
+
+    socket = OpenAIResponsesWSModel(os.environ["MODEL"], CLIENT)
+    over_socket = Agent(name="Weather", model=socket, tools=[get_weather])
+    said["socket"] = (await Runner.run(over_socket, "What is the weather in Rome?")).final_output
+    await socket.close()
 
     said["conversation"] = await in_conversation(agent)
 
