@@ -214,6 +214,13 @@ class ExampleTest(ServiceTestCase):
         self.assertIn('"deleted":true', self.run_page("docs/files.md"))
         self.run_programs("docs/files.md", says="Whales sleep")
 
+    def test_the_guide_of_responses(self):
+        needs_dialect("openai_v1")
+        printed = self.run_page("docs/responses.md")
+        self.assertIn("event: response.queued", printed)
+        self.assertIn('"score":', printed)
+        self.run_programs("docs/responses.md")
+
     def test_the_browser_api(self):
         needs_dialect("chat")
         pk = self.guest.get("/chat/conversation").json()["id"]
