@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ KINDS = {
 }
 
 
+@functools.cache  # some take long to make
 def structures() -> dict[str, bytes]:
     """Return bodies that every API must refuse."""
     return {

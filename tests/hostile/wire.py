@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from tests.hostile.inputs import Input
 
 SECONDS = 10.0
+LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,15 @@ class HostileClient:
         return reply
 
 
+def is_whole(got: bytes) -> bool:
+    """Tell whether the first response in `got` has come to the end that its headers announce."""
+    head, end, body = got.partition(b"\r\n\r\n")
+    length = LENGTH.search(head)
+    return bool(end) and (len(body) >= int(length[1]) if length else body.endswith(b"0\r\n\r\n"))
+
+
 def raw_reply(port: int, sent: bytes) -> Reply:
-    """Send bytes, and read the response until the service closes or sends nothing for a second."""
+    """Send bytes, and read the response until it is whole, the service closes, or sends nothing for a second."""
     got = b""
     with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as link:
         try:
@@ -84,7 +93,7 @@ def raw_reply(port: int, sent: bytes) -> Reply:
             link.settimeout(1.0)
             while chunk := link.recv(65_536):
                 got += chunk
-                if b"\r\n\r\n" in got and got.endswith((b"0\r\n\r\n", b"}")):
+                if is_whole(got):
                     break
         except OSError:
             pass
