@@ -29,7 +29,7 @@ STARTS = {
         "POST /v1/chat/messages/{}/regenerate",
         "POST /v1/chat/messages/{}/regenerate/stream",
     },
-    "openai_v1": {"POST /v1/chat/completions"},
+    "openai_v1": {"POST /v1/chat/completions", "POST /v1/responses", "POST /v1/responses/compact"},
     "resources": {"POST /conversations/start", "POST /conversations/{}/message"},
     "graphql": {"mutation sendMessage", "mutation regenerate", "subscription answer"},
 }

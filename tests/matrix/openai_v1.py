@@ -146,14 +146,14 @@ ROWS = (
         f"GET {THREAD}/items/{{item}}",
         "message",
         admits=Admits.KEYS,
-        more=(Probe("path item", f"{THREADS}/<own.thread>/items/<item>"),),
+        more=(Probe("item in a conversation of one's own", f"{THREADS}/<own.thread>/items/<item>"),),
     ),
     http(
         f"DELETE {THREAD}/items/{{item}}",
         "message",
         "run",
         admits=Admits.KEYS,
-        more=(Probe("path item", f"{THREADS}/<own.thread>/items/<item>"),),
+        more=(Probe("item in a conversation of one's own", f"{THREADS}/<own.thread>/items/<item>"),),
     ),
     Row("POST /v1/embeddings", Admits.KEYS, body={"model": "default", "input": "Let me in"}),
     # A form: bad ones are tried in chatservice/dialects/openai_v1/tests/test_files_bad_input.py.
