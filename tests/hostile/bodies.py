@@ -141,21 +141,75 @@ def nested_inputs(values: Mapping[str, Any]) -> Iterator[Input]:
     if "POST /v1/chat/completions" not in operations.http_operations():
         return
     for what, value in values.items():
-        for place in (
-            {"messages": [{"role": value, "content": "x"}]},
-            {"messages": [{"role": "user", "content": value}]},
-            {"messages": [{"role": "user", "content": [{"type": "text", "text": value}]}]},
-            {"messages": [{"role": "user", "content": "x", "name": value}]},
-            {"messages": [value]},
-            {"messages": [{"role": "user", "content": "x"}], "stop": value, "user": value},
-            {
-                "messages": [{"role": "user", "content": "x"}],
-                "stream": True,
-                "stream_options": {"include_usage": value},
-            },
-            {"messages": [{"role": "user", "content": "x"}], "metadata": {"k": value}, "response_format": value},
-        ):
-            name = f"{json.dumps(place)[:60]} with {what}"
-            yield Input(
-                name, "POST", "/v1/chat/completions", {"Content-Type": JSON}, encoded({"model": "default", **place})
-            )
+        for place in _in_messages(value):
+            yield _nested("/v1/chat/completions", place, f"{json.dumps(place)[:60]} with {what}")
+        # One name for all of a kind: only one of them is tried, unless all inputs are.
+        for place in _in_parameters(value):
+            yield _nested("/v1/responses", {"input": "x", **place}, f"parameter of a response with {what}")
+        for item in _items(value):
+            for path in ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact"):
+                yield _nested(path, {"input": [item]}, f"item for {path} with {what}")
+            yield _nested("/v1/conversations", {"items": [item]}, f"item of a conversation with {what}")
+
+
+def _nested(path: str, place: Mapping[str, Any], name: str) -> Input:
+    return Input(name, "POST", path, {"Content-Type": JSON}, encoded({"model": "default", **place}))
+
+
+def _in_messages(value: Any) -> Iterator[dict[str, Any]]:
+    asked = {"messages": [{"role": "user", "content": "x"}]}
+    yield {"messages": [{"role": value, "content": "x"}]}
+    yield {"messages": [{"role": "user", "content": value}]}
+    yield {"messages": [{"role": "user", "content": [{"type": "text", "text": value}]}]}
+    yield {"messages": [{"role": "user", "content": "x", "name": value}]}
+    yield {"messages": [value]}
+    yield {**asked, "stop": value, "user": value}
+    yield {**asked, "stream": True, "stream_options": {"include_usage": value}}
+    yield {**asked, "metadata": {"k": value}, "response_format": value}
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """Yield items of the Responses API with a wrong value somewhere."""
+    called = {"call_id": "call_1", "name": "f"}
+    yield value
+    yield {"type": value, "role": "user", "content": "x"}
+    yield {"role": value, "content": "x"}
+    yield {"role": "user", "content": value}
+    yield {"role": "user", "content": [value]}
+    yield {"id": value, "role": "assistant", "content": [{"type": "output_text", "text": value, "annotations": value}]}
+    yield {"role": "user", "content": [{"type": "input_image", "image_url": value, "file_id": value, "detail": value}]}
+    yield {"role": "user", "content": [{"type": "input_file", "file_id": value, "filename": value}]}
+    yield {"role": "user", "content": [{"type": "input_audio", "input_audio": value}]}
+    yield {"type": "function_call", **called, "arguments": value}
+    yield {"type": "custom_tool_call", "call_id": value, "name": value, "input": value}
+    yield {"type": "function_call_output", "call_id": "call_1", "output": value}
+    yield {"type": "function_call_output", "call_id": "call_1", "output": [{"type": "input_text", "text": value}]}
+    yield {"type": "reasoning", "id": value, "summary": [{"type": "summary_text", "text": "x"}], "content": value}
+    yield {"type": "reasoning", "id": "rs_1", "summary": value, "encrypted_content": value}
+    yield {"type": "item_reference", "id": value}
+    yield {"type": "compaction", "encrypted_content": value}
+    yield {"type": "web_search_call", "id": value, "status": value, "action": value}
+
+
+def _in_parameters(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield fields of a request for a response with a wrong value inside."""
+    function = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    yield {"tools": [value]}
+    yield {"tools": [{**function, "name": value}]}
+    yield {"tools": [{**function, "parameters": value, "strict": value}]}
+    yield {"tools": [{"type": "custom", "name": "c", "format": value}]}
+    yield {"tools": [function], "tool_choice": {"type": "function", "name": value}}
+    yield {"tools": [function], "tool_choice": {"type": value}}
+    yield {"tools": [function], "tool_choice": {"type": "allowed_tools", "mode": value, "tools": [function]}}
+    yield {"tools": [function], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": value}}
+    yield {"tools": [function], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": value}]}}
+    yield {"text": {"format": value, "verbosity": value}}
+    yield {"text": {"format": {"type": value}}}
+    yield {"text": {"format": {"type": "json_schema", "name": value, "schema": value, "strict": value}}}
+    yield {"reasoning": {"effort": value, "summary": value}, "stream": True}
+    yield {"metadata": {"k": value}}
+    yield {"stream": True, "stream_options": {"include_obfuscation": value}}
+    yield {"include": [value]}
+    yield {"conversation": {"id": value}}
+    yield {"recall": {"limit": value, "mode": value}}
+    yield {"background": True, "top_logprobs": value, "store": value}

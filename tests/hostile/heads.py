@@ -30,6 +30,16 @@ QUERIES = (
     "q=a%0Ab", "q=the",
     "metadata=x", "metadata[]=x", "metadata[a]=%00", "metadata[%00]=a", "metadata[a]=" + "x" * 513, "metadata[a[b]]=x",
     "&".join(f"metadata[{n}]=1" for n in range(17)), "metadata[a]=1&metadata[a]=2", "metadata[%FF]=%FE",
+    *(f"starting_after={value}&stream=true" for value in ("-1", "x", "", "9" * 5_000, str(2**64), "٣", "1.5", "%00")),
+    *(f"include[]={value}" for value in ("x", "", "%00", "%FF", "a" * 5_000, "reasoning.encrypted_content")),
+    *(f"include={value}" for value in ("x", "%00", "code_interpreter_call.outputs&include=x")),
+    *(f"after={kind}{'f' * 32}{more}" for kind in ("conv_", "msg_", "rs_", "chatcmpl-") for more in ("", "_9", "f")),
+    *(f"order={value}" for value in ("x", "", "%00", "ASC", "asc&order=desc")),
+    *(f"query={value}" for value in ("", "%20", "%00", "%22", "a*", "x" * 5_000, "%ED%A0%80", "NOT", "%28" * 900)),
+    *(f"query=a&{more}" for more in ("mode=x", "role=x", "since=x", "until=9999-12-31", "since=0001-01-01")),
+    "query=a&cursor=x",
+    *(f"query=a&conversation_id={value}" for value in ("x", "conv_x", "%00", f"conv_{'f' * 32}", "a" * 5_000)),
+    "query=a&until=9999-12-31T23:59:59-23:59", "query=a&since=0001-01-01T00:00:00%2B23:59", "stream=%00", "stream=x",
     "archived=maybe", "archived=", "model=", "model=" + "x" * 201, "model=%00", "model=%0D%0Ax%3A1", "model=../../x",
     "&" * 2_000,
     "&".join(f"a{n}=1" for n in range(2_000)),
@@ -120,7 +130,7 @@ def header_inputs(own: Mapping[str, str], secret: str) -> Iterator[Input]:
     chosen: dict[tuple[str, str], Row] = {}
     for row in operations.rows():
         if row.kind in ("GET", "POST") and row.touches:
-            chosen.setdefault((row.kind, row.target.split("/")[1] + str(row.target.count("/") > 2)), row)
+            chosen.setdefault((row.kind, "/".join(row.target.split("/")[1:3]) + str(row.target.count("/") > 3)), row)
     for row in chosen.values():
         for name, headers in HEADERS.items():
             given = {
