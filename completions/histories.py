@@ -23,7 +23,8 @@ _FIELDS = {
     "tool": ("role", "content", "tool_call_id"),
 }
 
-ONLY_RESPONSES = ("reasoning_details", "response_items", "response_order")
+ITEM_FIELDS = ("response_items", "response_order")
+ONLY_RESPONSES = ("reasoning_details", *ITEM_FIELDS)
 """Fields of assistant messages: reasoning to be given back to who wrote it, and items that are no chat messages."""
 
 _Key = tuple[str, str]
@@ -42,6 +43,13 @@ def as_input(wire: Wire, *, role: str, text: str) -> Wire:
         audio = wire.get("audio")
         sent["content"] = text or (audio.get("transcript") if isinstance(audio, Mapping) else None) or None
     return sent
+
+
+def without_items(wire: Wire) -> Wire:
+    """Return a message without the items that are no part of a chat message, which a client may have stored in it."""
+    if not any(name in wire for name in ITEM_FIELDS):
+        return wire
+    return {name: value for name, value in wire.items() if name not in ITEM_FIELDS}
 
 
 def for_chat(messages: Sequence[Wire]) -> list[Wire]:

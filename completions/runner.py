@@ -25,7 +25,7 @@ from completions.exceptions import (
     Refused,
     UpstreamInvalid,
 )
-from completions.histories import as_input, for_chat, valid
+from completions.histories import as_input, for_chat, valid, without_items
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
 from completions.notifications import notifications
@@ -215,7 +215,7 @@ def _wire(message: Message, whole_from: str) -> Wire:
         return wire
     if message.has_parts and (message.model or message.source_id or wire["role"] not in ROLES):
         return as_input(wire, role=message.role, text=message.content)
-    return wire
+    return wire if whole_from else without_items(wire)
 
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from completions.context import estimate_tokens, fit
-from completions.histories import NO_ANSWER, NO_QUESTION, NO_RESULT, alternating, as_input, valid
+from completions.histories import NO_ANSWER, NO_QUESTION, NO_RESULT, alternating, as_input, valid, without_items
 from completions.tests.asking import assistant_says, user_says
 from completions.types import Wire
 from conversations.chat_wire import ROLES, text_and_extras
@@ -254,3 +254,10 @@ class FitPairsTest(SimpleTestCase):
             whole = [*history, *end]
             for tokens in range(sum(map(estimate_tokens, whole)) + 1):
                 check(fit(whole, tokens=tokens))
+
+
+def test_items_that_are_no_part_of_a_chat_message_are_not_sent_as_one() -> None:
+    wire = {"role": "assistant", "content": "Found it.", "response_items": [{"type": "web_search_call"}]}
+    assert without_items(wire) == {"role": "assistant", "content": "Found it."}
+    plain = {"role": "assistant", "content": "Found it."}
+    assert without_items(plain) is plain
