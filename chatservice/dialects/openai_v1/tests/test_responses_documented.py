@@ -123,7 +123,13 @@ class ResponsesDocumentedTest(ServiceTestCase):
         self.send(f"{PATH}/{made['id']}", method="DELETE")
 
     def test_refusals_are_as_documented(self) -> None:
-        for body in ({}, {"input": []}, {"input": "x", "model": 5}, {"input": "x", "previous_response_id": "resp_x"}):
+        bodies: tuple[dict[str, Any], ...] = (
+            {},
+            {"input": []},
+            {"input": "x", "model": 5},
+            {"input": "x", "previous_response_id": "resp_x"},
+        )
+        for body in bodies:
             self.send(PATH, body)
             self.send(PATH, {**body, "stream": True})
             self.send(f"{PATH}/compact", body)
