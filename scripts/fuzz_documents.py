@@ -11,7 +11,7 @@ EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required
 SCHEMAS = "#/components/schemas/"
 SENT = "Sent"  # before the name of a component, in requests
 UNIONS = ("oneOf", "anyOf")
-MAX_ALTERNATIVES = 3
+MAX_ALTERNATIVES = 2
 
 
 def with_events(document: dict[str, Any]) -> dict[str, Any]:

@@ -5,16 +5,21 @@ This is a small part of what `python -m scripts.fuzz_schemas --examples 2000` tr
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.test import SimpleTestCase
 
 from chatservice.dialects import DIALECTS
 from chatservice.docs import documented_dialects
 from chatservice.testing import ROOT, ServiceTestCase
+from scripts.fuzz_documents import MAX_ALTERNATIVES, resolved, with_few_alternatives
 
 EXAMPLES = 150
 
@@ -51,3 +56,26 @@ class SchemathesisTest(ServiceTestCase):
         # OpenAPI does not describe the websocket
         self.assertLessEqual({*documented_dialects(), *DIALECTS} - {"websocket"}, names)
         self.assertTrue(Path(sys.executable).with_name("schemathesis").exists())
+
+
+class DocumentsTest(SimpleTestCase):
+    def test_large_unions_are_smaller_in_requests_only(self) -> None:
+        union = {"oneOf": [{"const": number} for number in range(9)], "discriminator": {"propertyName": "x"}}
+        item = {"$ref": "#/components/schemas/Item"}
+        body = {"content": {"application/json": {"schema": {"items": item}}}}
+        document = {
+            "paths": {"/a": {"post": {"requestBody": body, "responses": {"200": copy.deepcopy(body)}}}},
+            "components": {"schemas": {"Item": union}},
+        }
+        choices = {json.dumps(self.sent(copy.deepcopy(document), seed, union)) for seed in range(5)}
+        self.assertGreater(len(choices), 1)
+
+    def sent(self, document: dict[str, Any], seed: int, union: dict[str, Any]) -> Any:
+        made = with_few_alternatives(document, random.Random(seed))
+        operation, schemas = made["paths"]["/a"]["post"], made["components"]["schemas"]
+        sent = operation["requestBody"]["content"]["application/json"]["schema"]["items"]
+        answered = operation["responses"]["200"]["content"]["application/json"]["schema"]["items"]
+        self.assertEqual(resolved(made, answered), union)
+        self.assertEqual((set(schemas), resolved(made, sent)), ({"Item", "SentItem"}, schemas["SentItem"]))
+        self.assertEqual((len(schemas["SentItem"]["oneOf"]), set(schemas["SentItem"])), (MAX_ALTERNATIVES, {"oneOf"}))
+        return schemas["SentItem"]

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase
 
+from chatservice.dialects.openai_v1.reference.discriminators import with_mappings
 from chatservice.dialects.openai_v1.reference.source import (
     as_3_1,
     changes,
@@ -76,6 +77,18 @@ class CoverageTest(SimpleTestCase):
         named = {"properties": {"a": {"items": {"$ref": "#/components/schemas/Me"}}}}
         self.assertEqual(with_names(recursive, "Me"), named)
         self.assertNotIn("$recursive", json.dumps(document()))
+
+    def test_a_discriminator_names_the_alternative_of_each_value_or_is_left_out(self) -> None:
+        a = {"properties": {"type": {"enum": ["a"]}}}
+        components = {"A": a, "AllOfA": {"allOf": [{"$ref": "#/x/A"}]}, "B": {"properties": {"type": {"enum": ["b"]}}}}
+        told, null = {"propertyName": "type"}, {"type": "null"}
+        union = [{"$ref": "#/x/AllOfA"}, {"$ref": "#/x/B"}, null]
+        made = with_mappings({"items": {"oneOf": union, "discriminator": told}}, components)
+        self.assertEqual(made["items"]["discriminator"]["mapping"], {"a": "#/x/AllOfA", "b": "#/x/B"})
+        for unclear in ([*union, a], [*union, {"$ref": "#/x/A"}], [{"$ref": "#/x/A"}, {"properties": {}}], [null]):
+            self.assertNotIn("discriminator", with_mappings({"anyOf": unclear, "discriminator": told}, components))
+        named = {"properties": {"discriminator": {"type": "string"}}}
+        self.assertEqual(with_mappings(named, components), named)
 
     def test_a_change_is_found_in_parts_and_lists_and_ours_has_it(self) -> None:
         inner = {"type": "string"}
