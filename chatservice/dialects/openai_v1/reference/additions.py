@@ -39,5 +39,7 @@ ADDITIONS: dict[str, dict[str, Any]] = {
 }
 # OpenAI's union -> what else may be there.
 ALTERNATIVES: dict[str, dict[str, Any]] = {"ConversationItem": RAW_ITEM}
+# Schema -> its property with an address that is given back as it was sent, whatever it is.
+ADDRESSES = {"InputFileContent": "file_url", "InputImageContent": "image_url", "ComputerScreenshotContent": "image_url"}
 # Schema -> properties that may be left out here.
 OPTIONAL: dict[str, set[str]] = {"CreateChatCompletionRequest": {"model"}}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatservice.dialects.openai_v1.reference.additions import ADDITIONS, ALTERNATIVES, OPTIONAL
+from chatservice.dialects.openai_v1.reference.additions import ADDITIONS, ADDRESSES, ALTERNATIVES, OPTIONAL
 from chatservice.dialects.openai_v1.reference.discriminators import with_mappings
 
 HERE = Path(__file__).parent
@@ -85,6 +85,9 @@ def schemas() -> Mapping[str, Any]:
         _object_of(made[name])["properties"].update(copy.deepcopy(added))
     for name, added in ALTERNATIVES.items():
         made[name]["anyOf"] = [*made[name].pop("oneOf"), added]
+    for name, address in ADDRESSES.items():
+        for shape in _with_alternatives(made[name]["properties"][address]):
+            shape.pop("format", None)
     for name, optional in OPTIONAL.items():
         owner = _object_of(made[name])
         owner["required"] = [each for each in owner["required"] if each not in optional]
@@ -103,6 +106,10 @@ def properties_at(schema: dict[str, Any], path: str) -> Iterator[dict[str, Any]]
             yield from properties_at(found, rest)
         else:
             yield found
+
+
+def _with_alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [schema, *schema.get("anyOf", ())]
 
 
 def as_3_1(value: Any) -> Any:
