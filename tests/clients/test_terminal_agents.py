@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import openai
+
 from chatservice.testing import fake_upstream, needs_dialect, tried_on
 from tests.clients.openai_case import OpenAITestCase
 from tests.clients.test_openai_responses import PIXEL
@@ -179,6 +181,15 @@ class TerminalAgentTest(OpenAITestCase):
         self.assertEqual(answer["content"][0]["text"], "I see 1: image.")
         roles = [each["role"] for each in self.sent()["messages"]]
         self.assertEqual(roles, ["system", "user", "user", "assistant", "tool", "user"])
+
+    def test_what_a_tool_says_unasked_is_told(self):
+        goal = {"type": "function_call_output", "name": "goal", "namespace": "agent", "output": "My name is Ada."}
+        [_, answer] = self.turn(goal, message("user", "What is my name?"))
+        self.assertEqual(answer["content"][0]["text"], "Ada")
+        told = self.sent()["messages"][2]
+        self.assertEqual([part["text"] for part in told["content"]], ["agent.goal:", "My name is Ada."])
+        with self.assertRaises(openai.BadRequestError):
+            self.create([{"type": "function_call_output", "output": "Whose?"}])
 
     def test_the_same_when_responses_are_stored(self):
         for asked, kind in (

@@ -344,12 +344,21 @@ def _result_from(item: Wire, param: str) -> dict[str, Any]:
     call_id = item.get("call_id")
     if call_id is None and item["type"] == "local_shell_call_output":
         call_id = item.get("id")  # as OpenAI's document has it
-    if not isinstance(call_id, str) or not call_id:
-        raise _invalid(f"{param}.call_id", "must be the id of a call")
     if isinstance(output, list) and not output:
         output = ""
     content = output if isinstance(output, str) else content_from(output, f"{param}.output")
+    if call_id is None and isinstance(item.get("name"), str):
+        return _uncalled(item, content)
+    if not isinstance(call_id, str) or not call_id:
+        raise _invalid(f"{param}.call_id", "must be the id of a call")
     return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def _uncalled(item: Wire, content: Any) -> dict[str, Any]:
+    """Return what an agent tells the model in the name of a tool that nobody called, as a message of the user's."""
+    named = ".".join(str(item[field]) for field in ("namespace", "name") if item.get(field))
+    parts = parts_of(content)
+    return {"role": "user", "content": [{"type": "text", "text": f"{named}:"}, *parts] if parts else f"{named}:"}
 
 
 def _belongs(kind: str, turn: Wire) -> bool:
