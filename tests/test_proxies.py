@@ -153,12 +153,15 @@ class Front:
 
 @tried_on("postgresql")
 class HttpsTest(ServiceTestCase):
-    @contextmanager
-    def front(self, *headers: str, **env: str) -> Iterator[Front]:
-        """Put nginx, which sets these of the usual headers, in front of a service with these settings."""
-        sent = {name: USUAL_HEADERS[name] for name in headers}
+    def serving(self, **env: str) -> Service:
         service = Redirecting(env=env).start()
         self.addCleanup(service.stop)
+        return service
+
+    @contextmanager
+    def front(self, *headers: str, service: Service) -> Iterator[Front]:
+        """Put nginx, which sets these of the usual headers, in front of a service."""
+        sent = {name: USUAL_HEADERS[name] for name in headers}
         with nginx(service.url, user=OTHERS, headers=sent, tls=True) as url:
             trusting = ssl.create_default_context()
             trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
@@ -166,8 +169,9 @@ class HttpsTest(ServiceTestCase):
                 yield Front(service, url, http)
 
     def test_an_endless_redirect_is_answered_with_the_setting_that_is_missing(self) -> None:
+        service = self.serving(HTTPS="true")
         for headers in (tuple(USUAL_HEADERS), ("Host",), ()):
-            with self.subTest(headers), self.front(*headers, HTTPS="true") as front:
+            with self.subTest(headers), self.front(*headers, service=service) as front:
                 for path in ("/", "/v1/models", "/conversations", "/admin/", "/login"):
                     answer = front.http.get(path, headers=self.alice.headers)
                     self.assertEqual(answer.status_code, 500, answer.headers)
@@ -175,19 +179,18 @@ class HttpsTest(ServiceTestCase):
                 if "openai_v1" in DIALECTS:
                     told = front.http.get("/v1/models").json()["error"]
                     self.assertEqual(told["code"], "proxy_not_configured")
-                self.assertEqual(front.service.log().count("TRUSTED_PROXIES=1"), 1, front.service.log())
-                direct = f"{front.service.url}/v1/models"
-                self.assertEqual(httpx2.get(direct).status_code, 301)
-                self.assertEqual(httpx2.get(direct, headers={"X-Forwarded-For": "192.0.2.1"}).status_code, 500)
+                self.assertEqual(service.log().count("TRUSTED_PROXIES=1"), 1, service.log())
+        direct = f"{service.url}/v1/models"
+        self.assertEqual(httpx2.get(direct).status_code, 301)
+        self.assertEqual(httpx2.get(direct, headers={"X-Forwarded-For": "192.0.2.1"}).status_code, 500)
 
-    def test_a_proxy_that_does_not_say_https_is_told_to(self) -> None:
-        with self.front("Host", "X-Forwarded-For", HTTPS="true", TRUSTED_PROXIES="1") as front:
+    def test_a_proxy_that_does_not_say_https_is_told_to_and_with_both_settings_it_works(self) -> None:
+        service = self.serving(HTTPS="true", TRUSTED_PROXIES="1")
+        with self.front("Host", "X-Forwarded-For", service=service) as front:
             answer = front.http.get("/docs")
             self.assertEqual(answer.status_code, 500)
             self.assertIn("X-Forwarded-Proto $scheme", answer.text)
-
-    def test_with_both_settings_it_works_and_plain_http_is_redirected(self) -> None:
-        with self.front(*USUAL_HEADERS, HTTPS="true", TRUSTED_PROXIES="1") as front:
+        with self.front(*USUAL_HEADERS, service=service) as front:
             self.assertEqual(front.http.get("/v1/chat/conversations", headers=self.alice.headers).status_code, 200)
             self.assertEqual(self.sign_in(front).status_code, 302)
             for headers in ({}, {"X-Forwarded-Proto": "http"}):
@@ -204,14 +207,14 @@ class HttpsTest(ServiceTestCase):
 
     def test_a_form_that_is_refused_for_want_of_https_says_so(self) -> None:
         for env, missing in (({"TRUSTED_PROXIES": "1"}, "HTTPS=true"), ({}, "HTTPS=true and TRUSTED_PROXIES=1")):
-            with self.subTest(missing), self.front(*USUAL_HEADERS, **env) as front:
+            with self.subTest(missing), self.front(*USUAL_HEADERS, service=self.serving(**env)) as front:
                 answer = self.sign_in(front)
                 self.assertEqual(answer.status_code, 403)
                 self.assertIn(missing, answer.text)
                 self.assertIn("no-store", answer.headers["cache-control"])
 
     def test_a_form_and_a_session_whose_host_the_proxy_changed_say_so(self) -> None:
-        with self.front() as front:
+        with self.front(service=self.serving()) as front:
             answer = self.sign_in(front)
             self.assertEqual(answer.status_code, 403)
             self.assertIn("proxy_set_header Host $http_host", answer.text)
