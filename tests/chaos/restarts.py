@@ -14,7 +14,7 @@ from tests.chaos.socket_readers import READERS
 from tests.chaos.verdict import Verdict
 
 PROMISE = "rolling restarts: no error for a client that comes back, exit 0"
-STREAMS, STREAMS_A_ROUND = 50, 16  # a short run has fewer: two of each kind
+STREAMS, STREAMS_A_ROUND = 50, 16  # a short run has fewer: two of each kind of client
 BOUND = DRAIN + 5.0
 
 

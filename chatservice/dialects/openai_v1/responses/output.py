@@ -29,7 +29,9 @@ from completions.types import Delta, Wire
 
 ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
 PART_ADDED, PART_DONE = "response.content_part.added", "response.content_part.done"
+
 PREFIXES = {"custom": "ctc", "local_shell": "lsh"}
+ONLY_TEXT = {"content"}
 DELTAS = {"function_call": "function_call_arguments", "custom_tool_call": "custom_tool_call_input"}
 
 
@@ -45,6 +47,7 @@ class Output:
         self._with_logprobs = logprobs
         self._reasoning: Reasoning | None = None
         self._message: int | None = None
+        self._open_text: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._calls: dict[Any, int] = {}
         self._nameless: dict[Any, Wire] = {}  # calls of which no id is known yet
         self._tools = {tool.chat_name: tool for tool in tools}
@@ -74,10 +77,14 @@ class Output:
         self._calls.clear()
 
     def _choice(self, delta: Wire, logprobs: Any) -> None:
-        self._think(delta)
+        is_text = delta.keys() == ONLY_TEXT  # almost every chunk of an answer: there is nothing else to look for
+        if not is_text:
+            self._think(delta)
         text, refusal = delta.get("content"), delta.get("refusal")
         if isinstance(text, str) and text:
             self._text(text, _logprobs(logprobs) if self._with_logprobs else ())
+        if is_text:
+            return
         if isinstance(refusal, str) and refusal:
             self._refuse(refusal)
         for annotation in output_annotations(delta.get("annotations")):
@@ -129,7 +136,9 @@ class Output:
         return content[-1], {**place, "content_index": len(content) - 1}
 
     def _text(self, text: str, logprobs: Sequence[Wire]) -> None:
-        part, place = self._open_part("output_text")
+        if self._open_text is None:
+            self._open_text = self._open_part("output_text")
+        part, place = self._open_text
         part["text"] += text
         part["logprobs"] += logprobs
         self._emit("response.output_text.delta", **place, delta=text, logprobs=list(logprobs))
@@ -146,6 +155,7 @@ class Output:
         self._emit("response.output_text.annotation.added", **place, annotation_index=number, annotation=annotation)
 
     def _close_part(self, item: dict[str, Any], index: int) -> None:
+        self._open_text = None
         part = item["content"][-1]
         place = {"item_id": item["id"], "output_index": index, "content_index": len(item["content"]) - 1}
         if part["type"] == "refusal":
