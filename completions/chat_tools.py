@@ -81,7 +81,8 @@ def _function_call(call: Any) -> Any:
         case {"custom": {"name": str(name), "input": str(text), **rest}}:
             function = {"name": chat_name(name, _text(rest.get("namespace"))), "arguments": json.dumps({INPUT: text})}
         case {"function": {"name": str(name), "namespace": str(namespace), **rest}}:
-            function = {**rest, "name": chat_name(name, namespace)}
+            fields: dict[str, Any] = dict(rest)
+            function = {**fields, "name": chat_name(name, namespace)}
         case {"local_shell": {"action": {**action}}}:
             arguments = {field: value for field, value in action.items() if field != "type" and value is not None}
             function = {"name": LOCAL_SHELL, "arguments": json.dumps(arguments)}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatservice.dialects.openai_v1.responses.tools import LOCAL_SHELL, NAMESPACE, OWN, read_tools
+from chatservice.dialects.openai_v1.responses.tools import NAMESPACE, OWN, read_tools
 from chatservice.dialects.problems import BadRequest
-from completions.chat_tools import chat_name
+from completions.chat_tools import LOCAL_SHELL, chat_name
 from completions.types import Wire
 
 SAME = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "user")
