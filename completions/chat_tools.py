@@ -77,12 +77,13 @@ def with_functions_only(messages: Sequence[Wire]) -> list[Wire]:
 
 
 def _function_call(call: Any) -> Any:
+    function: dict[str, Any]
     match call:
         case {"custom": {"name": str(name), "input": str(text), **rest}}:
             function = {"name": chat_name(name, _text(rest.get("namespace"))), "arguments": json.dumps({INPUT: text})}
         case {"function": {"name": str(name), "namespace": str(namespace), **rest}}:
-            fields: dict[str, Any] = dict(rest)
-            function = {**fields, "name": chat_name(name, namespace)}
+            others = {str(field): value for field, value in rest.items()}
+            function = others | {"name": chat_name(name, namespace)}
         case {"local_shell": {"action": {**action}}}:
             arguments = {field: value for field, value in action.items() if field != "type" and value is not None}
             function = {"name": LOCAL_SHELL, "arguments": json.dumps(arguments)}
