@@ -76,15 +76,32 @@ def with_functions_only(messages: Sequence[Wire]) -> list[Wire]:
     return [*sent, {"role": "user", "content": shown}] if shown else sent
 
 
+def with_chat_calls(wire: Wire) -> Wire:
+    """Return a stored message with the calls that chat completions have: of functions, and of custom tools."""
+    calls = wire.get("tool_calls")
+    if not isinstance(calls, list) or not any(_is_foreign(call) for call in calls):
+        return wire
+    return {**wire, "tool_calls": [_function_call(call) if _is_foreign(call) else call for call in calls]}
+
+
+def _is_foreign(call: Any) -> bool:
+    if not isinstance(call, Mapping):
+        return False
+    inner = call.get("function") or call.get("custom")
+    return LOCAL_SHELL in call or (isinstance(inner, Mapping) and "namespace" in inner)
+
+
 def _function_call(call: Any) -> Any:
+    if not isinstance(call, Mapping):
+        return call
     function: dict[str, Any]
     match call:
-        case {"custom": {"name": str(name), "input": str(text), **rest}}:
-            function = {"name": chat_name(name, _text(rest.get("namespace"))), "arguments": json.dumps({INPUT: text})}
-        case {"function": {"name": str(name), "namespace": str(namespace), **rest}}:
-            others = {str(field): value for field, value in rest.items()}
-            function = others | {"name": chat_name(name, namespace)}
-        case {"local_shell": {"action": {**action}}}:
+        case {"custom": {"name": str(name), "input": str(text)}}:
+            namespace = _text(call["custom"].get("namespace"))
+            function = {"name": chat_name(name, namespace), "arguments": json.dumps({INPUT: text})}
+        case {"function": {"name": str(name), "namespace": str(namespace)}}:
+            function = {"name": chat_name(name, namespace), "arguments": call["function"].get("arguments")}
+        case {"local_shell": {"action": action}} if isinstance(action, Mapping):
             arguments = {field: value for field, value in action.items() if field != "type" and value is not None}
             function = {"name": LOCAL_SHELL, "arguments": json.dumps(arguments)}
         case _:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from completions import providers, recall, request_policy
 from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice, with_finish_reasons
+from completions.chat_tools import with_chat_calls
 from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
 from completions.exceptions import (
     CompletionError,
@@ -210,12 +211,12 @@ def _wires(ids: Sequence[uuid.UUID], whole_from: str) -> list[Wire]:
 
 def _wire(message: Message, whole_from: str) -> Wire:
     """Return a message as it is sent: a client's own as the client wrote it, others with the fields of requests."""
-    wire = message.as_wire()
+    wire: Wire = message.as_wire()
     if whole_from and message.upstream == whole_from:
         return wire
     if message.has_parts and (message.model or message.source_id or wire["role"] not in ROLES):
-        return as_input(wire, role=message.role, text=message.content)
-    return wire if whole_from else without_items(wire)
+        wire = as_input(wire, role=message.role, text=message.content)
+    return wire if whole_from else with_chat_calls(without_items(wire))
 
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:

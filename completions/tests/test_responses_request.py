@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unittest import TestCase
 
+from completions.chat_tools import with_chat_calls
 from completions.providers.responses_input import input_items
 from completions.providers.responses_request import body_of_request
 from completions.types import CompletionRequest
@@ -200,6 +201,27 @@ class InputTests(TestCase):
         unnamed = [{"type": "reasoning.encrypted", "data": "a"}, {"type": "reasoning.encrypted", "data": "b"}]
         items = input_items([{"role": "assistant", "content": "", "reasoning_details": unnamed}])
         self.assertEqual([each["encrypted_content"] for each in items], ["a", "b"])
+
+    def test_calls_in_a_namespace_and_of_the_local_shell(self) -> None:
+        action = {"type": "exec", "command": ["ls"], "env": {}}
+        calls = [
+            {"id": "call_1", "type": "function", "function": {"name": "f", "namespace": "n", "arguments": "{}"}},
+            {"id": "call_2", "type": "custom", "custom": {"name": "c", "namespace": "n", "input": "- a"}},
+            {"id": "call_3", "type": "local_shell", "local_shell": {"action": action}},
+        ]
+        wire = {"role": "assistant", "content": None, "tool_calls": calls}
+        self.assertEqual(
+            input_items([wire]),
+            [
+                {"type": "function_call", "call_id": "call_1", "name": "f", "namespace": "n", "arguments": "{}"},
+                {"type": "custom_tool_call", "call_id": "call_2", "name": "c", "namespace": "n", "input": "- a"},
+                {"type": "local_shell_call", "call_id": "call_3", "status": "completed", "action": action},
+            ],
+        )
+        told = [call["function"] for call in with_chat_calls(wire)["tool_calls"]]
+        self.assertEqual([each["name"] for each in told], ["n__f", "n__c", "local_shell"])
+        plain = {"role": "assistant", "content": None, "tool_calls": [{"type": "custom", "custom": {"name": "c"}}]}
+        self.assertIs(with_chat_calls(plain), plain)
 
     def test_refusals_and_results_with_pictures(self) -> None:
         picture = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "https://a.example"}}]

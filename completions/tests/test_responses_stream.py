@@ -122,6 +122,11 @@ class ReadingTests(TestCase):
         ]
         self.assertEqual((got["tool_calls"], end.finish_reason), (calls, "tool_calls"))
 
+    def test_a_call_in_a_namespace(self) -> None:
+        got, _ = self.read([{**call(), "namespace": "n"}])
+        function = {"name": "weather", "namespace": "n", "arguments": '{"city": "Paris"}'}
+        self.assertEqual(got["tool_calls"], [{"id": "call_1", "type": "function", "function": function}])
+
     def test_interleaved_calls_keep_their_arguments(self) -> None:
         events = events_of([call(1, '{"a": "bcdef"}'), call(2, '{"g": "hijkl"}')])
         first = [event for event in events if event.get("output_index") == 0]

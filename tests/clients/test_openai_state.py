@@ -59,8 +59,10 @@ class SocketTest(OpenAITestCase):
 
     def test_an_asynchronous_socket(self):
         async def asked() -> list[str]:
-            client = openai.AsyncOpenAI(base_url=f"{self.service.url}/v1", api_key=self.alice.secret, max_retries=0)
-            said = []
+            client: Any = openai.AsyncOpenAI(
+                base_url=f"{self.service.url}/v1", api_key=self.alice.secret, max_retries=0
+            )
+            said: list[str] = []
             async with client, client.responses.connect() as connection:
                 for question in ("What is 17 * 3?", "What is 2 + 2?"):
                     await connection.response.create(model=MODEL, input=question)
