@@ -279,6 +279,8 @@ LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
 LIMIT_FILE_BYTES = env.int("LIMIT_FILE_BYTES", default=104_857_600)
 LIMIT_FILES_PER_USER = env.int("LIMIT_FILES_PER_USER", default=100_000)
 LIMIT_FILES_PER_USER_BYTES = env.int("LIMIT_FILES_PER_USER_BYTES", default=5_000_000_000)
+# How many bytes of files go to the model with one question: those that the question and its history refer to.
+LIMIT_CONTENT_BODY_BYTES = env.int("LIMIT_CONTENT_BODY_BYTES", default=33_554_432)
 # The limits below that apply to one user or one address do not apply to guests of this machine, if ANONYMOUS is `auto`;
 # those that apply to one process do.
 # How many answers for one user are generated at once; a request with n=3 counts as three, here and below.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from completions.types import Wire
 
@@ -11,6 +12,12 @@ CHARS_PER_TOKEN = 4  # rough; rather too high than too low for prose in most lan
 TURN_TOKENS = 4  # the frame around a message
 INSTRUCTIONS = frozenset({"system", "developer"})
 RESULTS = frozenset({"tool", "function"})
+PICTURE_TOKENS = 1_000  # whatever its size: models scale pictures down
+MAX_FILE_TOKENS = 4_000
+"""What a document or a recording counts at most, and one whose size is not known: its base64 is not what is read."""
+_PICTURES = frozenset({"image_url", "input_image", "image"})
+_FILES = _PICTURES | {"file", "input_file", "input_audio"}
+_AROUND = 4  # quotation marks, a colon and a comma
 
 
 def budget_for(model: str, budgets: Mapping[str, int]) -> int:
@@ -22,10 +29,39 @@ def budget_for(model: str, budgets: Mapping[str, int]) -> int:
 
 
 def estimate_tokens(wire: Wire) -> int:
-    content = wire.get("content")
-    length = len(content) if isinstance(content, str) else len(str(content or ""))
-    extra = sum(len(str(value)) for name, value in wire.items() if name not in ("role", "content"))
-    return TURN_TOKENS + (length + extra + CHARS_PER_TOKEN - 1) // CHARS_PER_TOKEN
+    """Return roughly how many tokens a message has. Pictures and files do not count by the length of their base64."""
+    length = sum(_length(value) for name, value in wire.items() if name != "role")
+    return TURN_TOKENS + (length + CHARS_PER_TOKEN - 1) // CHARS_PER_TOKEN
+
+
+def _length(value: Any) -> int:
+    """Return how many characters of text a value is worth."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        kind = value.get("type")
+        if isinstance(kind, str) and kind in _FILES:
+            return _length_of_file(kind, value)
+        return sum(len(str(name)) + _AROUND + _length_of_field(name, each) for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return sum(_AROUND + _length(each) for each in value)
+    return 0 if value is None else len(str(value))
+
+
+def _length_of_field(name: Any, value: Any) -> int:
+    if name == "image_url" and isinstance(value, str) and value.startswith("data:"):  # a screenshot, for example
+        return PICTURE_TOKENS * CHARS_PER_TOKEN
+    return _length(value)
+
+
+def _length_of_file(kind: str, part: Wire) -> int:
+    most = MAX_FILE_TOKENS * CHARS_PER_TOKEN
+    if kind in _PICTURES:
+        return PICTURE_TOKENS * CHARS_PER_TOKEN
+    fields = part.get(kind)
+    fields = fields if isinstance(fields, Mapping) else part
+    content = fields.get("file_data") or fields.get("data")
+    return min(len(content) * 3 // 4, most) if isinstance(content, str) else most
 
 
 def fit(messages: Sequence[Wire], *, tokens: int) -> tuple[Wire, ...]:

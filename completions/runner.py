@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from completions import providers, recall, request_policy
 from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice, with_finish_reasons
+from completions.attachments import with_files
 from completions.chat_tools import with_chat_calls
 from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
 from completions.exceptions import (
@@ -147,9 +148,8 @@ async def _request(live: LiveRun, model: str, provider: Provider) -> CompletionR
         messages = for_chat(messages)
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
-    return CompletionRequest(
-        model, (*told, *messages), run_request.parameters, run_request.stream, native=run_request.native
-    )
+    messages = await with_files((*told, *messages), run_request.principal)
+    return CompletionRequest(model, messages, run_request.parameters, run_request.stream, native=run_request.native)
 
 
 def _branch_of(handle: RunHandle) -> tuple[uuid.UUID | None, Sequence[Wire]]:

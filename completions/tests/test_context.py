@@ -6,7 +6,7 @@ import random
 
 from django.test import SimpleTestCase
 
-from completions.context import budget_for, estimate_tokens, fit
+from completions.context import MAX_FILE_TOKENS, PICTURE_TOKENS, budget_for, estimate_tokens, fit
 from completions.tests.asking import assistant_says, user_says
 from completions.types import Wire
 
@@ -71,6 +71,53 @@ class FitTest(SimpleTestCase):
             spare = [wire for wire in sent if wire["role"] != "system" and wire is not messages[-1]]
             if spare:
                 self.assertLessEqual(cost(*sent), tokens)
+
+
+class FilesTest(SimpleTestCase):
+    def tokens(self, *parts: object) -> int:
+        """Return what the parts of a message are counted as, less what surrounds them."""
+        return estimate_tokens(user_says("", content=list(parts))) - estimate_tokens(user_says("", content=[]))
+
+    def test_a_picture_counts_the_same_whatever_its_bytes(self):
+        url = "data:image/png;base64," + "A" * 4_000_000
+        for part in (
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "image_url", "image_url": {"file_id": "file-1"}},
+            {"type": "input_image", "image_url": url},
+            {"type": "input_image", "file_id": "file-1"},
+            {"type": "image_url", "image_url": "https://example.org/a.png"},
+        ):
+            self.assertAlmostEqual(self.tokens(part), PICTURE_TOKENS, delta=2, msg=str(part)[:60])
+
+    def test_a_file_counts_by_its_size_and_never_much(self):
+        def file(length: int) -> dict[str, object]:
+            return {"type": "file", "file": {"file_data": "A" * length}}
+
+        self.assertAlmostEqual(self.tokens(file(4_000)), 750, delta=2)
+        for part in (
+            file(4_000_000),
+            {"type": "file", "file": {"file_id": "file-1"}},
+            {"type": "input_file", "file_url": "https://example.org"},
+            {"type": "input_audio", "input_audio": {"data": "A" * 4_000_000, "format": "wav"}},
+            {"type": "file", "file": None},
+        ):
+            self.assertAlmostEqual(self.tokens(part), MAX_FILE_TOKENS, delta=2, msg=str(part)[:60])
+
+    def test_a_screenshot_in_an_item_counts_as_a_picture(self):
+        output = {"type": "computer_screenshot", "image_url": "data:image/png;base64," + "A" * 4_000_000}
+        item = {"type": "computer_call_output", "call_id": "c", "output": output}
+        self.assertLess(estimate_tokens({"role": "assistant", "content": None, "response_items": [item]}), 1_100)
+
+    def test_text_counts_whole_whatever_it_looks_like(self):
+        text = "data:image/png;base64," + "A" * 40_000
+        self.assertGreater(estimate_tokens(user_says(text)), 10_000)
+        self.assertGreater(self.tokens({"type": "text", "text": text}), 10_000)
+        self.assertGreater(self.tokens({"type": ["file"], "file": text}), 10_000)
+
+    def test_a_picture_leaves_room_for_the_history(self):
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4_000_000}}
+        messages = [user_says("", content=[picture]), assistant_says("A whale"), user_says("Sure?")]
+        self.assertEqual(fit(messages, tokens=2_000), tuple(messages))
 
 
 class BudgetTest(SimpleTestCase):

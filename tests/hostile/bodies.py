@@ -161,6 +161,8 @@ def _in_messages(value: Any) -> Iterator[dict[str, Any]]:
     yield {"messages": [{"role": value, "content": "x"}]}
     yield {"messages": [{"role": "user", "content": value}]}
     yield {"messages": [{"role": "user", "content": [{"type": "text", "text": value}]}]}
+    yield {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": value}}]}]}
+    yield {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": value}]}]}
     yield {"messages": [{"role": "user", "content": "x", "name": value}]}
     yield {"messages": [value]}
     yield {**asked, "stop": value, "user": value}

@@ -11,6 +11,8 @@ THREADS = "/v1/conversations"
 THREAD = f"{THREADS}/{{thread}}"
 ITEMS = {"items": [{"role": "user", "content": "Let me in"}]}
 REFERENCE = {"items": [{"type": "item_reference", "id": "<item>"}]}
+PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"file_id": "<file>"}}]}
+SEEN = {"role": "user", "content": [{"type": "input_image", "file_id": "<file>"}]}
 RESPONSE = {"model": "default", "input": "Let me in"}
 BODY = {"model": "default", "messages": [{"role": "user", "content": "Let me in"}]}
 
@@ -24,6 +26,7 @@ ROWS = (
             # Not stored: a conversation of the caller's own with this label would be found by it.
             Probe("body user", PATH, {**BODY, "user": "<user>", "store": False}, outcome="200", reaches=False),
             Probe("body metadata", PATH, {**BODY, "metadata": {"id": "<conversation>"}}, outcome="200", reaches=False),
+            Probe("body messages file_id", PATH, {**BODY, "messages": [PICTURE]}, outcome="400"),
         ),
         body=BODY,
     ),
@@ -59,6 +62,7 @@ ROWS = (
             Probe(
                 "body input", "/v1/responses", {"input": [{"type": "item_reference", "id": "<item>"}]}, outcome="400"
             ),
+            Probe("body input file_id", "/v1/responses", {**RESPONSE, "input": [SEEN]}, outcome="400"),
         ),
     ),
     http("GET /v1/responses/{response}", *("conversation", "message", "run"), admits=Admits.KEYS),
@@ -78,6 +82,7 @@ ROWS = (
         body=RESPONSE,
         more=(
             *idempotency("/v1/responses/compact", RESPONSE, in_body=False),
+            Probe("body input file_id", "/v1/responses/compact", {**RESPONSE, "input": [SEEN]}, outcome="400"),
             Probe(
                 "body previous_response_id",
                 "/v1/responses/compact",
@@ -95,6 +100,7 @@ ROWS = (
         body=RESPONSE,
         more=(
             Probe("body conversation", "/v1/responses/input_tokens", {**RESPONSE, "conversation": "<thread>"}),
+            Probe("body input file_id", "/v1/responses/input_tokens", {**RESPONSE, "input": [SEEN]}, outcome="400"),
             Probe(
                 "body previous_response_id",
                 "/v1/responses/input_tokens",
@@ -124,7 +130,10 @@ ROWS = (
         *("conversation", "message"),
         admits=Admits.KEYS,
         body=ITEMS,
-        more=(Probe("body items", THREADS, REFERENCE, outcome="400"),),
+        more=(
+            Probe("body items", THREADS, REFERENCE, outcome="400"),
+            Probe("body items file_id", THREADS, {"items": [SEEN]}, outcome="400"),
+        ),
     ),
     http(f"GET {THREAD}", "conversation", admits=Admits.KEYS),
     http(f"POST {THREAD}", "conversation", admits=Admits.KEYS, body=LABELS),
@@ -140,7 +149,10 @@ ROWS = (
         "message",
         admits=Admits.KEYS,
         body=ITEMS,
-        more=(Probe("body items", f"{THREADS}/<own.thread>/items", REFERENCE, outcome="400"),),
+        more=(
+            Probe("body items", f"{THREADS}/<own.thread>/items", REFERENCE, outcome="400"),
+            Probe("body items file_id", f"{THREADS}/<own.thread>/items", {"items": [SEEN]}, outcome="400"),
+        ),
     ),
     http(
         f"GET {THREAD}/items/{{item}}",

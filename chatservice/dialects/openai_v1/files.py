@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,14 +25,13 @@ from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import STORAGE_UNAVAILABLE, BadRequest, refuse_bad_body
 from files.models import File
+from files.public_ids import key_of, public_id
 from files.services import delete_file, store_file
 from files.storage import StorageLost
 from files.threads import in_file_thread
 from files.uploads import OneFileHandler
 from foundation.database import in_database_thread
 
-PREFIX = "file-"
-FILE_ID = re.compile(rf"{PREFIX}([0-9a-f]{{32}})\Z")
 MAX_PAGE = 10_000
 EXPIRES_SECONDS = range(3_600, 2_592_001)
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
@@ -84,7 +82,7 @@ class FileView(OpenAIView):
         file = await in_database_thread(_find, principal, file_id)
         if not await in_file_thread(lambda: delete_file(file=file)):
             raise Http404
-        return json_response({"id": id_of(file), "object": "file", "deleted": True})
+        return json_response({"id": public_id(file.pk), "object": "file", "deleted": True})
 
 
 class FileContentView(OpenAIView):
@@ -97,15 +95,11 @@ class FileContentView(OpenAIView):
         return await file_response(request, file, render)
 
 
-def id_of(file: File) -> str:
-    return f"{PREFIX}{file.pk.hex}"
-
-
 def file_object(file: File) -> dict[str, Any]:
     """Return a file as OpenAI shows it."""
     expires = {} if file.expires_at is None else {"expires_at": int(file.expires_at.timestamp())}
     return {
-        "id": id_of(file),
+        "id": public_id(file.pk),
         "object": "file",
         "bytes": file.size,
         "created_at": int(file.created_at.timestamp()),
@@ -117,10 +111,9 @@ def file_object(file: File) -> dict[str, Any]:
 
 
 def _find(principal: Principal, file_id: str) -> File:
-    found = FILE_ID.match(file_id)
-    if not found:
+    if (key := key_of(file_id)) is None:
         raise Http404
-    return File.objects.visible_to(principal).get(pk=uuid.UUID(found[1]))
+    return File.objects.visible_to(principal).get(pk=key)
 
 
 def _listed(query: Mapping[str, str], principal: Principal) -> tuple[QuerySet[File], int]:
@@ -130,10 +123,10 @@ def _listed(query: Mapping[str, str], principal: Principal) -> tuple[QuerySet[Fi
     if "purpose" in query:
         files = files.filter(purpose=_purpose(query["purpose"]))
     if "after" in query:
-        after = FILE_ID.match(query["after"])
-        if not after:
+        after = key_of(query["after"])
+        if after is None:
             raise _invalid("after", "'after' must be the id of a file.")
-        files = files.filter(**{"pk__lt" if order == "desc" else "pk__gt": uuid.UUID(after[1])})
+        files = files.filter(**{"pk__lt" if order == "desc" else "pk__gt": after})
     return files, limit
 
 

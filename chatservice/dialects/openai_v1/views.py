@@ -18,6 +18,7 @@ from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render, should_retry
+from chatservice.dialects.openai_v1.file_references import check_files, new_references_in
 from chatservice.dialects.openai_v1.history import as_documented, stored_response
 from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.request_parsing import ask_from
@@ -87,6 +88,7 @@ class ChatCompletionsView(OpenAIView):
         body = read_object(request)
         await asyncio.sleep(0)  # reading and checking a large body take milliseconds each: others' tokens go between
         run_request = ask_from(body, principal=principal, idempotency=request.headers.get("idempotency-key"))
+        await check_files(principal, new_references_in(run_request.messages, "messages"))
         leaving = read_leaving(request, "openai_v1", keyed=bool(run_request.idempotency_key))
         release = acquire_stream(principal) if run_request.stream else None
         try:

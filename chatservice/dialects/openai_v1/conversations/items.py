@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.callers import Principal
+from chatservice.dialects.openai_v1.file_references import find_files, references_in
 from chatservice.dialects.openai_v1.items import items_of, message_id_of, messages_from
 from chatservice.dialects.openai_v1.pages import Page, unknown_position
 from chatservice.dialects.openai_v1.responses.references import References
@@ -68,6 +69,8 @@ def read_items(principal: Principal, value: Any) -> Sequence[Wire]:
         raise _invalid("items", f"must be a list of at most {MAX_ITEMS} items")
     if any(isinstance(item, Mapping) and item.get("type") == "compaction_trigger" for item in value):
         raise _invalid("items", "must not ask for a compaction")
+    if named := references_in(value, "items"):
+        find_files(principal, named)
     references = References(value)
     if references:
         value = references.replaced(value, references.find(principal))

@@ -9,6 +9,7 @@ from typing import Any
 from django.http import Http404
 
 from accounts.callers import Principal
+from chatservice.dialects.openai_v1.file_references import check_files, new_references_in
 from chatservice.dialects.openai_v1.responses.reading import find_run
 from chatservice.dialects.openai_v1.responses.request_parsing import Asked
 from chatservice.dialects.openai_v1.responses.tools import hosted
@@ -44,6 +45,7 @@ async def run_request(
     if (asked.previous is not None and before is None) or asked.conversation is not None or asked.references:
         continued = await in_database_thread(_find, asked, principal, before is None)
     recall = _recall(asked.body.get("recall"))
+    await check_files(principal, new_references_in(asked.items, "input"))
     messages = asked.messages(continued.found)
     echo = {"store": asked.stores, "in_conversation": asked.conversation is not None, "inputs": len(messages)}
     request = make_run_request(

@@ -12,10 +12,10 @@ from django.core.files.base import ContentFile
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Capability, Ids, Streamed
-from chatservice.dialects.openai_v1.files import id_of
 from chatservice.dialects.openai_v1.tests.documented import problems_of
 from chatservice.dialects.openai_v1.tests.id_calls import calls_with
 from chatservice.testing import ApiUser, sse_data
+from files.public_ids import public_id
 from files.services import store_file
 
 PATH = "/v1/chat/completions"
@@ -78,7 +78,7 @@ class OpenAIContractTest(contract_refusals.DialectContract):
     def ids_of(self, api_user: ApiUser) -> Ids:
         content = ContentFile(f"A file of {api_user.user.username}".encode())
         file = store_file(owner_id=api_user.user.pk, content=content, name="a.txt", purpose="user_data")
-        return dataclasses.replace(super().ids_of(api_user), file=id_of(file))
+        return dataclasses.replace(super().ids_of(api_user), file=public_id(file.pk))
 
     def calls_with(self, ids: Ids) -> list[Call]:
         return calls_with(ids)
