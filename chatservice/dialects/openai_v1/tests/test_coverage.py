@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase
 
+from chatservice.dialects.openai_v1.reference.additions import ADDRESSES
 from chatservice.dialects.openai_v1.reference.discriminators import with_mappings
 from chatservice.dialects.openai_v1.reference.source import (
     as_3_1,
@@ -99,6 +100,8 @@ class CoverageTest(SimpleTestCase):
         self.assertEqual([each["default"] for each in properties_at(request, "store")], [True])
         self.assertIn("recall", request["allOf"][1]["properties"])
         self.assertNotIn("recall", json.dumps(document()))
+        for name, address in ADDRESSES.items():
+            self.assertNotIn("format", json.dumps(schemas()[name]["properties"][address]))
 
 
 class ComparisonTest(SimpleTestCase):
