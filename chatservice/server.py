@@ -16,13 +16,15 @@ from types import FrameType
 from typing import Any
 
 from chatservice import startup
+from foundation.internals.interpreter import loading_permanently
 
 if __name__ == "__main__":  # before the application is imported, because that starts threads which use the database
     startup.read_arguments()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
-    startup.load_settings()
-    startup.prepare_first_run()
-    startup.check_service()
+    with loading_permanently():  # walks of the garbage collector would be a tenth of the start
+        startup.load_settings()
+        startup.prepare_first_run()
+        startup.check_service()
 
 import uvicorn
 from django.conf import settings
