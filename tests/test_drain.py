@@ -14,7 +14,7 @@ from typing import Any
 from chatservice.dialects import DIALECTS
 from chatservice.dialects.base import renderer_of
 from chatservice.dialects.problems import Problem
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, pause, wait_until
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, pause, tried_on, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from completions.tests.upstream_wire import TEXT
@@ -51,6 +51,7 @@ def everything(link: socket.socket) -> bytes:
     return got
 
 
+@tried_on("sqlite")
 class DrainTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -19,7 +19,7 @@ from django.test import SimpleTestCase
 from accounts.callers import Principal
 from chatservice.dialects import sockets as dialect_sockets
 from chatservice.dialects.websocket import websocket
-from chatservice.testing import running_service
+from chatservice.testing import running_service, tried_on
 from chatservice.testing.sockets import Socket, SocketTestCase
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -37,6 +37,7 @@ def masked(frame: dict[str, Any]) -> bytes:
     return b"\x81" + length + b"\x00\x00\x00\x00" + data
 
 
+@tried_on("sqlite")
 class NeverReadingTests(SocketTestCase):
     def test_a_client_that_never_reads_costs_no_memory(self) -> None:
         with running_service() as service:
