@@ -23,7 +23,7 @@ from accounts.services import (
     revoke_api_key,
     stop_user,
 )
-from chatservice.testing import ApiUser, Service, ServiceTestCase, needs_dialect, running_service, sse_data, wait_until
+from chatservice.testing import ApiUser, ServiceTestCase, needs_dialect, second_service, sse_data, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from conversations.models import Conversation
@@ -83,15 +83,9 @@ class Stream:
 class StoppedAccountTest(ServiceTestCase):
     """Everything is open twice: in the process that produces the answers, and in another one."""
 
-    there: Service
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.there = cls.enterClassContext(running_service())
-
     def setUp(self) -> None:
         super().setUp()
+        self.there = second_service()
         self.stack = contextlib.ExitStack()
         self.addCleanup(self.stack.close)
         self.began = 0.0

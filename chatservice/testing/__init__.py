@@ -197,8 +197,10 @@ class Service:
         if self.process.poll() is not None:
             raise ServiceEnded(f"the service ended at once:\n{self.log()}")
         try:
+            # Most of the time nothing listens yet, and a client costs more CPU than finding that out.
+            socket.create_connection(("127.0.0.1", self.port), timeout=2).close()
             return httpx2.get(f"{self.url}/readyz", timeout=2).status_code == 200
-        except httpx2.HTTPError:
+        except (httpx2.HTTPError, OSError):
             return False
 
     def log(self) -> str:
@@ -237,7 +239,7 @@ class OwnConnection(Connection):
 
 
 _upstream: FaultyUpstream | None = None
-_shared: Service | None = None
+_shared: dict[str, Service] = {}
 
 
 def fake_upstream() -> FaultyUpstream:
@@ -265,19 +267,25 @@ def fake_upstreams() -> str:
 
 def shared_service() -> Service:
     """Return the service that most tests share; the first call starts it."""
-    global _shared
-    if _shared is None:
-        _shared = Service().start()
+    return _shared_service("first")
+
+
+def second_service() -> Service:
+    """Return another process with the same settings, for tests that need two; the first call starts it."""
+    return _shared_service("second")
+
+
+def _shared_service(name: str) -> Service:
+    if name not in _shared:
+        _shared[name] = Service().start()
         atexit.register(stop_shared_service)
-    return _shared
+    return _shared[name]
 
 
 def stop_shared_service() -> None:
-    """Stop the shared service if it is running; the next test that needs it starts a new one."""
-    global _shared
-    if _shared is not None:
-        _shared.stop()
-        _shared = None
+    """Stop the shared services that are running; the next test that needs one starts a new one."""
+    while _shared:
+        _shared.popitem()[1].stop()
 
 
 @contextmanager

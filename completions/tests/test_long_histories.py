@@ -21,7 +21,7 @@ from django.test import TestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from chatservice.testing import ApiUser, KeptTablesTestCase, Service, ServiceTestCase, make_api_user, running_service
+from chatservice.testing import ApiUser, KeptTablesTestCase, Service, ServiceTestCase, make_api_user, second_service
 from completions import long_histories, staging
 from completions.context import fit
 from completions.exceptions import HistoryChanged, InvalidRequest, TooManyMessages
@@ -402,8 +402,8 @@ class ServedTest(ServiceTestCase):
     def test_equal_histories_at_once_are_each_stored_as_a_whole(self):
         alice = self.alice
         said = history(LONG)
-        with running_service() as other, ThreadPoolExecutor(6) as threads:
-            urls = itertools.cycle([self.service.url, other.url])
+        with ThreadPoolExecutor(6) as threads:
+            urls = itertools.cycle([self.service.url, second_service().url])
             answers = list(threads.map(lambda url: self.post(alice, said, url), itertools.islice(urls, 6)))
         self.assertEqual([answer.status_code for answer in answers], [200] * 6)
         talks = {answer.headers["x-conversation-id"] for answer in answers}
@@ -414,10 +414,10 @@ class ServedTest(ServiceTestCase):
 
     def test_a_long_conversation_goes_on_from_two_processes_at_once(self):
         said = history(LONG)
-        with running_service() as other, ThreadPoolExecutor(6) as threads:
+        with ThreadPoolExecutor(6) as threads:
             first = self.post(self.alice, said)
             said += [first.json()["choices"][0]["message"], user_says("And?")]
-            urls = itertools.cycle([self.service.url, other.url])
+            urls = itertools.cycle([self.service.url, second_service().url])
             answers = list(threads.map(lambda url: self.post(self.alice, said, url), itertools.islice(urls, 6)))
         self.assertEqual([answer.status_code for answer in answers], [200] * 6)
         [talk] = {answer.headers["x-conversation-id"] for answer in (first, *answers)}
@@ -430,8 +430,8 @@ class ServedTest(ServiceTestCase):
         alice = self.alice
         said = history(LONG)
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        with running_service() as other, ThreadPoolExecutor(6) as threads:
-            urls = itertools.cycle([self.service.url, other.url])
+        with ThreadPoolExecutor(6) as threads:
+            urls = itertools.cycle([self.service.url, second_service().url])
             answers = list(threads.map(lambda url: self.post(alice, said, url, **key), itertools.islice(urls, 6)))
         self.assertEqual({answer.status_code for answer in answers}, {200})
         self.assertEqual(len({answer.headers["x-run-id"] for answer in answers}), 1)

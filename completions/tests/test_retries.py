@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.test import TestCase
 from openai import OpenAI
 
-from chatservice.testing import ServiceTestCase, free_port, running_service, wait_until
+from chatservice.testing import ServiceTestCase, free_port, running_service, second_service, wait_until
 from completions.exceptions import ConversationBusy, IdempotencyMismatch, TooManyRuns
 from completions.models import IdempotencyKey, Run
 from completions.run_requests import RunHandle, RunRequest
@@ -191,7 +191,8 @@ class RetriedTest(ServiceTestCase):
         headers = {"Idempotency-Key": "at-once"}
         body = body_of("fake/flaky:1:500", name, user=name)
         self.assertEqual(self.alice.http.post(URL, json=body, headers=headers).status_code, 502)
-        with running_service() as other, ThreadPoolExecutor(8) as threads:
+        other = second_service()
+        with ThreadPoolExecutor(8) as threads:
 
             def ask(number: int) -> httpx2.Response:
                 url = (self.service.url if number % 2 else other.url) + URL

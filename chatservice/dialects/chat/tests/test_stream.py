@@ -9,7 +9,7 @@ import uuid
 import httpx2
 
 from chatservice.dialects.chat.tests.chatting import ask, read, read_until, start, text_of
-from chatservice.testing import ServiceTestCase, running_service, sse_events, wait_until
+from chatservice.testing import ServiceTestCase, second_service, sse_events, wait_until
 from conversations.models import Message
 
 SLOW = "fake/slow:20ms:40"
@@ -146,30 +146,30 @@ class StreamTest(ServiceTestCase):
         self.assertEqual(len(self.asked("in no time")), 1)
 
     def test_streams_on_two_processes_are_billed_once(self):
-        with running_service() as other:
-            elsewhere = httpx2.Client(base_url=other.url, headers=self.alice.headers, timeout=30, trust_env=False)
-            with elsewhere:
-                # The quick answers end while other clients still check whether there is an answer.
-                for number, model in enumerate(["fake/slow:5ms:20", *["fake/ok"] * 20]):
-                    marker = f"two houses, number {number} of them"
-                    path = start(self.alice.http, marker)
-                    barrier = threading.Barrier(8)
-                    statuses: list[int] = []
+        other = second_service()
+        elsewhere = httpx2.Client(base_url=other.url, headers=self.alice.headers, timeout=30, trust_env=False)
+        with elsewhere:
+            # The quick answers end while other clients still check whether there is an answer.
+            for number, model in enumerate(["fake/slow:5ms:20", *["fake/ok"] * 20]):
+                marker = f"two houses, number {number} of them"
+                path = start(self.alice.http, marker)
+                barrier = threading.Barrier(8)
+                statuses: list[int] = []
 
-                    def follow(http: httpx2.Client, address: str = f"{path}/stream?model={model}") -> None:
-                        barrier.wait()  # noqa: B023
-                        statuses.append(http.get(address).status_code)  # noqa: B023
+                def follow(http: httpx2.Client, address: str = f"{path}/stream?model={model}") -> None:
+                    barrier.wait()  # noqa: B023
+                    statuses.append(http.get(address).status_code)  # noqa: B023
 
-                    clients = [self.alice.http, elsewhere] * 4
-                    threads = [threading.Thread(target=follow, args=(http,)) for http in clients]
-                    for thread in threads:
-                        thread.start()
-                    for thread in threads:
-                        thread.join(30)
-                    self.assertEqual(len(statuses), 8)
-                    self.assertLessEqual(set(statuses), {200, 204})
-                    self.assertEqual(len(self.asked(marker)), 1)
-                    self.assertEqual(self.answers_in(path), 1)
+                clients = [self.alice.http, elsewhere] * 4
+                threads = [threading.Thread(target=follow, args=(http,)) for http in clients]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(30)
+                self.assertEqual(len(statuses), 8)
+                self.assertLessEqual(set(statuses), {200, 204})
+                self.assertEqual(len(self.asked(marker)), 1)
+                self.assertEqual(self.answers_in(path), 1)
 
     def test_a_reset_in_the_middle_of_many_answers_always_succeeds(self):
         for _ in range(8):

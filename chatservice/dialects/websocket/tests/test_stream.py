@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from chatservice.testing import Service, running_service, wait_until
+from chatservice.testing import Service, second_service, wait_until
 from chatservice.testing.sockets import Socket, SocketTestCase
 from completions.models import Run
 from completions.tests.upstream_wire import TEXT
@@ -265,7 +265,8 @@ class StreamTests(SocketTestCase):
 
 class OtherProcessTests(SocketTestCase):
     def test_a_run_is_followed_and_stopped_from_another_process(self) -> None:
-        with running_service() as other, self.socket(self.alice) as here:
+        other = second_service()
+        with self.socket(self.alice) as here:
             here.say(type="send", content="Hi", model="fake/slow:10ms:1000")
             opening = here.read()
             with Socket(other.websocket_url, additional_headers=self.alice.headers) as there:
