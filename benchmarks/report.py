@@ -55,9 +55,10 @@ def table(medians: list[dict[str, Any]], *, command: str) -> str:
     by_name = {one["name"]: one for one in medians}
     peers = [by_name.get("litellm", {}), by_name.get("relay", {})]
     lines = [
-        "| competitor | streams/s | over LiteLLM, relay | responses/s | plain/s | over LiteLLM, relay | CPU µs a token "
+        "| competitor | streams/s | over LiteLLM, relay | responses/s | CPU µs a token of them "
+        "| plain/s | over LiteLLM, relay | CPU µs a token "
         "| database µs a token | first token added p50 / p95 ms | memory MB (peak) | errors |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in medians:
         ratios = [", ".join(_ratio(one[what], peer.get(what)) for peer in peers) for what in ("streams", "plain")]
@@ -68,6 +69,7 @@ def table(medians: list[dict[str, Any]], *, command: str) -> str:
         share = f" ({one['responses_share']:.2f} of streams)" if one["responses_share"] else ""
         lines.append(
             f"| {one['name']} | {streams} | {ratios[0]} | {_figure(one['responses'])}{share} "
+            f"| {_figure(one['responses_cpu_us'], 1)} "
             f"| {_figure(one['plain'])} | {ratios[1]} "
             f"| {_figure(one['cpu_us'], 1)} | {_figure(one['database_us'], 1)} | {first} | {resident} "
             f"| {'**' + str(one['errors']) + '**' if one['errors'] else '0'} |"

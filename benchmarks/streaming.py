@@ -64,8 +64,8 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str
 
     answered = [one for one in mine if "responses" in one]
 
-    def per_token(role: str) -> float | None:
-        floods = [one["streams"] for one in mine]
+    def per_token(role: str, what: str = "streams") -> float | None:
+        floods = [one[what] for one in mine if what in one]
         return median([1e6 * f["cpu"][role] / f["tokens"] for f in floods if f["tokens"] and role in f["cpu"]])
 
     def added(percentile: str) -> float | None:
@@ -81,6 +81,7 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]], memory: dict[str
         "responses_share": median(
             [one["responses"]["rate"] / one["streams"]["rate"] for one in answered if one["streams"]["rate"]]
         ),
+        "responses_cpu_us": per_token("server", "responses"),
         "plain": median([one["plain"]["rate"] for one in mine]),
         "cpu_us": per_token("server"),
         "database_us": per_token("database"),

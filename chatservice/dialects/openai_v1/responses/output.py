@@ -29,7 +29,6 @@ from completions.types import Delta, Wire
 
 ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
 PART_ADDED, PART_DONE = "response.content_part.added", "response.content_part.done"
-
 PREFIXES = {"custom": "ctc", "local_shell": "lsh"}
 ONLY_TEXT = {"content"}
 DELTAS = {"function_call": "function_call_arguments", "custom_tool_call": "custom_tool_call_input"}
