@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from django.conf import settings
 
 from accounts.callers import Principal
+from completions.content_gate import content_gate
 from completions.exceptions import StorageUnavailable
 from completions.file_parts import Reference, reference_in, with_content, with_text
 from completions.types import Wire
@@ -24,6 +26,7 @@ from files.public_ids import key_of
 from files.services import open_file
 from files.threads import in_file_thread
 
+Files = Mapping[uuid.UUID, File]
 GONE = "[file {} is not available]"
 NO_ROOM = "[file {} is left out: the files of this request are too large together]"
 RETRY_AFTER = 5
@@ -37,15 +40,19 @@ class _Place(NamedTuple):
     reference: Reference
 
 
-async def with_files(messages: Sequence[Wire], principal: Principal) -> tuple[Wire, ...]:
+async def with_files(messages: Sequence[Wire], principal: Principal, held: AsyncExitStack) -> tuple[Wire, ...]:
     """Return `messages` with the content of the files that they refer to and that `principal` may see.
 
-    The files of a request hold LIMIT_CONTENT_BODY_BYTES together; the newest messages come first.
+    The files of a request hold LIMIT_CONTENT_BODY_BYTES together; the newest messages come first. The content counts as
+    on its way until `held` is closed.
     """
     places = [place for at, wire in enumerate(messages) for place in _places(at, wire)]
     if not places:
         return tuple(messages)
-    return await in_file_thread(_with_files, messages, places, principal)
+    files = await in_file_thread(_find, places, principal)
+    size = sum(file.size for place in places if (file := _file_of(place, files)) is not None)
+    await held.enter_async_context(content_gate().passing(min(size, settings.LIMIT_CONTENT_BODY_BYTES or size)))
+    return await in_file_thread(_with_files, messages, places, files)
 
 
 def _places(at: int, wire: Wire) -> list[_Place]:
@@ -54,10 +61,17 @@ def _places(at: int, wire: Wire) -> list[_Place]:
     return [_Place(at, number, found) for number, part in enumerate(parts) if (found := reference_in(part))]
 
 
-def _with_files(messages: Sequence[Wire], places: Sequence[_Place], principal: Principal) -> tuple[Wire, ...]:
-    keys = {place.reference.file_id: key_of(place.reference.file_id) for place in places if _is_text(place)}
-    visible = File.objects.visible_to(principal).filter(pk__in={key for key in keys.values() if key})
-    files = {file.pk: file for file in visible}
+def _find(places: Sequence[_Place], principal: Principal) -> Files:
+    keys = {key for place in places if (key := key_of(place.reference.file_id))}
+    return {file.pk: file for file in File.objects.visible_to(principal).filter(pk__in=keys)}
+
+
+def _file_of(place: _Place, files: Files) -> File | None:
+    key = key_of(place.reference.file_id)
+    return files.get(key) if key else None
+
+
+def _with_files(messages: Sequence[Wire], places: Sequence[_Place], files: Files) -> tuple[Wire, ...]:
     contents: dict[uuid.UUID, str] = {}
     left = settings.LIMIT_CONTENT_BODY_BYTES or sys.maxsize
     sent = [dict(wire) for wire in messages]
@@ -66,7 +80,7 @@ def _with_files(messages: Sequence[Wire], places: Sequence[_Place], principal: P
     for place in reversed(places):
         content = sent[place.message]["content"]
         part, named = content[place.part], place.reference.name or str(place.reference.file_id)[:100]
-        file = files.get(key) if _is_text(place) and (key := keys[place.reference.file_id]) else None
+        file = _file_of(place, files)
         if file is not None and file.size > left:
             content[place.part] = with_text(part, NO_ROOM.format(file.name or named))
             continue
@@ -82,10 +96,6 @@ def _with_files(messages: Sequence[Wire], places: Sequence[_Place], principal: P
         found = contents[file.pk]
         content[place.part] = with_content(part, base64=found, media_type=file.media_type, name=file.name)
     return tuple(sent)
-
-
-def _is_text(place: _Place) -> bool:
-    return isinstance(place.reference.file_id, str)
 
 
 def _read(file: File) -> str:

@@ -9,6 +9,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from django.conf import settings
@@ -72,12 +73,12 @@ async def _run(live: LiveRun, provider: Provider | None, model: str) -> None:
     try:
         if live.cancelled or live.lost:
             raise asyncio.CancelledError
-        async with asyncio.timeout(settings.RUN_SECONDS):
+        async with asyncio.timeout(settings.RUN_SECONDS), AsyncExitStack() as held:
             if provider is None:
                 asked = live.handle.request
                 await request_policy.check(asked.principal, asked.model, asked.parameters)
                 provider, model = providers.provider_for(asked.model)
-            request = await _request(live, model, provider)
+            request = await _request(live, model, provider, held)
             if request.stream:
                 await _stream(live, provider, request, assembly)
             else:
@@ -124,7 +125,7 @@ async def _stream(live: LiveRun, provider: Provider, request: CompletionRequest,
             live.stream_finished = event
 
 
-async def _request(live: LiveRun, model: str, provider: Provider) -> CompletionRequest:
+async def _request(live: LiveRun, model: str, provider: Provider, held: AsyncExitStack) -> CompletionRequest:
     """Return what to send upstream: instructions, quotations, and the call's messages or the newest turns before it."""
     handle = live.handle
     run_request = handle.request
@@ -148,7 +149,7 @@ async def _request(live: LiveRun, model: str, provider: Provider) -> CompletionR
         messages = for_chat(messages)
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
-    messages = await with_files((*told, *messages), run_request.principal)
+    messages = await with_files((*told, *messages), run_request.principal, held)
     return CompletionRequest(model, messages, run_request.parameters, run_request.stream, native=run_request.native)
 
 
