@@ -22,7 +22,7 @@ from accounts.websocket_auth import has_credentials_in_query, principal_of_scope
 from chatservice.dialects.base import begin_counting, counting_failures, encode_json
 from chatservice.dialects.json_body import parse_json
 from chatservice.dialects.openai_v1.errors import render
-from chatservice.dialects.openai_v1.items import messages_from
+from chatservice.dialects.openai_v1.item_parsing import messages_from
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.reading import wires_before
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request

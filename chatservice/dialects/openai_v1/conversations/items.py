@@ -11,7 +11,8 @@ from django.db import transaction
 
 from accounts.callers import Principal
 from chatservice.dialects.openai_v1.file_references import find_files, references_in
-from chatservice.dialects.openai_v1.items import items_of, message_id_of, messages_from
+from chatservice.dialects.openai_v1.item_parsing import messages_from
+from chatservice.dialects.openai_v1.items import items_of, message_id_of
 from chatservice.dialects.openai_v1.pages import Page, unknown_position
 from chatservice.dialects.openai_v1.responses.references import References
 from chatservice.dialects.problems import BadRequest

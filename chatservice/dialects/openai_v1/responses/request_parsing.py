@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatservice.dialects.openai_v1.history import keeps
-from chatservice.dialects.openai_v1.items import RAW, messages_from
+from chatservice.dialects.openai_v1.item_parsing import messages_from
+from chatservice.dialects.openai_v1.items import RAW
 from chatservice.dialects.openai_v1.metadata import read_metadata
 from chatservice.dialects.openai_v1.responses.parameters import chat_parameters
 from chatservice.dialects.openai_v1.responses.references import References

@@ -10,7 +10,8 @@ from django.test import SimpleTestCase
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatservice.dialects.openai_v1.items import items_of, message_id_of, messages_from
+from chatservice.dialects.openai_v1.item_parsing import messages_from
+from chatservice.dialects.openai_v1.items import items_of, message_id_of
 from chatservice.dialects.openai_v1.responses.references import References
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
 from chatservice.dialects.problems import BadRequest
