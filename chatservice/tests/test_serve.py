@@ -102,7 +102,8 @@ class FirstRunTest(SimpleTestCase):
         self.assertEqual(httpx2.get(f"{again.url}/v1/models", headers=headers).status_code, 200)
         for secret in (key, password):
             self.assertNotIn(secret, again.log())
-            self.assertFalse(any(secret.encode() in path.read_bytes() for path in self.directory.iterdir()))
+            stored = [path for path in self.directory.rglob("*") if path.is_file()]
+            self.assertFalse(any(secret.encode() in path.read_bytes() for path in stored))
 
     def sign_in(self, url: str, password: str) -> None:
         with httpx2.Client(base_url=url) as browser:
