@@ -88,7 +88,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show the service's log below the failure of a test that used it."""
     report = yield
     service = getattr(getattr(item, "instance", None), "service", None)
-    if report.failed and hasattr(service, "url"):  # some tests have a method of that name
+    if report.failed and service is not None and not callable(service):  # some tests have a method of that name
         report.sections.append((f"end of the service's log ({service.url})", service.log()[-LOG_TAIL:]))
     return report
 
