@@ -1,7 +1,9 @@
-"""Turns a parsed request of any dialect into a `RunRequest`, and starts the run."""
+"""Turns a parsed request of any dialect into a `RunRequest`; starts and stops runs."""
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from typing import Any
 
 from django.conf import settings
@@ -9,7 +11,8 @@ from django.conf import settings
 from accounts.callers import Principal
 from chatservice.dialects.base import count_run
 from chatservice.dialects.idempotency import fingerprint
-from completions import interrupting
+from completions import interrupting, services
+from completions.readers import wait_for_end
 from completions.run_requests import RunHandle, RunRequest
 
 
@@ -33,6 +36,16 @@ def make_run_request(
         fingerprint=fingerprint(*identity) if key else "",
         **fields,
     )
+
+
+async def stop(run_id: uuid.UUID, *, seconds: float) -> bool:
+    """Stop a run and wait for its end; False if it has not ended after `seconds`: its process may not know it yet."""
+    await services.cancel(run_id)
+    try:
+        await asyncio.wait_for(wait_for_end(run_id), seconds)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def submit(request: RunRequest) -> RunHandle:

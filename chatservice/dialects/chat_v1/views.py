@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Any
 
@@ -33,11 +32,10 @@ from chatservice.dialects.chat_v1.serializers import (
 )
 from chatservice.dialects.leaving import ON_DISCONNECT
 from chatservice.dialects.problems import BadRequest
-from completions import services
+from chatservice.dialects.run_requests import stop
 from completions.continuing import find_resume_point
 from completions.cursors import BadCursor, Cursor
 from completions.models import Run
-from completions.readers import wait_for_end
 from conversations.branches import branch_ids, in_bulk
 from conversations.models import Conversation, Message
 from conversations.services import append_message
@@ -240,12 +238,7 @@ class CancelRunView(ChatView):
 async def _cancelled(principal: Principal, named_by: str, pk: str) -> HttpResponse:
     """Stop the run whose field `named_by` is `pk`; return its message after that."""
     run_id = await in_database_thread(_run_of, principal, named_by, identifier(pk))
-    await services.cancel(run_id)
-    status = 200
-    try:
-        await asyncio.wait_for(wait_for_end(run_id), STOP_SECONDS)
-    except TimeoutError:
-        status = 202  # another process produces the run and has not noticed the request yet
+    status = 200 if await stop(run_id, seconds=STOP_SECONDS) else 202
     return json_response(envelope(await in_database_thread(_message_of, run_id)), status)
 
 

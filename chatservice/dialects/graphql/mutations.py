@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import strawberry
 from django.utils import timezone
 from strawberry import ID, UNSET
@@ -26,10 +24,9 @@ from chatservice.dialects.graphql.generation import (
 from chatservice.dialects.graphql.todos import TodoMutations
 from chatservice.dialects.graphql.types import Conversation, Message, Run
 from chatservice.dialects.problems import BadRequest
+from chatservice.dialects.run_requests import stop
 from completions import models as run_rows
-from completions import services as runs
 from completions.continuing import find_resume_point
-from completions.readers import wait_for_end
 from completions.run_requests import WhenBusy
 from completions.stopping import stop_and
 from conversations import models as rows
@@ -144,11 +141,7 @@ class Mutation(TodoMutations):
         mine = run_rows.Run.objects.visible_to(principal_of(info))
         pk = identifier(run_id)
         await in_database_thread(lambda: mine.get(pk=pk))
-        await runs.cancel(pk)
-        try:
-            await asyncio.wait_for(wait_for_end(pk), STOP_SECONDS)
-        except TimeoutError:
-            pass  # another process produces the run and has not noticed the request yet
+        await stop(pk, seconds=STOP_SECONDS)
         context_of(info).forget()
         return Run.of(await in_database_thread(lambda: mine.get(pk=pk)))
 

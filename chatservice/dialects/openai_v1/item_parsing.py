@@ -118,9 +118,7 @@ def _uncalled(item: Wire, content: Any) -> dict[str, Any]:
 
 def _belongs(kind: str, turn: Wire) -> bool:
     """Tell whether an item of this type may follow in the same turn: reasoning, then text, then calls."""
-    if kind == "message":
-        return turn["content"] is None and not turn.get("tool_calls")
-    if kind == "reasoning":
+    if kind in ("message", "reasoning"):
         return turn["content"] is None and not turn.get("tool_calls")
     return True
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
@@ -15,11 +13,10 @@ from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView
 from chatservice.dialects.resources.documentation import EVENTS, READ, RUN_ID, errors
 from chatservice.dialects.resources.responses import streamed
+from chatservice.dialects.run_requests import stop
 from chatservice.dialects.run_responses import name_run
-from completions import services
 from completions.cursors import BadCursor, Cursor
 from completions.models import Run
-from completions.readers import wait_for_end
 from completions.stream_limits import acquire_stream
 from foundation.database import in_database_thread
 
@@ -50,12 +47,7 @@ class CancelView(ResourceView):
     async def post(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
         run = await in_database_thread(_run_of, principal, run_id)
         if not run.is_over:
-            await services.cancel(run.pk)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await wait_for_end(run.pk)
-            except TimeoutError:
-                pass  # the run is still being stopped: the response shows its current state
+            await stop(run.pk, seconds=PATIENCE)  # one that has not ended yet is shown as it is
             run = await in_database_thread(_run_of, principal, run_id)
         return json_response(_shape(run))
 

@@ -49,6 +49,10 @@ class Asked:
     items: tuple[Any, ...]
     conversation: str | None
     references: References
+    given: tuple[dict[str, Any], ...]
+    """The chat messages of the items that refer to nothing."""
+    parameters: dict[str, Any]
+    """What is asked of the model, in the words of chat completions."""
 
     @property
     def stores(self) -> bool:
@@ -61,10 +65,6 @@ class Asked:
     @property
     def previous(self) -> str | None:
         return self.body.get("previous_response_id")
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return chat_parameters(self.body)
 
     @property
     def native(self) -> dict[str, Any]:
@@ -86,11 +86,13 @@ class Asked:
 
     def messages(self, found: Mapping[str, Wire]) -> tuple[dict[str, Any], ...]:
         """Return the chat messages of the input; `found` are the stored items that it refers to."""
+        if not self.references:
+            return self.given
         return tuple(messages_from(self.references.replaced(self.items, found)))
 
     def only_for_responses(self) -> list[str]:
         """Return what only an upstream with this API can do: the types of needed hosted tools, and of their items."""
-        raw = [item for message in messages_from(self.references.without(self.items)) for item in message.get(RAW, ())]
+        raw = [item for message in self.given for item in message.get(RAW, ())]
         return sorted({*hosted(self.body)[0], *(str(item["type"]) for item in raw)})
 
 
@@ -114,14 +116,14 @@ def read_request(body: Wire, *, needs_input: bool = True) -> Asked:
         raise _invalid("include", "must be a list of strings")
     read_metadata(body.get("metadata"))
     items = _items(body.get("input"), needed=needs_input)
-    asked = Asked(body, model, items, _conversation(body.get("conversation")), References(items))
-    if asked.previous is not None and asked.conversation is not None:
+    references, conversation = References(items), _conversation(body.get("conversation"))
+    previous = body.get("previous_response_id")
+    if previous is not None and conversation is not None:
         raise _invalid("previous_response_id", "cannot be given together with 'conversation'")
-    if asked.is_background and not asked.stores:
+    if body.get("background") and not keeps(body.get("store")):
         raise _invalid("background", "needs 'store' to be true: a response in the background is fetched later")
-    messages_from(asked.references.without(items))  # what is wrong with the items is said before anything is looked up
-    chat_parameters(body)
-    return asked
+    given = tuple(messages_from(references.without(items)))  # what is wrong is said before anything is looked up
+    return Asked(body, model, items, conversation, references, given, chat_parameters(body))
 
 
 def _as_shown(tool: Any) -> Any:

@@ -9,14 +9,13 @@ from chatservice.dialects.base import encode_json
 from chatservice.dialects.openai_v1.errors import type_of
 from chatservice.dialects.openai_v1.responses.canonical import canonical
 from chatservice.dialects.openai_v1.responses.output import Output
+from chatservice.dialects.openai_v1.responses.parameters import LOGPROBS
 from chatservice.dialects.openai_v1.responses.shapes import Head, response_object
 from chatservice.dialects.openai_v1.responses.statuses import EVENTS, status_of
 from chatservice.dialects.openai_v1.responses.tools import read_tools
 from chatservice.dialects.run_errors import problem_of_end
 from completions.types import Delta, ReaderEvent, RunFinished
 
-LOGPROBS = "message.output_text.logprobs"
-DONE = b"data: [DONE]\n\n"
 # These ends are the reader's, not the answer's: the response itself goes on, or is gone.
 NOT_THE_END = frozenset({"storage_unavailable", "deleted", "answer_not_kept"})
 

@@ -21,15 +21,16 @@ from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
 from chatservice.dialects.openai_v1.responses.shapes import Head
 from chatservice.dialects.openai_v1.responses.shapes import response_id as shape_id
-from chatservice.dialects.openai_v1.responses.stream import DONE, ResponseEvents, frame
+from chatservice.dialects.openai_v1.responses.stream import ResponseEvents, frame
+from chatservice.dialects.openai_v1.stream import DONE
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView, failure
 from chatservice.dialects.problems import BadRequest
-from chatservice.dialects.run_requests import submit
+from chatservice.dialects.run_requests import stop, submit
 from chatservice.dialects.run_responses import Event, follow, name_run
-from completions import services, sse
+from completions import sse
 from completions.context import estimate_tokens
 from completions.models import Run
-from completions.readers import subscribe, wait_for_end
+from completions.readers import subscribe
 from completions.run_requests import RunHandle
 from completions.stored_answers import delete_stored
 from completions.stream_limits import acquire_stream
@@ -126,12 +127,7 @@ class CancelView(OpenAIView):
         if not (run.echo or {}).get("background"):
             raise BadRequest("Only a response that was created with background=true can be cancelled.")
         if not run.is_over:
-            await services.cancel(run.pk)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await wait_for_end(run.pk)
-            except TimeoutError:
-                pass  # it is still being stopped: the response shows its current state
+            await stop(run.pk, seconds=PATIENCE)  # one that has not ended yet is shown as it is
             run = await in_database_thread(reading.find_run, principal, response_id)
         return json_response(await in_database_thread(_read, run, ()))
 
