@@ -159,7 +159,7 @@ class ModelsTest(PolicyCase):
         self.assertEqual(told, [200, 403])
 
     def test_lists_have_what_may_be_asked(self):
-        # A list lacks the models of an upstream that did not tell them in time, which happens on a busy machine.
+        # On a busy machine an upstream may list its models too late, and the list then lacks them.
         wait_until(lambda: any(each.startswith("fake/") for each in self.listed(self.carol)), what="the whole list")
         for api_user, expected in ((self.alice, {"echo", "hashing"}), (self.carol, {"echo"})):
             ids = self.listed(api_user)

@@ -91,7 +91,7 @@ def _tool(tool: Wire) -> dict[str, Any]:
 
 
 def _function(function: Wire) -> dict[str, Any]:
-    # A function that says nothing is strict in this API, and is not in chat completions.
+    # Without `strict` a function is strict in this API, and not strict in chat completions.
     return {"type": "function", "parameters": None, **function, "strict": bool(function.get("strict"))}
 
 

@@ -141,7 +141,7 @@ def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own_copy(made: dict[str, Any], change: Change) -> dict[str, Any]:
-    """Return a copy of the schema, to which the one that the change is limited to refers from now on."""
+    """Copy the changed schema, and let the schema named by `only_in` refer to the copy, which is returned."""
     name = f"{change.only_in}{change.schema}"
     copied: dict[str, Any] = copy.deepcopy(made[change.schema])
     made[name] = copied

@@ -52,7 +52,7 @@ class Output:
         self._tools = {tool.chat_name: tool for tool in tools}
         self._called: dict[int, Tool] = {}
         self._arguments: dict[int, str] = {}
-        """What a model wrote so far for tools that are no functions, by the index of the item."""
+        """The arguments so far of calls to tools that are not functions, by the index of the item."""
 
     def feed(self, delta: Delta) -> None:
         if not delta.wire:
