@@ -18,8 +18,8 @@ from django.conf import settings
 from accounts.callers import Principal
 from completions.content_gate import content_gate
 from completions.exceptions import StorageUnavailable
-from completions.file_parts import Reference, reference_in, with_content, with_text
 from completions.types import Wire
+from conversations.file_parts import Reference, reference_in, with_content, with_text
 from files.exceptions import ContentMissing
 from files.models import File
 from files.public_ids import key_of

@@ -27,7 +27,7 @@ INSERT_MESSAGE = Insert(
     *("id", "conversation", "parent", "position", "role", "content", "has_parts", "author", "model"),
     *("upstream", "status", "finish_reason", "usage", "digest", "created_at"),
 )
-INSERT_PART = Insert(MessagePart, "message", "position", "kind", "text", "call_id", "name", "data")
+INSERT_PART = Insert(MessagePart, "message", "position", "kind", "text", "call_id", "name", "data", "file")
 INSERT_RUN = Insert(
     Run,
     *("id", "message", "conversation", "user", "address", "api_key_id", "request_id", "upstream", "model"),
@@ -107,6 +107,7 @@ def part_rows(message_id: uuid.UUID, parts: Sequence[Part]) -> list[dict[str, An
             "call_id": part.call_id,
             "name": part.name,
             "data": part.data,
+            "file": part.file_id,
         }
         for position, part in enumerate(parts)
     ]

@@ -5,8 +5,8 @@ its parts, in its original order, reasoning first:
 
 - `text`: `text`. Without `data` it is the whole content, a string; else `data` is the rest of an item of the list.
 - `refusal`: `text`. Without `data` it is the field `refusal`; else `data` is the rest of an item of the list.
-- `image`, `file`, `audio`: an item of the list, all of it in `data`. The field `audio` of an answer has its
-  transcript in `text` and the rest in `data["audio"]`.
+- `image`, `file`, `audio`: an item of the list, all of it in `data`; `file_id` is the key of the file that it refers
+  to. The field `audio` of an answer has its transcript in `text` and the rest in `data["audio"]`.
 - `reasoning`: `text`. `data` is null for the field `reasoning`, `{"field": "reasoning_content"}` for that one, and
   `{"detail": ...}` for an element of `reasoning_details`, whose own `text` is in the column.
 - `tool_call`: `call_id`, `name` and, in `text`, the arguments. `data` has the call's other fields, or
@@ -22,9 +22,13 @@ readable text and name are called its extras.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+from conversations.file_parts import reference_in
+from files.public_ids import key_of
 
 Wire = Mapping[str, Any]
 
@@ -65,6 +69,7 @@ class Part:
     call_id: str = ""
     name: str = ""
     data: dict[str, Any] | None = None
+    file_id: uuid.UUID | None = None
 
 
 class Split(NamedTuple):
@@ -199,7 +204,8 @@ def _split_item(item: Any) -> Part:
     if kind in ("text", "refusal") and isinstance(item.get(kind), str):
         return Part(kind, item[kind], data=_without(item, kind))
     if kind in ("image", "file", "audio"):
-        return Part(kind, data=dict(item))
+        reference = reference_in(item)
+        return Part(kind, data=dict(item), file_id=key_of(reference.file_id) if reference else None)
     return Part("other", data={"item": item})
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts.access import OwnedQuerySet, visible_by_id
 from accounts.models import User
 from conversations import chat_wire, empty_answers
+from files.models import File
 from foundation.ids import uuid7
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ class Message(models.Model):
                 call_id=part.call_id,
                 name=part.name,
                 data=part.data,
+                file_id=part.file_id,
             )
             for position, part in enumerate(given.parts if given else ())
         ]
@@ -253,10 +255,18 @@ class MessagePart(models.Model):
     call_id = models.CharField(max_length=200, blank=True)
     name = models.CharField(max_length=200, blank=True)
     data = models.JSONField(null=True, blank=True)
+    # The file that the part refers to. It may be deleted, or may be somebody else's, whom `visible_to` protects.
+    file = models.ForeignKey(
+        File, null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="message_parts"
+    )
 
     class Meta:
         ordering = ["position"]
         constraints = [models.UniqueConstraint(fields=["message", "position"], name="message_part_position_unique")]
+        indexes = [
+            # Tells whether any message still needs a file.
+            models.Index(fields=["file"], condition=Q(file__isnull=False), name="message_part_file"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.position}"

@@ -63,6 +63,8 @@ class File(models.Model):
     purpose = models.CharField(max_length=20, choices=Purpose)
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Came inside of a message, not by an upload: it is deleted with the last message that refers to it.
+    from_message = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = FileQuerySet.as_manager()
 

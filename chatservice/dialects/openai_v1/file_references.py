@@ -9,7 +9,7 @@ from django.conf import settings
 
 from accounts.callers import Principal
 from chatservice.dialects.problems import BadRequest
-from completions.file_parts import reference_in
+from conversations.file_parts import reference_in
 from files.models import File
 from files.public_ids import key_of
 from foundation.database import in_database_thread

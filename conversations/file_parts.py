@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from completions.types import Wire
+Wire = Mapping[str, Any]
+
 
 _NESTED: Final = ("file", "image_url", "input_audio")
 _FLAT: Final = ("input_file", "input_image")
