@@ -1,4 +1,7 @@
-"""Reads the body of a request while it arrives: limited in size, without its content coding, large ones to disk."""
+"""Reads the body of a request while it arrives: limited in size, without its content coding, large ones to disk.
+
+Of large JSON, only the content that is embedded in it as base64 goes to disk (`embedded_bodies.py`).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ from django.urls import Resolver404, resolve
 
 from chatservice import url_prefix
 from chatservice.dialects.problems import CONTENT_CODINGS, UNKNOWN_CODING, BadRequest, too_large
+from chatservice.embedded_bodies import BodySplitter
+from files.embedded import EmbeddedContent
 from files.storage import unnamed_draft
 from foundation.threads import DaemonThreads
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Embedded = dict[str, EmbeddedContent]
 CODINGS = ("gzip", "x-gzip", "deflate")
 GZIP_OR_ZLIB = zlib.MAX_WBITS + 32  # zlib tells them apart by their first bytes
 # A gzip body may be several ones, one after the other; each costs time even if it is empty.
@@ -84,30 +90,55 @@ class Count(Protocol):
 
 
 class Arriving:
-    """A body while it arrives: in memory, and beyond SPOOL_BYTES on disk if its view takes large bodies."""
+    """A body while it arrives: in memory, and beyond SPOOL_BYTES on disk if its view takes large bodies.
+
+    `splitter`, of a view that takes content, has the content that was embedded in the body.
+    """
 
     def __init__(self, count: Count) -> None:
         self._count = count
         self._memory = io.BytesIO()
         self._disk: IO[bytes] | None = None
+        self.splitter: BodySplitter | None = None
         self.spools = False
         self.size = 0
 
     async def write(self, chunk: bytes) -> None:
         self._count(len(chunk))
+        if self.splitter is not None:
+            await self._split(self.splitter.feed, chunk)
+            return
         self.size += len(chunk)
         self._memory.write(chunk)
         if self.spools and self._memory.tell() > SPOOL_BYTES:
             await self._spool()
 
+    async def split(self) -> None:
+        """From now on, take embedded content out of the body, also of what has arrived already."""
+        self.splitter = BodySplitter(unnamed_draft)
+        arrived, self._memory, self.size = self._memory.getvalue(), io.BytesIO(), 0
+        await self._split(self.splitter.feed, arrived)
+
     async def complete(self) -> IO[bytes]:
         """Return the whole body, to be read from its beginning."""
+        if self.splitter is not None:
+            await self._split(self.splitter.finish)
         if self._disk is None:
             self._memory.seek(0)
             return self._memory
         await self._spool()
         self._disk.seek(0)
         return self._disk
+
+    async def _split(self, step: Callable[..., bytes], *data: bytes) -> None:
+        assert self.splitter is not None
+        before = self.splitter.waiting
+        left = await asyncio.get_running_loop().run_in_executor(_threads, step, *data)
+        self._count.spooled(sum(map(len, data)) + before - len(left) - self.splitter.waiting)
+        self.size += len(left)
+        self._memory.write(left)
+        if 0 < settings.LIMIT_BODY_BYTES < self.size:
+            raise too_large(beside=True)
 
     async def _spool(self) -> None:
         loop, size = asyncio.get_running_loop(), self._memory.tell()
@@ -120,6 +151,8 @@ class Arriving:
     def discard(self) -> None:
         if self._disk is not None:
             release(self._disk)
+        if self.splitter is not None:
+            _threads.submit(self.splitter.close)
 
 
 def release(body: IO[bytes]) -> None:
@@ -130,8 +163,10 @@ def release(body: IO[bytes]) -> None:
         _threads.submit(body.close)
 
 
-async def read_bounded(scope: dict[str, Any], receive: Receive, count: Count) -> IO[bytes]:
-    """Return the decoded body, and make the headers of `scope` those of a body without a coding, with its length.
+async def read_bounded(scope: dict[str, Any], receive: Receive, count: Count) -> tuple[IO[bytes], Embedded]:
+    """Return the decoded body, and the content that was embedded in it and which the caller has to close.
+
+    Makes the headers of `scope` those of a body without a coding, with its length.
 
     A view that has a `body_limit`, the name of a setting, takes larger bodies than LIMIT_BODY_BYTES, as long as they
     have no coding. Raises BadRequest (400, 413, 415), RequestAborted, what `count` raises, and OSError if the disk is
@@ -144,14 +179,14 @@ async def read_bounded(scope: dict[str, Any], receive: Receive, count: Count) ->
     arrived = 0
     try:
         for size in _lengths(scope["headers"]):
-            limit = _limit_for(size, limit, body, scope, codings)
+            limit = await _limit_for(size, limit, body, scope, codings)
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise RequestAborted
             chunk = message.get("body", b"")
             arrived += len(chunk)
-            limit = _limit_for(arrived, limit, body, scope, codings)
+            limit = await _limit_for(arrived, limit, body, scope, codings)
             if chunk and codings:
                 inflater = inflater or _inflater(codings, limit.bytes)
                 chunk = inflater.feed(chunk)
@@ -164,9 +199,9 @@ async def read_bounded(scope: dict[str, Any], receive: Receive, count: Count) ->
     except BaseException:
         body.discard()
         raise
-    if inflater is not None or body.spools:
+    if inflater is not None or body.spools or body.splitter is not None:
         scope["headers"] = _headers_of_decoded(scope["headers"], body.size)
-    return complete
+    return complete, body.splitter.embedded if body.splitter is not None else {}
 
 
 class _Limit:
@@ -179,13 +214,18 @@ class _Limit:
             self.bytes += around
 
 
-def _limit_for(size: int, limit: _Limit, body: Arriving, scope: Mapping[str, Any], codings: Sequence[str]) -> _Limit:
+async def _limit_for(
+    size: int, limit: _Limit, body: Arriving, scope: Mapping[str, Any], codings: Sequence[str]
+) -> _Limit:
     """Return the limit for a body of at least `size` bytes, which may be its view's; raises BadRequest beyond it."""
-    if size > SPOOL_BYTES and not body.spools and not codings and (setting := _views_limit(scope)):
+    is_usual = limit.setting == "LIMIT_BODY_BYTES"
+    if size > SPOOL_BYTES and is_usual and not codings and (setting := _views_limit(scope)):
         limit = _Limit(setting, around=AROUND_FILES)
-        body.spools = True
+        body.spools = setting == "LIMIT_FILE_BYTES"
     if 0 < limit.bytes < size:
         raise too_large(limit.setting)
+    if limit.setting == "LIMIT_CONTENT_BODY_BYTES" and body.splitter is None:
+        await body.split()
     return limit
 
 

@@ -23,9 +23,10 @@ from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
 from chatservice import cors, url_prefix
-from chatservice.bodies import Receive, Send, read_bounded, release
+from chatservice.bodies import Embedded, Receive, Send, read_bounded, release
 from chatservice.dialects.problems import BadRequest
 from completions.services import is_draining
+from files.embedded import arrived
 
 LARGE_BODY_BYTES = 65_536
 COME_BACK = [(b"retry-after", b"5"), (b"content-length", b"0"), (b"connection", b"close")]
@@ -108,10 +109,11 @@ class ChatHandler(ASGIHandler):
         self, context: ThreadSensitiveContext, scope: dict[str, Any], receive: Receive, send: Send
     ) -> None:
         refusal = None
+        embedded: Embedded = {}
         body: IO[bytes]
         try:
             with self._arrivals.counted() as count:
-                body = await read_bounded(scope, receive, count)
+                body, embedded = await read_bounded(scope, receive, count)
         except RequestAborted:
             return
         except BadRequest as bad:
@@ -130,6 +132,7 @@ class ChatHandler(ASGIHandler):
         if request is None:
             await self.send_response(error_response, send)  # type: ignore[arg-type]  # it is one or the other
             return
+        arrived.set(embedded)
         # Both are ours, on Django's request. The view answers a bad body in its own shape, once it knows the caller.
         # Only a view that wants to know listens for a disconnect.
         request.body_refusal = refusal  # type: ignore[attr-defined]
@@ -141,7 +144,8 @@ class ChatHandler(ASGIHandler):
             else:
                 await self.send_response(response, send)
         finally:
-            release(body)
+            for each in (body, *(content.content for content in embedded.values())):
+                release(each)
             # An exception may keep the request until the collector runs, and the body is the large part of it.
             request.__dict__.pop("_body", None)
             # A thread was created only if a synchronous view ran; its connection is closed there.

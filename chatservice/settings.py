@@ -279,7 +279,7 @@ LIMIT_TODOS_PER_USER = env.int("LIMIT_TODOS_PER_USER", default=1_000)
 LIMIT_FILE_BYTES = env.int("LIMIT_FILE_BYTES", default=104_857_600)
 LIMIT_FILES_PER_USER = env.int("LIMIT_FILES_PER_USER", default=100_000)
 LIMIT_FILES_PER_USER_BYTES = env.int("LIMIT_FILES_PER_USER_BYTES", default=5_000_000_000)
-# How many bytes of files go to the model with one question: those that the question and its history refer to.
+# The body of a request with pictures and files in it; and the files that go to the model with one question.
 LIMIT_CONTENT_BODY_BYTES = env.int("LIMIT_CONTENT_BODY_BYTES", default=33_554_432)
 # The limits below that apply to one user or one address do not apply to guests of this machine, if ANONYMOUS is `auto`;
 # those that apply to one process do.
@@ -327,7 +327,7 @@ MAX_HEADER_BYTES = env.int("MAX_HEADER_BYTES", default=16_384)
 MAX_HEADERS = env.int("MAX_HEADERS", default=100)
 # The bytes of all bodies that are arriving at one process, before a key is looked at: beyond, 503 and Retry-After.
 MAX_ARRIVING_BYTES = env.int("MAX_ARRIVING_BYTES", default=268_435_456)
-# The same for bodies that are on disk while they arrive: files beyond 1 MiB.
+# The same for what is on disk while it arrives: of bodies beyond 1 MiB, uploads, and the files in messages.
 MAX_SPOOLED_BYTES = env.int("MAX_SPOOLED_BYTES", default=4_294_967_296)
 # Open connections of one process.
 MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4_096)

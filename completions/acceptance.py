@@ -105,7 +105,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         "conversation": None,
     }
     if not request.store:
-        return _accept_unkept(batch, request, run, retry)
+        return _accept_unkept(batch, request, run, retry, not_kept=request.not_kept)
 
     place = retry.place_of(request) if retry is not None else request
     point, messages = find_insertion_point(batch.cursor, place, batch.prefixes, batch.points)

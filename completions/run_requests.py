@@ -14,6 +14,7 @@ from accounts.callers import Principal
 from accounts.throttling import MINUTE, Counted
 from completions.recall import Recall
 from completions.types import Wire
+from files.embedded import EmbeddedContent
 
 if TYPE_CHECKING:
     from completions.prefixes import History
@@ -78,6 +79,10 @@ class RunRequest:
     """What the API that took the request shows of it again, stored with the run."""
     native: Wire | None = None
     """The request in its own words, for an upstream with the same API: see `CompletionRequest.native`."""
+    embedded: Mapping[str, EmbeddedContent] = field(default_factory=dict)
+    """What was taken out of messages that are not stored, by digest."""
+    not_kept: str = ""
+    """Why the question is not stored although it should be: see `RunHandle.not_kept`."""
     idempotency_key: str = ""
     fingerprint: str = ""
     history: History | None = None

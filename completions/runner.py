@@ -9,7 +9,6 @@ import sys
 import traceback
 import uuid
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +19,7 @@ from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, 
 from completions.attachments import with_files
 from completions.chat_tools import with_chat_calls
 from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
+from completions.embedded_content import release
 from completions.exceptions import (
     CompletionError,
     DeadlineExceeded,
@@ -62,6 +62,8 @@ def start_queued(handle: RunHandle) -> LiveRun:
 def _start(handle: RunHandle, provider: Provider | None = None, model: str = "") -> LiveRun:
     live = LIVE[handle.run_id] = LiveRun(handle)
     live.task = live.loop.create_task(_run(live, provider, model), context=contextvars.Context())
+    if handle.request.embedded:
+        live.task.add_done_callback(lambda task: release(handle.request))
     return live
 
 
@@ -73,12 +75,12 @@ async def _run(live: LiveRun, provider: Provider | None, model: str) -> None:
     try:
         if live.cancelled or live.lost:
             raise asyncio.CancelledError
-        async with asyncio.timeout(settings.RUN_SECONDS), AsyncExitStack() as held:
+        async with asyncio.timeout(settings.RUN_SECONDS):
             if provider is None:
                 asked = live.handle.request
                 await request_policy.check(asked.principal, asked.model, asked.parameters)
                 provider, model = providers.provider_for(asked.model)
-            request = await _request(live, model, provider, held)
+            request = await _request(live, model, provider)
             if request.stream:
                 await _stream(live, provider, request, assembly)
             else:
@@ -125,7 +127,7 @@ async def _stream(live: LiveRun, provider: Provider, request: CompletionRequest,
             live.stream_finished = event
 
 
-async def _request(live: LiveRun, model: str, provider: Provider, held: AsyncExitStack) -> CompletionRequest:
+async def _request(live: LiveRun, model: str, provider: Provider) -> CompletionRequest:
     """Return what to send upstream: instructions, quotations, and the call's messages or the newest turns before it."""
     handle = live.handle
     run_request = handle.request
@@ -149,8 +151,8 @@ async def _request(live: LiveRun, model: str, provider: Provider, held: AsyncExi
         messages = for_chat(messages)
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
-    messages = await with_files((*told, *messages), run_request.principal, held)
-    return CompletionRequest(model, messages, run_request.parameters, run_request.stream, native=run_request.native)
+    sent, contents = await with_files((*told, *messages), run_request.principal, run_request.embedded)
+    return CompletionRequest(model, sent, run_request.parameters, run_request.stream, run_request.native, contents)
 
 
 def _branch_of(handle: RunHandle) -> tuple[uuid.UUID | None, Sequence[Wire]]:

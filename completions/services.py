@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from completions import long_histories, providers, queueing, request_policy, runner
 from completions.bulk_sql import read_key, table
+from completions.embedded_content import accept_without_content
 from completions.exceptions import ShuttingDown, TooManyRuns
 from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
@@ -77,7 +78,7 @@ async def submit(request: RunRequest) -> RunHandle:
     provider, upstream_model = providers.provider_for(request.model)
     start = functools.partial(runner.start, provider=provider, model=upstream_model)
     request = replace(request, upstream=provider.name, request_id=request_id.get())
-    return await long_histories.accept_question(request, start)
+    return await accept_without_content(request, lambda each: long_histories.accept_question(each, start))
 
 
 async def cancel(run_id: uuid.UUID) -> None:

@@ -6,12 +6,20 @@ No Django, no input or output: every class here is frozen, and tests can compare
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 Wire = Mapping[str, Any]
 """A JSON object of the OpenAI wire, kept exactly as it was received."""
+
+
+class Content(Protocol):
+    """`size` bytes, of which `chunks` yields multiples of three but for the last; it may wait for a disk."""
+
+    @property
+    def size(self) -> int: ...
+    def chunks(self) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,8 @@ class CompletionRequest:
     stream: bool = True
     native: Wire | None = None
     """The body of a Responses request, without what says where it is stored and how it is sent; None for others."""
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    """The content of files, by the marks that stand for their base64 in `messages`."""
 
 
 @dataclass(frozen=True, slots=True)

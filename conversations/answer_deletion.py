@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from conversations.models import Conversation, Message
-from conversations.services import DELETE_SLICE, Busy, announce_messages, delete_conversation
+from conversations.services import DELETE_SLICE, Busy, announce_messages, delete_conversation, delete_messages
 from conversations.signals import message_deleted
 
 
@@ -54,7 +54,7 @@ def _delete(
         conversation.head_id = _leaf_below(conversation_id, above, going)
     conversation.updated_at = timezone.now()
     conversation.save(update_fields=["head", "updated_at"])
-    messages.filter(pk__in=going).delete()
+    delete_messages(messages.filter(pk__in=going))
     announce_messages(conversation_id)
     transaction.on_commit(lambda: message_deleted.send(sender=Message, conversation_id=conversation_id))
     if not messages.exists():

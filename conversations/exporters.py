@@ -1,7 +1,8 @@
 """Exports conversations as text for people and other programs: ChatGPT's tree, Markdown, JSONL.
 
 Text is yielded as it is read, a few hundred messages at a time. ChatGPT's format contains everything, so importing it
-(`importers/chatgpt.py`) loses nothing; the other two contain only the shown branch.
+(`importers/chatgpt.py`) loses nothing; the other two contain only the shown branch. Pictures and files are in ChatGPT's
+format and in JSONL as `data:` URLs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from enum import StrEnum
 from typing import Any
 
 from conversations.branches import branch_ids, in_bulk
+from conversations.chat_wire import extras_of
+from conversations.embedded_files import with_contents
 from conversations.finish_reasons import shown
 from conversations.models import Conversation, ConversationQuerySet, Message, load_parts
 
@@ -92,7 +95,7 @@ def _chatgpt(conversation: Conversation) -> Iterator[str]:
     yield f'{_json(about)[:-1]}, "mapping": {{{_json(ROOT)}: {_json(root)}'
     for message in _messages(conversation):
         if message.pk in names:  # newer ones are left to the next export
-            node = _node(message, names.get(message.parent_id, ROOT) if message.parent_id else ROOT)
+            node = _node(conversation, message, names.get(message.parent_id, ROOT) if message.parent_id else ROOT)
             yield f",\n{_json(names[message.pk])}: {_json({**node, 'children': children[message.pk]})}"
     yield "}}"
 
@@ -108,7 +111,7 @@ def _tree(conversation: Conversation) -> tuple[dict[uuid.UUID, str], dict[uuid.U
     return names, children
 
 
-def _node(message: Message, parent: str) -> dict[str, Any]:
+def _node(conversation: Conversation, message: Message, parent: str) -> dict[str, Any]:
     name = _name(message)
     metadata: dict[str, Any] = {
         EXTENSION: {
@@ -118,7 +121,7 @@ def _node(message: Message, parent: str) -> dict[str, Any]:
             "upstream": message.upstream,
             "finish_reason": message.finish_reason,
             "usage": message.usage,
-            "parts": message.extras(),
+            "parts": _extras(conversation, message),
         }
     }
     if message.model:
@@ -182,7 +185,7 @@ def _jsonl(conversation: Conversation) -> Iterator[str]:
     details: list[dict[str, Any]] = []
     yield f'{_json(about)[:-1]}, "messages": ['
     for message in _shown(conversation):
-        yield f"{', ' if details else ''}{_json(message.as_wire())}"
+        yield f"{', ' if details else ''}{_json(with_contents(message.as_wire(), owner_id=conversation.owner_id))}"
         details.append(
             {
                 "id": _name(message),
@@ -204,6 +207,14 @@ def _messages(conversation: Conversation) -> Iterator[Message]:
         load_parts(page)
         yield from page
         page = list(rows.filter(position__gt=page[-1].position)[:ROWS])
+
+
+def _extras(conversation: Conversation, message: Message) -> dict[str, Any] | None:
+    """Return the same as `message.extras()`, with the content of files."""
+    if not message.has_parts:
+        return None
+    wire = with_contents(message.as_wire(), owner_id=conversation.owner_id)
+    return extras_of(wire, role=message.role, content=message.content, author=message.author)
 
 
 def _shown(conversation: Conversation) -> Iterator[Message]:

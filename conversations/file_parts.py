@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +12,7 @@ Wire = Mapping[str, Any]
 _NESTED: Final = ("file", "image_url", "input_audio")
 _FLAT: Final = ("input_file", "input_image")
 _IMAGES: Final = ("image_url", "input_image")
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 AUDIO_FORMATS: Final = {
     "audio/wav": "wav",
     "audio/mpeg": "mp3",
@@ -18,6 +20,21 @@ AUDIO_FORMATS: Final = {
     "audio/ogg": "ogg",
     "audio/mp4": "m4a",
 }
+
+
+_UNSPECIFIC: Final = ("text/plain", "application/octet-stream", "application/zip")
+
+
+class Embedded(NamedTuple):
+    """Content that a part has in itself, as a data URL or as base64: the text of `fields[name]`."""
+
+    fields: Any
+    name: str
+
+    @property
+    def text(self) -> str:
+        found: str = self.fields[self.name]
+        return found
 
 
 class Reference(NamedTuple):
@@ -39,21 +56,54 @@ def reference_in(part: Any) -> Reference | None:
     return Reference(f"{kind}.file_id" if nested else "file_id", file_id, name if isinstance(name, str) else "")
 
 
+def embedded_in(part: Any) -> Embedded | None:
+    """Return where a part has its content in itself; None for any other part."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in _FLAT or (kind == "image_url" and isinstance(part.get(kind), str)):
+        fields, name = part, "file_data" if kind == "input_file" else "image_url"
+    elif kind in _NESTED:
+        fields, name = part.get(kind), {"image_url": "url", "file": "file_data", "input_audio": "data"}[kind]
+    else:
+        return None
+    text = fields.get(name) if isinstance(fields, Mapping) else None
+    is_content = isinstance(text, str) and (kind not in _IMAGES or text.startswith("data:"))
+    return Embedded(fields, name) if is_content else None
+
+
+def as_reference(part: Wire, *, file_id: str, media_type: str) -> dict[str, Any]:
+    """Return a part whose content is now a file. What the client called it is kept if `media_type` says little."""
+    kind = part["type"]
+    embedded = embedded_in(part)
+    assert embedded is not None
+    fields = {} if isinstance(part.get(kind), str) else embedded.fields
+    fields = {name: value for name, value in fields.items() if name != embedded.name} | {"file_id": file_id}
+    declared = embedded.text.removeprefix("data:").partition(";")[0].partition(",")[0]
+    if media_type in _UNSPECIFIC and declared != media_type and _MEDIA_TYPE.fullmatch(declared):
+        fields["media_type"] = declared
+    return {**part, kind: fields} if kind in _NESTED else fields
+
+
 def with_content(part: Wire, *, base64: str, media_type: str, name: str) -> dict[str, Any]:
     """Return a part that was a reference with the content of the file: a picture, a recording or a document."""
     kind = part["type"]
     is_nested = kind in _NESTED
     fields = {key: value for key, value in (part[kind] if is_nested else part).items() if key != "file_id"}
+    declared = fields.pop("media_type", None)
+    media_type = declared if isinstance(declared, str) and _MEDIA_TYPE.fullmatch(declared) else media_type
     url = f"data:{media_type};base64,{base64}"
     if kind in _IMAGES:
         fields["url" if is_nested else "image_url"] = url
     elif kind == "input_audio" or media_type in AUDIO_FORMATS:
-        sound = {"data": base64, "format": AUDIO_FORMATS.get(media_type, media_type.partition("/")[2])}
+        sound = {"data": base64, "format": _format_of(fields, media_type)}
         return {"type": "input_audio", "input_audio": sound}
     else:
         fields = {key: value for key, value in fields.items() if key != "file_url"}
         fields |= {"filename": fields.get("filename") or name, "file_data": url}
     return {**part, kind: fields} if is_nested else fields
+
+
+def _format_of(fields: Wire, media_type: str) -> str:
+    return AUDIO_FORMATS.get(media_type) or str(fields.get("format") or media_type.partition("/")[2])
 
 
 def with_text(part: Wire, text: str) -> dict[str, Any]:

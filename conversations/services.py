@@ -9,11 +9,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
 from conversations import chat_wire, digests, quota
+from conversations.embedded_files import note_files_of
 from conversations.models import Conversation, ConversationQuerySet, Message, MessagePart
 from conversations.signals import conversation_deleted, message_deleted, messages_changed, messages_deleting
 
@@ -128,7 +129,7 @@ def delete_message(*, message: Message) -> None:
         conversation.head_id = fresh.parent_id or newest
     conversation.updated_at = timezone.now()
     conversation.save(update_fields=["head", "updated_at"])
-    fresh.delete()
+    delete_messages(Message.objects.filter(pk=fresh.pk))
     announce_messages(conversation.pk)
     transaction.on_commit(lambda: message_deleted.send(sender=Message, conversation_id=conversation.pk))
 
@@ -147,7 +148,7 @@ def _reset(conversation: Conversation) -> None:
     locked.updated_at = timezone.now()
     locked.save(update_fields=["head", "next_position", "updated_at"])
     messages_deleting.send(sender=Message, conversation_id=locked.pk)
-    Message.objects.filter(conversation=locked).delete()
+    delete_messages(Message.objects.of(locked.pk))
     announce_messages(locked.pk)
 
 
@@ -173,7 +174,7 @@ def shorten(conversation_id: uuid.UUID, condition: ConversationQuerySet | None =
                 return
             messages_deleting.send(sender=Message, conversation_id=conversation_id)
             Conversation.objects.filter(pk=conversation_id).update(head=None)
-            Message.objects.filter(pk__in=list(newest[:DELETE_SLICE])).delete()
+            delete_messages(Message.objects.filter(pk__in=list(newest[:DELETE_SLICE])))
             announce_messages(conversation_id)
         if connection.vendor == "sqlite":
             time.sleep(time.monotonic() - began)
@@ -184,8 +185,15 @@ def _delete(conversation: Conversation) -> None:
     pk = conversation.pk
     Conversation.objects.filter(pk=pk).update(head=None)
     messages_deleting.send(sender=Message, conversation_id=pk)
+    note_files_of(Message.objects.of(pk))
     Conversation.objects.filter(pk=pk).delete()
     transaction.on_commit(lambda: conversation_deleted.send(sender=Conversation, conversation_id=pk))
+
+
+def delete_messages(messages: QuerySet[Message]) -> None:
+    """Delete rows of messages, and then the files that came in them and that no other message needs."""
+    note_files_of(messages)
+    messages.delete()
 
 
 def _add(

@@ -30,6 +30,14 @@ class FileQuerySet(OwnedQuerySet["File"]):
         """Return the files of an account and of all accounts that share its limits."""
         return self.filter(owner__in=User.objects.sharing_limits(owner_id))
 
+    def uploaded(self) -> Self:
+        """Return the files that somebody uploaded, without those that came inside of messages."""
+        return self.filter(from_message=False)
+
+    def unused(self) -> Self:
+        """Return the files that came inside of messages which are all gone."""
+        return self.filter(from_message=True, message_parts=None)
+
     def with_content(self, owner_id: uuid.UUID, sha256: str) -> Self:
         return self.filter(owner_id=owner_id, sha256=sha256)
 

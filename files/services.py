@@ -12,6 +12,7 @@ import hashlib
 import logging
 import uuid
 from functools import partial
+from mimetypes import guess_extension
 from typing import IO
 
 from django.conf import settings
@@ -47,15 +48,14 @@ def store_file(
     sha256, size, media_type = _read(content)
     change = _begin_change(owner_id, sha256, size)
     try:
-        if not File.objects.with_content(owner_id, sha256).exists():
-            storage.save(stored_name(owner_id, sha256), content)
+        _write(owner_id, sha256, content)
         now = timezone.now()
         file = File(
             owner_id=owner_id,
             sha256=sha256,
             size=size,
             media_type=media_type,
-            name=name.replace("\x00", "")[:255],
+            name=_storable(name),
             purpose=purpose,
             created_at=now,
             expires_at=now + expires_after if expires_after else None,
@@ -65,6 +65,41 @@ def store_file(
         finish_change(change)
         raise
     return file
+
+
+def keep_content(*, owner_id: uuid.UUID, content: Content[bytes], name: str = "") -> tuple[File, ContentChange]:
+    """Return the file for content that came inside of a message, stored unless the owner has it already.
+
+    Until `finish_change` is called with the change, the file stays although no message refers to it yet. Raises what
+    `store_file` raises.
+    """
+    sha256, size, media_type = _read(content)
+    pk = _key_of_content(owner_id, sha256)
+    change = _begin_change(owner_id, sha256, 0 if File.objects.filter(pk=pk).exists() else size)
+    try:
+        if (file := File.objects.filter(pk=pk).first()) is None:
+            _write(owner_id, sha256, content)
+            is_picture = media_type.startswith("image/")
+            file = File(
+                pk=pk,
+                owner_id=owner_id,
+                sha256=sha256,
+                size=size,
+                media_type=media_type,
+                name=_storable(name) or f"{'picture' if is_picture else 'file'}{guess_extension(media_type) or ''}",
+                purpose=File.Purpose.VISION if is_picture else File.Purpose.USER_DATA,
+                from_message=True,
+            )
+            file = _add(file)
+    except BaseException:
+        finish_change(change)
+        raise
+    return file, change
+
+
+def _key_of_content(owner_id: uuid.UUID, sha256: str) -> uuid.UUID:
+    """Return the key of an owner's file with this content: the same picture always gets the same reference."""
+    return uuid.uuid5(owner_id, sha256)
 
 
 def open_file(*, file: File) -> IO[bytes]:
@@ -119,8 +154,11 @@ def finish_change(change: ContentChange) -> None:
             others = list(of_content.order_by("pk").select_for_update().values_list("pk", flat=True))
             if change.pk in others:
                 others.remove(change.pk)
-            if not others and not File.objects.with_content(change.owner_id, change.sha256).exists():
-                storage.storage().delete(stored_name(change.owner_id, change.sha256))
+            if not others:
+                mine = File.objects.with_content(change.owner_id, change.sha256)
+                mine.unused().delete()
+                if not mine.exists():
+                    storage.storage().delete(stored_name(change.owner_id, change.sha256))
             ContentChange.objects.filter(pk=change.pk).delete()
     except Exception as error:  # storages raise errors of their own
         logger.warning("content could not be deleted (%s): a sweep tries again", type(error).__name__)
@@ -143,10 +181,21 @@ def _read(content: Content[bytes]) -> tuple[str, int, str]:
     return digest.hexdigest(), size, media_type_of(head)
 
 
+def _storable(name: str) -> str:
+    return name.replace("\x00", "")[:255]
+
+
+def _write(owner_id: uuid.UUID, sha256: str, content: Content[bytes]) -> None:
+    if not File.objects.with_content(owner_id, sha256).exists():
+        storage.save(stored_name(owner_id, sha256), content)
+
+
 @transaction.atomic
 def _begin_change(owner_id: uuid.UUID, sha256: str, size: int) -> ContentChange:
+    """Note that content will be written; `size` is 0 if the file exists already."""
     _lock_account(owner_id)
-    _check_room(owner_id, sha256, size)
+    if size:
+        _check_room(owner_id, sha256, size)
     return ContentChange.objects.create(owner_id=owner_id, sha256=sha256)
 
 
@@ -158,6 +207,17 @@ def _finish_upload(file: File, change: ContentChange) -> None:
     if not ContentChange.objects.filter(pk=change.pk).delete()[0]:
         raise storage.StorageLost("The upload took so long that it was taken for abandoned.")
     file.save(force_insert=True)
+
+
+@transaction.atomic
+def _add(file: File) -> File:
+    """Add the row of a file that came inside of a message; return the one that another request added meanwhile."""
+    _lock_account(file.owner_id)
+    if (added := File.objects.filter(pk=file.pk).first()) is not None:
+        return added
+    _check_room(file.owner_id, file.sha256, file.size)
+    file.save(force_insert=True)
+    return file
 
 
 def _lock_account(owner_id: uuid.UUID, *, erased_too: bool = False) -> None:

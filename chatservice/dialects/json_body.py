@@ -10,7 +10,9 @@ from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.parsers import JSONParser
 
+from chatservice.dialects.embedded_content import restore_others
 from chatservice.dialects.problems import BadRequest, refuse_bad_body
+from files.embedded import taken_out
 
 BOM = "\ufeff"
 CONTAINERS = (dict, list)
@@ -28,7 +30,10 @@ def read_json(request: HttpRequest) -> Any:
         raise BadRequest("Send JSON: 'Content-Type: application/json'.", code="unsupported_media_type", status=415)
     if "charset" in parameters.lower() and "utf-8" not in parameters.lower().replace("utf8", "utf-8"):
         raise BadRequest("Send UTF-8.", code="unsupported_media_type", status=415)
-    return parse_json(request.body)
+    value = parse_json(request.body)
+    if embedded := taken_out():
+        restore_others(value, embedded, size=len(request.body))
+    return value
 
 
 def read_object(request: HttpRequest) -> dict[str, Any]:

@@ -70,12 +70,13 @@ STORAGE_UNAVAILABLE = Problem(
 )
 
 
-def too_large(setting: str = "LIMIT_BODY_BYTES") -> BadRequest:
-    """Return the refusal of a body beyond the limit that `setting` names."""
+def too_large(setting: str = "LIMIT_BODY_BYTES", *, beside: bool = False) -> BadRequest:
+    """Return the refusal of a body beyond the limit that `setting` names; `beside` its pictures and files."""
     if setting == "LIMIT_FILE_BYTES":
         message = str(FileTooLarge(settings.LIMIT_FILE_BYTES))
     else:
-        message = f"The request body holds at most {getattr(settings, setting)} bytes ({setting})."
+        besides = " besides pictures and files" if beside else ""
+        message = f"The request body holds at most {getattr(settings, setting)} bytes{besides} ({setting})."
     return BadRequest(message, code="request_too_large", status=413)
 
 

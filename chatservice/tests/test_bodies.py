@@ -154,7 +154,8 @@ class ReadBoundedTest(SimpleTestCase):
         async def receive() -> dict[str, Any]:
             return messages.pop(0)
 
-        return async_to_sync(read_bounded)(scope, receive, counted), scope, counted.sizes
+        decoded, _ = async_to_sync(read_bounded)(scope, receive, counted)
+        return decoded, scope, counted.sizes
 
     def test_it_may_arrive_in_any_pieces_and_the_decoded_bytes_are_counted(self) -> None:
         text = bytes(range(256)) * 40

@@ -19,6 +19,7 @@ from completions.exceptions import ProviderError, UpstreamUnauthorized, Upstream
 from completions.providers.failures import broken_connection, refusal
 from completions.providers.health import Health
 from completions.providers.reading import BROKEN
+from completions.upstream_bodies import Body
 from foundation.internals.aiohttp_reads import reads_from
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class Connection:
             default_headers={"Accept-Encoding": "identity", **(headers or {})},
         )
 
-    async def send(self, path: str, body: bytes | None, *, within: float, retry: bool = True) -> httpx2.Response:
+    async def send(self, path: str, body: Body | None, *, within: float, retry: bool = True) -> httpx2.Response:
         """Return the unread 2xx response, which the caller must give back to `release`; raises ProviderError.
 
         A request is sent again only if it is certain that nothing was billed, and if there is time for it in `within`
@@ -121,7 +122,7 @@ class Connection:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _send_once(self, path: str, body: bytes | None) -> httpx2.Response:
+    async def _send_once(self, path: str, body: Body | None) -> httpx2.Response:
         await self._take_connection()
         try:
             self.health.admit()
@@ -142,7 +143,7 @@ class Connection:
         except TimeoutError:
             raise UpstreamUnavailable("All connections to the model's server are in use.", retry_after=1) from None
 
-    async def _request(self, path: str, body: bytes | None) -> httpx2.Response:
+    async def _request(self, path: str, body: Body | None) -> httpx2.Response:
         # Use the client's headers, connections and TLS, without the models it would build for each request.
         headers = self._headers.copy()
         if body is not None:

@@ -23,6 +23,7 @@ from completions.providers.sanitize import encode_json
 from completions.providers.whole_answers import body_of, read_object
 from completions.providers.wire_parser import MAX_RAW_BYTES, AnswerParser
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, Wire
+from completions.upstream_bodies import Body, with_contents
 from foundation.internals.aiohttp_reads import reads_from
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class HTTPProvider:
         parser = self._parser()
         with ContentClock(self._first_byte) as clock:
             try:
-                body = self._body(request, stream=True)
+                body = with_contents(self._body(request, stream=True), request.contents)
                 async with self._asked(clock, self._first_byte, self.path, body, retry=retry) as answer:
                     if answer.is_event_stream:
                         relayed = self._events(parser, clock, answer, throttled(answer.response, ready))
@@ -159,7 +160,7 @@ class HTTPProvider:
         parser = self._parser()
         with ContentClock(self._answer) as clock:
             try:
-                asked = self._body(request, stream=False)
+                asked = with_contents(self._body(request, stream=False), request.contents)
                 async with self._asked(clock, self._answer, self.path, asked, retry=retry) as answer:
                     if answer.is_event_stream:
                         clock.restart(self._first_byte)
@@ -221,7 +222,7 @@ class HTTPProvider:
 
     @asynccontextmanager
     async def _asked(
-        self, clock: ContentClock, within: float, path: str, body: bytes | None, *, retry: bool
+        self, clock: ContentClock, within: float, path: str, body: Body | None, *, retry: bool
     ) -> AsyncGenerator[Answer]:
         """Send a request; give its answer, of which only the beginning is read."""
         clock.reading()
@@ -233,7 +234,7 @@ class HTTPProvider:
         finally:
             await self._line.release(response)
 
-    async def _send(self, path: str, body: bytes | None, *, within: float, retry: bool) -> httpx2.Response:
+    async def _send(self, path: str, body: Body | None, *, within: float, retry: bool) -> httpx2.Response:
         return await self._line.send(path, body, within=within, retry=retry)
 
 

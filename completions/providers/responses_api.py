@@ -14,6 +14,7 @@ from completions.providers.responses_request import body_of_request
 from completions.providers.sanitize import encode_json
 from completions.providers.whole_answers import body_of
 from completions.types import CompletionRequest
+from completions.upstream_bodies import Body
 
 
 class ResponsesAPI(HTTPProvider):
@@ -33,7 +34,7 @@ class ResponsesAPI(HTTPProvider):
             raise parser.error
         return body_of(events)
 
-    async def _send(self, path: str, body: bytes | None, *, within: float, retry: bool) -> httpx2.Response:
+    async def _send(self, path: str, body: Body | None, *, within: float, retry: bool) -> httpx2.Response:
         try:
             return await super()._send(path, body, within=within, retry=retry)
         except UpstreamRejected as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
+from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
@@ -72,6 +73,11 @@ class FilesView(OpenAIView):
         return json_response(file_object(file))
 
 
+def content_address(request: HttpRequest) -> Callable[[str], str]:
+    """Return what gives the address of a file's content, by the file's id, as this client would call it."""
+    return lambda file_id: request.build_absolute_uri(reverse("openai_v1:file-content", args=[file_id]))
+
+
 class FileView(OpenAIView):
     @extend_schema(summary="One file", **operation("GET /files/{file_id}", errors=READ))
     async def get(self, request: HttpRequest, principal: Principal, file_id: str) -> HttpResponse:
@@ -119,7 +125,7 @@ def _find(principal: Principal, file_id: str) -> File:
 def _listed(query: Mapping[str, str], principal: Principal) -> tuple[QuerySet[File], int]:
     """Return the files that a list asks for, and how many of them; raises BadRequest."""
     limit, order = read_limit(query, default=MAX_PAGE, most=MAX_PAGE), read_order(query, default="desc")
-    files = File.objects.visible_to(principal).order_by("-id" if order == "desc" else "id")
+    files = File.objects.visible_to(principal).uploaded().order_by("-id" if order == "desc" else "id")
     if "purpose" in query:
         files = files.filter(purpose=_purpose(query["purpose"]))
     if "after" in query:

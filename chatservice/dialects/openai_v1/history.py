@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from completions.readers import whole_choices
 from completions.stored_answers import further_choices
 from completions.types import Wire
 from conversations.empty_answers import empty_reason
+from conversations.file_parts import reference_in
 from conversations.models import Message
 
 
@@ -59,12 +60,23 @@ def stored_completion(run: Run) -> dict[str, Any]:
     }
 
 
-def stored_message(message: Message) -> dict[str, Any]:
-    """Return a message as the list of a stored completion's messages has it: with an id, and its text apart."""
+def stored_message(message: Message, address_of: Callable[[str], str]) -> dict[str, Any]:
+    """Return a message as the list of a stored completion's messages has it: with an id, and its text apart.
+
+    A picture that is a file has the address of its content, since OpenAI's document requires a URL.
+    """
     wire = dict(message.as_wire())
-    parts = wire.get("content")
-    shown = {"content": message.content or None, "content_parts": parts} if isinstance(parts, list) else {}
+    parts, shown = wire.get("content"), {}
+    if isinstance(parts, list):
+        shown = {"content": message.content or None, "content_parts": [_with_url(part, address_of) for part in parts]}
     return {"id": f"msg_{message.pk.hex}", "name": None, "refusal": None, "content_parts": None, **wire, **shown}
+
+
+def _with_url(part: Any, address_of: Callable[[str], str]) -> Any:
+    reference = reference_in(part)
+    if reference is None or part["type"] != "image_url" or "url" in part["image_url"]:
+        return part
+    return {**part, "image_url": {**part["image_url"], "url": address_of(str(reference.file_id))}}
 
 
 def as_documented(response: Wire) -> Wire:

@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.json_body import read_object
+from chatservice.dialects.openai_v1.files import content_address
 from chatservice.dialects.openai_v1.history import stored_completion, stored_message
 from chatservice.dialects.openai_v1.items import message_id_of
 from chatservice.dialects.openai_v1.metadata import read_filters, read_metadata
@@ -74,7 +75,7 @@ class CompletionMessagesView(OpenAIView):
         **operation("GET /chat/completions/{completion_id}/messages", errors=READ),
     )
     async def get(self, request: HttpRequest, principal: Principal, completion_id: str) -> HttpResponse:
-        return json_response(await in_database_thread(_messages, principal, completion_id, request.GET))
+        return json_response(await in_database_thread(_messages, request, principal, completion_id))
 
 
 def _list(principal: Principal, query: QueryDict) -> dict[str, Any]:
@@ -114,12 +115,12 @@ def _delete(principal: Principal, text: str) -> dict[str, Any]:
     return {"object": "chat.completion.deleted", "id": completion_id(run.pk), "deleted": True}
 
 
-def _messages(principal: Principal, text: str, query: QueryDict) -> dict[str, Any]:
-    page, answer = read_page(query, newest_first=False), _run(principal, text).message
+def _messages(request: HttpRequest, principal: Principal, text: str) -> dict[str, Any]:
+    page, answer = read_page(request.GET, newest_first=False), _run(principal, text).message
     ids = branch_ids(answer.conversation_id, answer.parent_id) if answer is not None else []
     shown = _part(ids[::-1] if page.newest_first else ids, page)
     rows = in_bulk(shown[: page.limit])
-    found = [stored_message(rows[pk]) for pk in shown[: page.limit] if pk in rows]
+    found = [stored_message(rows[pk], content_address(request)) for pk in shown[: page.limit] if pk in rows]
     return list_of(found, has_more=len(shown) > page.limit)
 
 

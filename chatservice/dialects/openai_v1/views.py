@@ -55,6 +55,10 @@ ERRORS = {
 EXAMPLE = {"model": "default", "messages": [{"role": "user", "content": "Tell me a joke"}]}
 
 
+CONTENT_LIMIT = "LIMIT_CONTENT_BODY_BYTES"
+"""The limit on bodies of requests with messages, which may have pictures and files in them."""
+
+
 class OpenAIView(AsyncAPIView):
     render = staticmethod(render)
     authentication = LenientKeyAuthentication
@@ -70,6 +74,7 @@ class OpenAIView(AsyncAPIView):
 
 
 class ChatCompletionsView(OpenAIView):
+    body_limit = CONTENT_LIMIT
     starts_runs = frozenset({"POST"})
 
     @extend_schema(

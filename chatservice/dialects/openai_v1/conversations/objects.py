@@ -17,7 +17,9 @@ from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.searching import read_search, why_found
 from completions.run_requests import title_from
 from conversations import services
+from conversations.embedded_files import as_files
 from conversations.models import Conversation
+from files.embedded import Arrived
 from search.results import Hit
 
 CONVERSATION_ID = re.compile(r"conv_([0-9a-f]{32})\Z", re.ASCII)
@@ -45,13 +47,13 @@ def find_conversation(principal: Principal, text: str) -> Conversation:
     return found
 
 
-def create_conversation(principal: Principal, body: dict[str, Any]) -> Conversation:
+def create_conversation(principal: Principal, body: dict[str, Any], embedded: Arrived) -> Conversation:
     """Create a conversation with the items and metadata of a body; raises BadRequest and LimitReached."""
-    metadata, messages = (
+    metadata, given = (
         read_metadata(body.get("metadata")),
         read_items(principal, [] if body.get("items") is None else body["items"]),
     )
-    with transaction.atomic():
+    with as_files(given, owner_id=principal.user_id, among=embedded) as messages, transaction.atomic():
         conversation = services.start_conversation(
             owner_id=principal.user_id, title=title_from(messages), metadata=metadata
         )

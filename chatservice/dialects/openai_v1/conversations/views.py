@@ -32,13 +32,16 @@ from chatservice.dialects.openai_v1.conversations.objects import (
 from chatservice.dialects.openai_v1.metadata import read_metadata
 from chatservice.dialects.openai_v1.pages import DEFAULT, MOST, list_of, read_page
 from chatservice.dialects.openai_v1.reference import operation
-from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
+from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.searching import MAX_QUERY_CHARS, PARAMETERS
 from completions.models import Run
 from completions.stopping import stop_and
 from conversations import services
+from conversations.embedded_files import as_files
 from conversations.models import Message
+from files.embedded import Arrived, taken_out
+from files.threads import in_file_thread
 from foundation.database import in_database_thread
 from search.threads import in_search_thread
 
@@ -54,6 +57,8 @@ HELLO = {"type": "message", "role": "user", "content": "Hello"}
 
 
 class ConversationsView(OpenAIView):
+    body_limit = CONTENT_LIMIT
+
     @extend_schema(
         operation_id="list_conversations",
         summary="The conversations, or with `query` the items that a search finds in them",
@@ -81,7 +86,7 @@ class ConversationsView(OpenAIView):
         examples=[OpenApiExample("with an item", {"items": [HELLO]}, request_only=True)],
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        conversation = await in_database_thread(create_conversation, principal, read_object(request))
+        conversation = await in_file_thread(create_conversation, principal, read_object(request), taken_out())
         return json_response(conversation_object(conversation))
 
 
@@ -114,6 +119,8 @@ class ConversationView(OpenAIView):
 
 
 class ItemsView(OpenAIView):
+    body_limit = CONTENT_LIMIT
+
     @extend_schema(
         summary="The items of a conversation's shown branch",
         **operation("GET /conversations/{conversation_id}/items", errors=READ),
@@ -128,7 +135,7 @@ class ItemsView(OpenAIView):
     )
     async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
         body = read_object(request)
-        return json_response(await in_database_thread(_add, principal, conversation_id, body, request.GET))
+        return json_response(await in_file_thread(_add, principal, conversation_id, body, request.GET, taken_out()))
 
 
 class ItemView(OpenAIView):
@@ -164,9 +171,11 @@ def _items(principal: Principal, text: str, query: QueryDict) -> dict[str, Any]:
     return list_of(items[: page.limit], has_more=len(items) > page.limit)
 
 
-def _add(principal: Principal, text: str, body: dict[str, Any], query: QueryDict) -> dict[str, Any]:
+def _add(principal: Principal, text: str, body: dict[str, Any], query: QueryDict, embedded: Arrived) -> dict[str, Any]:
     found, include = find_conversation(principal, text), _include(query)
-    added = add_messages(found, read_items(principal, body.get("items")))
+    given = read_items(principal, body.get("items"))
+    with as_files(given, owner_id=found.owner_id, among=embedded) as messages:
+        added = add_messages(found, messages)
     return list_of([item for each in added for item in items_of_message(each, include)], has_more=False)
 
 

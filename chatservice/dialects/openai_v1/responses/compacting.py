@@ -20,7 +20,7 @@ from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
 from chatservice.dialects.openai_v1.responses.shapes import response_id, usage_of
-from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView, failure
+from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import submit
 from chatservice.dialects.run_responses import name_run
@@ -35,6 +35,8 @@ PROMPT = (
 
 
 class CompactView(OpenAIView):
+    body_limit = CONTENT_LIMIT
+
     starts_runs = frozenset({"POST"})
 
     @extend_schema(

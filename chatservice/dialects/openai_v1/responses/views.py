@@ -23,7 +23,7 @@ from chatservice.dialects.openai_v1.responses.shapes import Head
 from chatservice.dialects.openai_v1.responses.shapes import response_id as shape_id
 from chatservice.dialects.openai_v1.responses.stream import ResponseEvents, frame
 from chatservice.dialects.openai_v1.stream import DONE
-from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView, failure
+from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import stop, submit
 from chatservice.dialects.run_responses import Event, follow, name_run
@@ -54,6 +54,8 @@ DELETED = OpenApiResponse(
 
 
 class ResponsesView(OpenAIView):
+    body_limit = CONTENT_LIMIT
+
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -144,6 +146,8 @@ class InputItemsView(OpenAIView):
 
 
 class InputTokensView(OpenAIView):
+    body_limit = CONTENT_LIMIT
+
     @extend_schema(
         summary="How many tokens an input has, estimated",
         **operation("POST /responses/input_tokens", errors=ERRORS),

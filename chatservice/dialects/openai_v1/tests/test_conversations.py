@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import uuid
 from typing import Any
 
@@ -136,7 +137,12 @@ class ConversationsTest(ServiceTestCase):
         shown: list[Any] = [item.to_dict() for item in self.conversations.items.list(made.id, order="asc", limit=2)]
         self.assertEqual(shown, [item.to_dict() for item in added.data])
         picture = shown[1]["content"][1]
-        self.assertEqual(picture, PICTURE)
+        self.assertEqual((picture["image_url"], picture["detail"]), (None, "low"))
+        self.assertTrue(
+            PICTURE["image_url"].endswith(
+                base64.b64encode(self.openai.files.content(picture["file_id"]).content).decode()
+            )
+        )
         self.assertEqual(shown[2]["id"], "rs_theirs")
         self.assertEqual(self.openai.chat.completions.list().data, [], "nobody generated them")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from typing import Any
 
@@ -167,7 +168,10 @@ class RequestTest(ResponsesTestCase):
         ]
         first = self.ask([{"role": "user", "content": parts}])
         self.assertEqual(self.sent["messages"], [{"role": "user", "content": expected}])
-        self.assertEqual(self.input_items(first["id"])[0]["content"], parts)
+        _, picture, file = self.input_items(first["id"])[0]["content"]
+        self.assertEqual((picture["image_url"], picture["detail"], file["filename"]), (None, "low", "a.txt"))
+        for part, content in ((picture, base64.b64decode(PICTURE.partition(",")[2])), (file, b"a")):
+            self.assertEqual(self.alice.http.get(f"/v1/files/{part['file_id']}/content").content, content)
         self.ask("And now?", previous_response_id=first["id"])
         self.assertEqual(self.sent["messages"][0], {"role": "user", "content": expected})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import httpx2
@@ -140,7 +141,11 @@ class StoredCompletionsTest(ServiceTestCase):
         self.assertEqual((messages[0].content, messages[0].content_parts), ("Be brief.", None))
         self.assertEqual(messages[1].content, "What is this?")
         parts = [part.to_dict() for part in messages[1].content_parts or ()]
-        self.assertEqual(parts, asked[1]["content"])
+        self.assertEqual(parts[0], asked[1]["content"][0])
+        shown: Any = parts[1]["image_url"]
+        content = self.alice.http.get(shown["url"]).content
+        self.assertEqual(content, base64.b64decode("iVBORw0KGgo="))
+        self.assertEqual(self.openai.files.content(shown["file_id"]).content, content)
         self.get(f"/{first.id}/messages")
         later = list(self.openai.chat.completions.messages.list(second.id, order="desc", limit=3))
         self.assertEqual([each.content for each in later], ["And then?", TEXT, "What is this?", "Be brief."])
