@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,23 +17,24 @@ from django.db.models import QuerySet
 from conversations.file_parts import Embedded, as_reference, embedded_in, reference_in, with_content
 from conversations.models import Message, MessagePart
 from files.embedded import Arrived, EmbeddedContent, read_embedded
-from files.exceptions import ContentMissing
+from files.exceptions import ContentMissing, FileRefused
 from files.models import ContentChange, File
 from files.public_ids import key_of, public_id
-from files.services import finish_change, keep_content, note_unneeded, open_file
+from files.services import finish_changes, keep_contents, note_unneeded, open_file
 
 Wire = Mapping[str, Any]
+MAX_CONTENTS = 500
+"""As many different ones may be in a request, as at OpenAI."""
 
 
 class TakenOut(NamedTuple):
     """Messages with references, and what keeps their files until they are stored: call `finish` then."""
 
-    messages: list[dict[str, Any]]
-    changes: list[ContentChange]
+    messages: Sequence[Wire]
+    changes: Sequence[ContentChange]
 
     def finish(self) -> None:
-        for change in self.changes:
-            finish_change(change)
+        finish_changes(self.changes)
 
 
 def embedded_parts(messages: Sequence[Wire]) -> Iterator[Embedded]:
@@ -46,18 +48,41 @@ def embedded_parts(messages: Sequence[Wire]) -> Iterator[Embedded]:
 def take_out(messages: Sequence[Wire], *, owner_id: uuid.UUID, among: Arrived) -> TakenOut:
     """Store the content that messages have in themselves. What is no base64 stays where it is.
 
-    Raises what `keep_content` raises. Call it outside of a transaction, in a thread.
+    Raises FileRefused, User.DoesNotExist and OSError. Call it outside of a transaction, in a thread.
     """
-    files: dict[str, File] = {}
-    taken = TakenOut([], [])
-    try:
-        for wire in messages:
-            parts = [_without_content(part, owner_id, among, files, taken.changes) for part in _parts(wire)]
-            taken.messages.append({**wire, "content": parts} if parts else dict(wire))
-    except BaseException:
-        taken.finish()
-        raise
-    return taken
+    found: dict[str, EmbeddedContent] = {}
+    digests: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for embedded in embedded_parts(messages):
+        content = None if embedded.text in digests else read_embedded(embedded.text, among)
+        if content is not None:
+            digests[embedded.text] = content.sha256
+            found.setdefault(content.sha256, content)
+            names.setdefault(content.sha256, _name_of(embedded))
+    if len(found) > MAX_CONTENTS:
+        raise FileRefused(f"A request holds at most {MAX_CONTENTS} pictures and files.")
+    if not found:
+        return TakenOut(messages, ())
+    given = [(names[sha256], content.as_file()) for sha256, content in found.items()]
+    files, changes = keep_contents(owner_id=owner_id, contents=given)
+    kept = dict(zip(found, files, strict=True))
+    return TakenOut([_with_references(wire, digests, kept) for wire in messages], changes)
+
+
+def _name_of(embedded: Embedded) -> str:
+    name = embedded.fields.get("filename")
+    return name if isinstance(name, str) else ""
+
+
+def _with_references(wire: Wire, digests: Mapping[str, str], kept: Mapping[str, File]) -> Wire:
+    parts = [_with_reference(part, digests, kept) for part in _parts(wire)]
+    return {**wire, "content": parts} if parts else wire
+
+
+def _with_reference(part: Any, digests: Mapping[str, str], kept: Mapping[str, File]) -> Any:
+    embedded = embedded_in(part)
+    file = kept.get(digests.get(embedded.text, "")) if embedded else None
+    return as_reference(part, file_id=public_id(file.pk), media_type=file.media_type) if file else part
 
 
 @contextlib.contextmanager
@@ -96,31 +121,13 @@ def _read(file: File) -> str | None:
 def note_files_of(messages: QuerySet[Message]) -> None:
     """Delete the files that nobody needs after this transaction, which deletes these messages."""
     carried = MessagePart.objects.filter(message__in=messages, file__from_message=True)
-    for owner_id, sha256 in set(carried.values_list("file__owner_id", "file__sha256")):
-        note_unneeded(owner_id, sha256)
+    of_owners = defaultdict(set)
+    for owner_id, sha256 in carried.values_list("file__owner_id", "file__sha256"):
+        of_owners[owner_id].add(sha256)
+    for owner_id, digests in of_owners.items():
+        note_unneeded(owner_id, *digests)
 
 
 def _parts(wire: Wire) -> list[Any]:
     content = wire.get("content")
     return content if isinstance(content, list) else []
-
-
-def _without_content(
-    part: Any, owner_id: uuid.UUID, among: Arrived, files: dict[str, File], changes: list[ContentChange]
-) -> Any:
-    embedded = embedded_in(part)
-    content = read_embedded(embedded.text, among) if embedded else None
-    if embedded is None or content is None:
-        return part
-    if (file := files.get(content.sha256)) is None:
-        file = files[content.sha256] = _keep(content, embedded, owner_id, changes)
-    return as_reference(part, file_id=public_id(file.pk), media_type=file.media_type)
-
-
-def _keep(content: EmbeddedContent, embedded: Embedded, owner_id: uuid.UUID, changes: list[ContentChange]) -> File:
-    name = embedded.fields.get("filename")
-    file, change = keep_content(
-        owner_id=owner_id, content=content.as_file(), name=name if isinstance(name, str) else ""
-    )
-    changes.append(change)
-    return file

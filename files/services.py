@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import logging
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from mimetypes import guess_extension
 from typing import IO
@@ -28,6 +29,7 @@ from files.models import ContentChange, File, stored_name
 
 logger = logging.getLogger(__name__)
 
+Changes = list[ContentChange]
 CHUNK_BYTES = 262_144
 BATCH = 100
 
@@ -67,34 +69,44 @@ def store_file(
     return file
 
 
-def keep_content(*, owner_id: uuid.UUID, content: Content[bytes], name: str = "") -> tuple[File, ContentChange]:
-    """Return the file for content that came inside of a message, stored unless the owner has it already.
+def keep_contents(*, owner_id: uuid.UUID, contents: Sequence[tuple[str, Content[bytes]]]) -> tuple[list[File], Changes]:
+    """Return the files for named contents that came inside of messages, stored unless the owner has them already.
 
-    Until `finish_change` is called with the change, the file stays although no message refers to it yet. Raises what
-    `store_file` raises.
+    Until `finish_changes` is called, they stay although no message refers to them yet. Raises what `store_file` raises.
     """
-    sha256, size, media_type = _read(content)
-    pk = _key_of_content(owner_id, sha256)
-    change = _begin_change(owner_id, sha256, 0 if File.objects.filter(pk=pk).exists() else size)
+    read = [_read(content) for _, content in contents]
+    keys = [_key_of_content(owner_id, sha256) for sha256, _, _ in read]
+    with transaction.atomic():
+        _lock_account(owner_id)
+        changes = ContentChange.objects.bulk_create(
+            ContentChange(owner_id=owner_id, sha256=sha256) for sha256, _, _ in read
+        )
+        found = File.objects.in_bulk(keys)
     try:
-        if (file := File.objects.filter(pk=pk).first()) is None:
-            _write(owner_id, sha256, content)
-            is_picture = media_type.startswith("image/")
-            file = File(
-                pk=pk,
-                owner_id=owner_id,
-                sha256=sha256,
-                size=size,
-                media_type=media_type,
-                name=_storable(name) or f"{'picture' if is_picture else 'file'}{guess_extension(media_type) or ''}",
-                purpose=File.Purpose.VISION if is_picture else File.Purpose.USER_DATA,
-                from_message=True,
-            )
-            file = _add(file)
+        for key, (name, content), (sha256, size, media_type) in zip(keys, contents, read, strict=True):
+            if key not in found:
+                file = _from_message(key, owner_id, sha256, size, media_type, name)
+                _check_room(owner_id, sha256, size)
+                _write(owner_id, sha256, content)
+                found[key] = _add(file)
     except BaseException:
-        finish_change(change)
+        finish_changes(changes)
         raise
-    return file, change
+    return [found[key] for key in keys], changes
+
+
+def _from_message(key: uuid.UUID, owner_id: uuid.UUID, sha256: str, size: int, media_type: str, name: str) -> File:
+    is_picture = media_type.startswith("image/")
+    return File(
+        pk=key,
+        owner_id=owner_id,
+        sha256=sha256,
+        size=size,
+        media_type=media_type,
+        name=_storable(name) or f"{'picture' if is_picture else 'file'}{guess_extension(media_type) or ''}",
+        purpose=File.Purpose.VISION if is_picture else File.Purpose.USER_DATA,
+        from_message=True,
+    )
 
 
 def _key_of_content(owner_id: uuid.UUID, sha256: str) -> uuid.UUID:
@@ -122,10 +134,10 @@ def delete_file(*, file: File) -> bool:
     return True
 
 
-def note_unneeded(owner_id: uuid.UUID, sha256: str) -> None:
-    """Delete content after this transaction, unless a file needs it by then."""
-    change = ContentChange.objects.create(owner_id=owner_id, sha256=sha256)
-    transaction.on_commit(partial(finish_change, change))
+def note_unneeded(owner_id: uuid.UUID, *digests: str) -> None:
+    """Delete contents after this transaction, unless a file needs them by then."""
+    changes = ContentChange.objects.bulk_create(ContentChange(owner_id=owner_id, sha256=each) for each in digests)
+    transaction.on_commit(partial(finish_changes, changes))
 
 
 def prune_expired() -> int:
@@ -145,21 +157,29 @@ def finish_abandoned() -> int:
 
 
 def finish_change(change: ContentChange) -> None:
-    """Delete the content if no file and no other change needs it. A failure is left to the sweep."""
+    finish_changes([change])
+
+
+def finish_changes(changes: Sequence[ContentChange]) -> None:
+    """Delete the content, of one owner, that no file and no other change needs. A failure is left to the sweep."""
+    if not changes:
+        return
+    owner_id, finished = changes[0].owner_id, {change.pk for change in changes}
     try:
         with transaction.atomic():
-            _lock_account(change.owner_id, erased_too=True)
-            of_content = ContentChange.objects.of(change.owner_id, change.sha256)
+            _lock_account(owner_id, erased_too=True)
+            of_contents = ContentChange.objects.filter(
+                owner_id=owner_id, sha256__in={change.sha256 for change in changes}
+            )
             # Locked as well, because nothing else serializes the changes of an account that was erased.
-            others = list(of_content.order_by("pk").select_for_update().values_list("pk", flat=True))
-            if change.pk in others:
-                others.remove(change.pk)
-            if not others:
-                mine = File.objects.with_content(change.owner_id, change.sha256)
-                mine.unused().delete()
-                if not mine.exists():
-                    storage.storage().delete(stored_name(change.owner_id, change.sha256))
-            ContentChange.objects.filter(pk=change.pk).delete()
+            noted = list(of_contents.order_by("pk").select_for_update().values_list("pk", "sha256"))
+            busy = {sha256 for pk, sha256 in noted if pk not in finished}
+            free = {change.sha256 for change in changes} - busy
+            mine = File.objects.filter(owner_id=owner_id, sha256__in=free)
+            mine.unused().delete()
+            for sha256 in free - set(mine.values_list("sha256", flat=True)):
+                storage.storage().delete(stored_name(owner_id, sha256))
+            ContentChange.objects.filter(pk__in=finished).delete()
     except Exception as error:  # storages raise errors of their own
         logger.warning("content could not be deleted (%s): a sweep tries again", type(error).__name__)
 
@@ -192,10 +212,8 @@ def _write(owner_id: uuid.UUID, sha256: str, content: Content[bytes]) -> None:
 
 @transaction.atomic
 def _begin_change(owner_id: uuid.UUID, sha256: str, size: int) -> ContentChange:
-    """Note that content will be written; `size` is 0 if the file exists already."""
     _lock_account(owner_id)
-    if size:
-        _check_room(owner_id, sha256, size)
+    _check_room(owner_id, sha256, size)
     return ContentChange.objects.create(owner_id=owner_id, sha256=sha256)
 
 

@@ -9,6 +9,8 @@ import json
 import os
 from typing import Any
 
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conversations.chat_wire import text_and_extras
@@ -16,6 +18,7 @@ from conversations.embedded_files import as_files, take_out
 from conversations.exporters import export_conversation
 from conversations.models import Conversation, Message, MessagePart
 from conversations.services import append_message, delete_conversation, delete_message, start_conversation
+from files.exceptions import FileRefused
 from files.models import ContentChange, File
 from files.services import finish_abandoned
 from files.tests.test_services import FilesCase
@@ -116,8 +119,20 @@ class EmbeddedFilesTest(FilesCase):
         [line] = [json.loads("".join(export_conversation(conversation, "jsonl")))]
         self.assertIn("file_id", line["messages"][0]["content"][0]["image_url"])
 
+    def test_many_are_stored_together_and_too_many_refused(self) -> None:
+        many = [asks(self.png + bytes([number, 0])) for number in range(100)]
+        first = take_out(many, owner_id=self.alice.pk, among={})
+        with CaptureQueriesContext(connection) as queries:  # a history with them is resent
+            take_out(many, owner_id=self.alice.pk, among={}).finish()
+        self.assertLess(len(queries), 30)
+        self.assertEqual(len(self.files()), 100)
+        first.finish()
+        with self.assertRaisesMessage(FileRefused, "at most 500"):
+            take_out([asks(b"%d" % number) for number in range(501)], owner_id=self.alice.pk, among={})
+        self.assertEqual((self.files(), self.contents(self.alice)), ([], []))
+
     def test_somebody_elses_file_is_not_exported(self) -> None:
-        [file_id] = {part.data["image_url"]["file_id"] for part in self.store(self.png).parts.exclude(file=None)}
+        file_id = self.store(self.png).as_wire()["content"][0]["image_url"]["file_id"]
         reference = [{"type": "image_url", "image_url": {"file_id": file_id}}]
         theirs = start_conversation(owner_id=self.bob.pk)
         append_message(conversation=theirs, role="user", content="", extras={"content": reference})
