@@ -6,3 +6,7 @@ class CompletionsConfig(AppConfig):
 
     def ready(self) -> None:
         from completions import checks, deletion, personal_data  # noqa: F401  they connect and register themselves
+        from completions.models import Run
+        from conversations.quota_triggers import count_column
+
+        count_column(Run, "echo", owner="user_id")

@@ -5,7 +5,8 @@ or removed, and an account holds the sum of its rows. So writers never wait for 
 account's rows now and then.
 
 Bytes are counted in UTF-8: content and parts of messages (parts are rows of their own), title and metadata of
-conversations. Derived or expiring data is not counted: the search index, the chunks of streams, runs and keys.
+conversations, and the columns that apps above this one name. Derived or expiring data is not counted: the search index,
+the chunks of streams, keys, and the rest of runs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from django.db.models import Model, Sum
 
 from accounts.models import User
 from conversations.models import Conversation, Message, StoredUsage
-from conversations.quota_triggers import add_sql, conversation_bytes, message_bytes
+from conversations.quota_triggers import add_sql, bytes_of, conversation_bytes, counted_columns, message_bytes
 
 OWNERS = 100
 MAX_ROWS = 2_000
@@ -151,20 +152,27 @@ def drifts() -> Iterator[Drift]:
         {*User.objects.values_list("pk", flat=True), *StoredUsage.objects.values_list("owner_id", flat=True).distinct()}
     )
     talk, said, usage = _table(Conversation), _table(Message), _table(StoredUsage)
+    with connection.cursor() as cursor:
+        further = list(counted_columns(cursor))
     for start in range(0, len(owners), OWNERS):
         ids = [_key(owner_id) for owner_id in owners[start : start + OWNERS]]
         marks = f"({', '.join(['%s'] * len(ids))})"
         with connection.cursor() as cursor:
+            columns = "".join(
+                f"UNION ALL SELECT {each.owner}, 0, sum({bytes_of(each.name)}) FROM {each.table} "  # noqa: S608
+                f"WHERE {each.owner} IN {marks} AND {each.name} IS NOT NULL GROUP BY {each.owner} "
+                for each in further
+            )
             cursor.execute(
                 "SELECT owner_id, sum(messages), sum(bytes) FROM ("  # noqa: S608
                 f"SELECT talk.owner_id, count(*) AS messages, sum({message_bytes('said')}) AS bytes "
                 f"FROM {said} said JOIN {talk} talk ON talk.id = said.conversation_id "
                 f"WHERE talk.owner_id IN {marks} GROUP BY talk.owner_id "
                 f"UNION ALL SELECT talk.owner_id, 0, sum({conversation_bytes('talk')}) "
-                f"FROM {talk} talk WHERE talk.owner_id IN {marks} GROUP BY talk.owner_id "
+                f"FROM {talk} talk WHERE talk.owner_id IN {marks} GROUP BY talk.owner_id {columns}"
                 f"UNION ALL SELECT owner_id, -sum(messages), -sum(bytes) FROM {usage} WHERE owner_id IN {marks} "
                 "GROUP BY owner_id) counted GROUP BY owner_id HAVING sum(messages) <> 0 OR sum(bytes) <> 0",
-                [*ids, *ids, *ids],
+                ids * (3 + len(further)),
             )
             found = cursor.fetchall()
         for owner, messages, size in found:

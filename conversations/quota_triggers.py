@@ -3,11 +3,16 @@
 On PostgreSQL they add a row for each change, so that nobody waits for a counter that another transaction has changed.
 On SQLite, where writers wait for each other anyway, each account always has one row. SQLite also refuses to remove a
 column that a trigger names, so `apps.py` drops all triggers before migrations and installs them again afterwards.
+Apps above this one name the columns of theirs that are counted, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
 from django.db import connection, transaction
+from django.db.models import Model
 
 from foundation.database import BY_INDEX
 
@@ -21,6 +26,32 @@ PART_COLUMNS = ("text", "call_id", "name", "data")
 ONE_ROW = f"CREATE UNIQUE INDEX IF NOT EXISTS usage_one_row ON {USAGE} (owner_id)"
 ADD_UP = "ON CONFLICT (owner_id) DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes"
 INSTALL_LOCK = 0x75736167  # one process at a time creates triggers
+
+
+class Column(NamedTuple):
+    """A column whose bytes count, and the column with the id of the account that they count for."""
+
+    table: str
+    name: str
+    owner: str
+
+
+_columns: list[Column] = []
+
+
+def count_column(model: type[Model], name: str, *, owner: str) -> None:
+    """Count the bytes of a column of another app's table, for the account whose id is in the column `owner`."""
+    _columns.append(Column(model._meta.db_table, name, owner))
+
+
+def counted_columns(cursor: Any) -> Iterator[Column]:
+    """Yield the columns of other apps that exist: not all of their migrations need have run."""
+    tables = set(connection.introspection.table_names(cursor))
+    for column in _columns:
+        if column.table in tables:
+            described = connection.introspection.get_table_description(cursor, column.table)
+            if column.name in {each.name for each in described}:
+                yield column
 
 
 def bytes_of(expression: str) -> str:
@@ -59,8 +90,8 @@ def install(*, anew: bool) -> bool:
 
     In that case changes may not have been counted.
     """
-    wanted = _triggers()
     with transaction.atomic(), connection.cursor() as cursor:
+        wanted = _triggers(counted_columns(cursor))
         if connection.vendor == "postgresql":
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [INSTALL_LOCK])
             cursor.execute("SELECT tgname FROM pg_trigger WHERE tgname = ANY(%s)", [list(wanted)])
@@ -87,15 +118,15 @@ def install(*, anew: bool) -> bool:
 def uninstall() -> None:
     """Drop the triggers."""
     with connection.cursor() as cursor:
-        for name in _triggers():
+        for name in _triggers(_columns):
             if connection.vendor == "postgresql":
                 cursor.execute(f"DROP FUNCTION IF EXISTS {name} CASCADE")
             else:
                 cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
 
 
-def _triggers() -> dict[str, tuple[str, str]]:
-    """Return the event and the body of each trigger by its name."""
+def _triggers(columns: Iterable[Column]) -> dict[str, tuple[str, str]]:
+    """Return the event and the body of each trigger by its name; `columns` are those of other apps."""
     # ruff: noqa: S608  all of it is made from constants of this file
     postgres = connection.vendor == "postgresql"
     differ = "OLD.{0} IS DISTINCT FROM NEW.{0}" if postgres else "OLD.{0} IS NOT NEW.{0}"
@@ -142,6 +173,19 @@ def _triggers() -> dict[str, tuple[str, str]]:
         said = f"FROM {MESSAGE} said WHERE said.conversation_id = {row}.id"
         size = f"({conversation_bytes(row)} + coalesce((SELECT sum({message_bytes('said')}) {said}), 0))"
         return add(f"{row}.owner_id", f"{sign}(SELECT count(*) {said})", sign + size)
+
+    def of_column(column: Column) -> dict[str, tuple[str, str]]:
+        # A row without a value has nothing to count, and does not run the body.
+        events = {"added": ("INSERT", "NEW", ""), "gone": ("DELETE", "OLD", "-")}
+        found = {
+            f"usage_{column.table}_{what}": (
+                f"AFTER {event} ON {column.table} FOR EACH ROW WHEN ({row}.{column.name} IS NOT NULL)",
+                add(f"{row}.{column.owner}", "0", sign + bytes_of(f"{row}.{column.name}")),
+            )
+            for what, (event, row, sign) in events.items()
+        }
+        body = "".join(body for _, body in reversed(found.values()))
+        return found | {f"usage_{column.table}_changed": (update(column.table, column.name, column.owner), body)}
 
     each = "FOR EACH ROW"
     account_added = {"usage_account_added": (f"AFTER INSERT ON {USER} {each}", add_sql("VALUES (NEW.id, 0, 0)") + ";")}
@@ -191,4 +235,5 @@ def _triggers() -> dict[str, tuple[str, str]]:
             whole_conversation("OLD", "-") + whole_conversation("NEW"),
         ),
         "usage_account_gone": (f"AFTER DELETE ON {USER} {each}", f"DELETE FROM {USAGE} WHERE owner_id = OLD.id;"),
+        **{name: trigger for column in columns for name, trigger in of_column(column).items()},
     }

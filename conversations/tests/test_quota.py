@@ -177,7 +177,7 @@ class CountedTest(TestCase):
     def test_what_was_there_before_the_counters_is_counted_after_migrations(self):
         talk = self.talk("one")
         with connection.cursor() as cursor:
-            for name, (event, _) in quota_triggers._triggers().items():
+            for name, (event, _) in quota_triggers._triggers(quota_triggers._columns).items():
                 table = event.partition(" ON ")[2].split()[0]
                 cursor.execute(f"DROP TRIGGER {name}" + (f" ON {table}" if connection.vendor == "postgresql" else ""))
         append_message(conversation=talk, role="user", content="unseen")
