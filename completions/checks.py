@@ -57,6 +57,7 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "headers": dict,
     "usage_in_stream": bool,
     "alternate_roles": bool,
+    "reasoning_back": bool,
     "max_connections": int,
     "ca_file": str,
     "proxy": str,

@@ -12,6 +12,7 @@ from typing import Any
 
 from completions.chat_tools import with_functions_only
 from completions.context import INSTRUCTIONS, RESULTS
+from completions.given_back import REASONING
 from completions.types import Wire
 from conversations.chat_wire import ROLES
 
@@ -24,8 +25,8 @@ _FIELDS = {
 }
 
 ITEM_FIELDS = ("response_items", "response_order")
-ONLY_RESPONSES = ("reasoning_details", *ITEM_FIELDS)
-"""Fields of assistant messages: reasoning to be given back to who wrote it, and items that are no chat messages."""
+ONLY_RESPONSES = (*REASONING, *ITEM_FIELDS)
+"""Fields of assistant messages: reasoning of whoever wrote it, and items that are no chat messages."""
 
 _Key = tuple[str, str]
 
@@ -34,7 +35,8 @@ def as_input(wire: Wire, *, role: str, text: str) -> Wire:
     """Return a message that a model wrote, or that was imported, with those fields only that a request can have.
 
     `role` replaces an unknown one. The `text` of an answer, also that of its refusal or its recording, is its content.
-    Reasoning and citations stay here: the server that is asked now need not be the one that wrote them.
+    Reasoning and citations stay here: the server that is asked now need not be the one that wrote them
+    (`given_back.py` adds the reasoning that its writer wants back).
     """
     role = wire["role"] if wire.get("role") in ROLES else role
     sent = {name: wire[name] for name in _FIELDS.get(role, ("role", "content", "name")) if name in wire}

@@ -28,12 +28,13 @@ from completions.exceptions import (
     Refused,
     UpstreamInvalid,
 )
+from completions.given_back import given_back, with_stored_reasoning
 from completions.histories import as_input, for_chat, valid, without_items
 from completions.journal import journal
 from completions.live import LIVE, LiveRun
 from completions.notifications import notifications
 from completions.providers.base import Provider
-from completions.run_requests import HEAD, RunHandle
+from completions.run_requests import HEAD, RunHandle, RunRequest
 from completions.run_results import RunResult
 from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
 from conversations.branches import branch_ids, in_bulk
@@ -137,22 +138,29 @@ async def _request(live: LiveRun, model: str, provider: Provider) -> CompletionR
     messages: Sequence[Wire]
     if run_request.conversation_id is None or leaf_id is None:
         messages = run_request.messages
+        if _is_translated(run_request, provider) and handle.conversation_id is not None:
+            place = (handle.conversation_id, handle.question_id)
+            messages = await in_database_thread(with_stored_reasoning, messages, *place, provider.name)
         quotation = await _recalled(live, messages, tokens, beside=[*told, *messages])
     else:
-        whole_from = provider.name if provider.speaks_responses else ""
-        history = await in_database_thread(_history, run_request.conversation_id, leaf_id, tokens, whole_from)
+        history = await in_database_thread(_history, run_request.conversation_id, leaf_id, tokens, provider)
         history += unstored
         quotation = await _recalled(live, history, tokens, beside=told)
         prefill = [{"role": "assistant", "content": run_request.prefill}] if run_request.prefill else []
         beside = [*told, *([quotation.wire] if quotation else []), *prefill]
         room = tokens - sum(map(estimate_tokens, beside))
         messages = (*fit(valid(history), tokens=room), *prefill)
-    if run_request.native is not None and not provider.speaks_responses:
+    if _is_translated(run_request, provider):
         messages = for_chat(messages)
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
     sent, contents = await with_files((*told, *messages), run_request.principal, run_request.embedded)
     return CompletionRequest(model, sent, run_request.parameters, run_request.stream, run_request.native, contents)
+
+
+def _is_translated(run_request: RunRequest, provider: Provider) -> bool:
+    """Tell whether a Responses request goes to a server of chat completions."""
+    return run_request.native is not None and not provider.speaks_responses
 
 
 def _branch_of(handle: RunHandle) -> tuple[uuid.UUID | None, Sequence[Wire]]:
@@ -185,8 +193,8 @@ async def _recalled(
     return found
 
 
-def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int, whole_from: str = "") -> list[Wire]:
-    """Return the branch that ends in the question, without empty answers; those of `whole_from` with all fields.
+def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int, provider: Provider) -> list[Wire]:
+    """Return the branch that ends in the question, without empty answers; the provider's own with their reasoning.
 
     Of a long branch, return all instructions and the newest messages, slightly more than fit into `tokens`: older ones
     would not be sent, so they are not read.
@@ -196,7 +204,7 @@ def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int, whole_
     end = len(ids)
     while end and tokens > 0:
         start = max(0, end - HISTORY_SLICE)
-        wires = _wires(ids[start:end], whole_from)
+        wires = _wires(ids[start:end], provider)
         tokens -= sum(map(estimate_tokens, wires))
         newest[:0] = wires
         end = start
@@ -204,22 +212,24 @@ def _history(conversation_id: uuid.UUID, leaf_id: uuid.UUID, tokens: int, whole_
         return newest
     instructions = Message.objects.of(conversation_id).filter(role__in=INSTRUCTIONS).values_list("pk", flat=True)
     found = set(instructions)
-    return _wires([pk for pk in ids[:end] if pk in found], whole_from) + newest
+    return _wires([pk for pk in ids[:end] if pk in found], provider) + newest
 
 
-def _wires(ids: Sequence[uuid.UUID], whole_from: str) -> list[Wire]:
+def _wires(ids: Sequence[uuid.UUID], provider: Provider) -> list[Wire]:
     rows = in_bulk(ids)
-    return [_wire(rows[pk], whole_from) for pk in ids if pk in rows and not rows[pk].says_nothing]
+    return [_wire(rows[pk], provider) for pk in ids if pk in rows and not rows[pk].says_nothing]
 
 
-def _wire(message: Message, whole_from: str) -> Wire:
+def _wire(message: Message, provider: Provider) -> Wire:
     """Return a message as it is sent: a client's own as the client wrote it, others with the fields of requests."""
     wire: Wire = message.as_wire()
-    if whole_from and message.upstream == whole_from:
+    is_own = message.upstream == provider.name
+    if is_own and provider.speaks_responses:
         return wire
     if message.has_parts and (message.model or message.source_id or wire["role"] not in ROLES):
-        wire = as_input(wire, role=message.role, text=message.content)
-    return wire if whole_from else with_chat_calls(without_items(wire))
+        reasoning = given_back(wire, provider.name) if is_own else {}
+        wire = {**as_input(wire, role=message.role, text=message.content), **reasoning}
+    return wire if provider.speaks_responses else with_chat_calls(without_items(wire))
 
 
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:

@@ -13,6 +13,7 @@
         headers         {} sent with each request
         usage_in_stream true: ask for usage in streams
         alternate_roles true: merge instructions, and turns of one role, for servers that refuse others (default false)
+        reasoning_back  false: never send a server's own reasoning back, for servers that refuse it (default true)
         max_connections requests at once; others wait, then get 503
         ca_file         a PEM file of private authorities, trusted besides the public ones
         proxy           the URL of an HTTP proxy
@@ -153,6 +154,7 @@ def _build(name: str, config: Mapping[str, Any]) -> Provider:
         name,
         usage_in_stream=bool(config.get("usage_in_stream", True)),
         alternate_roles=bool(config.get("alternate_roles")),
+        reasoning_back=bool(config.get("reasoning_back", True)),
         **options,
     )
 

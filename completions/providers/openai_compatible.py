@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from completions.exceptions import UpstreamInvalid
+from completions.given_back import for_upstream
 from completions.histories import alternating
 from completions.providers.http_provider import HTTPProvider
 from completions.providers.sanitize import encode_json
@@ -23,13 +24,21 @@ class OpenAICompatible(HTTPProvider):
     speaks_responses = False
 
     def __init__(
-        self, name: str, *, usage_in_stream: bool = True, alternate_roles: bool = False, **common: Any
+        self,
+        name: str,
+        *,
+        usage_in_stream: bool = True,
+        alternate_roles: bool = False,
+        reasoning_back: bool = True,
+        **common: Any,
     ) -> None:
         super().__init__(name, **common)
         self._usage_in_stream, self._alternate_roles = usage_in_stream, alternate_roles
+        self._reasons_for = name if reasoning_back else ""
 
     def _body(self, request: CompletionRequest, *, stream: bool) -> bytes:
-        messages = alternating(request.messages) if self._alternate_roles else request.messages
+        messages = for_upstream(request.messages, self._reasons_for)
+        messages = alternating(messages) if self._alternate_roles else messages
         body = {**request.parameters, "model": request.model, "messages": messages, "stream": stream}
         options = body.pop("stream_options", None)
         if stream and self._usage_in_stream:

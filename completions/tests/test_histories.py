@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from completions.context import estimate_tokens, fit
-from completions.histories import NO_ANSWER, NO_QUESTION, NO_RESULT, alternating, as_input, valid, without_items
+from completions.given_back import for_upstream, given_back
+from completions.histories import (
+    NO_ANSWER,
+    NO_QUESTION,
+    NO_RESULT,
+    alternating,
+    as_input,
+    for_chat,
+    valid,
+    without_items,
+)
 from completions.tests.asking import assistant_says, user_says
 from completions.types import Wire
 from conversations.chat_wire import ROLES, text_and_extras
@@ -261,3 +271,14 @@ def test_items_that_are_no_part_of_a_chat_message_are_not_sent_as_one() -> None:
     assert without_items(wire) == {"role": "assistant", "content": "Found it."}
     plain = {"role": "assistant", "content": "Found it."}
     assert without_items(plain) is plain
+
+
+def test_reasoning_is_given_back_to_its_writer_alone() -> None:
+    wire = calling(call("c1"), reasoning="hm", reasoning_details=[{"type": "reasoning.text", "text": "hm"}])
+    sent = {**calling(call("c1")), **given_back(wire, "a")}
+    assert for_upstream([sent], "a") == [wire]
+    assert for_upstream([sent], "b") == [calling(call("c1"))]
+    assert for_upstream(for_chat([sent]), "a") == [wire]
+    assert for_chat([wire]) == [calling(call("c1"))]
+    assert given_back(assistant_says("Hi", reasoning="hm"), "a") == {}
+    assert given_back(calling(call("c1")), "a") == {}

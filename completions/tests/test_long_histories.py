@@ -28,6 +28,7 @@ from completions.exceptions import HistoryChanged, InvalidRequest, TooManyMessag
 from completions.journal import MAX_MESSAGES, _bounded
 from completions.models import IdempotencyKey, Run
 from completions.prefixes import MAX_SHORT, prepare
+from completions.providers.echo import Echo
 from completions.rows import INSERT_MESSAGE, INSERT_PART
 from completions.run_requests import RunHandle, RunRequest
 from completions.runner import _history
@@ -270,7 +271,7 @@ class AcceptedTest(TestCase):
         place = (handle.conversation_id, handle.question_id)
         for tokens in (1, 50, 700, 5_000, 10**6):
             with self.subTest(tokens=tokens), CaptureQueriesContext(connection) as queries:
-                found = _history(*place, tokens)
+                found = _history(*place, tokens, Echo())
             self.assertEqual(fit(found, tokens=tokens), fit(said, tokens=tokens))
             if tokens < 1_000:
                 self.assertLessEqual(len(found), 202)

@@ -9,6 +9,7 @@ from django.test import SimpleTestCase, override_settings
 
 from completions import providers
 from completions.exceptions import UpstreamRejected
+from completions.given_back import given_back
 from completions.providers.echo import Echo
 from completions.tests.upstream import FaultyUpstream
 from completions.types import CompletionRequest
@@ -87,6 +88,19 @@ class SharingTests(SimpleTestCase):
                     provider, model = providers.provider_for("ok")
                     await provider.complete(CompletionRequest(model, messages, stream=False))
                     self.assertEqual(up.posts[-1].body["messages"], sent)
+            await providers.close_all()
+
+    async def test_an_upstream_gets_its_own_reasoning_back_unless_its_option_says_no(self) -> None:
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+        reasoned = {**answer, "reasoning": "hm"}
+        with FaultyUpstream() as up:
+            for writer, option, sent in (("up", True, reasoned), ("up", False, answer), ("other", True, answer)):
+                with upstreams(up={"base_url": up.base_url, "reasoning_back": option}, default="up"):
+                    provider, model = providers.provider_for("ok")
+                    messages = ({**answer, **given_back(reasoned, writer)},)
+                    await provider.complete(CompletionRequest(model, messages, stream=False))
+                    self.assertEqual(up.posts[-1].body["messages"], [sent])
             await providers.close_all()
 
     async def test_an_unknown_model_is_the_default_upstreams_404(self) -> None:

@@ -133,6 +133,24 @@ async def refusal(c: Connection) -> None:
 
 
 @fault
+async def thinking_calls(c: Connection, field: str = "reasoning_content") -> None:
+    """Reasons in `field` and calls a tool; once it has the result, it answers."""
+    await c.open()
+    if c.body["messages"][-1]["role"] == "tool":
+        await c.words()
+        return await c.close()
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    thought: list[Any] = ["Let me", " look."]
+    if field == "reasoning_details":
+        detail = {"type": "reasoning.text", "index": 0, "format": "anthropic-claude-v1"}
+        thought = [[{**detail, "text": "Let me"}], [{**detail, "text": " look.", "signature": "c2ln"}]]
+    for part in thought:
+        await c.chunk({"role": "assistant", "content": None, field: part})
+    await c.chunk({"tool_calls": [call]})
+    await c.close(finish="tool_calls")
+
+
+@fault
 async def reasoning_only(c: Connection, finish: str = "length") -> None:
     """Reasons until the token limit; `reasoning-only:stop` until it thinks that it is done."""
     thought = {"content": None, "reasoning_content": "I think forever"}
