@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from chatservice.dialects.openai_v1.stream import completion_id
+from chatservice.dialects.openai_v1.ids import completion_id
 from completions.assembly import whole_choice
 from completions.models import Run
 from completions.readers import whole_choices

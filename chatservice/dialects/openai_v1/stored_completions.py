@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
 
@@ -14,11 +13,11 @@ from chatservice.dialects.base import json_response
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.openai_v1.files import content_address
 from chatservice.dialects.openai_v1.history import stored_completion, stored_message
+from chatservice.dialects.openai_v1.ids import COMPLETION, completion_id, key_of
 from chatservice.dialects.openai_v1.items import message_id_of
 from chatservice.dialects.openai_v1.metadata import read_filters, read_metadata
 from chatservice.dialects.openai_v1.pages import Page, list_of, read_page, unknown_position
 from chatservice.dialects.openai_v1.reference import operation
-from chatservice.dialects.openai_v1.stream import completion_id
 from chatservice.dialects.openai_v1.views import ERRORS, ChatCompletionsView, OpenAIView
 from chatservice.dialects.problems import BadRequest
 from completions.models import Run
@@ -28,7 +27,6 @@ from conversations.branches import branch_ids, in_bulk
 from conversations.models import load_parts
 from foundation.database import in_database_thread
 
-COMPLETION_ID = re.compile(r"chatcmpl-([0-9a-f]{32})\Z", re.ASCII)
 MAX_MODEL_CHARS = 200
 READ = {status: ERRORS[status] for status in (400, 401, 404, 429)}
 
@@ -82,7 +80,7 @@ def _list(principal: Principal, query: QueryDict) -> dict[str, Any]:
     page, model = read_page(query, newest_first=False), query.get("model", "")
     if len(model) > MAX_MODEL_CHARS or "\x00" in model:
         raise BadRequest("'model' must be the name of a model.", code="invalid_value", param="model")
-    after = _run_id(page.after)
+    after = key_of(page.after, COMPLETION)
     if page.after and after is None:
         raise unknown_position()
     runs = list_stored(
@@ -135,15 +133,10 @@ def _part(ids: list[uuid.UUID], page: Page) -> list[uuid.UUID]:
     return ids[start : start + page.limit + 1]
 
 
-def _run_id(text: str) -> uuid.UUID | None:
-    match = COMPLETION_ID.match(text)
-    return uuid.UUID(match[1]) if match else None
-
-
 def _run(principal: Principal, text: str, *, whole: bool = True) -> Run:
     """Return the run of a completion that the caller owns, with its message; raises BadRequest (404)."""
     runs = Run.objects.visible_to(principal).filter(message__isnull=False).select_related("message")
-    pk = _run_id(text)
+    pk = key_of(text, COMPLETION)
     run = (runs.stored() if whole else runs).filter(pk=pk).first() if pk else None
     if run is None or run.message is None:
         raise BadRequest("There is no such completion.", code="not_found", status=404, param="completion_id")

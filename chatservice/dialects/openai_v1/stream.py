@@ -9,16 +9,13 @@ from typing import Any
 from chatservice.dialects.base import encode_json
 from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.openai_v1.errors import render
+from chatservice.dialects.openai_v1.ids import completion_id
 from chatservice.dialects.run_errors import problem_of_end
 from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted, Wire, plain_chunk
 from conversations.finish_reasons import MISSING, shown
 
 DONE = b"data: [DONE]\n\n"
 CHUNK = "chat.completion.chunk"
-
-
-def completion_id(run_id: uuid.UUID) -> str:
-    return f"chatcmpl-{run_id.hex}"
 
 
 class ChunkStream:

@@ -20,9 +20,10 @@ from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render, should_retry
 from chatservice.dialects.openai_v1.file_references import check_files, new_references_in
 from chatservice.dialects.openai_v1.history import as_documented, stored_response
+from chatservice.dialects.openai_v1.ids import completion_id
 from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.request_parsing import ask_from
-from chatservice.dialects.openai_v1.stream import ChunkStream, completion_id
+from chatservice.dialects.openai_v1.stream import ChunkStream
 from chatservice.dialects.problems import Problem
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import submit

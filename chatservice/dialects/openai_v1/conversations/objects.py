@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from typing import Any
 
 from django.db import transaction
@@ -11,6 +9,7 @@ from django.http import QueryDict
 
 from accounts.callers import Principal
 from chatservice.dialects.openai_v1.conversations.items import add_messages, items_of_message, read_items
+from chatservice.dialects.openai_v1.ids import CONVERSATION, conversation_id, key_of
 from chatservice.dialects.openai_v1.metadata import read_metadata
 from chatservice.dialects.openai_v1.pages import list_of, read_page, unknown_position
 from chatservice.dialects.problems import BadRequest
@@ -21,12 +20,6 @@ from conversations.embedded_files import as_files
 from conversations.models import Conversation
 from files.embedded import Arrived
 from search.results import Hit
-
-CONVERSATION_ID = re.compile(r"conv_([0-9a-f]{32})\Z", re.ASCII)
-
-
-def conversation_id(pk: uuid.UUID) -> str:
-    return f"conv_{pk.hex}"
 
 
 def conversation_object(conversation: Conversation) -> dict[str, Any]:
@@ -40,8 +33,8 @@ def conversation_object(conversation: Conversation) -> dict[str, Any]:
 
 def find_conversation(principal: Principal, text: str) -> Conversation:
     """Return the caller's conversation with this id; raises BadRequest (404)."""
-    match = CONVERSATION_ID.match(text)
-    found = Conversation.objects.visible_to(principal).filter(pk=uuid.UUID(match[1])).first() if match else None
+    pk = key_of(text, CONVERSATION)
+    found = Conversation.objects.visible_to(principal).filter(pk=pk).first() if pk else None
     if found is None:
         raise BadRequest("There is no such conversation.", code="not_found", status=404, param="conversation_id")
     return found
@@ -67,8 +60,8 @@ def list_conversations(principal: Principal, query: QueryDict) -> dict[str, Any]
     rows = Conversation.objects.visible_to(principal)
     rows = rows.newest_first() if page.newest_first else rows.newest_first().reverse()
     if page.after:
-        match = CONVERSATION_ID.match(page.after)
-        last = rows.filter(pk=uuid.UUID(match[1])).first() if match else None
+        pk = key_of(page.after, CONVERSATION)
+        last = rows.filter(pk=pk).first() if pk else None
         if last is None:
             raise unknown_position()
         changed, same = ("lte", "gte") if page.newest_first else ("gte", "lte")
@@ -81,8 +74,8 @@ def list_conversations(principal: Principal, query: QueryDict) -> dict[str, Any]
 def search_items(principal: Principal, query: QueryDict) -> dict[str, Any]:
     """Return the list object of the items that a search finds, best first."""
     given = {name: query.get(name, "") for name in query}
-    if match := CONVERSATION_ID.match(given.get("conversation_id", "")):
-        given["conversation_id"] = match[1]
+    if pk := key_of(given.get("conversation_id", ""), CONVERSATION):
+        given["conversation_id"] = str(pk)
     hits = read_search(given, query.getlist("role"), query="query").find(principal)
     data = [_found(hit) for hit in hits.hits]
     return list_of(data, has_more=bool(hits.next_cursor)) | {"next_cursor": hits.next_cursor or None}

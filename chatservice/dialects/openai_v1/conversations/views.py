@@ -20,15 +20,13 @@ from chatservice.dialects.openai_v1.conversations.items import (
     read_items,
 )
 from chatservice.dialects.openai_v1.conversations.objects import (
-    conversation_id as id_of,
-)
-from chatservice.dialects.openai_v1.conversations.objects import (
     conversation_object,
     create_conversation,
     find_conversation,
     list_conversations,
     search_items,
 )
+from chatservice.dialects.openai_v1.ids import conversation_id as id_of
 from chatservice.dialects.openai_v1.metadata import read_metadata
 from chatservice.dialects.openai_v1.pages import DEFAULT, MOST, list_of, read_page
 from chatservice.dialects.openai_v1.reference import operation

@@ -10,6 +10,7 @@ from django.http import Http404
 
 from accounts.callers import Principal
 from chatservice.dialects.openai_v1.file_references import check_files, new_references_in
+from chatservice.dialects.openai_v1.ids import CONVERSATION, key_of
 from chatservice.dialects.openai_v1.responses.reading import find_run
 from chatservice.dialects.openai_v1.responses.request_parsing import Asked
 from chatservice.dialects.openai_v1.responses.tools import hosted
@@ -21,8 +22,6 @@ from completions.run_requests import HEAD, RunRequest
 from completions.types import Wire
 from conversations.models import Conversation
 from foundation.database import in_database_thread
-
-CONVERSATION = "conv_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +106,11 @@ def _find(asked: Asked, principal: Principal, with_previous: bool) -> Continued:
 
 
 def _conversation(principal: Principal, named: str) -> tuple[uuid.UUID, uuid.UUID | None]:
-    missing = BadRequest("Conversation not found.", code="not_found", status=404, param="conversation")
-    try:
-        pk = uuid.UUID(named.removeprefix(CONVERSATION))
-    except ValueError:
-        raise missing from None
-    row = Conversation.objects.visible_to(principal).filter(pk=pk).values_list("pk", "head_id").first()
+    pk = key_of(named, CONVERSATION)
+    rows = Conversation.objects.visible_to(principal).values_list("pk", "head_id")
+    row = rows.filter(pk=pk).first() if pk else None
     if row is None:
-        raise missing
+        raise BadRequest("Conversation not found.", code="not_found", status=404, param="conversation")
     return row
 
 

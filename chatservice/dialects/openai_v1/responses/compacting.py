@@ -16,10 +16,11 @@ from accounts.callers import Principal
 from chatservice.dialects.base import json_response
 from chatservice.dialects.idempotency import KEY, idempotency_key
 from chatservice.dialects.json_body import read_object
+from chatservice.dialects.openai_v1.ids import response_id
 from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
-from chatservice.dialects.openai_v1.responses.shapes import response_id, usage_of
+from chatservice.dialects.openai_v1.responses.shapes import usage_of
 from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import submit

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from django.http import Http404
 
 from accounts.callers import Principal
+from chatservice.dialects.openai_v1.ids import RESPONSE, key_of
 from chatservice.dialects.openai_v1.items import items_of
 from chatservice.dialects.openai_v1.responses.shapes import Head
 from chatservice.dialects.openai_v1.responses.stream import ResponseEvents
@@ -21,17 +20,14 @@ from completions.types import Delta, ReaderEvent, Wire
 from conversations.branches import branch, branch_ids, in_bulk
 from conversations.models import Conversation, Message, load_parts
 
-RESPONSE_ID = re.compile(r"resp_([0-9a-f]{32})\Z", re.ASCII)
 STATUSES = {Run.State.QUEUED: "queued", Run.State.RUNNING: "in_progress"}
 
 
 def find_run(principal: Principal, response_id: str) -> Run:
     """Return the run of a stored response that this caller may see; raises Http404. Any API's answers are responses."""
-    match = RESPONSE_ID.match(response_id)
-    if match is None:
-        raise Http404
+    pk = key_of(response_id, RESPONSE)
     runs = Run.objects.visible_to(principal).filter(message__isnull=False).select_related("message")
-    run = runs.filter(pk=uuid.UUID(match[1])).first()
+    run = runs.filter(pk=pk).first() if pk else None
     if run is None:
         raise Http404
     return run

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatservice.dialects.empty_answers import named_reason
+from chatservice.dialects.openai_v1.ids import conversation_id, response_id
 from chatservice.dialects.openai_v1.responses import statuses
 from chatservice.dialects.openai_v1.responses.canonical import canonical
 from completions.types import RunFinished, Wire
@@ -58,14 +59,6 @@ class Head:
         return bool(self.echo.get("background"))
 
 
-def response_id(run_id: uuid.UUID) -> str:
-    return f"resp_{run_id.hex}"
-
-
-def conversation_ref(conversation_id: uuid.UUID) -> str:
-    return f"conv_{conversation_id.hex}"
-
-
 def response_object(
     head: Head, status: str, *, output: list[dict[str, Any]] | None = None, finished: RunFinished | None = None
 ) -> dict[str, Any]:
@@ -81,7 +74,7 @@ def response_object(
         "incomplete_details": statuses.incomplete_details(finished) if finished and status == "incomplete" else None,
         "model": head.model,
         "output": output or [],
-        "conversation": {"id": conversation_ref(head.conversation_id)} if head.conversation_id else None,
+        "conversation": {"id": conversation_id(head.conversation_id)} if head.conversation_id else None,
         "usage": usage_of(finished.usage) if finished and over else None,
         **({"recalled": [*map(canonical, finished.recalled)]} if finished and finished.recalled is not None else {}),
         **(named_reason(finished) if finished else {}),

@@ -14,13 +14,13 @@ from chatservice.dialects.base import json_response
 from chatservice.dialects.idempotency import KEY, idempotency_key
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
+from chatservice.dialects.openai_v1.ids import response_id as id_of
 from chatservice.dialects.openai_v1.pages import page_of
 from chatservice.dialects.openai_v1.reference import STREAM, STREAM_HELP, operation, schema
 from chatservice.dialects.openai_v1.responses import reading
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
 from chatservice.dialects.openai_v1.responses.shapes import Head
-from chatservice.dialects.openai_v1.responses.shapes import response_id as shape_id
 from chatservice.dialects.openai_v1.responses.stream import ResponseEvents, frame
 from chatservice.dialects.openai_v1.stream import DONE
 from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure
@@ -116,7 +116,7 @@ class ResponseView(OpenAIView):
     async def delete(self, request: HttpRequest, principal: Principal, response_id: str) -> HttpResponse:
         run = await in_database_thread(reading.find_run, principal, response_id)
         await in_database_thread(_delete, run)
-        return json_response({"id": shape_id(run.pk), "object": "response", "deleted": True})
+        return json_response({"id": id_of(run.pk), "object": "response", "deleted": True})
 
 
 class CancelView(OpenAIView):

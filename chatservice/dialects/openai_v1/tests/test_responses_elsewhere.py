@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import quote
 
 from chatservice.dialects.openai_v1.tests.responses_case import PATH, ResponsesTestCase, said
 from chatservice.testing import needs_dialect, wait_until
@@ -118,6 +119,9 @@ class ElsewhereTest(ResponsesTestCase):
             lambda: str(made) in self.alice.http.get("/v1/chat/search", params={"q": "zebra"}).text, what="the hit"
         )
         self.assertEqual(self.ask("x", by=self.bob, conversation=named, status=404)["error"]["code"], "not_found")
+        for other in (str(made), f"conv_{made}", made.hex, named.upper(), f"{named}\n", f"{named}0"):
+            self.assertEqual(self.ask("x", conversation=other, status=404)["error"]["param"], "conversation")
+            self.assertEqual(self.alice.http.get(f"/v1/conversations/{quote(other)}").status_code, 404)
 
     def test_a_conversation_takes_one_answer_at_a_time_and_a_response_that_is_not_finished_none(self):
         body = {"model": "fake/held", "input": "hold this conversation", "background": True}
