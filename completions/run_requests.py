@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ TITLE_CHARS = 80
 TITLE_FROM_CHARS = 2_000
 # Markdown's marks: headings, quotations, lists and fences at the beginning of a line, and code anywhere.
 MARKDOWN = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]?)+|[-*+][ \t]+|```[\w+-]*$)|`", re.MULTILINE)
+OPENING_TAG = re.compile(r"\s*<([A-Za-z_][\w.:-]*)(?:\s[^<>]*)?>")
 BOLD = re.compile(r"(?<!\w)\*\*(\S(?:[^*\n]*\S)?)\*\*(?!\w)")
 
 
@@ -128,13 +129,30 @@ class RunHandle:
 
 
 def title_from(messages: Sequence[Wire]) -> str:
-    """Return a title for an untitled conversation: the first user message in one line, without Markdown's marks."""
+    """Return a title for an untitled conversation: what the user said first, in one line, without Markdown's marks.
+
+    Agents put what they know about their surroundings before it, as one element of markup: that is a title only if
+    there is nothing else.
+    """
+    said = next((text for text in _texts(messages) if not _is_element(text)), None)
+    text = (next(_texts(messages), "") if said is None else said).lstrip()[:TITLE_FROM_CHARS]
+    line = " ".join(BOLD.sub(r"\1", MARKDOWN.sub("", text)).split()) or " ".join(text.split())
+    return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+
+
+def _texts(messages: Sequence[Wire]) -> Iterator[str]:
+    """Yield the texts of the user's messages, part by part, except empty ones."""
     for wire in messages:
-        content = wire.get("content")
         if wire.get("role") == "user":
-            if isinstance(content, list):
-                content = next((part.get("text") for part in content if isinstance(part, dict)), "")
-            text = str(content or "").lstrip()[:TITLE_FROM_CHARS]
-            line = " ".join(BOLD.sub(r"\1", MARKDOWN.sub("", text)).split()) or " ".join(text.split())
-            return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
-    return ""
+            content = wire.get("content")
+            parts = content if isinstance(content, list) else [{"text": content}]
+            texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+            yield from (text for text in texts if isinstance(text, str) and text.strip())
+
+
+def _is_element(text: str) -> bool:
+    """Tell whether a text is one element of markup from its beginning to its end."""
+    if (opened := OPENING_TAG.match(text)) is None:
+        return False
+    _, closed, after = text.partition(f"</{opened[1]}>")
+    return bool(closed) and not after.strip()

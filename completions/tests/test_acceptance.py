@@ -18,6 +18,7 @@ from completions.exceptions import (
 from completions.models import IdempotencyKey, Run
 from completions.run_requests import RunHandle, title_from
 from completions.tests.asking import accept_all, accept_one, assistant_says, question, run_of, somebody, user_says
+from completions.types import Wire
 from conversations.models import Conversation, Message
 from conversations.services import append_message, start_conversation
 
@@ -215,3 +216,25 @@ class TitleTest(TestCase):
         ):
             with self.subTest(said):
                 self.assertEqual(title_from([user_says(said)]), title)
+
+    def test_a_title_skips_what_is_an_element_of_markup_only(self):
+        context = "\n<environment_context os='linux'>\n  <cwd>/home</cwd>\n</environment_context>\n"
+        rules = "<user_instructions>Be brief</user_instructions>"
+        picture = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+
+        def parts(*content: Wire) -> Wire:
+            return {"role": "user", "content": list(content)}
+
+        for sent, title in (
+            ([user_says(context), user_says(rules), user_says("Mend the tests")], "Mend the tests"),
+            ([parts({"type": "text", "text": context}, {"type": "text", "text": "Mend it"})], "Mend it"),
+            ([parts({"type": "text", "text": context}, picture), user_says("What is it?")], "What is it?"),
+            ([user_says(rules), assistant_says("Yes")], rules),
+            ([user_says("<b>Bold</b> and <b>bolder</b>")], "<b>Bold</b> and <b>bolder</b>"),
+            ([user_says("<a>unclosed"), user_says("later")], "<a>unclosed"),
+            ([user_says("x < y and y > z"), user_says("later")], "x < y and y > z"),
+            ([user_says("<a>"), user_says("later")], "<a>"),
+            ([parts(picture)], ""),
+        ):
+            with self.subTest(title):
+                self.assertEqual(title_from(sent), title)
