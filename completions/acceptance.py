@@ -123,7 +123,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     if point.is_new and not request.threaded:
         _refuse_when_full(batch.cursor, request, rows)
     waits = request.exclusive and not point.is_new and _must_wait(batch.cursor, request, point, rows)
-    if may_wait and not waits:  # now that it is known to start at once
+    if may_wait and not waits:  # it starts at once, so it counts as running
         batch.admission.check(request)
 
     # Nothing is refused after this point.

@@ -110,7 +110,7 @@ def _function_call(call: Any) -> Any:
 
 
 def _text_only(wire: Wire) -> tuple[Wire, list[Any]]:
-    """Return a result as a text, and its parts that are none."""
+    """Return a result with its texts as one text, and its other parts."""
     content = wire.get("content")
     if not isinstance(content, list):
         return wire, []

@@ -15,7 +15,7 @@ RESUMABLE = (Message.Status.INTERRUPTED, Message.Status.CANCELLED, Message.Statu
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """An answer that was cut off: `text` is what there is of it, `model` the model name that the client requested."""
+    """An answer that was cut off: `text` is its text so far, `model` the name that the client asked for."""
 
     conversation_id: uuid.UUID
     parent_id: uuid.UUID

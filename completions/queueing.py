@@ -27,7 +27,7 @@ from completions.worker_identity import database_time, worker_id
 from conversations import digests
 from conversations.models import Message
 
-# How far back a digest is looked for: the questions of a full queue, and their answers, have none.
+# How many messages back a digest is looked for. Queued questions and their answers have none.
 MAX_MESSAGES = 64
 
 _paused = False

@@ -148,7 +148,7 @@ def _line(text: str) -> str:
 
 
 def _passage(hit: Hit) -> str:
-    """Return the message, or if it is long only the part around the hit."""
+    """Return the text of a hit's message; of a long one only the part around the hit."""
     content = hit.message.content
     if len(content) <= PASSAGE_CHARS:
         return content

@@ -35,7 +35,7 @@ def acquire_socket(principal: Principal) -> Release:
 
 
 def acquire_unauthenticated_socket(scope: dict[str, Any]) -> Release:
-    """Count an open websocket that is not admitted yet by its address, together with guests from there.
+    """Count an open websocket that is not admitted yet: by its address, together with the guests from there.
 
     A socket that offers a credential counts only towards the process's limit until the credential is checked, so that
     guests at the same address cannot keep it out.

@@ -44,7 +44,7 @@ class _Sorted:
 
 
 def spread(message: dict[str, Any], counts: dict[str, int] | None = None) -> None:
-    """Make `content` and reasoning strings.
+    """Turn lists of parts in `content` and in the fields of reasoning into strings.
 
     Of the parts of content, thinking goes to `reasoning`, references to `annotations`, others to `content_parts`.
     The parts of a stream are numbered by `counts`, because its clients expect an index in lists. Raises

@@ -47,7 +47,7 @@ class ResponseBuilder(AnswerBuilder):
             self.texts.append(chunk["delta"])
             return str(chunk["delta"])
         if not is_clean and not kind.endswith(".delta"):
-            chunk, is_clean = clean_tree(chunk), True  # only deltas end within a character
+            chunk, is_clean = clean_tree(chunk), True  # only a delta can end within a character
         if kind in _ENDS:
             response = chunk.get("response")
             self._end(_ENDS[kind], response if isinstance(response, dict) else {}, events)

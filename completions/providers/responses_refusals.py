@@ -22,7 +22,7 @@ _NO_CODES: Final = frozenset({None, "404", "405", "not_found", "not_found_error"
 
 
 def other_api() -> UpstreamInvalid:
-    """Return the exception for an answer of another API."""
+    """Return the exception for an answer that is not one of the Responses API."""
     return UpstreamInvalid(OTHER_API)
 
 

@@ -57,7 +57,8 @@ def clean_tree(value: Any) -> Any:
     if isinstance(value, str):
         if not value.isascii() and HALVES.search(value):
             value = RAW_BYTES.sub(_replaced, value)
-            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # joins pairs
+            # Joins the two halves of a character.
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         return storable_text(value)
     if isinstance(value, dict):
         return {storable_text(key): clean_tree(item) for key, item in value.items()}

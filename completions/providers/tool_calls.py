@@ -33,7 +33,7 @@ class _Call:
     id: str
     name: str = ""
     is_function: bool = False
-    has_told_id: bool = False  # its own or a made-up one
+    has_told_id: bool = False  # the server's, or one that was made up
     has_arguments: bool = False
     complete: bool = False  # as far as the last character of its arguments tells
 

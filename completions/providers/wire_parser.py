@@ -266,7 +266,7 @@ class AnswerParser:
         return ""
 
     def _break(self, error: ProviderError) -> None:
-        """Raise an error, or note it after the end of the answer, which it no longer breaks."""
+        """Raise an error; after the end of the answer only note it, since the answer is whole."""
         if not self.finished:
             raise error from None
         self.late_code = error.code

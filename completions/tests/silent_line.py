@@ -31,7 +31,7 @@ class SilentLine:
 
     @classmethod
     def before(cls, url: str, default_port: int, **options: str) -> SilentLine:
-        """Return a line, not started yet, to the address in `url`."""
+        """Return a line to the address in `url`; it is not started yet."""
         parts = urlsplit(url)
         line = cls((parts.hostname or "127.0.0.1", parts.port or default_port), **options)
         line._url = parts

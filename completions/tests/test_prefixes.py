@@ -82,7 +82,7 @@ class ThreadingTest(TestCase):
         rewritten = self.call(self.alice, "one", assistant_says("uno"), "two", answer="TWO")
         self.assertNotEqual(rewritten.conversation_id, first.conversation_id)
         self.assertEqual(self.shown(rewritten), ["one", "uno", "two", "TWO"])
-        # A later one that was rewritten: it goes on after the one before.
+        # If the second answer is rewritten, the call goes on after the first one.
         second = self.call(self.alice, "one", assistant_says("ONE"), "two", answer="TWO")
         branch_off = self.call(self.alice, "one", assistant_says("ONE"), "two", assistant_says("dos"), "three")
         self.assertEqual(branch_off.conversation_id, second.conversation_id)

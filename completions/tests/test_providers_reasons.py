@@ -57,7 +57,7 @@ SHAPES: tuple[tuple[Any, int, str, str | None], ...] = (
     ({"error_msg": LONG, "error_code": "model_not_found"}, 404, "model_not_found", None),
     ({"message": LONG}, 502, "upstream_error", None),
     ({"code": "InvalidParameter", "message": LONG, "request_id": "x"}, 400, "InvalidParameter", None),
-    # An error that is the text of another one.
+    # The text of an error is an error as JSON.
     ({"error": {"message": INNER, "code": 400, "param": "n"}}, 400, "context_length_exceeded", "n"),
     ({"error": INNER}, 400, "context_length_exceeded", None),
     ({"message": json.dumps({"message": INNER}), "code": 500}, 400, "context_length_exceeded", None),

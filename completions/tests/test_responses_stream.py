@@ -57,7 +57,7 @@ def parse(data: bytes, cuts: list[int] | None = None, **options: Any) -> tuple[l
 
 
 def stored(events: list[ProviderEvent]) -> dict[str, Any]:
-    """The message that is stored of an answer."""
+    """Return the message that is stored for an answer."""
     assembly = Assembly()
     for event in events:
         if isinstance(event, Delta | StreamFinished):

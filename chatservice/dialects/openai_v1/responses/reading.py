@@ -77,8 +77,8 @@ def has_chunks(run: Run) -> bool:
 def input_items(run: Run) -> list[dict[str, Any]]:
     """Return the items of a response's input, oldest first.
 
-    They are as many messages as were sent, and begin after the response that was continued; a request that sent its
-    whole history has all of it.
+    The input is as many messages before the answer as were sent: the whole history if the request sent that. Where it
+    continued a stored response, the input begins after that one.
     """
     assert run.message is not None and run.conversation_id is not None
     ids = branch_ids(run.conversation_id, run.message_id)[:-1]

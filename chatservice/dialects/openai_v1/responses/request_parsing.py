@@ -91,7 +91,7 @@ class Asked:
         return tuple(messages_from(self.references.replaced(self.items, found)))
 
     def only_for_responses(self) -> list[str]:
-        """Return what only an upstream with this API can do: the types of needed hosted tools, and of their items."""
+        """Return the types of hosted tools and of their items that the request needs: for an upstream with this API."""
         raw = [item for message in self.given for item in message.get(RAW, ())]
         return sorted({*hosted(self.body)[0], *(str(item["type"]) for item in raw)})
 
@@ -122,7 +122,7 @@ def read_request(body: Wire, *, needs_input: bool = True) -> Asked:
         raise _invalid("previous_response_id", "cannot be given together with 'conversation'")
     if body.get("background") and not keeps(body.get("store")):
         raise _invalid("background", "needs 'store' to be true: a response in the background is fetched later")
-    given = tuple(messages_from(references.without(items)))  # what is wrong is said before anything is looked up
+    given = tuple(messages_from(references.without(items)))  # a wrong item is refused before anything is looked up
     return Asked(body, model, items, conversation, references, given, chat_parameters(body))
 
 

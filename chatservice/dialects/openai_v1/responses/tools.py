@@ -64,9 +64,9 @@ def read_tools(tools: Iterable[Any]) -> list[Tool]:
 
 
 def hosted(body: Wire) -> tuple[list[str], list[str]]:
-    """Return the types of tools that only an upstream with this API can run: those that are needed, those offered.
+    """Return the types of tools that only an upstream with this API can run: the needed ones, and the others.
 
-    A tool is needed if nothing else is there or it is the chosen one. What is merely offered can be left out.
+    A tool is needed if it is the chosen one, or if there is none of another kind. The others can be left out.
     """
     kinds = {str(tool.get("type")) for tool in body.get("tools") or () if isinstance(tool, Mapping)}
     others = kinds - WITH_CHAT
