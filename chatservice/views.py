@@ -38,10 +38,11 @@ def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:
 def answer_at(path: str, problem: Problem) -> HttpResponse:
     """Return `problem` in the shape of the dialect that `path` belongs to."""
     dialect = _dialect_at(path)
-    return problem_response(problem, _plain if dialect is None else renderer_of(dialect))
+    return problem_response(problem, plain if dialect is None else renderer_of(dialect))
 
 
-def _plain(problem: Problem) -> dict[str, Any]:
+def plain(problem: Problem) -> dict[str, Any]:
+    """Return `problem` in the shape of what belongs to no dialect."""
     return {"error": {"code": problem.code, "message": problem.message}}
 
 

@@ -5,6 +5,7 @@ Every way for staff to read message bodies (transcript, search, export) writes t
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -13,9 +14,11 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
+from django.utils import timezone
 
 from accounts.models import User
 from conversations.models import AccessLogEntry, Conversation
+from foundation.ids import first_id_of
 
 PERMISSION = "conversations.read_content"
 MIN_REASON_CHARS = 8
@@ -74,6 +77,16 @@ def record_accesses(
 def record_access(*, reader: Any, kind: str, reason: str, conversation: Conversation) -> None:
     """Record that `reader` is about to see one conversation; see `record_accesses`."""
     record_accesses(reader=reader, kind=kind, reason=reason, conversations=[(conversation.pk, conversation.owner_id)])
+
+
+def has_opened(*, reader: Any, conversation: Conversation) -> bool:
+    """Tell whether `reader` may see what belongs to a transcript: it was opened, and so recorded, a short time ago."""
+    if not may_read_content(reader):
+        return False
+    since = timezone.now() - dt.timedelta(seconds=settings.STAFF_REASON_SECONDS)
+    entries = AccessLogEntry.objects.filter(owner_id=conversation.owner_id, pk__gte=first_id_of(since))
+    kind = AccessLogEntry.Kind.TRANSCRIPT
+    return entries.filter(kind=kind, reader_id=reader.pk, conversation_id=conversation.pk).exists()
 
 
 @receiver(post_delete, sender=User, dispatch_uid="conversations.access_log.erase_reasons")

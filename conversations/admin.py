@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.admin import FACTS
 from accounts.models import User
 from conversations import admin_filters as filters
-from conversations import quota
+from conversations import quota, transcript_files
 from conversations.access_log import may_read_content, record_access
 from conversations.access_reasons import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from conversations.admin_exports import export_selected
@@ -138,6 +138,9 @@ class ConversationAdmin(HistoryAdmin):
             **(extra_context or {}),
         }
         return TemplateResponse(request, self.change_form_template, context)
+
+    def get_urls(self) -> list[Any]:
+        return [*transcript_files.urls(self.admin_site), *super().get_urls()]
 
     # --- Actions on many
 

@@ -11,6 +11,8 @@ Wire = Mapping[str, Any]
 
 _NESTED: Final = ("file", "image_url", "input_audio")
 _FLAT: Final = ("input_file", "input_image")
+_ADDRESSES: Final = ("url", "image_url", "file_url")
+HTTP: Final = re.compile(r"https?://(?:[^\s/?#\\@]*@)?([^\s/?#\\@]+)", re.IGNORECASE)
 _IMAGES: Final = ("image_url", "input_image")
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 AUDIO_FORMATS: Final = {
@@ -81,6 +83,15 @@ def as_reference(part: Wire, *, file_id: str, media_type: str) -> dict[str, Any]
     if media_type in _UNSPECIFIC and declared != media_type and _MEDIA_TYPE.fullmatch(declared):
         fields["media_type"] = declared
     return {**part, kind: fields} if kind in _NESTED else fields
+
+
+def address_in(part: Any) -> tuple[str, str] | None:
+    """Return the address of a part's content at another host, and the host; None for any other part."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    fields = part.get(kind) if kind in _NESTED else part if kind in _FLAT else None
+    found = [fields.get(name) for name in _ADDRESSES] if isinstance(fields, Mapping) else []
+    matches = (HTTP.match(each) for each in found if isinstance(each, str))
+    return next(((match.string, match[1]) for match in matches if match), None)
 
 
 def with_content(part: Wire, *, base64: str, media_type: str, name: str) -> dict[str, Any]:

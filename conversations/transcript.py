@@ -13,6 +13,8 @@ from conversations.branches import in_bulk
 from conversations.empty_answers import describe
 from conversations.models import Conversation, Message
 from conversations.rendering import render_markdown
+from conversations.shown_files import ShownFile, shown_files
+from files.models import File
 
 PER_PAGE = 100
 
@@ -29,6 +31,7 @@ class Entry:
     previous_message: uuid.UUID | None
     next_message: uuid.UUID | None
     sought: bool
+    files: list[ShownFile]
 
     @property
     def body(self) -> SafeString:
@@ -130,8 +133,10 @@ def read_transcript(
     page = min(max(1, page), pages)
     ids = path[(page - 1) * PER_PAGE : page * PER_PAGE]
     rows = in_bulk(ids)
+    parts = [part for row in rows.values() if row.has_parts for part in row.parts.all()]
+    files = shown_files(parts, File.objects.for_messages_of(conversation.owner))
     return Transcript(
-        entries=[_entry(tree, rows[pk], pk == sought) for pk in ids if pk in rows],
+        entries=[_entry(tree, rows[pk], pk == sought, files.get(pk, [])) for pk in ids if pk in rows],
         leaf=path[-1] if path else None,
         page=page,
         pages=pages,
@@ -141,7 +146,7 @@ def read_transcript(
     )
 
 
-def _entry(tree: Tree, message: Message, sought: bool) -> Entry:
+def _entry(tree: Tree, message: Message, sought: bool, files: list[ShownFile]) -> Entry:
     versions = tree.siblings(message.pk)
     place = versions.index(message.pk)
     before = versions[place - 1] if place else None
@@ -155,4 +160,5 @@ def _entry(tree: Tree, message: Message, sought: bool) -> Entry:
         previous_message=before,
         next_message=after,
         sought=sought,
+        files=files,
     )

@@ -48,11 +48,28 @@ OFFICE_FOLDERS = {
     b"xl/": f"{OFFICE}.spreadsheetml.sheet",
     b"ppt/": f"{OFFICE}.presentationml.presentation",
 }
+# What people call them, where that is not the second half of the name.
+LABELS = {
+    UNKNOWN: "File",
+    TEXT: "Text",
+    "application/x-ole-storage": "Office",
+    "audio/mpeg": "MP3",
+    "audio/mp4": "M4A",
+    "video/x-msvideo": "AVI",
+    OFFICE_FOLDERS[b"word/"]: "Word",
+    OFFICE_FOLDERS[b"xl/"]: "Excel",
+    OFFICE_FOLDERS[b"ppt/"]: "PowerPoint",
+}
 MEDIA_TYPE = re.compile(rb"application/[a-z0-9.+-]{1,80}")
 ZIP_ENTRY, ZIP_NAME = b"PK\x03\x04", 30
 MP3_FRAMES = (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
+
+
+def label_of(media_type: str) -> str:
+    """Return a media type in a word that people know."""
+    return LABELS.get(media_type) or media_type.partition("/")[2].upper()
 
 
 def media_type_of(head: bytes) -> str:

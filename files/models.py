@@ -23,6 +23,11 @@ class FileQuerySet(OwnedQuerySet["File"]):
         """Return the files that `principal` may see; an expired one is gone before the sweep deletes it."""
         return super().visible_to(principal).exclude(expires_at__lte=timezone.now())
 
+    def for_messages_of(self, owner: User) -> Self:
+        """Return the files that messages of `owner` may show: the owner's own; guests share theirs."""
+        owners = Q(owner__guest_made=True) if owner.guest_made else Q(owner=owner)
+        return self.filter(owners).exclude(expires_at__lte=timezone.now())
+
     def expired(self) -> Self:
         return self.filter(expires_at__lte=timezone.now())
 

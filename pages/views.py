@@ -20,7 +20,19 @@ from pages.csp import PAGE_HEADERS
 
 # The modules that main.js imports, which the page preloads in parallel.
 MODULES = (
-    *("api", "composer", "dialogs", "dom", "identity", "identity_watch", "list", "live", "message", "operations"),
+    *(
+        "api",
+        "composer",
+        "dialogs",
+        "dom",
+        "files",
+        "identity",
+        "identity_watch",
+        "list",
+        "live",
+        "message",
+        "operations",
+    ),
     *("scroll", "search", "shortcuts", "stream", "talk", "toasts"),
 )
 

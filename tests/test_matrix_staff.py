@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from files.public_ids import public_id
 from tests.matrix import staff as matrix
 from tests.matrix.operations import routes
 from tests.staff import CANARY, StaffCase, staff
@@ -25,6 +26,8 @@ class StaffMatrixTest(StaffCase):
                 return route.replace(matrix.OBJECT, str(thing.pk))
         if route.startswith("auth/group/") and model is not None:
             return route.replace(matrix.OBJECT, str(self.group.pk))
+        route = route.replace("<uuid:conversation_id>", str(self.talk.pk))
+        route = route.replace("<str:file_id>", public_id(self.file.pk))
         route = route.replace("<id>", str(self.alice.pk)).replace("<path:content_type_id>/<path:object_id>", "999999/1")
         return "accounts/" if route.startswith("^") else re.sub(r"\(\?P<url>.*", "nothing-here/", route)
 

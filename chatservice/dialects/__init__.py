@@ -17,7 +17,7 @@ DIALECTS = {
 # Paths of an API below the mount of another one.
 INSIDE = {"openai_v1": "v1/chat/completions/"}
 # Paths that belong to no API: the dialect mounted at the root does not answer below these.
-PAGES = ("admin", "docs", "healthz", "login", "logout", "profile", "readyz", "schema", "static")
+PAGES = ("admin", "docs", "files", "healthz", "login", "logout", "profile", "readyz", "schema", "static")
 
 
 def dialect_of(path: str) -> str | None:

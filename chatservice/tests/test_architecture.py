@@ -26,6 +26,8 @@ DOORS = {
     "markdown_it": ["conversations/rendering.py"],
     "nh3": ["conversations/rendering.py"],
     "pygments": ["conversations/rendering.py"],
+    # Decoders of pictures run in a process of their own.
+    "PIL": ["files/picture_program.py"],
     "channels": [
         "chatservice/dialects/sockets.py",
         "accounts/websocket_auth.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.matrix.rows import Admits, Row
+from tests.matrix.rows import Admits, Probe, Row, http
 
 ROWS = (
     # The pages are the same for everybody: the browser requests their content separately.
@@ -10,6 +10,20 @@ ROWS = (
     Row("GET /profile", Admits.ANYONE),
     Row("GET /login", Admits.ANYONE),
     Row("GET /logout", Admits.ANYONE),
+    # The pictures and files of messages. That of the matrix has no thumbnail: tests/browser/test_files.py has one.
+    Row(
+        "GET /files",
+        Admits.GUESTS,
+        ("message", "file"),
+        (Probe("query message", "/files?message=<message>", outcome="200", reaches=False),),
+    ),
+    http("GET /files/{file}", "file"),
+    Row(
+        "GET /files/{file}/thumbnail",
+        Admits.GUESTS,
+        ("file",),
+        (Probe("path file", "/files/<file>/thumbnail", reaches=False),),
+    ),
     Row("GET /healthz", Admits.ANYONE),
     Row("GET /readyz", Admits.ANYONE),
     Row("GET /docs", Admits.ANYONE),

@@ -15,6 +15,7 @@ NOBODY: Statuses = (403, 403, 403, 403)
 SHORT: Statuses = (302, 302, 302, 302)  # redirects to the full address of the page, which then checks permissions
 
 OBJECT = "<path:object_id>"
+FILES = "conversations/conversation/<uuid:conversation_id>/files/<str:file_id>/"
 PAGES: dict[str, Statuses] = {
     "": EVERYBODY,
     "dashboard/": VIEWS,
@@ -29,6 +30,9 @@ PAGES: dict[str, Statuses] = {
     "(?P<url>.*)$": (404, 404, 404, 404),
     "accounts/user/<id>/password/": ROOT,
     f"accounts/user/{OBJECT}/stop/": ROOT,
+    # Of a transcript that is not open: tests/test_admin_files.py opens it.
+    FILES: NOBODY,
+    f"{FILES}thumbnail/": NOBODY,
     "completions/run/reap/": (403, 403, 403, 405),
 }
 # Model -> who may add, who may delete; everybody with the permission may view, and nobody else.

@@ -1,4 +1,5 @@
 // One message as an article: who, what, how it went, and what can be done with it.
+import { showFilesOf } from "./files.js";
 import { el, fullTime, icon, iconButton, isComposing, shortTime } from "./dom.js";
 import { toast } from "./toasts.js";
 
@@ -42,6 +43,7 @@ export function messageElement(row, actions) {
   );
   article.body = body;
   fill(article, row, actions);
+  if (!row.pending && row.status !== "in_progress") showFilesOf(article, row.id);
   return article;
 }
 

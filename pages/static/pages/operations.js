@@ -1,5 +1,5 @@
 // Everything that this page asks of the service, one function each.
-import { graphql } from "./api.js";
+import { graphql, request } from "./api.js";
 import { claim } from "./identity.js";
 
 export const PAGE = 40;
@@ -79,6 +79,9 @@ export async function around(id, messageId) {
 
 export const message = async (id) =>
   (await graphql(`query ($id: ID!) { message(id: $id) { ${MESSAGE} } }`, { id })).message;
+
+// The pictures and files of each message that has any, by its id.
+export const filesOf = (ids) => request(`/files?${new URLSearchParams(ids.map((id) => ["message", id]))}`);
 
 const BEGUN = `runId conversation { ${IN_LIST} } question { ${MESSAGE} } message { ${MESSAGE} }`;
 

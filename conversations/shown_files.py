@@ -1,0 +1,64 @@
+"""The pictures and files of messages, as pages show them."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.template.defaultfilters import filesizeformat
+
+from conversations.file_parts import address_in, reference_in
+from conversations.models import MessagePart
+from files.media_types import label_of
+from files.models import File, FileQuerySet
+from files.public_ids import public_id
+from files.thumbnails import has_thumbnail
+
+KINDS = (MessagePart.Kind.IMAGE, MessagePart.Kind.FILE, MessagePart.Kind.AUDIO)
+UNNAMED: dict[str, str] = {MessagePart.Kind.IMAGE: "Picture", MessagePart.Kind.AUDIO: "Recording"}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFile:
+    """A part of a message with a file of ours, or the `address` of one elsewhere; with neither the file is gone."""
+
+    kind: str
+    given_name: str = ""
+    file: File | None = None
+    address: str = ""
+
+    @property
+    def name(self) -> str:
+        return (self.file and self.file.name) or self.given_name or UNNAMED.get(self.kind, "File")
+
+    @property
+    def file_id(self) -> str:
+        return public_id(self.file.pk) if self.file else ""
+
+    @property
+    def has_thumbnail(self) -> bool:
+        return self.file is not None and has_thumbnail(self.file)
+
+    @property
+    def facts(self) -> str:
+        """Return type and size, or why there are none."""
+        if self.file is not None:
+            return f"{label_of(self.file.media_type)}, {filesizeformat(self.file.size)}"
+        return "at another site" if self.address else "no longer available"
+
+
+def shown_files(parts: Iterable[MessagePart], files: FileQuerySet) -> dict[uuid.UUID, list[ShownFile]]:
+    """Return what is shown of each message's parts; `files` are those that the reader may see. One query."""
+    of_files = [part for part in parts if part.kind in KINDS]
+    found = files.in_bulk({part.file_id for part in of_files if part.file_id is not None})
+    shown: dict[uuid.UUID, list[ShownFile]] = defaultdict(list)
+    for part in of_files:
+        if (reference := reference_in(part.data)) is not None:
+            file = found.get(part.file_id) if part.file_id is not None else None
+            shown[part.message_id].append(ShownFile(part.kind, reference.name, file))
+        elif (elsewhere := address_in(part.data)) is not None:
+            address, host = elsewhere
+            shown[part.message_id].append(ShownFile(part.kind, host, address=address))
+    return shown

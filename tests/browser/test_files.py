@@ -1,0 +1,168 @@
+"""Pictures and files of messages, on the chat page and in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.files.base import ContentFile
+from playwright.sync_api import Locator, Page, expect
+
+from accounts.models import User
+from conversations.models import AccessLogEntry, Conversation
+from conversations.services import append_message, start_conversation
+from files.models import File
+from files.public_ids import public_id
+from files.services import delete_file, store_file
+from files.tests.pictures import picture
+from tests.browser.case import PHONE, WIDE, BrowserTestCase, one_database_is_enough
+from tests.browser.chatting import ChatCase
+from tests.staff import LIST, REASON, staff
+
+ELSEWHERE = "https://evil.example/whale.png"
+DESK = {"width": 1440, "height": 900}
+
+
+class Illustrated:
+    """A conversation of somebody with pictures and files."""
+
+    def __init__(self, owner: User) -> None:
+        self.owner = owner
+        self.whale = self.store("whale.png", picture(size=(1600, 900)))
+        self.notes = self.store("notes about whales.txt", b"Whales sleep near the surface.")
+        self.gone = self.store("gone.png", picture())
+        self.broken = self.store("broken.png", picture()[:60])
+        self.talk: Conversation = start_conversation(owner_id=owner.pk, title="Whales")
+        self.question = self.say(
+            "user",
+            {"type": "text", "text": "Is this one asleep?"},
+            self.image(self.whale),
+            {"type": "file", "file": {"file_id": public_id(self.notes.pk)}},
+            self.image(self.gone),
+            self.image(self.broken),
+            {"type": "image_url", "image_url": {"url": ELSEWHERE}},
+        )
+        append_message(conversation=self.talk, role="assistant", content="It is.", model="default")
+        self.only_picture = self.say("user", self.image(self.store("tall.jpg", picture("JPEG", size=(300, 1200)))))
+        append_message(conversation=self.talk, role="assistant", content="That one is awake.", model="default")
+        delete_file(file=self.gone)
+
+    def store(self, name: str, content: bytes) -> File:
+        return store_file(owner_id=self.owner.pk, content=ContentFile(content), name=name, purpose="vision")
+
+    def image(self, file: File) -> dict[str, Any]:
+        return {"type": "image_url", "image_url": {"file_id": public_id(file.pk)}}
+
+    def say(self, role: str, *content: dict[str, Any]) -> Any:
+        text = "\n".join(part["text"] for part in content if part["type"] == "text")
+        return append_message(conversation=self.talk, role=role, content=text, extras={"content": list(content)})
+
+
+def is_painted(image: Locator) -> None:
+    image.scroll_into_view_if_needed()
+    expect(image).to_have_js_property("complete", True)
+    assert image.evaluate("each => each.decode().then(() => each.naturalWidth)") > 0
+
+
+@one_database_is_enough
+class FilesOnThePageTest(ChatCase):
+    network_may_fail = True  # the thumbnail of a broken picture
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.told = Illustrated(self.user)
+
+    def is_shown(self, page: Page) -> None:
+        question = page.locator(f"#m-{self.told.question.pk}")
+        is_painted(question.get_by_role("img", name="whale.png"))
+        expect(question.get_by_role("link", name="notes about whales.txt")).to_contain_text("Text, 30\xa0bytes")
+        expect(question.get_by_role("img")).to_have_count(1)
+        expect(question.get_by_role("link", name="broken.png")).to_contain_text("PNG, 60\xa0bytes")
+        expect(question.locator(".gone")).to_contain_text("Picture")
+        expect(question.locator(".gone")).to_contain_text("no longer available")
+        expect(question.get_by_role("link", name="evil.example")).to_have_attribute("href", ELSEWHERE)
+        is_painted(page.locator(f"#m-{self.told.only_picture.pk}").get_by_role("img", name="tall.jpg"))
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        self.assertEqual(width, 0)
+
+    def test_they_are_shown_in_every_width_light_and_dark_and_after_a_reload(self) -> None:
+        for name, size in (("phone", PHONE), ("wide", DESK)):
+            self.page.set_viewport_size(size)  # type: ignore[arg-type]  # two integers
+            for scheme in ("light", "dark"):
+                with self.subTest(f"{name}, {scheme}"):
+                    self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of them
+                    self.open(f"/#{self.told.talk.pk}")
+                    self.page.reload()
+                    self.is_ready()
+                    self.is_shown(self.page)
+                    self.assert_accessible()
+                    self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
+                    self.shot(f"files-{name}-{scheme}")
+
+    def test_a_thumbnail_opens_the_picture_and_a_file_is_saved(self) -> None:
+        self.page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # two integers
+        self.open(f"/#{self.told.talk.pk}")
+        with self.page.expect_popup() as opening:
+            self.page.get_by_role("img", name="whale.png").click()
+        full = opening.value.locator("img")
+        is_painted(full)
+        self.assertEqual(full.evaluate("each => each.naturalWidth"), 1600)
+        with self.page.expect_download() as saving:
+            self.page.get_by_role("link", name="notes about whales.txt").click()
+        self.assertEqual(saving.value.suggested_filename, "notes about whales.txt")
+        self.assertEqual(saving.value.path().read_bytes(), b"Whales sleep near the surface.")
+
+    def test_nobody_else_gets_them(self) -> None:
+        bob = self.new_context()
+        self.sign_in(self.bob.user, bob)
+        page = bob.new_page()
+        for address in (f"/files/{public_id(self.told.whale.pk)}", f"/files/{public_id(self.told.whale.pk)}/thumbnail"):
+            response = page.goto(address)
+            assert response is not None
+            self.assertEqual(response.status, 404)
+        answer = page.goto(f"/files?message={self.told.question.pk}")
+        assert answer is not None
+        self.assertEqual(answer.json(), {})
+
+    def test_who_signs_in_next_at_this_browser_does_not_see_what_it_kept(self) -> None:
+        self.open(f"/#{self.told.talk.pk}")
+        self.is_shown(self.page)
+        address = f"/files/{public_id(self.told.whale.pk)}/thumbnail"
+        self.context.clear_cookies()
+        self.sign_in(self.bob.user)
+        self.page.goto("/healthz")
+        loaded = "address => new Promise(done => { const image = new Image(); image.onload = () => done(true);"
+        loaded += " image.onerror = () => done(false); image.src = address })"
+        self.assertFalse(self.page.evaluate(loaded, address))
+
+
+@one_database_is_enough
+class FilesInTheAdminTest(BrowserTestCase):
+    network_may_fail = True
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.told = Illustrated(self.alice.user)
+        self.transcript = f"{LIST}{self.told.talk.pk}/change/"
+        self.sign_in(staff("carol", "view", "read_content"))
+
+    def test_they_are_shown_in_a_transcript(self) -> None:
+        self.page.goto(self.transcript)
+        self.page.get_by_label("Why do you need to read this?").fill(REASON)
+        self.page.get_by_role("button", name="Read the conversation").click()
+        question = self.page.locator(f"#m-{self.told.question.pk}")
+        is_painted(question.get_by_role("img", name="whale.png"))
+        expect(question.get_by_role("link", name="notes about whales.txt")).to_contain_text("Text, 30\xa0bytes")
+        expect(question.get_by_role("link", name="evil.example")).to_have_attribute("href", ELSEWHERE)
+        expect(question.locator(".gone")).to_contain_text("no longer available")
+        for name, size in (("phone", PHONE), ("wide", DESK)):
+            self.page.set_viewport_size(size)  # type: ignore[arg-type]  # two integers
+            for scheme in ("light", "dark"):
+                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of them
+                self.assert_accessible()
+                question.scroll_into_view_if_needed()
+                self.shot(f"staff-files-{name}-{scheme}")
+        with self.page.expect_popup() as opening:
+            question.get_by_role("img", name="whale.png").click()
+        is_painted(opening.value.locator("img"))
+        entries = AccessLogEntry.objects.filter(conversation_id=self.told.talk.pk)
+        self.assertEqual(list(entries.values_list("kind", "reason")), [("transcript", REASON)])
