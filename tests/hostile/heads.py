@@ -40,6 +40,8 @@ QUERIES = (
     "query=a&cursor=x",
     *(f"query=a&conversation_id={value}" for value in ("x", "conv_x", "%00", f"conv_{'f' * 32}", "a" * 5_000)),
     "query=a&until=9999-12-31T23:59:59-23:59", "query=a&since=0001-01-01T00:00:00%2B23:59", "stream=%00", "stream=x",
+    *(f"message={value}" for value in ("x", "", "%00", "%FF", "a" * 5_000, "x&message=x", "file-" + "f" * 32)),
+    "&".join(["message=x"] * 51), "message[]=x",
     "archived=maybe", "archived=", "model=", "model=" + "x" * 201, "model=%00", "model=%0D%0Ax%3A1", "model=../../x",
     "&" * 2_000,
     "&".join(f"a{n}=1" for n in range(2_000)),
