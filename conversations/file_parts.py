@@ -88,7 +88,8 @@ def as_reference(part: Wire, *, file_id: str, media_type: str) -> dict[str, Any]
 def address_in(part: Any) -> tuple[str, str] | None:
     """Return the address of a part's content at another host, and the host; None for any other part."""
     kind = part.get("type") if isinstance(part, Mapping) else None
-    fields = part.get(kind) if kind in _NESTED else part if kind in _FLAT else None
+    is_flat = kind in _FLAT or (kind == "image_url" and isinstance(part.get(kind), str))
+    fields = part if is_flat else part.get(kind) if kind in _NESTED else None
     found = [fields.get(name) for name in _ADDRESSES] if isinstance(fields, Mapping) else []
     matches = (HTTP.match(each) for each in found if isinstance(each, str))
     return next(((match.string, match[1]) for match in matches if match), None)

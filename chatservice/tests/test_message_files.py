@@ -53,6 +53,7 @@ class FilesOfMessagesTest(MessageFilesCase):
             {"type": "image_url", "image_url": {"url": "javascript:alert(1)//https://evil.example"}},
             {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
             {"type": "image_url", "image_url": "https://evil.example"},
+            {"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
             {"type": "image_url", "image_url": {"file_id": ["x"]}},
         )
         plain = append_message(conversation=message.conversation, role="user", content="Nothing with it")
@@ -66,6 +67,7 @@ class FilesOfMessagesTest(MessageFilesCase):
                 ("notes.txt", "Text, 13\xa0bytes", "", False),
                 ("evil.example", "at another site", "https://user@evil.example/a.png", False),
                 ("evil.example:81", "at another site", "HTTP://evil.example:81\\@good.example/", False),
+                ("evil.example", "at another site", "https://evil.example", False),
                 ("Picture", "no longer available", "", False),
             ],
         )

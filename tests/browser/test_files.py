@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from django.core.files.base import ContentFile
 from playwright.sync_api import Locator, Page, expect
 
 from accounts.models import User
+from chatservice.testing import needs_dialect
 from conversations.models import AccessLogEntry, Conversation
 from conversations.services import append_message, start_conversation
 from files.models import File
@@ -110,6 +112,16 @@ class FilesOnThePageTest(ChatCase):
             self.page.get_by_role("link", name="notes about whales.txt").click()
         self.assertEqual(saving.value.suggested_filename, "notes about whales.txt")
         self.assertEqual(saving.value.path().read_bytes(), b"Whales sleep near the surface.")
+
+    def test_one_that_came_inside_of_a_question_is_shown(self) -> None:
+        needs_dialect("openai_v1")
+        url = f"data:image/jpeg;base64,{base64.b64encode(picture('JPEG')).decode()}"
+        content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+        body = {"model": "echo", "messages": [{"role": "user", "content": content}]}
+        answer = self.alice.http.post("/v1/chat/completions", json=body).raise_for_status()
+        self.open(f"/#{answer.headers['X-Conversation-Id']}")
+        is_painted(self.page.locator("article.mine").get_by_role("img"))
+        self.says("What is this?")
 
     def test_nobody_else_gets_them(self) -> None:
         bob = self.new_context()
