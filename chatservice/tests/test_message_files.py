@@ -34,7 +34,7 @@ class MessageFilesCase(ServiceTestCase):
         return {"type": "file", "file": {"file_id": public_id(file.pk), **fields}}
 
     def shown(self, *messages: Message, http: httpx2.Client | None = None) -> dict[str, Any]:
-        query = [("message", str(message.pk)) for message in messages]
+        query = {"message": [str(message.pk) for message in messages]}
         response = (http or self.alice.http).get("/files", params=query)
         response.raise_for_status()
         found: dict[str, Any] = response.json()

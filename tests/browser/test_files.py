@@ -91,7 +91,7 @@ class FilesOnThePageTest(ChatCase):
             self.page.set_viewport_size(size)  # type: ignore[arg-type]  # two integers
             for scheme in ("light", "dark"):
                 with self.subTest(f"{name}, {scheme}"):
-                    self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of them
+                    self.page.emulate_media(color_scheme=scheme)
                     self.open(f"/#{self.told.talk.pk}")
                     self.page.reload()
                     self.is_ready()
@@ -169,7 +169,7 @@ class FilesInTheAdminTest(BrowserTestCase):
         for name, size in (("phone", PHONE), ("wide", DESK)):
             self.page.set_viewport_size(size)  # type: ignore[arg-type]  # two integers
             for scheme in ("light", "dark"):
-                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of them
+                self.page.emulate_media(color_scheme=scheme)
                 self.assert_accessible()
                 question.scroll_into_view_if_needed()
                 self.shot(f"staff-files-{name}-{scheme}")
