@@ -6,9 +6,6 @@ with the next one.
 
 from __future__ import annotations
 
-import lzma
-import zipfile
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,7 +15,7 @@ import ijson
 
 from conversations.importers import chatgpt, claude, openai_jsonl
 from conversations.importers.json_stream import Hopeless, PassedOver, read_values
-from conversations.importers.members import NOTHING, Member, find_members
+from conversations.importers.members import DAMAGE, NOTHING, Member, find_members
 from conversations.importers.values import (
     Broken,
     ImportedConversation,
@@ -32,7 +29,6 @@ from conversations.importers.values import (
 WRAPPERS = ("conversations", "items", "data", "chats")
 """What an object may call a list of conversations."""
 LABEL_CHARS = 60
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
 
 
 def size_of(path: Path) -> int:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from conversations.importers import canvas
+from conversations.importers import canvas, chatgpt_files
 from conversations.importers.documents import Documents, Version, fenced
 from conversations.importers.marks import clean
 from conversations.importers.tree import Node, arrange, cut_loops, from_the_top
@@ -178,7 +178,8 @@ def _message(
         return kind
     drawn = role == "tool"  # a picture that the model generated
     marked = document or text_of(content, pictures_only=drawn)
-    words, annotations = clean(marked, about)
+    pointed, listed = chatgpt_files.files_of(content, {} if document or drawn else about)
+    words, annotations = clean("\n\n".join(filter(None, [marked, *(file.mark for file in listed)])), about)
     if not words.strip():
         return "tool output" if drawn else "empty message"
     role = "assistant" if drawn else role
@@ -196,6 +197,7 @@ def _message(
         finish_reason=FINISH_REASONS.get(finish, ""),
         extras={"annotations": annotations} if annotations else None,
         formerly=marked if marked != words else "",
+        files=() if document else (*pointed, *listed),
     )
 
 
@@ -238,7 +240,7 @@ def _status(said: Mapping[str, Any], finish: str) -> str:
 
 
 def text_of(content: Mapping[str, Any], *, pictures_only: bool = False) -> str:
-    """Return any content as text; a picture or recording is only named, since exports store it elsewhere."""
+    """Return any content as text; a picture or recording is only named."""
     kind = text(content.get("content_type"))
     if kind == "code":
         code = text(content.get("text"))
@@ -257,11 +259,9 @@ def _part(part: Any, pictures_only: bool) -> str:
     kind = text(part.get("content_type"))
     if (spoken := text(part.get("text"))) and not pictures_only:
         return spoken
-    pointer = part.get("asset_pointer") or mapping(part.get("audio_asset_pointer")).get("asset_pointer")
-    if not kind.endswith("asset_pointer"):
-        return f"[{kind}]" if kind and kind != "audio_transcription" and not pictures_only else ""
-    what = "image" if kind == "image_asset_pointer" else "recording"
-    return f"[{what}: {pointer}]" if isinstance(pointer, str) else f"[{what}]"
+    if pointed := chatgpt_files.pointed_to(part):
+        return pointed.mark
+    return f"[{kind}]" if kind and kind != "audio_transcription" and not pictures_only else ""
 
 
 def _metadata(entry: Mapping[str, Any]) -> dict[str, str]:

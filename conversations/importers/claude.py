@@ -13,12 +13,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from conversations.importers import claude_files, claude_tags
+from conversations.importers.attached import key_in
 from conversations.importers.documents import Documents, Version, find
 from conversations.importers.marks import clean
+from conversations.importers.members import base_name
 from conversations.importers.tree import Node, arrange, cut_loops, from_the_top
 from conversations.importers.values import (
     ImportedConversation,
     ImportedMessage,
+    NamedFile,
     Unusable,
     identifier,
     mapping,
@@ -119,6 +122,7 @@ def _nodes(
                 model=(text(said.get("model")) or model) if role == "assistant" else "",
                 finish_reason="stop" if text(said.get("stop_reason")) in ("stop_sequence", "end_turn") else "",
                 formerly=before if (before := _former_text_of(said)) != words else "",
+                files=tuple(_files_of(said)),
             )
         speakers[name] = role if message else speaker
         nodes[name] = Node(parent, message)
@@ -183,14 +187,27 @@ def _made_files(block: Mapping[str, Any], written: Version | None) -> str:
     return "\n\n".join(f"[file: {name}]" for name in names if name)
 
 
+def _files_of(said: Mapping[str, Any]) -> list[NamedFile]:
+    """Return the files of a message that have a name in its text, in the order of their names there."""
+    blocks = [mapping(block) for block in sequence(said.get("content"))]
+    others = [block for block in blocks if text(block.get("type")) not in {*SPOKEN, *LEFT_OUT, ""}]
+    shown = [(_name(text(block.get("type")), block), block) for block in others if key_in(_file_id(block))]
+    shown += [(_mark("file", file), file) for file in _files(said)]
+    return [NamedFile(mark, key_in(_file_id(file)), base_name(text(file.get("file_name")))) for mark, file in shown]
+
+
 def _attached(said: Mapping[str, Any]) -> list[str]:
     attachments = [mapping(each) for each in sequence(said.get("attachments"))]
+    found = [_attachment("attachment", each) for each in attachments]
+    return found + [_attachment("file", each) for each in _files(said)]
+
+
+def _files(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     files = [mapping(each) for each in sequence(said.get("files"))]
     # The same files again, as a newer version of the service writes them.
     known = {_file_id(each) for each in files}
     files += [each for each in map(mapping, sequence(said.get("files_v2"))) if _file_id(each) not in known]
-    found = [_attachment("attachment", each) for each in attachments]
-    return found + [_attachment("file", each) for each in files if text(each.get("file_name")) or _extracted(each)]
+    return [each for each in files if text(each.get("file_name")) or _extracted(each)]
 
 
 def _file_id(file: Mapping[str, Any]) -> str:
@@ -198,8 +215,12 @@ def _file_id(file: Mapping[str, Any]) -> str:
 
 
 def _attachment(what: str, attached: Mapping[str, Any]) -> str:
-    name, content = text(attached.get("file_name")), _extracted(attached)
-    return f"[{what}: {name or 'unnamed'}]\n{content}".rstrip() if name or content else ""
+    content = _extracted(attached)
+    return f"{_mark(what, attached)}\n{content}".rstrip() if text(attached.get("file_name")) or content else ""
+
+
+def _mark(what: str, attached: Mapping[str, Any]) -> str:
+    return f"[{what}: {text(attached.get('file_name')) or 'unnamed'}]"
 
 
 def _extracted(attached: Mapping[str, Any]) -> str:

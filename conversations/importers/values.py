@@ -13,11 +13,23 @@ MILLISECONDS = 1e11
 
 
 @dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A picture or file that a message refers to. `mark` is what the text has in its place.
+
+    `key` finds it among the files of the export; it is empty if the message does not say which one it is.
+    """
+
+    mark: str
+    key: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedMessage:
     """One message. `parent` is the `source_id` of the message before it, None at the beginning.
 
     `extras` are the fields that it has on the chat wire beyond role, text and name. `formerly` is the text that
-    version 2026.11 imported, if it differs.
+    version 2026.11 imported, if it differs. `files` are in the order of their marks in the text.
     """
 
     source_id: str
@@ -33,6 +45,7 @@ class ImportedMessage:
     extras: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] | None = None
     formerly: str = ""
+    files: tuple[NamedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
