@@ -89,7 +89,9 @@ class CasesTest(TestCase):
         )
         self.assertEqual(self.texts("cv4"), ["draw a cat", "[image: file-service://file-x]"])
         self.assertIn(
-            "Left out: tool output (4), empty message (2), reasoning (2), tool input (2), settings (1).", report
+            "Left out: tool output (4), empty message (2), reasoning (2), tool input (2), "
+            "file that is not in the export (1), settings (1).",
+            report,
         )
 
     def test_claude_artifact(self):

@@ -13,14 +13,17 @@ from tqdm import tqdm
 
 from accounts.management.lookup import find_account
 from accounts.models import User
+from conversations.import_files import TakenFiles
 from conversations.importers import read_history, size_of
+from conversations.importers.attached import find_attached
 from conversations.importers.values import Broken, ImportedConversation, Skipped, Unreadable
 from conversations.imports import Tally, import_batch, in_batches
 
 DESCRIPTION = """\
 Import history: the zip, folder or conversations.json (also in numbered shards, or a file for each
 conversation) of a ChatGPT or Claude export, or JSONL with a {"messages": [...]} a line. The format is detected from the
-content. Importing a newer export adds only what is new. Messages can be searched as soon as they are indexed.
+content. The pictures and files that messages refer to are taken along. Importing a newer export adds only what is
+new. Messages can be searched as soon as they are indexed.
 """
 
 
@@ -35,7 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, files: list[Path], user: str, no_progress: bool, **options: Any) -> None:
         owner = find_account(user)
         self.total = Tally()
-        self.broken = 0
+        self.broken = self.taken = 0
         # A progress bar only on a terminal; a log or a pipe gets only the lines.
         with tqdm(
             total=sum(map(_size, files)), unit="B", unit_scale=True, disable=True if no_progress else None, leave=False
@@ -48,11 +51,14 @@ class Command(BaseCommand):
 
     def _import(self, path: Path, owner: User) -> None:
         try:
+            files = TakenFiles(owner=owner, attached=find_attached(path))
             for batch in in_batches(self._usable(read_history(path, **self._limits()))):
-                tally = import_batch(owner=owner, conversations=batch)
+                with files.put_into(batch) as conversations:
+                    tally = import_batch(owner=owner, conversations=conversations)
                 for skipped in tally.skipped:
                     self._say_skipped(skipped)
                 self.total.add(tally)
+            self.taken += len(files.ids)
         except Unreadable as error:
             self._say_broken(Broken(str(path), str(error)))
 
@@ -90,6 +96,8 @@ class Command(BaseCommand):
             f"{total.created} conversations imported, {total.grown} extended, {total.unchanged} unchanged, "
             f"{len(total.skipped)} skipped; {total.messages} messages added."
         )
+        if self.taken:
+            self.stdout.write(f"{self.taken} pictures and files stored.")
         if total.updated:
             self.stdout.write(f"{total.updated} messages of an earlier import were updated.")
         if total.left_out:
