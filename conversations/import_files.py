@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 from accounts.models import User
+from conversations.embedded_files import take_out
 from conversations.file_parts import AUDIO_FORMATS
 from conversations.importers.attached import AttachedFile
 from conversations.importers.members import DAMAGE, Member
@@ -23,7 +24,7 @@ from conversations.importers.values import ImportedConversation, ImportedMessage
 from conversations.imports import NAME_CHARS, ROWS
 from conversations.models import Message
 from conversations.storable import storable_name, storable_text
-from files.exceptions import EmptyFile, FilesFull, FileTooLarge
+from files.exceptions import EmptyFile, FileRefused, FilesFull, FileTooLarge
 from files.models import ContentChange, File
 from files.public_ids import public_id
 from files.services import CHUNK_BYTES, finish_changes, keep_contents
@@ -97,7 +98,9 @@ class TakenFiles:
     ) -> ImportedConversation:
         left_out = Counter(conversation.left_out)
         messages = tuple(
-            self._in_message(each, stored.get(_place(conversation, each)), left_out) if each.files else each
+            self._in_message(each, stored.get(_place(conversation, each)), left_out)
+            if each.files
+            else self._without_content(each)
             for each in conversation.messages
         )
         return dataclasses.replace(conversation, messages=messages, left_out=left_out)
@@ -120,6 +123,15 @@ class TakenFiles:
             return placed
         is_new = storable_text(placed.content) != before.text
         return dataclasses.replace(placed, formerly=before.text) if is_new else message
+
+    def _without_content(self, message: ImportedMessage) -> ImportedMessage:
+        """Return the message with references in place of the content that it has in itself, as our exports have it."""
+        try:
+            taken = take_out([message.extras or {}], owner_id=self._owner.pk, among={})
+        except FileRefused:
+            return message
+        self._changes += taken.changes
+        return dataclasses.replace(message, extras=taken.messages[0]) if taken.changes else message
 
     def _taken(self, named: NamedFile) -> File | str:
         """Return the stored file, or else why it is left out."""

@@ -22,6 +22,7 @@ from accounts.guests import as_id
 from accounts.models import User
 from conversations import digests, quota
 from conversations.chat_wire import ROLES, with_extras
+from conversations.embedded_files import embedded_parts
 from conversations.import_updates import update_texts
 from conversations.importers.values import ImportedConversation, ImportedMessage, Skipped
 from conversations.models import Conversation, Message, MessagePart
@@ -83,9 +84,14 @@ def in_batches(conversations: Iterable[ImportedConversation]) -> Iterator[list[I
         batch.append(conversation)
         names.add(conversation.source_id)
         messages += len(conversation.messages) + 1
-        chars += sum(len(message.content) for message in conversation.messages)
+        chars += sum(map(_chars, conversation.messages))
     if batch:
         yield batch
+
+
+def _chars(message: ImportedMessage) -> int:
+    embedded = embedded_parts([message.extras]) if message.extras else ()
+    return len(message.content) + sum(len(part.text) for part in embedded)
 
 
 def import_batch(*, owner: User, conversations: Sequence[ImportedConversation]) -> Tally:

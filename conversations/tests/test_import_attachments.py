@@ -10,6 +10,9 @@ from django.conf import settings
 from django.core.management import call_command
 
 from chatservice.testing import needs_dialect
+from conversations.exporters import export_conversations
+from conversations.importers import parse
+from conversations.imports import in_batches
 from conversations.models import Conversation, Message, MessagePart
 from conversations.services import delete_conversation
 from conversations.tests.attachments_case import PDF, AttachmentsCase, asks, multimodal, picture, points_to, recording
@@ -228,6 +231,32 @@ class ChatGPTTest(AttachmentsCase):
         told = self.bring_in(export)
         self.assertEqual(self.contents(), [red])
         self.assertIn("file that is not in the export (1)", told)
+
+
+class OwnExportTest(AttachmentsCase):
+    def test_pictures_in_our_exports_become_files_of_whoever_imports_them(self) -> None:
+        red = picture()
+        entry = asks("talk", "Look", points_to("file-service://file-AbC"))
+        self.bring_in(self.zip([entry], {"file-AbC.png": red}))
+        for format in ("chatgpt", "jsonl"):
+            exported = "".join(export_conversations(Conversation.objects.filter(owner=self.alice.user), format))
+            path = self.folder / f"{format}.json"
+            path.write_text(exported)
+            for _ in range(2):
+                command = ("import_history", path, "--user", self.bob.user.username, "--no-progress")
+                call_command(*command, stdout=io.StringIO())
+            [file] = File.objects.filter(owner=self.bob.user)
+            [message] = Message.objects.filter(conversation__owner=self.bob.user)
+            [part] = message.parts.filter(kind="image")
+            self.assertEqual((part.file_id, file.sha256), (file.pk, self.files()[0].sha256))
+            self.assertNotIn("base64", json.dumps(message.as_wire()))
+            delete_conversation(conversation=message.conversation)
+            self.assertFalse(File.objects.filter(owner=self.bob.user).exists())
+
+    def test_conversations_with_much_in_them_are_stored_one_by_one(self) -> None:
+        parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 1_200_000}"}}]
+        talks = [parse({"id": f"t{at}", "messages": [{"role": "user", "content": parts}]}) for at in range(3)]
+        self.assertEqual([len(batch) for batch in in_batches(talks)], [1, 1, 1])
 
 
 class ClaudeTest(AttachmentsCase):
