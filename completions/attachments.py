@@ -29,6 +29,7 @@ from files.threads import in_file_thread
 
 Files = Mapping[uuid.UUID, File]
 GONE = "[file {} is not available]"
+FROM_MODEL = "[file {}]"
 NO_ROOM = "[file {} is left out: the files of this request are too large together]"
 RETRY_AFTER = 5
 _SECRET = secrets.token_hex(16)  # so that no client can write a mark
@@ -118,7 +119,9 @@ def _put_marks(sent: list[Wire], places: Sequence[_Place], principal: Principal,
         part, named = content[place.part], place.reference.name or str(place.reference.file_id)[:100]
         key = key_of(place.reference.file_id)
         file = files.get(key) if key else None
-        if file is not None and file.size > left:
+        if sent[place.message].get("role") == "assistant":  # there, servers take nothing but text
+            content[place.part] = with_text(part, FROM_MODEL.format(file.name if file else named))
+        elif file is not None and file.size > left:
             content[place.part] = with_text(part, NO_ROOM.format(file.name or named))
         elif file is None or not _is_there(file):
             content[place.part] = with_text(part, GONE.format(named))

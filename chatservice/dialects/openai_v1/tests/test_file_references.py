@@ -107,6 +107,12 @@ class SentTest(FileReferencesCase):
         self.assertIn(base64_of(PNG), str(got[0]))
         self.assertEqual(Conversation.objects.filter(owner=self.alice.user).count(), 1)
 
+    def test_a_picture_in_an_answer_is_named(self) -> None:
+        drawn = picture(self.upload(PNG, "drawn.png"))
+        answer = {"role": "assistant", "content": [{"type": "text", "text": "Here"}, drawn]}
+        got = self.chat({"role": "user", "content": "Draw"}, answer, {"role": "user", "content": "Thanks"})
+        self.assertEqual(got[1]["content"][1], {"type": "text", "text": "[file drawn.png]"})
+
     def test_another_api_goes_on_in_the_conversation(self) -> None:
         self.chat(asks("What is it?", picture(self.upload(PNG, "a.png"))))
         conversation = Conversation.objects.get(owner=self.alice.user)
