@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from chatservice.testing import ApiUser, Service, ServiceTestCase, needs_dialect
 from completions.tests.upstream import FaultyUpstream
 from conversations.models import Conversation, Message, MessagePart
 from files.models import ContentChange, File
+from scripts.procfs import resident_bytes, tree
 
 needs_dialect("openai_v1")
 MEBIBYTE = 1_048_576
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(64)
 LARGE = b"\x89PNG\r\n\x1a\n" + random.Random(4).randbytes(4 * MEBIBYTE)
+AT_ONCE = 12
 CHAT = "/v1/chat/completions"
 
 
@@ -174,6 +177,23 @@ class EmbeddedContentTest(ServiceTestCase):
         too_long = self.post("/v1/embeddings", {"model": "ok", "input": data_url(LARGE)})
         self.assertEqual(too_long.status_code, 413, "this takes no pictures")
         self.assertEqual(len(self.up.posts), 1)
+
+    def test_many_large_bodies_at_once_take_hardly_any_memory(self) -> None:
+        huge = b"\x89PNG\r\n\x1a\n" + random.Random(7).randbytes(23 * MEBIBYTE)
+        body = json.dumps({"model": "echo", "messages": [asks("?", picture(huge))]}).encode()
+        assert self.service.process is not None
+        pids = tree(self.service.process.pid)
+        before, most = resident_bytes(pids), 0
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            asked = [
+                pool.submit(self.alice.http.post, CHAT, content=body, headers={"Content-Type": "application/json"})
+                for _ in range(AT_ONCE)
+            ]
+            while not all(each.done() for each in asked):
+                most = max(most, resident_bytes(pids))
+                wait(asked, timeout=0.02)
+        self.assertEqual({each.result().status_code for each in asked}, {200})
+        self.assertLess(most - before, 100 * MEBIBYTE, f"{AT_ONCE} bodies of {len(body)} bytes")
 
     def test_a_picture_is_deleted_with_the_last_message_that_refers_to_it(self) -> None:
         self.chat(asks("One", picture(LARGE)))
