@@ -13,12 +13,12 @@ from accounts.authentication import LenientKeyAuthentication
 from accounts.callers import Principal
 from chatservice.dialects.base import AsyncAPIView, json_response, problem_response
 from chatservice.dialects.empty_answers import named_reason
+from chatservice.dialects.file_references import check_files, new_references_in
 from chatservice.dialects.idempotency import KEY
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1 import serializers
 from chatservice.dialects.openai_v1.errors import render, should_retry
-from chatservice.dialects.openai_v1.file_references import check_files, new_references_in
 from chatservice.dialects.openai_v1.history import as_documented, stored_response
 from chatservice.dialects.openai_v1.ids import completion_id
 from chatservice.dialects.openai_v1.reference import operation

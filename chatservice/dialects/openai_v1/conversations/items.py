@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.callers import Principal
-from chatservice.dialects.openai_v1.file_references import find_files, references_in
+from chatservice.dialects.file_references import find_files, references_in
 from chatservice.dialects.openai_v1.item_parsing import messages_from
 from chatservice.dialects.openai_v1.items import items_of, message_id_of
 from chatservice.dialects.openai_v1.pages import Page, unknown_position

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import Http404
 
 from accounts.callers import Principal
-from chatservice.dialects.openai_v1.file_references import check_files, new_references_in
+from chatservice.dialects.file_references import check_files, new_references_in
 from chatservice.dialects.openai_v1.ids import CONVERSATION, key_of
 from chatservice.dialects.openai_v1.responses.reading import find_run
 from chatservice.dialects.openai_v1.responses.request_parsing import Asked

@@ -54,16 +54,24 @@ async def check_files(principal: Principal, named: Sequence[Named]) -> None:
         await in_database_thread(find_files, principal, named)
 
 
-def find_files(principal: Principal, named: Sequence[Named]) -> None:
-    """Do what `check_files` does, in a thread that may use the database."""
+def find_files(principal: Principal, named: Sequence[Named]) -> list[File]:
+    """Return the files in their order, or raise as `check_files` does; in a thread that may use the database."""
     keys = [(param, key_of(file_id)) for param, file_id in named]
-    files = File.objects.visible_to(principal).filter(pk__in={key for _, key in keys if key})
-    sizes = dict(files.values_list("pk", "size"))
+    known = File.objects.visible_to(principal).in_bulk([key for _, key in keys if key])
+    files: list[File] = []
     total, limit = 0, settings.LIMIT_CONTENT_BODY_BYTES
     for param, key in keys:
-        if key is None or key not in sizes:
-            raise BadRequest("There is no such file.", code="file_not_found", param=param)
-        total += sizes[key]
+        file = known.get(key) if key else None
+        if file is None:
+            raise refusal(param, "There is no such file.", code="file_not_found")
+        total += file.size
         if limit and total > limit:
             message = f"The files of a request hold at most {limit} bytes (LIMIT_CONTENT_BODY_BYTES)."
-            raise BadRequest(message, code="request_too_large", status=413, param=param)
+            raise refusal(param, message, code="request_too_large", status=413)
+        files.append(file)
+    return files
+
+
+def refusal(param: str, message: str, **options: Any) -> BadRequest:
+    """Return the refusal of one parameter, for those APIs that name it and for those that explain each field."""
+    return BadRequest(message, param=param, details={param: [message]}, **options)
