@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 Wire = Mapping[str, Any]
-
 
 _NESTED: Final = ("file", "image_url", "input_audio")
 _FLAT: Final = ("input_file", "input_image")
@@ -93,6 +92,30 @@ def address_in(part: Any) -> tuple[str, str] | None:
     found = [fields.get(name) for name in _ADDRESSES] if isinstance(fields, Mapping) else []
     matches = (HTTP.match(each) for each in found if isinstance(each, str))
     return next(((match.string, match[1]) for match in matches if match), None)
+
+
+def part_of(file_id: str, media_type: str) -> dict[str, Any]:
+    """Return the part of a chat message that refers to a file: as a picture, a recording or a document."""
+    kind = "image_url" if media_type.startswith("image/") else "input_audio" if media_type in AUDIO_FORMATS else "file"
+    return {"type": kind, kind: {"file_id": file_id}}
+
+
+def attached_parts(content: Any) -> list[Any]:
+    """Return the pictures, recordings and documents in the content of a chat message."""
+    parts = content if isinstance(content, list) else ()
+    return [part for part in parts if isinstance(part, Mapping) and part.get("type") in (*_NESTED, *_FLAT)]
+
+
+def content_with(text: str, parts: Sequence[Any]) -> str | list[Any]:
+    """Return the content of a chat message that says `text`, if it is not blank, and has these parts after it."""
+    if not parts:
+        return text
+    return [*([{"type": "text", "text": text}] if text.strip() else ()), *parts]
+
+
+def extras_with(text: str, parts: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the extras (see `chat_wire.py`) of such a message; None if it has no parts."""
+    return {"content": content_with(text, parts)} if parts else None
 
 
 def with_content(part: Wire, *, base64: str, media_type: str, name: str) -> dict[str, Any]:

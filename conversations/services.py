@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from conversations import chat_wire, digests, quota
 from conversations.embedded_files import note_files_of
+from conversations.file_parts import attached_parts, extras_with
 from conversations.models import Conversation, ConversationQuerySet, Message, MessagePart
 from conversations.signals import conversation_deleted, message_deleted, messages_changed, messages_deleting
 
@@ -86,10 +87,21 @@ def append_message(
 
 
 @transaction.atomic
-def edit_message(*, message: Message, content: str) -> Message:
-    """Add a sibling of `message` with other content, and show its branch."""
+def edit_message(*, message: Message, content: str, attached: Sequence[Any] | None = None) -> Message:
+    """Add a sibling of `message` with other text, and show its branch.
+
+    `attached` are the parts of the chat wire after the text; if None, those that `message` has.
+    """
     locked = Conversation.objects.select_for_update().get(pk=message.conversation_id)
-    return _add(locked, parent_id=message.parent_id, role=message.role, content=content, author=message.author)
+    parts = attached_parts(message.as_wire().get("content")) if attached is None else attached
+    return _add(
+        locked,
+        parent_id=message.parent_id,
+        role=message.role,
+        content=content,
+        author=message.author,
+        extras=extras_with(content, parts),
+    )
 
 
 @transaction.atomic
