@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
+from chatservice.dialects.attached_files import FileIds, TextOrFiles
 from chatservice.dialects.empty_answers import empty_reason_field
 from conversations.models import Conversation, Message
 
@@ -50,22 +51,34 @@ class ConversationShape(serializers.Serializer[Any]):
         return {"id": str(instance.pk), "createdAt": iso(instance.created_at)}
 
 
+class MessageFile(serializers.Serializer[Any]):
+    """A file that a message refers to. Of one that was deleted, or expired, the other fields are null."""
+
+    id = serializers.CharField()
+    name = serializers.CharField(allow_null=True)
+    mediaType = serializers.CharField(allow_null=True, source="media_type", help_text="told from the content")
+    bytes = serializers.IntegerField(allow_null=True)
+
+
 class MessageShape(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     conversationId = serializers.UUIDField()
     role = serializers.ChoiceField(Message.Role.choices)
     content = serializers.CharField()
     createdAt = serializers.DateTimeField(help_text=f"like {TIME}")
+    files = MessageFile(many=True, required=False)
     emptyReason = empty_reason_field()
 
-    def to_representation(self, instance: Message) -> dict[str, str]:
-        shape = {
+    def to_representation(self, instance: Message) -> dict[str, Any]:
+        shape: dict[str, Any] = {
             "id": str(instance.pk),
             "conversationId": str(instance.conversation_id),
             "role": instance.role,
             "content": instance.content,
             "createdAt": iso(instance.created_at),
         }
+        if files := self.context["files"].get(instance.pk):
+            shape["files"] = MessageFile(files, many=True).data
         reason = instance.empty_reason
         return shape if reason is None else {**shape, "emptyReason": reason}
 
@@ -76,21 +89,21 @@ class Text(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        if not data.strip():
-            self.fail("blank")
         return super().to_internal_value(data)
 
 
-class NewMessage(serializers.Serializer[Any]):
+class NewMessage(TextOrFiles):
     """A message to store. Unknown fields are ignored."""
 
     content = Text(
         max_length=settings.LIMIT_MESSAGE_CHARS or None,
+        allow_blank=True,
         trim_whitespace=False,
         error_messages={
             "max_length": "Ensure this field has no more than {max_length} characters (LIMIT_MESSAGE_CHARS)."
         },
     )
+    fileIds = FileIds(source="file_ids")
 
 
 class ResetShape(serializers.Serializer[Any]):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.permissions import AllowAny
@@ -9,6 +12,7 @@ from rest_framework.permissions import AllowAny
 from accounts.callers import Principal
 from accounts.origins import may_call_with_key
 from accounts.throttling import HOUR, enforce_for
+from chatservice.dialects.attached_files import files_of, parts_of
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.chat import serializers
 from chatservice.dialects.chat.documentation import CONVERSATION_ID, MESSAGE, MESSAGES, errors, number_up_to
@@ -18,6 +22,7 @@ from chatservice.dialects.problems import BadRequest
 from completions.models import Run
 from completions.stopping import stop_and
 from conversations import services
+from conversations.file_parts import extras_with
 from conversations.lookup import conversation_of, messages_in
 from conversations.models import Conversation, Message
 from foundation.database import in_database_thread
@@ -101,8 +106,8 @@ class MessageView(ChatView):
         conversation = await in_database_thread(conversation_of, principal, conversation_id)
         sent = serializers.NewMessage(data=read_object(request))
         sent.is_valid(raise_exception=True)
-        message = await in_database_thread(_store, conversation, sent.validated_data["content"])
-        return json_response(serializers.MessageShape(message).data, 201)
+        [stored] = await in_database_thread(_store, principal, conversation, sent.validated_data)
+        return json_response(stored, 201)
 
 
 class MessagesView(ChatView):
@@ -121,13 +126,13 @@ class MessagesView(ChatView):
     async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
         conversation = await in_database_thread(conversation_of, principal, conversation_id)
         window = _window(request)
-        return await in_database_thread(_listed, conversation, window)
+        return await in_database_thread(_listed, principal, conversation, window)
 
 
-def _listed(conversation: Conversation, window: slice) -> HttpResponse:
+def _listed(principal: Principal, conversation: Conversation, window: slice) -> HttpResponse:
     """Return the list as a response. Not made in the event loop: ten thousand messages would delay every stream."""
     messages = messages_in(conversation)
-    response = json_response(serializers.MessageShape(messages[window], many=True).data)
+    response = json_response(_shapes(principal, messages[window]))
     response.headers["X-Total-Count"] = str(len(messages))
     return response
 
@@ -140,8 +145,18 @@ def _start(principal: Principal) -> Conversation:
     return services.start_conversation(owner_id=principal.user_id)
 
 
-def _store(conversation: Conversation, content: str) -> Message:
-    return services.append_message(conversation=conversation, role=Message.Role.USER, content=content)
+def _store(principal: Principal, conversation: Conversation, sent: Mapping[str, Any]) -> list[Any]:
+    content = sent["content"]
+    parts = parts_of(principal, sent.get("file_ids") or (), param="fileIds")
+    message = services.append_message(
+        conversation=conversation, role=Message.Role.USER, content=content, extras=extras_with(content, parts)
+    )
+    return _shapes(principal, [message])
+
+
+def _shapes(principal: Principal, messages: Sequence[Message]) -> list[Any]:
+    context = {"files": files_of(messages, principal)}
+    return list(serializers.MessageShape(messages, many=True, context=context).data)
 
 
 def _window(request: HttpRequest) -> slice:

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest
 from rest_framework.serializers import Serializer
 
 from accounts.callers import Principal
+from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.idempotency import key_of, route_of
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.run_requests import make_run_request
@@ -18,7 +19,9 @@ from completions.run_requests import HEAD, RunRequest, WhenBusy
 from conversations.models import Message
 
 S = TypeVar("S", bound=Serializer[Any])
-OURS = frozenset({"content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall"})
+OURS = frozenset(
+    {"content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall", "file_ids"}
+)
 WHEN_BUSY = "when_busy"
 
 
@@ -37,29 +40,29 @@ def validated(request: HttpRequest, serializer: type[Serializer[Any]]) -> dict[s
     return dict(given.validated_data)
 
 
-def ask_in(
+async def ask_in(
     conversation_id: uuid.UUID, given: Mapping[str, Any], request: HttpRequest, principal: Principal
 ) -> RunRequest:
-    """Return the run request for a new message in a conversation."""
+    """Return the run request for a new message in a conversation; raises BadRequest for its files."""
     return _ask(
         request,
         principal,
         given,
         conversation_id=conversation_id,
         parent_id=given.get("parent_id", HEAD),
-        messages=({"role": "user", "content": given["content"]},),
+        messages=(await user_message(principal, given["content"], given.get("file_ids")),),
     )
 
 
-def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:
-    """Return the run request for the first message of a new conversation."""
+async def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:
+    """Return the run request for the first message of a new conversation; raises BadRequest for its files."""
     return _ask(
         request,
         principal,
         given,
         title=given.get("title") or "",
         metadata=given.get("metadata") or {},
-        messages=({"role": "user", "content": given["content"]},),
+        messages=(await user_message(principal, given["content"], given.get("file_ids")),),
     )
 
 

@@ -67,6 +67,7 @@ EXAMPLE = {
                 "parent_id": None,
                 "role": "user",
                 "content": "Where do whales sleep?",
+                "files": [],
                 "model": None,
                 "status": "complete",
                 "finish_reason": None,
@@ -125,13 +126,14 @@ def _page(principal: Principal, search_request: SearchRequest) -> dict[str, Any]
         "next_cursor": hits.next_cursor or None,
         "took_ms": round(hits.took_ms, 2),
     }
-    return envelope([_hit(hit) for hit in hits.hits], meta=meta)
+    messages = represent([hit.message for hit in hits.hits], principal)
+    return envelope([_hit(hit, message) for hit, message in zip(hits.hits, messages, strict=True)], meta=meta)
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
+def _hit(hit: Hit, message: dict[str, Any]) -> dict[str, Any]:
     conversation = hit.message.conversation
     return {
-        "message": represent(hit.message),
+        "message": message,
         "conversation": {"id": str(conversation.pk), "title": conversation.title},
         "before": _neighbour(hit.before),
         "after": _neighbour(hit.after),

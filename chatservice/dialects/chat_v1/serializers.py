@@ -7,6 +7,7 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers
 
+from chatservice.dialects.attached_files import FileIds, FilesField, TextOrFiles
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
 from chatservice.dialects.empty_answers import EmptyReasonMixin, empty_reason_field
 from chatservice.dialects.idempotency import client_message_id_field
@@ -70,12 +71,13 @@ class MessageSerializer(EmptyReasonMixin, serializers.ModelSerializer[Message]):
     model = serializers.SerializerMethodField()
     finish_reason = serializers.SerializerMethodField()
     usage = serializers.DictField(read_only=True, allow_null=True)
+    files = FilesField(read_only=True)
     empty_reason = empty_reason_field()
 
     class Meta:
         model = Message
         fields = (
-            *("id", "conversation_id", "parent_id", "role", "content", "model"),
+            *("id", "conversation_id", "parent_id", "role", "content", "files", "model"),
             *("status", "finish_reason", "usage", "created_at", "empty_reason"),
         )
         read_only_fields = fields
@@ -139,8 +141,9 @@ class GenerationSerializer(serializers.Serializer[Any]):
         return stop
 
 
-class NewMessage(GenerationSerializer):
-    content = Text(limit="LIMIT_MESSAGE_CHARS")
+class NewMessage(TextOrFiles, GenerationSerializer):
+    content = Text(limit="LIMIT_MESSAGE_CHARS", allow_blank=True)
+    file_ids = FileIds()
     role = serializers.ChoiceField(choices=[str(role) for role in ROLES], default=str(Message.Role.USER))
     parent_id = Identifier(
         required=False,
@@ -155,10 +158,11 @@ class NewStreamedMessage(NewMessage):
     role = serializers.ChoiceField(choices=[str(Message.Role.USER)], default=str(Message.Role.USER))
 
 
-class StartedConversation(GenerationSerializer):
+class StartedConversation(TextOrFiles, GenerationSerializer):
     when_busy = None  # type: ignore[assignment]  # removes the field: a new conversation is never busy
     title = Text(
         required=False, allow_blank=True, allow_null=True, default="", limit="LIMIT_TITLE_CHARS", max_length=200
     )
-    content = Text(limit="LIMIT_MESSAGE_CHARS")
+    content = Text(limit="LIMIT_MESSAGE_CHARS", allow_blank=True)
+    file_ids = FileIds()
     metadata = Object(required=False)

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema
 
 from accounts.authentication import KeyAuthentication
 from accounts.callers import Principal
+from chatservice.dialects.attached_files import parts_of
 from chatservice.dialects.base import AsyncAPIView, count_read, json_response
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
@@ -77,7 +78,7 @@ class MessagesView(ChatView):
         pk = identifier(conversation_id)
         given = validated(request, NewMessage)
         if given["role"] == Message.Role.USER:
-            return await whole(request, ask_in(pk, given, request, principal), shown=slice(None))
+            return await whole(request, await ask_in(pk, given, request, principal), shown=slice(None))
         await count_read(principal)  # counted as a read, because it starts no run
         stored = await in_database_thread(_store, principal, pk, given)
         return json_response(envelope([stored], message="Message created successfully"), 201)
@@ -99,7 +100,7 @@ class MessageStreamView(ChatView):
     )
     async def post(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponseBase:
         pk = identifier(conversation_id)
-        question = ask_in(pk, validated(request, NewStreamedMessage), request, principal)
+        question = await ask_in(pk, validated(request, NewStreamedMessage), request, principal)
         return await streamed(request, principal, question, opening="user_message")
 
 
@@ -118,7 +119,7 @@ class ConversationStreamView(ChatView):
         examples=[docs.example("A beginning", {"title": "Optional Title", "content": "First message content"})],
     )
     async def post(self, request: HttpRequest, principal: Principal) -> HttpResponseBase:
-        question = ask_anew(validated(request, StartedConversation), request, principal)
+        question = await ask_anew(validated(request, StartedConversation), request, principal)
         return await streamed(request, principal, question, opening="conversation_created")
 
 
@@ -239,7 +240,7 @@ async def _cancelled(principal: Principal, named_by: str, pk: str) -> HttpRespon
     """Stop the run whose field `named_by` is `pk`; return its message after that."""
     run_id = await in_database_thread(_run_of, principal, named_by, identifier(pk))
     status = 200 if await stop(run_id, seconds=STOP_SECONDS) else 202
-    return json_response(envelope(await in_database_thread(_message_of, run_id)), status)
+    return json_response(envelope(await in_database_thread(_message_of, principal, run_id)), status)
 
 
 def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) -> dict[str, Any]:
@@ -247,11 +248,12 @@ def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) 
     ids = branch_ids(conversation.pk, conversation.head_id)
     shown = ids[asked.cut(len(ids))]
     rows = in_bulk(shown)
-    return envelope([represent(rows[pk]) for pk in shown if pk in rows], meta=asked.meta(len(ids)))
+    return envelope(represent([rows[pk] for pk in shown if pk in rows], principal), meta=asked.meta(len(ids)))
 
 
 def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, Any]) -> dict[str, Any]:
     conversation = Conversation.objects.visible_to(principal).get(pk=conversation_id)
+    parts_of(principal, given.get("file_ids") or (), role=given["role"])  # refuses all: a model takes no such files
     message = append_message(
         conversation=conversation,
         role=given["role"],
@@ -259,7 +261,7 @@ def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, An
         parent_id=given.get("parent_id"),
         model=given.get("model", ""),
     )
-    return represent(message)
+    return represent([message], principal)[0]
 
 
 def _answer(principal: Principal, message_id: uuid.UUID) -> Message:
@@ -273,6 +275,6 @@ def _run_of(principal: Principal, name: str, value: uuid.UUID) -> uuid.UUID:
     return Run.objects.visible_to(principal).values_list("id", flat=True).get(**{name: value})
 
 
-def _message_of(run_id: uuid.UUID) -> dict[str, Any] | None:
+def _message_of(principal: Principal, run_id: uuid.UUID) -> dict[str, Any] | None:
     message = Run.objects.select_related("message").get(pk=run_id).message
-    return represent(message) if message is not None else None
+    return represent([message], principal)[0] if message is not None else None

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import EnvelopeMixin
 from chatservice.dialects.chat_v1.pagination import PagePagination
+from chatservice.dialects.chat_v1.responses import represent
 from chatservice.dialects.chat_v1.serializers import (
     AccessLogEntrySerializer,
     ConversationDetailSerializer,
@@ -19,7 +22,7 @@ from chatservice.dialects.chat_v1.serializers import (
 )
 from chatservice.dialects.problems import BadRequest
 from conversations.models import ConversationQuerySet
-from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewSet, OwnedMessageViewSet
+from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewSet, OwnedMessageViewSet, caller
 
 
 @extend_schema_view(
@@ -98,6 +101,9 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
 class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
     serializer_class = MessageSerializer
     messages = {"destroy": "Message deleted successfully"}
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return Response(represent([self.get_object()], caller(self))[0])
 
 
 @extend_schema_view(

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from typing import Annotated
 
+import strawberry
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from strawberry import ID
 
 from accounts.callers import Principal
 from accounts.guests import as_id, shares_local_space
+from chatservice.dialects.attached_files import MAX_FILES
 from chatservice.dialects.problems import NOT_FOUND, BadRequest
 from conversations.storable import is_storable
 
 MODEL_CHARS = 200
+FileIds = Annotated[
+    list[ID] | None,
+    strawberry.argument(
+        description=f"At most {MAX_FILES} files of yours, uploaded by `POST /v1/files`. `content` may be empty beside "
+        "them."
+    ),
+]
 
 
 def invalid(name: str, wanted: str) -> BadRequest:
@@ -41,8 +52,10 @@ def title(value: str, *, blank: bool = False) -> str:
     return text(value, "title", limit=limit, setting="LIMIT_TITLE_CHARS", blank=blank)
 
 
-def content(value: str) -> str:
-    return text(value, "content", limit=settings.LIMIT_MESSAGE_CHARS, setting="LIMIT_MESSAGE_CHARS")
+def content(value: str, file_ids: Sequence[ID] | None = None) -> str:
+    """Return the text of a message, which may be empty only beside files; raises BadRequest."""
+    limit = settings.LIMIT_MESSAGE_CHARS
+    return text(value, "content", limit=limit, setting="LIMIT_MESSAGE_CHARS", blank=bool(file_ids))
 
 
 def identifier(value: ID) -> uuid.UUID:

@@ -11,6 +11,7 @@ from strawberry.types import Info
 
 from accounts.callers import Principal
 from accounts.guests import as_id
+from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.context import context_of
 from chatservice.dialects.graphql.errors import AnswerFailed
@@ -91,10 +92,11 @@ class Answer:
         return await message_with(info, answer.row.parent_id) if answer is not None else None
 
 
-def new_message(
+async def new_message(
     principal: Principal,
     *,
     content: str,
+    file_ids: list[ID] | None,
     conversation_id: ID | None,
     parent_id: ID | None,
     title: str | None,
@@ -120,7 +122,7 @@ def new_message(
         conversation_id=_known(conversation_id) if conversation_id is not None else None,
         parent_id=parent,
         title=arguments.title(title, blank=True) if title is not None else "",
-        messages=({"role": "user", "content": arguments.content(content)},),
+        messages=(await user_message(principal, arguments.content(content, file_ids), file_ids, param="fileIds"),),
         recall=recalled(recall),
         when_busy=when_busy,
     )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 from strawberry.dataloader import DataLoader
 
 from accounts.callers import Principal
+from chatservice.dialects.attached_files import AttachedFile, files_of
 from completions.models import UNFINISHED, Run
 from conversations.models import Conversation, Message, MessageQuerySet, load_parts
 from conversations.rendering import render_markdown
@@ -46,6 +47,7 @@ class Loaders:
 
         self.conversation: DataLoader[uuid.UUID, Conversation | None] = loader(_conversations)
         self.message: DataLoader[uuid.UUID, Message | None] = loader(_messages)
+        self.files: DataLoader[Message, Sequence[AttachedFile]] = loader(_files)
         self.extras: DataLoader[Message, dict[str, Any] | None] = loader(_extras)
         self.empty_reason: DataLoader[Message, str | None] = loader(_empty_reasons)
         self.branch: DataLoader[Leaf, list[uuid.UUID]] = loader(_branches)
@@ -62,6 +64,11 @@ def _conversations(principal: Principal, keys: list[uuid.UUID]) -> list[Conversa
 
 def _messages(principal: Principal, keys: list[uuid.UUID]) -> list[Message | None]:
     return _in_order(keys, Message.objects.visible_to(principal).in_bulk(keys))
+
+
+def _files(principal: Principal, keys: list[Message]) -> list[Sequence[AttachedFile]]:
+    found = files_of(keys, principal)
+    return [found.get(message.pk, ()) for message in keys]
 
 
 def _extras(principal: Principal, keys: list[Message]) -> list[dict[str, Any] | None]:

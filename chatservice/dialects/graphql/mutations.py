@@ -8,8 +8,9 @@ from strawberry import ID, UNSET
 from strawberry.types import Info
 
 from accounts.callers import Principal
+from chatservice.dialects.attached_files import parts_of
 from chatservice.dialects.graphql import arguments
-from chatservice.dialects.graphql.arguments import identifier
+from chatservice.dialects.graphql.arguments import FileIds, identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.generation import (
     Answer,
@@ -55,6 +56,7 @@ class Mutation(TodoMutations):
         self,
         info: Info,
         content: str,
+        file_ids: FileIds = None,
         conversation_id: ID | None = None,
         parent_id: ID | None = UNSET,
         title: str | None = None,
@@ -65,9 +67,10 @@ class Mutation(TodoMutations):
         wait: bool = True,
         when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> Answer | None:
-        question = new_message(
+        question = await new_message(
             principal_of(info),
             content=content,
+            file_ids=file_ids,
             conversation_id=conversation_id,
             parent_id=parent_id,
             title=title,
@@ -123,10 +126,13 @@ class Mutation(TodoMutations):
         )
         return await whole(info, question)
 
-    @strawberry.mutation(description="Edit a message: creates another version, which is shown from now on.")
-    async def edit_message(self, info: Info, id: ID, content: str) -> Message | None:
-        wanted = arguments.content(content)
-        row = await in_database_thread(_edit, principal_of(info), id, wanted)
+    @strawberry.mutation(
+        description="Edit a message: creates another version, which is shown from now on. It keeps the files of the "
+        "message unless `fileIds` names others, or none."
+    )
+    async def edit_message(self, info: Info, id: ID, content: str, file_ids: FileIds = None) -> Message | None:
+        wanted = arguments.content(content, file_ids)
+        row = await in_database_thread(_edit, principal_of(info), id, wanted, file_ids)
         context_of(info).forget()
         return Message.of(row)
 
@@ -187,11 +193,12 @@ async def _change(info: Info, value: ID, **changes: object) -> Conversation:
     return Conversation.of(row)
 
 
-def _edit(principal: Principal, value: ID, content: str) -> rows.Message:
+def _edit(principal: Principal, value: ID, content: str, file_ids: list[ID] | None) -> rows.Message:
     message = _message(principal, value)
     if message.status == rows.Message.Status.IN_PROGRESS:
         raise services.Busy("This message is still being written; stop it first.")
-    return services.edit_message(message=message, content=content)
+    attached = parts_of(principal, file_ids, role=message.role, param="fileIds") if file_ids is not None else None
+    return services.edit_message(message=message, content=content, attached=attached)
 
 
 def _show(principal: Principal, value: ID) -> rows.Conversation:

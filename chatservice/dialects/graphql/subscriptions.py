@@ -12,7 +12,7 @@ from strawberry import ID, UNSET
 from strawberry.types import Info
 
 from accounts.callers import Principal
-from chatservice.dialects.graphql.arguments import identifier
+from chatservice.dialects.graphql.arguments import FileIds, identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.generation import Generation, Recall, new_message
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with
@@ -87,6 +87,7 @@ class Subscription:
         self,
         info: Info,
         content: str,
+        file_ids: FileIds = None,
         conversation_id: ID | None = None,
         parent_id: ID | None = UNSET,
         title: str | None = None,
@@ -97,9 +98,10 @@ class Subscription:
         when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> AsyncGenerator[AnswerEvent, None]:
         principal = principal_of(info)
-        question = new_message(
+        question = await new_message(
             principal,
             content=content,
+            file_ids=file_ids,
             conversation_id=conversation_id,
             parent_id=parent_id,
             title=title,

@@ -72,6 +72,17 @@ class Run:
         )
 
 
+@strawberry.type(
+    description="A file that a message refers to. Of one that was deleted, or expired, only the id is known. "
+    "`GET /v1/files/{id}/content` has its content."
+)
+class MessageFile:
+    id: ID
+    name: str | None
+    media_type: str | None
+    bytes: int | None
+
+
 @strawberry.type(description="A message. Editing and regenerating add other versions of it.")
 class Message:
     row: strawberry.Private[rows.Message]
@@ -103,6 +114,13 @@ class Message:
             parent_id=ID(str(row.parent_id)) if row.parent_id else None,
             created_at=row.created_at,
         )
+
+    @strawberry.field
+    async def files(self, info: Info) -> list[MessageFile]:
+        found = await loaders_of(info).files.load(self.row) if self.row.has_parts else ()
+        return [
+            MessageFile(id=ID(each.id), name=each.name, media_type=each.media_type, bytes=each.bytes) for each in found
+        ]
 
     @strawberry.field
     async def parts(self, info: Info) -> JSON | None:

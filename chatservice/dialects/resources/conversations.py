@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.guests import account_named, owner_for
+from chatservice.dialects.attached_files import files_of
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceMixin, refuse_strangers, valid
@@ -70,8 +71,9 @@ class ConversationsView(ResourceMixin, OwnedConversationViewSet):
     )
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         conversation = self.get_object()
-        shape = serializers.ConversationShape(conversation).data
-        return Response({**shape, "messages": serializers.HistoryMessage(messages_in(conversation), many=True).data})
+        shape, messages = serializers.ConversationShape(conversation).data, messages_in(conversation)
+        context = {"files": files_of(messages, self.principal)}
+        return Response({**shape, "messages": serializers.HistoryMessage(messages, many=True, context=context).data})
 
     @extend_schema(
         operation_id="replace_conversation",

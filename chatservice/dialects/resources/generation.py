@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema
 
 from accounts.callers import Principal
 from accounts.guests import owner_for
+from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.base import count_run
 from chatservice.dialects.idempotency import key_of
 from chatservice.dialects.json_body import read_object
@@ -53,10 +54,6 @@ def ask_of(
 
 def leaving_of(request: HttpRequest, run_request: RunRequest) -> Leaving:
     return read_leaving(request, "resources", keyed=bool(run_request.idempotency_key))
-
-
-def question(text: str) -> tuple[dict[str, str], ...]:
-    return ({"role": "user", "content": text},)
 
 
 class CompleteView(ResourceView):
@@ -131,7 +128,7 @@ class StartView(ResourceView):
             place="start",
             owner_id=owner.user_id,
             end_user=owner.end_user,
-            messages=question(sent["message"]),
+            messages=(await user_message(principal, sent["message"], sent.get("file_ids")),),
         )
         leaving = leaving_of(request, run_request)
         handle = await submit(run_request)
@@ -168,7 +165,7 @@ class SendView(ResourceView):
             sent,
             place=f"message {conversation.pk.hex}",
             conversation_id=conversation.pk,
-            messages=question(sent["message"]),
+            messages=(await user_message(principal, sent["message"], sent.get("file_ids")),),
         )
         leaving = leaving_of(request, run_request)
         handle = await submit(run_request)

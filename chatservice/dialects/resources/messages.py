@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chatservice.dialects.attached_files import parts_of
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceMixin, valid
@@ -19,11 +22,16 @@ from chatservice.dialects.resources.documentation import (
 )
 from chatservice.dialects.resources.pagination import WholeOrPages
 from conversations import services
+from conversations.file_parts import extras_with
 from conversations.lookup import conversation_of, message_at, messages_in
 from conversations.models import Conversation, Message
 from conversations.viewsets import OwnedMessageViewSet
 
 PRINTED = {"role": "user", "content": "Tell me a joke"}
+EDITED = (
+    "Creates a new message with a new number on a branch of its own, which is shown from now on. It keeps the files of "
+    "the message unless `file_ids` names others, or none."
+)
 
 
 class MessagesView(ResourceMixin, OwnedMessageViewSet):
@@ -36,6 +44,9 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
     def get_object(self) -> Message:
         return message_at(self.conversation(), self.kwargs["number"])
 
+    def shape(self, message: Message) -> Any:
+        return serializers.shapes_of([message], self.principal)[0]
+
     @extend_schema(
         operation_id="list_messages",
         summary="The messages of a conversation, oldest first",
@@ -45,8 +56,8 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
         examples=[answer_example({"id": 1, **PRINTED})],
     )
     def list(self, request: Request, conversation_id: str) -> Response:
-        page = self.paginate_queryset(messages_in(self.conversation()))
-        return self.get_paginated_response(serializers.MessageShape(page, many=True).data)
+        page = self.paginate_queryset(messages_in(self.conversation())) or []
+        return self.get_paginated_response(serializers.shapes_of(page, self.principal))
 
     @extend_schema(
         operation_id="create_message",
@@ -59,8 +70,12 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
     def create(self, request: Request, conversation_id: str) -> Response:
         conversation = self.conversation()
         sent = valid(serializers.NewMessage, request.data)
-        message = services.append_message(conversation=conversation, **sent)
-        return Response(serializers.MessageShape(message).data, status=201)
+        role, content = sent["role"], sent["content"]
+        parts = parts_of(self.principal, sent.get("file_ids") or (), role=role)
+        message = services.append_message(
+            conversation=conversation, role=role, content=content, extras=extras_with(content, parts)
+        )
+        return Response(self.shape(message), status=201)
 
     @extend_schema(
         operation_id="get_message",
@@ -69,12 +84,12 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
         responses={200: serializers.MessageShape, **errors(READ)},
     )
     def retrieve(self, request: Request, conversation_id: str, number: str) -> Response:
-        return Response(serializers.MessageShape(self.get_object()).data)
+        return Response(self.shape(self.get_object()))
 
     @extend_schema(
         operation_id="replace_message",
         summary="Edit a message",
-        description="Creates a new message with a new number on a branch of its own, which is shown from now on.",
+        description=EDITED,
         parameters=[CONVERSATION_ID, NUMBER],
         request=serializers.MessageChange,
         responses={200: serializers.MessageShape, **errors((*READ, 409, 413, 415, 422))},
@@ -88,13 +103,15 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
             raise BadRequest(wanted, code="validation_error", param="role", details={"role": [wanted]})
         if message.status == Message.Status.IN_PROGRESS:
             raise services.Busy("This message is still being written; stop it first.")
-        edited = services.edit_message(message=message, content=sent["content"])
-        return Response(serializers.MessageShape(edited).data)
+        file_ids = sent.get("file_ids")
+        attached = parts_of(self.principal, file_ids, role=message.role) if file_ids is not None else None
+        edited = services.edit_message(message=message, content=sent["content"], attached=attached)
+        return Response(self.shape(edited))
 
     @extend_schema(
         operation_id="update_message",
         summary="Edit a message",
-        description="Creates a new message with a new number on a branch of its own, which is shown from now on.",
+        description=EDITED,
         parameters=[CONVERSATION_ID, NUMBER],
         request=serializers.MessageChange,
         responses={200: serializers.MessageShape, **errors((*READ, 409, 413, 415, 422))},

@@ -86,15 +86,16 @@ class SearchView(ResourceView):
 
 def _page(principal: Principal, search_request: SearchRequest) -> tuple[Hits, list[dict[str, Any]]]:
     hits = search_request.find(principal)
-    return hits, [_hit(hit) for hit in hits.hits]
+    shapes = serializers.shapes_of([hit.message for hit in hits.hits], principal)
+    return hits, [_hit(hit, shape) for hit, shape in zip(hits.hits, shapes, strict=True)]
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
+def _hit(hit: Hit, shape: dict[str, Any]) -> dict[str, Any]:
     message = hit.message
     return {
         "conversation_id": str(message.conversation_id),
         "title": message.conversation.title,
-        "message": serializers.MessageShape(message).data,
+        "message": shape,
         "created_at": message.created_at,
         "before": _neighbour(hit.before),
         "after": _neighbour(hit.after),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.callers import Principal
 from accounts.models import User
 from accounts.services import MAX_PASSWORD
+from chatservice.dialects.attached_files import FileIds, FilesField, FilesMixin, TextOrFiles, files_of
 from chatservice.dialects.empty_answers import EmptyReasonMixin, empty_reason_field
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField
 from chatservice.dialects.searching import WhyFound
-from conversations.models import Conversation
+from conversations.models import Conversation, Message
 
 MASK = "********"
 TITLE_CHARS = min(settings.LIMIT_TITLE_CHARS or 200, 200)
@@ -59,7 +62,8 @@ class Boolean(serializers.BooleanField):
 
 
 def said_field() -> Text:
-    return Text(limit=settings.LIMIT_MESSAGE_CHARS, setting="LIMIT_MESSAGE_CHARS")
+    """Return the field of a message's text, in a request that is `TextOrFiles`."""
+    return Text(limit=settings.LIMIT_MESSAGE_CHARS, setting="LIMIT_MESSAGE_CHARS", allow_blank=True)
 
 
 def model_field() -> Text:
@@ -178,7 +182,8 @@ class Said(serializers.Serializer[Any]):
     content = serializers.CharField(allow_blank=True)
 
 
-class HistoryMessage(EmptyReasonMixin, Said):
+class HistoryMessage(FilesMixin, EmptyReasonMixin, Said):
+    files = FilesField(required=False)
     empty_reason = empty_reason_field()
 
 
@@ -208,21 +213,29 @@ class ConversationReplacement(ConversationChange):
 # --- Messages
 
 
-class MessageShape(EmptyReasonMixin, serializers.Serializer[Any]):
+class MessageShape(FilesMixin, EmptyReasonMixin, serializers.Serializer[Any]):
     id = serializers.IntegerField(source="position", help_text="the message's number in its conversation")
     role = serializers.CharField(help_text=ROLE)
     content = serializers.CharField(allow_blank=True)
+    files = FilesField(required=False)
     empty_reason = empty_reason_field()
 
 
-class NewMessage(serializers.Serializer[Any]):
+def shapes_of(messages: Sequence[Message], principal: Principal) -> list[Any]:
+    """Return messages as this API shows them, with those of their files that the caller may see."""
+    return list(MessageShape(messages, many=True, context={"files": files_of(messages, principal)}).data)
+
+
+class NewMessage(TextOrFiles):
     role = serializers.ChoiceField(ROLES)
     content = said_field()
+    file_ids = FileIds()
 
 
-class MessageChange(serializers.Serializer[Any]):
+class MessageChange(TextOrFiles):
     role = serializers.ChoiceField(ROLES, required=False, help_text="may be sent, but not changed")
     content = said_field()
+    file_ids = FileIds()
 
 
 # --- Answers
@@ -246,9 +259,12 @@ class Completion(serializers.Serializer[Any]):
     empty_reason = empty_reason_field()
 
 
-class StartRequest(serializers.Serializer[Any]):
+class StartRequest(TextOrFiles):
+    text_field = "message"
+
     user_id = Name(max_length=200, allow_blank=True, default="", help_text="any string")
     message = said_field()
+    file_ids = FileIds()
     model = model_field()
     recall = RecallField(required=False, allow_null=True)
     client_message_id = client_message_id_field()
@@ -260,8 +276,11 @@ class Started(serializers.Serializer[Any]):
     empty_reason = empty_reason_field()
 
 
-class SendRequest(serializers.Serializer[Any]):
+class SendRequest(TextOrFiles):
+    text_field = "message"
+
     message = said_field()
+    file_ids = FileIds()
     model = model_field()
     recall = RecallField(required=False, allow_null=True)
     client_message_id = client_message_id_field()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from django.conf import settings
 
+from chatservice.dialects.attached_files import MAX_FILES
 from chatservice.dialects.json_body import BOM, check_bounds
 from chatservice.dialects.problems import BadRequest
 from completions.recall import read_recall
@@ -47,6 +48,7 @@ class Auth(_Frame, frozen=True, kw_only=True, tag="auth"):
 
 class Send(_Frame, frozen=True, kw_only=True, tag="send"):
     content: str
+    file_ids: Annotated[list[Identifier], msgspec.Meta(max_length=MAX_FILES)] | None = None
     conversation_id: str | None = None
     parent_id: str | None = None
     title: str | None = None
@@ -154,8 +156,8 @@ def read_frame(text: str | None) -> ClientFrame:
 
 def check_send(frame: Send) -> None:
     """Check what the types cannot express; raises BadFrame or msgspec.ValidationError."""
-    if not frame.content.strip():
-        raise BadFrame("'content' is empty.")
+    if not frame.content.strip() and not frame.file_ids:
+        raise BadFrame("'content' is empty, and there are no 'file_ids'.")
     limit = settings.LIMIT_MESSAGE_CHARS
     if limit and len(frame.content) > limit:
         raise BadFrame(f"A message holds at most {limit} characters (LIMIT_MESSAGE_CHARS).", code="message_too_long")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from chatservice.dialects.attached_files import AttachedFile
 from completions.cursors import Cursor
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
 from conversations.finish_reasons import shown
@@ -49,13 +51,14 @@ def error_data(code: str, message: str, retry_after: int | None = None) -> dict[
     return data
 
 
-def message_data(message: Message) -> dict[str, Any]:
+def message_data(message: Message, files: Sequence[AttachedFile]) -> dict[str, Any]:
     """Return a message in the shape of the v1 document; its parts must be loaded."""
     data = {
         "id": message.pk,
         "conversation_id": message.conversation_id,
         "role": message.role,
         "content": message.content,
+        "files": files,
         "model": message.model or None,
         "status": message.status,
         "finish_reason": shown(message.finish_reason),
@@ -67,13 +70,13 @@ def message_data(message: Message) -> dict[str, Any]:
     return data if reason is None else {**data, "empty_reason": reason}
 
 
-def question_frame(relayed: RelayedRun, question: Message, *, is_new: bool) -> str:
+def question_frame(relayed: RelayedRun, question: Mapping[str, Any], *, is_new: bool) -> str:
     """Return the frame that confirms that the question, and with `is_new` its conversation, is stored."""
     at = Cursor(relayed.run_id)
     if is_new:
-        data = {"conversationId": question.conversation_id, "userMessage": message_data(question)}
+        data = {"conversationId": question["conversation_id"], "userMessage": question}
         return relayed.frame("conversation_created", data, at)
-    return relayed.frame("user_message", message_data(question), at)
+    return relayed.frame("user_message", question, at)
 
 
 def text_frame(relayed: RelayedRun, event: Delta | Resync, at: Cursor) -> str:
@@ -81,13 +84,13 @@ def text_frame(relayed: RelayedRun, event: Delta | Resync, at: Cursor) -> str:
     return relayed.frame("resync" if isinstance(event, Resync) else "ai_chunk", event.text, at)
 
 
-def end_frame(relayed: RelayedRun, finished: RunFinished, answer: Message | None, at: Cursor) -> str:
+def end_frame(relayed: RelayedRun, finished: RunFinished, answer: Mapping[str, Any] | None, at: Cursor) -> str:
     """Return the one terminal frame. `answer` is the stored message, None if it was deleted."""
     if finished.status in FINISHED_WELL:
         if answer is None:
             return relayed.frame("error", error_data("deleted", "The conversation was deleted."), at)
         recalled = {} if finished.recalled is None else {"recalled": finished.recalled}
-        return relayed.frame("ai_complete", {**message_data(answer), **recalled}, at)
+        return relayed.frame("ai_complete", {**answer, **recalled}, at)
     code = finished.error_code or "interrupted"
     message = finished.error_message or "The answer was interrupted."
     return relayed.frame("error", error_data(code, message, finished.retry_after), at)

@@ -12,7 +12,9 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from accounts.callers import Principal
+from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.leaving import cancels
+from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import make_run_request, resolve_model
 from chatservice.dialects.sockets import SocketClosed
 from chatservice.dialects.websocket.client_frames import (
@@ -37,6 +39,7 @@ from completions.models import Run
 from completions.recall import read_recall
 from completions.run_requests import HEAD, RunRequest, WhenBusy
 from completions.stream_limits import acquire_stream
+from completions.types import Wire
 from conversations.models import Conversation, Message
 from foundation.database import in_database_thread
 from foundation.outages import is_passing, note_failure
@@ -93,7 +96,8 @@ class Session:
             pass
 
     async def _send(self, frame: Send) -> None:
-        ask = ask_from(frame, self.principal)
+        question = await user_message(self.principal, frame.content, frame.file_ids)
+        ask = ask_from(frame, question, self.principal)
         is_new = ask.conversation_id is None
         await self._ask(ask, frame.id, lambda relay: relay.send_question(is_new=is_new))
 
@@ -180,7 +184,7 @@ class Session:
         task.add_done_callback(done)
 
     async def _relay(self, relayed: RelayedRun, after: Cursor | None, opening: Opening) -> None:
-        relay = StreamRelay(relayed, self._transmit, after)
+        relay = StreamRelay(relayed, self._transmit, after, self.principal)
         try:
             await opening(relay)
             await relay.send_answer()
@@ -195,6 +199,8 @@ def data_of(error: Exception) -> dict[str, Any]:
     match error:
         case BadFrame():
             return error_data(error.code, error.message)
+        case BadRequest():  # about a file: an error frame has no field for the parameter
+            return error_data(error.problem.code, f"'{error.problem.param}': {error.problem.message}")
         case BadCursor():
             return error_data("bad_cursor", str(error))
         case Refused():
@@ -208,8 +214,8 @@ def data_of(error: Exception) -> dict[str, Any]:
     return error_data("internal_error", "The service failed. It is not your fault.")
 
 
-def ask_from(frame: Send, principal: Principal) -> RunRequest:
-    """Return the run request in a frame; raises BadFrame for ids that cannot be ours."""
+def ask_from(frame: Send, question: Wire, principal: Principal) -> RunRequest:
+    """Return the run request in a frame that asks `question`; raises BadFrame for ids that cannot be ours."""
     conversation_id = uuid_of(frame.conversation_id) if frame.conversation_id is not None else None
     if frame.conversation_id is not None and conversation_id is None:
         raise BadFrame(NO_CONVERSATION, code="not_found")
@@ -226,10 +232,10 @@ def ask_from(frame: Send, principal: Principal) -> RunRequest:
         model=model,
         key=frame.client_id or "",
         identity=(
-            *("websocket", conversation_id, parent_id, frame.content),
+            *("websocket", conversation_id, parent_id, question["content"]),
             *(model, parameters, title, frame.recall),
         ),
-        messages=({"role": "user", "content": frame.content},),
+        messages=(question,),
         parameters=parameters,
         conversation_id=conversation_id,
         parent_id=parent_id,
