@@ -210,8 +210,11 @@ class ExampleTest(ServiceTestCase):
         self.run_programs("docs/api/openai.md")
 
     def test_files(self):
-        needs_dialect("openai_v1")
-        self.assertIn('"deleted":true', self.run_page("docs/files.md"))
+        needs_dialect("openai_v1", "chat_v1", "graphql")
+        printed = self.run_page("docs/files.md")
+        self.assertIn('"deleted":true', printed)
+        self.assertIn('"files":[{"id":"file-', printed)
+        self.assertNotIn('"errors"', printed)
         self.run_programs("docs/files.md", says="Whales sleep")
 
     def test_the_guide_of_responses(self):

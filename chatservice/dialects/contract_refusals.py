@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.services import issue_api_key, revoke_api_key
 from chatservice.dialects.contract import Call, Capability, DialectAdapter, Ids, LifeContract
+from chatservice.dialects.contract_files import FilesContract
 from chatservice.dialects.contract_leaving import LeavingContract
 from chatservice.docs import schema_of
 from chatservice.testing import wait_until
@@ -254,5 +255,7 @@ class UpstreamFailureContract(DialectAdapter):
             self.assertNotIn(secret, shown)
 
 
-class DialectContract(LifeContract, LeavingContract, AdmissionContract, InputContract, UpstreamFailureContract):
+class DialectContract(
+    LifeContract, LeavingContract, FilesContract, AdmissionContract, InputContract, UpstreamFailureContract
+):
     """The whole contract. Import the module, not this class, or pytest would also run this class by itself."""

@@ -14,6 +14,7 @@ Frame = str | bytes
 FIELDS: dict[str, dict[str, Any]] = {
     "send": {
         "content": "x",
+        "file_ids": None,
         "conversation_id": None,
         "parent_id": None,
         "title": None,
@@ -54,6 +55,7 @@ def frames(own: Mapping[str, str]) -> Iterator[tuple[str, Frame]]:
         yield f"{kind} and more", json.dumps({"type": kind, **valid, "user_id": "x"})
         yield f"{kind} and nothing", json.dumps({"type": kind})
     for what, text in IDS.items():
+        yield f"file {what}", json.dumps({"type": "send", "content": "x", "file_ids": [text]})
         yield f"conversation {what}", json.dumps({"type": "send", "content": "x", "conversation_id": text})
         cursor = {"type": "subscribe", "run_id": own["run"], "cursor": f"{own['run']}.{text}.0"}
         yield f"cursor {what}", json.dumps(cursor)

@@ -107,6 +107,8 @@ def graph_inputs(own: Mapping[str, str]) -> Iterator[Input]:
     for name, body in BODIES.items():
         yield _post(name, body)
     for name, value in {**VALUES, **TEXTS, **IDS}.items():
+        document = 'mutation($v: ID!) { sendMessage(content: "x", fileIds: [$v]) { runId } }'
+        yield _post(f"file is {name}", {"query": document, "variables": {"v": value}})
         yield _post(f"id is {name}", {"query": "query($v: ID!) { message(id: $v) { id } }", "variables": {"v": value}})
         document = "mutation($v: String!) { startConversation(title: $v) { id title } }"
         yield _post(f"title is {name}", {"query": document, "variables": {"v": value}})

@@ -22,7 +22,12 @@ ROWS = (
     http(f"GET {BASE}", "conversation"),
     http(f"GET {BASE}/{{conversation}}", "conversation"),
     http(f"DELETE {BASE}/{{conversation}}", "conversation", "message", "run"),
-    http(f"POST {BASE}/{{conversation}}/message", "message", body=SAID),
+    http(
+        f"POST {BASE}/{{conversation}}/message",
+        "message",
+        body=SAID,
+        more=(Probe("body fileIds", f"{OWN}/message", {**SAID, "fileIds": ["<file>"]}, outcome="400"),),
+    ),
     http(f"GET {BASE}/{{conversation}}/messages", "message"),
     http(f"GET {BASE}/{{conversation}}/stream", "message", "run", more=CURSORS),
 )

@@ -13,6 +13,7 @@ TALK = f"{BASE}/conversations/{{conversation}}"
 OWN = f"{BASE}/conversations/<own.conversation>"
 AGAIN = f"{BASE}/messages/<own.answer>/regenerate"
 SAID = {"content": "Let me in"}
+SEEN = {**SAID, "file_ids": ["<file>"]}
 AFTER = {**SAID, "parent_id": "<message>"}
 OWN_RUN = f"{BASE}/runs/<own.run>/stream"
 CURSORS = (
@@ -33,7 +34,10 @@ ROWS = (
         f"POST {BASE}/conversations/stream",
         *("conversation", "message", "run"),
         body=SAID,
-        more=(*idempotency(f"{BASE}/conversations/stream", SAID),),
+        more=(
+            Probe("body file_ids", f"{BASE}/conversations/stream", SEEN, outcome="400"),
+            *idempotency(f"{BASE}/conversations/stream", SAID),
+        ),
     ),
     http(f"GET {TALK}", "conversation"),
     http(f"PATCH {TALK}", "conversation", body={"title": "Mine now"}),
@@ -45,6 +49,7 @@ ROWS = (
         body=SAID,
         more=(
             Probe("body parent_id", f"{OWN}/messages", AFTER),
+            Probe("body file_ids", f"{OWN}/messages", SEEN, outcome="400"),
             Probe("body parent_id", f"{OWN}/messages", {**AFTER, "role": "system"}),
             *idempotency(f"{OWN}/messages", SAID, "201"),
         ),
@@ -55,6 +60,7 @@ ROWS = (
         body=SAID,
         more=(
             Probe("body parent_id", f"{OWN}/messages/stream", AFTER),
+            Probe("body file_ids", f"{OWN}/messages/stream", SEEN, outcome="400"),
             *idempotency(f"{OWN}/messages/stream", SAID),
         ),
     ),

@@ -7,10 +7,12 @@ from typing import Any
 from tests.matrix.rows import Admits, Probe, Row, http
 
 EVENT = "{ __typename runId cursor ... on AnswerChunk { text } ... on AnswerComplete { message { id content } } }"
-ANSWER = "{ runId conversation { id title } question { id content } message { id content } }"
+ANSWER = "{ runId conversation { id title } question { id content files { id name } } message { id content } }"
 EDGES = "{ edges { cursor node { id } } pageInfo { startCursor endCursor hasNextPage hasPreviousPage } totalCount }"
 TALK = "{ id title messages { edges { cursor node { id content siblings { content } run { id } } } } activeRun { id } }"
-MESSAGE = "{ id content conversation { id title } parent { id content } siblings { content } run { id } }"
+MESSAGE = (
+    "{ id content files { id name } conversation { id title } parent { id content } siblings { content } run { id } }"
+)
 TODO = "{ id title completed conversation { id title } }"
 HITS = (
     "{ edges { cursor node { snippet message { content } conversation { title } before { id } } } totalCount tookMs }"
@@ -128,6 +130,7 @@ MUTATIONS = (
         probes=(
             probe("conversationId", send('conversationId: "<conversation>"')),
             probe("parentId", send('conversationId: "<own.conversation>", parentId: "<message>"')),
+            probe("fileIds", send('fileIds: ["<file>"]'), "file_not_found"),
             free("idempotencyKey", send('idempotencyKey: "<key>"')),
         ),
         body=send('title: "Mine"'),
@@ -160,7 +163,19 @@ MUTATIONS = (
             ),
         ),
     ),
-    mutation('editMessage(id: "<message>", content: "Mine")', MESSAGE, "message", argument="id"),
+    mutation(
+        'editMessage(id: "<message>", content: "Mine")',
+        MESSAGE,
+        "message",
+        argument="id",
+        more=(
+            probe(
+                "fileIds",
+                f'mutation {{ editMessage(id: "<own.message>", content: "Mine", fileIds: ["<file>"]) {MESSAGE} }}',
+                "file_not_found",
+            ),
+        ),
+    ),
     mutation('showBranch(messageId: "<message>")', TALK, "conversation", "message", argument="messageId"),
     mutation('stopRun(runId: "<run>")', "{ id state }", "run", argument="runId"),
     mutation('renameConversation(id: "<conversation>", title: "Mine")', TALK, "conversation", argument="id"),
@@ -175,6 +190,7 @@ SUBSCRIPTIONS = (
         probes=(
             probe("conversationId", answer('conversationId: "<conversation>"')),
             probe("parentId", answer('conversationId: "<own.conversation>", parentId: "<message>"')),
+            probe("fileIds", answer('fileIds: ["<file>"]'), "file_not_found"),
             free("idempotencyKey", answer('idempotencyKey: "<key>"')),
         ),
     ),
@@ -195,7 +211,7 @@ LEADS_ON = (
     "AnswerComplete.message", "AnswerError.message", "AnswerStarted.conversation",
     "Conversation.activeRun",
     "ConversationConnection.edges", "ConversationConnection.pageInfo", "ConversationEdge.node",
-    "Message.conversation", "Message.parent", "Message.run", "Message.siblings",
+    "Message.conversation", "Message.files", "Message.parent", "Message.run", "Message.siblings",
     "MessageConnection.edges", "MessageConnection.pageInfo", "MessageEdge.node",
     "SearchHit.message", "SearchHit.conversation", "SearchHit.before", "SearchHit.after",
     "SearchHitConnection.edges", "SearchHitConnection.pageInfo", "SearchHitEdge.node",

@@ -19,7 +19,7 @@ from tests.matrix.rows import Row
 CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
 # A property or argument with such a name may hold somebody else's id.
 NAMES_SOMETHING = re.compile(
-    r"(^id$|_id$|Id$|^after$|^before$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
+    r"(^id$|_ids?$|Ids?$|^after$|^before$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
 )
 # Methods that are answered without a handler in the view.
 BY_ITSELF = {"OPTIONS", "HEAD", "TRACE"}

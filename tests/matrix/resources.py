@@ -8,6 +8,7 @@ from tests.matrix.rows import Probe, Row, http, idempotency
 
 TALK = "/conversations/{conversation}"
 OWN = "/conversations/<own.conversation>"
+OWN_MESSAGE = f"{OWN}/messages/<own.number>"
 SAID = {"role": "user", "content": "Let me in"}
 ASKED = {"message": "Let me in"}
 TITLE = {"title": "Mine now"}
@@ -22,6 +23,11 @@ SEARCHES = (
     Probe("query conversation_id", "/search?q=in&conversation_id=<conversation>", outcome="200", reaches=False),
     Probe("query cursor", "/search?mode=text&q=<word>&cursor=<found>", outcome="400"),
 )
+
+
+def files(path: str, body: dict[str, str]) -> Probe:
+    """Attach somebody's file to a message of the caller's own."""
+    return Probe("body file_ids", path, {**body, "file_ids": ["<file>"]}, outcome="400")
 
 
 def account(operation: str, body: dict[str, str] | None = None, *touches: str) -> Row:
@@ -52,7 +58,11 @@ ROWS = (
         "POST /conversations/start",
         *("conversation", "message", "run"),
         body=START,
-        more=(label("/conversations/start", START, "200"), *idempotency("/conversations/start", START)),
+        more=(
+            label("/conversations/start", START, "200"),
+            files("/conversations/start", START),
+            *idempotency("/conversations/start", START),
+        ),
     ),
     http(f"GET {TALK}", "conversation", "message"),
     # No account can be changed: somebody else's id gets the same error as an unknown one.
@@ -69,7 +79,12 @@ ROWS = (
         more=(Probe("body user_id", OWN, {"user_id": "<user>"}, outcome="400"),),
     ),
     http(f"DELETE {TALK}", "conversation", "message", "run"),
-    http(f"POST {TALK}/message", "message", "run", body=ASKED, more=(*idempotency(f"{OWN}/message", ASKED),)),
+    http(
+        f"POST {TALK}/message",
+        *("message", "run"),
+        body=ASKED,
+        more=(files(f"{OWN}/message", ASKED), *idempotency(f"{OWN}/message", ASKED)),
+    ),
     http(
         f"POST {TALK}/messages:complete",
         *("message", "run"),
@@ -78,11 +93,16 @@ ROWS = (
         more=(*idempotency(f"{OWN}/messages:complete", {"stream": False}, "409"),),
     ),
     http(f"GET {TALK}/messages", "message"),
-    http(f"POST {TALK}/messages", "message", body=SAID),
+    http(f"POST {TALK}/messages", "message", body=SAID, more=(files(f"{OWN}/messages", SAID),)),
     # A message's number counts within its conversation, so it identifies nothing by itself.
     http(f"GET {TALK}/messages/{{number}}", "message"),
-    http(f"PUT {TALK}/messages/{{number}}", "message", body=SAID),
-    http(f"PATCH {TALK}/messages/{{number}}", "message", body={"content": "Let me in"}),
+    http(f"PUT {TALK}/messages/{{number}}", "message", body=SAID, more=(files(OWN_MESSAGE, SAID),)),
+    http(
+        f"PATCH {TALK}/messages/{{number}}",
+        "message",
+        body={"content": "Let me in"},
+        more=(files(OWN_MESSAGE, {"content": "Let me in"}),),
+    ),
     http(f"DELETE {TALK}/messages/{{number}}", "message"),
     http("GET /runs/{run}", "run"),
     http("GET /runs/{run}/stream", "message", "run", more=CURSORS),

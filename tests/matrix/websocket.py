@@ -24,6 +24,7 @@ ROWS = (
         (
             probe("conversation_id", {**SEND, "conversation_id": "<conversation>"}),
             probe("parent_id", {**SEND, "conversation_id": "<own.conversation>", "parent_id": "<message>"}),
+            probe("file_ids", {**SEND, "file_ids": ["<file>"]}, "file_not_found"),
             probe("client_id", {**SEND, "client_id": "<key>"}, "ai_complete", reaches=False),
         ),
         body=SEND,

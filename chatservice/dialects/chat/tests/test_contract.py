@@ -11,6 +11,7 @@ import httpx2
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.chat.tests.chatting import start, text_of
 from chatservice.dialects.contract import Call, Capability, Ids, Streamed
+from chatservice.dialects.contract_files import ASKED
 from chatservice.testing import ApiUser, sse_events
 
 BASE = "/chat/conversation"
@@ -33,6 +34,12 @@ class ChatContractTest(contract_refusals.DialectContract):
         return Call("GET", f"{start(api_user.http, text)}/stream?model={quote(model)}")
 
     stream_call = send_call
+
+    def ask_about_file(self, api_user: ApiUser, file_id: str, text: str = ASKED) -> httpx2.Response:
+        """Store the question with its file, unless that is refused, and stream the answer."""
+        path, body = start(api_user.http, ""), {"content": text, "fileIds": [file_id]}
+        stored = Call("POST", f"{path}/message", body).by(api_user.http)
+        return stored if stored.status_code >= 400 else api_user.http.get(f"{path}/stream?model=fake/ok")
 
     def answer_of(self, response: httpx2.Response) -> str:
         return self.streamed(response.text).text
@@ -69,11 +76,13 @@ class ChatContractTest(contract_refusals.DialectContract):
     def wrong_calls(self) -> list[Call]:
         path = start(self.alice.http)
         contents: tuple[Any, ...] = (None, 5, True, [], {}, ["x"], "", " \n", "x" * 262_145)
+        file_ids: tuple[Any, ...] = (5, "x", True, {}, [5], [None], [[]], ["file-abc"], ["file-abc"] * 21)
         queries = ("after=x", "after=0", "after=%00", f"after={'0' * 32}.-1.0", "model=", f"model={'x' * 201}")
         pages = ("page=0", "page=-1", "page=x", "page=1.5", f"page={2**64}", "limit=0", "limit=101", "limit=x")
         return [
             Call("POST", f"{path}/message", {}),
             *(Call("POST", f"{path}/message", {"content": content}) for content in contents),
+            *(Call("POST", f"{path}/message", {"content": "x", "fileIds": ids}) for ids in file_ids),
             *(Call("GET", f"{path}/stream?{query}") for query in queries),
             *(Call("GET", f"{path}/messages?{page}") for page in pages),
         ]

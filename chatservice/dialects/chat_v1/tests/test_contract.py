@@ -9,6 +9,7 @@ import httpx2
 
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Ids, Streamed
+from chatservice.dialects.contract_files import UNKNOWN
 from chatservice.testing import ApiUser, sse_data
 
 BASE = "/v1/chat"
@@ -41,6 +42,10 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
 
     def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return Call("POST", f"{BASE}/conversations/stream", {"content": text, "model": model})
+
+    def files_call(self, api_user: ApiUser, text: str, file_id: str) -> Call:
+        call = self.stream_call(api_user, text, model="fake/ok")
+        return Call(call.method, call.path, {**call.json, "file_ids": [file_id]})
 
     def created_id(self, response: httpx2.Response) -> str:
         return response.json()["data"]["id"]
@@ -113,6 +118,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *each("temperature", "0.7", True, [], {}, -0.1, 2.1),
             *each("max_tokens", "5", True, 1.5, 0, -1, 2**31),
             *each("stop", 5, {}, [1], ["a"] * 5),
+            *each("file_ids", 5, "x", True, {}, [5], [None], [[]], ["file-abc"], ["file-abc"] * 21),
             *each("parent_id", "abc", 5, [], {}, True),
         ]
         changes = [*each("title", 5, None), *each("archived", "yes", None), *each("metadata", [], 5)]
@@ -125,6 +131,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("POST", path, {**valid, **change}) for path in paths for change in wrong),
             *(Call("POST", path, {"role": "user"}) for path in paths),
             Call("POST", paths[1], {"content": "Hello", "role": "assistant"}),
+            *(Call("POST", paths[0], {**valid, "role": "system", "file_ids": ids}) for ids in ([UNKNOWN], ["x"])),
             *(Call("POST", f"{BASE}/conversations", body) for body in each("title", 5, True, [], {}, "x" * 201)),
             *(Call("POST", f"{BASE}/conversations", body) for body in each("metadata", 5, "x", [])),
             *(Call("PATCH", f"{BASE}/conversations/{conversation}", body) for body in changes),

@@ -25,7 +25,7 @@ BEGINNING = {
 }
 CONVERSATION = {"id", "title", "user_id", "created_at", "updated_at"}
 MESSAGE = {
-    *("id", "conversation_id", "parent_id", "role", "content", "model"),
+    *("id", "conversation_id", "parent_id", "role", "content", "files", "model"),
     *("status", "finish_reason", "usage", "created_at"),
 }
 

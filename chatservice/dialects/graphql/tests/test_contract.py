@@ -20,6 +20,9 @@ from conversations.models import Todo
 SEND = """mutation($content: String!, $model: String, $key: String) {
     it: sendMessage(content: $content, model: $model, idempotencyKey: $key) { message { content emptyReason } }
 }"""
+SEND_FILES = """mutation($content: String!, $files: [ID!]) {
+    it: sendMessage(content: $content, model: "fake/ok", fileIds: $files) { message { content } }
+}"""
 ANSWER = """subscription($content: String!, $model: String, $key: String) {
     it: answer(content: $content, model: $model, idempotencyKey: $key) {
         __typename ... on AnswerChunk { text } ... on AnswerError { code reason }
@@ -99,6 +102,9 @@ class GraphQLContractTest(contract_refusals.DialectContract):
 
     def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return subscription(ANSWER, content=text, model=model)
+
+    def files_call(self, api_user: ApiUser, text: str, file_id: str) -> Call:
+        return operation(SEND_FILES, content=text, files=[file_id])
 
     def created_id(self, response: httpx2.Response) -> str:
         return response.json()["data"]["it"]["id"]
@@ -199,12 +205,16 @@ class GraphQLContractTest(contract_refusals.DialectContract):
             {"stop": [1]},
             {"unknown": 1},
         )
+        file_ids: tuple[Any, ...] = (True, {}, [None], [[]], [1.5], ["file-abc"], ["file-abc"] * 21)
         follow = "subscription($run: ID!, $at: String) { it: followRun(runId: $run, cursor: $at) { cursor } }"
         cursors = ("", "x", "0", f"{'0' * 32}.1.1", f"{run.replace('-', '')}.-1.0", "a" * 500, 5)
         windows = ({"first": 51}, {"first": -1}, {"first": "1"}, {"first": 1.5}, {"first": 2**31}, {"first": None})
         return [
             *(make(query, content=content) for make, query in ASKING for content in contents),
             *(make(query, content="x", model=model) for make, query in ASKING for model in models),
+            *(operation(SEND_FILES, content="x", files=ids) for ids in file_ids),
+            operation(SEND_FILES, content="", files=[]),
+            operation(SEND_FILES, content=""),
             *(operation(generation, g=value) for value in generations),
             *(self.create_call(title) for title in titles),
             *(subscription(follow, run=run, at=cursor) for cursor in cursors),

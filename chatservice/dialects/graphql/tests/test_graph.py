@@ -6,13 +6,17 @@ import asyncio
 from typing import Any
 from unittest import mock
 
+from django.core.files.base import ContentFile
 from django.db import connection
 from django.test import override_settings
 
 from accounts.callers import Principal
 from chatservice.dialects.graphql.execution import Operation, execute
 from chatservice.dialects.graphql.tests.client import GraphQLTestCase
+from conversations.file_parts import extras_with, part_of
 from conversations.services import append_message, edit_message, start_conversation
+from files.public_ids import public_id
+from files.services import store_file
 from foundation import database
 
 LIST = """
@@ -183,7 +187,10 @@ class QueryCountTest(GraphQLTestCase):
                         activeRun { id }
                         messages(last: 5) {
                             edges {
-                                node { content run { id } conversation { id } parent { id } siblings(first: 2) { id } }
+                                node {
+                                    content files { name } run { id } conversation { id } parent { id }
+                                    siblings(first: 2) { id }
+                                }
                             }
                         }
                     }
@@ -194,14 +201,16 @@ class QueryCountTest(GraphQLTestCase):
 
     def test_a_long_list_costs_as_many_queries_as_a_short_one(self):
         user = self.alice.user
+        file = store_file(owner_id=user.pk, content=ContentFile(b"Hello"), name="a.txt", purpose="user_data")
+        extras = extras_with("Hello", [part_of(public_id(file.pk), file.media_type)])
         for number in range(8):
             talk = start_conversation(owner_id=user.pk, title=str(number))
-            first = append_message(conversation=talk, role="user", content="Hello")
+            first = append_message(conversation=talk, role="user", content="Hello", extras=extras)
             edit_message(message=first, content="Hello!")
             append_message(conversation=talk, role="assistant", content="Hi")
         principal = Principal(user_id=user.pk, username=user.username)
-        # The list, active runs, branches, messages, their runs, conversations, parents and versions.
-        self.assertEqual([self.count(principal, number) for number in (1, 2, 8)], [8, 8, 8])
+        # The list, active runs, branches, messages, their parts, files, runs, conversations, parents and versions.
+        self.assertEqual([self.count(principal, number) for number in (1, 2, 8)], [10, 10, 10])
 
     @override_settings(LIMIT_READS_PER_MINUTE=0)
     def count(self, principal: Principal, number: int) -> int:

@@ -41,6 +41,10 @@ class OpenAIContractTest(contract_refusals.DialectContract):
         call = self.send_call(api_user, text, model=model)
         return Call("POST", PATH, {**call.json, "stream": True})
 
+    def files_call(self, api_user: ApiUser, text: str, file_id: str) -> Call:
+        parts = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"file_id": file_id}}]
+        return Call("POST", PATH, {"model": "fake/ok", "messages": [{"role": "user", "content": parts}]})
+
     def create_call(self, title: str) -> Call:
         return Call("POST", "/v1/conversations", {"metadata": {"title": title}})
 

@@ -30,6 +30,10 @@ class ResponsesContractTest(contract_refusals.DialectContract):
     def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return Call("POST", PATH, {"model": model, "input": text, "stream": True})
 
+    def files_call(self, api_user: ApiUser, text: str, file_id: str) -> Call:
+        parts = [{"type": "input_text", "text": text}, {"type": "input_image", "file_id": file_id}]
+        return Call("POST", PATH, {"model": "fake/ok", "input": [{"role": "user", "content": parts}]})
+
     def answer_of(self, response: httpx2.Response) -> str:
         return output_text(response.json())
 

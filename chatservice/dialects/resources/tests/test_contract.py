@@ -10,6 +10,8 @@ import httpx2
 from chatservice.dialects import contract_refusals
 from chatservice.dialects.contract import Call, Ids, Streamed
 from chatservice.testing import ApiUser, sse_data
+from files.public_ids import public_id
+from foundation.ids import uuid7
 
 WRONG_SEARCHES = (
     *("", "q=", "q=%20", "q=%00", f"q={'x' * 1001}", "q=x&mode=fast", "q=x&limit=0", "q=x&limit=101", "q=x&cursor=x"),
@@ -45,6 +47,10 @@ class ResourcesContractTest(contract_refusals.DialectContract):
         said = api_user.http.post(f"{path}/messages", json={"role": "user", "content": text})
         self.assertEqual(said.status_code, 201, said.text)
         return Call("POST", f"{path}/messages:complete", {"stream": True, "model": model})
+
+    def files_call(self, api_user: ApiUser, text: str, file_id: str) -> Call:
+        call = self.send_call(api_user, text, model="fake/ok")
+        return Call(call.method, call.path, {**call.json, "file_ids": [file_id]})
 
     def created_id(self, response: httpx2.Response) -> str:
         return response.json()["id"]
@@ -107,6 +113,7 @@ class ResourcesContractTest(contract_refusals.DialectContract):
         path, run = f"/conversations/{ids.conversation}", ids.run
         nothing: list[Any] = [None, 5, True, [], {}, ["x"]]
         names: list[Any] = [[], {}, "x" * 201]
+        file_ids: list[Any] = [5, "x", True, {}, [5], [None], [[]], ["file-abc"], ["file-abc"] * 21]
         booleans: list[Any] = [None, "true", 1, [], {}]
         texts = [*nothing, "", " \n", "x" * 262_145]
         roles: list[Any] = [None, 5, [], {}, "", "admin", "USER", "tool"]
@@ -121,6 +128,10 @@ class ResourcesContractTest(contract_refusals.DialectContract):
             *(Call("POST", "/conversations/start", {"user_id": who, "message": "x"}) for who in names),
             *(Call("POST", f"{path}/message", {"message": text}) for text in texts),
             *(Call("POST", f"{path}/message", {"message": "x", "model": model}) for model in models),
+            *(Call("POST", f"{path}/message", {"message": "x", "file_ids": ids}) for ids in file_ids),
+            *(Call("POST", f"{path}/messages", {"role": "user", "content": "x", "file_ids": ids}) for ids in file_ids),
+            *(Call("PATCH", f"{path}/messages/1", {"content": "x", "file_ids": ids}) for ids in file_ids),
+            Call("PATCH", f"{path}/messages/2", {"content": "x", "file_ids": [public_id(uuid7())]}),
             *(Call("POST", f"{path}/messages", {"role": "user", "content": text}) for text in texts),
             *(Call("POST", f"{path}/messages", {"role": role, "content": "x"}) for role in roles),
             *(Call("PATCH", f"{path}/messages/1", {"content": text}) for text in texts),

@@ -23,6 +23,7 @@ STATUSES = {
     "already_authenticated": 409,
     "bad_cursor": 400,
     "binary_frame": 415,
+    "file_not_found": 400,
     "frame_too_large": 413,
     "idempotency_mismatch": 422,
     "identity_changed": 401,
@@ -33,6 +34,7 @@ STATUSES = {
     "message_too_long": 400,
     "not_found": 404,
     "nul_character": 400,
+    "request_too_large": 413,
     "title_too_long": 400,
     "unauthorized": 401,
     "unknown_type": 400,
@@ -59,6 +61,9 @@ class WebSocketContractTest(contract_refusals.DialectContract):
 
     def stream_call(self, api_user: ApiUser, text: str, *, model: str = "default") -> Call:
         return frame_call("send", content=text, model=model)
+
+    def files_call(self, api_user: ApiUser, text: str, file_id: str) -> Call:
+        return frame_call("send", content=text, model="fake/ok", file_ids=[file_id], waits=True)
 
     def send_call_again(self, call: Call) -> Call:
         return frame_call("ping")
@@ -143,6 +148,7 @@ class WebSocketContractTest(contract_refusals.DialectContract):
             "temperature": ("0.7", True, [], {}),
             "parameters": (5, "x", [], {"n": 0}, {"n": 1.5}, {"max_tokens": "5"}, {"tools": {}}, {"stream": True}),
             "recall": (5, "x", [], {"limit": -1}, {"mode": "fast"}),
+            "file_ids": (5, "x", {}, [5], [None], ["x" * 201], ["file-abc"] * 21, ["file-abc"]),
             "client_id": (5, "", "a b", "é", "x" * 256),
             "conversation_id": (5, True, [], {}),
             "parent_id": (5, ids.message),  # its `conversation_id` is missing

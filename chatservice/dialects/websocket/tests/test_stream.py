@@ -32,7 +32,7 @@ class StreamTests(SocketTestCase):
         message = last["data"]
         assert set(message) == {
             *("id", "conversation_id", "role", "content", "model", "status", "finish_reason"),
-            *("usage", "parent_id", "created_at"),
+            *("usage", "parent_id", "created_at", "files"),
         }
         stored = Message.objects.get(pk=message["id"])
         assert message["content"] == stored.content == TEXT
