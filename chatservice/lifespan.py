@@ -16,6 +16,7 @@ from completions import long_histories, providers, services
 from completions.journal import journal
 from completions.live import LIVE
 from completions.stream_limits import open_streams
+from files import texts
 from search import indexer
 from search.embedders import loading
 
@@ -67,6 +68,7 @@ async def end_runs(hurried: Callable[[], bool] = lambda: False, pending: Callabl
 def start() -> None:
     """Start the work that runs beside the requests; no request waits for it."""
     services.produce_queued()
+    texts.start()
     if settings.SEARCH_INDEXER:
         indexer.start(busy=lambda: bool(LIVE))
     else:
@@ -77,6 +79,7 @@ async def stop() -> None:
     """End all runs, then release everything; whatever hangs is abandoned."""
     await end_runs()
     until = services.drain() + settings.DRAIN_SECONDS + RELEASE_SECONDS
+    await _within(until, asyncio.to_thread(texts.stop, _left(until)))
     await _within(until, asyncio.to_thread(indexer.stop, _left(until)))
     await _within(until, long_histories.finish())
     await _within(until, journal().close(_left(until)))

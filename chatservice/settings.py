@@ -457,6 +457,9 @@ if OPENAI_API_KEY and not EMBEDDINGS_BASE_URL:
 SEARCH_INDEXER = env.bool("SEARCH_INDEXER", default=True)
 # The memory of one process for vectors: on SQLite all of them, on PostgreSQL those of large owners (docs/search.md).
 SEARCH_CACHE_MB = env.int("SEARCH_CACHE_MB", default=256)
+# How many characters of what a file says are read, kept and searched: of text, PDF and Word files. `0`: files are not
+# read (docs/files.md).
+FILE_TEXT_CHARS = env.int("FILE_TEXT_CHARS", default=500_000)
 
 # --- API documentation ---------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ from typing import Any, Self
 
 from django.db import models
 from django.db.models import Q, Sum
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from accounts.access import OwnedQuerySet
 from accounts.callers import Principal
 from accounts.models import User
+from foundation.database import database_clock
 from foundation.ids import uuid7
 
 ABANDONED_AFTER = dt.timedelta(hours=1)
@@ -97,6 +99,53 @@ class File(models.Model):
     @property
     def stored_name(self) -> str:
         return stored_name(self.owner_id, self.sha256)
+
+
+class FileTextQuerySet(models.QuerySet["FileText"]):
+    def of(self, owner_id: uuid.UUID, sha256: str) -> Self:
+        return self.filter(owner_id=owner_id, sha256=sha256)
+
+    def waiting(self) -> Self:
+        return self.filter(state=FileText.State.WAITING)
+
+    def unclaimed(self) -> Self:
+        return self.filter(claimed_until__lt=RawSQL(database_clock(), []))  # noqa: S611  an expression of ours
+
+
+class FileText(models.Model):
+    """What a content says that files of one owner have: it is read once, and goes with the last of these files.
+
+    `reason` tells why a text is missing or incomplete, in the words of `Reason` in `files/reading/values.py`.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        READ = "read"
+        EMPTY = "empty"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False)
+    sha256 = models.CharField(max_length=64)
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    reason = models.CharField(max_length=20, blank=True)
+    text = models.TextField(blank=True)
+    chars = models.PositiveIntegerField(default=0)
+    # When a reader's claim expires, in Unix seconds of the database, and how many readers died over it.
+    claimed_until = models.FloatField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0)
+
+    objects = FileTextQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "sha256"], name="file_text_of_content")]
+        indexes = [
+            # The next ones to read, newest first.
+            models.Index(fields=["-id"], condition=Q(state="waiting"), name="file_text_waiting"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class ContentChangeQuerySet(models.QuerySet["ContentChange"]):

@@ -13,7 +13,7 @@ from accounts.erasure import anonymize_admin_log
 from accounts.personal_data import register
 from accounts.signals import account_deleted, account_deleting, account_emptying
 from files.exceptions import ContentMissing
-from files.models import File, folder_of
+from files.models import File, FileText, folder_of
 from files.services import delete_file, note_unneeded, open_file
 from files.storage import delete_folder
 
@@ -35,6 +35,7 @@ def content_of(file: File) -> Iterator[dict[str, Any]]:
 
 
 register(File, owner="owner", content=content_of)
+register(FileText, owner="owner")
 
 
 @receiver(account_emptying)

@@ -25,7 +25,8 @@ from accounts.models import User
 from files import storage
 from files.exceptions import ContentMissing, EmptyFile, FilesFull, FileTooLarge
 from files.media_types import HEAD_BYTES, media_type_of
-from files.models import ContentChange, File, stored_name
+from files.models import ContentChange, File, FileText, stored_name
+from files.texts import want_text
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ def delete_file(*, file: File) -> bool:
         if not File.objects.filter(pk=file.pk).delete()[0]:
             return False
         if not File.objects.with_content(file.owner_id, file.sha256).exists():
+            FileText.objects.of(file.owner_id, file.sha256).delete()
             note_unneeded(file.owner_id, file.sha256)
     return True
 
@@ -225,6 +227,7 @@ def _finish_upload(file: File, change: ContentChange) -> None:
     if not ContentChange.objects.filter(pk=change.pk).delete()[0]:
         raise storage.StorageLost("The upload took so long that it was taken for abandoned.")
     file.save(force_insert=True)
+    want_text(file)
 
 
 @transaction.atomic

@@ -43,6 +43,7 @@ def _is_migrated(apps: Any) -> bool:
     """Tell whether the tables have the form that the back ends expect; false after a migration backwards."""
     try:
         apps.get_model("search.Passage")._meta.get_field("vector")
+        apps.get_model("files.FileText")
     except (LookupError, FieldDoesNotExist):
         return False
     return True

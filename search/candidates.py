@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from conversations.message_files import FileSays, texts_of
 from conversations.models import Message
 from search import ranking
 from search.analysis import sequence
 from search.backends import backend
+from search.file_texts import regions_with
 from search.languages import language_of
 from search.models import PARTITION_SHIFT, Entry
 from search.parsing import OPTIONAL, Phrase, Query
@@ -120,13 +123,27 @@ def _with_phrase(scope: Scope, phrase: Phrase) -> np.ndarray:
     if ids is None or len(phrase.tokens) == 1 or not len(ids):
         return ids if ids is not None else np.zeros(0, "i8")
     messages = dict(Entry.objects.filter(pk__in=ids.tolist()).values_list("message_id", "id"))
-    texts = Message.objects.filter(pk__in=list(messages)).values_list("id", "content")
-    return np.array(sorted(messages[pk] for pk, content in texts if _contains(content, phrase)), "i8")
+    texts = Message.objects.filter(pk__in=list(messages)).values_list("id", "content", "has_parts")
+    matching, others = [], []
+    for pk, content, has_parts in texts:
+        if _contains(content, phrase, language_of(content)):
+            matching.append(pk)
+        elif has_parts:
+            others.append(pk)
+    matching += [pk for pk, files in texts_of(others) if _is_in_files(files, phrase)]
+    return np.array(sorted(messages[pk] for pk in matching), "i8")
 
 
-def _contains(content: str, phrase: Phrase) -> bool:
+def _is_in_files(files: Sequence[FileSays], phrase: Phrase) -> bool:
+    for each in files:
+        language = language_of(each.text)
+        if any(_contains(region, phrase, language) for region in regions_with(each.text, phrase.tokens, language)):
+            return True
+    return False
+
+
+def _contains(content: str, phrase: Phrase, language: str) -> bool:
     """Tell whether the words of `phrase` follow each other in `content`."""
-    language = language_of(content)
     said, wanted = sequence(content, language), sequence(phrase.text, language)
     size = len(wanted)
     return any(said[at : at + size] == wanted for at, stem in enumerate(said) if stem == wanted[0])

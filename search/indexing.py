@@ -1,13 +1,16 @@
 """Keeps the index up to date: the database's triggers note what has changed, and this module indexes it.
 
 There are two stages: text is cheap and indexed immediately, even by a search; vectors are made in batches by the
-indexer, newest first. Claims on work expire, so another worker takes over the claims of one that was killed.
+indexer, newest first. Claims on work expire, so another worker takes over the claims of one that was killed. A message
+is indexed by the files that it carries, too, once they have been read: their texts are long, so at most one such
+message is in a batch.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 
 from accounts.access import visible_by_id
 from accounts.callers import Principal
+from conversations.message_files import FileSays, carrying_texts, texts_of
 from conversations.models import Message
 from search.analysis import indexed, terms_of
 from search.backends import backend
@@ -26,12 +30,12 @@ from search.embedders import Embedder
 from search.languages import language_of, usual_language
 from search.models import PARTITION_SHIFT, Entry, IndexPartition, Passage, PendingMessage
 from search.models import Embedder as EmbedderRow
-from search.passages import MessageText, indexed_text, passages
+from search.passages import MAX_FILE_WINDOWS, MessageText, indexed_text, passages
 from search.passages import Passage as PassageText
 from search.tables import TABLES
 
 TEXT_BATCH = 500
-CATCH_UP_BATCH = 50
+CATCH_UP_BATCH, CATCH_UP_SECONDS = 50, 1.0
 # Enough to sort by length. After CLAIM_SECONDS other workers may claim what a killed one had claimed.
 SEMANTIC_BATCH = 256
 CLAIM_SECONDS = 120.0
@@ -44,24 +48,29 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A stored message with the ids of up to two turns before it, nearest first."""
+    """A stored message with the ids of up to two turns before it, nearest first, and the texts of its files."""
 
     row: dict[str, Any]
     previous: tuple[uuid.UUID, ...]
+    files: Sequence[FileSays]
 
     @property
     def id(self) -> uuid.UUID:
         pk: uuid.UUID = self.row["id"]
         return pk
 
+    @property
+    def says_anything(self) -> bool:
+        return bool(self.row["content"] or self.files)
+
 
 @dataclass(frozen=True, slots=True)
 class _Analysed:
-    """What a message is indexed by: the different stems of its text, how many words it has, and their language."""
+    """What a message is indexed by: the different stems of its texts, how many words they have, their languages."""
 
     stems: frozenset[str]
     length: int
-    language: str
+    languages: frozenset[str]
 
 
 def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = TEXT_BATCH, wait: bool = False) -> int:
@@ -74,8 +83,13 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
     found = dict(work.order_by("message_id")[:limit].values_list("message_id", "version"))
     if not found:
         return 0
-    turns = _turns(list(found))
-    analysed = {turn.id: _analyse(turn) for turn in turns if turn.row["content"]}
+    carrying = carrying_texts(found)
+    if carrying:
+        first = min(carrying)
+        found = {pk: version for pk, version in found.items() if pk <= first}
+        carrying = {first}
+    turns = _turns(list(found), carrying)
+    analysed = {turn.id: _analyse(turn) for turn in turns if turn.says_anything}
     with transaction.atomic():
         rows = _locked(work.filter(message_id__in=found), wait).order_by("message_id")
         versions = dict(rows.values_list("message_id", "version"))
@@ -92,13 +106,15 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
 def catch_up(principal: Principal | None, *, limit: int = 2 * TEXT_BATCH) -> None:
     """Index the text of this caller's (None: everybody's) newest messages, so that searches find them immediately.
 
-    A few messages per transaction: a caller who searches after importing thousands must not block other writers.
+    A few messages per transaction: a caller who searches after importing thousands must not block other writers. After
+    CATCH_UP_SECONDS the rest, files for example, is left to the indexer.
     """
+    until = time.monotonic() + CATCH_UP_SECONDS
     pending = PendingMessage.objects.all()
     if principal is not None:
         pending = pending.filter(visible_by_id(principal, "owner_id"))
     for _ in range(0, limit, CATCH_UP_BATCH):
-        if not index_text(pending, limit=CATCH_UP_BATCH, wait=True):
+        if not index_text(pending, limit=CATCH_UP_BATCH, wait=True) or time.monotonic() > until:
             break
 
 
@@ -109,7 +125,11 @@ def index_semantic(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS,
     claimed = claim(PendingMessage.Stage.SEMANTIC, limit, worker_seconds)
     if not claimed:
         return 0
-    turns = _turns(list(claimed))
+    carrying = carrying_texts(claimed)
+    if later := carrying - {max(carrying, default=None)}:
+        release(list(later))
+        claimed = {pk: version for pk, version in claimed.items() if pk not in later}
+    turns = _turns(list(claimed), carrying - later)
     by_message = {turn.id: _passages_of(turn, context, embedder.tokens) for turn, context in _with_context(turns)}
     texts = [passage.text for found in by_message.values() for passage in found]
     try:
@@ -174,7 +194,8 @@ def _note(which: str) -> int:
             f"INSERT INTO {TABLES.pending} (message_id, owner_id, stage, version, claimed_until) "  # noqa: S608
             f"SELECT message.id, conversation.owner_id, 0, 0, 0 FROM {TABLES.message} message "
             f"JOIN {TABLES.conversation} conversation ON conversation.id = message.conversation_id "
-            f"WHERE message.content <> '' AND {which}"
+            f"WHERE (message.content <> '' OR EXISTS (SELECT 1 FROM {TABLES.part} part "
+            f"WHERE part.message_id = message.id AND part.file_id IS NOT NULL)) AND {which}"
         )
         return int(cursor.rowcount)
 
@@ -210,7 +231,9 @@ def _locked(work: QuerySet[PendingMessage], wait: bool) -> QuerySet[PendingMessa
     return work.select_for_update() if wait else work.select_for_update(skip_locked=True)
 
 
-def _turns(ids: Sequence[uuid.UUID]) -> list[_Turn]:
+def _turns(ids: Sequence[uuid.UUID], carrying: Collection[uuid.UUID] = ()) -> list[_Turn]:
+    """Return these messages; those that are `carrying` files with the texts of them."""
+    texts = dict(texts_of(list(carrying)))
     rows = list(Message.objects.filter(pk__in=ids).order_by("id").values(*FIELDS))
     parents = dict(
         Message.objects.filter(pk__in={row["parent_id"] for row in rows} - {None}).values_list("id", "parent_id")
@@ -219,7 +242,8 @@ def _turns(ids: Sequence[uuid.UUID]) -> list[_Turn]:
     for row in rows:
         parent = row["parent_id"]
         grandparent = parents.get(parent)
-        turns.append(_Turn(row, tuple(pk for pk in (parent, grandparent) if pk is not None)))
+        previous = tuple(pk for pk in (parent, grandparent) if pk is not None)
+        turns.append(_Turn(row, previous, texts.get(row["id"], ())))
     return turns
 
 
@@ -235,8 +259,16 @@ def _with_context(turns: Sequence[_Turn]) -> list[tuple[_Turn, tuple[MessageText
 
 
 def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> list[PassageText]:
+    """Return the passages of a message and, counted on from its end, of the files that it carries."""
     row = turn.row
-    return passages(_message_text(row), row["created_at"], context, row["conversation__title"], tokens=tokens)
+    own, at = _message_text(row), row["created_at"]
+    found = passages(own, at, context, row["conversation__title"], tokens=tokens) if own.content else []
+    end, room = len(own.content), MAX_FILE_WINDOWS
+    for file in turn.files:
+        parts = passages(MessageText(file.name, file.text), at, (), "", tokens=tokens, windows_at_most=room)
+        found += [PassageText(part.text, end + part.start, end + part.end) for part in parts]
+        end, room = end + len(file.text), room - len(parts)
+    return found
 
 
 def _analyse(turn: _Turn) -> _Analysed:
@@ -245,15 +277,28 @@ def _analyse(turn: _Turn) -> _Analysed:
     own = _message_text(row)
     text = indexed_text(own, row["created_at"], (own,) * len(turn.previous), row["conversation__title"])
     language = language_of(own.content)
-    return _Analysed(*indexed(text, language), language)
+    stems, length = indexed(text, language)
+    languages = {language}
+    for file in turn.files:
+        language = language_of(file.text)
+        more, words = indexed(f"{file.name}\n{file.text}", language)
+        stems, length = stems | more, length + words
+        languages.add(language)
+    return _Analysed(stems, length, frozenset(languages))
 
 
 def rewrite_terms(partition: IndexPartition, entries: Sequence[Entry]) -> str:
-    """Make the terms of entries anew, of one locked partition; returns which languages it has then."""
-    analysed = {turn.id: _analyse(turn) for turn in _turns([entry.message_id for entry in entries])}
+    """Make the terms of entries anew, of one locked partition; returns which languages it has then.
+
+    Messages that carry files take long, and are noted as if they had changed.
+    """
+    turns = _turns([entry.message_id for entry in entries])
+    carrying = carrying_texts([turn.id for turn in turns])
+    _note_again([turn for turn in turns if turn.id in carrying])
+    analysed = {turn.id: _analyse(turn) for turn in turns if turn.id not in carrying}
     rows = []
     for entry in entries:
-        if (found := analysed.get(entry.message_id)) is not None:  # otherwise it was deleted meanwhile
+        if (found := analysed.get(entry.message_id)) is not None:  # otherwise it was noted, or deleted meanwhile
             terms = terms_of(partition.pk, found.stems)
             rows.append(NewEntry(entry.pk, entry.message_id, entry.previous_1, entry.previous_2, found.length, terms))
     backend().write_entries(rows)
@@ -261,12 +306,19 @@ def rewrite_terms(partition: IndexPartition, entries: Sequence[Entry]) -> str:
 
 
 def _languages(known: str, analysed: Iterable[_Analysed]) -> str:
-    return " ".join(sorted({*known.split(), *(each.language for each in analysed)} - {usual_language()}))
+    return " ".join(sorted({*known.split()}.union(*(each.languages for each in analysed)) - {usual_language()}))
+
+
+def _note_again(turns: Sequence[_Turn]) -> None:
+    noted = PendingMessage.objects.filter(message_id__in=[turn.id for turn in turns])
+    noted.update(stage=PendingMessage.Stage.TEXT, version=F("version") + 1, claimed_until=0)
+    fresh = [PendingMessage(message_id=turn.id, owner_id=turn.row["conversation__owner_id"]) for turn in turns]
+    PendingMessage.objects.bulk_create(fresh, ignore_conflicts=True)
 
 
 def _write_text(turns: Sequence[_Turn], analysed: dict[uuid.UUID, _Analysed]) -> None:
     """Write the entries of these turns, and link the turns after them that are indexed already."""
-    written = [turn for turn in turns if turn.row["content"]]
+    written = [turn for turn in turns if turn.id in analysed]
     if not written:
         return
     partitions = _partitions(written)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 ASCII_COST, OTHER_COST = 1, 3
 OVERLAP = 0.2  # of a window that the next window repeats
 MAX_WINDOWS = 64  # of one message: about twelve thousand words
+MAX_FILE_WINDOWS = 256  # of the files of one message together: about thirty thousand words, a hundred pages
 CONTEXT_SHARE = 0.4  # of a passage, at most, for the turns before the message
 WHITESPACE = re.compile(r"\s")
 
@@ -48,7 +49,13 @@ def indexed_text(message: MessageText, at: dt.datetime, previous: tuple[MessageT
 
 
 def passages(
-    message: MessageText, at: dt.datetime, previous: tuple[MessageText, ...], title: str, *, tokens: int
+    message: MessageText,
+    at: dt.datetime,
+    previous: tuple[MessageText, ...],
+    title: str,
+    *,
+    tokens: int,
+    windows_at_most: int = MAX_WINDOWS,
 ) -> list[Passage]:
     """Return the passages of a message; `previous` are up to two turns before it, the nearest first."""
     room = tokens * 4
@@ -59,7 +66,7 @@ def passages(
     # Short messages leave more room for their context; long ones need little of it.
     own = room - cost(head) - min(int(room * CONTEXT_SHARE), sum(map(cost, context)))
     found = []
-    for start, end in windows(message.content, max(own, room // 4)):
+    for start, end in windows(message.content, max(own, room // 4), windows_at_most):
         text = head + message.content[start:end]
         left = room - cost(text)
         for turn in context:
@@ -72,11 +79,11 @@ def passages(
     return found
 
 
-def windows(text: str, room: int) -> Iterator[tuple[int, int]]:
+def windows(text: str, room: int, at_most: int = MAX_WINDOWS) -> Iterator[tuple[int, int]]:
     """Yield overlapping parts of `text` that cost at most `room`, cut between words if there are any."""
     start = 0
-    for _ in range(MAX_WINDOWS):
-        end = start + len(beginning(text[start:], room))
+    for _ in range(at_most):
+        end = start + len(beginning(text[start : start + room], room))
         if end >= len(text):
             yield start, len(text)
             return

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 
 from accounts.callers import Principal
+from conversations.message_files import carrying_texts, texts_of
+from conversations.models import Message
 from search import parsing, snippets, timings
 from search.analysis import Token
 from search.backends import backend
@@ -19,6 +22,7 @@ from search.neighbours import surroundings
 from search.results import MAX_HITS, Filters, Hit, Hits, InvalidCursor, Mode
 from search.scopes import Scope, allowed_entries
 from search.semantic import SemanticQuery
+from search.snippets import Snippet
 
 __all__ = ["Filters", "Hit", "Hits", "InvalidCursor", "Mode", "search_everybody", "search_messages"]
 
@@ -106,16 +110,13 @@ def _hits(
     # Loaded once more through the caller's visible messages, because an entry may be outdated.
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     around = surroundings(list(rows.values()))
-    matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in rows.items()}
-    # A message found only by meaning is shown from its nearest passage on.
-    wordless = {pk for pk, message in rows.items() if not matches[pk] and len(message.content) > snippets.CHARS}
-    begins = semantic.begins([entry for entry, pk in ids.items() if pk in wordless]) if semantic is not None else {}
+    shown = _snippets(ids, rows, wanted, semantic)
     hits = []
     for candidate in found:
         message = rows.get(ids.get(candidate.entry))
         if message is None:
             continue
-        snippet = snippets.snippet(message.content, matches[message.pk], begins.get(candidate.entry, 0))
+        snippet = shown[message.pk]
         near = around[message.pk]
         hits.append(
             Hit(
@@ -131,3 +132,31 @@ def _hits(
             )
         )
     return tuple(hits)
+
+
+def _snippets(
+    entries: Mapping[int, uuid.UUID],
+    messages: Mapping[uuid.UUID, Message],
+    wanted: Sequence[Token],
+    semantic: SemanticQuery | None,
+) -> dict[uuid.UUID, Snippet]:
+    """Return what to show of each message, or of a file that it carries where more of the words are."""
+    matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in messages.items()}
+    carrying = carrying_texts([pk for pk, message in messages.items() if message.has_parts])
+    # A message found only by meaning is shown from its nearest passage on.
+    wordless = {
+        pk
+        for pk, message in messages.items()
+        if not matches[pk] and (pk in carrying or len(message.content) > snippets.CHARS)
+    }
+    nearest = [entry for entry, pk in entries.items() if pk in wordless]
+    begins = semantic.begins(nearest) if semantic is not None else {}
+    starts = {pk: begins.get(entry, 0) for entry, pk in entries.items()}
+    found = {
+        pk: snippets.snippet(message.content, matches[pk], min(starts[pk], len(message.content)))
+        for pk, message in messages.items()
+    }
+    for pk, files in texts_of(list(carrying)):
+        begin, known = starts[pk] - len(messages[pk].content), {word.stem for word in matches[pk]}
+        found[pk] = snippets.of_files(files, wanted, begin, more_than=len(known)) or found[pk]
+    return found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from conversations.message_files import FileSays
 from search.analysis import Token, Word, words
+from search.file_texts import best_region, region
 from search.languages import language_of
 
 CHARS = 240
 LEAD = 60  # characters before the first highlight
+NAME_CHARS = 80  # of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,7 @@ class Snippet:
 
 def matching_words(content: str, tokens: Collection[Token]) -> list[Word]:
     """Return the words of `content` that have a stem of `tokens`."""
-    language = language_of(content)
-    return words(content, language, {token.stem(language) for token in tokens})
+    return _matching(content, tokens, language_of(content))
 
 
 def snippet(content: str, matches: list[Word], begins: int = 0) -> Snippet:
@@ -31,6 +33,39 @@ def snippet(content: str, matches: list[Word], begins: int = 0) -> Snippet:
     end = min(len(content), start + CHARS)
     inside = [(word.start - start, word.end - start) for word in matches if start <= word.start and word.end <= end]
     return Snippet(content[start:end], tuple(_joined(inside)))
+
+
+def of_files(files: Sequence[FileSays], tokens: Collection[Token], begins: int, *, more_than: int) -> Snippet | None:
+    """Return the part of one of `files` that has most words, if they are `more_than` those of the message.
+
+    Where there are none in either, the part that starts at `begins`, counted through all of the texts, if it is in one.
+    """
+    best, most = None, more_than
+    for file in files:
+        language = language_of(file.text)
+        start = best_region(file.text, tokens, language)
+        if start is not None:
+            part = region(file.text, start)
+            matches = _matching(part, tokens, language)
+            if (count := len({word.stem for word in matches})) > most:
+                best, most = _named(file.name, snippet(part, matches)), count
+    if most:
+        return best
+    for file in files:
+        if 0 <= begins < len(file.text):
+            return _named(file.name, snippet(file.text, [], begins))
+        begins -= len(file.text)
+    return None
+
+
+def _named(name: str, found: Snippet) -> Snippet:
+    """Put the name of the file before what it says."""
+    lead = f"{name[:NAME_CHARS]}: "
+    return Snippet(lead + found.text, tuple((start + len(lead), end + len(lead)) for start, end in found.highlights))
+
+
+def _matching(text: str, tokens: Collection[Token], language: str) -> list[Word]:
+    return words(text, language, {token.stem(language) for token in tokens})
 
 
 def _best_start(matches: list[Word], content: str) -> int:

@@ -14,13 +14,19 @@ class Tables(NamedTuple):
     pending: str
     message: str
     conversation: str
+    # Empty in migrations from the time before the text of files.
+    part: str = ""
+    file: str = ""
+    file_text: str = ""
 
     @classmethod
     def of(cls, registry: Any) -> Tables:
-        models = (
+        models = [
             *("search.IndexPartition", "search.Entry", "search.Passage", "search.PendingMessage"),
             *("conversations.Message", "conversations.Conversation"),
-        )
+        ]
+        if ("files", "filetext") in {(each._meta.app_label, each._meta.model_name) for each in registry.get_models()}:
+            models += ["conversations.MessagePart", "files.File", "files.FileText"]
         return cls(*(registry.get_model(model)._meta.db_table for model in models))
 
 

@@ -22,6 +22,8 @@ TOOLS = ["benchmarks", "scripts", "tests"]
 DOORS = {
     "openai": ["completions/providers/"],
     "sentence_transformers": ["search/embedders/"],
+    "pypdf": ["files/reading/pdf.py"],
+    "docx": ["files/reading/docx.py"],
     # Only one module turns users' text into HTML.
     "markdown_it": ["conversations/rendering.py"],
     "nh3": ["conversations/rendering.py"],

@@ -81,7 +81,7 @@ def add_vectors(connection: Any, tables: Tables) -> bool:
 
 def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
     """Return the event and the body of each trigger by its name."""
-    _, entry, passage, pending, message, conversation = tables
+    _, entry, passage, pending, message, conversation, *_ = tables
     insert = f"INSERT INTO {pending} (message_id, owner_id, stage, version, claimed_until)"
     conflict = f"ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = {pending}.version + 1, claimed_until = 0"
     return {
@@ -116,7 +116,34 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             "WHEN ((OLD.title, OLD.owner_id) IS DISTINCT FROM (NEW.title, NEW.owner_id))",
             f"{insert} SELECT message.id, NEW.owner_id, 0, 0, 0 FROM {message} message "
             f"LEFT JOIN {message} parent ON parent.id = message.parent_id "
-            "WHERE message.conversation_id = NEW.id AND message.content <> '' "
+            "WHERE message.conversation_id = NEW.id AND (message.content <> '' OR message.has_parts) "
             f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) ORDER BY 1 {conflict};",
+        ),
+        **(_file_triggers(tables, insert, conflict) if tables.file_text else {}),
+    }
+
+
+def _file_triggers(tables: Tables, insert: str, conflict: str) -> dict[str, tuple[str, str]]:
+    """Return the triggers that note the messages which carry a file whose text came, or went."""
+    carrying = (
+        f"{insert} SELECT DISTINCT message.id, conversation.owner_id, 0, 0, 0 FROM {tables.file} file "
+        f"JOIN {tables.file_text} said ON said.owner_id = file.owner_id AND said.sha256 = file.sha256 "
+        f"JOIN {tables.part} part ON part.file_id = file.id "
+        f"JOIN {tables.message} message ON message.id = part.message_id "
+        f"JOIN {tables.conversation} conversation ON conversation.id = message.conversation_id "
+        "AND conversation.owner_id = file.owner_id"
+    )
+    return {
+        "search_file_carried": (
+            f"AFTER INSERT ON {tables.part} FOR EACH ROW WHEN (NEW.file_id IS NOT NULL)",
+            f"{carrying} WHERE part.id = NEW.id AND said.text <> '' {conflict};",
+        ),
+        "search_file_read": (
+            f"AFTER UPDATE OF text ON {tables.file_text} FOR EACH ROW WHEN (OLD.text IS DISTINCT FROM NEW.text)",
+            f"{carrying} WHERE said.id = NEW.id ORDER BY 1 {conflict};",
+        ),
+        "search_file_gone": (
+            f"BEFORE DELETE ON {tables.file} FOR EACH ROW",
+            f"{carrying} WHERE file.id = OLD.id AND said.text <> '' ORDER BY 1 {conflict}; RETURN OLD;",
         ),
     }

@@ -67,7 +67,7 @@ def drop(connection: Any, tables: Tables) -> None:
 
 def triggers(tables: Tables) -> dict[str, str]:
     """Return what follows the name of each trigger in the statement that creates it."""
-    partition, entry, passage, pending, message, conversation = tables
+    partition, entry, passage, pending, message, conversation, *_ = tables
     insert = f"INSERT INTO {pending} (message_id, owner_id, stage, version, claimed_until)"
     conflict = "ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = version + 1, claimed_until = 0"
     forget = "INSERT INTO search_text (search_text, rowid, terms) VALUES ('delete', OLD.id, OLD.terms);"
@@ -109,7 +109,34 @@ def triggers(tables: Tables) -> dict[str, str]:
             "WHEN OLD.title IS NOT NEW.title OR OLD.owner_id IS NOT NEW.owner_id BEGIN "
             f"{insert} SELECT message.id, NEW.owner_id, 0, 0, 0 FROM {message} message "
             f"LEFT JOIN {message} parent ON parent.id = message.parent_id "
-            "WHERE message.conversation_id = NEW.id AND message.content <> '' "
+            "WHERE message.conversation_id = NEW.id AND (message.content <> '' OR message.has_parts) "
             f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) {conflict}; END"
+        ),
+        **(_file_triggers(tables, insert, conflict) if tables.file_text else {}),
+    }
+
+
+def _file_triggers(tables: Tables, insert: str, conflict: str) -> dict[str, str]:
+    """Return the triggers that note the messages which carry a file whose text came, or went."""
+    carrying = (
+        f"{insert} SELECT DISTINCT message.id, conversation.owner_id, 0, 0, 0 FROM {tables.file} file "
+        f"JOIN {tables.file_text} said ON said.owner_id = file.owner_id AND said.sha256 = file.sha256 "
+        f"JOIN {tables.part} part ON part.file_id = file.id "
+        f"JOIN {tables.message} message ON message.id = part.message_id "
+        f"JOIN {tables.conversation} conversation ON conversation.id = message.conversation_id "
+        "AND conversation.owner_id = file.owner_id"
+    )
+    return {
+        "search_file_carried": (
+            f"AFTER INSERT ON {tables.part} WHEN NEW.file_id IS NOT NULL BEGIN "
+            f"{carrying} WHERE part.id = NEW.id AND said.text <> '' {conflict}; END"
+        ),
+        "search_file_read": (
+            f"AFTER UPDATE OF text ON {tables.file_text} WHEN OLD.text IS NOT NEW.text BEGIN "
+            f"{carrying} WHERE said.id = NEW.id {conflict}; END"
+        ),
+        "search_file_gone": (
+            f"BEFORE DELETE ON {tables.file} BEGIN "
+            f"{carrying} WHERE file.id = OLD.id AND said.text <> '' {conflict}; END"
         ),
     }
