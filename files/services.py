@@ -131,7 +131,6 @@ def delete_file(*, file: File) -> bool:
         if not File.objects.filter(pk=file.pk).delete()[0]:
             return False
         if not File.objects.with_content(file.owner_id, file.sha256).exists():
-            FileText.objects.of(file.owner_id, file.sha256).delete()
             note_unneeded(file.owner_id, file.sha256)
     return True
 
@@ -180,6 +179,7 @@ def finish_changes(changes: Sequence[ContentChange]) -> None:
             mine = File.objects.filter(owner_id=owner_id, sha256__in=free)
             mine.unused().delete()
             for sha256 in free - set(mine.values_list("sha256", flat=True)):
+                FileText.objects.of(owner_id, sha256).delete()
                 storage.storage().delete(stored_name(owner_id, sha256))
             ContentChange.objects.filter(pk__in=finished).delete()
     except Exception as error:  # storages raise errors of their own

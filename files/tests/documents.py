@@ -48,19 +48,19 @@ def pdf_bomb(mebibytes: int) -> bytes:
     )
 
 
-def slow_pdf(text: str) -> bytes:
-    """Return a PDF file that takes hours: a page with this text, then one shown a thousand million times."""
-    first = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
-    slow = b"BT /F1 12 Tf 72 720 Td " + b"(whale) Tj 1 0 0 1 1 1 Tm " * 2_000_000 + b" ET"
-    packed = zlib.compress(slow, 9)
+def slow_pdf(text: str, *, repeats: int = 2_000_000) -> bytes:
+    """Return a PDF file of two pages: one with this text, and one whose content takes long: a minute by default."""
+    page = "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents {} 0 R /Resources << /Font << /F1 3 0 R >> >> >>"
+    packed = zlib.compress(b"BT /F1 12 Tf 72 720 Td " + b"(whale) Tj 1 0 0 1 1 1 Tm " * repeats + b" ET", 9)
+    shown = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
     return _pdf_of(
         [
             b"<< /Type /Catalog /Pages 2 0 R >>",
             b"<< /Type /Pages /Kids [4 0 R 6 0 R] /Count 2 >>",
             b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 5 0 R /Resources << /Font << /F1 3 0 R >> >> >>",
-            b"<< /Length %d >>\nstream\n%b\nendstream" % (len(first), first),
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 7 0 R /Resources << /Font << /F1 3 0 R >> >> >>",
+            page.format(5).encode(),
+            b"<< /Length %d >>\nstream\n%b\nendstream" % (len(shown), shown),
+            page.format(7).encode(),
             b"<< /Length %d /Filter /FlateDecode >>\nstream\n%b\nendstream" % (len(packed), packed),
         ]
     )

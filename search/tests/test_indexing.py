@@ -150,7 +150,7 @@ class FollowsTest(SearchTestCase):
             indexing.note_missing()
             indexing.note_outdated(loading.current())
         looked = [query["sql"] for query in asked if "EXISTS" in query["sql"]]
-        self.assertEqual(len(looked), 4, "entries and work without a message, messages and entries without the next")
+        self.assertEqual(len(looked), 5, "entries and work without a message; messages, with and without text; entries")
         for query in [query["sql"] for query in asked]:
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN {query.replace('%', '%%')}")
