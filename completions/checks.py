@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import Error, register
 
-from completions.providers import APIS
+from completions.providers import APIS, DOCUMENTS
 from completions.request_policy import EVERYBODY, GROUP, GUEST, STAFF, USER
 from completions.sendable import HEADER_NAME, HEADER_VALUE, is_http_url
 
@@ -58,6 +58,7 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "usage_in_stream": bool,
     "alternate_roles": bool,
     "reasoning_back": bool,
+    "documents": str,
     "max_connections": int,
     "ca_file": str,
     "proxy": str,
@@ -96,6 +97,8 @@ def _problems_of(name: str, config: Any) -> list[str]:
         found.append(f"{where}: needs a base_url that starts with http:// or https://.")
     if config.get("api") is not None and config["api"] not in APIS:
         found.append(f"{where}: api must be one of {', '.join(APIS)}, not {config['api'][:50]!r}.")
+    if config.get("documents") is not None and config["documents"] not in DOCUMENTS:
+        found.append(f"{where}: documents must be one of {', '.join(DOCUMENTS)}, not {config['documents'][:50]!r}.")
     if config.get("proxy") and not is_http_url(config["proxy"]):
         found.append(f"{where}: proxy must be an address that starts with http:// or https://.")
     if not HEADER_VALUE.fullmatch(config.get("api_key") or ""):

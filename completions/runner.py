@@ -18,7 +18,8 @@ from completions import providers, recall, request_policy
 from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice, with_finish_reasons
 from completions.attachments import with_files
 from completions.chat_tools import with_chat_calls
-from completions.context import INSTRUCTIONS, budget_for, estimate_tokens, fit
+from completions.context import CHARS_PER_TOKEN, INSTRUCTIONS, budget_for, estimate_tokens, fit
+from completions.document_texts import with_texts
 from completions.embedded_content import release
 from completions.exceptions import (
     CompletionError,
@@ -154,6 +155,8 @@ async def _request(live: LiveRun, model: str, provider: Provider) -> CompletionR
         messages = for_chat(messages)
     if quotation is not None:
         messages = recall.insert(messages, quotation.wire)
+    if not provider.takes_documents:
+        messages = await with_texts(messages, run_request.principal, chars=tokens * CHARS_PER_TOKEN)
     sent, contents = await with_files((*told, *messages), run_request.principal, run_request.embedded)
     return CompletionRequest(model, sent, run_request.parameters, run_request.stream, run_request.native, contents)
 

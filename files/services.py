@@ -238,6 +238,7 @@ def _add(file: File) -> File:
         return added
     _check_room(file.owner_id, file.sha256, file.size)
     file.save(force_insert=True)
+    want_text(file)
     return file
 
 

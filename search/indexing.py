@@ -310,7 +310,8 @@ def rewrite_terms(partition: IndexPartition, entries: Sequence[Entry]) -> str:
         if (found := analysed.get(entry.message_id)) is not None:  # otherwise it was noted, or deleted meanwhile
             terms = terms_of(partition.pk, found.stems)
             rows.append(NewEntry(entry.pk, entry.message_id, entry.previous_1, entry.previous_2, found.length, terms))
-    backend().write_entries(rows)
+    if rows:
+        backend().write_entries(rows)
     return _languages(partition.languages, analysed.values())
 
 

@@ -14,6 +14,7 @@
         usage_in_stream true: ask for usage in streams
         alternate_roles true: merge instructions, and turns of one role, for servers that refuse others (default false)
         reasoning_back  false: never send a server's own reasoning back, for servers that refuse it (default true)
+        documents       "file" (the default) or "text": what it is sent of PDF, Word and text files
         max_connections requests at once; others wait, then get 503
         ca_file         a PEM file of private authorities, trusted besides the public ones
         proxy           the URL of an HTTP proxy
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 ECHO: Final = "echo"
 CHAT, RESPONSES = APIS = ("chat", "responses")
+AS_FILE, AS_TEXT = DOCUMENTS = ("file", "text")
 LISTING_SECONDS: Final = 3.0
 LISTING_CACHE_SECONDS: Final = 30.0
 
@@ -171,6 +173,7 @@ def _options(config: Mapping[str, Any]) -> dict[str, Any]:
         "app_title": getattr(settings, "APP_TITLE", ""),
         "app_url": getattr(settings, "APP_URL", ""),
         "max_connections": int(config.get("max_connections") or _most_runs() or MAX_CONNECTIONS),
+        "takes_documents": config.get("documents") != AS_TEXT,
         "ca_file": str(config.get("ca_file") or ""),
         "proxy": str(config.get("proxy") or ""),
         "first_byte": getattr(settings, "FIRST_BYTE_SECONDS", 60.0),

@@ -20,6 +20,8 @@ class Provider(Protocol):
     health: Health
     speaks_responses: bool
     """Whether a request of the Responses API is sent to it in that API's own words."""
+    takes_documents: bool
+    """Whether it reads documents itself; otherwise it is sent what they say."""
 
     def stream(
         self,

@@ -44,6 +44,7 @@ class Echo:
         self.name = name
         self.health = Health(name)
         self.speaks_responses = False
+        self.takes_documents = True
         self._delay = delay
 
     async def stream(

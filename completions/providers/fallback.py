@@ -35,6 +35,7 @@ class Fallback:
         self.name = choices[0].provider.name
         self.health = choices[0].provider.health
         self.speaks_responses = all(choice.provider.speaks_responses for choice in choices)
+        self.takes_documents = all(choice.provider.takes_documents for choice in choices)
 
     async def stream(
         self,

@@ -60,6 +60,7 @@ class HTTPProvider:
         max_connections: int = MAX_CONNECTIONS,
         ca_file: str = "",
         proxy: str = "",
+        takes_documents: bool = True,
         max_text: int = MAX_TEXT_CHARS,
         max_raw: int = MAX_RAW_BYTES,
     ) -> None:
@@ -76,6 +77,7 @@ class HTTPProvider:
             proxy=proxy,
         )
         self.health = self._line.health
+        self.takes_documents = takes_documents
         self._secrets = (api_key,)
         self._first_byte, self._idle, self._answer, self._listing = first_byte, idle, answer, listing
         self._max_text, self._max_raw = max_text, max_raw
