@@ -7,7 +7,7 @@ import uuid
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Q, Sum
+from django.db.models import OuterRef, Q, Subquery, Sum
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
@@ -45,6 +45,11 @@ class FileQuerySet(OwnedQuerySet["File"]):
         """Return the files that came inside of messages which are all gone."""
         return self.filter(from_message=True, message_parts=None)
 
+    def with_text_state(self) -> Self:
+        """Add what is known of their texts: `text_state` and `text_reason`."""
+        said = FileText.objects.filter(owner=OuterRef("owner_id"), sha256=OuterRef("sha256"))
+        return self.annotate(text_state=Subquery(said.values("state")), text_reason=Subquery(said.values("reason")))
+
     def with_content(self, owner_id: uuid.UUID, sha256: str) -> Self:
         return self.filter(owner_id=owner_id, sha256=sha256)
 
@@ -80,6 +85,10 @@ class File(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Came inside of a message, not by an upload: it is deleted with the last message that refers to it.
     from_message = models.BooleanField(default=False, db_default=False, editable=False)
+
+    # Added by `with_text_state`; None if the file is not read.
+    text_state: str | None = None
+    text_reason: str | None = None
 
     objects = FileQuerySet.as_manager()
 

@@ -25,10 +25,11 @@ from chatservice.dialects.openai_v1.pages import list_of, read_limit, read_order
 from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.views import ERRORS, OpenAIView
 from chatservice.dialects.problems import STORAGE_UNAVAILABLE, BadRequest, refuse_bad_body
-from files.models import File
+from files.models import File, FileText
 from files.public_ids import key_of, public_id
 from files.services import delete_file, store_file
 from files.storage import StorageLost
+from files.texts import explanation
 from files.threads import in_file_thread
 from files.uploads import OneFileHandler
 from foundation.database import in_database_thread
@@ -44,6 +45,7 @@ CONTENT: dict[Any, Any] = {
     416: OpenApiResponse(serializers.OpenAIError, description="The file has no such part"),
     **READ,
 }
+STATUS: dict[str | None, str] = {FileText.State.WAITING: "uploaded", FileText.State.FAILED: "error"}
 RANGE = OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="such as bytes=0-1023")
 
 
@@ -102,8 +104,9 @@ class FileContentView(OpenAIView):
 
 
 def file_object(file: File) -> dict[str, Any]:
-    """Return a file as OpenAI shows it."""
+    """Return a file as OpenAI shows it. Its status tells whether what it says has been read."""
     expires = {} if file.expires_at is None else {"expires_at": int(file.expires_at.timestamp())}
+    explained = explanation(file.media_type, file.text_state or "", file.text_reason) if file.text_reason else ""
     return {
         "id": public_id(file.pk),
         "object": "file",
@@ -112,20 +115,22 @@ def file_object(file: File) -> dict[str, Any]:
         **expires,
         "filename": file.name,
         "purpose": file.purpose,
-        "status": "processed",
+        "status": STATUS.get(file.text_state, "processed"),
+        **({"status_details": explained} if explained else {}),
     }
 
 
 def _find(principal: Principal, file_id: str) -> File:
     if (key := key_of(file_id)) is None:
         raise Http404
-    return File.objects.visible_to(principal).get(pk=key)
+    return File.objects.visible_to(principal).with_text_state().get(pk=key)
 
 
 def _listed(query: Mapping[str, str], principal: Principal) -> tuple[QuerySet[File], int]:
     """Return the files that a list asks for, and how many of them; raises BadRequest."""
     limit, order = read_limit(query, default=MAX_PAGE, most=MAX_PAGE), read_order(query, default="desc")
-    files = File.objects.visible_to(principal).uploaded().order_by("-id" if order == "desc" else "id")
+    found = File.objects.visible_to(principal).uploaded().with_text_state()
+    files = found.order_by("-id" if order == "desc" else "id")
     if "purpose" in query:
         files = files.filter(purpose=_purpose(query["purpose"]))
     if "after" in query:
@@ -146,13 +151,14 @@ def _store(request: HttpRequest, principal: Principal) -> File:
         expires_after = _expires_after(form)
         if content is None:
             raise _invalid("file", "The form has no file in the field 'file'.")
-        return store_file(
+        file = store_file(
             owner_id=principal.user_id,
             content=content,
             name=content.name or "",
             purpose=purpose,
             expires_after=expires_after,
         )
+        return File.objects.with_text_state().filter(pk=file.pk).first() or file
     except MultiPartParserError as error:
         raise BadRequest("The body is not a valid form.", code="invalid_form") from error
     except User.DoesNotExist as error:  # erased meanwhile

@@ -15,6 +15,7 @@ from django.conf import settings
 from chatservice.testing import ServiceTestCase, running_service, wait_until
 from files.models import ContentChange, File
 from files.services import prune_expired
+from files.tests.documents import encrypted_pdf
 from scripts.procfs import resident_bytes, tree
 
 MEBIBYTE = 1_048_576
@@ -50,9 +51,10 @@ class ClientTest(FilesCase):
         file = self.upload("Größe: 5 m".encode(), "größe.txt")
         self.assertRegex(file.id, r"^file-[0-9a-f]{32}$")
         self.assertEqual((file.object, file.bytes, file.filename), ("file", 12, "größe.txt"))
-        self.assertEqual((file.purpose, file.status, file.expires_at), ("user_data", "processed", None))
+        self.assertEqual((file.purpose, file.status, file.expires_at), ("user_data", "uploaded", None))
         self.assertLessEqual(before, file.created_at)
-        self.assertEqual(self.openai.files.retrieve(file.id), file)
+        read = self.openai.files.wait_for_processing(file.id, poll_interval=0.05)
+        self.assertEqual(read, file.model_copy(update={"status": "processed"}))
         self.assertEqual(self.openai.files.content(file.id).text, "Größe: 5 m")
         gone = self.openai.files.delete(file.id)
         self.assertEqual((gone.id, gone.object, gone.deleted), (file.id, "file", True))
@@ -60,6 +62,13 @@ class ClientTest(FilesCase):
             with self.assertRaises(openai.NotFoundError):
                 call(file.id)
         self.assertEqual(self.on_disk(), [])
+
+    def test_a_file_that_cannot_be_read_says_so(self) -> None:
+        file = self.upload(encrypted_pdf("secret", "pass"), "a.pdf")
+        read = self.openai.files.wait_for_processing(file.id, poll_interval=0.05)
+        self.assertEqual(read.status, "error")
+        self.assertEqual(read.status_details, "The text of this file is protected by a password.")
+        self.assertEqual([each.status for each in self.openai.files.list()], ["error"])
 
     def test_the_async_client_is_served_as_well(self) -> None:
         async def upload() -> tuple[str, bytes]:
