@@ -222,6 +222,7 @@ class ExampleTest(ServiceTestCase):
         printed = self.run_page("docs/responses.md")
         self.assertIn("event: response.queued", printed)
         self.assertIn('"score":', printed)
+        self.assertIn('"snippet":"whales.pdf: Whales sleep near the surface."', printed)
         self.run_programs("docs/responses.md")
 
     def test_the_browser_api(self):
