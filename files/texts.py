@@ -135,8 +135,8 @@ def _read(found: FileText) -> Reading:
 
 
 def _store(found: FileText, reading: Reading) -> None:
-    state = State.READ if reading.text.strip() else State.FAILED if reading.reason else State.EMPTY
-    text = reading.text if state == State.READ else ""
+    text = reading.text.strip()
+    state = State.READ if text else State.FAILED if reading.reason else State.EMPTY
     FileText.objects.waiting().filter(pk=found.pk).update(
         state=state, reason=reading.reason, text=text, chars=len(text), claimed_until=0
     )
