@@ -148,11 +148,13 @@ def _line(text: str) -> str:
 
 
 def _passage(hit: Hit) -> str:
-    """Return the text of a hit's message; of a long one only the part around the hit."""
-    content = hit.message.content
+    """Return the text of a hit's message, of a long one the part around the hit; and what is shown of a file."""
+    content, snippet = hit.message.content, hit.snippet.strip("… \n")
+    at = content.find(snippet)
+    if at < 0:
+        return f"{content[: PASSAGE_CHARS - len(snippet)]}\n{snippet}"
     if len(content) <= PASSAGE_CHARS:
         return content
-    at = max(content.find(hit.snippet.strip("… \n")), 0)
     start = max(0, min(at - (PASSAGE_CHARS - len(hit.snippet)) // 2, len(content) - PASSAGE_CHARS))
     return f"{'…' if start else ''}{content[start : start + PASSAGE_CHARS]}…"
 

@@ -44,6 +44,7 @@ def _is_migrated(apps: Any) -> bool:
     try:
         apps.get_model("search.Passage")._meta.get_field("vector")
         apps.get_model("files.FileText")
+        apps.get_model("conversations.MessagePart")._meta.get_field("file")
     except (LookupError, FieldDoesNotExist):
         return False
     return True

@@ -25,7 +25,8 @@ class Tables(NamedTuple):
             *("search.IndexPartition", "search.Entry", "search.Passage", "search.PendingMessage"),
             *("conversations.Message", "conversations.Conversation"),
         ]
-        if ("files", "filetext") in {(each._meta.app_label, each._meta.model_name) for each in registry.get_models()}:
+        known = {model._meta.label for model in registry.get_models()}
+        if {"conversations.MessagePart", "files.FileText"} <= known:
             models += ["conversations.MessagePart", "files.File", "files.FileText"]
         return cls(*(registry.get_model(model)._meta.db_table for model in models))
 

@@ -52,6 +52,13 @@ class QuotingTest(TestCase):
         self.assertIn("needle", self.text(hit))
         self.assertLess(len(self.text(hit)), 2_000)
 
+    def test_what_was_found_in_a_file_is_quoted_with_the_message_that_carries_it(self):
+        for content in ("Please read this.", "a" * 5_000):
+            text = self.text(self.hit(content, snippet="minutes.pdf: a needle was lost"))
+            self.assertIn(f"> {content[:17]}", text)
+            self.assertIn("> minutes.pdf: a needle was lost", text)
+            self.assertLess(len(text), 2_500)
+
     def test_it_stands_after_the_instructions(self):
         system, question = {"role": "system", "content": "s"}, user_says("q")
         wire = {"role": "system", "content": "quoted"}

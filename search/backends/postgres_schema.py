@@ -82,6 +82,7 @@ def add_vectors(connection: Any, tables: Tables) -> bool:
 def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
     """Return the event and the body of each trigger by its name."""
     _, entry, passage, pending, message, conversation, *_ = tables
+    says_anything = "(message.content <> '' OR message.has_parts)" if tables.file_text else "message.content <> ''"
     insert = f"INSERT INTO {pending} (message_id, owner_id, stage, version, claimed_until)"
     conflict = f"ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = {pending}.version + 1, claimed_until = 0"
     return {
@@ -116,7 +117,7 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             "WHEN ((OLD.title, OLD.owner_id) IS DISTINCT FROM (NEW.title, NEW.owner_id))",
             f"{insert} SELECT message.id, NEW.owner_id, 0, 0, 0 FROM {message} message "
             f"LEFT JOIN {message} parent ON parent.id = message.parent_id "
-            "WHERE message.conversation_id = NEW.id AND (message.content <> '' OR message.has_parts) "
+            f"WHERE message.conversation_id = NEW.id AND {says_anything} "
             f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) ORDER BY 1 {conflict};",
         ),
         **(_file_triggers(tables, insert, conflict) if tables.file_text else {}),

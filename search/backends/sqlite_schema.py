@@ -68,6 +68,7 @@ def drop(connection: Any, tables: Tables) -> None:
 def triggers(tables: Tables) -> dict[str, str]:
     """Return what follows the name of each trigger in the statement that creates it."""
     partition, entry, passage, pending, message, conversation, *_ = tables
+    says_anything = "(message.content <> '' OR message.has_parts)" if tables.file_text else "message.content <> ''"
     insert = f"INSERT INTO {pending} (message_id, owner_id, stage, version, claimed_until)"
     conflict = "ON CONFLICT (message_id) DO UPDATE SET stage = 0, version = version + 1, claimed_until = 0"
     forget = "INSERT INTO search_text (search_text, rowid, terms) VALUES ('delete', OLD.id, OLD.terms);"
@@ -109,7 +110,7 @@ def triggers(tables: Tables) -> dict[str, str]:
             "WHEN OLD.title IS NOT NEW.title OR OLD.owner_id IS NOT NEW.owner_id BEGIN "
             f"{insert} SELECT message.id, NEW.owner_id, 0, 0, 0 FROM {message} message "
             f"LEFT JOIN {message} parent ON parent.id = message.parent_id "
-            "WHERE message.conversation_id = NEW.id AND (message.content <> '' OR message.has_parts) "
+            f"WHERE message.conversation_id = NEW.id AND {says_anything} "
             f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) {conflict}; END"
         ),
         **(_file_triggers(tables, insert, conflict) if tables.file_text else {}),

@@ -10,9 +10,10 @@ def forwards(apps, schema_editor):
 
 
 def backwards(apps, schema_editor):
-    """Drop those triggers: they read tables that go next. `migrate` makes the others anew where they changed."""
-    connection = schema_editor.connection
-    names = _schema_of(connection).triggers(Tables.of(apps))
+    """Drop those triggers, and let the others be as they were: the tables that they read go next."""
+    connection, tables = schema_editor.connection, Tables.of(apps)
+    names = _schema_of(connection).triggers(tables)
+    _schema_of(connection).create_triggers(connection, tables._replace(part="", file="", file_text=""))
     with connection.cursor() as cursor:
         for name in (name for name in names if name.startswith("search_file_")):
             if connection.vendor == "postgresql":
