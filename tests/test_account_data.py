@@ -37,7 +37,7 @@ from conversations.models import AccessLogEntry, Conversation, Message, StoredUs
 from conversations.quota import fold
 from conversations.services import append_message, start_conversation
 from conversations.todos import create_todo
-from files.models import File
+from files.models import File, FileText
 from files.services import store_file
 from foundation.database import database_clock
 from tests.database_text import places_of
@@ -184,6 +184,9 @@ class ExportTest(AccountCase):
     def test_the_command_writes_the_same(self):
         owner = self.canary_user()
         self.wait_for_one_usage(owner.user)
+        wait_until(
+            lambda: not FileText.objects.waiting().filter(owner=owner.user).exists(), what="the text of the file"
+        )
         out = StringIO()
         call_command("export_user", owner.user.username, stdout=out)
         stable = [row for row in rows_of(out.getvalue()) if row["model"] != "accounts.ratewindow"]
