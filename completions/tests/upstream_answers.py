@@ -35,7 +35,8 @@ async def slow(c: Connection, pause: str = "20ms", count: str = "200") -> None:
 async def numbered(c: Connection, pause: str = "10ms", count: str = "100") -> None:
     """Words that are all different and quote the question, so that a lost, repeated or swapped word is visible."""
     messages = c.body.get("messages") or [{}]
-    name = str(messages[-1].get("content"))
+    content = messages[-1].get("content")
+    name = content[0]["text"] if isinstance(content, list) else str(content)
     words = [f"{n}:{name}{(' ', ' 🙂', chr(10), ' ö')[n % 4]}" for n in range(int(count))]
     if not c.streaming:
         await asyncio.sleep(seconds(pause) * int(count))

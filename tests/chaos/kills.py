@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from completions.models import Run
 from tests.chaos import wire
 from tests.chaos.cluster import Cluster, Process, database, running_cluster, until
+from tests.chaos.picture_reader import PICTURE_READERS, PictureReader, left_over, stored_pictures
 from tests.chaos.readers import Disagreement, Reader
 from tests.chaos.socket_readers import READERS
 from tests.chaos.verdict import Verdict
 
+KINDS = READERS + PICTURE_READERS
 PROMISE = "kill -9: nothing acknowledged or shown is lost, orphans are marked within 15 s"
 POSTERS, POSTERS_A_ROUND = 20, 3  # a short run has fewer, but each asks by all APIs in turn
 BOUND = 15.0
@@ -71,7 +73,7 @@ async def _post(state: Killing, number: int) -> None:
     count = 0
     while not state.over:
         count += 1
-        kind = READERS[(number + count) % len(READERS)]
+        kind = KINDS[(number + count) % len(KINDS)]
         reader = kind(cluster.api_users[number % len(cluster.api_users)], f"p{number}q{count}", rng.choice(MODELS))
         state.seen.append(reader)
         port = cluster.another(rng).port
@@ -87,7 +89,9 @@ async def _post(state: Killing, number: int) -> None:
 
 async def _judge(state: Killing) -> None:
     verdict, cluster, rng = state.verdict, state.cluster, random.Random(f"{state.seed} checks")
-    runs = {str(run.pk): run for run in await database(_runs, [api_user.user.pk for api_user in cluster.api_users])}
+    users = [api_user.user.pk for api_user in cluster.api_users]
+    runs = {str(run.pk): run for run in await database(_runs, users)}
+    pictures = await database(stored_pictures, users)
     for reader in state.seen:
         if not reader.acknowledged:
             continue
@@ -99,6 +103,9 @@ async def _judge(state: Killing) -> None:
             verdict.broken(f"{where}: acknowledged, and not there")
             continue
         verdict.expect(run.message.parent.content == reader.prompt, f"{where}: the question is another one")
+        if isinstance(reader, PictureReader):
+            verdict.facts["pictures"] += 1
+            verdict.expect(pictures.get(run.message.parent.pk) == reader.picture, f"{where}: the picture is lost")
         stored = run.message.content
         verdict.expect(stored.startswith(reader.text), f"{where}: shown {len(reader.text)}, stored {len(stored)}")
         if reader.ended == "complete":
@@ -117,6 +124,8 @@ async def _judge(state: Killing) -> None:
                 continue
             verdict.facts["orphans"] += 1
             verdict.times.append(run.finished_at.timestamp() - died)
+    left = await database(left_over, users)
+    verdict.expect(not left, f"{left} pictures are left that nobody knows")
     late = sum(each > BOUND for each in verdict.times)
     verdict.expect(not late, f"{late} orphans were marked later than {BOUND} s")
 

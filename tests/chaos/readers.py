@@ -246,9 +246,13 @@ class OpenAIReader(EventReader):
     dialect = name = "openai_v1"
     resumes = False
 
+    @property
+    def content(self) -> Any:
+        return self.prompt
+
     async def begin(self, port: int, patience: float) -> None:
         self._shown, self.text = self.text, ""
-        body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": self.prompt}]}
+        body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": self.content}]}
         await self._read(port, "POST", "/v1/chat/completions", patience, body=body, idempotency_key=self.key)
 
     def take(self, event: wire.Event) -> None:
