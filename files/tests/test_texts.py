@@ -182,7 +182,7 @@ class KilledServiceTest(TextsCase):
     def test_a_file_that_was_being_read_at_kill_9_is_read_afterwards(self) -> None:
         first = Service().start()
         self.addCleanup(first.kill)
-        file = self.stored(self.alice, documents.slow_pdf("The first page", repeats=300_000))
+        file = self.stored(self.alice, documents.slow_pdf("The first page", repeats=60_000))
         wait_until(lambda: self.text_of(file).claimed_until > 1, what="a claim")
         wait_until(lambda: self.reader_of(first), what="a process that reads")
         reader = self.reader_of(first)
