@@ -16,7 +16,7 @@ from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.problems import BadRequest
 from chatservice.views import plain
 from conversations.models import Message, MessagePart
-from conversations.shown_files import KINDS, ShownFile, shown_files
+from conversations.shown_files import ShownFile, shown_files
 from files.models import File
 from files.public_ids import key_of
 from files.responses import content_response, thumbnail_response
@@ -78,8 +78,7 @@ def _find(principal: Principal, file_id: str) -> File:
 
 def _shown_files(principal: Principal, ids: list[uuid.UUID]) -> dict[uuid.UUID, list[ShownFile]]:
     messages = Message.objects.visible_to(principal).filter(pk__in=ids)
-    parts = MessagePart.objects.filter(message__in=messages, kind__in=KINDS)
-    return shown_files(parts.order_by("message", "position"), File.objects.visible_to(principal))
+    return shown_files(MessagePart.objects.filter(message__in=messages))
 
 
 def _shown(file: ShownFile) -> dict[str, Any]:

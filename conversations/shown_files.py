@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
 
 from conversations.file_parts import address_in, reference_in
+from conversations.message_files import files_of
 from conversations.models import MessagePart
 from files.media_types import label_of
-from files.models import File, FileQuerySet
+from files.models import File
 from files.public_ids import public_id
 from files.thumbnails import has_thumbnail
 
@@ -49,16 +50,14 @@ class ShownFile:
         return "at another site" if self.address else "no longer available"
 
 
-def shown_files(parts: Iterable[MessagePart], files: FileQuerySet) -> dict[uuid.UUID, list[ShownFile]]:
-    """Return what is shown of each message's parts; `files` are those that the reader may see. One query."""
-    of_files = [part for part in parts if part.kind in KINDS]
-    found = files.in_bulk({part.file_id for part in of_files if part.file_id is not None})
+def shown_files(parts: QuerySet[MessagePart]) -> dict[uuid.UUID, list[ShownFile]]:
+    """Return what is shown of these parts by their message's id; by two queries."""
     shown: dict[uuid.UUID, list[ShownFile]] = defaultdict(list)
-    for part in of_files:
-        if (reference := reference_in(part.data)) is not None:
-            file = found.get(part.file_id) if part.file_id is not None else None
-            shown[part.message_id].append(ShownFile(part.kind, reference.name, file))
-        elif (elsewhere := address_in(part.data)) is not None:
-            address, host = elsewhere
-            shown[part.message_id].append(ShownFile(part.kind, host, address=address))
+    for message_id, found in files_of(parts.filter(kind__in=KINDS)).items():
+        for each in found:
+            if (reference := reference_in(each.part.data)) is not None:
+                shown[message_id].append(ShownFile(each.part.kind, reference.name, each.file))
+            elif (elsewhere := address_in(each.part.data)) is not None:
+                address, host = elsewhere
+                shown[message_id].append(ShownFile(each.part.kind, host, address=address))
     return shown

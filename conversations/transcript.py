@@ -11,10 +11,9 @@ from django.utils.safestring import SafeString
 
 from conversations.branches import in_bulk
 from conversations.empty_answers import describe
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, MessagePart
 from conversations.rendering import render_markdown
 from conversations.shown_files import ShownFile, shown_files
-from files.models import File
 
 PER_PAGE = 100
 
@@ -133,8 +132,7 @@ def read_transcript(
     page = min(max(1, page), pages)
     ids = path[(page - 1) * PER_PAGE : page * PER_PAGE]
     rows = in_bulk(ids)
-    parts = [part for row in rows.values() if row.has_parts for part in row.parts.all()]
-    files = shown_files(parts, File.objects.for_messages_of(conversation.owner))
+    files = shown_files(MessagePart.objects.filter(message__in=[pk for pk, row in rows.items() if row.has_parts]))
     return Transcript(
         entries=[_entry(tree, rows[pk], pk == sought, files.get(pk, [])) for pk in ids if pk in rows],
         leaf=path[-1] if path else None,

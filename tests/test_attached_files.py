@@ -12,8 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.callers import Principal
-from chatservice.dialects.attached_files import files_of
+from chatservice.dialects.attached_files import attached_files
 from chatservice.dialects.contract_files import PICTURE, PNG, UNKNOWN
 from chatservice.testing import ApiUser, ServiceTestCase, needs_dialect, sse_data, wait_until
 from chatservice.testing.sockets import Socket
@@ -175,7 +174,6 @@ class ShownTest(AttachedFilesCase):
         self.post("/v1/chat/completions", {"model": "fake/ok", "messages": old}, 200)
         message = Message.objects.get(conversation__owner=self.alice.user, position=1)
         self.assert_shown(message, self.gone(his))
-        self.assertEqual(files_of([message], principal_of(self.bob))[message.pk][0].name, "secret.png")
 
     def test_messages_without_files_need_no_query_and_many_with_files_two(self) -> None:
         talk = start_conversation(owner_id=self.alice.user.pk)
@@ -185,12 +183,11 @@ class ShownTest(AttachedFilesCase):
             append_message(conversation=talk, role="user", content="Hm", extras=extras_with("Hm", parts))
             for _ in range(30)
         ]
-        principal = principal_of(self.alice)
         with CaptureQueriesContext(connection) as queries:
-            self.assertEqual(files_of(plain, principal), {})
+            self.assertEqual(attached_files(plain), {})
         self.assertEqual(len(queries), 0)
         with CaptureQueriesContext(connection) as queries:
-            found = files_of([*plain, *with_files], principal)
+            found = attached_files([*plain, *with_files])
         self.assertEqual(len(queries), 2)
         self.assertEqual({len(files) for files in found.values()}, {2})
         self.assertEqual(set(found), {message.pk for message in with_files})
@@ -359,7 +356,3 @@ def asked(content: Any) -> dict[str, Any]:
 def plain(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return files of an API in camelCase with the field names of the others."""
     return [{name.replace("mediaType", "media_type"): value for name, value in file.items()} for file in files]
-
-
-def principal_of(api_user: ApiUser) -> Principal:
-    return Principal(api_user.user.pk, api_user.user.username)

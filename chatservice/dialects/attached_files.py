@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -16,8 +16,8 @@ from rest_framework import serializers
 from accounts.callers import Principal
 from chatservice.dialects.file_references import find_files, refusal
 from conversations.file_parts import content_with, part_of
+from conversations.message_files import MessageFile, files_of
 from conversations.models import Message, MessagePart
-from files.models import File
 from files.public_ids import public_id
 from foundation.database import in_database_thread
 
@@ -86,26 +86,25 @@ class AttachedFile:
     media_type: str | None = None
     bytes: int | None = None
 
+    @classmethod
+    def of(cls, found: MessageFile) -> Self:
+        file, file_id = found.file, found.part.file_id
+        assert file_id is not None
+        if file is None:
+            return cls(public_id(file_id))
+        return cls(public_id(file_id), file.name, file.media_type, file.size)
+
 
 Files = Mapping[uuid.UUID, Sequence[AttachedFile]]
 
 
-def files_of(messages: Iterable[Message], principal: Principal) -> Files:
+def attached_files(messages: Iterable[Message]) -> Files:
     """Return the files of those messages that have any, by the message's id, in their order: by two queries."""
     with_parts = [message.pk for message in messages if message.has_parts]
     if not with_parts:
         return {}
-    parts = MessagePart.objects.filter(message__in=with_parts, file__isnull=False).order_by("message", "position")
-    named = list(parts.values_list("message_id", "file_id"))
-    known = File.objects.visible_to(principal).in_bulk({file_id for _, file_id in named}) if named else {}
-    found: dict[uuid.UUID, list[AttachedFile]] = {}
-    for message_id, file_id in named:
-        file = known.get(file_id)
-        shown = AttachedFile(public_id(file_id))
-        if file is not None:
-            shown = AttachedFile(public_id(file_id), file.name, file.media_type, file.size)
-        found.setdefault(message_id, []).append(shown)
-    return found
+    found = files_of(MessagePart.objects.filter(message__in=with_parts, file__isnull=False))
+    return {pk: [AttachedFile.of(each) for each in files] for pk, files in found.items()}
 
 
 class FileShape(serializers.Serializer[Any]):
@@ -119,7 +118,7 @@ class FileShape(serializers.Serializer[Any]):
 
 @extend_schema_field(FileShape(many=True))
 class FilesField(serializers.Field[Any, Any, Any, Any]):
-    """The field `files` of a message; `context["files"]` is what `files_of` returned."""
+    """The field `files` of a message; `context["files"]` is what `attached_files` returned."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(source="*", **options)

@@ -12,7 +12,7 @@ from rest_framework.permissions import AllowAny
 from accounts.callers import Principal
 from accounts.origins import may_call_with_key
 from accounts.throttling import HOUR, enforce_for
-from chatservice.dialects.attached_files import files_of, parts_of
+from chatservice.dialects.attached_files import attached_files, parts_of
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.chat import serializers
 from chatservice.dialects.chat.documentation import CONVERSATION_ID, MESSAGE, MESSAGES, errors, number_up_to
@@ -126,13 +126,13 @@ class MessagesView(ChatView):
     async def get(self, request: HttpRequest, principal: Principal, conversation_id: str) -> HttpResponse:
         conversation = await in_database_thread(conversation_of, principal, conversation_id)
         window = _window(request)
-        return await in_database_thread(_listed, principal, conversation, window)
+        return await in_database_thread(_listed, conversation, window)
 
 
-def _listed(principal: Principal, conversation: Conversation, window: slice) -> HttpResponse:
+def _listed(conversation: Conversation, window: slice) -> HttpResponse:
     """Return the list as a response. Not made in the event loop: ten thousand messages would delay every stream."""
     messages = messages_in(conversation)
-    response = json_response(_shapes(principal, messages[window]))
+    response = json_response(_shapes(messages[window]))
     response.headers["X-Total-Count"] = str(len(messages))
     return response
 
@@ -151,11 +151,11 @@ def _store(principal: Principal, conversation: Conversation, sent: Mapping[str, 
     message = services.append_message(
         conversation=conversation, role=Message.Role.USER, content=content, extras=extras_with(content, parts)
     )
-    return _shapes(principal, [message])
+    return _shapes([message])
 
 
-def _shapes(principal: Principal, messages: Sequence[Message]) -> list[Any]:
-    context = {"files": files_of(messages, principal)}
+def _shapes(messages: Sequence[Message]) -> list[Any]:
+    context = {"files": attached_files(messages)}
     return list(serializers.MessageShape(messages, many=True, context=context).data)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts.callers import Principal
-from chatservice.dialects.attached_files import files_of
+from chatservice.dialects.attached_files import attached_files
 from chatservice.dialects.base import json_response, problem_response
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.errors import render
@@ -44,7 +44,7 @@ async def whole(request: HttpRequest, question: RunRequest, *, shown: slice | in
         return response
     finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     if finished.status in FINISHED_WELL:
-        messages = await in_database_thread(_messages_of, question.principal, handle.run_id, finished)
+        messages = await in_database_thread(_messages_of, handle.run_id, finished)
         response = json_response(envelope(messages[shown], message="Message created successfully"), 201)
     else:
         response = problem_response(problem_of_end(finished), render)
@@ -101,7 +101,7 @@ async def _stream(
     after: Cursor | None = None,
     again: bool = False,
 ) -> HttpResponseBase:
-    run, question = await in_database_thread(_opening_of, principal, run_id, again)
+    run, question = await in_database_thread(_opening_of, run_id, again)
     wire = EventStream(run_id, after)
     first = b""
     # A regenerated answer has no new question: its client knows the question already.
@@ -109,7 +109,7 @@ async def _stream(
         first = getattr(wire, opening)(question)
     events = subscribe(run_id, reader=principal, after=after, idle=sse.idle_seconds())
     when_left = leaving.when_left(run_id, events)
-    response = sse.event_stream(_frames(wire, first, events, principal, run_id), on_close=release, when_left=when_left)
+    response = sse.event_stream(_frames(wire, first, events, run_id), on_close=release, when_left=when_left)
     name_run(response, run_id, run.conversation_id, run.message_id)
     return response
 
@@ -118,7 +118,6 @@ async def _frames(
     wire: EventStream,
     first: bytes,
     events: AsyncIterator[ReaderEvent | Heartbeat],
-    principal: Principal,
     run_id: uuid.UUID,
 ) -> AsyncIterator[bytes]:
     if first:
@@ -133,31 +132,31 @@ async def _frames(
             case Heartbeat():
                 yield sse.COMMENT
             case RunFinished():
-                yield await _closing(wire, event, principal, run_id)
+                yield await _closing(wire, event, run_id)
 
 
-async def _closing(wire: EventStream, finished: RunFinished, principal: Principal, run_id: uuid.UUID) -> bytes:
+async def _closing(wire: EventStream, finished: RunFinished, run_id: uuid.UUID) -> bytes:
     """Return the one terminal event, with the answer as stored."""
     if finished.status not in FINISHED_WELL:
         return wire.error(problem_of_end(finished))
     try:
-        messages = await in_database_thread(_messages_of, principal, run_id, finished)
+        messages = await in_database_thread(_messages_of, run_id, finished)
     except Exception as error:
         # The headers are already sent: only the stream can carry the error.
         return wire.error(problem_of(error))
     return wire.ai_complete(messages[-1])
 
 
-def _messages_of(principal: Principal, run_id: uuid.UUID, finished: RunFinished) -> list[dict[str, Any]]:
+def _messages_of(run_id: uuid.UUID, finished: RunFinished) -> list[dict[str, Any]]:
     """Return the question of a run, if there is one, and its answer, with the messages recalled for it."""
     message = Message.objects.select_related("parent").get(run=run_id)
-    messages = represent([each for each in (message.parent, message) if each is not None], principal)
+    messages = represent([each for each in (message.parent, message) if each is not None])
     if finished.recalled is not None:
         messages[-1]["recalled"] = finished.recalled
     return messages
 
 
-def _opening_of(principal: Principal, run_id: uuid.UUID, again: bool) -> tuple[Run, dict[str, Any] | None]:
+def _opening_of(run_id: uuid.UUID, again: bool) -> tuple[Run, dict[str, Any] | None]:
     """Return a run and its question; `again`: only if the question was stored with it."""
     # The text of the answer is not read: the stream sends it.
     run = Run.objects.select_related("message__parent").defer("message__content").filter(pk=run_id).first()
@@ -166,10 +165,10 @@ def _opening_of(principal: Principal, run_id: uuid.UUID, again: bool) -> tuple[R
     question = run.message.parent if run.message is not None else None
     if question is None or (again and question.created_at != run.created_at):
         return run, None
-    return run, represent([question], principal)[0]
+    return run, represent([question])[0]
 
 
-def represent(messages: Sequence[Message], principal: Principal) -> list[dict[str, Any]]:
-    """Return messages as this API shows them, with those of their files that the caller may see."""
-    shapes = MessageSerializer(messages, many=True, context={"files": files_of(messages, principal)})
+def represent(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return messages as this API shows them, with their files."""
+    shapes = MessageSerializer(messages, many=True, context={"files": attached_files(messages)})
     return [dict(shape) for shape in shapes.data]

@@ -126,7 +126,7 @@ def _page(principal: Principal, search_request: SearchRequest) -> dict[str, Any]
         "next_cursor": hits.next_cursor or None,
         "took_ms": round(hits.took_ms, 2),
     }
-    messages = represent([hit.message for hit in hits.hits], principal)
+    messages = represent([hit.message for hit in hits.hits])
     return envelope([_hit(hit, message) for hit, message in zip(hits.hits, messages, strict=True)], meta=meta)
 
 

@@ -240,7 +240,7 @@ async def _cancelled(principal: Principal, named_by: str, pk: str) -> HttpRespon
     """Stop the run whose field `named_by` is `pk`; return its message after that."""
     run_id = await in_database_thread(_run_of, principal, named_by, identifier(pk))
     status = 200 if await stop(run_id, seconds=STOP_SECONDS) else 202
-    return json_response(envelope(await in_database_thread(_message_of, principal, run_id)), status)
+    return json_response(envelope(await in_database_thread(_message_of, run_id)), status)
 
 
 def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) 
     ids = branch_ids(conversation.pk, conversation.head_id)
     shown = ids[asked.cut(len(ids))]
     rows = in_bulk(shown)
-    return envelope(represent([rows[pk] for pk in shown if pk in rows], principal), meta=asked.meta(len(ids)))
+    return envelope(represent([rows[pk] for pk in shown if pk in rows]), meta=asked.meta(len(ids)))
 
 
 def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, An
         parent_id=given.get("parent_id"),
         model=given.get("model", ""),
     )
-    return represent([message], principal)[0]
+    return represent([message])[0]
 
 
 def _answer(principal: Principal, message_id: uuid.UUID) -> Message:
@@ -275,6 +275,6 @@ def _run_of(principal: Principal, name: str, value: uuid.UUID) -> uuid.UUID:
     return Run.objects.visible_to(principal).values_list("id", flat=True).get(**{name: value})
 
 
-def _message_of(principal: Principal, run_id: uuid.UUID) -> dict[str, Any] | None:
+def _message_of(run_id: uuid.UUID) -> dict[str, Any] | None:
     message = Run.objects.select_related("message").get(pk=run_id).message
-    return represent([message], principal)[0] if message is not None else None
+    return represent([message])[0] if message is not None else None

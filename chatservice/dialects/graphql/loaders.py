@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from strawberry.dataloader import DataLoader
 
 from accounts.callers import Principal
-from chatservice.dialects.attached_files import AttachedFile, files_of
+from chatservice.dialects.attached_files import AttachedFile, attached_files
 from completions.models import UNFINISHED, Run
 from conversations.models import Conversation, Message, MessageQuerySet, load_parts
 from conversations.rendering import render_markdown
@@ -67,7 +67,7 @@ def _messages(principal: Principal, keys: list[uuid.UUID]) -> list[Message | Non
 
 
 def _files(principal: Principal, keys: list[Message]) -> list[Sequence[AttachedFile]]:
-    found = files_of(keys, principal)
+    found = attached_files(keys)
     return [found.get(message.pk, ()) for message in keys]
 
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.guests import account_named, owner_for
-from chatservice.dialects.attached_files import files_of
+from chatservice.dialects.attached_files import attached_files
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceMixin, refuse_strangers, valid
@@ -72,7 +72,7 @@ class ConversationsView(ResourceMixin, OwnedConversationViewSet):
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         conversation = self.get_object()
         shape, messages = serializers.ConversationShape(conversation).data, messages_in(conversation)
-        context = {"files": files_of(messages, self.principal)}
+        context = {"files": attached_files(messages)}
         return Response({**shape, "messages": serializers.HistoryMessage(messages, many=True, context=context).data})
 
     @extend_schema(

@@ -45,7 +45,7 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
         return message_at(self.conversation(), self.kwargs["number"])
 
     def shape(self, message: Message) -> Any:
-        return serializers.shapes_of([message], self.principal)[0]
+        return serializers.shapes_of([message])[0]
 
     @extend_schema(
         operation_id="list_messages",
@@ -57,7 +57,7 @@ class MessagesView(ResourceMixin, OwnedMessageViewSet):
     )
     def list(self, request: Request, conversation_id: str) -> Response:
         page = self.paginate_queryset(messages_in(self.conversation())) or []
-        return self.get_paginated_response(serializers.shapes_of(page, self.principal))
+        return self.get_paginated_response(serializers.shapes_of(page))
 
     @extend_schema(
         operation_id="create_message",

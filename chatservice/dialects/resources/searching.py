@@ -86,7 +86,7 @@ class SearchView(ResourceView):
 
 def _page(principal: Principal, search_request: SearchRequest) -> tuple[Hits, list[dict[str, Any]]]:
     hits = search_request.find(principal)
-    shapes = serializers.shapes_of([hit.message for hit in hits.hits], principal)
+    shapes = serializers.shapes_of([hit.message for hit in hits.hits])
     return hits, [_hit(hit, shape) for hit, shape in zip(hits.hits, shapes, strict=True)]
 
 

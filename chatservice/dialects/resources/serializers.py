@@ -9,10 +9,9 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.callers import Principal
 from accounts.models import User
 from accounts.services import MAX_PASSWORD
-from chatservice.dialects.attached_files import FileIds, FilesField, FilesMixin, TextOrFiles, files_of
+from chatservice.dialects.attached_files import FileIds, FilesField, FilesMixin, TextOrFiles, attached_files
 from chatservice.dialects.empty_answers import EmptyReasonMixin, empty_reason_field
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField
@@ -221,9 +220,9 @@ class MessageShape(FilesMixin, EmptyReasonMixin, serializers.Serializer[Any]):
     empty_reason = empty_reason_field()
 
 
-def shapes_of(messages: Sequence[Message], principal: Principal) -> list[Any]:
-    """Return messages as this API shows them, with those of their files that the caller may see."""
-    return list(MessageShape(messages, many=True, context={"files": files_of(messages, principal)}).data)
+def shapes_of(messages: Sequence[Message]) -> list[Any]:
+    """Return messages as this API shows them, with their files."""
+    return list(MessageShape(messages, many=True, context={"files": attached_files(messages)}).data)
 
 
 class NewMessage(TextOrFiles):

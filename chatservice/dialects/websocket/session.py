@@ -184,7 +184,7 @@ class Session:
         task.add_done_callback(done)
 
     async def _relay(self, relayed: RelayedRun, after: Cursor | None, opening: Opening) -> None:
-        relay = StreamRelay(relayed, self._transmit, after, self.principal)
+        relay = StreamRelay(relayed, self._transmit, after)
         try:
             await opening(relay)
             await relay.send_answer()

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from accounts.callers import Principal
-from chatservice.dialects.attached_files import files_of
+from chatservice.dialects.attached_files import attached_files
 from chatservice.dialects.websocket.frames import RelayedRun, end_frame, message_data, question_frame, text_frame
 from completions.cursors import Cursor
 from completions.readers import patiently, subscribe
@@ -18,21 +17,14 @@ from conversations.models import Message, load_parts
 class StreamRelay:
     """Relays one run. `transmit` sends a frame and waits for a slow reader; text that arrives meanwhile is combined."""
 
-    def __init__(
-        self,
-        relayed: RelayedRun,
-        transmit: Callable[[str], Awaitable[None]],
-        after: Cursor | None,
-        principal: Principal,
-    ) -> None:
+    def __init__(self, relayed: RelayedRun, transmit: Callable[[str], Awaitable[None]], after: Cursor | None) -> None:
         self._relayed = relayed
-        self._principal = principal
         self._transmit = transmit
         self._at = after or Cursor(relayed.run_id)
 
     async def send_question(self, *, is_new: bool) -> None:
         """Send the frame that confirms that the question is stored."""
-        question = await patiently(question_of, self._principal, self._relayed)
+        question = await patiently(question_of, self._relayed)
         if question is not None:
             await self._transmit(question_frame(self._relayed, question, is_new=is_new))
 
@@ -55,22 +47,22 @@ class StreamRelay:
                             await self._transmit(text_frame(relayed, event, self._at))
                     case RunFinished():
                         ended_well = event.status in FINISHED_WELL
-                        answer = await patiently(answer_of, self._principal, relayed) if ended_well else None
+                        answer = await patiently(answer_of, relayed) if ended_well else None
                         await self._transmit(end_frame(relayed, event, answer, self._at))
                         return
 
 
-def answer_of(principal: Principal, relayed: RelayedRun) -> dict[str, Any] | None:
+def answer_of(relayed: RelayedRun) -> dict[str, Any] | None:
     answer = Message.objects.filter(pk=relayed.message_id).first()  # type: ignore[misc]  # None is not found
-    return _shown(principal, answer)
+    return _shown(answer)
 
 
-def question_of(principal: Principal, relayed: RelayedRun) -> dict[str, Any] | None:
-    return _shown(principal, Message.objects.filter(children=relayed.message_id).first())
+def question_of(relayed: RelayedRun) -> dict[str, Any] | None:
+    return _shown(Message.objects.filter(children=relayed.message_id).first())
 
 
-def _shown(principal: Principal, message: Message | None) -> dict[str, Any] | None:
+def _shown(message: Message | None) -> dict[str, Any] | None:
     if message is None:
         return None
     load_parts([message])
-    return message_data(message, files_of([message], principal).get(message.pk, ()))
+    return message_data(message, attached_files([message]).get(message.pk, ()))

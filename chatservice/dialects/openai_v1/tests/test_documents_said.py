@@ -9,7 +9,7 @@ from chatservice.dialects.openai_v1.tests.test_file_references import FileRefere
 from chatservice.testing import running_service, wait_until
 from completions.tests.upstream import FaultyUpstream
 from conversations.message_files import files_of
-from conversations.models import Message
+from conversations.models import Message, MessagePart
 from files.models import FileText
 from files.tests import documents
 
@@ -56,8 +56,7 @@ class SaidTest(DocumentsCase):
         got = self.text_instead_of(b"\x1f\x8b\x08" + bytes(90), "c.gz")
         self.assertEqual(got["text"], "[file c.gz]\n[The text of this file is not read.]")
         message = Message.objects.filter(conversation__owner=self.alice.user, role="user").first()
-        assert message is not None
-        [found] = files_of([message])[message.pk]
+        [[found]] = files_of(MessagePart.objects.filter(message=message, file__isnull=False)).values()
         self.assertEqual((found.state, found.reason), ("failed", "encrypted"))
 
     def test_pictures_and_files_of_others_are_as_ever(self) -> None:
