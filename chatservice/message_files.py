@@ -88,6 +88,7 @@ def _shown(file: ShownFile) -> dict[str, Any]:
         "facts": file.facts,
         "address": file.address,
         "has_thumbnail": file.has_thumbnail,
+        "text_details": file.text_details,
     }
 
 

@@ -13,7 +13,7 @@ from conversations.file_parts import address_in, reference_in
 from conversations.message_files import files_of
 from conversations.models import MessagePart
 from files.media_types import label_of
-from files.models import File
+from files.models import File, FileText
 from files.public_ids import public_id
 from files.thumbnails import has_thumbnail
 
@@ -23,12 +23,16 @@ UNNAMED: dict[str, str] = {MessagePart.Kind.IMAGE: "Picture", MessagePart.Kind.A
 
 @dataclass(frozen=True, slots=True)
 class ShownFile:
-    """A part of a message with a file of ours, or the `address` of one elsewhere; with neither the file is gone."""
+    """A part of a message with a file of ours, or the `address` of one elsewhere; with neither the file is gone.
+
+    `text_details` is a sentence about why its text is missing or incomplete, or ''.
+    """
 
     kind: str
     given_name: str = ""
     file: File | None = None
     address: str = ""
+    text_details: str = ""
 
     @property
     def name(self) -> str:
@@ -56,7 +60,9 @@ def shown_files(parts: QuerySet[MessagePart]) -> dict[uuid.UUID, list[ShownFile]
     for message_id, found in files_of(parts.filter(kind__in=KINDS)).items():
         for each in found:
             if (reference := reference_in(each.part.data)) is not None:
-                shown[message_id].append(ShownFile(each.part.kind, reference.name, each.file))
+                # That it is being read is true for seconds, and pages stay open for hours.
+                details = "" if each.state == FileText.State.WAITING else each.explanation
+                shown[message_id].append(ShownFile(each.part.kind, reference.name, each.file, text_details=details))
             elif (elsewhere := address_in(each.part.data)) is not None:
                 address, host = elsewhere
                 shown[message_id].append(ShownFile(each.part.kind, host, address=address))

@@ -15,7 +15,7 @@ from accounts.services import register_user
 from chatservice.testing import ServiceTestCase
 from conversations.models import AccessLogEntry, Conversation
 from conversations.services import append_message, start_conversation
-from files.models import File
+from files.models import File, FileText
 from files.public_ids import public_id
 from files.services import store_file
 from files.tests.pictures import opened, picture
@@ -86,6 +86,13 @@ class WhoSeesThemTest(StaffCase):
         shown = self.reader.get(f"{LIST}{self.talk.pk}/change/")
         self.assertNotContains(shown, "private.png")
         self.assertContains(shown, "no longer available")
+
+    def test_a_file_that_could_not_be_read_says_so(self) -> None:
+        talk, file = illustrated(self.alice, "broken.pdf", b"%PDF-1.7")
+        FileText.objects.of(file.owner_id, file.sha256).update(state="failed", reason="damaged")
+        self.read(talk)
+        shown = self.reader.get(f"{LIST}{talk.pk}/change/")
+        self.assertContains(shown, "<small>The text of this file cannot be read: the file is damaged.</small>")
 
     def test_another_readers_reason_opens_nothing(self) -> None:
         self.read(self.talk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 import uuid
 from typing import Any
 
@@ -19,14 +20,16 @@ from chatservice.testing.sockets import Socket
 from conversations.file_parts import extras_with, part_of
 from conversations.models import Conversation, Message
 from conversations.services import append_message, edit_message, start_conversation
-from files.models import File
+from files.models import File, FileText
 from files.public_ids import public_id
 from files.services import delete_file, store_file
+from files.tests import documents
+from files.texts import read_next
 
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(64)
 V1 = "/v1/chat"
 TALKS = f"{V1}/conversations"
-FILES = "files { id name mediaType bytes }"
+FILES = "files { id name mediaType bytes text textDetails }"
 EDIT = "mutation($id: ID!, $text: String!, $files: [ID!]) { it: editMessage(id: $id, content: $text, fileIds: $files)"
 EDIT += f" {{ content {FILES} }} }}"
 
@@ -41,13 +44,24 @@ class AttachedFilesCase(ServiceTestCase):
 
     def store(self, content: bytes, name: str, owner: ApiUser | None = None) -> File:
         owner_id = (owner or self.alice).user.pk
-        return store_file(owner_id=owner_id, content=ContentFile(content), name=name, purpose="user_data")
+        file = store_file(owner_id=owner_id, content=ContentFile(content), name=name, purpose="user_data")
+        read_next()
+        text = FileText.objects.of(owner_id, file.sha256)
+        wait_until(lambda: not text.waiting().exists(), what="the text of the file")  # the service reads, too
+        return file
 
     def ids(self, *files: File) -> list[str]:
         return [public_id(file.pk) for file in files]
 
-    def shape(self, file: File) -> dict[str, Any]:
-        return {"id": public_id(file.pk), "name": file.name, "media_type": file.media_type, "bytes": file.size}
+    def shape(self, file: File, text: str = "", details: str | None = None) -> dict[str, Any]:
+        return {
+            "id": public_id(file.pk),
+            "name": file.name,
+            "media_type": file.media_type,
+            "bytes": file.size,
+            "text": text or ("read" if file.media_type.startswith("text/") else "unsupported"),
+            "text_details": details,
+        }
 
     def gone(self, file: File) -> dict[str, Any]:
         return {**dict.fromkeys(self.shape(file)), "id": public_id(file.pk)}
@@ -166,6 +180,31 @@ class ShownTest(AttachedFilesCase):
         delete_file(file=self.text)
         File.objects.filter(pk=expired.pk).update(expires_at=timezone.now() - dt.timedelta(seconds=1))
         self.assert_shown(self.newest(), self.gone(self.text), self.gone(expired), self.shape(self.picture))
+
+    def test_a_file_that_cannot_be_read_is_sent_and_says_so(self) -> None:
+        good, scan = self.store(documents.pdf("Whales sleep."), "good.pdf"), self.store(documents.pdf(""), "scan.pdf")
+        broken = self.store(b"%PDF-1.7\n nothing", "broken.pdf")
+        locked = self.store(documents.encrypted_pdf("secret", "pass"), "locked.pdf")
+        waiting, packed = self.store(b"Later.", "later.txt"), self.store(b"\x1f\x8b\x08" + bytes(90), "whales.gz")
+        FileText.objects.of(waiting.owner_id, waiting.sha256).update(state="waiting", claimed_until=time.time() + 600)
+        said = (
+            (good, "read", None),
+            (broken, "failed", "The text of this file cannot be read: the file is damaged."),
+            (locked, "failed", "The text of this file is protected by a password."),
+            (scan, "empty", "This file has no text."),
+            (waiting, "waiting", "The text of this file has not been read yet."),
+            (packed, "unsupported", "The text of this file is not read."),
+            (self.picture, "unsupported", None),
+        )
+        shapes = [self.shape(*each) for each in said]
+        with self.socket() as socket:
+            frames = socket.ask("What is it?", model="fake/ok", file_ids=self.ids(*(file for file, *_ in said)))
+        self.assertEqual(frames[0]["data"]["userMessage"]["files"], shapes)
+        self.assertEqual(len(self.sent()), 1 + len(said))
+        message = self.newest()
+        self.assert_shown(message, *shapes)
+        on_the_page = [each["text_details"] for each in self.get(f"/files?message={message.pk}")[str(message.pk)]]
+        self.assertEqual(on_the_page, ["" if text == "waiting" else details or "" for _, text, details in said])
 
     def test_somebody_elses_file_in_an_older_message_is_shown_as_gone(self) -> None:
         his = self.store(PNG, "secret.png", owner=self.bob)
@@ -355,4 +394,5 @@ def asked(content: Any) -> dict[str, Any]:
 
 def plain(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return files of an API in camelCase with the field names of the others."""
-    return [{name.replace("mediaType", "media_type"): value for name, value in file.items()} for file in files]
+    names = {"mediaType": "media_type", "textDetails": "text_details"}
+    return [{names.get(name, name): value for name, value in file.items()} for file in files]

@@ -18,13 +18,18 @@ from chatservice.dialects.file_references import find_files, refusal
 from conversations.file_parts import content_with, part_of
 from conversations.message_files import MessageFile, files_of
 from conversations.models import Message, MessagePart
+from files.models import FileText
 from files.public_ids import public_id
+from files.texts import UNSUPPORTED
 from foundation.database import in_database_thread
 
 MAX_FILES = 20
 HELP = (
     f"ids of at most {MAX_FILES} files of the caller's, uploaded by `POST /v1/files`; the text may be empty beside them"
 )
+TEXT_STATES = (*FileText.State.values, UNSUPPORTED)
+TEXT_HELP = f"whether its text was read: `{'`, `'.join(TEXT_STATES)}`"
+DETAILS_HELP = "a sentence about why the text is missing or incomplete; null if there is nothing to say"
 
 
 async def user_message(
@@ -85,6 +90,8 @@ class AttachedFile:
     name: str | None = None
     media_type: str | None = None
     bytes: int | None = None
+    text: str | None = None
+    text_details: str | None = None
 
     @classmethod
     def of(cls, found: MessageFile) -> Self:
@@ -92,7 +99,7 @@ class AttachedFile:
         assert file_id is not None
         if file is None:
             return cls(public_id(file_id))
-        return cls(public_id(file_id), file.name, file.media_type, file.size)
+        return cls(public_id(file_id), file.name, file.media_type, file.size, found.state, found.explanation or None)
 
 
 Files = Mapping[uuid.UUID, Sequence[AttachedFile]]
@@ -107,6 +114,11 @@ def attached_files(messages: Iterable[Message]) -> Files:
     return {pk: [AttachedFile.of(each) for each in files] for pk, files in found.items()}
 
 
+def text_field() -> serializers.ChoiceField:
+    """Return the field that tells whether the text of a file was read."""
+    return serializers.ChoiceField(TEXT_STATES, allow_null=True, help_text=TEXT_HELP)
+
+
 class FileShape(serializers.Serializer[Any]):
     """A file that a message refers to. Of one that was deleted, or expired, the other fields are null."""
 
@@ -114,6 +126,8 @@ class FileShape(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True)
     media_type = serializers.CharField(allow_null=True, help_text="told from the content")
     bytes = serializers.IntegerField(allow_null=True)
+    text = text_field()
+    text_details = serializers.CharField(allow_null=True, help_text=DETAILS_HELP)
 
 
 @extend_schema_field(FileShape(many=True))

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from chatservice.dialects.attached_files import FileIds, TextOrFiles
+from chatservice.dialects.attached_files import DETAILS_HELP, FileIds, TextOrFiles, text_field
 from chatservice.dialects.empty_answers import empty_reason_field
 from conversations.models import Conversation, Message
 
@@ -58,6 +58,8 @@ class MessageFile(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True)
     mediaType = serializers.CharField(allow_null=True, source="media_type", help_text="told from the content")
     bytes = serializers.IntegerField(allow_null=True)
+    text = text_field()
+    textDetails = serializers.CharField(allow_null=True, source="text_details", help_text=DETAILS_HELP)
 
 
 class MessageShape(serializers.Serializer[Any]):

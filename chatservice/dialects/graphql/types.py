@@ -14,6 +14,7 @@ from strawberry.types import Info
 
 from accounts.callers import Principal
 from accounts.guests import as_id
+from chatservice.dialects.attached_files import DETAILS_HELP, TEXT_HELP, AttachedFile
 from chatservice.dialects.graphql.context import loaders_of
 from chatservice.dialects.graphql.loaders import Leaf, VersionsKey
 from chatservice.dialects.graphql.pagination import Connection, Edge, Window, connection, cut, page_size
@@ -81,6 +82,19 @@ class MessageFile:
     name: str | None
     media_type: str | None
     bytes: int | None
+    text: str | None = strawberry.field(description=TEXT_HELP)
+    text_details: str | None = strawberry.field(description=DETAILS_HELP)
+
+    @classmethod
+    def of(cls, file: AttachedFile) -> MessageFile:
+        return cls(
+            id=ID(file.id),
+            name=file.name,
+            media_type=file.media_type,
+            bytes=file.bytes,
+            text=file.text,
+            text_details=file.text_details,
+        )
 
 
 @strawberry.type(description="A message. Editing and regenerating add other versions of it.")
@@ -118,9 +132,7 @@ class Message:
     @strawberry.field
     async def files(self, info: Info) -> list[MessageFile]:
         found = await loaders_of(info).files.load(self.row) if self.row.has_parts else ()
-        return [
-            MessageFile(id=ID(each.id), name=each.name, media_type=each.media_type, bytes=each.bytes) for each in found
-        ]
+        return [MessageFile.of(each) for each in found]
 
     @strawberry.field
     async def parts(self, info: Info) -> JSON | None:

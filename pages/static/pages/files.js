@@ -29,7 +29,8 @@ async function showAll() {
 }
 
 function itemOf(file) {
-  const item = el("li", {}, file.has_thumbnail ? pictureOf(file) : chipOf(file));
+  const details = file.text_details ? el("small", { class: "muted" }, file.text_details) : null;
+  const item = el("li", {}, file.has_thumbnail ? pictureOf(file) : chipOf(file), details);
   // It is broken, or too large: then it is a file like others.
   item.querySelector("img")?.addEventListener("error", () => item.replaceChildren(chipOf(file)));
   return item;
