@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
-from chatservice import docs, message_files, views
+from chatservice import docs, message_file_views, views
 from chatservice.dialects import DIALECTS
 from pages import views as pages
 
@@ -18,7 +18,7 @@ urlpatterns = [
     path("profile", pages.profile, name="profile"),
     path("login", pages.SignIn.as_view(), name="login"),
     path("logout", pages.sign_out, name="logout"),
-    path("files", include(message_files.urlpatterns)),
+    path("files", include(message_file_views.urlpatterns)),
     *([path("admin/", admin.site.urls)] if settings.ADMIN_ENABLED else []),
     # The longest mount first: a dialect may be mounted inside another one's path.
     *(

@@ -108,7 +108,7 @@ class FilesOfMessagesTest(MessageFilesCase):
 
     def test_fifty_messages_take_as_many_queries_as_one(self) -> None:
         from accounts.callers import Principal
-        from chatservice.message_files import _shown_files
+        from chatservice.message_file_views import _shown_files
 
         file = self.store("a.txt", b"a")
         ids = [self.say(self.refer(file)).pk for _ in range(5)]
