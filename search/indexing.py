@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,18 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 
 from accounts.access import visible_by_id
 from accounts.callers import Principal
-from conversations.message_files import FileSays, carrying_texts, texts_of
+from conversations.message_files import carrying_texts
 from conversations.models import Message
-from search.analysis import indexed, terms_of
+from search.analysis import terms_of
 from search.backends import backend
 from search.backends.base import NewEntry, NewPassage
 from search.claims import anything_to_claim, claim, release
 from search.embedders import Embedder
-from search.languages import language_of, usual_language
+from search.languages import usual_language
 from search.models import PARTITION_SHIFT, Entry, IndexPartition, Passage, PendingMessage
 from search.models import Embedder as EmbedderRow
-from search.passages import MAX_FILE_WINDOWS, MessageText, indexed_text, passages
-from search.passages import Passage as PassageText
 from search.tables import TABLES
+from search.turns import Analysed, Turn, analyse, passages_of, turns_of, with_context
 
 TEXT_BATCH = 500
 CATCH_UP_BATCH, CATCH_UP_SECONDS = 50, 1.0
@@ -40,37 +38,6 @@ CATCH_UP_BATCH, CATCH_UP_SECONDS = 50, 1.0
 SEMANTIC_BATCH = 256
 CLAIM_SECONDS = 120.0
 RECHECK_BATCH = 2_000
-FIELDS = (
-    *("id", "content", "author", "role", "created_at", "parent_id"),
-    *("conversation__title", "conversation__owner_id", "conversation__owner__guest_made"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A stored message with the ids of up to two turns before it, nearest first, and the texts of its files."""
-
-    row: dict[str, Any]
-    previous: tuple[uuid.UUID, ...]
-    files: Sequence[FileSays]
-
-    @property
-    def id(self) -> uuid.UUID:
-        pk: uuid.UUID = self.row["id"]
-        return pk
-
-    @property
-    def says_anything(self) -> bool:
-        return bool(self.row["content"] or self.files)
-
-
-@dataclass(frozen=True, slots=True)
-class _Analysed:
-    """What a message is indexed by: the different stems of its texts, how many words they have, their languages."""
-
-    stems: frozenset[str]
-    length: int
-    languages: frozenset[str]
 
 
 def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = TEXT_BATCH, wait: bool = False) -> int:
@@ -88,8 +55,8 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
         first = min(carrying)
         found = {pk: version for pk, version in found.items() if pk <= first}
         carrying = {first}
-    turns = _turns(list(found), carrying)
-    analysed = {turn.id: _analyse(turn) for turn in turns if turn.says_anything}
+    turns = turns_of(list(found), carrying)
+    analysed = {turn.id: analyse(turn) for turn in turns if turn.says_anything}
     with transaction.atomic():
         rows = _locked(work.filter(message_id__in=found), wait).order_by("message_id")
         versions = dict(rows.values_list("message_id", "version"))
@@ -129,8 +96,8 @@ def index_semantic(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS,
     if later := carrying - {max(carrying, default=None)}:
         release(list(later))
         claimed = {pk: version for pk, version in claimed.items() if pk not in later}
-    turns = _turns(list(claimed), carrying - later)
-    by_message = {turn.id: _passages_of(turn, context, embedder.tokens) for turn, context in _with_context(turns)}
+    turns = turns_of(list(claimed), carrying - later)
+    by_message = {turn.id: passages_of(turn, context, embedder.tokens) for turn, context in with_context(turns)}
     texts = [passage.text for found in by_message.values() for passage in found]
     try:
         vectors = embedder.embed(texts) if texts else np.zeros((0, embedder.dimensions), "f4")
@@ -240,71 +207,15 @@ def _locked(work: QuerySet[PendingMessage], wait: bool) -> QuerySet[PendingMessa
     return work.select_for_update() if wait else work.select_for_update(skip_locked=True)
 
 
-def _turns(ids: Sequence[uuid.UUID], carrying: Collection[uuid.UUID] = ()) -> list[_Turn]:
-    """Return these messages; those that are `carrying` files with the texts of them."""
-    texts = dict(texts_of(list(carrying)))
-    rows = list(Message.objects.filter(pk__in=ids).order_by("id").values(*FIELDS))
-    parents = dict(
-        Message.objects.filter(pk__in={row["parent_id"] for row in rows} - {None}).values_list("id", "parent_id")
-    )
-    turns = []
-    for row in rows:
-        parent = row["parent_id"]
-        grandparent = parents.get(parent)
-        previous = tuple(pk for pk in (parent, grandparent) if pk is not None)
-        turns.append(_Turn(row, previous, texts.get(row["id"], ())))
-    return turns
-
-
-def _message_text(row: Mapping[str, Any]) -> MessageText:
-    return MessageText(row["author"] or row["role"], row["content"])
-
-
-def _with_context(turns: Sequence[_Turn]) -> list[tuple[_Turn, tuple[MessageText, ...]]]:
-    wanted = {pk for turn in turns for pk in turn.previous}
-    rows = Message.objects.filter(pk__in=wanted).exclude(content="").values("id", "content", "author", "role")
-    texts = {row["id"]: _message_text(row) for row in rows}
-    return [(turn, tuple(texts[pk] for pk in turn.previous if pk in texts)) for turn in turns]
-
-
-def _passages_of(turn: _Turn, context: tuple[MessageText, ...], tokens: int) -> list[PassageText]:
-    """Return the passages of a message and, counted on from its end, of the files that it carries."""
-    row = turn.row
-    own, at = _message_text(row), row["created_at"]
-    found = passages(own, at, context, row["conversation__title"], tokens=tokens) if own.content else []
-    end, room = len(own.content), MAX_FILE_WINDOWS
-    for file in turn.files:
-        parts = passages(MessageText(file.name, file.text), at, (), "", tokens=tokens, windows_at_most=room)
-        found += [PassageText(part.text, end + part.start, end + part.end) for part in parts]
-        end, room = end + len(file.text), room - len(parts)
-    return found
-
-
-def _analyse(turn: _Turn) -> _Analysed:
-    row = turn.row
-    # If fewer than two turns come before it, the title is indexed too: only the number of turns matters here.
-    own = _message_text(row)
-    text = indexed_text(own, row["created_at"], (own,) * len(turn.previous), row["conversation__title"])
-    language = language_of(own.content)
-    stems, length = indexed(text, language)
-    languages = {language}
-    for file in turn.files:
-        language = language_of(file.text)
-        more, words = indexed(f"{file.name}\n{file.text}", language)
-        stems, length = stems | more, length + words
-        languages.add(language)
-    return _Analysed(stems, length, frozenset(languages))
-
-
 def rewrite_terms(partition: IndexPartition, entries: Sequence[Entry]) -> str:
     """Make the terms of entries anew, of one locked partition; returns which languages it has then.
 
     Messages that carry files take long, and are noted as if they had changed.
     """
-    turns = _turns([entry.message_id for entry in entries])
+    turns = turns_of([entry.message_id for entry in entries])
     carrying = carrying_texts([turn.id for turn in turns])
     _note_again([turn for turn in turns if turn.id in carrying])
-    analysed = {turn.id: _analyse(turn) for turn in turns if turn.id not in carrying}
+    analysed = {turn.id: analyse(turn) for turn in turns if turn.id not in carrying}
     rows = []
     for entry in entries:
         if (found := analysed.get(entry.message_id)) is not None:  # otherwise it was noted, or deleted meanwhile
@@ -315,18 +226,18 @@ def rewrite_terms(partition: IndexPartition, entries: Sequence[Entry]) -> str:
     return _languages(partition.languages, analysed.values())
 
 
-def _languages(known: str, analysed: Iterable[_Analysed]) -> str:
+def _languages(known: str, analysed: Iterable[Analysed]) -> str:
     return " ".join(sorted({*known.split()}.union(*(each.languages for each in analysed)) - {usual_language()}))
 
 
-def _note_again(turns: Sequence[_Turn]) -> None:
+def _note_again(turns: Sequence[Turn]) -> None:
     noted = PendingMessage.objects.filter(message_id__in=[turn.id for turn in turns])
     noted.update(stage=PendingMessage.Stage.TEXT, version=F("version") + 1, claimed_until=0)
     fresh = [PendingMessage(message_id=turn.id, owner_id=turn.row["conversation__owner_id"]) for turn in turns]
     PendingMessage.objects.bulk_create(fresh, ignore_conflicts=True)
 
 
-def _write_text(turns: Sequence[_Turn], analysed: dict[uuid.UUID, _Analysed]) -> None:
+def _write_text(turns: Sequence[Turn], analysed: dict[uuid.UUID, Analysed]) -> None:
     """Write the entries of these turns, and link the turns after them that are indexed already."""
     written = [turn for turn in turns if turn.id in analysed]
     if not written:
@@ -372,7 +283,7 @@ def _link_later_turns(numbers: dict[uuid.UUID, int]) -> None:
                 Entry.objects.filter(pk=pk).update(**{column: right})
 
 
-def _partitions(turns: Sequence[_Turn]) -> dict[uuid.UUID, int]:
+def _partitions(turns: Sequence[Turn]) -> dict[uuid.UUID, int]:
     """Return the partition of each turn: that of its owner, or the one that all guests share."""
     found: dict[uuid.UUID | None, int] = {}
     partitions = {}
@@ -386,9 +297,9 @@ def _partitions(turns: Sequence[_Turn]) -> dict[uuid.UUID, int]:
     return partitions
 
 
-def _allocate(turns: Sequence[_Turn], partitions: dict[uuid.UUID, int]) -> list[tuple[_Turn, int]]:
+def _allocate(turns: Sequence[Turn], partitions: dict[uuid.UUID, int]) -> list[tuple[Turn, int]]:
     numbered = []
-    by_partition: dict[int, list[_Turn]] = {}
+    by_partition: dict[int, list[Turn]] = {}
     for turn in turns:
         by_partition.setdefault(partitions[turn.id], []).append(turn)
     for partition in sorted(by_partition):  # in one order, so that two workers cannot deadlock

@@ -29,7 +29,7 @@ class ReanalysisTest(SearchTestCase):
             found = [each for each in analysis.tokens(text) if each.kind in kinds]
             return frozenset(each.stem(language) for each in found), len(found)
 
-        with patch("search.indexing.indexed", former):
+        with patch("search.turns.indexed", former):
             self.index()
         IndexPartition.objects.update(analysis=0)
 
