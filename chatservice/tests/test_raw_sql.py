@@ -34,6 +34,8 @@ PLACES = {
     "completions/worker_identity.py": "settings of the journal's session",
     "completions/reaper.py": "leases are compared by the database's clock, and rows that are locked are left alone",
     "completions/services.py": "the database's clock",
+    "files/models.py": "claims are compared by the database's clock",
+    "files/texts.py": "the same clock",
     "conversations/append_only.py": "triggers",
     "conversations/quota_triggers.py": "triggers",
     "conversations/quota.py": "what triggers count is read and corrected in one statement",
