@@ -18,6 +18,8 @@ MIN_CHARS = 65_536
 """Shorter strings stay in the body."""
 AT_ONCE = 65_536
 """So much is looked at together: what a client sends byte by byte costs no more."""
+# Many short strings are passed over at once: a step for each would take seconds of a body that has little else.
+SHORT = re.compile(rb'(?:[^"]*+"(?:[^"\\]{0,65534}+|(?:[^"\\]|\\.){0,32767}+)")++', re.DOTALL)
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 # JSON may have a slash as \/ too.
@@ -74,6 +76,8 @@ class BodySplitter:
     # Each step moves on in the buffer, and tells whether it did: otherwise it needs more data.
 
     def _outside(self) -> bool:
+        if short := SHORT.match(self._buffer, self._at):
+            return self._keep(short.end())
         start = self._buffer.find(b'"', self._at)
         if start < 0:
             return self._keep(len(self._buffer))
@@ -109,12 +113,12 @@ class BodySplitter:
             self._content.finish()
         except binascii.Error:
             return self._give_back()
-        content, self._content = self._content.whole(), None
+        ending, content, self._content = self._content.ending, self._content.whole(), None
         if content.sha256 in self.embedded:
             content.close()
         self.embedded.setdefault(content.sha256, content)
         self._step = self._outside
-        self._rest += content.placeholder.encode()
+        self._rest += content.placeholder.encode() + ending
         return self._keep(end + 1)
 
     def _ends_at(self, position: int) -> bool:
@@ -147,6 +151,7 @@ class _Content:
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._digest, self._size = file, sha256(), 0
         self._carry = b""  # less than four characters
+        self._last = self._last_encoded = b""
         self._is_padded = False
 
     def write(self, encoded: bytes) -> None:
@@ -159,16 +164,25 @@ class _Content:
         self._file.write(data)
         self._digest.update(data)
         self._size += len(data)
+        if whole:
+            self._last, self._last_encoded = data[-(len(data) % 3 or 3) :], encoded[whole - 4 : whole]
         self._is_padded = encoded[:whole].endswith(b"=")
         self._carry = encoded[whole:]
 
     def finish(self) -> None:
-        if self._carry:
-            self.write(b"=" * (-len(self._carry) % 4))
+        if carry := self._carry:
+            self.write(b"=" * (-len(carry) % 4))
+            self._last_encoded = carry
+
+    @property
+    def ending(self) -> bytes:
+        """The last characters, if others encode the content, as in a long text that only looks like base64."""
+        return b"" if base64.b64encode(self._last) == self._last_encoded else b":" + self._last_encoded
 
     def encoded(self) -> bytes:
         self._file.seek(0)
-        return base64.b64encode(self._file.read()) + self._carry
+        encoded = base64.b64encode(self._file.read())
+        return encoded[:-4] + self._last_encoded + self._carry
 
     def whole(self) -> EmbeddedContent:
         self._file.flush()

@@ -1,7 +1,8 @@
 """Content that came as base64 inside of a request, until it is stored or sent: in memory, or on disk if it is large.
 
 What is large was taken out of the body while it arrived. In its place the body has `sha256:` and the digest, which is
-the same whenever the same content is sent.
+the same whenever the same content is sent. Behind another colon are the last characters of what was sent, if they are
+others than encode the content: a long text may happen to have only letters that base64 has.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from files.media_types import HEAD_BYTES, media_type_of
 
 CHUNK_BYTES = 196_608  # a multiple of three: the pieces of base64 can be joined as they are
 DATA_URL = re.compile(r"data:[^,\"\\\s]{0,200};base64,")
-TAKEN_OUT = re.compile(r"sha256:([0-9a-f]{64})\Z")
+TAKEN_OUT = re.compile(r"sha256:([0-9a-f]{64})(?::([A-Za-z0-9+/=]{2,4}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +91,7 @@ def restored(text: str, among: Arrived) -> str:
     start = found.end() if (found := DATA_URL.match(text)) else 0
     placeholder = TAKEN_OUT.match(text, start)
     content = among.get(placeholder[1]) if placeholder else None
-    return text[:start] + content.as_base64() if content else text
+    if placeholder is None or content is None:
+        return text
+    encoded, ending = content.as_base64(), placeholder[2]
+    return text[:start] + (encoded[:-4] + ending if ending else encoded)

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import random
+import time
 from typing import Any
 
 from django.test import SimpleTestCase
@@ -63,6 +64,19 @@ class SplitTest(SimpleTestCase):
         self.addCleanup(splitter.close)
         [content] = splitter.embedded.values()
         self.assertEqual((content.content.seek(0), content.content.read()), (0, LONG[:-1]))
+
+    def test_a_text_of_letters_stays_as_it_was_sent(self) -> None:
+        for ending in ("", "AA", "AB", "ABC", "AB==", "ABC="):
+            text = "GATC" * 20_000 + ending
+            self.check([text, f"data:text/plain;base64,{text}"], taken=1)
+            self.check([text + "QQ=="] if ending.endswith("=") else [text + "!"], taken=0)
+
+    def test_many_short_strings_take_hardly_longer_than_few_long_ones(self) -> None:
+        for body in (b'["",' + b'"",' * 2_600_000 + b'""]', b"[" + b'"\\\\",' * 1_600_000 + b'""]'):
+            started = time.process_time()
+            rest, _ = split(body, piece=65_536)
+            self.assertLess(time.process_time() - started, 1)
+            self.assertEqual(rest, body)
 
     def test_a_body_that_is_cut_off_or_no_json_is_left_as_it_is(self) -> None:
         odd = (b"{]}'" * 50_000, b"\x00\xff" * 50_000, b'"\\' * 40_000)
