@@ -48,7 +48,7 @@ def embedded_parts(messages: Sequence[Wire]) -> Iterator[Embedded]:
 def take_out(messages: Sequence[Wire], *, owner_id: uuid.UUID, among: Arrived) -> TakenOut:
     """Store the content that messages have in themselves. What is no base64 stays where it is.
 
-    Raises FileRefused, User.DoesNotExist and OSError. Call it outside of a transaction, in a thread.
+    Raises FileRefused, User.DoesNotExist and StorageLost. Call it outside of a transaction, in a thread.
     """
     found: dict[str, EmbeddedContent] = {}
     digests: dict[str, str] = {}

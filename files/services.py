@@ -46,7 +46,7 @@ def store_file(
     """Store a file, whose content is read twice, a chunk at a time: for its digest, and to write it.
 
     Content that the owner has stored already is not written again. Raises FileRefused, User.DoesNotExist for an erased
-    owner, and OSError. Call it outside of a transaction.
+    owner, and StorageLost. Call it outside of a transaction.
     """
     sha256, size, media_type = _read(content)
     change = _begin_change(owner_id, sha256, size)
@@ -151,10 +151,13 @@ def prune_expired() -> int:
 
 def finish_abandoned() -> int:
     """Finish the uploads and deletions of processes that died an hour ago; returns how many."""
-    changes = list(ContentChange.objects.abandoned().order_by("pk")[:BATCH])
-    for change in changes:
-        finish_change(change)
-    return len(changes) + storage.delete_abandoned_drafts()
+    finished, last = 0, uuid.UUID(int=0)
+    abandoned = ContentChange.objects.abandoned().order_by("pk")
+    while changes := list(abandoned.filter(pk__gt=last)[:BATCH]):
+        for change in changes:  # one that cannot be finished now does not keep the others waiting
+            finish_change(change)
+        finished, last = finished + len(changes), changes[-1].pk
+    return finished + storage.delete_abandoned_drafts()
 
 
 def finish_change(change: ContentChange) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 import time
@@ -13,6 +14,8 @@ from django.conf import settings
 from django.core.files.base import File as Content
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.core.files.uploadedfile import UploadedFile
+
+logger = logging.getLogger(__name__)
 
 ALIAS = "files"
 DRAFT = ".upload"
@@ -99,9 +102,13 @@ def delete_abandoned_drafts() -> int:
 
 
 def save(name: str, content: Content[bytes]) -> None:
-    """Store `content` under exactly this name; raises StorageLost and OSError."""
+    """Store `content` under exactly this name; raises StorageLost."""
     content.seek(0)
-    saved: Any = storage().save(name, content)
+    try:
+        saved: Any = storage().save(name, content)
+    except Exception as error:  # storages raise errors of their own
+        logger.error("content could not be stored (%s)", type(error).__name__)
+        raise StorageLost("The storage of files is away, or full.") from error
     if saved != name:
         storage().delete(saved)
         raise StorageLost("The storage of files must overwrite a file of the same name.")

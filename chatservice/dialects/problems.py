@@ -22,6 +22,7 @@ from completions.cursors import BadCursor
 from completions.exceptions import CompletionError, ProviderError
 from conversations.services import Busy, LimitReached, StorageFull
 from files.exceptions import ContentMissing, FileRefused, FilesFull, FileTooLarge
+from files.storage import StorageLost
 from foundation.outages import is_passing, note_failure
 from search.results import InvalidCursor
 
@@ -130,6 +131,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, "invalid_file", str(error), param="file")
         case ContentMissing():
             return Problem(404, "content_missing", "The content of this file is not in the storage any more.")
+        case StorageLost():
+            return STORAGE_UNAVAILABLE
         case LimitReached():
             return Problem(422, "limit_reached", str(error))
         case Busy():

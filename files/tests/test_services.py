@@ -24,7 +24,7 @@ from chatservice.testing import KeptTablesTestCase
 from files import storage
 from files.exceptions import ContentMissing, EmptyFile, FilesFull, FileTooLarge
 from files.models import ContentChange, File
-from files.services import delete_file, finish_abandoned, open_file, prune_expired, store_file
+from files.services import BATCH, delete_file, finish_abandoned, open_file, prune_expired, store_file
 from foundation.database import call_and_release
 
 NOBODY_FINISHES = dt.timedelta(hours=2)
@@ -143,7 +143,7 @@ class StoreTest(FilesCase):
                 yield b"x" * 500_000
                 raise OSError(28, "No space left on device")
 
-        with self.assertRaises(OSError):
+        with self.assertRaises(storage.StorageLost), self.assertLogs("files.storage"):
             stored(self.alice, Broken())
         self.assertEqual((self.contents(self.alice), File.objects.filter(owner=self.alice).count()), ([], 0))
         self.assertFalse(ContentChange.objects.filter(owner_id=self.alice.pk).exists())
@@ -217,6 +217,13 @@ class CrashTest(FilesCase):
         self.assertGreaterEqual(finish_abandoned(), 1)
         self.assertEqual(self.contents(self.alice), [])
         self.assertFalse(ContentChange.objects.filter(owner_id=self.alice.pk).exists())
+
+    def test_however_many_there_are(self) -> None:
+        old = timezone.now() - NOBODY_FINISHES
+        for number in range(BATCH + 20):
+            self.abandon(self.alice, f"{number:064x}")
+        self.assertEqual(finish_abandoned(), BATCH + 20)
+        self.assertFalse(ContentChange.objects.filter(created_at__lte=old).exists())
 
     def test_content_that_a_file_needs_stays(self) -> None:
         file = stored(self.alice, b"needed")

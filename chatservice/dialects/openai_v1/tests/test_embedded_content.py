@@ -246,6 +246,24 @@ class EmbeddedContentTest(ServiceTestCase):
         self.wait_until_settled()
         self.assertEqual((self.files(), self.stored()), ([], []))
 
+    def test_while_the_storage_is_away_it_says_so(self) -> None:
+        folder = Path(settings.VAR_DIR) / "files" / self.alice.user.pk.hex
+        folder.parent.mkdir(exist_ok=True)
+        folder.touch()  # a file, where a folder has to be
+        question = asks("?", picture(LARGE))
+        item = {"role": "user", "content": [{"type": "input_image", "image_url": data_url(PNG)}]}
+        for path, body in (
+            (CHAT, {"model": "ok", "messages": [question]}),
+            ("/v1/responses", {"model": "ok", "input": [item]}),
+            ("/v1/conversations", {"items": [item]}),
+        ):
+            refused = self.post(path, body)
+            self.assertEqual((refused.status_code, refused.json()["error"]["code"]), (503, "storage_unavailable"))
+            self.assertIn("Retry-After", refused.headers)
+        folder.unlink()
+        self.chat(question)
+        self.assertEqual(self.sent(), [question])
+
     def test_the_same_key_gets_the_same_answer(self) -> None:
         body = {"model": "ok", "messages": [asks("?", picture(LARGE))]}
         headers = {"Idempotency-Key": "picture"}
