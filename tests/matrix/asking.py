@@ -19,7 +19,9 @@ from tests.matrix.subjects import Subject
 
 TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 IDS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)
-NUMBERS = re.compile(r'"(created|retry_after|prompt_tokens|total_tokens|took_ms|tookMs)": ?[\d.]+')
+NUMBERS = re.compile(
+    r'"(created|created_at|completed_at|retry_after|prompt_tokens|total_tokens|took_ms|tookMs)": ?[\d.]+'
+)
 # Parts that differ between two answers to the same question.
 VARYING = {"date", "x-request-id", "openai-processing-ms", "content-length", "x-took-ms"}
 VERBS = ("query", "mutation", "subscription")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from typing import Any
 
 from chatservice.dialects.openai_v1.tests.responses_case import PATH, ResponsesTestCase, answered, said
+from chatservice.testing import wait_until
 from completions.models import Run
 from completions.tests.upstream_wire import TEXT
 from conversations.models import Conversation, Message
@@ -303,6 +305,14 @@ class StoreTest(ResponsesTestCase):
                 whole = self.ask("x", model="fake/slow:5ms:40", stream=False, headers=headers, status=422)
                 self.assertIn("key", whole["error"]["message"].lower())
             self.assertEqual(len({body.headers["x-run-id"] for body in bodies}), 1)
+
+    def test_the_same_key_gets_the_same_times_a_second_later(self):
+        for path in (PATH, f"{PATH}/compact"):
+            body, headers = {"model": "fake/ok", "input": "x"}, {"Idempotency-Key": path}
+            first = self.alice.http.post(path, json=body, headers=headers).json()
+            over = first.get("completed_at", first["created_at"])
+            wait_until(lambda over=over: time.time() >= over + 1, what="another second")
+            self.assertEqual(self.alice.http.post(path, json=body, headers=headers).json(), first)
 
     def test_bob_sees_none_of_it(self):
         response = self.ask("Private")
