@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from accounts.password_attempts import account_hash
 logger = logging.getLogger(__name__)
 
 ROWS = 500
+CHECKPOINT_SECONDS = 5.0  # longer than another checkpoint takes
 
 
 def sessions_of(user: User) -> Iterator[Session]:
@@ -76,8 +78,17 @@ def truncate_write_ahead_log() -> None:
     """Empty SQLite's write-ahead log, which still contains the old pages; call it outside of a transaction."""
     if connection.vendor != "sqlite":
         return
+    # SQLite itself waits for readers and writers, but fails at once during another checkpoint, such as the reaper's.
+    until = time.monotonic() + CHECKPOINT_SECONDS
+    while not _is_truncated():
+        if time.monotonic() > until:
+            logger.warning("the write-ahead log is in use: deleted rows stay in it until the next checkpoint")
+            return
+        time.sleep(0.05)
+
+
+def _is_truncated() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         busy, *_ = cursor.fetchone()
-    if busy:
-        logger.warning("the write-ahead log is in use: deleted rows stay in it until the next checkpoint")
+    return not busy
