@@ -196,7 +196,7 @@ class IndexOfEarlierVersionTest(OlderDatabaseTestCase):
     def make_index(self, execute: Execute) -> None:
         for statement in INDEX[connection.vendor]:
             execute(statement)
-        tables = TABLES._replace(partition="search_space")
+        tables = TABLES._replace(partition="search_space", part="", file="", file_text="")
         if connection.vendor == "sqlite":
             for name, definition in sqlite_schema.triggers(tables).items():
                 execute(f"CREATE TRIGGER {name} {definition}")
