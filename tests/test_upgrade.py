@@ -93,8 +93,17 @@ class UpgradeTest(MigrationTestCase):
         found = ask("GET /v1/chat/search?q=neither&mode=text")["body"]["data"]
         [conversation] = {each["conversation"]["id"] for each in found}
         path = "POST /v1/chat/completions"
-        more = [*MESSAGES, {"role": "assistant", "content": "Hello wörld 🙂!"}, {"role": "user", "content": "And now?"}]
-        self.assertEqual(ask(path, {"messages": more})["headers"]["x-conversation-id"], conversation)
+        said, goes_on = {"role": "assistant", "content": "Hello wörld 🙂!"}, {"role": "user", "content": "And now?"}
+        branch = [*MESSAGES[:4], {"role": "user", "content": "Neither of them."}, said, goes_on]
+        self.assertEqual(ask(path, {"messages": branch})["headers"]["x-conversation-id"], conversation)
+        # Unreleased: pictures are files now, so a history with pictures begins a new conversation, once.
+        more = [*MESSAGES, said, goes_on]
+        begun = ask(path, {"messages": more})
+        self.assertNotEqual(begun["headers"]["x-conversation-id"], conversation)
+        more += [begun["body"]["choices"][0]["message"], goes_on]
+        self.assertEqual(
+            ask(path, {"messages": more})["headers"]["x-conversation-id"], begun["headers"]["x-conversation-id"]
+        )
         again = {"content": BOATS}
         self.assertEqual(ask(f"POST /v1/chat/conversations/{conversation}/messages", again)["status"], 201)
 
