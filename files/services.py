@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from mimetypes import guess_extension
 from typing import IO
@@ -26,7 +26,7 @@ from files import storage
 from files.exceptions import ContentMissing, EmptyFile, FilesFull, FileTooLarge
 from files.media_types import HEAD_BYTES, media_type_of
 from files.models import ContentChange, File, FileText, stored_name
-from files.texts import want_text
+from files.texts import want_texts
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def keep_contents(*, owner_id: uuid.UUID, contents: Sequence[tuple[str, Content[
     Until `finish_changes` is called, they stay although no message refers to them yet. Raises what `store_file` raises.
     """
     read = [_read(content) for _, content in contents]
-    keys = [_key_of_content(owner_id, sha256) for sha256, _, _ in read]
+    keys = [_key_of_content(owner_id, sha256) for sha256, *_ in read]
     with transaction.atomic():
         _lock_account(owner_id)
         changes = ContentChange.objects.bulk_create(
@@ -84,12 +84,14 @@ def keep_contents(*, owner_id: uuid.UUID, contents: Sequence[tuple[str, Content[
         )
         found = File.objects.in_bulk(keys)
     try:
-        for key, (name, content), (sha256, size, media_type) in zip(keys, contents, read, strict=True):
-            if key not in found:
-                file = _from_message(key, owner_id, sha256, size, media_type, name)
-                _check_room(owner_id, sha256, size)
-                _write(owner_id, sha256, content)
-                found[key] = _add(file)
+        given = zip(keys, contents, read, strict=True)
+        new = [(_from_message(key, owner_id, *facts, name), content) for key, (name, content), facts in given]
+        new = [(file, content) for file, content in new if file.pk not in found]
+        if new:
+            _check_room(owner_id, {file.sha256: file.size for file, _ in new})
+            for file, content in new:
+                _write(owner_id, file.sha256, content)
+            found |= _add(owner_id, [file for file, _ in new])
     except BaseException:
         finish_changes(changes)
         raise
@@ -218,7 +220,7 @@ def _write(owner_id: uuid.UUID, sha256: str, content: Content[bytes]) -> None:
 @transaction.atomic
 def _begin_change(owner_id: uuid.UUID, sha256: str, size: int) -> ContentChange:
     _lock_account(owner_id)
-    _check_room(owner_id, sha256, size)
+    _check_room(owner_id, {sha256: size})
     return ContentChange.objects.create(owner_id=owner_id, sha256=sha256)
 
 
@@ -226,23 +228,23 @@ def _begin_change(owner_id: uuid.UUID, sha256: str, size: int) -> ContentChange:
 def _finish_upload(file: File, change: ContentChange) -> None:
     _lock_account(file.owner_id)
     # Again: other uploads were written at the same time, and they have all been counted under this lock.
-    _check_room(file.owner_id, file.sha256, file.size)
+    _check_room(file.owner_id, {file.sha256: file.size})
     if not ContentChange.objects.filter(pk=change.pk).delete()[0]:
         raise storage.StorageLost("The upload took so long that it was taken for abandoned.")
     file.save(force_insert=True)
-    want_text(file)
+    want_texts([file])
 
 
 @transaction.atomic
-def _add(file: File) -> File:
-    """Add the row of a file that came inside of a message; return the one that another request added meanwhile."""
-    _lock_account(file.owner_id)
-    if (added := File.objects.filter(pk=file.pk).first()) is not None:
-        return added
-    _check_room(file.owner_id, file.sha256, file.size)
-    file.save(force_insert=True)
-    want_text(file)
-    return file
+def _add(owner_id: uuid.UUID, files: Sequence[File]) -> dict[uuid.UUID, File]:
+    """Add files that came inside of messages; return them by key, also those that another request added meanwhile."""
+    _lock_account(owner_id)
+    added = File.objects.in_bulk([file.pk for file in files])
+    new = [file for file in files if file.pk not in added]
+    _check_room(owner_id, {file.sha256: file.size for file in new})
+    File.objects.bulk_create(new)
+    want_texts(new)
+    return added | {file.pk: file for file in new}
 
 
 def _lock_account(owner_id: uuid.UUID, *, erased_too: bool = False) -> None:
@@ -254,17 +256,19 @@ def _lock_account(owner_id: uuid.UUID, *, erased_too: bool = False) -> None:
         raise User.DoesNotExist
 
 
-def _check_room(owner_id: uuid.UUID, sha256: str, size: int) -> None:
-    """Raise FilesFull if the account may not store this file; the caller has locked the account."""
+def _check_room(owner_id: uuid.UUID, sizes: Mapping[str, int]) -> None:
+    """Raise FilesFull if the account may not store files with these contents, sizes by digest.
+
+    What is decided holds only while the account is locked.
+    """
     held = File.objects.sharing_limits(owner_id)
     limit = settings.LIMIT_FILES_PER_USER
-    if limit and held.count() >= limit:
+    if limit and held.count() + len(sizes) > limit:
         raise FilesFull(f"An account holds at most {limit} files (LIMIT_FILES_PER_USER).")
     limit = settings.LIMIT_FILES_PER_USER_BYTES
-    if not limit or File.objects.with_content(owner_id, sha256).exists():
-        return
-    stored = held.stored_bytes()
-    if stored + size > limit:
+    there = File.objects.filter(owner_id=owner_id, sha256__in=sizes).values_list("sha256", flat=True)
+    size = sum(sizes[sha256] for sha256 in sizes.keys() - set(there)) if limit else 0
+    if size and (stored := held.stored_bytes()) + size > limit:
         raise FilesFull(
             f"This account's files hold {stored} of at most {limit} bytes (LIMIT_FILES_PER_USER_BYTES); "
             f"this one has {size}."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -64,10 +65,11 @@ def explanation(media_type: str, state: str, reason: str) -> str:
     return f"The {'rest of the ' if state == State.READ else ''}text of this file {why}." if why else ""
 
 
-def want_text(file: File) -> None:
-    """Note that a file is to be read, unless its content is known. Call it in the transaction that adds the file."""
-    if is_readable(file.media_type):
-        FileText.objects.bulk_create([FileText(owner_id=file.owner_id, sha256=file.sha256)], ignore_conflicts=True)
+def want_texts(files: Iterable[File]) -> None:
+    """Note that files are to be read whose content is not known. Call it in the transaction that adds the files."""
+    wanted = [FileText(owner_id=file.owner_id, sha256=file.sha256) for file in files if is_readable(file.media_type)]
+    if wanted:
+        FileText.objects.bulk_create(wanted, ignore_conflicts=True)
         transaction.on_commit(_waiting.set)
 
 

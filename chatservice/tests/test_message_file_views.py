@@ -19,8 +19,8 @@ from files.public_ids import public_id
 from files.services import delete_file, store_file
 from files.tests.pictures import opened, picture
 
-GONE = {**dict.fromkeys(("id", "address", "text_details"), ""), "name": "File", "facts": "no longer available"}
-GONE |= {"has_thumbnail": False}
+GONE: dict[str, Any] = dict.fromkeys(("id", "address", "text_details"), "")
+GONE |= {"name": "File", "facts": "no longer available", "has_thumbnail": False}
 
 
 class MessageFilesCase(ServiceTestCase):

@@ -311,7 +311,7 @@ class StoreTest(ResponsesTestCase):
             body, headers = {"model": "fake/ok", "input": "x"}, {"Idempotency-Key": path}
             first = self.alice.http.post(path, json=body, headers=headers).json()
             over = first.get("completed_at", first["created_at"])
-            wait_until(lambda over=over: time.time() >= over + 1, what="another second")
+            _wait_until_after(over + 1)
             self.assertEqual(self.alice.http.post(path, json=body, headers=headers).json(), first)
 
     def test_bob_sees_none_of_it(self):
@@ -325,3 +325,7 @@ class StoreTest(ResponsesTestCase):
         self.ask("x", by=self.bob, previous_response_id=response["id"], status=400)
         item = response["output"][0]["id"]
         self.ask([{"type": "item_reference", "id": item}], by=self.bob, status=400)
+
+
+def _wait_until_after(moment: float) -> None:
+    wait_until(lambda: time.time() >= moment, what="another second")
