@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from accounts.models import User
 from chatservice.dialects import DIALECTS
-from chatservice.testing import Service, ServiceTestCase, running_service, wait_until
+from chatservice.testing import Service, ServiceTestCase, running_service, tried_on, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 
 @pytest.mark.timeout(900)
+@tried_on("postgresql")
 class HostileInputTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()

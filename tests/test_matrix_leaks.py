@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chatservice.testing import ServiceTestCase, needs_dialect
+from chatservice.testing import ServiceTestCase, needs_dialect, tried_on
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
 from files.models import File
@@ -43,6 +43,7 @@ class MatrixCase(ServiceTestCase):
         return [name for name in SECRETS if things[name] in answer.shown and things[name] not in sent]
 
 
+@tried_on("sqlite")
 class LeakTest(MatrixCase):
     """Alice owns, and guests own together. The others are Bob, staff, a guest-made account, guests, a signed-in
     browser, and callers with a bad key or session, such as a page of another site, which has only the cookie."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from chatservice.dialects.problems import too_large
+from chatservice.dialects.problems import BadRequest, too_large
 from conversations.file_parts import embedded_in
 from files.embedded import Arrived, restored
 
@@ -16,13 +16,15 @@ CONTENTS = ("content", "output")
 
 
 def restore_others(body: Any, embedded: Arrived, *, size: int) -> None:
-    """Change `body`, which had `size` bytes; raises BadRequest (413) if it is too large without its pictures."""
+    """Change `body`, which had `size` bytes; raises BadRequest, as 413 if it is too large without its pictures."""
     places = {(id(found.fields), found.name) for part in _parts(body) if (found := embedded_in(part)) is not None}
     level = [body]
     while level:
         below: list[Any] = []
         for container in level:
             for name, value in _entries(container):
+                if isinstance(name, str) and restored(name, embedded) != name:
+                    raise BadRequest("A key in the body is far too long.", code="invalid_json")
                 if isinstance(value, str) and (id(container), name) not in places:
                     container[name] = text = restored(value, embedded)
                     size += len(text) - len(value)

@@ -17,7 +17,7 @@ from django.test import override_settings
 from accounts.models import User
 from accounts.personal_data import export_account
 from accounts.services import delete_user
-from chatservice.testing import Service, stop_shared_service, wait_until
+from chatservice.testing import Service, stop_shared_service, tried_on, wait_until
 from files import texts
 from files.models import File, FileText
 from files.reading.process import processes
@@ -177,6 +177,7 @@ class ClaimTest(TextsCase):
         FileText.objects.filter(owner=self.alice).update(claimed_until=now + seconds)
 
 
+@tried_on("postgresql")
 class KilledServiceTest(TextsCase):
     @skipUnless(Path("/proc").exists(), "finds the reading process in /proc")
     def test_a_file_that_was_being_read_at_kill_9_is_read_afterwards(self) -> None:

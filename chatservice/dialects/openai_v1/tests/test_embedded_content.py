@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import openai
 from django.conf import settings
 
-from chatservice.testing import ApiUser, Service, ServiceTestCase, needs_dialect, running_service, wait_until
-from completions.tests.upstream import FaultyUpstream
+from chatservice.dialects.openai_v1.tests.files_case import FilesCase
+from chatservice.testing import ApiUser, needs_dialect, tried_on, wait_until
 from conversations.models import Conversation, Message, MessagePart
 from files.models import ContentChange, File
 from scripts.procfs import resident_bytes, tree
@@ -43,29 +42,9 @@ def asks(text: str, *parts: Any) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
 
 
-class EmbeddedContentTest(ServiceTestCase):
-    up: FaultyUpstream
-    running: Service
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.up = cls.enterClassContext(FaultyUpstream())
-        one = {"base_url": cls.up.base_url, "strip_prefix": True}
-        upstreams = {"native": {**one, "models": ["native/*"], "api": "responses"}, "chat": {**one, "models": ["*"]}}
-        cls.running = cls.enterClassContext(
-            running_service(UPSTREAMS=json.dumps(upstreams), LIMIT_FILES_PER_USER_BYTES=str(40 * MEBIBYTE))
-        )
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.up.requests.clear()
-        self.openai: Any = self.client_of(self.alice)
-
-    def client_of(self, user: ApiUser) -> openai.OpenAI:
-        client = openai.OpenAI(base_url=f"{self.running.url}/v1", api_key=user.secret, max_retries=0)
-        self.addCleanup(client.close)
-        return client
+@tried_on("postgresql")
+class EmbeddedContentTest(FilesCase):
+    limits = {"LIMIT_FILES_PER_USER_BYTES": str(40 * MEBIBYTE)}
 
     def chat(self, *messages: Any, **more: Any) -> Any:
         return self.openai.chat.completions.create(model="ok", messages=messages, **more)
@@ -157,6 +136,8 @@ class EmbeddedContentTest(ServiceTestCase):
         self.chat({"role": "system", "content": text}, {"role": "user", "content": text[:200_000]}, asks("?", padding))
         self.assertEqual([each["content"] for each in self.sent()[:2]], [text, text[:200_000]])
         self.assertEqual(len(self.files()), 1)
+        odd = self.post(CHAT, {"model": "ok", "messages": [asks("?", padding)], "x": {text: 1}})
+        self.assertEqual((odd.status_code, odd.json()["error"]["code"]), (400, "invalid_json"))
         forged = self.chat(asks("?", {"type": "image_url", "image_url": {"url": "data:a/b;base64,sha256:" + "0" * 64}}))
         self.assertTrue(forged.choices)
         self.assertEqual(self.sent()[0]["content"][1]["image_url"]["url"], "data:a/b;base64,sha256:" + "0" * 64)

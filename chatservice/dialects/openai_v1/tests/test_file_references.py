@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import openai
 from django.conf import settings
 from django.utils import timezone
 
-from chatservice.testing import ApiUser, Service, ServiceTestCase, needs_dialect, running_service
-from completions.tests.upstream import FaultyUpstream
+from chatservice.dialects.openai_v1.tests.files_case import FilesCase
+from chatservice.testing import needs_dialect
 from conversations.models import Conversation, Message
 from files.models import File
 
@@ -42,28 +41,8 @@ def asks(text: str, *parts: Any) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
 
 
-class FileReferencesCase(ServiceTestCase):
-    up: FaultyUpstream
-    running: Service
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.up = cls.enterClassContext(FaultyUpstream())
-        one = {"base_url": cls.up.base_url, "strip_prefix": True}
-        upstreams = {"native": {**one, "models": ["native/*"], "api": "responses"}, "chat": {**one, "models": ["ok"]}}
-        limits = {"UPSTREAMS": json.dumps(upstreams), "LIMIT_CONTENT_BODY_BYTES": str(LIMIT)}
-        cls.running = cls.enterClassContext(running_service(**limits))
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.up.requests.clear()
-        self.openai: Any = self.client_of(self.alice)
-
-    def client_of(self, user: ApiUser) -> openai.OpenAI:
-        client = openai.OpenAI(base_url=f"{self.running.url}/v1", api_key=user.secret, max_retries=0)
-        self.addCleanup(client.close)
-        return client
+class FileReferencesCase(FilesCase):
+    limits = {"LIMIT_CONTENT_BODY_BYTES": str(LIMIT)}
 
     def upload(self, content: bytes, name: str, purpose: Any = "user_data") -> str:
         return str(self.openai.files.create(file=(name, content), purpose=purpose).id)
