@@ -76,8 +76,8 @@ def too_large(setting: str = "LIMIT_BODY_BYTES", *, beside: bool = False) -> Bad
     if setting == "LIMIT_FILE_BYTES":
         message = str(FileTooLarge(settings.LIMIT_FILE_BYTES))
     else:
-        besides = " besides pictures and files" if beside else ""
-        message = f"The request body holds at most {getattr(settings, setting)} bytes{besides} ({setting})."
+        besides = ", besides pictures and files" if beside else ""
+        message = f"The request body holds at most {getattr(settings, setting)} bytes ({setting}){besides}."
     return BadRequest(message, code="request_too_large", status=413)
 
 

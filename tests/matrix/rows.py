@@ -36,7 +36,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`body` is valid; `harmless` lists positions that look like an id but cannot name anybody's things."""
+    """`body` and `query` are valid; `harmless` lists positions that look like an id but cannot name anybody's."""
 
     operation: str
     admits: Admits
@@ -44,6 +44,7 @@ class Row:
     probes: tuple[Probe, ...] = ()
     body: Any = None
     harmless: tuple[str, ...] = ()
+    query: str = ""
 
     @property
     def kind(self) -> str:
@@ -55,7 +56,7 @@ class Row:
 
     def own_path(self) -> str:
         """Return the path of an HTTP row with the caller's own ids."""
-        return PARAMETER.sub(r"<own.\1>", self.target)
+        return PARAMETER.sub(r"<own.\1>", self.target) + self.query
 
 
 def http(

@@ -16,6 +16,7 @@ ROWS = (
         Admits.GUESTS,
         ("message", "file"),
         (Probe("query message", "/files?message=<message>", outcome="200", reaches=False),),
+        query="?message=<own.message>",
     ),
     http("GET /files/{file}", "file"),
     Row(
