@@ -12,6 +12,7 @@ from typing import Any
 
 from django.test import override_settings
 
+from chatservice.testing import tried_on
 from conversations.models import Message
 from conversations.tests.attachments_case import PDF, AttachmentsCase, asks, picture, points_to
 from conversations.tests.exports import chat, node
@@ -59,6 +60,7 @@ class LimitsTest(AttachmentsCase):
         self.assertFalse(ContentChange.objects.filter(owner_id=self.alice.user.pk).exists())
 
 
+@tried_on("sqlite")
 class HostileTest(AttachmentsCase):
     def test_names_are_never_paths(self) -> None:
         red = picture()

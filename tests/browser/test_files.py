@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from playwright.sync_api import Locator, Page, expect
 
 from accounts.models import User
-from chatservice.testing import needs_dialect
+from chatservice.testing import needs_dialect, tried_on
 from conversations.models import AccessLogEntry, Conversation
 from conversations.services import append_message, start_conversation
 from files.models import File
@@ -66,6 +66,7 @@ def is_painted(image: Locator) -> None:
 
 
 @one_database_is_enough
+@tried_on("sqlite")
 class FilesOnThePageTest(ChatCase):
     network_may_fail = True  # the thumbnail of a broken picture
 
@@ -148,6 +149,7 @@ class FilesOnThePageTest(ChatCase):
 
 
 @one_database_is_enough
+@tried_on("sqlite")
 class FilesInTheAdminTest(BrowserTestCase):
     network_may_fail = True
 
