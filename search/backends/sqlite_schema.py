@@ -119,14 +119,7 @@ def triggers(tables: Tables) -> dict[str, str]:
 
 def _file_triggers(tables: Tables, insert: str, conflict: str) -> dict[str, str]:
     """Return the triggers that note the messages which carry a file whose text came, or went."""
-    carrying = (
-        f"{insert} SELECT DISTINCT message.id, conversation.owner_id, 0, 0, 0 FROM {tables.file} file "
-        f"JOIN {tables.file_text} said ON said.owner_id = file.owner_id AND said.sha256 = file.sha256 "
-        f"JOIN {tables.part} part ON part.file_id = file.id "
-        f"JOIN {tables.message} message ON message.id = part.message_id "
-        f"JOIN {tables.conversation} conversation ON conversation.id = message.conversation_id "
-        "AND conversation.owner_id = file.owner_id"
-    )
+    carrying = f"{insert} {tables.carrying_messages()}"
     return {
         "search_file_carried": (
             f"AFTER INSERT ON {tables.part} WHEN NEW.file_id IS NOT NULL BEGIN "
