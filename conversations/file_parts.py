@@ -12,6 +12,13 @@ _NESTED: Final = ("file", "image_url", "input_audio")
 _FLAT: Final = ("input_file", "input_image")
 _ADDRESSES: Final = ("url", "image_url", "file_url")
 HTTP: Final = re.compile(r"https?://(?:[^\s/?#\\@]*@)?([^\s/?#\\@]+)", re.IGNORECASE)
+_CONTENTS: Final = {
+    "image_url": "url",
+    "file": "file_data",
+    "input_audio": "data",
+    "input_image": "image_url",
+    "input_file": "file_data",
+}
 _IMAGES: Final = ("image_url", "input_image")
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 AUDIO_FORMATS: Final = {
@@ -21,8 +28,6 @@ AUDIO_FORMATS: Final = {
     "audio/ogg": "ogg",
     "audio/mp4": "m4a",
 }
-
-
 _UNSPECIFIC: Final = ("text/plain", "application/octet-stream", "application/zip")
 
 
@@ -46,27 +51,34 @@ class Reference(NamedTuple):
     name: str
 
 
+def _fields_of(part: Any) -> tuple[str, Wire]:
+    """Return the kind of a picture, recording or document, and the fields that say which; none for any other part.
+
+    Some servers take the address of a picture in place of an object with it.
+    """
+    kind: Any = part.get("type") if isinstance(part, Mapping) else None
+    if kind in _FLAT or (kind == "image_url" and isinstance(part.get(kind), str)):
+        return kind, part
+    fields = part.get(kind) if kind in _NESTED else None
+    return (kind, fields) if isinstance(fields, Mapping) else ("", {})
+
+
 def reference_in(part: Any) -> Reference | None:
     """Return the reference that a part of a message is; None for any other part."""
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    nested = kind in _NESTED
-    fields = part.get(kind) if nested else part if kind in _FLAT else None
-    if not isinstance(fields, Mapping) or not (file_id := fields.get("file_id")):
+    kind, fields = _fields_of(part)
+    is_flat = fields is part
+    if not (file_id := fields.get("file_id")) or (is_flat and kind not in _FLAT):
         return None
     name = fields.get("filename")
-    return Reference(f"{kind}.file_id" if nested else "file_id", file_id, name if isinstance(name, str) else "")
+    path = "file_id" if is_flat else f"{kind}.file_id"
+    return Reference(path, file_id, name if isinstance(name, str) else "")
 
 
 def embedded_in(part: Any) -> Embedded | None:
     """Return where a part has its content in itself; None for any other part."""
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in _FLAT or (kind == "image_url" and isinstance(part.get(kind), str)):
-        fields, name = part, "file_data" if kind == "input_file" else "image_url"
-    elif kind in _NESTED:
-        fields, name = part.get(kind), {"image_url": "url", "file": "file_data", "input_audio": "data"}[kind]
-    else:
-        return None
-    text = fields.get(name) if isinstance(fields, Mapping) else None
+    kind, fields = _fields_of(part)
+    name = "image_url" if kind == "image_url" and fields is part else _CONTENTS.get(kind, "")
+    text = fields.get(name)
     is_content = isinstance(text, str) and (kind not in _IMAGES or text.startswith("data:"))
     return Embedded(fields, name) if is_content else None
 
@@ -86,10 +98,8 @@ def as_reference(part: Wire, *, file_id: str, media_type: str) -> dict[str, Any]
 
 def address_in(part: Any) -> tuple[str, str] | None:
     """Return the address of a part's content at another host, and the host; None for any other part."""
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    is_flat = kind in _FLAT or (kind == "image_url" and isinstance(part.get(kind), str))
-    fields = part if is_flat else part.get(kind) if kind in _NESTED else None
-    found = [fields.get(name) for name in _ADDRESSES] if isinstance(fields, Mapping) else []
+    _, fields = _fields_of(part)
+    found = [fields.get(name) for name in _ADDRESSES]
     matches = (HTTP.match(each) for each in found if isinstance(each, str))
     return next(((match.string, match[1]) for match in matches if match), None)
 

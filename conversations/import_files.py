@@ -17,7 +17,7 @@ from django.conf import settings
 
 from accounts.models import User
 from conversations.embedded_files import take_out
-from conversations.file_parts import AUDIO_FORMATS
+from conversations.file_parts import part_of
 from conversations.importers.attached import AttachedFile
 from conversations.importers.members import DAMAGE, Member
 from conversations.importers.values import ImportedConversation, ImportedMessage, NamedFile, Unreadable
@@ -218,12 +218,10 @@ def _with_references(message: ImportedMessage, files: Sequence[tuple[NamedFile, 
 
 
 def _reference(named: NamedFile, file: File) -> dict[str, Any]:
-    file_id = public_id(file.pk)
-    if file.media_type.startswith("image/"):
-        return {"type": "image_url", "image_url": {"file_id": file_id}}
-    if file.media_type in AUDIO_FORMATS:
-        return {"type": "input_audio", "input_audio": {"file_id": file_id}}
-    return {"type": "file", "file": {"file_id": file_id, "filename": named.name or file.name}}
+    part = part_of(public_id(file.pk), file.media_type)
+    if part["type"] == "file":
+        part["file"]["filename"] = named.name or file.name
+    return part
 
 
 def _annotation(annotation: Any, moved: Sequence[tuple[int, int]]) -> Any:
