@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from accounts.callers import Principal
 from completions.types import Wire
 from conversations.file_parts import reference_in, with_text
-from files.models import File, FileText, FileTextQuerySet
+from files.models import File, FileText
 from files.public_ids import key_of
 from files.texts import SPEECHLESS, UNSUPPORTED, explanation
 from files.threads import in_file_thread
@@ -69,19 +69,13 @@ def _key(part: Wire) -> uuid.UUID | None:
 
 
 def _are_being_read(keys: set[uuid.UUID], principal: Principal) -> bool:
-    return _texts_of(File.objects.visible_to(principal).filter(pk__in=keys)).waiting().exists()
+    return FileText.objects.of_files(File.objects.visible_to(principal).filter(pk__in=keys)).waiting().exists()
 
 
 def _find(keys: set[uuid.UUID], principal: Principal) -> Mapping[uuid.UUID | None, Document]:
     files = [file for file in File.objects.visible_to(principal).filter(pk__in=keys) if _is_document(file)]
-    said = {(text.owner_id, text.sha256): text for text in _texts_of(files)}
+    said = {(text.owner_id, text.sha256): text for text in FileText.objects.of_files(files)}
     return {file.pk: Document(file, said.get((file.owner_id, file.sha256))) for file in files}
-
-
-def _texts_of(files: Iterable[File]) -> FileTextQuerySet:
-    contents = {(file.owner_id, file.sha256) for file in files}
-    owners, digests = {owner for owner, _ in contents}, {digest for _, digest in contents}
-    return FileText.objects.filter(owner__in=owners, sha256__in=digests)
 
 
 def _is_document(file: File) -> bool:

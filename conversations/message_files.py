@@ -92,10 +92,7 @@ def _carried(ids: Collection[uuid.UUID]) -> list[tuple[uuid.UUID, File]]:
 
 
 def _known(files: Iterable[File]) -> dict[tuple[uuid.UUID, str], FileText]:
-    contents = {(file.owner_id, file.sha256) for file in files}
-    owners, digests = {owner for owner, _ in contents}, {digest for _, digest in contents}
-    found = FileText.objects.filter(owner__in=owners, sha256__in=digests).defer("text") if contents else ()
-    return {(text.owner_id, text.sha256): text for text in found}
+    return {(text.owner_id, text.sha256): text for text in FileText.objects.of_files(files).defer("text")}
 
 
 def _chosen(carried: Sequence[tuple[uuid.UUID, File]]) -> dict[uuid.UUID, list[tuple[File, uuid.UUID]]]:

@@ -15,6 +15,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import path
 
 from conversations.access_log import has_opened
+from conversations.message_files import files_of
 from conversations.models import Conversation, MessagePart
 from files.exceptions import ContentMissing
 from files.models import File
@@ -55,10 +56,13 @@ def _find(request: HttpRequest, conversation_id: uuid.UUID, file_id: str) -> Fil
     """Return a file of a transcript that is open; raises PermissionDenied and Http404."""
     if not request.user.has_perm("conversations.view_conversation"):
         raise PermissionDenied
-    conversation = get_object_or_404(Conversation.objects.select_related("owner"), pk=conversation_id)
+    conversation = get_object_or_404(Conversation, pk=conversation_id)
     if not has_opened(reader=request.user, conversation=conversation):
         raise PermissionDenied
-    parts = MessagePart.objects.filter(file=key_of(file_id), message__conversation=conversation)
-    if not parts.exists():
+    if (key := key_of(file_id)) is None:
         raise Http404
-    return get_object_or_404(File.objects.for_messages_of(conversation.owner), pk=key_of(file_id))
+    parts = MessagePart.objects.filter(file=key, message__conversation=conversation)
+    for files in files_of(parts).values():
+        if (file := files[0].file) is not None:
+            return file
+    raise Http404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from typing import Any, Self
 
 from django.db import models
@@ -24,11 +25,6 @@ class FileQuerySet(OwnedQuerySet["File"]):
     def visible_to(self, principal: Principal) -> Self:
         """Return the files that `principal` may see; an expired one is gone before the sweep deletes it."""
         return super().visible_to(principal).exclude(expires_at__lte=timezone.now())
-
-    def for_messages_of(self, owner: User) -> Self:
-        """Return the files that messages of `owner` may show: the owner's own; guests share theirs."""
-        owners = Q(owner__guest_made=True) if owner.guest_made else Q(owner=owner)
-        return self.filter(owners).exclude(expires_at__lte=timezone.now())
 
     def expired(self) -> Self:
         return self.filter(expires_at__lte=timezone.now())
@@ -113,6 +109,12 @@ class File(models.Model):
 class FileTextQuerySet(models.QuerySet["FileText"]):
     def of(self, owner_id: uuid.UUID, sha256: str) -> Self:
         return self.filter(owner_id=owner_id, sha256=sha256)
+
+    def of_files(self, files: Iterable[File]) -> Self:
+        """Return the texts of these files: found by owner and digest."""
+        contents = {(file.owner_id, file.sha256) for file in files}
+        owners, digests = {owner for owner, _ in contents}, {digest for _, digest in contents}
+        return self.filter(owner__in=owners, sha256__in=digests)
 
     def waiting(self) -> Self:
         return self.filter(state=FileText.State.WAITING)
