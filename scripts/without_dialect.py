@@ -27,7 +27,6 @@ QUICK = (
     "chatservice/tests/test_docs.py",
     "chatservice/tests/test_hosts.py",
     "tests/test_matrix.py",
-    "tests/test_matrix_writes.py",
     "tests/test_replay.py",
 )
 

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 
 from accounts.models import RateWindow, User
 from accounts.services import issue_api_key
-from chatservice.testing import Service, ServiceTestCase, needs_dialect
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, tried_on
 from chatservice.testing.sockets import Socket
 from conversations.models import Message
 
@@ -28,6 +28,7 @@ def setUpModule() -> None:
     needs_dialect("chat", "chat_v1", "graphql", "openai_v1", "resources", "websocket")
 
 
+@tried_on("postgresql")
 class DefaultLimitsTest(ServiceTestCase):
     limited: ClassVar[Service]
 

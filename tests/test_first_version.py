@@ -105,6 +105,7 @@ class OlderDatabaseTestCase(MigrationTestCase):
         return schema(execute)
 
 
+@tried_on("sqlite")
 class FirstVersionTest(OlderDatabaseTestCase):
     def test_the_first_version_of_all_migrations(self):
         with self.database() as (url, execute):
@@ -137,6 +138,7 @@ class FirstVersionTest(OlderDatabaseTestCase):
             self.assertEqual((schema(execute), storage(execute)), (before, made))
 
 
+@tried_on("postgresql")
 class IndexOfEarlierVersionTest(OlderDatabaseTestCase):
     def test_an_index_from_outside_of_migrations_is_taken_over(self):
         with self.database() as (url, execute):

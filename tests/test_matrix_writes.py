@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, User
 from chatservice.dialects import DIALECTS
-from chatservice.testing import needs_dialect
+from chatservice.testing import needs_dialect, tried_on
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
 from tests.matrix import operations, subjects
@@ -49,6 +49,7 @@ def overreaching(alice: str) -> dict[str, Any]:
     }
 
 
+@tried_on("sqlite")
 class MassAssignmentTest(MatrixCase):
     def setUp(self) -> None:
         super().setUp()

@@ -26,7 +26,7 @@ class ReversedTest(ServiceTestCase):
         return Run.objects.filter(user=self.alice.user).latest("id").state
 
     def assert_stops(self) -> None:
-        wait_until(lambda: self.state() == "cancelled", timeout=5, what="the end of the run")
+        wait_until(lambda: self.state() == "cancelled", what="the end of the run")
 
     def test_chat_completions_go_on(self):
         with listening(self.alice, "fake/slow:10ms:40", url=self.other.url) as stream:

@@ -15,6 +15,7 @@ from statistics import quantiles
 
 import pytest
 
+from chatservice.testing import tried_on
 from tests.matrix import subjects
 from tests.matrix.asking import ask
 from tests.matrix.rows import Probe, Row
@@ -28,6 +29,7 @@ STEPS = (24, 72, PAIRS)
 BY_SOCKET = ("frame", "subscription")
 
 
+@tried_on("sqlite")
 @pytest.mark.timeout(300)  # up to 200 pairs of many probes, on a busy machine
 class TimingTest(MatrixCase):
     def setUp(self) -> None:

@@ -20,6 +20,7 @@ ORDER = "response_order"
 RAW = "response_items"
 """The field of an assistant message with items that no chat message can express, such as those of hosted tools."""
 CALL_TYPES = {"function_call": "function", "custom_tool_call": "custom"}
+IMAGE_DETAILS = ("auto", "low", "high", "original")
 ANNOTATIONS: dict[str, dict[str, Any]] = {
     "url_citation": {"title": "", "start_index": 0, "end_index": 0},
     "file_citation": {"filename": "", "index": 0},
@@ -243,7 +244,9 @@ def _input_part(part: Any) -> dict[str, Any]:
         case "image_url":
             image = part.get("image_url")
             fields = dict(image) if isinstance(image, Mapping) else {"url": image}
-            return {"type": "input_image", "image_url": fields.get("url"), "detail": fields.get("detail") or "auto"} | (
+            # Chat completions take any word.
+            detail = fields.get("detail") if fields.get("detail") in IMAGE_DETAILS else "auto"
+            return {"type": "input_image", "image_url": fields.get("url"), "detail": detail} | (
                 {"file_id": fields["file_id"]} if fields.get("file_id") else {}
             )
         case "file":
