@@ -111,8 +111,8 @@ def items_from(messages: list[Any]) -> list[dict[str, Any]]:
 
 class ItemsTest(SimpleTestCase):
     def test_a_picture_s_detail_is_one_of_those_that_clients_know(self) -> None:
-        for given, told in (("low", "low"), ("original", "original"), ("AAA", "auto"), (None, "auto"), ([], "auto")):
-            part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": given}}
+        for sent, told in (("low", "low"), ("original", "original"), ("AAA", "auto"), (None, "auto"), ([], "auto")):
+            part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": sent}}
             [item] = items_of({"role": "user", "content": [part]}, message_id=ID)
             self.assertEqual(item["content"][0]["detail"], told)
 
