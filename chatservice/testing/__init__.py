@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,8 +16,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,10 +75,12 @@ def tried_on(vendor: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(connection.vendor != vendor, reason=f"depends on no database: tried on {vendor}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_port(among: Sequence[int] = ()) -> int:
+    """Return a port that nothing listens on: one that the system chooses, or any of `among`."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().choice(among) if among else 0))
+            return probe.getsockname()[1]
 
 
 def test_database_url() -> str:

@@ -34,6 +34,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 DRAIN = 10
 LOOK_SECONDS = 300.0  # seconds; for thousands of runs on a busy machine
+BELOW_CLIENTS = range(20_000, 32_000)
+"""Ports that no client's connection gets while the process that has one is restarted."""
 SPARE_FILES = 48
 """This many more files and threads than at the start are no leak: pools fill up, SQLite has three files per thread."""
 
@@ -51,7 +53,7 @@ class Process:
     """One service process, as in production; it keeps its port when restarted."""
 
     env: dict[str, str]
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_port(BELOW_CLIENTS))
     popen: subprocess.Popen[bytes] | None = None
     ready: bool = False
     log: Path = field(default_factory=lambda: Path(tempfile.mkstemp(prefix="chaos-", suffix=".log")[1]))
