@@ -27,6 +27,7 @@ DEFAULT = re.compile(r"(.+) By default (.+)\.")
 VALUES = {
     "ADMIN_ENABLED": "`auto`, `true` or `false`",
     "CORS_ALLOWED_ORIGINS": "comma-separated list",
+    "CURRENCY": "three letters",
     "URL_PREFIX": "path",
 }
 KINDS = {

@@ -1,0 +1,158 @@
+"""The prices that staff entered, kept in memory for a few seconds: a request looks its price up without a query."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+from django.conf import settings
+
+from usage.models import ModelPrice
+from usage.price_values import MILLION, Price, Tokens
+
+OWN = "own"
+KEPT_SECONDS = 5.0
+"""How soon a changed price applies in the other processes; in the one that changed it, it applies at once."""
+MAX_REMEMBERED = 4_096
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Prices per million tokens, which are millionths of the currency unit per token; the last two per million."""
+
+    input: Decimal
+    cached_input: Decimal
+    output: Decimal
+    reasoning: Decimal
+    per_image: Decimal
+    per_request: Decimal
+
+    def calculate(self, tokens: Tokens) -> Decimal:
+        return (
+            self.input * (tokens.input - tokens.cached)
+            + self.cached_input * tokens.cached
+            + self.output * (tokens.output - tokens.reasoning)
+            + self.reasoning * tokens.reasoning
+            + MILLION * (self.per_image * tokens.images + self.per_request * tokens.requests)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrice:
+    """A row, ready to use."""
+
+    model: str
+    upstream: str
+    valid_from: dt.datetime
+    price: Price
+
+    def matches(self, names: Names, upstream: str) -> bool:
+        return (not self.upstream or _matches(upstream, self.upstream)) and any(
+            _matches(name, self.model) for name in names
+        )
+
+    def rank(self) -> tuple[bool, bool, int, bool, int, dt.timedelta]:
+        """Return what sorts the price that applies first: the most specific one, then the newest."""
+        epoch = dt.datetime.min.replace(tzinfo=dt.UTC)
+        return (
+            not self.upstream,
+            *(_is_pattern(self.upstream), -len(self.upstream)),
+            *(_is_pattern(self.model), -len(self.model)),
+            epoch - self.valid_from,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """All own prices as they were read at `read_at` (monotonic), and what was looked up in them since."""
+
+    read_at: float
+    currency: str
+    by_name: dict[str, list[OwnPrice]] = field(default_factory=lambda: defaultdict(list))
+    patterns: list[OwnPrice] = field(default_factory=list)
+    remembered: dict[tuple[Names, str], tuple[OwnPrice, ...]] = field(default_factory=dict)
+
+    def candidates(self, names: Names, upstream: str) -> tuple[OwnPrice, ...]:
+        """Return the prices for a model at an upstream, the ones that go before others first."""
+        found = self.remembered.get((names, upstream))
+        if found is None:
+            exact = [price for name in names for price in self.by_name.get(name, ())]
+            matching = [price for price in [*exact, *self.patterns] if price.matches(names, upstream)]
+            found = tuple(sorted(matching, key=OwnPrice.rank))
+            if len(self.remembered) >= MAX_REMEMBERED:
+                self.remembered.clear()
+            self.remembered[names, upstream] = found
+        return found
+
+
+_table: PriceTable | None = None
+_reading = threading.Lock()
+
+
+def own_price_of(names: Names, upstream: str, at: dt.datetime) -> Price | None:
+    """Return the own price for a model that has `names` at an upstream; None if there is none."""
+    candidates = _current_table().candidates(names, upstream)
+    return next((each.price for each in candidates if each.valid_from <= at), None)
+
+
+def forget_own_prices() -> None:
+    global _table
+    with _reading:
+        _table = None
+
+
+def _current_table() -> PriceTable:
+    global _table
+    table = _table
+    if table is not None and _is_current(table):
+        return table
+    with _reading:
+        if _table is None or not _is_current(_table):
+            _table = _read_table()
+        return _table
+
+
+def _is_current(table: PriceTable) -> bool:
+    return time.monotonic() - table.read_at < KEPT_SECONDS and table.currency == settings.CURRENCY
+
+
+def _read_table() -> PriceTable:
+    table = PriceTable(time.monotonic(), settings.CURRENCY)
+    for own in map(_own_price, _rows(table.currency)):
+        if _is_pattern(own.model):
+            table.patterns.append(own)
+        else:
+            table.by_name[own.model].append(own)
+    return table
+
+
+def _rows(currency: str) -> Iterable[ModelPrice]:
+    return ModelPrice.objects.in_currency(currency)
+
+
+def _own_price(row: ModelPrice) -> OwnPrice:
+    rates = Rates(
+        input=row.input,
+        cached_input=row.input if row.cached_input is None else row.cached_input,
+        output=row.output,
+        reasoning=row.output if row.reasoning is None else row.reasoning,
+        per_image=row.per_image,
+        per_request=row.per_request,
+    )
+    price = Price(OWN, row.currency, row.max_output_tokens, rates.calculate)
+    return OwnPrice(row.model, row.upstream, row.valid_from, price)
+
+
+def _is_pattern(text: str) -> bool:
+    return any(mark in text for mark in "*?[")
+
+
+def _matches(text: str, pattern: str) -> bool:
+    return text == pattern or fnmatchcase(text, pattern)
