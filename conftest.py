@@ -118,6 +118,15 @@ def open_admin(settings: object) -> None:
     settings.ADMIN_ENABLED = True
 
 
+@pytest.fixture(autouse=True)
+def prices_of_this_test() -> Iterator[None]:
+    """Forget the prices that are kept in memory: the next test has others."""
+    yield
+    prices = sys.modules.get("usage.own_prices")
+    if prices is not None:
+        prices.forget_own_prices()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Stop the shared service before its database is dropped: PostgreSQL does not drop a database that is in use."""

@@ -8,6 +8,7 @@ from files.public_ids import public_id
 from tests.matrix import staff as matrix
 from tests.matrix.operations import routes
 from tests.staff import CANARY, StaffCase, staff
+from usage.models import ModelPrice
 
 
 class StaffMatrixTest(StaffCase):
@@ -20,6 +21,7 @@ class StaffMatrixTest(StaffCase):
             "conversations/accesslogentry": self.entry,
             "completions/run": self.stored_run,
             "files/file": self.file,
+            "usage/modelprice": self.price,
         }
         for name, thing in things.items():
             if route.startswith(f"{name}/{matrix.OBJECT}"):
@@ -37,6 +39,7 @@ class StaffMatrixTest(StaffCase):
         from django.contrib.auth.models import Group
 
         cls.group = Group.objects.create(name="Support")
+        cls.price = ModelPrice.objects.create(model="gpt-4o", currency="USD", input=2, output=10)
 
     def test_every_page_has_a_row_and_no_row_is_of_nothing(self) -> None:
         found = {path.removeprefix("/admin/") for path, _ in routes() if path.startswith("/admin/")}

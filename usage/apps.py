@@ -3,3 +3,6 @@ from django.apps import AppConfig
 
 class UsageConfig(AppConfig):
     name = "usage"
+
+    def ready(self) -> None:
+        from usage import checks, own_prices  # noqa: F401  they register and connect themselves

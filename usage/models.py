@@ -7,7 +7,7 @@ from typing import Self
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from foundation.ids import uuid7
@@ -21,9 +21,29 @@ class ModelPriceQuerySet(models.QuerySet["ModelPrice"]):
     def in_currency(self, currency: str) -> Self:
         return self.filter(currency=currency)
 
-    def valid_at(self, moment: dt.datetime) -> Self:
-        """Return the prices that were valid by `moment`, also those that a later one replaces."""
+    def begun(self, moment: dt.datetime) -> Self:
+        """Return the prices that are valid from `moment` or earlier, also those that a later one replaced."""
         return self.filter(valid_from__lte=moment)
+
+    def upcoming(self, moment: dt.datetime) -> Self:
+        return self.filter(valid_from__gt=moment)
+
+    def current(self, moment: dt.datetime) -> Self:
+        """Return the prices that are valid at `moment`: of each model at each upstream the newest one."""
+        return self.begun(moment).exclude(_replaced(moment))
+
+    def replaced(self, moment: dt.datetime) -> Self:
+        return self.begun(moment).filter(_replaced(moment))
+
+    def version(self) -> tuple[int, dt.datetime | None]:
+        """Return what is different after every change."""
+        found = self.aggregate(rows=Count("pk"), newest=Max("changed_at"))
+        return found["rows"], found["newest"]
+
+
+def _replaced(moment: dt.datetime) -> Exists:
+    same = {name: OuterRef(name) for name in ("model", "upstream", "currency")}
+    return Exists(ModelPrice.objects.begun(moment).filter(valid_from__gt=OuterRef("valid_from"), **same))
 
 
 class ModelPrice(models.Model):
@@ -68,6 +88,8 @@ class ModelPrice(models.Model):
         null=True, blank=True, help_text="The longest answer of the model, if it is known."
     )
     valid_from = models.DateTimeField(default=timezone.now)
+    # Tells the processes that keep the prices in memory whether to read them again.
+    changed_at = models.DateTimeField(auto_now=True)
 
     objects = ModelPriceQuerySet.as_manager()
 

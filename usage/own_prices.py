@@ -10,8 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Any
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 
 from usage.models import ModelPrice
 from usage.price_values import MILLION, Price, Tokens
@@ -71,10 +75,9 @@ class OwnPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceTable:
-    """All own prices as they were read at `read_at` (monotonic), and what was looked up in them since."""
+    """All own prices in one currency, and what was looked up in them."""
 
-    read_at: float
-    currency: str
+    version: tuple[int, dt.datetime | None]
     by_name: dict[str, list[OwnPrice]] = field(default_factory=lambda: defaultdict(list))
     patterns: list[OwnPrice] = field(default_factory=list)
     remembered: dict[tuple[Names, str], tuple[OwnPrice, ...]] = field(default_factory=dict)
@@ -92,49 +95,71 @@ class PriceTable:
         return found
 
 
-_table: PriceTable | None = None
-_reading = threading.Lock()
+class PriceTables:
+    """The table of each currency (there is one but in tests), read again when it is old and has changed.
+
+    Threads share it and never wait for each other: one that waited inside a transaction could hold the connection that
+    the reading thread needs.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[str, tuple[PriceTable, float]] = {}  # with the monotonic time at which it was compared
+        self._reading = threading.Lock()
+        self._forgotten = 0
+
+    def table(self, currency: str) -> PriceTable:
+        table, compared = self._tables.get(currency, (None, 0.0))
+        if table is None:
+            return self._read(currency, None)
+        if time.monotonic() - compared < KEPT_SECONDS or not self._reading.acquire(blocking=False):
+            return table
+        try:
+            return self._read(currency, table)
+        finally:
+            self._reading.release()
+
+    def forget(self) -> None:
+        self._forgotten += 1
+        self._tables = {}
+
+    def _read(self, currency: str, known: PriceTable | None) -> PriceTable:
+        forgotten, now = self._forgotten, time.monotonic()
+        prices = ModelPrice.objects.in_currency(currency)
+        version = prices.version()
+        table = known if known is not None and known.version == version else _table_of(prices, version)
+        if forgotten == self._forgotten:  # else it may have been read before the change
+            self._tables[currency] = table, now
+        return table
+
+
+_tables = PriceTables()
 
 
 def own_price_of(names: Names, upstream: str, at: dt.datetime) -> Price | None:
     """Return the own price for a model that has `names` at an upstream; None if there is none."""
-    candidates = _current_table().candidates(names, upstream)
+    candidates = _tables.table(settings.CURRENCY).candidates(names, upstream)
     return next((each.price for each in candidates if each.valid_from <= at), None)
 
 
 def forget_own_prices() -> None:
-    global _table
-    with _reading:
-        _table = None
+    _tables.forget()
 
 
-def _current_table() -> PriceTable:
-    global _table
-    table = _table
-    if table is not None and _is_current(table):
-        return table
-    with _reading:
-        if _table is None or not _is_current(_table):
-            _table = _read_table()
-        return _table
+@receiver([post_save, post_delete], sender=ModelPrice)
+def prices_changed(**kwargs: Any) -> None:
+    """Read the prices again: in this transaction, and once it is committed."""
+    forget_own_prices()
+    transaction.on_commit(forget_own_prices)
 
 
-def _is_current(table: PriceTable) -> bool:
-    return time.monotonic() - table.read_at < KEPT_SECONDS and table.currency == settings.CURRENCY
-
-
-def _read_table() -> PriceTable:
-    table = PriceTable(time.monotonic(), settings.CURRENCY)
-    for own in map(_own_price, _rows(table.currency)):
+def _table_of(prices: Iterable[ModelPrice], version: tuple[int, dt.datetime | None]) -> PriceTable:
+    table = PriceTable(version)
+    for own in map(_own_price, prices):
         if _is_pattern(own.model):
             table.patterns.append(own)
         else:
             table.by_name[own.model].append(own)
     return table
-
-
-def _rows(currency: str) -> Iterable[ModelPrice]:
-    return ModelPrice.objects.in_currency(currency)
 
 
 def _own_price(row: ModelPrice) -> OwnPrice:

@@ -27,7 +27,7 @@ def price_of(model: str, upstream: str, at: dt.datetime) -> Price | None:
 
 
 def forget_prices() -> None:
-    """Read the own prices again when the next one is looked up: call it when a change is committed."""
+    """Read the own prices again when the next one is looked up. Saving and deleting a price does this by itself."""
     forget_own_prices()
 
 
