@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -18,34 +17,13 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 from usage.models import ModelPrice
-from usage.price_values import MILLION, Price, Tokens
+from usage.price_values import Price, Rates
 
 OWN = "own"
 KEPT_SECONDS = 5.0
 """How soon a changed price applies in the other processes; in the one that changed it, it applies at once."""
 MAX_REMEMBERED = 4_096
 Names = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Prices per million tokens, which are millionths of the currency unit per token; the last two per million."""
-
-    input: Decimal
-    cached_input: Decimal
-    output: Decimal
-    reasoning: Decimal
-    per_image: Decimal
-    per_request: Decimal
-
-    def calculate(self, tokens: Tokens) -> Decimal:
-        return (
-            self.input * (tokens.input - tokens.cached)
-            + self.cached_input * tokens.cached
-            + self.output * (tokens.output - tokens.reasoning)
-            + self.reasoning * tokens.reasoning
-            + MILLION * (self.per_image * tokens.images + self.per_request * tokens.requests)
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,3 +59,24 @@ class Price:
             for cached in (0, tokens.input)
             for reasoning in (0, tokens.output)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Prices per million tokens, which are millionths of the currency unit per token; the last two per million."""
+
+    input: Decimal
+    cached_input: Decimal
+    output: Decimal
+    reasoning: Decimal
+    per_image: Decimal
+    per_request: Decimal
+
+    def calculate(self, tokens: Tokens) -> Decimal:
+        return (
+            self.input * (tokens.input - tokens.cached)
+            + self.cached_input * tokens.cached
+            + self.output * (tokens.output - tokens.reasoning)
+            + self.reasoning * tokens.reasoning
+            + MILLION * (self.per_image * tokens.images + self.per_request * tokens.requests)
+        )

@@ -19,20 +19,22 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from usage.price_values import MILLION, Price, Tokens
+from usage.price_values import MILLION, Price, Rates, Tokens
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, Provider
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
 
 PUBLISHED = "genai-prices"
 CURRENCY = "USD"
+# The package's names of what we count.
+PLAIN = ("input_mtok", "cache_read_mtok", "output_mtok", "output_reasoning_mtok", "requests_kcount")
 # A name with a dot whose last part is not a number: no provider is at a plain address.
 PUBLIC_HOST = re.compile(r"[a-z0-9.-]+\.[a-z][a-z0-9-]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The price of a model at a moment, which the package calculates: tiers and times of day are its business."""
+    """The price of a model in tiers, which the package calculates."""
 
     provider: Provider
     model: ModelInfo
@@ -59,7 +61,9 @@ def published_price_of(names: tuple[str, ...], base_url: str, at: dt.datetime) -
     if found is None:
         return None
     provider, model = found
-    return Price(PUBLISHED, CURRENCY, None, Published(provider, model, at).calculate)
+    rates = _rates(model.get_prices(at))
+    calculate = Published(provider, model, at).calculate if rates is None else rates.calculate
+    return Price(PUBLISHED, CURRENCY, None, calculate)
 
 
 @lru_cache(maxsize=4_096)
@@ -79,3 +83,21 @@ def _find(names: tuple[str, ...], base_url: str) -> tuple[Provider, ModelInfo] |
 def _is_billed_by_tokens(model: ModelInfo) -> bool:
     prices = [each.prices for each in model.prices] if isinstance(model.prices, list) else [model.prices]
     return bool(prices) and all(each.input_mtok is not None for each in prices)
+
+
+def _rates(prices: ModelPrice) -> Rates | None:
+    """Return plain prices for our own sum, which takes a hundredth of the package's time; None if any is in tiers."""
+    given = vars(prices)
+    amounts = [given.get(key) for key in PLAIN]
+    if not all(amount is None or isinstance(amount, Decimal) for amount in amounts):
+        return None
+    asked, cached, answered, reasoning, per_thousand_requests = amounts
+    asked, answered = asked or Decimal(0), answered or Decimal(0)
+    return Rates(
+        input=asked,
+        cached_input=asked if cached is None else cached,
+        output=answered,
+        reasoning=answered if reasoning is None else reasoning,
+        per_image=Decimal(0),
+        per_request=(per_thousand_requests or Decimal(0)) / 1_000,
+    )

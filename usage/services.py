@@ -67,9 +67,7 @@ def import_prices(*, prices: Iterable[tuple[str, ModelPrice]], dry_run: bool = F
         if before is not None and _values(before) == _values(price):
             report.unchanged += 1
         elif before is not None and before.valid_from == price.valid_from and before.valid_from <= now:
-            reason = (
-                f"the price from {before.valid_from:%Y-%m-%d %H:%M:%S} is another one and has begun: use a later one"
-            )
+            reason = f"another price began at {before.valid_from:%Y-%m-%d %H:%M:%S}: let this one begin later"
             problems.append(Problem(place, "valid_from", reason))
         else:
             change = Change(price, before)
