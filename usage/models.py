@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Self
 
 from django.core.validators import MinValueValidator, RegexValidator
@@ -14,6 +15,7 @@ from foundation.ids import uuid7
 
 # SQLite keeps a decimal as a number of 15 digits: more would be rounded there.
 MAX_DIGITS = 15
+PricesVersion = tuple[int, dt.datetime | None]
 _not_negative = MinValueValidator(0)
 
 
@@ -35,7 +37,15 @@ class ModelPriceQuerySet(models.QuerySet["ModelPrice"]):
     def replaced(self, moment: dt.datetime) -> Self:
         return self.begun(moment).filter(_replaced(moment))
 
-    def version(self) -> tuple[int, dt.datetime | None]:
+    def of(self, model: str, upstream: str) -> Self:
+        """Return the prices of exactly this model (or pattern) and upstream."""
+        return self.filter(model=model, upstream=upstream)
+
+    def patterns(self) -> Iterable[tuple[str, str]]:
+        """Return each model (or pattern) and upstream that has prices, once."""
+        return self.order_by().values_list("model", "upstream").distinct()
+
+    def version(self) -> PricesVersion:
         """Return what is different after every change."""
         found = self.aggregate(rows=Count("pk"), newest=Max("changed_at"))
         return found["rows"], found["newest"]

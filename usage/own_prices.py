@@ -6,17 +6,16 @@ import datetime as dt
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from usage.models import ModelPrice
+from usage.models import ModelPrice, PricesVersion
 from usage.price_values import Price, Rates
 
 OWN = "own"
@@ -26,50 +25,64 @@ MAX_REMEMBERED = 4_096
 Names = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPrice:
-    """A row, ready to use."""
+class Pattern(NamedTuple):
+    """Which models, and where, some prices are for."""
 
     model: str
     upstream: str
-    valid_from: dt.datetime
-    price: Price
 
     def matches(self, names: Names, upstream: str) -> bool:
         return (not self.upstream or _matches(upstream, self.upstream)) and any(
             _matches(name, self.model) for name in names
         )
 
-    def rank(self) -> tuple[bool, bool, int, bool, int, dt.timedelta]:
-        """Return what sorts the price that applies first: the most specific one, then the newest."""
-        epoch = dt.datetime.min.replace(tzinfo=dt.UTC)
-        return (
-            not self.upstream,
-            *(_is_pattern(self.upstream), -len(self.upstream)),
-            *(_is_pattern(self.model), -len(self.model)),
-            epoch - self.valid_from,
-        )
+    def rank(self) -> tuple[bool, bool, int, bool, int]:
+        """Return what sorts the most specific pattern first."""
+        upstream, model = self.upstream, self.model
+        return (not upstream, _is_pattern(upstream), -len(upstream), _is_pattern(model), -len(model))
 
 
 @dataclass(frozen=True, slots=True)
 class PriceTable:
-    """All own prices in one currency, and what was looked up in them."""
+    """All patterns that have prices in one currency, and what was looked up since.
 
-    version: tuple[int, dt.datetime | None]
-    by_name: dict[str, list[OwnPrice]] = field(default_factory=lambda: defaultdict(list))
-    patterns: list[OwnPrice] = field(default_factory=list)
-    remembered: dict[tuple[Names, str], tuple[OwnPrice, ...]] = field(default_factory=dict)
+    Prices are read when a pattern is first used: a list of thousands of models costs milliseconds, its prices would
+    cost tenths of a second.
+    """
 
-    def candidates(self, names: Names, upstream: str) -> tuple[OwnPrice, ...]:
-        """Return the prices for a model at an upstream, the ones that go before others first."""
+    currency: str
+    version: PricesVersion
+    by_name: dict[str, list[Pattern]] = field(default_factory=lambda: defaultdict(list))
+    patterns: list[Pattern] = field(default_factory=list)
+    remembered: dict[tuple[Names, str], tuple[Pattern, ...]] = field(default_factory=dict)
+    prices: dict[Pattern, tuple[tuple[dt.datetime, Price], ...]] = field(default_factory=dict)
+
+    def price_of(self, names: Names, upstream: str, at: dt.datetime) -> Price | None:
+        """Return the price at `at` by the most specific pattern that has one."""
+        for pattern in self._patterns_of(names, upstream):
+            for valid_from, price in self._prices_of(pattern):
+                if valid_from <= at:
+                    return price
+        return None
+
+    def _patterns_of(self, names: Names, upstream: str) -> tuple[Pattern, ...]:
         found = self.remembered.get((names, upstream))
         if found is None:
-            exact = [price for name in names for price in self.by_name.get(name, ())]
-            matching = [price for price in [*exact, *self.patterns] if price.matches(names, upstream)]
-            found = tuple(sorted(matching, key=OwnPrice.rank))
+            exact = [pattern for name in names for pattern in self.by_name.get(name, ())]
+            matching = [pattern for pattern in [*exact, *self.patterns] if pattern.matches(names, upstream)]
+            found = tuple(sorted(matching, key=Pattern.rank))
             if len(self.remembered) >= MAX_REMEMBERED:
                 self.remembered.clear()
             self.remembered[names, upstream] = found
+        return found
+
+    def _prices_of(self, pattern: Pattern) -> tuple[tuple[dt.datetime, Price], ...]:
+        """Return the prices of a pattern, newest first, each with the moment from which it is valid."""
+        found = self.prices.get(pattern)
+        if found is None:
+            rows = ModelPrice.objects.in_currency(self.currency).of(pattern.model, pattern.upstream)
+            found = tuple((row.valid_from, _price(row)) for row in rows.order_by("-valid_from"))
+            self.prices[pattern] = found
         return found
 
 
@@ -102,9 +115,8 @@ class PriceTables:
 
     def _read(self, currency: str, known: PriceTable | None) -> PriceTable:
         forgotten, now = self._forgotten, time.monotonic()
-        prices = ModelPrice.objects.in_currency(currency)
-        version = prices.version()
-        table = known if known is not None and known.version == version else _table_of(prices, version)
+        version = ModelPrice.objects.in_currency(currency).version()
+        table = known if known is not None and known.version == version else _table_of(currency, version)
         if forgotten == self._forgotten:  # else it may have been read before the change
             self._tables[currency] = table, now
         return table
@@ -115,8 +127,7 @@ _tables = PriceTables()
 
 def own_price_of(names: Names, upstream: str, at: dt.datetime) -> Price | None:
     """Return the own price for a model that has `names` at an upstream; None if there is none."""
-    candidates = _tables.table(settings.CURRENCY).candidates(names, upstream)
-    return next((each.price for each in candidates if each.valid_from <= at), None)
+    return _tables.table(settings.CURRENCY).price_of(names, upstream, at)
 
 
 def forget_own_prices() -> None:
@@ -130,17 +141,18 @@ def prices_changed(**kwargs: Any) -> None:
     transaction.on_commit(forget_own_prices)
 
 
-def _table_of(prices: Iterable[ModelPrice], version: tuple[int, dt.datetime | None]) -> PriceTable:
-    table = PriceTable(version)
-    for own in map(_own_price, prices):
-        if _is_pattern(own.model):
-            table.patterns.append(own)
+def _table_of(currency: str, version: PricesVersion) -> PriceTable:
+    table = PriceTable(currency, version)
+    for model, upstream in ModelPrice.objects.in_currency(currency).patterns():
+        pattern = Pattern(model, upstream)
+        if _is_pattern(model):
+            table.patterns.append(pattern)
         else:
-            table.by_name[own.model].append(own)
+            table.by_name[model].append(pattern)
     return table
 
 
-def _own_price(row: ModelPrice) -> OwnPrice:
+def _price(row: ModelPrice) -> Price:
     rates = Rates(
         input=row.input,
         cached_input=row.input if row.cached_input is None else row.cached_input,
@@ -149,8 +161,7 @@ def _own_price(row: ModelPrice) -> OwnPrice:
         per_image=row.per_image,
         per_request=row.per_request,
     )
-    price = Price(OWN, row.currency, row.max_output_tokens, rates.calculate)
-    return OwnPrice(row.model, row.upstream, row.valid_from, price)
+    return Price(OWN, row.currency, row.max_output_tokens, rates.calculate)
 
 
 def _is_pattern(text: str) -> bool:

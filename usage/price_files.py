@@ -147,12 +147,18 @@ def _read_litellm(text: str, defaults: Defaults) -> PriceFile:
             continue
         if not isinstance(config, dict):
             found.problems.append(Problem(name, "all fields", "is not an object"))
-        elif LITELLM["input"] not in config and LITELLM["output"] not in config:
+        elif not _is_billed_by_tokens(config):
             found.without_token_price += 1
         else:
             _add_litellm(found, name, config, defaults)
     _leave_out_second_names(found)
     return found
+
+
+def _is_billed_by_tokens(config: Mapping[str, Any]) -> bool:
+    """Tell whether a model has a price for tokens; 0 is one unless it costs something by image, second or page."""
+    prices = [config[name] for name in LITELLM.values() if config.get(name) is not None]
+    return any(prices) or (bool(prices) and not any(price for name, price in config.items() if "cost_per_" in name))
 
 
 def _add_litellm(found: PriceFile, name: str, config: Mapping[str, Any], defaults: Defaults) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Self
 
 MILLION = 1_000_000
 
@@ -21,18 +20,11 @@ class Tokens:
     images: int = 0
     requests: int = 1
 
-    def consistent(self) -> Self:
+    def consistent(self) -> Tokens:
         """Return them with no part greater than its whole and nothing negative, whatever the upstream reported."""
         asked, answered = max(0, self.input), max(0, self.output)
-        return replace(
-            self,
-            input=asked,
-            cached=min(max(0, self.cached), asked),
-            output=answered,
-            reasoning=min(max(0, self.reasoning), answered),
-            images=max(0, self.images),
-            requests=max(0, self.requests),
-        )
+        cached, reasoning = min(max(0, self.cached), asked), min(max(0, self.reasoning), answered)
+        return Tokens(asked, cached, answered, reasoning, max(0, self.images), max(0, self.requests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +47,7 @@ class Price:
     def worst_case(self, tokens: Tokens) -> int:
         """Return the most that `input` and `output` tokens can cost, whatever is cached or reasoning among them."""
         return max(
-            self.cost(replace(tokens, cached=cached, reasoning=reasoning))
+            self.cost(Tokens(tokens.input, cached, tokens.output, reasoning, tokens.images, tokens.requests))
             for cached in (0, tokens.input)
             for reasoning in (0, tokens.output)
         )

@@ -119,6 +119,7 @@ class WrongSettingsTest(StrictStartCase):
             "HOST": '"127.0.0.1"',
             "URL_PREFIX": "https://example.org/chat",
             "CORS_ALLOWED_ORIGINS": "https://app.example.org/",
+            "CURRENCY": "dollars",
             "IDEMPOTENCY_DAYS": "1e20",
             "RETENTION_GUEST_EMPTY_HOURS": "1e20",
             "SWEEP_SECONDS": "1e20",

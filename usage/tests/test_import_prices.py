@@ -31,6 +31,8 @@ LITELLM = """
     "output_cost_per_reasoning_token": 2e-6, "litellm_provider": "openrouter"},
   "openrouter/qwen/long": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6,
     "input_cost_per_token_above_128k_tokens": 2e-6, "litellm_provider": "openrouter"},
+  "flux": {"input_cost_per_token": 0, "output_cost_per_token": 0.0, "output_cost_per_image": 0.04},
+  "free": {"input_cost_per_token": 0, "output_cost_per_token": 0.0, "litellm_provider": "ollama"},
   "text-embedding-3-small": {"input_cost_per_token": 2e-08, "litellm_provider": "openai", "mode": "embedding"},
   "dall-e-3": {"input_cost_per_pixel": 4e-8, "litellm_provider": "openai"},
   "openai/gpt-4o-mini": {"input_cost_per_token": 9e-07, "output_cost_per_token": 9e-07, "litellm_provider": "openai"}
@@ -203,10 +205,11 @@ class LiteLlmTest(ImportCase):
         qwen = self.price("qwen/qwq", "spare")
         self.assertEqual((qwen["input"], qwen["output"], qwen["reasoning"]), (Decimal("0.166667"), 1, 2))
         self.assertEqual(self.price("text-embedding-3-small", "openai")["output"], 0)
-        self.assertIn("1 models without a price for tokens were left out.", said)
+        self.assertEqual(self.price("free", "")["output"], 0)
+        self.assertIn("2 models without a price for tokens were left out.", said)
         self.assertIn("1 models cost more beyond a number of tokens: not imported.", said)
-        self.assertIn("Imported: 4 new, 0 changed, 0 unchanged.", said)
-        self.assertIn("0 new, 0 changed, 4 unchanged", self.imported(LITELLM, "--upstream", "openrouter=spare"))
+        self.assertIn("Imported: 5 new, 0 changed, 0 unchanged.", said)
+        self.assertIn("0 new, 0 changed, 5 unchanged", self.imported(LITELLM, "--upstream", "openrouter=spare"))
 
     def test_a_provider_that_is_no_upstream_keeps_its_names(self) -> None:
         self.imported(LITELLM)

@@ -105,8 +105,15 @@ class OrderTest(TestCase):
 class KeptTest(TestCase):
     def test_a_thousand_look_ups_make_one_reading(self) -> None:
         add_price("m", "1")
-        with self.assertNumQueries(2):  # what version the prices have, and the prices
+        with self.assertNumQueries(3):  # what version the prices have, which models have some, and those of one
             self.assertEqual({cost(f"m{'x' * (number % 3)}") for number in range(1_000)}, {1, None})
+
+    def test_names_that_clients_invent_cost_no_query(self) -> None:
+        add_price("*", "1")
+        add_price("m", "1", upstream="far")
+        cost("m")
+        with self.assertNumQueries(0):
+            self.assertEqual({cost(f"m{number}") for number in range(1_000)}, {1})
 
     def test_no_prices_are_remembered_as_well(self) -> None:
         cost("m")
