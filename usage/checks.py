@@ -25,7 +25,7 @@ def prices_are_in_the_currency(app_configs: Any = None, databases: Any = None, *
         return []
     return [
         Warning(
-            f"{count} prices are in {', '.join(currencies)} and do not apply, since CURRENCY is {settings.CURRENCY}.",
+            f"Prices in {', '.join(currencies)} do not apply, since CURRENCY is {settings.CURRENCY}: {count}.",
             hint="Delete them in the admin, or enter them in that currency: nothing is converted.",
             id="usage.W001",
         )

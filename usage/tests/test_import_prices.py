@@ -61,7 +61,7 @@ class ImportCase(TestCase):
         self.assertEqual(list(ModelPrice.objects.order_by("pk").values()), before)
         lines = self.said.getvalue().splitlines()
         if lines:
-            self.assertEqual(str(caught.exception), f"Nothing is imported: {len(lines)} values are wrong, see above.")
+            self.assertEqual(str(caught.exception), f"Nothing is imported. Wrong values, see above: {len(lines)}.")
         return lines or [str(caught.exception)]
 
 
@@ -206,8 +206,8 @@ class LiteLlmTest(ImportCase):
         self.assertEqual((qwen["input"], qwen["output"], qwen["reasoning"]), (Decimal("0.166667"), 1, 2))
         self.assertEqual(self.price("text-embedding-3-small", "openai")["output"], 0)
         self.assertEqual(self.price("free", "")["output"], 0)
-        self.assertIn("2 models without a price for tokens were left out.", said)
-        self.assertIn("1 models cost more beyond a number of tokens: not imported.", said)
+        self.assertIn("Models without a price for tokens, left out: 2.", said)
+        self.assertIn("Models that cost more beyond a number of tokens, without that price: 1.", said)
         self.assertIn("Imported: 5 new, 0 changed, 0 unchanged.", said)
         self.assertIn("0 new, 0 changed, 5 unchanged", self.imported(LITELLM, "--upstream", "openrouter=spare"))
 

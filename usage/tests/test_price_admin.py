@@ -114,6 +114,6 @@ class CurrencyCheckTest(TestCase):
         self.assertEqual(self.warnings(), [])
         add_price("b", "1", currency="EUR")
         add_price("c", "1", currency="CHF")
-        self.assertEqual(self.warnings(), ["2 prices are in CHF, EUR and do not apply, since CURRENCY is USD."])
+        self.assertEqual(self.warnings(), ["Prices in CHF, EUR do not apply, since CURRENCY is USD: 2."])
         with override_settings(CURRENCY="EUR"):
-            self.assertIn("2 prices are in CHF, USD", self.warnings()[0])
+            self.assertIn("Prices in CHF, USD", self.warnings()[0])

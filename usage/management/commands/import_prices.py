@@ -75,15 +75,17 @@ class Command(BaseCommand):
         if problems:
             for problem in problems:
                 self._say(str(problem))
-            raise CommandError(f"Nothing is imported: {len(problems)} values are wrong, see above.")
+            raise CommandError(f"Nothing is imported. Wrong values, see above: {len(problems)}.")
 
     def _report(self, found: PriceFile, report: ImportReport, *, dry_run: bool, shown: int | None) -> None:
         self._list("New", report.new, shown)
         self._list("Changed", report.changed, None)
         if found.without_token_price:
-            self.stdout.write(f"{found.without_token_price} models without a price for tokens were left out.")
+            self.stdout.write(f"Models without a price for tokens, left out: {found.without_token_price}.")
         if found.with_more_prices:
-            self.stdout.write(f"{found.with_more_prices} models cost more beyond a number of tokens: not imported.")
+            self.stdout.write(
+                f"Models that cost more beyond a number of tokens, without that price: {found.with_more_prices}."
+            )
         others = {price.currency for _, price in found.prices} - {settings.CURRENCY}
         if others:
             self.stdout.write(
