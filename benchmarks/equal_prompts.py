@@ -146,6 +146,7 @@ def _accept(principal: Any, messages: tuple[dict[str, Any], ...], *, new: bool) 
 
     from completions.acceptance import accept
     from completions.run_requests import RunRequest
+    from completions.spending import Spending
     from conversations.models import Conversation
 
     def once() -> None:
@@ -153,7 +154,7 @@ def _accept(principal: Any, messages: tuple[dict[str, Any], ...], *, new: bool) 
             principal=principal, model="echo", upstream="echo", messages=messages, threaded=True, exclusive=False
         )
         with connection.cursor() as cursor:
-            [handle] = accept(cursor, [request], worker="benchmark")
+            [handle] = accept(cursor, [request], worker="benchmark", spending=Spending(cursor, [request]))
             if isinstance(handle, Exception):
                 raise handle
             assert handle.conversation_id is not None

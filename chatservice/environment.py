@@ -313,14 +313,6 @@ def url_prefix_of(text: str) -> str:
     return f"/{path}" if path else ""
 
 
-def currency_of(text: str) -> str:
-    """Return a currency's code of three capital letters; raises ValueError."""
-    code = text.strip().upper()
-    if not re.fullmatch(r"[A-Z]{3}", code):
-        raise ValueError("must be a currency's code of three letters, for example USD or EUR.")
-    return code
-
-
 class _RepeatedName(ValueError):
     pass
 

@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 from chatservice.api_settings import REST_FRAMEWORK, spectacular_settings  # noqa: F401  the first one is a setting
 from chatservice.database_config import SQLITE, database_from_url
-from chatservice.environment import Environment, currency_of, is_allowed_host, is_ip_address, origins_of, url_prefix_of
+from chatservice.environment import Environment, is_allowed_host, is_ip_address, origins_of, url_prefix_of
 from chatservice.file_storage import file_storage
 from chatservice.first_run import read_secrets
 from chatservice.logging_config import logging_config
+from chatservice.usage_settings import usage_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Settings that were renamed, former name to new: the former one works for one more release, with a warning.
@@ -398,8 +399,7 @@ CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000}, values=int)
 RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
 # Seconds between two tokens of the built-in model `echo`.
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
-# The currency of prices and costs, by its code of three letters; published prices apply only in USD (docs/costs.md).
-CURRENCY = env.parsed("CURRENCY", currency_of, default="USD")
+CURRENCY, USAGE_TIME_ZONE = usage_settings(env)
 
 # --- Runs ----------------------------------------------------------------------------------------
 

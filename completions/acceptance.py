@@ -19,6 +19,7 @@ from django.utils import timezone
 from completions import queueing, staging
 from completions.admission import Admission
 from completions.bulk_sql import SHARING_LIMITS, key, table
+from completions.context import estimate_tokens
 from completions.exceptions import LimitReached, Refused, StorageFull
 from completions.idempotency import Retry, known_key, remember_key
 from completions.insertion import InsertionPoint, find_insertion_point
@@ -28,6 +29,7 @@ from completions.providers.sanitize import encode_json
 from completions.rows import Rows, message_rows
 from completions.run_metadata import is_metadata, metadata_rows
 from completions.run_requests import RunHandle, RunRequest, WhenBusy, title_from
+from completions.spending import Spending
 from completions.storage_limits import StorageLimits, check_new_messages
 from completions.types import Wire
 from completions.worker_identity import database_time
@@ -45,6 +47,7 @@ class _Batch:
     cursor: Any
     admission: Admission
     storage: StorageLimits
+    spending: Spending
     prefixes: Prefixes
     worker: str
     lease_until: float
@@ -53,13 +56,16 @@ class _Batch:
     points: dict[uuid.UUID, InsertionPoint] = field(default_factory=dict)
 
 
-def accept(cursor: Any, run_requests: Sequence[RunRequest], *, worker: str) -> list[RunHandle | Refused]:
+def accept(
+    cursor: Any, run_requests: Sequence[RunRequest], *, worker: str, spending: Spending
+) -> list[RunHandle | Refused]:
     """Store `run_requests` inside the current transaction; returns the result of each, in the same order."""
     results: list[RunHandle | Refused | None] = [None] * len(run_requests)
     batch = _Batch(
         cursor=cursor,
         admission=Admission(cursor, run_requests),
         storage=StorageLimits(cursor, run_requests),
+        spending=spending,
         prefixes=Prefixes(cursor, run_requests),
         worker=worker,
         lease_until=database_time(cursor) + settings.LEASE_SECONDS,
@@ -98,6 +104,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         "state": Run.State.RUNNING,
         "exclusive": request.exclusive,
         "choices": request.choices,
+        "input_tokens": sum(map(estimate_tokens, request.messages)),
         "worker": batch.worker,
         "lease_until": batch.lease_until,
         "created_at": now,
@@ -125,6 +132,8 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     waits = request.exclusive and not point.is_new and _must_wait(batch.cursor, request, point, rows)
     if may_wait and not waits:  # it starts at once, so it counts as running
         batch.admission.check(request)
+
+    batch.spending.reserve(request, run_id)
 
     # Nothing is refused after this point.
     question_id, digest = _add_messages(batch, request, point, messages)
@@ -187,6 +196,7 @@ def _accept_unkept(
     batch: _Batch, request: RunRequest, run: dict[str, Any], retry: Retry | None, *, not_kept: str = ""
 ) -> RunHandle:
     """Add only the run: nothing of the request is stored, not even its parameters."""
+    batch.spending.reserve(request, run["id"])
     batch.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}, "echo": None})
     remember_key(request, batch.rows, run["id"], batch.now, retry)

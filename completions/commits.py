@@ -38,11 +38,13 @@ from completions.models import Chunk, Run
 from completions.rows import INSERT_MESSAGE, INSERT_PART
 from completions.run_requests import RunHandle, RunRequest
 from completions.run_results import RunResult
+from completions.spending import Spending
 from completions.types import Delta
 from completions.worker_identity import worker_id
 from foundation.database import StorageError, database_clock, time_limit
 from foundation.outages import code_of, is_passing
 from foundation.threads import DaemonThreads
+from usage.ledger import Charge
 
 SECONDS = 8.0
 """The limit for one attempt; shorter than a lease."""
@@ -64,7 +66,7 @@ class Batch:
     staged: Sequence[staging.Row] = ()
     """Rows of a long history that its question brings along: see staging.py."""
     chunks: list[tuple[LiveRun, Delta]] = field(default_factory=list)
-    results: list[tuple[RunResult, asyncio.Future[bool]]] = field(default_factory=list)
+    results: list[tuple[RunResult, asyncio.Future[Charge | None]]] = field(default_factory=list)
     heartbeat: list[uuid.UUID] = field(default_factory=list)
     look: bool = False
     paced: bool = False
@@ -93,7 +95,8 @@ class Batch:
 class Result:
     requests: list[RunHandle | Exception] = field(default_factory=list)
     ours: set[uuid.UUID] = field(default_factory=set)
-    results: list[bool | Exception] = field(default_factory=list)
+    results: list[Charge | None | Exception] = field(default_factory=list)
+    """What each finished run is charged; None for one that was not ours."""
     promoted: dict[uuid.UUID, RunHandle] = field(default_factory=dict)
     """The queued runs that begin now, by the finished run that each waited for."""
     running: dict[uuid.UUID, bool] | None = None
@@ -164,8 +167,8 @@ def _is_stored(cursor: Any, batch: Batch, result: Result) -> bool:
     for live, chunk in batch.chunks:
         if live.handle.request.store and live.run_id in result.ours:
             return Chunk.objects.filter(run_id=live.run_id, seq=chunk.seq, end=chunk.end).exists()
-    for (run_result, _), ours in zip(batch.results, result.results, strict=True):
-        if ours is True:
+    for (run_result, _), charge in zip(batch.results, result.results, strict=True):
+        if isinstance(charge, Charge):
             finished = Run.objects.filter(pk=run_result.run_id, worker=worker_id(), state=run_result.status)
             return finished.filter(finished_at=run_result.finished_at).exists()
     return False
@@ -174,21 +177,25 @@ def _is_stored(cursor: Any, batch: Batch, result: Result) -> bool:
 def _apply(cursor: Any, batch: Batch) -> Result:
     result = Result()
     worker = worker_id()
+    asked = [request for request, _, _ in batch.requests] if batch.doubtful is None else []
+    finished = [run_result for run_result, _ in batch.results]
+    # First of all, so that all processes lock in the same order.
+    spending = Spending(cursor, asked, ending={each.run_id for each in finished})
     if batch.requests and batch.doubtful is not None:
         result.requests = [StorageUnavailable(retry_after=RETRY_AFTER) for _ in batch.requests]
     elif batch.requests:
         if batch.staged:
             staging.create(cursor, INSERT_MESSAGE, INSERT_PART)
             staging.write(cursor, INSERT_MESSAGE, INSERT_PART, batch.staged)
-        result.requests = list(accept(cursor, [request for request, _, _ in batch.requests], worker=worker))
+        result.requests = list(accept(cursor, asked, worker=worker, spending=spending))
     if batch.chunks:
         stored = [(live.run_id, chunk) for live, chunk in batch.chunks if live.handle.request.store]
         unstored = {live.run_id for live, _ in batch.chunks if not live.handle.request.store}
         result.ours = run_results.record(cursor, stored, worker=worker) | unstored if stored else unstored
-    if batch.results:
-        finished = [run_result for run_result, _ in batch.results]
-        result.results = list(run_results.finish(cursor, finished, worker=worker))
+    if finished:
+        result.results = list(run_results.finish(cursor, finished, worker=worker, spending=spending))
         result.promoted = queueing.promote_after(cursor, {each.run_id: each.conversation_id for each in finished})
+    spending.write()
     if batch.heartbeat:
         # By id: the lease of a run that this process no longer produces must expire.
         marks = ", ".join(["%s"] * len(batch.heartbeat))

@@ -34,6 +34,22 @@ def estimate_tokens(wire: Wire) -> int:
     return TURN_TOKENS + (length + CHARS_PER_TOKEN - 1) // CHARS_PER_TOKEN
 
 
+def pictures_in(wire: Wire) -> int:
+    """Return how many pictures a message has."""
+    return _count_parts(wire, _PICTURES)
+
+
+def file_parts(wire: Wire) -> int:
+    """Return how many pictures, documents and recordings a message has."""
+    return _count_parts(wire, _FILES)
+
+
+def _count_parts(wire: Wire, kinds: frozenset[str]) -> int:
+    content = wire.get("content")
+    parts = content if isinstance(content, list | tuple) else ()
+    return sum(isinstance(part, Mapping) and part.get("type") in kinds for part in parts)
+
+
 def _length(value: Any) -> int:
     """Return how many characters of text a value is worth."""
     if isinstance(value, str):

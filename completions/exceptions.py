@@ -12,6 +12,7 @@
     │   ├── TooManyRuns             429, rate or concurrency
     │   │   └── QueueFull           429, as many as may wait in a conversation
     │   ├── TooManyMessages         429, rows a minute
+    │   ├── BudgetExhausted         429, it could cost more than a budget has left
     │   ├── StorageFull             403, the account has reached its storage limit
     │   ├── HistoryChanged          409, what it resends was deleted at the same time; tried again before anyone is told
     │   ├── ShuttingDown            503
@@ -110,6 +111,12 @@ class TooManyRuns(Refused):
 class QueueFull(TooManyRuns):
     code = "queue_full"
     default_message = "Too many questions wait in this conversation."
+
+
+class BudgetExhausted(Refused):
+    code = "insufficient_quota"
+    status = 429
+    default_message = "A budget is used up."
 
 
 class TooManyMessages(Refused):

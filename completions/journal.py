@@ -35,6 +35,7 @@ from completions.run_requests import RunHandle, RunRequest
 from completions.run_results import RunResult
 from foundation.database import StorageError
 from foundation.outages import is_disk_full, note_failure, note_success
+from usage.ledger import Charge
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +120,9 @@ class Journal:
         """Store all text of `live` with the next commit: its outcome is about to follow."""
         self._now[live.run_id] = live
 
-    async def finish(self, run_result: RunResult) -> bool:
-        """Store an outcome, after all text of its run; returns whether the run was still ours."""
-        future: asyncio.Future[bool] = self._loop.create_future()
+    async def finish(self, run_result: RunResult) -> Charge | None:
+        """Store an outcome, after all text of its run; returns its charge, or None if the run was no longer ours."""
+        future: asyncio.Future[Charge | None] = self._loop.create_future()
         self._batch.results.append((run_result, future))
         self.wake()
         return await future
@@ -371,11 +372,11 @@ def _bounded(run_requests: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     return run_requests, []
 
 
-def _is_lost(run_result: RunResult, done: asyncio.Future[bool]) -> bool:
+def _is_lost(run_result: RunResult, done: asyncio.Future[Charge | None]) -> bool:
     """Tell whether earlier text of this run could not be stored; if so, drop its outcome too."""
     live = LIVE.get(run_result.run_id)
     if live is None or not live.lost:
         return False
     if not done.done():
-        done.set_result(False)
+        done.set_result(None)
     return True

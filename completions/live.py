@@ -15,6 +15,7 @@ from completions.types import Delta, RunFinished, StreamFinished, StreamStarted,
 if TYPE_CHECKING:
     import datetime as dt
 
+    from completions.charges import Sent
     from completions.run_requests import RunHandle
 
 LIVE: dict[uuid.UUID, LiveRun] = {}
@@ -42,6 +43,8 @@ class LiveRun:
         # The run that waited for this one; set by the commit that stored this one's outcome.
         self.following: RunHandle | None = None
         self.first_token_at: dt.datetime | None = None
+        # What was sent upstream; None as long as nothing was.
+        self.sent: Sent | None = None
         self.begun = False
         self.length = 0
         self.cancelled = False

@@ -46,8 +46,10 @@ class Run(models.Model):
     `exclusive` run is the only live run of its conversation. `address` is stored only for guests, whose limits count by
     address, in the form that is counted. `choices` is the number of answers asked for at once (`n`). `api_key_id` is
     not a foreign key, since accepting would lock the key's row; `request_id` is the id in the response to the request.
-    The token counts are those in `usage`, None where they are missing. Until `followed_until`, a process other than the
-    producing one is known to read it. A `retryable` run failed before the upstream sent anything: the same
+    The token counts are those in `usage`, None where they are missing; with `is_estimate` the upstream sent none, and
+    they are estimated. Until a run is over, `input_tokens` is an estimate of what its request says. `cost` is in
+    millionths of the currency, None without a known price. Until `followed_until`, a process other than the producing
+    one is known to read it. A `retryable` run failed before the upstream sent anything: the same
     Idempotency-Key starts a new one. `echo` is what the API that took the request shows of it again with its answer;
     the chunks of such a run are kept as long as the run, since its stream can be read again. A queued run waits for the
     run before it and has no worker; `request` holds what it needs in order to start, and is None for all other runs.
@@ -90,6 +92,8 @@ class Run(models.Model):
     cached_tokens = models.BigIntegerField(null=True)
     output_tokens = models.BigIntegerField(null=True)
     reasoning_tokens = models.BigIntegerField(null=True)
+    is_estimate = models.BooleanField(null=True)
+    cost = models.BigIntegerField(null=True)
     finish_reason = models.CharField(max_length=40, blank=True)
     # Which messages were quoted to the model: [{"conversation_id", "message_id", "number"}]; None if recall was not
     # requested.

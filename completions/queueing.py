@@ -19,10 +19,12 @@ from django.utils import timezone
 from accounts.callers import Principal
 from accounts.models import ApiKey
 from completions.bulk_sql import key, read_key, table
+from completions.charges import columns, uncharged
 from completions.exceptions import ConversationBusy, QueueFull
 from completions.models import Run
 from completions.recall import read_recall
 from completions.run_requests import RunHandle, RunRequest, WhenBusy
+from completions.spending import settle
 from completions.worker_identity import database_time, worker_id
 from conversations import digests
 from conversations.models import Message
@@ -169,9 +171,12 @@ def cancel(run_id: uuid.UUID) -> bool:
 
 
 def _end(run: Run) -> None:
+    """End a queued run as cancelled: it cost nothing."""
     now = timezone.now()
+    charge = uncharged(run, now)
     ended = Run.objects.filter(pk=run.pk)
-    ended.update(state=Run.State.CANCELLED, request=None, cancel_requested_at=now, finished_at=now)
+    ended.update(state=Run.State.CANCELLED, request=None, cancel_requested_at=now, finished_at=now, **columns(charge))
+    settle(run.pk, charge)
     Message.objects.filter(pk=run.message_id).update(status=Message.Status.CANCELLED)  # type: ignore[misc]  # has one
 
 

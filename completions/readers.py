@@ -322,6 +322,7 @@ def run_finished(run: Run) -> RunFinished:
         retryable=bool(run.retryable),
         empty_reason=run.message.empty_reason if run.message is not None else None,
         finished_at=run.finished_at,
+        cost=run.cost,
     )
 
 

@@ -13,12 +13,14 @@ from django.db import connection
 from accounts.password_attempts import forget_delays
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap, start_queued
+from completions.spending import release_orphans
 from conversations.quota import fold
 from conversations.retention import prune_access_log, prune_history
 from files.services import finish_abandoned, prune_expired
 from foundation.database import StorageError, checkpoint
 from foundation.outages import note_failure
 from search import timings
+from usage import prices
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +57,15 @@ def _sweep_forever() -> None:
     chunks_due = time.monotonic()
     # At a random time: not in all processes at once, and not while they start.
     history_due = time.monotonic() + random.uniform(60, 600)  # noqa: S311
+    is_warm = False
     while True:
         try:
             reap()
+            if not is_warm:
+                prices.warm()
+                is_warm = True
             start_queued()
+            release_orphans()
             timings.write()
             checkpoint()
             analyze()

@@ -32,7 +32,7 @@ INSERT_RUN = Insert(
     Run,
     *("id", "message", "conversation", "user", "address", "api_key_id", "request_id", "upstream", "model"),
     *("parameters", "request", "echo", "state", "exclusive", "choices", "epoch", "worker", "lease_until", "created_at"),
-    *("finish_reason", "error_code", "error_message", "http_status"),
+    *("finish_reason", "error_code", "error_message", "http_status", "input_tokens"),
 )
 INSERT_METADATA = Insert(RunMetadata, "run", "user_id", "key", "value")
 INSERT_KEY = Insert(IdempotencyKey, "user", "key", "fingerprint", "run", "created_at")

@@ -11,21 +11,25 @@ from typing import Any
 from django.utils import timezone
 
 from completions.bulk_sql import Insert, Update, for_update, key, read_key, table
+from completions.charges import Payer, Sent, charge_for, columns
 from completions.models import Chunk, Run
 from completions.rows import INSERT_MESSAGE, INSERT_PART, part_rows
+from completions.spending import Spending
 from completions.token_counts import PATHS, token_counts
 from completions.types import Delta, Wire
 from conversations import chat_wire, digests
 from conversations.empty_answers import empty_reason
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
+from usage import ledger
+from usage.ledger import Charge
 
 MAX_NAMED = 50
 INSERT_CHUNK = Insert(Chunk, "run", "seq", "end", "text", "wire")
 FINISH_RUN = Update(
     Run,
-    *("state", "upstream", "usage", *PATHS, "finish_reason", "error_code", "error_message", "http_status"),
-    *("envelope", "closing", "recalled", "retryable", "first_token_at", "finished_at"),
+    *("state", "upstream", "usage", *PATHS, "is_estimate", "cost", "finish_reason", "error_code", "error_message"),
+    *("http_status", "envelope", "closing", "recalled", "retryable", "first_token_at", "finished_at"),
     condition="worker = %s AND state = 'running'",
 )
 FINISH_MESSAGE = Update(
@@ -37,7 +41,7 @@ FINISH_MESSAGE = Update(
 class RunResult:
     """How a run ended. `content` and `extras` are the whole answer; `siblings` are its further choices.
 
-    `extras` are the fields of the chat wire besides role and text.
+    `extras` are the fields of the chat wire besides role and text. `sent` is None if nothing reached an upstream.
     """
 
     run_id: uuid.UUID
@@ -49,6 +53,7 @@ class RunResult:
     siblings: tuple[Wire, ...] = ()
     finish_reason: str = ""
     usage: Wire | None = None
+    sent: Sent | None = None
     upstream: str = ""
     model: str = ""
     envelope: Wire | None = None
@@ -98,11 +103,20 @@ def record(cursor: Any, chunks: Sequence[tuple[uuid.UUID, Delta]], *, worker: st
     return ours
 
 
-def finish(cursor: Any, results: Sequence[RunResult], *, worker: str) -> list[bool]:
-    """Store the outcomes of runs; returns for each whether the run was still ours: if not, nothing was written."""
-    ours = still_ours(cursor, {result.run_id for result in results}, worker=worker, lock="NO KEY UPDATE")
-    written = [result for result in results if result.run_id in ours]
-    FINISH_RUN.execute_many(cursor, [(result.run_id, _run_values(result)) for result in written], worker)
+def finish(cursor: Any, results: Sequence[RunResult], *, worker: str, spending: Spending) -> list[Charge | None]:
+    """Store the outcomes of runs and charge them; returns each charge.
+
+    For a run that was no longer ours nothing is written, and None returned.
+    """
+    payers = _payers(cursor, {result.run_id for result in results}, worker=worker)
+    written = [result for result in results if result.run_id in payers]
+    charges = {result.run_id: charge_for(result, payers[result.run_id]) for result in written}
+    FINISH_RUN.execute_many(
+        cursor, [(result.run_id, _run_values(result, charges[result.run_id])) for result in written], worker
+    )
+    ledger.add(cursor, list(charges.values()))
+    for run_id, charge in charges.items():
+        spending.settle(run_id, charge)
     kept = [result for result in written if result.message_id is not None]
     values, parts = [], []
     for result in kept:
@@ -116,15 +130,30 @@ def finish(cursor: Any, results: Sequence[RunResult], *, worker: str) -> list[bo
     for result in kept:
         if result.siblings:
             _add_siblings(cursor, result)
-    return [result.run_id in ours for result in results]
+    return [charges.get(result.run_id) for result in results]
 
 
-def _run_values(result: RunResult) -> dict[str, Any]:
+def _payers(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str) -> dict[uuid.UUID, Payer]:
+    """Return who pays for those of these runs that are still ours, and lock them against the reaper."""
+    marks = ", ".join(["%s"] * len(run_ids))
+    cursor.execute(
+        f"SELECT id, user_id, api_key_id, model FROM {table(Run)} "  # noqa: S608
+        f"WHERE worker = %s AND state = 'running' AND id IN ({marks}){for_update('NO KEY UPDATE')}",
+        [worker, *map(key, run_ids)],
+    )
+    return {
+        read_key(run_id): Payer(read_key(user_id), read_key(key_id) if key_id else None, model)
+        for run_id, user_id, key_id, model in cursor.fetchall()
+    }
+
+
+def _run_values(result: RunResult, charge: Charge) -> dict[str, Any]:
     return {
         "state": result.status,
         "upstream": result.upstream[:100],
         "usage": result.usage,
         **token_counts(result.usage),
+        **columns(charge),
         "finish_reason": result.finish_reason[:40],
         "error_code": result.error_code,
         "error_message": result.error_message[:600],

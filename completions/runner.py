@@ -17,6 +17,7 @@ from django.utils import timezone
 from completions import providers, recall, request_policy
 from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice, with_finish_reasons
 from completions.attachments import with_files
+from completions.charges import Payer, sent_of
 from completions.chat_tools import with_chat_calls
 from completions.context import CHARS_PER_TOKEN, INSTRUCTIONS, budget_for, estimate_tokens, fit
 from completions.document_texts import with_texts
@@ -37,6 +38,7 @@ from completions.notifications import notifications
 from completions.providers.base import Provider
 from completions.run_requests import HEAD, RunHandle, RunRequest
 from completions.run_results import RunResult
+from completions.spending import settle_deleted
 from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
 from conversations.branches import branch_ids, in_bulk
 from conversations.chat_wire import ROLES
@@ -83,6 +85,7 @@ async def _run(live: LiveRun, provider: Provider | None, model: str) -> None:
                 await request_policy.check(asked.principal, asked.model, asked.parameters)
                 provider, model = providers.provider_for(asked.model)
             request = await _request(live, model, provider)
+            live.sent = sent_of(request.messages)
             if request.stream:
                 await _stream(live, provider, request, assembly)
             else:
@@ -238,6 +241,7 @@ def _wire(message: Message, provider: Provider) -> Wire:
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
     """Store the outcome, and only then publish the end of the run."""
     if live.lost:
+        await _charge_deleted(live, assembly, response)
         live.end(
             RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
         )
@@ -251,15 +255,15 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         error = error or UpstreamInvalid()
         result = _result(live, Assembly(), None, error)
     try:
-        ours = await journal().finish(result)
+        charge = await journal().finish(result)
     except Exception as failed:
         logger.error("run %s: its outcome could not be stored (%s)", live.run_id, type(failed).__name__)
-        ours = False
+        charge = None
     if live.following is not None:
         start_queued(live.following)
     if error is not None:
         logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, live.upstream)
-    if not ours:
+    if charge is None:
         live.end(RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted."))
         return
     live.end(
@@ -279,8 +283,20 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             recalled=result.recalled,
             empty_reason=result.empty_reason,
             finished_at=result.finished_at,
+            cost=charge.cost,
         )
     )
+
+
+async def _charge_deleted(live: LiveRun, assembly: Assembly, response: Wire | None) -> None:
+    """Charge what was produced of a run that was deleted meanwhile."""
+    asked = live.handle.request
+    payer = Payer(asked.principal.user_id, asked.principal.key_id, asked.model)
+    try:
+        result = _result(live, assembly, response, None)
+        await in_database_thread(settle_deleted, result, payer)
+    except Exception as failed:
+        logger.warning("run %s: what it cost could not be stored (%s)", live.run_id, type(failed).__name__)
 
 
 def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> RunResult:
@@ -322,6 +338,7 @@ def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: Com
         siblings=siblings,
         finish_reason=finish_reason,
         usage=usage,
+        sent=live.sent,
         upstream=live.upstream,
         model=str((envelope or {}).get("model") or handle.request.model),
         envelope=envelope,

@@ -17,12 +17,14 @@ from django.utils import timezone
 
 from completions import long_histories, providers, queueing, request_policy, runner
 from completions.bulk_sql import read_key, table
+from completions.charges import charge_interrupted, columns
 from completions.embedded_content import accept_without_content
 from completions.exceptions import ShuttingDown, TooManyRuns
 from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
 from completions.notifications import notifications
 from completions.run_requests import RunHandle, RunRequest
+from completions.spending import settle
 from completions.worker_identity import is_certainly_dead
 from conversations import digests
 from conversations.models import Message
@@ -193,11 +195,21 @@ def interrupt(run: Run, *, code: str = "interrupted") -> None:
     run.error_message = "The answer was interrupted."
     run.http_status = 502
     run.finished_at = now
-    run.save(update_fields=["state", "epoch", "error_code", "error_message", "http_status", "finished_at"])
+    content = "".join(Chunk.objects.filter(run_id=run.pk).order_by("seq").values_list("text", flat=True))
+    charge = charge_interrupted(run, content, now)
+    for name, value in columns(charge).items():
+        setattr(run, name, value)
+    run.save(
+        update_fields=[
+            *("state", "epoch", "error_code", "error_message", "http_status", "finished_at"),
+            *("is_estimate", "cost", "input_tokens", "output_tokens"),
+        ]
+    )
+    settle(run.pk, charge)
     message = run.message
     if message is None:
         return
-    message.content = "".join(Chunk.objects.filter(run_id=run.pk).order_by("seq").values_list("text", flat=True))
+    message.content = content
     message.status = Message.Status.INTERRUPTED
     before = message.parent.digest if message.parent else digests.root(run.user_id)
     message.digest = digests.follow(before, message.as_wire()) if before else ""

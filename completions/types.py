@@ -120,7 +120,7 @@ class RunFinished:
     `response` its whole body if the answer was not streamed. `recalled` names the messages that were quoted to the
     model; None if recall was not requested. `retryable`: it failed before the upstream sent anything, so the same
     question may be asked again. `empty_reason` says why a complete answer has no text: see
-    `conversations/empty_answers.py`.
+    `conversations/empty_answers.py`. `cost` is in millionths of the currency, None without a known price.
     """
 
     status: str
@@ -138,6 +138,7 @@ class RunFinished:
     retryable: bool = False
     empty_reason: str | None = None
     finished_at: dt.datetime | None = None
+    cost: int | None = None
 
 
 FINISHED_WELL = ("complete", "cancelled")

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "chatservice" / "settings.py"
+# One module for all settings but those of a subject that has one of its own.
+SOURCES = [ROOT / "chatservice" / name for name in ("settings.py", "usage_settings.py")]
 PAGE = ROOT / "docs" / "settings.md"
 SECTION = re.compile(r"# --- (.+?)(?: \((.+)\))? -{3,}$")
 DEFAULT = re.compile(r"(.+) By default (.+)\.")
@@ -29,6 +30,7 @@ VALUES = {
     "CORS_ALLOWED_ORIGINS": "comma-separated list",
     "CURRENCY": "three letters",
     "URL_PREFIX": "path",
+    "USAGE_TIME_ZONE": "name of a time zone",
 }
 KINDS = {
     "bool": "`true` or `false`",
@@ -72,6 +74,11 @@ class Section:
     title: str
     note: str
     groups: list[Group] = field(default_factory=list)
+
+
+def source_text() -> str:
+    """Return the settings modules, one after the other."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
 
 
 def read_sections(source: str) -> list[Section]:
@@ -237,7 +244,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is out of date")
     given = parser.parse_args()
-    source = SOURCE.read_text(encoding="utf-8")
+    source = source_text()
     found = problems(read_sections(source))
     made = page(source)
     if not given.check:

@@ -41,6 +41,7 @@ from files.models import File, FileText
 from files.services import store_file
 from foundation.database import database_clock
 from tests.database_text import places_of
+from usage.models import Budget
 
 ME = "/v1/chat/me"
 # Models whose rows have no owner. Add a new model here, with the reason, or register its owner.
@@ -54,6 +55,9 @@ NOBODYS = {
     "accounts.secretfingerprint": "which secrets the service runs with",
     "search.searchtiming": "how long searches took, a day at a time; not whose",
     "files.contentchange": "content that is being written or deleted at the moment, for an hour at most",
+    "usage.modelprice": "what models cost",
+    # Whose budget it is, is only told by ids, and goes with the account.
+    **dict.fromkeys(("usage.budgetuse", "usage.reservation"), "how much of a budget is taken"),
     "search.embedder": "a list of the models that made vectors",
 }
 # The log that nobody may change: for an erased account it keeps the id, which then refers to nobody.
@@ -135,6 +139,7 @@ class AccountCase(ServiceTestCase):
             about = ContentType.objects.get_for_model(thing)
             names = {"object_repr": self.canary, "change_message": self.canary, "content_type": about}
             LogEntry.objects.create(user=actor, object_id=str(thing.pk), action_flag=CHANGE, **names)
+        Budget.objects.create(name=self.canary, user=user, max_tokens=1_000_000)
         group, _ = Group.objects.get_or_create(name="Readers")
         user.groups.add(group)
         user.user_permissions.add(Permission.objects.order_by("pk")[0])

@@ -1,4 +1,4 @@
-"""What models cost, in rows that staff enter or import."""
+"""What models cost, what was used, and budgets with what is used and reserved of them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Self
 
-from django.core.validators import MinValueValidator, RegexValidator
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.utils import timezone
 
+from accounts.access import OwnedQuerySet
+from accounts.models import ApiKey, User
 from foundation.ids import uuid7
+from usage.periods import Period
 
 # SQLite keeps a decimal as a number of 15 digits: more would be rounded there.
 MAX_DIGITS = 15
 PricesVersion = tuple[int, dt.datetime | None]
 _not_negative = MinValueValidator(0)
+WARN_AT = 80  # percent
 
 
 class ModelPriceQuerySet(models.QuerySet["ModelPrice"]):
@@ -119,3 +125,155 @@ class ModelPrice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} at {self.upstream}" if self.upstream else self.model
+
+
+class DailyUsageQuerySet(OwnedQuerySet["DailyUsage"]):
+    owner_lookup = "user"
+
+
+class DailyUsage(models.Model):
+    """What one user's requests with one key to one model of one upstream used on a day, in one group's name.
+
+    A day is one of USAGE_TIME_ZONE. Tokens are as upstreams reported them, or estimated (for `estimated` requests).
+    `cost` is in millionths of the currency; for `unpriced` requests no price was known. What a user who was erased
+    had used stays, without a user. The id is made from these keys.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    day = models.DateField()
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    api_key_id = models.UUIDField(null=True)
+    group = models.ForeignKey(Group, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    model = models.CharField(max_length=200)
+    upstream = models.CharField(max_length=100)
+    requests = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    estimated = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0)
+
+    objects = DailyUsageQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        verbose_name = "usage"
+        verbose_name_plural = "usage"
+        indexes = [
+            # One user's usage since a day; what an erasure sets to null.
+            models.Index(fields=["user", "day"], name="daily_usage_of_user"),
+            # Everybody's usage of some days, and that of a group.
+            models.Index(fields=["day"], name="daily_usage_of_day"),
+            models.Index(fields=["group", "day"], name="daily_usage_of_group"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
+
+
+class BudgetQuerySet(models.QuerySet["Budget"]):
+    def in_force(self) -> BudgetQuerySet:
+        return self.filter(is_active=True)
+
+
+class Budget(models.Model):
+    """How much a subject may use in each period: everybody, or one group, user, key or end user.
+
+    `max_cost` is in millionths of CURRENCY. `for_each`: each user (or each end user) of the subject has this much, not
+    all of them together. One that is not `is_hard` only warns.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    group = models.ForeignKey(Group, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    end_user = models.CharField(
+        max_length=200, blank=True, help_text="A label that callers send with a request, or * for any."
+    )
+    for_each = models.BooleanField(
+        default=False, help_text="Each user of the group, or each end user, has this budget; not all of them together."
+    )
+    period = models.CharField(max_length=5, choices=Period, default=Period.MONTH)
+    max_tokens = models.PositiveBigIntegerField(null=True, blank=True, help_text="Input and output together.")
+    max_cost = models.PositiveBigIntegerField(null=True, blank=True, help_text="In millionths of the currency.")
+    is_hard = models.BooleanField("refuses", default=True, help_text="Otherwise it only warns.")
+    warn_at = models.PositiveSmallIntegerField(
+        default=WARN_AT, validators=[MinValueValidator(1), MaxValueValidator(100)], help_text="Percent."
+    )
+    is_active = models.BooleanField(default=True)
+
+    objects = BudgetQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(max_tokens__isnull=False) | Q(max_cost__isnull=False), name="budget_limits_something"
+            ),
+            models.CheckConstraint(
+                condition=Q(group=None, user=None) | Q(group=None, api_key=None) | Q(user=None, api_key=None),
+                name="budget_of_one_subject",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if sum(subject is not None for subject in (self.group_id, self.user_id, self.api_key_id)) > 1:
+            raise ValidationError("Choose a group, a user or a key, or none of them for everybody.")
+        if self.max_tokens is None and self.max_cost is None:
+            raise ValidationError("Set a limit of tokens, of cost, or of both.")
+        if self.for_each and (self.user_id or self.api_key_id) and not self.end_user:
+            raise ValidationError({"for_each": "A user, or a key, has its budget for itself anyway."})
+
+
+class BudgetUse(models.Model):
+    """What was used of a budget in one period that began on `start`, and what running requests have reserved.
+
+    `member` is whose budget it is, where each has one; its id is made from these three. `warned` is the percentage
+    that was last reported. Costs are in millionths of the currency.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    # Without a constraint: a process that knows a budget for two seconds after its deletion must not fail.
+    budget = models.ForeignKey(
+        Budget, on_delete=models.CASCADE, related_name="uses", db_index=False, db_constraint=False
+    )
+    member = models.CharField(max_length=200, blank=True)
+    start = models.DateField()
+    used_tokens = models.BigIntegerField(default=0)
+    used_cost = models.BigIntegerField(default=0)
+    reserved_tokens = models.BigIntegerField(default=0)
+    reserved_cost = models.BigIntegerField(default=0)
+    warned = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ("view",)
+        # What is used of a budget now, in the admin; what has to be reported.
+        indexes = [models.Index(fields=["budget", "start"], name="budget_use_of_period")]
+
+    def __str__(self) -> str:
+        return f"{self.budget_id} {self.start}"
+
+
+class Reservation(models.Model):
+    """The most that a request which is not over may use of one budget. `run_id` is the request's."""
+
+    run_id = models.UUIDField()
+    use = models.ForeignKey(
+        BudgetUse, on_delete=models.CASCADE, related_name="reservations", db_index=False, db_constraint=False
+    )
+    tokens = models.BigIntegerField()
+    cost = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["run_id", "use"], name="reservation_once")]
+
+    def __str__(self) -> str:
+        return str(self.run_id)

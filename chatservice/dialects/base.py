@@ -154,7 +154,10 @@ class AsyncAPIView(DialectMixin, APIView):
             await count_read(principal)
             return await handler(request, principal, **kwargs)
         except Exception as error:
-            return problem_response(problem_of(error), type(self).render)
+            return self.refusal(problem_of(error))
+
+    def refusal(self, problem: Problem) -> HttpResponse:
+        return problem_response(problem, type(self).render)
 
     async def principal(self, request: HttpRequest) -> Principal:
         """Return the caller; raises NotAdmitted."""

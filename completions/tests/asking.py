@@ -14,8 +14,11 @@ from completions.acceptance import accept
 from completions.exceptions import Refused
 from completions.models import Run
 from completions.run_requests import RunHandle, RunRequest
+from completions.run_results import RunResult, finish
+from completions.spending import Spending
 from completions.types import Wire
 from completions.worker_identity import worker_id
+from usage.ledger import Charge
 
 
 def somebody(name: str) -> User:
@@ -46,7 +49,10 @@ def question(user: User, *messages: Wire | str, model: str = "echo", **fields: A
 
 def accept_all(*run_requests: RunRequest, worker: str = "") -> list[RunHandle | Refused]:
     with transaction.atomic(), connection.cursor() as cursor:
-        return accept(cursor, run_requests, worker=worker or worker_id())
+        spending = Spending(cursor, run_requests)
+        accepted = accept(cursor, run_requests, worker=worker or worker_id(), spending=spending)
+        spending.write()
+    return accepted
 
 
 def accept_one(ask: RunRequest) -> RunHandle:
@@ -54,6 +60,15 @@ def accept_one(ask: RunRequest) -> RunHandle:
     if isinstance(result, Refused):
         raise result
     return result
+
+
+def end_run(result: RunResult) -> Charge | None:
+    """Store how a run ended as the journal does; returns what it is charged, None if it was over."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        spending = Spending(cursor, ending=[result.run_id])
+        [charge] = finish(cursor, [result], worker=worker_id(), spending=spending)
+        spending.write()
+    return charge
 
 
 def run_of(handle: RunHandle) -> Run:

@@ -15,6 +15,7 @@ from chatservice.testing import ServiceTestCase, sse_data
 from completions.acceptance import accept
 from completions.models import IdempotencyKey, Run
 from completions.services import prune_keys
+from completions.spending import Spending
 from completions.tests.asking import accept_one, question, somebody
 from completions.tests.streaming import URL, body_of, listening
 from completions.worker_identity import worker_id
@@ -98,7 +99,7 @@ class ForgettingTest(TestCase):
 
         def lose() -> None:
             with transaction.atomic(), connection.cursor() as cursor:
-                accept(cursor, [keyed], worker=worker_id())
+                accept(cursor, [keyed], worker=worker_id(), spending=Spending(cursor, [keyed]))
                 self.assertEqual(IdempotencyKey.objects.count(), 1)
                 raise Lost
 

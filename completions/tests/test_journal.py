@@ -21,6 +21,7 @@ from completions.tests.asking import question
 from completions.tests.committed import CommittedTestCase, endings, finished, follow, text_of
 from completions.types import Delta
 from conversations.models import Message
+from usage.ledger import Charge
 
 
 class BatchTest(CommittedTestCase):
@@ -59,7 +60,7 @@ class BatchTest(CommittedTestCase):
             return good, bad, told
 
         good, bad, told = self.in_loop(test, sound=False)
-        self.assertIs(told[0], True)
+        self.assertIsInstance(told[0], Charge)
         self.assertIsInstance(told[1], Exception)
         self.assertEqual(Message.objects.get(pk=good.message_id).content, "kept")
         run = Run.objects.get(pk=bad.run_id)

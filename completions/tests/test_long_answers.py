@@ -11,7 +11,7 @@ from completions.cursors import Cursor
 from completions.models import Chunk
 from completions.run_requests import RunHandle
 from completions.run_results import RunResult
-from completions.tests.asking import accept_one, question
+from completions.tests.asking import accept_one, end_run, question
 from completions.tests.committed import CommittedTestCase, endings, follow, text_of
 from completions.types import MAX_CHARS, Delta, Resync, portions
 from completions.worker_identity import worker_id
@@ -42,7 +42,7 @@ class LongAnswerTest(CommittedTestCase):
         )
         with transaction.atomic(), connection.cursor() as cursor:
             run_results.record(cursor, chunks, worker=worker_id())
-            run_results.finish(cursor, [result], worker=worker_id())
+        end_run(result)
         return handle
 
     def events(self, after: Cursor | None = None) -> list[Any]:

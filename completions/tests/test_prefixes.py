@@ -13,11 +13,10 @@ from completions.exceptions import InvalidRequest
 from completions.models import Chunk, Run
 from completions.prefixes import _look_up
 from completions.run_requests import HEAD, RunHandle
-from completions.run_results import RunResult, finish
+from completions.run_results import RunResult
 from completions.services import interrupt
-from completions.tests.asking import accept_all, accept_one, assistant_says, question, somebody, user_says
+from completions.tests.asking import accept_all, accept_one, assistant_says, end_run, question, somebody, user_says
 from completions.types import Wire
-from completions.worker_identity import worker_id
 from conversations.branches import branch
 from conversations.importers.values import ImportedConversation, ImportedMessage
 from conversations.imports import import_conversations
@@ -53,8 +52,7 @@ class ThreadingTest(TestCase):
             digest_before=handle.digest_before,
             **fields,
         )
-        with connection.cursor() as cursor:
-            self.assertEqual(finish(cursor, [outcome], worker=worker_id()), [True])
+        self.assertIsNotNone(end_run(outcome))
 
     def shown(self, handle: RunHandle) -> list[str]:
         assert handle.conversation_id is not None

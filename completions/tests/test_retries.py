@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
-from django.db import connection, transaction
 from django.test import TestCase
 from openai import OpenAI
 
@@ -14,11 +13,10 @@ from chatservice.testing import ServiceTestCase, free_port, running_service, sec
 from completions.exceptions import ConversationBusy, IdempotencyMismatch, TooManyRuns
 from completions.models import IdempotencyKey, Run
 from completions.run_requests import RunHandle, RunRequest
-from completions.run_results import RunResult, finish
-from completions.tests.asking import accept_all, accept_one, assistant_says, question, somebody, user_says
+from completions.run_results import RunResult
+from completions.tests.asking import accept_all, accept_one, assistant_says, end_run, question, somebody, user_says
 from completions.tests.invariants import invariants
 from completions.tests.streaming import URL, body_of
-from completions.worker_identity import worker_id
 from conversations.models import Conversation, Message
 
 
@@ -31,8 +29,7 @@ def end(handle: RunHandle, status: str = "failed", *, retryable: bool = True, co
         content=content,
         retryable=retryable,
     )
-    with transaction.atomic(), connection.cursor() as cursor:
-        assert finish(cursor, [result], worker=worker_id()) == [True]
+    assert end_run(result) is not None
 
 
 class AcceptedAgainTest(TestCase):

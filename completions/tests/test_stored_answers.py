@@ -16,11 +16,10 @@ from chatservice.testing import KeptTablesTestCase
 from completions.models import Run, RunMetadata
 from completions.run_metadata import metadata_rows
 from completions.run_requests import RunHandle
-from completions.run_results import RunResult, finish
+from completions.run_results import RunResult
 from completions.stored_answers import MAX_COUNTED, delete_stored, list_stored
-from completions.tests.asking import accept_one, assistant_says, principal_of, question, somebody, user_says
+from completions.tests.asking import accept_one, assistant_says, end_run, principal_of, question, somebody, user_says
 from completions.types import Wire
-from completions.worker_identity import worker_id
 from conversations import answer_deletion
 from conversations.models import Conversation, Message
 from conversations.services import Busy, append_message
@@ -67,8 +66,7 @@ class StoredCase(TestCase):
             model="echo",
             digest_before=handle.digest_before,
         )
-        with connection.cursor() as cursor:
-            self.assertEqual(finish(cursor, [result], worker=worker_id()), [True])
+        self.assertIsNotNone(end_run(result))
 
     def left_of(self, run: Run) -> list[str]:
         messages = Message.objects.filter(conversation=run.conversation_id).order_by("position")

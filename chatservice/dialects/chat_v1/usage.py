@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -17,11 +17,12 @@ from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.views import ChatView
 from chatservice.dialects.problems import BadRequest
-from completions.usage import usage_of
 from foundation.database import in_database_thread
+from usage.money import plain
+from usage.periods import day_of
+from usage.reports import MAX_DAYS, Used, usage_of
 
 DAYS = 30
-MAX_DAYS = 366
 
 
 class UsageSerializer(serializers.Serializer[Any]):
@@ -29,8 +30,14 @@ class UsageSerializer(serializers.Serializer[Any]):
     model = serializers.CharField()
     runs = serializers.IntegerField()
     failed = serializers.IntegerField()
+    estimated = serializers.IntegerField(help_text="Runs whose tokens the model's server did not report.")
     prompt_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField(help_text="Those of the prompt that the server had in its cache.")
     completion_tokens = serializers.IntegerField()
+    reasoning_tokens = serializers.IntegerField(help_text="Those of the completion that were reasoning.")
+    cost = serializers.CharField(help_text="A decimal number in `currency`, as 0.000123.")
+    currency = serializers.CharField()
+    unpriced = serializers.IntegerField(help_text="Runs of a model without a known price: they are not in `cost`.")
 
 
 USAGE = docs.enveloped("UsageEnvelope", UsageSerializer(many=True))
@@ -40,15 +47,32 @@ class UsageView(ChatView):
     @extend_schema(
         operation_id="get_usage",
         summary="The caller's usage by day and model, newest first",
-        description="Days are UTC. Tokens are as reported by the model's server; a run without token counts is "
-        "still a run.",
+        description="Days begin in the service's time zone (USAGE_TIME_ZONE); a run counts on the day of its end. "
+        "Tokens are as reported by the model's server, or else estimated.",
         parameters=[OpenApiParameter("days", int, default=DAYS, description=f"1 to {MAX_DAYS}")],
         responses={200: USAGE, **docs.errors(400, 401, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        since = timezone.now() - dt.timedelta(days=_days(request))
+        since = day_of(timezone.now()) - dt.timedelta(days=_days(request))
         used = await in_database_thread(lambda: usage_of(principal, since=since))
-        return json_response(envelope([asdict(each) for each in used]))
+        return json_response(envelope(list(map(_shown, used))))
+
+
+def _shown(used: Used) -> dict[str, Any]:
+    return {
+        "day": used.day,
+        "model": used.model,
+        "runs": used.requests,
+        "failed": used.failed,
+        "estimated": used.estimated,
+        "prompt_tokens": used.input_tokens,
+        "cached_tokens": used.cached_tokens,
+        "completion_tokens": used.output_tokens,
+        "reasoning_tokens": used.reasoning_tokens,
+        "cost": plain(used.cost),
+        "currency": settings.CURRENCY,
+        "unpriced": used.unpriced,
+    }
 
 
 def _days(request: HttpRequest) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from functools import partial
 
 import strawberry
 from django.conf import settings
+from django.utils import timezone
 from strawberry import ID
 from strawberry.types import Info
 
 from accounts.guests import as_id
-from chatservice.dialects.graphql.arguments import identifier, refuse_strangers
+from chatservice.dialects.graphql.arguments import identifier, invalid, refuse_strangers
 from chatservice.dialects.graphql.context import principal_of
 from chatservice.dialects.graphql.pagination import (
     Connection,
@@ -29,6 +31,7 @@ from chatservice.dialects.graphql.types import (
     Message,
     Run,
     Todo,
+    Usage,
     Viewer,
     conversation_with,
     message_with,
@@ -38,6 +41,8 @@ from completions.providers import list_models
 from completions.request_policy import allowed_models
 from conversations import models as rows
 from foundation.database import in_database_thread
+from usage.periods import day_of
+from usage.reports import MAX_DAYS, usage_of
 
 
 @strawberry.type
@@ -94,6 +99,16 @@ class Query:
             else None
         )
         return Run.of(found) if found is not None else None
+
+    @strawberry.field(description="Your usage of the last `days`, by day and model, newest first.")
+    async def usage(self, info: Info, days: int = 30) -> list[Usage]:
+        principal = principal_of(info)
+        refuse_strangers(principal)
+        if not 1 <= days <= MAX_DAYS:
+            raise invalid("days", f"A whole number from 1 to {MAX_DAYS}.")
+        since = day_of(timezone.now()) - dt.timedelta(days=days)
+        used = await in_database_thread(lambda: usage_of(principal, since=since))
+        return [Usage.of(each) for each in used]
 
     @strawberry.field(
         description="Messages that match `query` by words and by meaning, best first. `since` and `until` are days "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
 import strawberry
+from django.conf import settings
 from strawberry import ID
 from strawberry.scalars import JSON
 from strawberry.types import Info
@@ -21,6 +23,8 @@ from chatservice.dialects.graphql.pagination import Connection, Edge, Window, co
 from completions import models as run_rows
 from conversations import models as rows
 from conversations.finish_reasons import shown
+from usage.money import plain
+from usage.reports import Used
 
 First = Annotated[
     int | None, strawberry.argument(description="The number of items from the start: 20 by default, at most 50.")
@@ -54,6 +58,8 @@ class Run:
     recalled: list[ID] | None = strawberry.field(
         description="The messages quoted to the model; null if recall was not requested."
     )
+    cost: str | None = strawberry.field(description="A decimal number in the currency; null without a known price.")
+    is_estimate: bool = strawberry.field(description="Whether the tokens were estimated, since none were reported.")
     error_code: str | None
     created_at: dt.datetime
     finished_at: dt.datetime | None
@@ -67,10 +73,32 @@ class Run:
             finish_reason=shown(row.finish_reason),
             usage=row.usage,
             recalled=None if row.recalled is None else [ID(each["message_id"]) for each in row.recalled],
+            cost=None if row.cost is None else plain(row.cost),
+            is_estimate=bool(row.is_estimate),
             error_code=row.error_code or None,
             created_at=row.created_at,
             finished_at=row.finished_at,
         )
+
+
+@strawberry.type(description="What you used of one model on one day.")
+class Usage:
+    day: dt.date
+    model: str
+    requests: int
+    failed: int
+    estimated: int = strawberry.field(description="Requests whose tokens were not reported but estimated.")
+    unpriced: int = strawberry.field(description="Requests without a known price: they are not in `cost`.")
+    input_tokens: float = strawberry.field(description="A whole number, which can be greater than an Int.")
+    cached_tokens: float
+    output_tokens: float
+    reasoning_tokens: float
+    cost: str = strawberry.field(description="A decimal number in `currency`.")
+    currency: str
+
+    @classmethod
+    def of(cls, used: Used) -> Usage:
+        return cls(**{**asdict(used), "cost": plain(used.cost)}, currency=settings.CURRENCY)
 
 
 @strawberry.type(

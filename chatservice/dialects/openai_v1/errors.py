@@ -13,6 +13,8 @@ CODES = {"unauthorized": "invalid_api_key"}
 # failed before the upstream sent anything.
 RETRY = frozenset({"rate_limit_exceeded", "shutting_down", "storage_unavailable", "upstream_unreachable"})
 FUTILE = "upstream_unauthorized"
+QUOTA = "insufficient_quota"
+"""OpenAI's code of an account that has used up its budget is the type as well."""
 RETRIED = frozenset({408, 409, 429})
 
 
@@ -20,7 +22,7 @@ def render(problem: Problem) -> dict[str, Any]:
     return {
         "error": {
             "message": problem.message,
-            "type": type_of(problem.status),
+            "type": problem.code if problem.code == QUOTA else type_of(problem.status),
             "param": problem.param,
             "code": CODES.get(problem.code, problem.code),
         }

@@ -25,7 +25,13 @@ CHECKS: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
     (OBJECTS, (dict,), "an object"),
     (LISTS, (list,), "a list"),
 )
-OURS = ("model", "messages", "stream", "recall")
+OURS = ("model", "messages", "stream", "recall", "usage")
+
+
+def wants_cost(body: Mapping[str, Any]) -> bool:
+    """Tell whether the usage object shall have the cost: `"usage": {"include": true}`, as OpenRouter has it."""
+    usage = body.get("usage")
+    return isinstance(usage, Mapping) and usage.get("include") is True
 
 
 def ask_from(body: Mapping[str, Any], *, principal: Principal, idempotency: str | None) -> RunRequest:

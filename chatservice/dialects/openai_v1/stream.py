@@ -8,6 +8,7 @@ from typing import Any
 
 from chatservice.dialects.base import encode_json
 from chatservice.dialects.empty_answers import named_reason
+from chatservice.dialects.openai_v1.cost import with_cost
 from chatservice.dialects.openai_v1.errors import render
 from chatservice.dialects.openai_v1.ids import completion_id
 from chatservice.dialects.run_errors import problem_of_end
@@ -21,10 +22,20 @@ CHUNK = "chat.completion.chunk"
 class ChunkStream:
     """Encodes one run. `include_usage` is the client's `stream_options.include_usage`.
 
-    The id of one that `is_stored` is our own, by which it can be read again; of any other it is the upstream's.
+    `include_cost` is its `usage.include`. The id of one that `is_stored` is our own, by which it can be read again; of
+    any other it is the upstream's.
     """
 
-    def __init__(self, *, run_id: uuid.UUID, created: int, model: str, include_usage: bool, is_stored: bool) -> None:
+    def __init__(
+        self,
+        *,
+        run_id: uuid.UUID,
+        created: int,
+        model: str,
+        include_usage: bool,
+        is_stored: bool,
+        include_cost: bool = False,
+    ) -> None:
         self._base: dict[str, Any] = {
             "id": completion_id(run_id),
             "object": CHUNK,
@@ -33,6 +44,7 @@ class ChunkStream:
         }
         self._own = {"id": completion_id(run_id), "object": CHUNK} if is_stored else {"object": CHUNK}
         self._include_usage = include_usage
+        self._include_cost = include_cost
         self._begun = False
 
     def frame(self, event: ReaderEvent) -> bytes:
@@ -69,13 +81,17 @@ class ChunkStream:
             if chunk.get("choices"):
                 lines.append(self._line(chunk))
             elif self._include_usage:
-                lines.append(self._line(chunk, usage=chunk.get("usage") or finished.usage))
+                lines.append(self._line(chunk, usage=self._usage(chunk.get("usage") or finished.usage, finished)))
         if not any(chunk.get("choices") for chunk in finished.wire):
             finish = {"index": 0, "delta": {}, "finish_reason": shown(finished.finish_reason) or "stop"}
             lines.insert(0, self._line({"choices": [finish]}))
-        if self._include_usage and not any(not chunk.get("choices") for chunk in finished.wire) and finished.usage:
-            lines.append(self._line({"choices": []}, usage=finished.usage))
+        is_told = any(not chunk.get("choices") for chunk in finished.wire)
+        if self._include_usage and not is_told and (usage := self._usage(finished.usage, finished)):
+            lines.append(self._line({"choices": []}, usage=usage))
         return b"".join(lines)
+
+    def _usage(self, usage: Any, finished: RunFinished) -> Any:
+        return with_cost(usage, finished) if self._include_cost else usage
 
     def _line(self, chunk: Wire, usage: Any = None) -> bytes:
         """Return the line of one chunk in the envelope, whose fields its own override, except those that are ours."""

@@ -18,11 +18,12 @@ from chatservice.dialects.idempotency import KEY
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1 import serializers
-from chatservice.dialects.openai_v1.errors import render, should_retry
+from chatservice.dialects.openai_v1.cost import add_cost_header, with_cost
+from chatservice.dialects.openai_v1.errors import QUOTA, render, should_retry
 from chatservice.dialects.openai_v1.history import as_documented, stored_response
 from chatservice.dialects.openai_v1.ids import completion_id
 from chatservice.dialects.openai_v1.reference import operation
-from chatservice.dialects.openai_v1.request_parsing import ask_from
+from chatservice.dialects.openai_v1.request_parsing import ask_from, wants_cost
 from chatservice.dialects.openai_v1.stream import ChunkStream
 from chatservice.dialects.problems import Problem
 from chatservice.dialects.run_errors import problem_of_end
@@ -73,6 +74,11 @@ class OpenAIView(AsyncAPIView):
         response.headers["openai-version"] = "2020-10-01"
         return response
 
+    def refusal(self, problem: Problem) -> HttpResponse:
+        response = super().refusal(problem)
+        # The official clients would ask again at once; a budget is renewed in days.
+        return _with_retry(response, problem) if problem.code == QUOTA else response
+
 
 class ChatCompletionsView(OpenAIView):
     body_limit = CONTENT_LIMIT
@@ -101,10 +107,12 @@ class ChatCompletionsView(OpenAIView):
             handle = await submit(run_request)
             if run_request.stream and release is not None:
                 options = body.get("stream_options") or {}
-                response = await _streamed(handle, leaving, release, bool(options.get("include_usage")))
+                cost = wants_cost(body)
+                usage = bool(options.get("include_usage")) or cost
+                response = await _streamed(handle, leaving, release, include_usage=usage, include_cost=cost)
                 release = None if response.streaming else release
             else:
-                response = await _whole(handle, leaving)
+                response = await _whole(handle, leaving, include_cost=wants_cost(body))
         finally:
             if release is not None:
                 release()
@@ -112,7 +120,7 @@ class ChatCompletionsView(OpenAIView):
         return response
 
 
-async def _whole(handle: RunHandle, leaving: Leaving) -> HttpResponse:
+async def _whole(handle: RunHandle, leaving: Leaving, *, include_cost: bool) -> HttpResponse:
     finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     if finished.status != "complete":
         return failure(finished)
@@ -123,10 +131,15 @@ async def _whole(handle: RunHandle, leaving: Leaving) -> HttpResponse:
     recalled = {} if finished.recalled is None else {"recalled": finished.recalled}
     # What is stored can be read by its id, so that is our own.
     named = {"id": completion_id(handle.run_id)} if handle.message_id else {}
-    return json_response({**as_documented(response), **named, **recalled, **named_reason(finished)})
+    usage = {"usage": with_cost(response.get("usage"), finished)} if include_cost else {}
+    answer = json_response({**as_documented(response), **named, **recalled, **named_reason(finished), **usage})
+    add_cost_header(answer, finished)
+    return answer
 
 
-async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_usage: bool) -> HttpResponseBase:
+async def _streamed(
+    handle: RunHandle, leaving: Leaving, release: Any, *, include_usage: bool, include_cost: bool
+) -> HttpResponseBase:
     """Answer with a stream, or with an error status if the run fails before any text."""
     failed, events, when_left = await follow(handle.run_id, leaving, reader=handle.request.principal)
     if failed is not None:
@@ -136,6 +149,7 @@ async def _streamed(handle: RunHandle, leaving: Leaving, release: Any, include_u
         created=int(handle.created_at.timestamp()),
         model=handle.request.model,
         include_usage=include_usage,
+        include_cost=include_cost,
         is_stored=handle.message_id is not None,
     )
     frames = sse.encode(events, wire.frame, heartbeat=sse.COMMENT_LINE)

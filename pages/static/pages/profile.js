@@ -76,11 +76,19 @@ async function revokeKey(key) {
 
 const number = new Intl.NumberFormat();
 
+const money = (currency) => new Intl.NumberFormat(undefined, { style: "currency", currency, maximumFractionDigits: 6 });
+
+// What the priced answers cost together; nothing where no price is known.
+function costs(data) {
+  const priced = data.filter((row) => row.unpriced < row.runs);
+  return priced.length ? `, ${money(priced[0].currency).format(priced.reduce((total, row) => total + Number(row.cost), 0))}` : "";
+}
+
 async function loadUsage() {
   const { data } = await request(`${BASE}/me/usage`);
   const sum = (name) => number.format(data.reduce((total, row) => total + row[name], 0));
   if (data.length) {
-    at("usage-sum").textContent = `The last 30 days: ${sum("runs")} answers, ${sum("prompt_tokens")} tokens in, ${sum("completion_tokens")} out.`;
+    at("usage-sum").textContent = `The last 30 days: ${sum("runs")} answers, ${sum("prompt_tokens")} tokens in, ${sum("completion_tokens")} out${costs(data)}.`;
   }
   const made = data.map((row) =>
     el(
@@ -89,9 +97,10 @@ async function loadUsage() {
       cell(row.day),
       cell(row.model),
       ...["runs", "failed", "prompt_tokens", "completion_tokens"].map((name) => cell(number.format(row[name]), "number")),
+      cell(row.unpriced === row.runs ? "—" : money(row.currency).format(row.cost), "number"),
     ),
   );
-  rows("usage", made, 6, "No usage in the last 30 days.");
+  rows("usage", made, 7, "No usage in the last 30 days.");
 }
 
 const megabytes = (bytes) => `${number.format(Math.round(bytes / 10_000) / 100)} MB`;

@@ -14,6 +14,7 @@ from chatservice.dialects.base import json_response
 from chatservice.dialects.idempotency import KEY, idempotency_key
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
+from chatservice.dialects.openai_v1.cost import add_cost_header
 from chatservice.dialects.openai_v1.ids import response_id as id_of
 from chatservice.dialects.openai_v1.pages import page_of
 from chatservice.dialects.openai_v1.reference import STREAM, STREAM_HELP, operation, schema
@@ -184,7 +185,9 @@ async def _whole(handle: RunHandle, events: ResponseEvents, leaving: Leaving) ->
     finished = await leaving.wait(handle.run_id, collected)
     if finished.status != "complete":
         return failure(finished)
-    return json_response(events.response(events.status))
+    response = json_response(events.response(events.status))
+    add_cost_header(response, finished)
+    return response
 
 
 async def _streamed(handle: RunHandle, events: ResponseEvents, leaving: Leaving, release: Any) -> HttpResponseBase:

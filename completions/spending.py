@@ -1,0 +1,178 @@
+"""Reserves the most that a question may cost under the budgets of whoever asks it, in the accept transaction.
+
+Where no budget applies, nothing is looked up. See usage/budgets.py.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from accounts.callers import Principal
+from accounts.models import User
+from completions import recall
+from completions.bulk_sql import key, read_key, table
+from completions.charges import Payer, charge_for
+from completions.context import CHARS_PER_TOKEN, budget_for, file_parts
+from completions.exceptions import BudgetExhausted
+from completions.models import UNFINISHED, Run
+from conversations.models import Message, MessagePart
+from usage import ledger
+from usage.budget_rules import Spender, rules
+from usage.budgets import Amount, BudgetExceeded, Budgets
+from usage.ledger import Charge
+from usage.models import Reservation
+from usage.prices import Tokens, price_of
+
+if TYPE_CHECKING:
+    from completions.run_requests import RunRequest
+    from completions.run_results import RunResult
+
+TURN_BYTES = 16
+"""The frame around a message."""
+MAX_CHAR_BYTES = 4
+BYTES = {"postgresql": "octet_length({}::text)", "sqlite": "length(CAST({} AS BLOB))"}
+MAX_OUTPUT = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+
+
+_orphans: set[uuid.UUID] = set()
+
+
+class Spending:
+    """The budgets for one transaction: of the questions that it accepts, and of the runs that end in it."""
+
+    def __init__(
+        self, cursor: Any, run_requests: Sequence[RunRequest] = (), *, ending: Collection[uuid.UUID] = ()
+    ) -> None:
+        self._cursor = cursor
+        in_force = rules()
+        callers = [request.principal for request in run_requests]
+        self._groups = _groups_of(cursor, callers) if callers and in_force.groups else {}
+        spenders = map(self._spender, run_requests) if in_force.any() else ()
+        self._budgets = Budgets(cursor, spenders, ending)
+
+    def reserve(self, request: RunRequest, run_id: uuid.UUID) -> None:
+        """Reserve the most that this question may use, or raise BudgetExhausted."""
+        spender = self._spender(request)
+        if not self._budgets.apply_to(spender):
+            return
+        try:
+            self._budgets.reserve(spender, run_id, self._most(request))
+        except BudgetExceeded as exceeded:
+            raise BudgetExhausted(exceeded.message, retry_after=exceeded.retry_after) from exceeded
+
+    def settle(self, run_id: uuid.UUID, charge: Charge) -> None:
+        """Replace what a run has reserved by what it is charged."""
+        self._budgets.settle(run_id, Amount(charge.tokens.input + charge.tokens.output, charge.cost or 0))
+
+    def write(self) -> None:
+        self._budgets.write()
+
+    def _spender(self, request: RunRequest) -> Spender:
+        who = request.principal
+        groups = self._groups.get(who.counted_id, frozenset())
+        return Spender(who.counted_id, groups, who.key_id, request.end_user[:200])
+
+    def _most(self, request: RunRequest) -> Amount:
+        """Return the most that a question may use: a token is at least one byte of what is sent.
+
+        A picture or a file counts as much as may be sent of it. Answers count as long as they are allowed to be.
+        """
+        asked = size_of([request.messages, request.instructions, request.parameters, request.native])
+        asked += len(request.messages) * TURN_BYTES
+        budget = budget_for(request.model, settings.CONTEXT_TOKENS)
+        asked += budget * sum(map(file_parts, request.messages))
+        if request.conversation_id is not None:
+            history = self._history_bytes(request.conversation_id)
+            asked += min(history, budget * CHARS_PER_TOKEN * MAX_CHAR_BYTES) if request.is_cut_to_fit else history
+        if request.recall is not None:
+            asked += budget // recall.SHARE
+        price = price_of(request.model, request.upstream, timezone.now())
+        longest = price.max_output_tokens if price is not None else None
+        answered = _max_output(request.parameters) or longest or settings.LIMIT_OUTPUT_CHARS
+        answered *= request.choices
+        most = Tokens(input=asked, output=answered, images=sum(map(file_parts, request.messages)))
+        return Amount(asked + answered, price.worst_case(most) if price is not None else 0)
+
+    def _history_bytes(self, conversation_id: uuid.UUID) -> int:
+        """Return the size of everything in a conversation, of which a part is sent."""
+        message, part = table(Message), table(MessagePart)
+        content, text, data = (BYTES[connection.vendor].format(name) for name in ("m.content", "p.text", "p.data"))
+        self._cursor.execute(
+            f"SELECT coalesce(sum(size), 0) FROM (SELECT {content} + {TURN_BYTES} AS size FROM {message} m "  # noqa: S608
+            f"WHERE m.conversation_id = %s UNION ALL SELECT coalesce({text}, 0) + coalesce({data}, 0) FROM {part} p "
+            f"JOIN {message} m ON m.id = p.message_id WHERE m.conversation_id = %s) AS sizes",
+            [key(conversation_id)] * 2,
+        )
+        return int(self._cursor.fetchone()[0])
+
+
+def settle(run_id: uuid.UUID, charge: Charge) -> None:
+    """Charge one run that ended outside of the journal: in the ledger, and under the budgets that it reserved."""
+    with connection.cursor() as cursor:
+        spending = Spending(cursor, ending=[run_id])
+        spending.settle(run_id, charge)
+        spending.write()
+        if User.objects.filter(pk=charge.user_id).exists():
+            ledger.add(cursor, [charge])
+
+
+@transaction.atomic
+def settle_deleted(result: RunResult, payer: Payer) -> None:
+    """Charge a run that was deleted while it was being produced; one that another process ended was charged there."""
+    if not Run.objects.filter(pk=result.run_id).exists():
+        settle(result.run_id, charge_for(result, payer))
+
+
+def release_orphans() -> int:
+    """Release what deleted runs had reserved, if nobody settled it since the last call; returns how many runs.
+
+    A run that was deleted while it was being produced is settled by its process, in about a second.
+    """
+    global _orphans
+    unfinished = Run.objects.filter(pk=OuterRef("run_id"), state__in=UNFINISHED)
+    found = set(Reservation.objects.filter(~Exists(unfinished)).values_list("run_id", flat=True))
+    left, _orphans = found & _orphans, found
+    for run_id in left:
+        with transaction.atomic(), connection.cursor() as cursor:
+            budgets = Budgets(cursor, ending=[run_id])
+            budgets.settle(run_id, Amount())
+            budgets.write()
+    return len(left)
+
+
+def size_of(value: Any) -> int:
+    """Return how many bytes of UTF-8 a JSON value has, at least."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    if isinstance(value, Mapping):
+        return sum(len(name) + size_of(each) for name, each in value.items()) + 4 * len(value)
+    if isinstance(value, list | tuple):
+        return sum(map(size_of, value)) + 2 * len(value)
+    return 0 if value is None else len(str(value))
+
+
+def _max_output(parameters: Mapping[str, Any]) -> int:
+    """Return how many tokens an answer may have at most, as its request says; 0 if it does not."""
+    given = [parameters.get(name) for name in MAX_OUTPUT]
+    return max((value for value in given if type(value) is int and value > 0), default=0)
+
+
+def _groups_of(cursor: Any, callers: Sequence[Principal]) -> dict[uuid.UUID, frozenset[int]]:
+    ids = sorted({who.counted_id for who in callers})
+    marks = ", ".join(["%s"] * len(ids))
+    member = User.groups.through._meta.db_table
+    cursor.execute(
+        f"SELECT user_id, group_id FROM {member} WHERE user_id IN ({marks})",  # noqa: S608
+        list(map(key, ids)),
+    )
+    found: dict[uuid.UUID, set[int]] = {}
+    for user_id, group_id in cursor.fetchall():
+        found.setdefault(read_key(user_id), set()).add(group_id)
+    return {user_id: frozenset(groups) for user_id, groups in found.items()}

@@ -1,0 +1,139 @@
+"""What an answer cost is told by every API, and a budget refuses in the shape of each."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from io import StringIO
+from typing import Any
+
+import httpx2
+from django.core.management import call_command
+from django.utils import timezone
+
+from chatservice.testing import ServiceTestCase, needs_dialect, sse_data, tried_on, wait_until
+from chatservice.testing.sockets import Socket
+from completions.models import Run
+from usage.models import Budget, DailyUsage, ModelPrice
+from usage.tests.prices import add_price
+
+COMPLETIONS = "/v1/chat/completions"
+USAGE = "/v1/chat/me/usage"
+
+
+def setUpModule() -> None:
+    needs_dialect("chat_v1", "graphql", "openai_v1", "resources", "websocket")
+
+
+def body(**more: Any) -> dict[str, Any]:
+    return {"model": "fake/ok", "messages": [{"role": "user", "content": "Hi"}], **more}
+
+
+class CostTest(ServiceTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        price = add_price("fake/ok", input="2", output="8", valid_from=timezone.now() - dt.timedelta(days=1))
+        self.addCleanup(ModelPrice.objects.filter(pk=price.pk).delete)
+        # The service reads prices every few seconds.
+        wait_until(lambda: self.ask().headers.get("x-response-cost"), timeout=15)
+
+    def ask(self, **more: Any) -> httpx2.Response:
+        response = self.alice.http.post(COMPLETIONS, json=body(**more))
+        self.assertEqual(response.status_code, 200, response.text)
+        return response
+
+    def test_a_header_tells_what_an_answer_cost_and_its_run_and_day_agree(self) -> None:
+        before = self.cost_of_today()
+        response = self.ask()
+        usage = response.json()["usage"]
+        millionths = 2 * usage["prompt_tokens"] + 8 * usage["completion_tokens"]
+        amount, currency = response.headers["x-response-cost"].split()
+        self.assertEqual((round(float(amount) * 1_000_000), currency), (millionths, "USD"))
+        self.assertNotIn("cost", usage)
+        run = Run.objects.get(pk=response.headers["x-run-id"])
+        self.assertEqual((run.cost, run.is_estimate), (millionths, False))
+        self.assertEqual(self.cost_of_today() - before, millionths)
+
+    def cost_of_today(self) -> int:
+        return sum(DailyUsage.objects.filter(user=self.alice.user).values_list("cost", flat=True))
+
+    def test_the_usage_object_has_the_cost_on_request(self) -> None:
+        asked = {"usage": {"include": True}}
+        whole = self.ask(**asked).json()["usage"]
+        self.assertGreater(whole["cost"], 0)
+        frames = [json.loads(data) for data in sse_data(self.ask(stream=True, **asked).text) if data != "[DONE]"]
+        told = [frame["usage"] for frame in frames if frame.get("usage")]
+        self.assertEqual([each["cost"] for each in told], [whole["cost"]])
+
+    def test_an_answer_that_was_cut_off_is_charged_by_estimate(self) -> None:
+        self.alice.http.post(COMPLETIONS, json=body(model="fake/truncated"))
+        run = Run.objects.filter(user=self.alice.user).latest("created_at")
+        self.assertTrue(run.is_estimate)
+        self.assertGreater(run.input_tokens or 0, 0)
+
+    def test_what_an_upstream_refused_costs_nothing(self) -> None:
+        self.alice.http.post(COMPLETIONS, json=body(model="fake/http-400"))
+        run = Run.objects.filter(user=self.alice.user).latest("created_at")
+        self.assertEqual((run.input_tokens, run.output_tokens, run.cost or 0), (0, 0, 0))
+
+    def test_the_usage_by_day_has_costs_in_v1_and_graphql(self) -> None:
+        [row] = [each for each in self.alice.http.get(USAGE).json()["data"] if each["model"] == "fake/ok"]
+        query = "{ usage(days: 7) { day model requests inputTokens cost currency unpriced } }"
+        told = self.alice.http.post("/graphql", json={"query": query}).json()["data"]["usage"]
+        [graph] = [each for each in told if each["model"] == "fake/ok"]
+        self.assertEqual((graph["cost"], graph["currency"], graph["requests"]), (row["cost"], "USD", row["runs"]))
+        self.assertGreater(float(row["cost"]), 0)
+        refused = self.alice.http.post("/graphql", json={"query": "{ usage(days: 0) { day } }"}).json()
+        self.assertIn("days", refused["errors"][0]["message"])
+
+    def test_the_ledger_made_anew_is_the_same_and_what_it_lacks_is_mended(self) -> None:
+        self.ask()
+        mine = DailyUsage.objects.filter(user=self.alice.user)
+        before = list(mine.order_by("id").values())
+        self.assertEqual(self.rebuilt(), [])
+        mine.filter(model="fake/ok").update(requests=0, cost=0)
+        [line] = self.rebuilt("--apply")
+        self.assertIn("cost 0 instead of", line)
+        self.assertEqual(list(mine.order_by("id").values()), before)
+
+    def rebuilt(self, *options: str) -> list[str]:
+        out = StringIO()
+        call_command("rebuild_usage", "--since", timezone.now().date().isoformat(), *options, stdout=out)
+        return [line for line in out.getvalue().splitlines() if str(self.alice.user.pk) in line]
+
+
+@tried_on("postgresql")
+class RefusalTest(ServiceTestCase):
+    def test_every_api_refuses_in_its_shape_before_anything_is_stored(self) -> None:
+        Budget.objects.create(name="Pocket money", user=self.alice.user, max_tokens=3)
+        self.addCleanup(Budget.objects.filter(name="Pocket money").delete)
+
+        def refused() -> httpx2.Response | None:
+            response = self.alice.http.post(COMPLETIONS, json=body())
+            return response if response.status_code == 429 else None
+
+        openai = wait_until(refused, timeout=15)
+        before = Run.objects.filter(user=self.alice.user).count()
+        error = openai.json()["error"]
+        self.assertEqual((error["code"], error["type"]), ("insufficient_quota", "insufficient_quota"))
+        self.assertEqual(openai.headers["x-should-retry"], "false")
+        message = error["message"]
+        self.assertRegex(message, r"'Pocket money' has \d+ of 3 tokens left, .* It is renewed at")
+        http = self.alice.http
+        said = {"content": "Hi", "model": "fake/ok"}
+        v1 = http.post("/v1/chat/conversations/stream", json=said)
+        self.assertEqual((v1.status_code, v1.json()["error"]["code"]), (429, "insufficient_quota"))
+        resources = http.post("/conversations/start", json={"message": "Hi", "model": "fake/ok"})
+        self.assertEqual(resources.status_code, 429)
+        responses = http.post("/v1/responses", json={"model": "fake/ok", "input": "Hi"})
+        self.assertEqual((responses.status_code, responses.json()["error"]["code"]), (429, "insufficient_quota"))
+        query = 'mutation { sendMessage(content: "Hi", model: "fake/ok") { runId } }'
+        graph = http.post("/graphql", json={"query": query}).json()["errors"][0]
+        self.assertEqual(graph["extensions"]["code"], "insufficient_quota")
+        with Socket(self.service.websocket_url, additional_headers=self.alice.headers) as socket:
+            socket.say(type="send", content="Hi", model="fake/ok")
+            frame = socket.until("error")[-1]
+        self.assertEqual((frame["type"], frame["data"]["code"]), ("error", "insufficient_quota"))
+        for response in (v1, resources, responses):
+            self.assertIn("'Pocket money'", response.text)
+        self.assertEqual(Run.objects.filter(user=self.alice.user).count(), before)

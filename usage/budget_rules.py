@@ -1,0 +1,124 @@
+"""Which budgets apply to whom, kept in memory for a few seconds: where there are none, a request asks nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from usage.models import Budget
+
+KEPT_SECONDS = 2.0
+"""How soon a changed budget applies in the other processes; in the one that changed it, it applies at once."""
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """Whose budgets a request uses: the account whose limits apply, its groups, the key and the end user's label."""
+
+    user_id: uuid.UUID
+    groups: frozenset[int] = frozenset()
+    api_key_id: uuid.UUID | None = None
+    end_user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A budget, ready to use. Costs are in millionths of the currency."""
+
+    budget_id: uuid.UUID
+    name: str
+    period: str
+    max_tokens: int | None
+    max_cost: int | None
+    is_hard: bool
+    end_user: str
+    for_each: bool
+
+    def covers(self, spender: Spender) -> bool:
+        return not self.end_user or (bool(spender.end_user) and self.end_user in (ANY, spender.end_user))
+
+    def member(self, spender: Spender) -> str:
+        """Return whose own budget it is, if each has one; else ""."""
+        if not self.for_each:
+            return ""
+        # An end user's label is one caller's name for somebody.
+        return f"{spender.user_id.hex} {spender.end_user}" if self.end_user else spender.user_id.hex
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All budgets in force as they were read at `read_at` (monotonic), by whom they are for."""
+
+    read_at: float
+    everybody: list[Rule] = field(default_factory=list)
+    groups: dict[int, list[Rule]] = field(default_factory=lambda: defaultdict(list))
+    users: dict[uuid.UUID, list[Rule]] = field(default_factory=lambda: defaultdict(list))
+    keys: dict[uuid.UUID, list[Rule]] = field(default_factory=lambda: defaultdict(list))
+
+    def any(self) -> bool:
+        return bool(self.everybody or self.groups or self.users or self.keys)
+
+    def of(self, spender: Spender) -> Iterator[Rule]:
+        """Yield the budgets that apply to a request of this spender."""
+        found = [*self.everybody, *self.users.get(spender.user_id, ())]
+        if spender.api_key_id is not None:
+            found += self.keys.get(spender.api_key_id, ())
+        for group in spender.groups & self.groups.keys():
+            found += self.groups[group]
+        return (rule for rule in found if rule.covers(spender))
+
+
+_rules: Rules | None = None
+_reading = threading.Lock()
+
+
+def rules() -> Rules:
+    """Return the budgets in force. Reads the database once in a few seconds, in the calling thread."""
+    global _rules
+    known = _rules
+    if known is not None and _is_current(known):
+        return known
+    with _reading:
+        if _rules is None or not _is_current(_rules):
+            _rules = _read()
+        return _rules
+
+
+def forget_budgets() -> None:
+    """Read the budgets again when one is needed: call it when a change is committed."""
+    global _rules
+    with _reading:
+        _rules = None
+
+
+def _is_current(known: Rules) -> bool:
+    return time.monotonic() - known.read_at < KEPT_SECONDS
+
+
+def _read() -> Rules:
+    found = Rules(time.monotonic())
+    for budget in Budget.objects.in_force():
+        rule = Rule(
+            budget_id=budget.pk,
+            name=budget.name,
+            period=budget.period,
+            max_tokens=budget.max_tokens,
+            max_cost=budget.max_cost,
+            is_hard=budget.is_hard,
+            end_user=budget.end_user,
+            for_each=budget.for_each,
+        )
+        if budget.group_id is not None:
+            found.groups[budget.group_id].append(rule)
+        elif budget.user_id is not None:
+            found.users[budget.user_id].append(rule)
+        elif budget.api_key_id is not None:
+            found.keys[budget.api_key_id].append(rule)
+        else:
+            found.everybody.append(rule)
+    return found

@@ -1,0 +1,221 @@
+"""Holds budgets exactly: a request reserves the most that it may use, and its end settles it. See docs/costs.md.
+
+A transaction locks all rows that it needs before anything else, in one order: processes wait for each other without a
+deadlock, and what is used and reserved together never passes a limit.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from usage.budget_rules import Rule, Spender, rules
+from usage.models import BudgetUse, Reservation
+from usage.money import shown
+from usage.periods import renewal, start_of
+from usage.row_ids import row_id
+
+_USE, _RESERVATION = BudgetUse._meta.db_table, Reservation._meta.db_table
+TAKEN = '"used_tokens" + "reserved_tokens", "used_cost" + "reserved_cost"'
+MAX_KNOWN = 100_000
+AMOUNTS = ("used_tokens", "used_cost", "reserved_tokens", "reserved_cost")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Tokens, and a cost in millionths of the currency."""
+
+    tokens: int = 0
+    cost: int = 0
+
+
+class _Known:
+    """The rows that this process has seen, which need not be made again."""
+
+    def __init__(self) -> None:
+        self.ids: set[uuid.UUID] = set()
+
+    def add(self, ids: Iterable[uuid.UUID]) -> None:
+        if len(self.ids) > MAX_KNOWN:
+            self.ids = set()
+        self.ids |= set(ids)
+
+
+_known = _Known()
+
+
+class BudgetExceeded(Exception):
+    """A request could pass a budget: `message` says which, what is left of it, and when it is renewed."""
+
+    def __init__(self, message: str, *, retry_after: int | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Budgets:
+    """The budgets that one transaction uses: of the requests that it accepts, and of those that end in it."""
+
+    def __init__(self, cursor: Any, spenders: Iterable[Spender] = (), ending: Collection[uuid.UUID] = ()) -> None:
+        self._cursor = cursor
+        self._now = timezone.now()
+        self._rules = rules()
+        self._changes: dict[uuid.UUID, Counter[str]] = {}
+        self._reserved: list[tuple[uuid.UUID, uuid.UUID, Amount]] = []
+        self._over: list[uuid.UUID] = []
+        self._held = _reservations(cursor, ending)
+        wanted = {pk: (rule, member) for spender in spenders for pk, rule, member in self._uses_of(spender)}
+        self._taken = self._lock(wanted)
+
+    def apply_to(self, spender: Spender) -> bool:
+        return any(True for _ in self._rules.of(spender))
+
+    def reserve(self, spender: Spender, run_id: uuid.UUID, most: Amount) -> None:
+        """Reserve the most that a request may use under each budget that applies; raises BudgetExceeded."""
+        uses = list(self._uses_of(spender))
+        for pk, rule, _ in uses:
+            if rule.is_hard:
+                self._check(rule, self._taken[pk], most)
+        for pk, _, _ in uses:
+            taken = self._taken[pk]
+            self._taken[pk] = Amount(taken.tokens + most.tokens, taken.cost + most.cost)
+            self._change(pk, reserved_tokens=most.tokens, reserved_cost=most.cost)
+            self._reserved.append((run_id, pk, most))
+
+    def settle(self, run_id: uuid.UUID, used: Amount) -> None:
+        """Replace what a request that ends has reserved by what it used."""
+        if run_id not in self._held:
+            return
+        self._over.append(run_id)
+        for pk, reserved in self._held.pop(run_id).items():
+            self._change(
+                pk,
+                used_tokens=used.tokens,
+                used_cost=used.cost,
+                reserved_tokens=-reserved.tokens,
+                reserved_cost=-reserved.cost,
+            )
+
+    def write(self) -> None:
+        """Write what was reserved and settled."""
+        if self._changes:
+            sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
+            self._cursor.executemany(
+                f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
+                [[*(added[name] for name in AMOUNTS), _key(pk)] for pk, added in sorted(self._changes.items())],
+            )
+        if self._reserved:
+            self._cursor.executemany(
+                f'INSERT INTO {_RESERVATION} ("run_id", "use_id", "tokens", "cost") VALUES (%s, %s, %s, %s)',  # noqa: S608
+                [[_key(run_id), _key(pk), most.tokens, most.cost] for run_id, pk, most in self._reserved],
+            )
+        if self._over:
+            self._cursor.execute(
+                f'DELETE FROM {_RESERVATION} WHERE "run_id" IN ({_marks(self._over)})',  # noqa: S608
+                list(map(_key, self._over)),
+            )
+
+    def _uses_of(self, spender: Spender) -> Iterator[tuple[uuid.UUID, Rule, str]]:
+        for rule in self._rules.of(spender):
+            member = rule.member(spender)
+            yield row_id(rule.budget_id, member, start_of(rule.period, self._now)), rule, member
+
+    def _change(self, pk: uuid.UUID, **amounts: int) -> None:
+        self._changes.setdefault(pk, Counter()).update(amounts)
+
+    def _lock(self, wanted: dict[uuid.UUID, tuple[Rule, str]]) -> dict[uuid.UUID, Amount]:
+        """Lock the rows of this transaction, in the order of their ids, and return what is taken of each.
+
+        Rows that are missing are made in that order, too: a statement for them alone could wait for another process
+        that waits for this one.
+        """
+        held = {pk for reserved in self._held.values() for pk in reserved}
+        ids = sorted({*wanted, *held})
+        if not ids:
+            return {}
+        missing = wanted.keys() - _known.ids
+        found = {} if missing else self._locked(ids)
+        if missing or not wanted.keys() <= found.keys():
+            found = self._made(ids, wanted)
+            _known.add(wanted)
+        return found
+
+    def _locked(self, ids: list[uuid.UUID]) -> dict[uuid.UUID, Amount]:
+        lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""
+        self._cursor.execute(
+            f'SELECT "id", {TAKEN} FROM {_USE} WHERE "id" IN ({_marks(ids)}) ORDER BY "id"{lock}',  # noqa: S608
+            list(map(_key, ids)),
+        )
+        return self._amounts()
+
+    def _made(self, ids: list[uuid.UUID], wanted: dict[uuid.UUID, tuple[Rule, str]]) -> dict[uuid.UUID, Amount]:
+        """Make and lock rows. Those that are not wanted exist, since something is reserved in them."""
+        existing = BudgetUse.objects.in_bulk([pk for pk in ids if pk not in wanted])
+        values: list[Any] = []
+        for pk in ids:
+            if pk in wanted:
+                rule, member = wanted[pk]
+                key = (rule.budget_id, member[:200], start_of(rule.period, self._now))
+            elif pk in existing:
+                key = (existing[pk].budget_id, existing[pk].member, existing[pk].start)
+            else:
+                continue
+            values += [_key(pk), _key(key[0]), key[1], connection.ops.adapt_datefield_value(key[2])]
+        rows = ", ".join(["(%s, %s, %s, %s, 0, 0, 0, 0, 0)"] * (len(values) // 4))
+        self._cursor.execute(
+            f'INSERT INTO {_USE} ("id", "budget_id", "member", "start", "warned", {", ".join(AMOUNTS)}) '  # noqa: S608
+            f'VALUES {rows} ON CONFLICT ("id") DO UPDATE SET "warned" = {_USE}."warned" RETURNING "id", {TAKEN}',
+            values,
+        )
+        return self._amounts()
+
+    def _amounts(self) -> dict[uuid.UUID, Amount]:
+        return {_read_key(pk): Amount(tokens, cost) for pk, tokens, cost in self._cursor.fetchall()}
+
+    def _check(self, rule: Rule, taken: Amount, most: Amount) -> None:
+        tokens_left = None if rule.max_tokens is None else rule.max_tokens - taken.tokens
+        cost_left = None if rule.max_cost is None else rule.max_cost - taken.cost
+        if tokens_left is not None and most.tokens > tokens_left:
+            left, needed = f"{max(0, tokens_left)} of {rule.max_tokens} tokens", f"{most.tokens} tokens"
+        elif cost_left is not None and rule.max_cost is not None and most.cost > cost_left:
+            left, needed = f"{shown(max(0, cost_left))} of {shown(rule.max_cost)}", shown(most.cost)
+        else:
+            return
+        at = renewal(rule.period, self._now)
+        until = f"It is renewed at {at.isoformat(timespec='minutes')}." if at else "It is not renewed."
+        raise BudgetExceeded(
+            f"The budget '{rule.name}' has {left} left, and this request may use up to {needed}. {until}",
+            retry_after=max(1, int((at - self._now).total_seconds())) if at else None,
+        )
+
+
+def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, dict[uuid.UUID, Amount]]:
+    """Return what these requests have reserved, by request and row."""
+    if not run_ids:
+        return {}
+    cursor.execute(
+        f'SELECT "run_id", "use_id", "tokens", "cost" FROM {_RESERVATION} WHERE "run_id" IN ({_marks(run_ids)})',  # noqa: S608
+        list(map(_key, run_ids)),
+    )
+    found: dict[uuid.UUID, dict[uuid.UUID, Amount]] = {}
+    for run_id, pk, tokens, cost in cursor.fetchall():
+        found.setdefault(_read_key(run_id), {})[_read_key(pk)] = Amount(tokens, cost)
+    return found
+
+
+def _marks(values: Collection[Any]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _key(value: uuid.UUID) -> Any:
+    return value if connection.features.has_native_uuid_field else value.hex
+
+
+def _read_key(value: Any) -> uuid.UUID:
+    return uuid.UUID(value) if isinstance(value, str) else value

@@ -1,0 +1,140 @@
+"""The ledger: what was used by day, user, key, group, model and upstream, so that totals read no single request.
+
+Rows are added up in the transaction that stores an outcome, so the ledger and the stored requests never differ.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+from django.db.models import Model
+
+from accounts.models import User
+from usage.models import DailyUsage
+from usage.periods import day_of
+from usage.prices import Tokens
+from usage.row_ids import row_id
+
+AMOUNTS = (
+    *("requests", "failed", "estimated", "unpriced"),
+    *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cost"),
+)
+"""The fields of `DailyUsage` that are added up."""
+KEYS = ("day", "user", "api_key_id", "group", "model", "upstream")
+MAX_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one request used. `cost` is in millionths of the currency, None without a known price.
+
+    `is_estimate`: the upstream did not report its tokens.
+    """
+
+    user_id: uuid.UUID
+    api_key_id: uuid.UUID | None
+    model: str
+    upstream: str
+    at: dt.datetime
+    tokens: Tokens
+    is_estimate: bool = False
+    cost: int | None = None
+    failed: bool = False
+
+    def amounts(self) -> dict[str, int]:
+        tokens = self.tokens
+        return {
+            "requests": 1,
+            "failed": int(self.failed),
+            "estimated": int(self.is_estimate),
+            "unpriced": int(self.cost is None),
+            "input_tokens": tokens.input,
+            "cached_tokens": tokens.cached,
+            "output_tokens": tokens.output,
+            "reasoning_tokens": tokens.reasoning,
+            "cost": self.cost or 0,
+        }
+
+
+Key = tuple[dt.date, uuid.UUID, uuid.UUID | None, int | None, str, str]
+
+
+def totals(charges: Iterable[Charge], groups: dict[uuid.UUID, int]) -> dict[Key, Counter[str]]:
+    """Add up charges by what a row of the ledger stands for; `groups` are the groups of their users."""
+    found: dict[Key, Counter[str]] = {}
+    for charge in charges:
+        group = groups.get(charge.user_id)
+        key = (day_of(charge.at), charge.user_id, charge.api_key_id, group, charge.model[:200], charge.upstream[:100])
+        found.setdefault(key, Counter()).update(charge.amounts())
+    return found
+
+
+def add(cursor: Any, charges: Sequence[Charge]) -> None:
+    """Add charges to the ledger, inside the current transaction."""
+    if charges:
+        write(cursor, totals(charges, groups_of(cursor, {charge.user_id for charge in charges})))
+
+
+def write(cursor: Any, rows: dict[Key, Counter[str]]) -> None:
+    """Add rows to those that the ledger has."""
+    # In one order, so that two processes cannot deadlock.
+    prepared = sorted(([row_id(*key), *key], amounts) for key, amounts in rows.items())
+    for start in range(0, len(prepared), MAX_ROWS):
+        part = prepared[start : start + MAX_ROWS]
+        values = [value for key, amounts in part for value in (*_prepared(key), *(amounts[name] for name in AMOUNTS))]
+        cursor.execute(_upsert(len(part)), values)
+
+
+def write_again(key: Key, amounts: Counter[str]) -> None:
+    """Write one row that was deleted; without a group, in that of the user now."""
+    with connection.cursor() as cursor:
+        day, user_id, key_id, group_id, model, upstream = key
+        if group_id is None:
+            group_id = groups_of(cursor, [user_id]).get(user_id)
+        write(cursor, {(day, user_id, key_id, group_id, model, upstream): amounts})
+
+
+def groups_of(cursor: Any, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Return the group in which each of these users' usage counts: the first by name; users without one are left out.
+
+    An account that a user made counts in that user's group.
+    """
+    member, group, user = User.groups.through._meta.db_table, "auth_group", User._meta.db_table
+    ids = list(user_ids)
+    marks = ", ".join(["%s"] * len(ids))
+    cursor.execute(
+        f"SELECT u.id, g.id FROM {user} u JOIN {member} m ON m.user_id = coalesce(u.limits_owner_id, u.id) "  # noqa: S608
+        f"JOIN {group} g ON g.id = m.group_id WHERE u.id IN ({marks}) ORDER BY g.name DESC",
+        [_prepare(User, "id", pk) for pk in ids],
+    )
+    return {uuid.UUID(pk) if isinstance(pk, str) else pk: group_id for pk, group_id in cursor.fetchall()}
+
+
+def _prepared(key: Sequence[Any]) -> Iterator[Any]:
+    for name, value in zip(("id", *KEYS), key, strict=True):
+        yield _prepare(DailyUsage, name, value)
+
+
+def _prepare(model: type[Model], name: str, value: Any) -> Any:
+    field: Any = model._meta.get_field(name)
+    return field.get_db_prep_value(value, connection)
+
+
+def _upsert(rows: int) -> str:
+    table = DailyUsage._meta.db_table
+    columns = ["id", *(_column(name) for name in KEYS), *AMOUNTS]
+    marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * rows)
+    sums = ", ".join(f'"{name}" = {table}."{name}" + excluded."{name}"' for name in AMOUNTS)
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f'INSERT INTO {table} ({names}) VALUES {marks} ON CONFLICT ("id") DO UPDATE SET {sums}'  # noqa: S608
+
+
+def _column(name: str) -> str:
+    field: Any = DailyUsage._meta.get_field(name)
+    return str(field.column)
