@@ -12,6 +12,7 @@ from django.conf import settings
 
 from accounts.addresses import address_key
 from accounts.connections import Connection, is_local_name, is_loopback
+from accounts.limits import NO_LIMITS, Limits
 
 FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 PAGE_USER = "x-page-user"
@@ -25,7 +26,7 @@ class Principal:
 
     `limits_owner_id` is the account that answers for this one, if that is another. An `is_local` guest runs on this
     machine. Only the limits of the process apply to a caller that is not `is_counted`. `stopped_at` is when staff last
-    stopped all activity of the account.
+    stopped all activity of the account. `limits` are those that are not the settings'.
     """
 
     user_id: uuid.UUID
@@ -41,6 +42,7 @@ class Principal:
     is_counted: bool = True
     may_change_credentials: bool = False
     stopped_at: dt.datetime | None = None
+    limits: Limits = field(default=NO_LIMITS, compare=False)
 
     # What DRF and Django's views expect of a user.
     is_authenticated = True

@@ -1,11 +1,11 @@
-"""Users, their keys and the counters behind their limits."""
+"""Users, their keys, limits of their own, and the counters behind all limits."""
 
 from __future__ import annotations
 
 import uuid
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.models import AbstractUser, Group, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q, Subquery
@@ -136,6 +136,75 @@ class ApiKey(models.Model):
         return f"{self.name or 'key'} (cb_{self.kid}…)"
 
 
+class SubjectLimits(models.Model):
+    """What a group, user or key may do where it differs from the settings; null leaves it to them, 0 is any number.
+
+    A group's limits hold for each member by itself. `models_allowed` is a list of patterns of
+    model names. `subject_limits.py` says which row applies to whom.
+    """
+
+    group = models.OneToOneField(Group, null=True, blank=True, on_delete=models.CASCADE, related_name="limits")
+    user = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="limits")
+    key = models.OneToOneField(ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="limits")
+    starts_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, help_text="answers started in a minute; 0 is any number, empty is the setting"
+    )
+    runs_at_once = models.PositiveIntegerField(
+        null=True, blank=True, verbose_name="answers at once", help_text="answers that are written at the same time"
+    )
+    tokens_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, help_text="tokens read and written in a minute, counted when answers end"
+    )
+    reads_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, help_text="requests in a minute that start no answer"
+    )
+    models_allowed = models.JSONField(
+        null=True, blank=True, help_text='a list of patterns, such as ["gpt-4o*", "echo"]'
+    )
+    search = models.BooleanField(null=True, blank=True, verbose_name="may search")
+
+    class Meta:
+        verbose_name_plural = "subject limits"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(group__isnull=False, user__isnull=True, key__isnull=True)
+                | Q(group__isnull=True, user__isnull=False, key__isnull=True)
+                | Q(group__isnull=True, user__isnull=True, key__isnull=False),
+                name="limits_of_one_subject",
+                violation_error_message="Choose one group, one user or one key.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        # By ids: the admin's log keeps this when an account is erased.
+        if self.group is not None:
+            return f"limits of the group {self.group}"
+        return f"limits of the key {self.key_id}" if self.key_id else f"limits of the user {self.user_id}"
+
+    def clean(self) -> None:
+        super().clean()
+        if self.user is not None and self.user.guest_made:
+            raise ValidationError({"user": "The limits of guests are settings (LIMIT_GUEST_…)."})
+        if self.user is not None and self.user.limits_owner_id is not None:
+            raise ValidationError({"user": f"This account shares the limits of {self.user.limits_owner}."})
+        patterns = self.models_allowed
+        if patterns is not None and not (isinstance(patterns, list) and all(type(each) is str for each in patterns)):
+            raise ValidationError({"models_allowed": "This must be a list of patterns, each in quotation marks."})
+
+
+class GroupOwner(models.Model):
+    """Somebody who may see what a group uses, but none of its members' content."""
+
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="owners")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="owned_groups")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["group", "user"], name="group_owner_once")]
+
+    def __str__(self) -> str:
+        return f"owner {self.user_id}"
+
+
 class FailedSignIn(models.Model):
     """Wrong passwords tried for an account from one network, for its owner to see.
 
@@ -177,7 +246,7 @@ class RateWindow(models.Model):
 
     key = models.CharField(max_length=100, primary_key=True)
     window = models.BigIntegerField()
-    count = models.IntegerField(default=0)
+    count = models.BigIntegerField(default=0)
 
 
 class SecretFingerprint(models.Model):

@@ -13,10 +13,10 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
-from django.db.models import Model
+from django.db.models import Model, Q
 
 from accounts.erasure import counters_of, sessions_of
-from accounts.models import ApiKey, FailedSignIn, PasswordDelay, RateWindow, User
+from accounts.models import ApiKey, FailedSignIn, GroupOwner, PasswordDelay, RateWindow, SubjectLimits, User
 from accounts.password_attempts import delays_of
 
 ROWS = 200
@@ -99,4 +99,6 @@ register(Session, secret=("session_key", "session_data"), find=sessions_of)
 register(RateWindow, find=counters_of)
 register(FailedSignIn, owner="user")
 register(PasswordDelay, find=delays_of)
+register(SubjectLimits, find=lambda user: SubjectLimits.objects.filter(Q(user=user) | Q(key__user=user)).iterator())
+register(GroupOwner, owner="user")
 register(LogEntry, owner="user")

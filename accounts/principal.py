@@ -29,7 +29,8 @@ from accounts.addresses import address_key
 from accounts.callers import PAGE_USER, Caller, IdentityChanged, NotAdmitted, Principal, TooManyFailures
 from accounts.models import ApiKey, User
 from accounts.services import guest_user
-from accounts.signals import account_deleted, accounts_stopped, api_key_revoked
+from accounts.signals import account_deleted, accounts_stopped, api_key_revoked, limits_changed
+from accounts.subject_limits import any_limits, limits_found
 from accounts.throttling import RateLimited, enforce
 
 MAX_HEADER = 512
@@ -77,9 +78,14 @@ def forget_accounts(user_ids: Iterable[uuid.UUID]) -> None:
     _guest.clear()
 
 
+def _forget_limits(sender: Any, **kwargs: Any) -> None:
+    clear_cache()
+
+
 api_key_revoked.connect(_forget_key)
 account_deleted.connect(_forget_account)
 accounts_stopped.connect(_forget_accounts)
+limits_changed.connect(_forget_limits)
 user_logged_out.connect(_forget_session)
 
 
@@ -114,7 +120,8 @@ def principal_of_key(token: str, address: str = "") -> Principal:
     parsed = keys.parse(token)
     row = None
     if parsed is not None:
-        row = ApiKey.objects.usable().select_related("user").filter(kid=parsed.kid).first()
+        rows = ApiKey.objects.usable().select_related("user").annotate(any_limits=any_limits())
+        row = rows.filter(kid=parsed.kid).first()
         # Also compared if the key is unknown, so that an unknown key takes as long as a wrong one.
         expected = row.digest if row else "0" * 64
         if not hmac.compare_digest(expected, keys.digest(parsed.secret)):
@@ -132,7 +139,11 @@ def principal_of_key(token: str, address: str = "") -> Principal:
         with contextlib.suppress(OperationalError):
             ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
     principal = _principal_of(
-        row.user, key_id=row.id, address=address, may_change_credentials=row.may_change_credentials
+        row.user,
+        key_id=row.id,
+        address=address,
+        may_change_credentials=row.may_change_credentials,
+        limits=limits_found(row, row.user, row.id),
     )
     if len(_cache) >= CACHE_SIZE:
         _cache.clear()
@@ -162,7 +173,13 @@ def principal_of_session(session_key: str, caller: Caller) -> Principal:
     user = sessions.users_of_sessions([session_key]).get(session_key)
     if user is None:
         raise NotAdmitted(sessions.SIGNED_OUT)
-    principal = _principal_of(user, address=caller.address, session=session_key, may_change_credentials=True)
+    principal = _principal_of(
+        user,
+        address=caller.address,
+        session=session_key,
+        may_change_credentials=True,
+        limits=limits_found(user, user),
+    )
     if len(_sessions) >= CACHE_SIZE:
         _sessions.clear()
     _sessions[(session_key, caller.address)] = (time.monotonic() + settings.KEY_CACHE_SECONDS, principal)

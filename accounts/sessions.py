@@ -19,6 +19,7 @@ from django.utils.crypto import constant_time_compare
 
 from accounts.models import User
 from accounts.proxies import missing_setting
+from accounts.subject_limits import any_limits
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MARK = "x-requested-with"
@@ -67,13 +68,17 @@ def _is_home(url: str, host: str, secure: bool) -> bool:
 
 
 def users_of_sessions(session_keys: Iterable[str]) -> dict[str, User]:
-    """Return the user of each session; sessions that ended, or whose user may not sign in, are left out."""
+    """Return the user of each session; sessions that ended, or whose user may not sign in, are left out.
+
+    The users tell by `any_limits` whether anybody has limits of its own.
+    """
     named = [session_key for session_key in session_keys if SESSION_NAME.match(session_key)]
     rows = Session.objects.filter(session_key__in=named, expire_date__gt=timezone.now())
     told = {row.session_key: row.get_decoded() for row in rows}
     ids = {data[SESSION_KEY] for data in told.values() if SESSION_KEY in data}
-    users = {str(user.pk): user for user in User.objects.filter(pk__in=ids, is_active=True)}
-    found = {}
+    rows_of_users = User.objects.filter(pk__in=ids, is_active=True).annotate(any_limits=any_limits())
+    users = {str(user.pk): user for user in rows_of_users}
+    found: dict[str, User] = {}
     for session_key, data in told.items():
         user = users.get(data.get(SESSION_KEY, ""))
         # Changing the password ends every session begun with the old one.

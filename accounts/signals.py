@@ -4,6 +4,8 @@ from django.dispatch import Signal
 
 api_key_revoked = Signal()  # key: ApiKey
 
+limits_changed = Signal()  # after the commit: somebody's own limits, or the members of a group, have changed
+
 # All activity of these accounts ends, in every process: answers, streams, sockets. They may be deactivated as well.
 accounts_stopping = Signal()  # user_ids: list[UUID]; in the transaction that stores it
 accounts_stopped = Signal()  # user_ids: list[UUID]; after the commit

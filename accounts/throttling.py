@@ -1,14 +1,15 @@
 """Limits that hold across processes and machines: counters in the database, one statement each.
 
-Counters are kept per `Principal.limit_key`: the user for callers with a key or a session, the address for guests.
-Failed credentials are counted per address. Windows begin and end by the database's clock, so machines whose clocks
-differ count in the same one.
+Counters are kept per `Principal.limit_key`: the user for callers with a key or a session, the address for guests. A key
+with a limit of its own has a counter beside its user's. Failed credentials are counted per address. Windows begin and
+end by the database's clock, so machines whose clocks differ count in the same one.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -44,6 +45,27 @@ class Counted(NamedTuple):
     seconds_left: int
 
 
+class Counter(NamedTuple):
+    """What a caller's events are counted under, and the limit on them: 0 is none, `name` is what a refusal calls it."""
+
+    key: str
+    limit: int
+    name: str
+
+
+class Rate(NamedTuple):
+    """How much of a limit a minute was used, and the whole seconds until the minute ends; `unit` is what it counts."""
+
+    unit: str
+    limit: int
+    used: int
+    seconds_left: int
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.limit - self.used)
+
+
 @functools.cache
 def _count_sql(vendor: str, clock: str, window: int) -> str:
     # A row is reused in each new window, so the table has only as many rows as there are callers.
@@ -74,6 +96,17 @@ def give_back(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -
     )
 
 
+def read(cursor: Any, keys: Collection[str], *, window: int = MINUTE) -> dict[str, int]:
+    """Return the counters of `keys` in the current window, without those that nothing was counted in."""
+    number = _WHOLE[connection.vendor].format(f"{database_clock()} / {window}")
+    cursor.execute(
+        f'SELECT "key", "count" FROM {_TABLE} '  # noqa: S608  no input in the text
+        f'WHERE "key" IN ({", ".join(["%s"] * len(keys))}) AND "window" = {number}',
+        list(keys),
+    )
+    return dict(cursor.fetchall())
+
+
 def seconds_left(*, window: int = MINUTE) -> int:
     """Return the seconds until the current window ends, at least 1."""
     return _whole_seconds(window - _database_time() % window)
@@ -99,6 +132,39 @@ def enforce_for(who: Principal, kind: str, setting: str, what: str, *, window: i
     """Count one event of a `kind` against this caller's limit; raises RateLimited. See `enforce`."""
     if who.is_counted:
         enforce(f"{kind}:{who.limit_key}", setting, what, window=window)
+
+
+def counters_of(who: Principal, kind: str, setting: str, name: str) -> list[Counter]:
+    """Return the counters of a caller's events of a `kind`, none if nothing of it is counted.
+
+    The first is the account's or the address's, whose limit is the setting's or the override `name`; another one is
+    that of the key in use, if it has a limit of its own.
+    """
+    if not who.is_counted:
+        return []
+    own, its = getattr(who.limits.account, name), getattr(who.limits.key, name)
+    limit = (own.value, own.name) if own is not None else (getattr(settings, setting), setting)
+    counters = [Counter(f"{kind}:{who.limit_key}", *limit)]
+    return counters if its is None else [*counters, Counter(key_counter(who, kind), its.value, its.name)]
+
+
+def key_counter(who: Principal, kind: str) -> str:
+    """Return what events of a `kind` with the caller's key are counted under. It has the user's id, for its erasure."""
+    return f"{kind}:{who.user_id.hex}:{who.key_id.hex if who.key_id else ''}"
+
+
+def read_counters(who: Principal) -> list[Counter]:
+    """Return the counters of a caller's requests that start no answer, without those that have no limit."""
+    counters = counters_of(who, "reads", "LIMIT_READS_PER_MINUTE", "reads_per_minute")
+    return [counter for counter in counters if counter.limit]
+
+
+def enforce_reads(who: Principal) -> None:
+    """Count a request that starts no answer; raises RateLimited."""
+    # The key's first: what its limit refuses does not count for the user.
+    for key, limit, name in reversed(read_counters(who)):
+        if wait := hit(key, limit=limit):
+            raise RateLimited(f"At most {limit} requests a minute ({name}).", retry_after=wait)
 
 
 def forget_old() -> int:

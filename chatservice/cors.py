@@ -33,8 +33,8 @@ REQUEST_HEADERS = (
 RESPONSE_HEADERS = ", ".join(
     (
         *("X-Run-Id", "X-Conversation-Id", "X-Message-Id", "X-Request-Id", "X-Not-Stored", "X-Should-Retry"),
-        *("Retry-After", "X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests"),
-        *("X-RateLimit-Reset-Requests", "Link", "X-Total-Count", "X-Next-Cursor", "X-Search-Asked"),
+        *(f"X-RateLimit-{what}-{unit}" for unit in ("Requests", "Tokens") for what in ("Limit", "Remaining", "Reset")),
+        *("Retry-After", "RateLimit", "RateLimit-Policy", "Link", "X-Total-Count", "X-Next-Cursor", "X-Search-Asked"),
         *("X-Search-Mode", "X-Search-Why", "X-Took-Ms", "WWW-Authenticate", "Accept-Encoding", "Allow"),
         *("Content-Disposition", "Location"),
     )

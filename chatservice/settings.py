@@ -298,6 +298,8 @@ LIMIT_LONG_HISTORIES_PER_PROCESS = env.int("LIMIT_LONG_HISTORIES_PER_PROCESS", d
 # How many answers one user may start in a minute, and how many the guests at one address may.
 LIMIT_RUN_STARTS_PER_MINUTE = env.int("LIMIT_RUN_STARTS_PER_MINUTE", default=600)
 LIMIT_GUEST_RUN_STARTS_PER_MINUTE = env.int("LIMIT_GUEST_RUN_STARTS_PER_MINUTE", default=5)
+# How many tokens the answers of one user or one guest address may take in a minute, counted as they end; 0 is any.
+LIMIT_TOKENS_PER_MINUTE = env.int("LIMIT_TOKENS_PER_MINUTE", default=0)
 # How many requests that start no answer one user or one guest address may send in a minute.
 LIMIT_READS_PER_MINUTE = env.int("LIMIT_READS_PER_MINUTE", default=6_000)
 # How many streams of answers are open in one process: for one user, for the guests at one address, for everybody.

@@ -75,7 +75,7 @@ def accept(
     for index in sorted(range(len(run_requests)), key=lambda index: str(run_requests[index].conversation_id or "~")):
         request = run_requests[index]
         try:
-            known = known_key(batch.cursor, batch.rows, request, batch.admission.starts(request))
+            known = known_key(batch.cursor, batch.rows, request, batch.admission.rates(request))
             results[index] = known if isinstance(known, RunHandle) else _accept_one(batch, request, known)
         except Refused as refusal:
             results[index] = refusal
@@ -183,7 +183,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         digest_before=digest,
         recall=point.recall if request.recall is None else request.recall,
         queued=waits,
-        starts=batch.admission.starts(request),
+        rates=batch.admission.rates(request),
     )
     run |= {"message": answer_id, "conversation": point.conversation_id}
     rows.runs.append(run | queueing.waiting_row(handle) if waits else run)
@@ -200,9 +200,9 @@ def _accept_unkept(
     batch.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}, "echo": None})
     remember_key(request, batch.rows, run["id"], batch.now, retry)
-    starts = batch.admission.starts(request)
+    rates = batch.admission.rates(request)
     return RunHandle(
-        request=request, run_id=run["id"], created_at=batch.now, recall=request.recall, starts=starts, not_kept=not_kept
+        request=request, run_id=run["id"], created_at=batch.now, recall=request.recall, rates=rates, not_kept=not_kept
     )
 
 

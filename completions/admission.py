@@ -1,16 +1,17 @@
 """Limits how many answers a caller may start: counted in the accept transaction, exact across processes.
 
-`Principal.limit_key` says who is counted: the user, or the address of a guest. Guests of this machine are not counted
+`Principal.limit_key` says who is counted: the user, or the address of a guest; a key that has limits of its own is
+counted beside its user, and a question must pass both. Guests of this machine are not counted
 at all (`Principal.is_counted`). `n` answers to one question count as n. Each caller's counter is written first, in key
 order, so accepts of one caller wait for each other, and the count of running answers that follows cannot be outdated.
 Refusals are not counted: a client that is told to retry in a second may do so for the whole minute. A question that
 waits in its conversation counts as started in the minute in which it is accepted, but not as running: later its run
-takes the place of the one before it.
+takes the place of the one before it. Tokens are counted when answers end (`token_rates.py`) and only looked at here.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from django.conf import settings
 
 from accounts import throttling
 from accounts.callers import Principal
+from accounts.throttling import Counter, Rate
+from completions import token_rates
 from completions.bulk_sql import SHARING_LIMITS, key, table
 from completions.exceptions import TooManyRuns
 from completions.models import Run
@@ -27,12 +30,28 @@ if TYPE_CHECKING:
 
 # Guests are told apart only by their address, so the smaller of their two limits applies.
 RUNNING = {False: ("LIMIT_RUNS_PER_USER",), True: ("LIMIT_RUNS_PER_GUEST", "LIMIT_RUNS_PER_IP")}
+KIND = "runs"
+REQUESTS, TOKENS = "requests", "tokens"
 STARTED = {False: "LIMIT_RUN_STARTS_PER_MINUTE", True: "LIMIT_GUEST_RUN_STARTS_PER_MINUTE"}
+
+
+def start_counters(who: Principal) -> list[Counter]:
+    """Return what the answers that this caller starts in a minute are counted under, and their limits."""
+    return throttling.counters_of(who, KIND, STARTED[who.has_guest_limits], "starts_per_minute")
+
+
+def running_limits(who: Principal) -> list[Counter]:
+    """Return the limits on the answers of this caller that are written at once, that of the key last."""
+    if not who.is_counted:
+        return []
+    first, *others = RUNNING[who.has_guest_limits]
+    account, *its = throttling.counters_of(who, KIND, first, "runs_at_once")
+    return [account, *(Counter(account.key, getattr(settings, name), name) for name in others), *its]
 
 
 def max_starts(who: Principal) -> int:
     """Return how many answers this caller may start in a minute; 0 is any number."""
-    return int(getattr(settings, STARTED[who.has_guest_limits])) if who.is_counted else 0
+    return next((counter.limit for counter in start_counters(who)), 0)
 
 
 class Admission:
@@ -43,43 +62,48 @@ class Admission:
         self._started: dict[str, int] = {}
         self._running: dict[str, int] = {}
         self._seconds_left = 0
-        self._not_admitted: Counter[str] = Counter()
+        self._not_admitted: Tally[str] = Tally()
         for request in run_requests:
-            if request.principal.is_counted:
-                self._not_admitted[_rate_key(request)] += request.choices
+            for counter in start_counters(request.principal):
+                self._not_admitted[counter.key] += request.choices
         for rate_key, amount in sorted(self._not_admitted.items()):
             used, self._seconds_left = throttling.count(cursor, rate_key, amount=amount)
             self._started[rate_key] = used - amount
+        tokens = {counter.key for request in run_requests for counter in token_rates.counters(request.principal)}
+        self._tokens = throttling.read(cursor, tokens) if tokens else {}
 
     def check(self, request: RunRequest, *, waits: bool = False) -> None:
         """Admit all answers to one more question, or none; raises TooManyRuns. `waits`: they do not run yet."""
-        if not request.principal.is_counted:
-            return
-        guest, wanted = request.principal.has_guest_limits, request.choices
-        setting = STARTED[guest]
-        limit, started = getattr(settings, setting), self._started[_rate_key(request)]
-        if limit and started + wanted > limit:
-            problem = f"At most {limit} answers can be started per minute ({setting})"
-            raise TooManyRuns(_with_n(problem, wanted), retry_after=self._seconds_left)
-        for setting in () if waits else RUNNING[guest]:
-            limit = getattr(settings, setting)
-            if limit and self._running_for(request) + wanted > limit:
-                problem = f"At most {limit} answers can be written at once ({setting})"
+        wanted = request.choices
+        for rate_key, limit, name in start_counters(request.principal):
+            if limit and self._started[rate_key] + wanted > limit:
+                problem = f"At most {limit} answers can be started per minute ({name})"
+                raise TooManyRuns(_with_n(problem, wanted), retry_after=self._seconds_left)
+        for rate_key, limit, name in token_rates.counters(request.principal):
+            if self._tokens.get(rate_key, 0) >= limit:
+                problem = f"At most {limit} tokens can be used per minute ({name})."
+                raise TooManyRuns(problem, retry_after=self._seconds_left)
+        for rate_key, limit, name in () if waits else running_limits(request.principal):
+            if limit and self._running_for(request, rate_key) + wanted > limit:
+                problem = f"At most {limit} answers can be written at once ({name})"
                 raise TooManyRuns(_with_n(problem, wanted), retry_after=1)
 
     def admitted(self, request: RunRequest, *, waits: bool = False) -> None:
         """Count the answers that the batch is about to insert."""
-        if not request.principal.is_counted:
-            return
-        rate_key = _rate_key(request)
-        self._started[rate_key] += request.choices
-        self._not_admitted[rate_key] -= request.choices
-        if rate_key in self._running and not waits:
-            self._running[rate_key] += request.choices
+        for rate_key, _, _ in start_counters(request.principal):
+            self._started[rate_key] += request.choices
+            self._not_admitted[rate_key] -= request.choices
+        for rate_key in () if waits else {limit.key for limit in running_limits(request.principal)}:
+            if rate_key in self._running:
+                self._running[rate_key] += request.choices
 
-    def starts(self, request: RunRequest) -> throttling.Counted:
-        """Return how many answers the caller started in this minute, and how many seconds of it are left."""
-        return throttling.Counted(self._started.get(_rate_key(request), 0), self._seconds_left)
+    def rates(self, request: RunRequest) -> tuple[Rate, ...]:
+        """Return how much of its limits a minute the caller used: of those on answers and on tokens the tightest."""
+        who, left = request.principal, self._seconds_left
+        answers = [Rate(REQUESTS, each.limit, self._started[each.key], left) for each in start_counters(who)]
+        tokens = [Rate(TOKENS, each.limit, self._tokens.get(each.key, 0), left) for each in token_rates.counters(who)]
+        limited = ([rate for rate in rates if rate.limit] for rates in (answers, tokens))
+        return tuple(min(rates, key=lambda rate: rate.remaining) for rates in limited if rates)
 
     def close(self) -> None:
         """Uncount the questions that start no run."""
@@ -87,21 +111,21 @@ class Admission:
             if amount:
                 throttling.give_back(self._cursor, rate_key, amount=amount)
 
-    def _running_for(self, request: RunRequest) -> int:
+    def _running_for(self, request: RunRequest, rate_key: str) -> int:
+        """Return how many answers run that count under `rate_key`: the key's, or all of the user or the address."""
         who = request.principal
-        rate_key = _rate_key(request)
         if rate_key not in self._running:
-            where = "address = %s" if who.has_guest_limits else f"user_id IN ({SHARING_LIMITS})"
+            where, given = f"user_id IN ({SHARING_LIMITS})", [key(who.counted_id)] * 2
+            if rate_key == throttling.key_counter(who, KIND):
+                where, given = "user_id = %s AND api_key_id = %s", [key(who.user_id), key(who.key_id)]
+            elif who.has_guest_limits:
+                where, given = "address = %s", [who.limit_key]
             self._cursor.execute(
                 f"SELECT coalesce(sum(choices), 0) FROM {table(Run)} WHERE {where} AND state = 'running'",  # noqa: S608
-                [who.limit_key] if who.has_guest_limits else [key(who.counted_id)] * 2,
+                given,
             )
             self._running[rate_key] = int(self._cursor.fetchone()[0])
         return self._running[rate_key]
-
-
-def _rate_key(request: RunRequest) -> str:
-    return f"runs:{request.principal.limit_key}"
 
 
 def _with_n(problem: str, wanted: int) -> str:

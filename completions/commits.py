@@ -29,7 +29,7 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
 from accounts.models import User
-from completions import queueing, run_results, staging
+from completions import queueing, run_results, staging, token_rates
 from completions.acceptance import accept
 from completions.bulk_sql import for_update, key, read_key, table
 from completions.exceptions import StorageUnavailable
@@ -212,6 +212,13 @@ def _apply(cursor: Any, batch: Batch) -> Result:
             [worker],
         )
         result.running = {read_key(pk): asked is not None or not active for pk, asked, active in cursor.fetchall()}
+    # Last, so that nothing is waited for while others wait for these counters.
+    charged = [
+        (run_result.token_counters, charge.tokens.input + charge.tokens.output)
+        for (run_result, _), charge in zip(batch.results, result.results, strict=True)
+        if isinstance(charge, Charge)
+    ]
+    token_rates.count(cursor, charged)
     return result
 
 

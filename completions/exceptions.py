@@ -3,7 +3,7 @@
     CompletionError
     ├── Refused                     the run was never accepted: nothing is stored
     │   ├── InvalidRequest          400
-    │   ├── ModelNotAllowed         403, by the setting MODELS_ALLOWED
+    │   ├── ModelNotAllowed         403, by the setting MODELS_ALLOWED or limits of its own
     │   ├── ParameterNotAllowed     403, by the setting FORBIDDEN_PARAMETERS
     │   ├── UnknownConversation     404, a foreign one included
     │   ├── ConversationBusy        409, an answer is already on its way

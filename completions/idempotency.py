@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
-from accounts import throttling
+from accounts.throttling import Rate
 from completions.bulk_sql import for_update, key, read_key, read_time, table
 from completions.exceptions import IdempotencyMismatch
 from completions.models import IdempotencyKey, Run
@@ -34,7 +34,7 @@ class Retry:
         return replace(request, conversation_id=self.conversation_id, parent_id=self.question_id, messages=())
 
 
-def known_key(cursor: Any, rows: Rows, request: RunRequest, starts: throttling.Counted) -> RunHandle | Retry | None:
+def known_key(cursor: Any, rows: Rows, request: RunRequest, rates: tuple[Rate, ...]) -> RunHandle | Retry | None:
     """Return the run that this key already started, or how it is retried; raises IdempotencyMismatch."""
     if not request.idempotency_key:
         return None
@@ -45,7 +45,7 @@ def known_key(cursor: Any, rows: Rows, request: RunRequest, starts: throttling.C
             run = next(run for run in rows.runs if run["id"] == row["run"])
             known = (run["id"], row["created_at"], run["conversation"], run["message"])
             queued = run["state"] == Run.State.QUEUED
-            return RunHandle(request, *known, attached=True, queued=queued, starts=starts)
+            return RunHandle(request, *known, attached=True, queued=queued, rates=rates)
     cursor.execute(
         f"SELECT k.id, k.fingerprint, r.id, r.conversation_id, r.message_id, r.state, "  # noqa: S608
         "r.retryable, r.created_at "
@@ -61,9 +61,9 @@ def known_key(cursor: Any, rows: Rows, request: RunRequest, starts: throttling.C
         raise IdempotencyMismatch
     if retryable:
         retry = _retry(cursor, key_id, run_id, conversation_id, message_id)
-        return retry or known_key(cursor, rows, request, starts)  # another retry was faster: join its run
+        return retry or known_key(cursor, rows, request, rates)  # another retry was faster: join its run
     known = (read_key(run_id), read_time(began), _uuid_or_none(conversation_id), _uuid_or_none(message_id))
-    return RunHandle(request, *known, attached=True, queued=state == Run.State.QUEUED, starts=starts)
+    return RunHandle(request, *known, attached=True, queued=state == Run.State.QUEUED, rates=rates)
 
 
 def _retry(cursor: Any, key_id: int, run_id: Any, conversation_id: Any, message_id: Any) -> Retry | None:

@@ -26,6 +26,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection
 from django.utils import timezone
 
 from completions import staging
+from completions.admission import running_limits
 from completions.commits import RETRY_AFTER, SECONDS, Attempt, Batch
 from completions.exceptions import ConversationBusy, HistoryChanged, StorageUnavailable, TooManyRuns
 from completions.journal import journal
@@ -92,10 +93,9 @@ class _Queue:
     def check_room(self, request: RunRequest) -> None:
         """Raise TooManyRuns if too many long histories, of this caller or in total, are already waiting in memory."""
         who = request.principal
-        setting = "LIMIT_RUNS_PER_GUEST" if who.has_guest_limits else "LIMIT_RUNS_PER_USER"
-        limit = getattr(settings, setting)
-        if who.is_counted and limit and self.callers[who.limit_key] >= limit:
-            raise TooManyRuns(f"At most {limit} answers can be written at once ({setting}).", retry_after=1)
+        for _, limit, name in running_limits(who)[:1]:
+            if limit and self.callers[who.limit_key] >= limit:
+                raise TooManyRuns(f"At most {limit} answers can be written at once ({name}).", retry_after=1)
         limit = settings.LIMIT_LONG_HISTORIES_PER_PROCESS
         if limit and len(self.tasks) >= limit:
             message = f"At most {limit} long histories can wait at once (LIMIT_LONG_HISTORIES_PER_PROCESS)."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field, replace
 
+from accounts.throttling import Rate
 from completions import services
 from completions.exceptions import ConversationBusy
 from completions.models import IdempotencyKey, Run
@@ -28,6 +29,7 @@ class AnsweringRun:
     run_id: uuid.UUID
     message_id: uuid.UUID | None
     joined: bool = field(default=False, compare=False)
+    rates: tuple[Rate, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def answer(request: RunRequest, *, follow_any: bool, again: bool) -> Answe
         known = await in_database_thread(_is_known, request) if request.idempotency_key else False
         if known:
             handle = await services.submit(request)
-            return AnsweringRun(handle.run_id, handle.message_id, joined=handle.attached)
+            return AnsweringRun(handle.run_id, handle.message_id, joined=handle.attached, rates=handle.rates)
         if pending.running is not None:
             return pending.running
         if pending.question_id is None:
@@ -63,7 +65,7 @@ async def answer(request: RunRequest, *, follow_any: bool, again: bool) -> Answe
             handle = await services.submit(question)
         except ConversationBusy:
             continue  # another request was faster: join its run
-        return AnsweringRun(handle.run_id, handle.message_id, joined=handle.attached)
+        return AnsweringRun(handle.run_id, handle.message_id, joined=handle.attached, rates=handle.rates)
     raise ConversationBusy
 
 

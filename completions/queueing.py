@@ -17,7 +17,9 @@ from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from accounts.callers import Principal
+from accounts.limits import Limits
 from accounts.models import ApiKey
+from accounts.subject_limits import any_limits, limits_found
 from completions.bulk_sql import key, read_key, table
 from completions.charges import columns, uncharged
 from completions.exceptions import ConversationBusy, QueueFull
@@ -128,7 +130,8 @@ def promote(conversation_id: uuid.UUID) -> RunHandle | None:
         if oldest is None or runs.running().exists():
             return None
         skip = connection.features.has_select_for_update_skip_locked
-        row = runs.queued().select_related("user", "message__parent").filter(pk=oldest)
+        row = runs.queued().select_related("user", "message__parent").annotate(any_limits=any_limits())
+        row = row.filter(pk=oldest)
         run = row.select_for_update(of=("self",), skip_locked=skip).first()
         if run is None:
             return None
@@ -148,7 +151,7 @@ def promote(conversation_id: uuid.UUID) -> RunHandle | None:
                 )
         except IntegrityError:  # another process was first, with the one that was the oldest then
             return None
-        return _handle_of(run)
+        return _handle_of(run, limits_found(run, run.user, run.api_key_id))
 
 
 def cancel_without_question(conversation_id: uuid.UUID) -> None:
@@ -198,7 +201,7 @@ def _has_question(run: Run) -> bool:
     )
 
 
-def _handle_of(run: Run) -> RunHandle:
+def _handle_of(run: Run, limits: Limits) -> RunHandle:
     """Return the handle of a promoted run, with the request as it was made."""
     given, user, question = run.request, run.user, run.message.parent if run.message else None
     assert given is not None
@@ -216,6 +219,7 @@ def _handle_of(run: Run) -> RunHandle:
             is_local=given["is_local"],
             is_counted=given["is_counted"],
             stopped_at=user.stopped_at,
+            limits=limits,
         ),
         model=run.model,
         upstream=run.upstream,

@@ -89,7 +89,7 @@ async def quotation(
     """Return a quotation for `messages` of at most `tokens`; None if the search finds nothing, fails or is too slow."""
     text = _question(messages)
     # Guests share one partition: what one guest said must not be quoted to another.
-    if not text or not recall.limit or principal.is_guest:
+    if not text or not recall.limit or principal.is_guest or principal.limits.forbids_search:
         return None
     known = {wire["content"] for wire in messages if isinstance(wire.get("content"), str)}
     try:

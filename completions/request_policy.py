@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 
 from accounts.callers import Principal
+from accounts.limits import matches
 from accounts.models import User
 from completions.exceptions import InvalidRequest, ModelNotAllowed, ParameterNotAllowed
 from completions.types import ModelInfo, Wire
@@ -31,19 +31,28 @@ async def check(principal: Principal, model: str, parameters: Wire) -> None:
     if choices is not None and (type(choices) is not int or not 1 <= choices <= MAX_CHOICES):
         raise InvalidRequest(f"'n' must be a whole number from 1 to {MAX_CHOICES}.", param="n")
     refuse_parameters(parameters)
-    patterns = await patterns_for(principal)
-    if patterns is not None and not _matches(model, patterns):
-        raise ModelNotAllowed(f"The model '{model}' is not allowed for this account (MODELS_ALLOWED).", param="model")
+    for patterns, name in await _rules_for(principal):
+        if not matches(model, patterns):
+            raise ModelNotAllowed(f"The model '{model}' is not allowed for this account ({name}).", param="model")
 
 
 async def allowed_models(principal: Principal, models: Iterable[ModelInfo]) -> list[ModelInfo]:
     """Return those of `models` that this caller may use."""
-    patterns = await patterns_for(principal)
-    return [model for model in models if patterns is None or _matches(model.id, patterns)]
+    rules = await _rules_for(principal)
+    return [model for model in models if all(matches(model.id, patterns) for patterns, _ in rules)]
+
+
+async def _rules_for(principal: Principal) -> list[tuple[Sequence[str], str]]:
+    """Return the patterns that a model must match, each with the name of its limit: the account's, and its key's."""
+    own, its = principal.limits.account.models_allowed, principal.limits.key.models_allowed
+    rules: list[tuple[Sequence[str], str]] = [(each.value, each.name) for each in (own, its) if each is not None]
+    if own is None and (patterns := await patterns_for(principal)) is not None:
+        rules.insert(0, (patterns, "MODELS_ALLOWED"))
+    return rules
 
 
 async def patterns_for(principal: Principal) -> list[str] | None:
-    """Return the patterns of the models that this caller may use; None if it may use any.
+    """Return the patterns that MODELS_ALLOWED has for this caller; None if it may use any model.
 
     The most specific entry applies: the user's own, those of all the user's groups, `guest` or `staff`, then `*`. An
     account made by a user has its maker's entry: nobody gains models by making accounts.
@@ -76,10 +85,6 @@ def refuse_parameters(parameters: Mapping[str, Any]) -> None:
             raise ParameterNotAllowed(f"{what} is not allowed here (FORBIDDEN_PARAMETERS).", param=name)
     if settings.FORBIDDEN_PARAMETERS and isinstance(wrapped := parameters.get(WRAPPER), dict):
         refuse_parameters(wrapped)
-
-
-def _matches(model: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(model, pattern) for pattern in patterns)
 
 
 def _username_of(user_id: uuid.UUID) -> str:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from accounts.callers import Principal
-from accounts.throttling import MINUTE, Counted
+from accounts.throttling import Rate
 from completions.recall import Recall
 from completions.types import Wire
 from files.embedded import EmbeddedContent
@@ -119,8 +119,8 @@ class RunHandle:
     queued: bool = False
     not_kept: str = ""
     recall: Recall | None = None
-    starts: Counted = Counted(0, MINUTE)
-    """How many answers the caller started in this minute, these included, and the seconds that are left of it."""
+    rates: tuple[Rate, ...] = ()
+    """How much of its limits a minute the caller used, on answers (these included) and on tokens."""
 
     @property
     def starts_now(self) -> bool:

@@ -42,6 +42,7 @@ class RunResult:
     """How a run ended. `content` and `extras` are the whole answer; `siblings` are its further choices.
 
     `extras` are the fields of the chat wire besides role and text. `sent` is None if nothing reached an upstream.
+    `token_counters` are those of limits in which its tokens count.
     """
 
     run_id: uuid.UUID
@@ -63,6 +64,7 @@ class RunResult:
     error_message: str = ""
     http_status: int = 200
     retryable: bool = False
+    token_counters: tuple[str, ...] = ()
     digest_before: str = ""
     first_token_at: dt.datetime | None = None
     finished_at: dt.datetime = field(default_factory=timezone.now)

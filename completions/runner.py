@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from completions import providers, recall, request_policy
+from completions import providers, recall, request_policy, token_rates
 from completions.assembly import WHOLE, Assembly, extras_of_message, says_more, whole_choice, with_finish_reasons
 from completions.attachments import with_files
 from completions.charges import Payer, sent_of
@@ -348,6 +348,7 @@ def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: Com
         error_message=error.message if error else ("The answer was interrupted." if interrupted else ""),
         http_status=error.status if error else 200,
         retryable=isinstance(error, ProviderError) and error.retryable,
+        token_counters=token_rates.keys_of(handle.request.principal),
         digest_before=handle.digest_before,
         first_token_at=live.first_token_at or (timezone.now() if response is not None else None),
     )

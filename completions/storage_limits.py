@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from accounts import throttling
+from completions.admission import max_starts
 from completions.exceptions import InvalidRequest, StorageFull, TooManyMessages
 from completions.prefixes import MAX_SHORT
 from conversations import quota
@@ -36,7 +37,7 @@ class StorageLimits:
         self._written: dict[str, int] = {}
         self._not_admitted: Counter[str] = Counter()
         self._seconds_left = throttling.MINUTE
-        self._max_rows, self._max_uncounted = settings.LIMIT_ROWS_PER_MINUTE, _max_uncounted()
+        self._max_rows = settings.LIMIT_ROWS_PER_MINUTE
         self._is_limited = quota.is_limited()
         for request in run_requests:
             if self._is_counted(request):
@@ -70,7 +71,7 @@ class StorageLimits:
             self._held[counted_id] = held._replace(messages=held.messages + new + ANSWER)
 
     def _is_counted(self, request: RunRequest) -> bool:
-        return request.principal.is_counted and request.store and request.new_messages > self._max_uncounted
+        return request.principal.is_counted and request.store and request.new_messages > _max_uncounted(request)
 
     def close(self) -> None:
         """Uncount messages that are not stored after all, or were stored before."""
@@ -90,9 +91,9 @@ def check_new_messages(new: int) -> None:
         )
 
 
-def _max_uncounted() -> float:
+def _max_uncounted(request: RunRequest) -> float:
     """Return how many messages a question may bring without being counted; -1 if every question counts."""
-    limit, starts = settings.LIMIT_ROWS_PER_MINUTE, settings.LIMIT_RUN_STARTS_PER_MINUTE
+    limit, starts = settings.LIMIT_ROWS_PER_MINUTE, max_starts(request.principal)
     if not limit:
         return math.inf
     return MAX_SHORT if starts and starts * (MAX_SHORT + ANSWER) <= limit else -1

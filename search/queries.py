@@ -19,7 +19,7 @@ from search.indexing import catch_up
 from search.models import Embedder as EmbedderRow
 from search.models import Entry
 from search.neighbours import surroundings
-from search.results import MAX_HITS, Filters, Hit, Hits, InvalidCursor, Mode
+from search.results import MAX_HITS, Filters, Hit, Hits, InvalidCursor, Mode, SearchNotAllowed
 from search.scopes import Scope, allowed_entries
 from search.semantic import SemanticQuery
 from search.snippets import Snippet
@@ -39,7 +39,12 @@ def search_messages(
     limit: int = 20,
     cursor: str = "",
 ) -> Hits:
-    """Search the messages that `principal` may see; raises InvalidCursor. `filters.owner_id` is ignored."""
+    """Search the messages that `principal` may see; raises InvalidCursor and SearchNotAllowed.
+
+    `filters.owner_id` is ignored.
+    """
+    if name := principal.limits.forbids_search:
+        raise SearchNotAllowed(f"This account may not search ({name}).")
     catch_up(principal)
     return _search(Scope.of(principal), text, mode, filters, limit, cursor)
 

@@ -24,6 +24,10 @@ class InvalidCursor(Exception):
     """This cursor was made for a different search."""
 
 
+class SearchNotAllowed(Exception):
+    """The caller's own limits turn the search off. The message says whose limit it is, and is safe to show."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Filters of a search. `after` is inclusive, `before` is exclusive; `archived` None means both.

@@ -26,7 +26,7 @@ from django.db.models import QuerySet
 from django.test import Client, TestCase
 
 from accounts import personal_data, throttling
-from accounts.models import ApiKey, RateWindow, User
+from accounts.models import ApiKey, GroupOwner, RateWindow, SubjectLimits, User
 from accounts.personal_data import export_account, registered
 from accounts.services import register_user
 from chatservice.testing import ApiUser, ServiceTestCase, fake_upstream, needs_dialect, wait_until
@@ -142,6 +142,9 @@ class AccountCase(ServiceTestCase):
         Budget.objects.create(name=self.canary, user=user, max_tokens=1_000_000)
         group, _ = Group.objects.get_or_create(name="Readers")
         user.groups.add(group)
+        GroupOwner.objects.create(group=group, user=user)
+        SubjectLimits.objects.create(user=user, starts_per_minute=0)
+        self.addCleanup(SubjectLimits.objects.filter(user_id=user.pk).delete)
         user.user_permissions.add(Permission.objects.order_by("pk")[0])
         return owner
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -18,7 +17,7 @@ from rest_framework.views import APIView
 from accounts.authentication import PrincipalAuthentication, caller_of
 from accounts.callers import Caller, Principal
 from accounts.principal import known_principal, resolve_principal
-from accounts.throttling import RateLimited, enforce_for
+from accounts.throttling import RateLimited, enforce_reads, read_counters
 from chatservice.dialects.problems import CONTENT_CODINGS, UNKNOWN_CODING, Problem, problem_of, refuse_bad_body
 from completions.exceptions import ShuttingDown, StorageUnavailable, TooManyRuns
 from foundation.database import in_database_thread
@@ -71,8 +70,8 @@ class DialectMixin:
 
 
 def count_request(principal: Principal) -> None:
-    """Count a request that starts no run; raises RateLimited beyond LIMIT_READS_PER_MINUTE."""
-    enforce_for(principal, "reads", "LIMIT_READS_PER_MINUTE", "requests")
+    """Count a request that starts no run; raises RateLimited beyond LIMIT_READS_PER_MINUTE or a limit of its own."""
+    enforce_reads(principal)
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ async def count_read(principal: Principal) -> None:
     tally = _tally.get(None) or _Tally()
     if not tally.counted:
         tally.counted = True
-        if settings.LIMIT_READS_PER_MINUTE:
+        if read_counters(principal):
             await in_database_thread(count_request, principal)
 
 

@@ -24,7 +24,7 @@ from conversations.services import Busy, LimitReached, StorageFull
 from files.exceptions import ContentMissing, FileRefused, FilesFull, FileTooLarge
 from files.storage import StorageLost
 from foundation.outages import is_passing, note_failure
-from search.results import InvalidCursor
+from search.results import InvalidCursor, SearchNotAllowed
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +121,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(403, "forbidden", "Not allowed.")
         case BadCursor() | InvalidCursor():
             return Problem(400, "bad_cursor", str(error))
+        case SearchNotAllowed():
+            return Problem(403, "search_not_allowed", str(error))
         case StorageFull():
             return Problem(403, "storage_full", str(error))
         case FileTooLarge():

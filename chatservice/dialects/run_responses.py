@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from django.http import HttpResponseBase
 
 from accounts.callers import Principal
+from accounts.throttling import MINUTE, Rate
 from chatservice.dialects.leaving import Leaving
 from completions import sse
 from completions.cursors import Cursor
@@ -28,6 +29,15 @@ def name_run(
     for name, value in named.items():
         if value is not None:
             response.headers[name] = str(value)
+
+
+def tell_rates(response: HttpResponseBase, rates: Sequence[Rate]) -> None:
+    """Add the headers that tell what is left of the caller's limits a minute, as the IETF's draft 10 writes them."""
+    if rates:
+        policies = [f'"{rate.unit}";q={rate.limit};w={MINUTE}' for rate in rates]
+        response.headers["RateLimit-Policy"] = ", ".join(policies)
+        left = [f'"{rate.unit}";r={rate.remaining};t={rate.seconds_left}' for rate in rates]
+        response.headers["RateLimit"] = ", ".join(left)
 
 
 async def follow(

@@ -46,7 +46,7 @@ class SearchRequest:
     cursor: str
 
     def find(self, principal: Principal) -> Hits:
-        """Search the messages that `principal` may see; raises InvalidCursor. Uses the database."""
+        """Search the messages that `principal` may see; raises InvalidCursor, SearchNotAllowed. Uses the database."""
         hits = search_messages(
             principal, self.text, mode=self.mode, filters=self.filters, limit=self.limit, cursor=self.cursor
         )

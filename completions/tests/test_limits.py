@@ -254,7 +254,7 @@ class ChoicesTest(TestCase):
         wait_for_minute()
         with self.assertRaisesMessage(TooManyRuns, "At most 4 answers can be started per minute"):
             accept_one(self.ask(5))
-        self.assertEqual(accept_one(self.ask(3)).starts.used, 3)
+        self.assertEqual(accept_one(self.ask(3)).rates[0].used, 3)
         with self.assertRaises(TooManyRuns):
             accept_one(self.ask(2))
-        self.assertEqual(accept_one(self.ask(1)).starts.used, 4)
+        self.assertEqual(accept_one(self.ask(1)).rates[0].used, 4)

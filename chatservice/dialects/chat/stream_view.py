@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.callers import Principal
+from accounts.throttling import Rate
 from chatservice.dialects.base import count_read, count_run, problem_response
 from chatservice.dialects.chat.documentation import CONVERSATION_ID, EVENTS, errors
 from chatservice.dialects.chat.errors import render
@@ -20,7 +21,7 @@ from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import make_run_request, resolve_model
-from chatservice.dialects.run_responses import follow, name_run
+from chatservice.dialects.run_responses import follow, name_run, tell_rates
 from completions import sse
 from completions.cursors import Cursor
 from completions.models import Chunk, Run
@@ -88,6 +89,7 @@ class StreamView(ChatView):
             return HttpResponse(status=204)
         release = acquire_stream(principal)
         streaming = False
+        rates: tuple[Rate, ...] = ()
         try:
             if reading.run_id is None:
                 run_request = make_run_request(
@@ -103,8 +105,9 @@ class StreamView(ChatView):
                 await count_run(principal, joined=answering is None or answering.joined)
                 if answering is None:
                     return HttpResponse(status=204)
-                reading = _Reading(reading.conversation_id, answering.run_id)
+                reading, rates = _Reading(reading.conversation_id, answering.run_id), answering.rates
             response = await _streamed(principal, reading, leaving, release)
+            tell_rates(response, rates)
             streaming = response.streaming
             return response
         finally:

@@ -50,7 +50,7 @@ ERROR = inline_serializer(
 DESCRIPTIONS = {
     400: "The request is not valid",
     401: "No valid key",
-    403: "Not confirmed, or a model or parameter that is not allowed",
+    403: "Not confirmed, or a model, a parameter or a search that is not allowed",
     404: "It does not exist, or it belongs to somebody else",
     409: "An answer is being written right now",
     413: "The body is too large",

@@ -19,7 +19,7 @@ from chatservice.dialects.leaving import Leaving, read_leaving
 from chatservice.dialects.problems import problem_of
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import submit
-from chatservice.dialects.run_responses import name_run
+from chatservice.dialects.run_responses import name_run, tell_rates
 from completions import sse
 from completions.cursors import Cursor
 from completions.models import Run
@@ -41,6 +41,7 @@ async def whole(request: HttpRequest, question: RunRequest, *, shown: slice | in
     if handle.queued and question.when_busy == WhenBusy.QUEUE:
         response = json_response(envelope(_queued(handle), message="Message queued"), 202)
         name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
+        tell_rates(response, handle.rates)
         return response
     finished = await leaving.wait(handle.run_id, lambda: wait_for_end(handle.run_id))
     if finished.status in FINISHED_WELL:
@@ -49,6 +50,7 @@ async def whole(request: HttpRequest, question: RunRequest, *, shown: slice | in
     else:
         response = problem_response(problem_of_end(finished), render)
     name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
+    tell_rates(response, handle.rates)
     return response
 
 
@@ -70,10 +72,12 @@ async def streamed(
     release = acquire_stream(principal)
     try:
         handle = await submit(question)
-        return await _stream(leaving, principal, handle.run_id, release, opening=opening)
+        response = await _stream(leaving, principal, handle.run_id, release, opening=opening)
     except BaseException:
         release()
         raise
+    tell_rates(response, handle.rates)
+    return response
 
 
 async def resumed(

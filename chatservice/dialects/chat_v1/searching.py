@@ -107,7 +107,7 @@ class SearchView(ChatView):
         parameters=PARAMETERS,
         responses={
             200: OpenApiResponse(RESULT, examples=[OpenApiExample("found", EXAMPLE, response_only=True)]),
-            **docs.errors(400, 401, 429),
+            **docs.errors(400, 401, 403, 429),
         },
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:

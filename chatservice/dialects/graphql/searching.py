@@ -67,7 +67,7 @@ class SearchHits(Connection[SearchHit]):
 async def search(
     principal: Principal, first: int | None, after: str | None, roles: list[str], **given: Any
 ) -> SearchHits:
-    """Return a page of hits; raises BadRequest, InvalidCursor."""
+    """Return a page of hits; raises BadRequest, InvalidCursor, SearchNotAllowed."""
     size = page_size(first)
     archived = given.pop("archived")
     named = {name: value for name, value in given.items() if value is not None}

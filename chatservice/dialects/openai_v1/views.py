@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -11,6 +12,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from accounts.authentication import LenientKeyAuthentication
 from accounts.callers import Principal
+from accounts.throttling import Rate
 from chatservice.dialects.base import AsyncAPIView, json_response, problem_response
 from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.file_references import check_files, new_references_in
@@ -30,7 +32,6 @@ from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import submit
 from chatservice.dialects.run_responses import follow, name_run
 from completions import sse
-from completions.admission import max_starts
 from completions.readers import wait_for_end
 from completions.run_requests import RunHandle
 from completions.stream_limits import acquire_stream
@@ -42,7 +43,7 @@ ERRORS = {
     for status, description in {
         400: "The request is not valid",
         401: "No valid key",
-        403: "The model or a parameter is not allowed here",
+        403: "The model, a parameter or the search is not allowed here",
         404: "The model's server has no such model",
         409: "The answer was stopped, or the one that the Idempotency-Key asks for again was not to be stored",
         413: "The body is too large",
@@ -173,8 +174,12 @@ def _add_headers(response: HttpResponseBase, handle: RunHandle) -> None:
     name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
     if handle.not_kept:
         headers["X-Not-Stored"] = handle.not_kept
-    limit = max_starts(handle.request.principal)
-    if limit:
-        headers["x-ratelimit-limit-requests"] = str(limit)
-        headers["x-ratelimit-remaining-requests"] = str(max(0, limit - handle.starts.used))
-        headers["x-ratelimit-reset-requests"] = f"{handle.starts.seconds_left}s"
+    tell_rates(response, handle.rates)
+
+
+def tell_rates(response: HttpResponseBase, rates: Sequence[Rate]) -> None:
+    """Add OpenAI's headers that tell what is left of the caller's limits a minute."""
+    for rate in rates:
+        response.headers[f"x-ratelimit-limit-{rate.unit}"] = str(rate.limit)
+        response.headers[f"x-ratelimit-remaining-{rate.unit}"] = str(rate.remaining)
+        response.headers[f"x-ratelimit-reset-{rate.unit}"] = f"{rate.seconds_left}s"

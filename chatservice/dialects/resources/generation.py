@@ -30,7 +30,7 @@ from chatservice.dialects.resources.documentation import (
 )
 from chatservice.dialects.resources.responses import streamed, whole
 from chatservice.dialects.run_requests import make_run_request, submit
-from chatservice.dialects.run_responses import name_run
+from chatservice.dialects.run_responses import name_run, tell_rates
 from completions.pending import answer
 from completions.run_requests import RunRequest
 from completions.stream_limits import acquire_stream
@@ -100,6 +100,7 @@ class CompleteView(ResourceView):
             if release is not None and not streaming:
                 release()
         name_run(response, answering.run_id, conversation.pk)
+        tell_rates(response, answering.rates)
         return response
 
 
@@ -139,6 +140,7 @@ class StartView(ResourceView):
             lambda content, reason: {"conversation_id": str(conversation_id), "reply": content},
         )
         name_run(response, handle.run_id, conversation_id)
+        tell_rates(response, handle.rates)
         return response
 
 
@@ -171,6 +173,7 @@ class SendView(ResourceView):
         handle = await submit(run_request)
         response = await whole(handle, leaving, lambda content, reason: {"reply": content})
         name_run(response, handle.run_id, conversation.pk)
+        tell_rates(response, handle.rates)
         return response
 
 

@@ -71,7 +71,7 @@ class ConversationsView(OpenAIView):
             OpenApiParameter("cursor", str, description="`next_cursor` of the page before"),
             *(each for each in PARAMETERS if each.name in FILTERS),
         ],
-        responses={200: CONVERSATION_LIST, 400: ERRORS[400], 401: ERRORS[401], 429: ERRORS[429]},
+        responses={200: CONVERSATION_LIST, **{status: ERRORS[status] for status in (400, 401, 403, 429)}},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         if "query" in request.GET:

@@ -21,7 +21,7 @@ from chatservice.dialects.openai_v1.reference import operation
 from chatservice.dialects.openai_v1.responses.asking import run_request
 from chatservice.dialects.openai_v1.responses.request_parsing import read_request
 from chatservice.dialects.openai_v1.responses.shapes import usage_of
-from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure
+from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure, tell_rates
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import submit
 from chatservice.dialects.run_responses import name_run
@@ -62,6 +62,7 @@ class CompactView(OpenAIView):
         finished = await wait_for_end(handle.run_id)
         response = failure(finished) if finished.status != "complete" else _compaction(handle, finished)
         name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
+        tell_rates(response, handle.rates)
         return response
 
 

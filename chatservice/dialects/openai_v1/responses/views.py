@@ -24,7 +24,7 @@ from chatservice.dialects.openai_v1.responses.request_parsing import read_reques
 from chatservice.dialects.openai_v1.responses.shapes import Head
 from chatservice.dialects.openai_v1.responses.stream import ResponseEvents, frame
 from chatservice.dialects.openai_v1.stream import DONE
-from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure
+from chatservice.dialects.openai_v1.views import CONTENT_LIMIT, ERRORS, OpenAIView, failure, tell_rates
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import stop, submit
 from chatservice.dialects.run_responses import Event, follow, name_run
@@ -92,6 +92,7 @@ class ResponsesView(OpenAIView):
             if release is not None:
                 release()
         name_run(response, handle.run_id, handle.conversation_id, handle.message_id)
+        tell_rates(response, handle.rates)
         if handle.not_kept:
             response.headers["X-Not-Stored"] = handle.not_kept
         return response
