@@ -10,6 +10,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 
+from accounts.admin_limits import GroupsOfOwner, LimitsOfUser
 from accounts.admin_stopping import StoppingAdmin
 from accounts.forms import StaffSignInForm
 from accounts.models import ApiKey, User
@@ -45,10 +46,14 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
     list_select_related = ("created_by",)
     fieldsets = (*(UserAdmin.fieldsets or ()), ("Created by", {"fields": MAKER}))
     actions = ("deactivate",)
+    inlines = (LimitsOfUser, GroupsOfOwner)
     search_fields = ("username__istartswith",)
     search_help_text = "Start of a username"
     ordering = ("-id",)
     sortable_by = ("username",)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return self.inlines if obj is not None else ()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined", "holds", *MAKER)

@@ -184,9 +184,9 @@ class SubjectLimits(models.Model):
     def clean(self) -> None:
         super().clean()
         if self.user is not None and self.user.guest_made:
-            raise ValidationError({"user": "The limits of guests are settings (LIMIT_GUEST_…)."})
+            raise ValidationError("The limits of guests are settings (LIMIT_GUEST_…).")
         if self.user is not None and self.user.limits_owner_id is not None:
-            raise ValidationError({"user": f"This account shares the limits of {self.user.limits_owner}."})
+            raise ValidationError(f"This account shares the limits of {self.user.limits_owner}.")
         patterns = self.models_allowed
         if patterns is not None and not (isinstance(patterns, list) and all(type(each) is str for each in patterns)):
             raise ValidationError({"models_allowed": "This must be a list of patterns, each in quotation marks."})

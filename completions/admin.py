@@ -6,17 +6,31 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
+from django.db.models import Q, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 
-from accounts.models import User
+from accounts.admin_limits import USES
+from accounts.models import SubjectLimits, User
 from completions.models import Run
 from completions.services import reap
 from completions.token_counts import PATHS
 from conversations.admin import as_id
 from conversations.admin_filters import ModelFilter
 from foundation.admin_base import HistoryAdmin, MadeFilter, TextFilter, minute
+
+
+def written_now(row: SubjectLimits) -> str:
+    """Return how many answers are written at the moment that count for a user's or a key's limits."""
+    running = Run.objects.running().filter(api_key_id=row.key_id)
+    if row.key is not None:
+        running = running.filter(user=row.key.user_id)
+    elif row.user_id is not None:
+        running = Run.objects.running().filter(user__in=User.objects.sharing_limits(row.user_id))
+    return f"{running.aggregate(written=Sum('choices'))['written'] or 0} written at the moment"
+
+
+USES.append(written_now)
 
 
 class RunModelFilter(ModelFilter):

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accounts import throttling
 from accounts.callers import Principal
 from accounts.throttling import Counter
-
-if TYPE_CHECKING:
-    pass
 
 KIND, SETTING = "tokens", "LIMIT_TOKENS_PER_MINUTE"
 MAX_AMOUNT = 2**40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from accounts.models import SubjectLimits
 from files.public_ids import public_id
 from tests.matrix import staff as matrix
 from tests.matrix.operations import routes
@@ -17,6 +18,7 @@ class StaffMatrixTest(StaffCase):
         things = {
             "accounts/user": self.alice,
             "accounts/apikey": self.key,
+            "accounts/subjectlimits": self.limits,
             "conversations/conversation": self.talk,
             "conversations/accesslogentry": self.entry,
             "completions/run": self.stored_run,
@@ -40,6 +42,7 @@ class StaffMatrixTest(StaffCase):
 
         cls.group = Group.objects.create(name="Support")
         cls.price = ModelPrice.objects.create(model="gpt-4o", currency="USD", input=2, output=10)
+        cls.limits = SubjectLimits.objects.create(key=cls.key, starts_per_minute=5)
 
     def test_every_page_has_a_row_and_no_row_is_of_nothing(self) -> None:
         found = {path.removeprefix("/admin/") for path, _ in routes() if path.startswith("/admin/")}

@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'subject limits',
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('group__isnull', False), ('key__isnull', True), ('user__isnull', True)), models.Q(('group__isnull', True), ('key__isnull', True), ('user__isnull', False)), models.Q(('group__isnull', True), ('key__isnull', False), ('user__isnull', True)), _connector='OR'), name='limits_of_one_subject')],
+                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('group__isnull', False), ('key__isnull', True), ('user__isnull', True)), models.Q(('group__isnull', True), ('key__isnull', True), ('user__isnull', False)), models.Q(('group__isnull', True), ('key__isnull', False), ('user__isnull', True)), _connector='OR'), name='limits_of_one_subject', violation_error_message='Choose one group, one user or one key.')],
             },
         ),
     ]

@@ -41,6 +41,7 @@ MODELS: dict[str, tuple[Statuses, Statuses]] = {
     "accounts/user": (ROOT, ROOT),
     "accounts/apikey": (NOBODY, NOBODY),
     "usage/modelprice": (ROOT, ROOT),
+    "accounts/subjectlimits": (ROOT, ROOT),
     "files/file": (NOBODY, NOBODY),
     "conversations/conversation": (NOBODY, ROOT),
     "conversations/accesslogentry": (NOBODY, NOBODY),
