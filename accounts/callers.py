@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -75,6 +75,10 @@ class Principal:
         because otherwise another key would bring another limit.
         """
         return address_key(self.address) if self.has_guest_limits else self.counted_id.hex
+
+    def limited_as(self, found: Principal) -> Principal:
+        """Return this caller with the limits that were found for it by now: those of an open socket may change."""
+        return self if self.limits is found.limits else replace(self, limits=found.limits)
 
     @property
     def page_user(self) -> str:

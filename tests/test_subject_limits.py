@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -13,12 +14,12 @@ from chatservice.testing import ServiceTestCase, needs_dialect, wait_for_minute,
 from chatservice.testing.sockets import Socket
 from completions.tests.streaming import URL, body_of
 
+needs_dialect("chat_v1", "graphql", "openai_v1", "resources", "websocket")  # before importing from them
+
+from chatservice.dialects.graphql.tests.client import ANSWER, GraphQLSocket  # noqa: E402
+
 STREAM = "/v1/chat/conversations/stream"
 FIND = "query($q: String!) { search(query: $q) { mode } }"
-
-
-def setUpModule() -> None:
-    needs_dialect("chat_v1", "graphql", "openai_v1", "resources", "websocket")
 
 
 class SubjectCase(ServiceTestCase):
@@ -76,6 +77,26 @@ class StartsTest(SubjectCase):
             data = socket.read()["data"]
         self.assertEqual((data["code"], data["message"]), ("rate_limit_exceeded", problem))
         self.assertEqual(self.bob.http.post(URL, json=body_of("echo")).status_code, 200)
+
+    def test_a_limit_that_comes_or_goes_holds_on_sockets_that_are_open(self) -> None:
+        url = self.service.url.replace("http", "ws")
+        chat = self.enterContext(Socket(self.service.websocket_url, additional_headers=self.alice.headers))
+        graph = self.enterContext(GraphQLSocket(f"{url}/graphql", headers=self.alice.headers, init=True))
+        responses = self.enterContext(Socket(f"{url}/v1/responses", additional_headers=self.alice.headers))
+
+        def refusals() -> list[bool]:
+            """Tell on which of the sockets a model is refused that no upstream has."""
+            chat.say(type="send", content="Hi", model="fake/http-400")
+            graph.subscribe("1", ANSWER, c="Hi", m="fake/http-400")
+            responses.say(type="response.create", model="fake/http-400", input="Hi")
+            told = (chat.until("error"), graph.until_over("1"), responses.until("error", "response.failed"))
+            return ["model_not_allowed" in json.dumps(each) for each in told]
+
+        self.assertEqual(refusals(), [False] * 3)
+        self.limit(models_allowed=["echo"])
+        wait_until(lambda: refusals() == [True] * 3, what="the limit on open sockets")
+        SubjectLimits.objects.filter(group__user=self.alice.user).delete()
+        wait_until(lambda: refusals() == [False] * 3, what="the end of the limit on open sockets")
 
 
 class TokensTest(SubjectCase):

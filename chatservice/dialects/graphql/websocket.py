@@ -157,12 +157,13 @@ class GraphQLSocket(DialectSocket):
         # This socket's credential may already be invalid, although the next check of open sockets is still to come.
         if self._principal.credential is not None:
             try:
-                await in_database_thread(principal_for, self.scope, self._init)
+                found = await in_database_thread(principal_for, self.scope, self._init)
             except NotAdmitted as gone:
                 raise Violation(frames.FORBIDDEN, gone.message) from gone
             except Exception as error:
                 await self._refuse(frame, error)
                 return
+            self._principal = self._principal.limited_as(found)
         work = run_operation(frame.operation, self._principal)
         self._operations[frame.id] = self.spawn(self._relay(frame.id, work))
 

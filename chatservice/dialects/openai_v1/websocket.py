@@ -108,7 +108,8 @@ class ResponsesSocket(DialectSocket):
         while True:
             body = await self._queue.get()
             try:
-                await self._respond(principal, body)
+                found = await in_database_thread(principal_of_scope, self.scope)
+                await self._respond(principal.limited_as(found), body)
             except SocketClosed:
                 return
             except Exception as error:

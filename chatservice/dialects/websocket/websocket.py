@@ -145,19 +145,20 @@ class CompletionConsumer(DialectSocket):
             await self._hang_up(UNAUTHORIZED, error_data("unauthorized", message))
 
     async def _is_still_admitted(self, session: Session, frame: ClientFrame) -> bool:
-        """Tell whether a frame may be handled: the socket's credential may have become invalid.
+        """Tell whether a frame may be handled: the socket's credential may have become invalid, or its limits others.
 
         Such a socket is closed, but only at the next check; until then nothing may be stored for its user.
         """
         if self._resolve is None or session.principal.credential is None or isinstance(frame, Ping):
             return True
         try:
-            await in_database_thread(self._resolve)
+            found = await in_database_thread(self._resolve)
         except NotAdmitted as refusal:
             await self._turn_away(refusal, frame.id)
         except Exception as error:
             await self._say(encode_frame("error", data_of(error), frame_id=frame.id))
         else:
+            session.principal = session.principal.limited_as(found)
             return True
         return False
 
