@@ -111,7 +111,8 @@ class AdminLimitsTest(StaffCase):
             (f"accounts/user/{self.alice.pk}", {**self.fields_of(self.alice), **formset("limits", row)}),
             (f"auth/group/{self.group.pk}", {"name": "interns", **formset("owners", {"user": str(self.eve.pk)})}),
         ):
-            clerk.post(f"/admin/{page}/change/", {**formset("limits"), **formset("owned_groups"), **data})
+            data = {**formset("limits"), **formset("owners"), **formset("owned_groups"), **data}
+            self.assertEqual(clerk.post(f"/admin/{page}/change/", data).status_code, 302)
         self.assertEqual(clerk.post(f"{LIMITS}add/", {**EMPTY, "user": str(self.alice.pk)}).status_code, 403)
         self.assertFalse(SubjectLimits.objects.exists() or GroupOwner.objects.exists())
 
