@@ -113,6 +113,7 @@ class RefusalTest(ServiceTestCase):
             return response if response.status_code == 429 else None
 
         openai = wait_until(refused, timeout=15)
+        assert openai is not None
         before = Run.objects.filter(user=self.alice.user).count()
         error = openai.json()["error"]
         self.assertEqual((error["code"], error["type"]), ("insufficient_quota", "insufficient_quota"))
