@@ -110,24 +110,25 @@ def columns(charge: Charge) -> dict[str, Any]:
 
 
 def _tokens_of(result: RunResult) -> tuple[Tokens, bool]:
-    pictures = result.sent.pictures if result.sent else 0
+    """Return what the upstream reported, and an estimate of what it did not; and whether there is any estimate."""
     reported = token_counts(result.usage)
-    if reported["input_tokens"] is not None or reported["output_tokens"] is not None:
-        return (
-            Tokens(
-                input=reported["input_tokens"] or 0,
-                cached=reported["cached_tokens"] or 0,
-                output=reported["output_tokens"] or 0,
-                reasoning=reported["reasoning_tokens"] or 0,
-                images=pictures,
-            ),
-            False,
-        )
-    if result.sent is None or not _has_begun(result):
+    asked, answered = reported["input_tokens"], reported["output_tokens"]
+    if asked is None and answered is None and (result.sent is None or not _has_begun(result)):
         return Tokens(requests=0), False
-    output = _estimated({"content": result.content, **(result.extras or {})})
-    output += sum(map(_estimated, result.siblings))
-    return Tokens(input=result.sent.tokens, output=output, images=pictures), True
+    is_estimate = result.sent is not None and (asked is None or answered is None)
+    if asked is None:
+        asked = result.sent.tokens if result.sent else 0
+    if answered is None:
+        wires = ({"content": result.content, **(result.extras or {})}, *result.siblings)
+        answered = sum(map(_estimated, wires)) if result.sent else 0
+    tokens = Tokens(
+        input=asked,
+        cached=reported["cached_tokens"] or 0,
+        output=answered,
+        reasoning=reported["reasoning_tokens"] or 0,
+        images=result.sent.pictures if result.sent else 0,
+    )
+    return tokens.consistent(), is_estimate
 
 
 def _has_begun(result: RunResult) -> bool:
