@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 
 UNKNOWN = "unknown"
 """All invalid addresses count as one caller: made-up ones must not get around the limits."""
@@ -34,6 +35,26 @@ def address_key(text: str) -> str:
 def shortened_address(text: str) -> str:
     """Return the network of an address (/24, IPv6 /48): enough to recognise one's own."""
     return _network(text, ipv4=24, ipv6=48)
+
+
+def read_network(text: str) -> str:
+    """Return a network in its usual form, `192.0.2.0/24`; one address is a network, too. Raises ValueError.
+
+    The address in a network must not have bits beyond the prefix: `192.0.2.7/24` may be meant as either of two things.
+    """
+    network = ipaddress.ip_network(text.strip())
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None:  # addresses are compared as IPv4 (parse_address)
+        if network.prefixlen < 96:
+            raise ValueError("an IPv4 network inside IPv6 has a prefix of at least 96 bits")
+        network = ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return str(network)
+
+
+def is_within(text: str, networks: Iterable[str]) -> bool:
+    """Tell whether an address is in one of `networks`; an invalid address is in none."""
+    address = parse_address(text)
+    return address is not None and any(address in ipaddress.ip_network(each) for each in networks)
 
 
 def _network(text: str, *, ipv4: int, ipv6: int) -> str:

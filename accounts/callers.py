@@ -26,7 +26,7 @@ class Principal:
 
     `limits_owner_id` is the account that answers for this one, if that is another. An `is_local` guest runs on this
     machine. Only the limits of the process apply to a caller that is not `is_counted`. `stopped_at` is when staff last
-    stopped all activity of the account. `limits` are those that are not the settings'.
+    stopped all activity of the account. `limits` are those that are not the settings'. `scopes` are what the credential may do (scopes.py), None for everything.
     """
 
     user_id: uuid.UUID
@@ -43,6 +43,7 @@ class Principal:
     may_change_credentials: bool = False
     stopped_at: dt.datetime | None = None
     limits: Limits = field(default=NO_LIMITS, compare=False)
+    scopes: frozenset[str] | None = None
 
     # What DRF and Django's views expect of a user.
     is_authenticated = True
@@ -104,6 +105,17 @@ class IdentityChanged(NotAdmitted):
 
     def __init__(self) -> None:
         super().__init__("This page was loaded for another user (X-Page-User). Sign in again, or reload the page.")
+
+
+class WrongNetwork(NotAdmitted):
+    """The key is valid, but its networks do not include the caller's address: 401."""
+
+    code = "network_not_allowed"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"This key may only be used from certain networks, and {address or 'this address'} is in none of them."
+        )
 
 
 class TooManyFailures(NotAdmitted):

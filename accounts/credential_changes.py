@@ -37,6 +37,8 @@ def allow_new_credentials(
         )
     if not new_password:
         return
+    if account.is_service:
+        raise CredentialsRefused("This is a service account: it has no password.")
     if account.is_staff:
         raise CredentialsRefused("Staff accounts are managed in the admin site.")
     if account.has_usable_password():

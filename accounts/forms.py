@@ -28,6 +28,11 @@ class SignInForm(AuthenticationForm):
 
     retry_after = 0
 
+    def confirm_login_allowed(self, user: Any) -> None:
+        super().confirm_login_allowed(user)
+        if user.is_service:
+            raise self.get_invalid_login_error()
+
     def clean(self) -> dict[str, Any]:
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if username is None or not password or self.request is None:

@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractUser, Group, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import F, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.usernames import NOT_AVAILABLE, duplicate_key, username_key, validate_username
 from foundation.ids import uuid7
+
+SIGNS_IN_NEVER = "Nobody signs in as a service account: it has no password."
+NOT_STAFF = "A service account cannot be staff, because nobody signs in as it."
 
 
 class AccountQuerySet(models.QuerySet["User"]):
@@ -49,7 +52,8 @@ class User(AbstractUser):
     """An account. `guest_made` marks those that callers without credentials created and may use.
 
     `limits_owner` is the account that answers for one made by somebody who is not staff: the two share its limits, and
-    deactivating or erasing it deactivates the other too. Usernames are compared by `username_key`.
+    deactivating or erasing it deactivates the other too. Usernames are compared by `username_key`. Nobody signs in as
+    an account that `is_service`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -59,6 +63,14 @@ class User(AbstractUser):
         "self", null=True, on_delete=models.SET_NULL, related_name="created_accounts", editable=False
     )
     limits_owner = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+", editable=False)
+    # Nullable, because SQLite would have to copy the table, which triggers that read it prevent; never NULL.
+    is_service = models.BooleanField(
+        "service account",
+        null=True,
+        default=False,
+        db_default=models.Value(False),
+        help_text="nobody signs in as it: it has no password, only keys, which staff make",
+    )
     # When staff last stopped all activity of this user: every process closes what was open before that time.
     stopped_at = models.DateTimeField(null=True, editable=False)
 
@@ -74,8 +86,15 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return self.username
 
+    def set_password(self, raw_password: str | None) -> None:
+        if self.is_service and raw_password is not None:
+            raise ValidationError(SIGNS_IN_NEVER, code="service")
+        super().set_password(raw_password)
+
     def clean(self) -> None:
         super().clean()
+        if self.is_service and (self.is_staff or self.is_superuser):
+            raise ValidationError({"is_staff": ValidationError(NOT_STAFF, code="service")})
         if self._has_new_key():
             key = username_key(self.username)
             try:
@@ -104,11 +123,16 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
             Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         )
 
+    def counted(self) -> ApiKeyQuerySet:
+        """Return those that count against LIMIT_KEYS_PER_USER: usable, and without a usable successor."""
+        return self.usable().filter(~Exists(ApiKey.objects.usable().filter(replaces=OuterRef("pk"))))
+
 
 class ApiKey(models.Model):
     """A bearer key. Only the HMAC digest of its secret is stored; the secret is shown once.
 
-    `issued_by` is the key that made this one and that it must not outlive: it is revoked together with it.
+    `issued_by` is the key that made this one and that it must not outlive: it is revoked together with it. The key that
+    it `replaces` works for a while longer. Without `scopes` it has all, without `networks` it works from anywhere.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -120,6 +144,11 @@ class ApiKey(models.Model):
     issued_by = models.ForeignKey(
         "self", null=True, on_delete=models.SET_NULL, related_name="issued_keys", editable=False
     )
+    replaces = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="successors", editable=False
+    )
+    scopes = models.JSONField(null=True, blank=True)
+    networks = models.JSONField(null=True, blank=True)
     kid = models.CharField(max_length=8, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -203,6 +232,22 @@ class GroupOwner(models.Model):
 
     def __str__(self) -> str:
         return f"owner {self.user_id}"
+
+
+class ApiKeyUse(models.Model):
+    """On which day (UTC) a key was used from which network. Written by `key_uses.py`."""
+
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="uses")
+    day = models.DateField()
+    network = models.CharField(max_length=50)
+
+    class Meta:
+        ordering = ["-day", "network"]
+        constraints = [models.UniqueConstraint(fields=["key", "day", "network"], name="key_use_of_a_day")]
+        indexes = [models.Index(fields=["day"], name="key_use_day")]  # for pruning
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.network}"
 
 
 class FailedSignIn(models.Model):

@@ -16,7 +16,16 @@ from django.contrib.sessions.models import Session
 from django.db.models import Model, Q
 
 from accounts.erasure import counters_of, sessions_of
-from accounts.models import ApiKey, FailedSignIn, GroupOwner, PasswordDelay, RateWindow, SubjectLimits, User
+from accounts.models import (
+    ApiKey,
+    ApiKeyUse,
+    FailedSignIn,
+    GroupOwner,
+    PasswordDelay,
+    RateWindow,
+    SubjectLimits,
+    User,
+)
 from accounts.password_attempts import delays_of
 
 ROWS = 200
@@ -95,6 +104,7 @@ register(User, owner="pk", secret=("password",))
 register(User.groups.through, owner="user")
 register(User.user_permissions.through, owner="user")
 register(ApiKey, owner="user", secret=("digest",))
+register(ApiKeyUse, owner="key__user")
 register(Session, secret=("session_key", "session_data"), find=sessions_of)
 register(RateWindow, find=counters_of)
 register(FailedSignIn, owner="user")

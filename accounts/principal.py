@@ -7,9 +7,7 @@ is refused, and its sender never becomes a guest. A credential is a bearer key o
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime as dt
 import hmac
 import re
 import time
@@ -20,13 +18,21 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_out
-from django.db import OperationalError
 from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import keys, sessions
-from accounts.addresses import address_key
-from accounts.callers import PAGE_USER, Caller, IdentityChanged, NotAdmitted, Principal, TooManyFailures
+from accounts.addresses import address_key, is_within
+from accounts.callers import (
+    PAGE_USER,
+    Caller,
+    IdentityChanged,
+    NotAdmitted,
+    Principal,
+    TooManyFailures,
+    WrongNetwork,
+)
+from accounts.key_uses import note_use
 from accounts.models import ApiKey, User
 from accounts.services import guest_user
 from accounts.signals import account_deleted, accounts_stopped, api_key_revoked, limits_changed
@@ -37,7 +43,6 @@ MAX_HEADER = 512
 STRICT = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
 # The Chatbot API document prints "beareryour_key": no space, any case. Only the OpenAI-compatible API accepts that.
 LENIENT = re.compile(r"(?:bearer)?[\s:]*(cb_\S+)\s*\Z", re.IGNORECASE)
-LAST_USED_EVERY = dt.timedelta(minutes=1)
 KEY_NEEDED = "A key is needed: send 'Authorization: Bearer <key>'."
 LOCAL_GUESTS = (
     "Without one, ANONYMOUS=auto admits only programs of the user that runs this service, on this machine and not "
@@ -133,23 +138,22 @@ def principal_of_key(token: str, address: str = "") -> Principal:
         except RateLimited as limited:
             raise TooManyFailures(limited.message, retry_after=limited.retry_after) from limited
         raise NotAdmitted("This key is not valid.")
-    now = timezone.now()
-    if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
-        # The caller is not refused just because the database is too busy to record the use.
-        with contextlib.suppress(OperationalError):
-            ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
+    if row.networks and not is_within(address, row.networks):
+        raise WrongNetwork(address)
+    note_use(row, address)
     principal = _principal_of(
         row.user,
         key_id=row.id,
         address=address,
         may_change_credentials=row.may_change_credentials,
         limits=limits_found(row, row.user, row.id),
+        scopes=None if row.scopes is None else frozenset(row.scopes),
     )
     if len(_cache) >= CACHE_SIZE:
         _cache.clear()
     ttl = settings.KEY_CACHE_SECONDS
     if row.expires_at is not None:
-        ttl = min(ttl, (row.expires_at - now).total_seconds())
+        ttl = min(ttl, (row.expires_at - timezone.now()).total_seconds())
     _cache[(token, address)] = (time.monotonic() + ttl, principal)
     return principal
 

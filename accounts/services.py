@@ -46,6 +46,7 @@ def register_user(
     email: str = "",
     staff: bool = False,
     superuser: bool = False,
+    service: bool = False,
     guest_made: bool = False,
     created_by: User | None = None,
 ) -> User:
@@ -60,6 +61,7 @@ def register_user(
         email=email,
         is_staff=staff or superuser,
         is_superuser=superuser,
+        is_service=service,
         guest_made=guest_made,
     )
     if created_by is not None:
@@ -127,6 +129,20 @@ def accounts_closed_with(users: Sequence[User]) -> list[User]:
     found = {user.pk: user for user in users}
     made = {user.pk: user for user in _made_by(list(found))}
     return list((found | made).values())
+
+
+@transaction.atomic
+def make_service_accounts(*, users: Sequence[User]) -> None:
+    """Let nobody sign in as these accounts any more: their passwords and sessions end, their keys keep working.
+
+    Raises ValidationError if one of them is staff.
+    """
+    for user in users:
+        user.is_service = True
+        user.set_unusable_password()
+        validate_user(user)
+        user.save(update_fields=["is_service", "password"])
+    delete_sessions([user.pk for user in users])
 
 
 def activate_user(*, user: User) -> None:
@@ -240,8 +256,14 @@ def issue_api_key(
     expires_at: dt.datetime | None = None,
     may_change_credentials: bool = False,
     issued_by_id: uuid.UUID | None = None,
+    replaces_id: uuid.UUID | None = None,
+    scopes: Sequence[str] | None = None,
+    networks: Sequence[str] | None = None,
 ) -> tuple[ApiKey, str]:
-    """Create a key and return it with its text, which is not stored and cannot be shown again."""
+    """Create a key and return it with its text, which is not stored and cannot be shown again.
+
+    Without `scopes` it has all of them, without `networks` it works from anywhere.
+    """
     confirm_key_pepper()
     key, text = keys.generate()
     row = ApiKey.objects.create(
@@ -252,6 +274,9 @@ def issue_api_key(
         expires_at=expires_at,
         may_change_credentials=may_change_credentials,
         issued_by_id=issued_by_id,
+        replaces_id=replaces_id,
+        scopes=None if scopes is None else list(scopes),
+        networks=list(networks) if networks else None,
     )
     return row, text
 

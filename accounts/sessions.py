@@ -76,8 +76,8 @@ def users_of_sessions(session_keys: Iterable[str]) -> dict[str, User]:
     rows = Session.objects.filter(session_key__in=named, expire_date__gt=timezone.now())
     told = {row.session_key: row.get_decoded() for row in rows}
     ids = {data[SESSION_KEY] for data in told.values() if SESSION_KEY in data}
-    rows_of_users = User.objects.filter(pk__in=ids, is_active=True).annotate(any_limits=any_limits())
-    users = {str(user.pk): user for user in rows_of_users}
+    active = User.objects.filter(pk__in=ids, is_active=True).exclude(is_service=True)
+    users = {str(user.pk): user for user in active.annotate(any_limits=any_limits())}
     found: dict[str, User] = {}
     for session_key, data in told.items():
         user = users.get(data.get(SESSION_KEY, ""))

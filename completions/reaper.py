@@ -10,6 +10,7 @@ import time
 from django.conf import settings
 from django.db import connection
 
+from accounts.key_uses import prune_key_uses
 from accounts.password_attempts import forget_delays
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap, start_queued
@@ -75,6 +76,7 @@ def _sweep_forever() -> None:
                 prune_keys()
                 forget_old()
                 forget_delays()
+                prune_key_uses()
                 prune_expired()
                 finish_abandoned()
                 chunks_due = time.monotonic() + HOUR

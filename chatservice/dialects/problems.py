@@ -17,6 +17,8 @@ from rest_framework import exceptions as drf
 from accounts.callers import NotAdmitted, TooManyFailures
 from accounts.credential_changes import CredentialsRefused, NotConfirmed
 from accounts.registration import RegistrationClosed
+from accounts.rotation import NotRotatable
+from accounts.scopes import ScopeMissing
 from accounts.throttling import RateLimited
 from completions.cursors import BadCursor
 from completions.exceptions import CompletionError, ProviderError
@@ -65,6 +67,8 @@ class BadRequest(Exception):
 # What a Content-Encoding may be, and the code of the refusal of any other.
 CONTENT_CODINGS = "gzip, deflate"
 UNKNOWN_CODING = "unsupported_content_encoding"
+MISSING_SCOPE = "insufficient_scope"
+"""The code for a key without the scope of an operation, which RFC 6750 defines."""
 NOT_FOUND = Problem(404, "not_found", "Not found.")
 STORAGE_UNAVAILABLE = Problem(
     503, "storage_unavailable", "The service cannot reach its store right now.", retry_after=5
@@ -105,6 +109,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(403, "registration_closed", str(error))
         case CredentialsRefused():
             return Problem(403, "credentials_refused", str(error))
+        case ScopeMissing():
+            return Problem(403, MISSING_SCOPE, str(error))
+        case NotRotatable():
+            return Problem(409, "key_not_rotatable", str(error))
         case NotConfirmed():
             return Problem(403, "not_confirmed", str(error))
         case drf.ValidationError():

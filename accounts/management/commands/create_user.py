@@ -1,4 +1,4 @@
-"""`manage.py create_user NAME [--password P] [--staff]`: create an account; `--from FILE`: create many at once."""
+"""`manage.py create_user NAME [--password P | --service] [--staff]`: create an account; `--from FILE`: many at once."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ class Command(BaseCommand):
         parser.add_argument("--password")
         parser.add_argument("--staff", action="store_true", help="may sign in to the admin, with all permissions")
         parser.add_argument(
+            "--service", action="store_true", help="a service account: nobody signs in as it, it has only keys"
+        )
+        parser.add_argument(
             "--from",
             dest="source",
             metavar="FILE",
@@ -44,6 +47,7 @@ class Command(BaseCommand):
         name: Any,
         password: str | None,
         staff: bool,
+        service: bool,
         source: str | None,
         keys: bool,
         skip_existing: bool,
@@ -52,17 +56,20 @@ class Command(BaseCommand):
         if (name is None) == (source is None):
             raise CommandError("Give one username, or many with --from FILE.")
         if source is not None:
-            if password is not None or staff:
-                raise CommandError("--password and --staff are only for a single account.")
+            if password is not None or staff or service:
+                raise CommandError("--password, --staff and --service are only for a single account.")
             self._create_many(source, keys=keys, skip_existing=skip_existing)
             return
         if keys or skip_existing:
             raise CommandError("--keys and --skip-existing are only for --from.")
+        if service and (password is not None or staff):
+            raise CommandError("Nobody signs in as a service account: it has no password and is not staff.")
         try:
-            user = register_user(username=name, password=password, superuser=staff)
+            user = register_user(username=name, password=password, superuser=staff, service=service)
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from error
-        self.stdout.write(f"Created {'staff account' if staff else 'account'} {user.username} ({user.id}).")
+        kind = "staff account" if staff else "service account" if service else "account"
+        self.stdout.write(f"Created {kind} {user.username} ({user.id}).")
 
     def _create_many(self, source: str, *, keys: bool, skip_existing: bool) -> None:
         try:

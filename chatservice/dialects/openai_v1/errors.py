@@ -7,7 +7,7 @@ from typing import Any
 from chatservice.dialects.problems import Problem
 
 # Codes for which OpenAI's clients know another name.
-CODES = {"unauthorized": "invalid_api_key"}
+CODES = {"unauthorized": "invalid_api_key", "insufficient_scope": "insufficient_permissions"}
 # The official clients retry 408, 409, 429 and 5xx by themselves. They are told not to if the upstream broke off, so
 # that the answer may have been billed, or if the result would be the same. These codes may be retried, and whatever
 # failed before the upstream sent anything.
