@@ -26,7 +26,8 @@ class Principal:
 
     `limits_owner_id` is the account that answers for this one, if that is another. An `is_local` guest runs on this
     machine. Only the limits of the process apply to a caller that is not `is_counted`. `stopped_at` is when staff last
-    stopped all activity of the account. `limits` are those that are not the settings'. `scopes` are what the credential may do (scopes.py), None for everything.
+    stopped all activity of the account. `limits` are those that are not the settings'. `scopes` are what the credential
+    may do (scopes.py), None for everything.
     """
 
     user_id: uuid.UUID

@@ -12,6 +12,7 @@ from django.utils.cache import get_conditional_response
 
 from accounts.callers import Principal
 from accounts.guests import as_id
+from accounts.scopes import Scope
 from chatservice.dialects.base import AsyncAPIView, json_response
 from chatservice.dialects.problems import BadRequest
 from chatservice.views import plain
@@ -31,6 +32,8 @@ NO_THUMBNAIL = BadRequest("There is no thumbnail of this file.", code="no_thumbn
 class FilesOfMessagesView(AsyncAPIView):
     """What to show of the messages that `message` names, once for each."""
 
+    scopes = {"GET": Scope.READ}
+
     render = staticmethod(plain)
 
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
@@ -44,6 +47,8 @@ class FilesOfMessagesView(AsyncAPIView):
 class FileView(AsyncAPIView):
     """A file to be saved, or a picture to be seen."""
 
+    scopes = {"GET": Scope.READ}
+
     render = staticmethod(plain)
 
     async def get(self, request: HttpRequest, principal: Principal, file_id: str) -> HttpResponseBase:
@@ -52,6 +57,7 @@ class FileView(AsyncAPIView):
 
 
 class ThumbnailView(AsyncAPIView):
+    scopes = {"GET": Scope.READ}
     render = staticmethod(plain)
 
     async def get(self, request: HttpRequest, principal: Principal, file_id: str) -> HttpResponse:

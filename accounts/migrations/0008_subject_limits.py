@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0006_unique_username_keys'),
+        ('accounts', '0007_key_scopes'),
         ('auth', '0012_alter_user_first_name_max_length'),
     ]
 

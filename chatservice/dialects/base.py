@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,8 +17,16 @@ from rest_framework.views import APIView
 from accounts.authentication import PrincipalAuthentication, caller_of
 from accounts.callers import Caller, Principal
 from accounts.principal import known_principal, resolve_principal
+from accounts.scopes import Scope, require_scope, require_scopes
 from accounts.throttling import RateLimited, enforce_reads, read_counters
-from chatservice.dialects.problems import CONTENT_CODINGS, UNKNOWN_CODING, Problem, problem_of, refuse_bad_body
+from chatservice.dialects.problems import (
+    CONTENT_CODINGS,
+    MISSING_SCOPE,
+    UNKNOWN_CODING,
+    Problem,
+    problem_of,
+    refuse_bad_body,
+)
 from completions.exceptions import ShuttingDown, StorageUnavailable, TooManyRuns
 from foundation.database import in_database_thread
 
@@ -41,6 +49,8 @@ def problem_response(problem: Problem, render: Callable[[Problem], Any]) -> Http
         response.headers["Retry-After"] = str(problem.retry_after)
     if problem.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if problem.code == MISSING_SCOPE:
+        response.headers["WWW-Authenticate"] = f'Bearer error="{MISSING_SCOPE}"'
     if problem.code == UNKNOWN_CODING:
         response.headers["Accept-Encoding"] = CONTENT_CODINGS
     return response
@@ -52,10 +62,24 @@ def renderer_of(dialect: str) -> Callable[[Problem], Any]:
 
 
 class DialectMixin:
-    """Base for every view of a dialect: renders errors in the dialect's shape. Set `render` and `authentication`."""
+    """Base for every view of a dialect: renders errors in the dialect's shape. Set `render` and `authentication`.
+
+    `scopes` declares the scope that a key needs for each method; a HEAD needs that of the GET.
+    """
 
     render: Callable[[Problem], Any]
     authentication: type[PrincipalAuthentication] = PrincipalAuthentication
+    scopes: Mapping[str, Scope | None] = {}
+
+    def allow(self, principal: Principal, method: str) -> None:
+        """Raise ScopeMissing if the caller's key lacks the scope of `method`. What is not declared needs all scopes."""
+        if principal.scopes is None or method == "OPTIONS" or not hasattr(self, method.lower()):
+            return
+        method = "GET" if method == "HEAD" else method
+        if method in self.scopes:
+            require_scope(principal, self.scopes[method])
+        else:
+            require_scopes(principal, None)
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         return [self.authentication()]
@@ -65,6 +89,7 @@ class DialectMixin:
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView's, which every user has
+        self.allow(request.user, request.method or "")  # type: ignore[arg-type]  # a Principal, as below
         refuse_bad_body(request._request)
         count_request(request.user)  # type: ignore[arg-type]  # a Principal: the authentication is ours
 
@@ -147,6 +172,7 @@ class AsyncAPIView(DialectMixin, APIView):
             if request.method == "OPTIONS":
                 return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
             principal = await self.principal(request)
+            self.allow(principal, request.method or "")
             begin_counting()
             if request.method in self.starts_runs:
                 return await counting_failures(principal, handler(request, principal, **kwargs))

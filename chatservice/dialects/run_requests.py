@@ -9,10 +9,12 @@ from typing import Any
 from django.conf import settings
 
 from accounts.callers import Principal
+from accounts.scopes import Scope, has_scope, require_scope
 from chatservice.dialects.base import count_run
 from chatservice.dialects.idempotency import fingerprint
 from completions import interrupting, services
 from completions.readers import wait_for_end
+from completions.recall import OFF, Recall
 from completions.run_requests import RunHandle, RunRequest
 
 
@@ -28,7 +30,9 @@ def make_run_request(
 
     `identity` is a tuple of JSON values, the dialect's name first, that distinguishes two requests with the same
     idempotency key. `when_busy` is not part of it: a question is asked once, however it got past a running answer.
+    Raises ScopeMissing if the caller's key may not search, and asks to recall what a search finds.
     """
+    fields["recall"] = _recall(principal, fields.get("recall"))
     return RunRequest(
         principal=principal,
         model=resolve_model(model),
@@ -36,6 +40,13 @@ def make_run_request(
         fingerprint=fingerprint(*identity) if key else "",
         **fields,
     )
+
+
+def _recall(principal: Principal, asked: Recall | None) -> Recall | None:
+    """Return a request's recall. For a key that may not search it is off, whatever the conversation's setting says."""
+    if asked is not None and asked.limit:
+        require_scope(principal, Scope.SEARCH)
+    return asked if has_scope(principal, Scope.SEARCH) else OFF
 
 
 async def stop(run_id: uuid.UUID, *, seconds: float) -> bool:

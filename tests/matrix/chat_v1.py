@@ -69,6 +69,7 @@ ROWS = (
     http(f"GET {BASE}/me/keys", "user"),
     http(f"POST {BASE}/me/keys", "user", body={"name": "Mine"}),
     http(f"DELETE {BASE}/me/keys/{{apikey}}", "user"),
+    http(f"POST {BASE}/me/keys/{{apikey}}/rotate", "user", body={"overlap_hours": 1}),
     http(f"GET {BASE}/me/storage", "run"),
     http(f"GET {BASE}/me/usage", "run"),
     http(f"GET {BASE}/me", "user"),

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from accounts.throttling import Rate
 from chatservice.dialects.base import count_read, count_run, problem_response
 from chatservice.dialects.chat.documentation import CONVERSATION_ID, EVENTS, errors
@@ -44,6 +45,7 @@ class _Reading:
 
 
 class StreamView(ChatView):
+    scopes = {"GET": Scope.GENERATE}
     starts_runs = frozenset({"GET"})
 
     @extend_schema(

@@ -11,6 +11,7 @@ from rest_framework.permissions import AllowAny
 
 from accounts.callers import Principal
 from accounts.origins import may_call_with_key
+from accounts.scopes import Scope
 from accounts.throttling import HOUR, enforce_for
 from chatservice.dialects.attached_files import attached_files, parts_of
 from chatservice.dialects.base import AsyncAPIView, json_response
@@ -50,6 +51,8 @@ def refuse_speculation(request: HttpRequest) -> None:
 
 
 class ConversationsView(ChatView):
+    scopes = {"GET": Scope.WRITE}
+
     @extend_schema(
         operation_id="create_conversation",
         summary="Create a conversation",
@@ -64,6 +67,8 @@ class ConversationsView(ChatView):
 
 
 class ConversationView(ChatView):
+    scopes = {"GET": Scope.READ, "DELETE": Scope.WRITE}
+
     @extend_schema(
         operation_id="get_conversation",
         summary="An existing conversation",
@@ -90,6 +95,8 @@ class ConversationView(ChatView):
 
 
 class MessageView(ChatView):
+    scopes = {"POST": Scope.WRITE}
+
     @extend_schema(
         operation_id="send_message",
         summary="Store a user message",
@@ -111,6 +118,8 @@ class MessageView(ChatView):
 
 
 class MessagesView(ChatView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         operation_id="list_messages",
         summary="All messages, oldest first",

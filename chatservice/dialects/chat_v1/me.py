@@ -16,6 +16,7 @@ from accounts.credential_watch import credential_watch
 from accounts.models import FailedSignIn, User
 from accounts.personal_data import export_account
 from accounts.principal import user_of
+from accounts.scopes import Scope
 from accounts.services import delete_user
 from chatservice.dialects.base import encode_json, json_response
 from chatservice.dialects.chat_v1 import documentation as docs
@@ -75,6 +76,8 @@ class Confirmation(serializers.Serializer[Any]):
 
 
 class MeView(ChatView):
+    scopes = {"GET": Scope.READ, "DELETE": Scope.ACCOUNT}
+
     @extend_schema(
         operation_id="get_me",
         summary="The caller's account",
@@ -103,6 +106,8 @@ class MeView(ChatView):
 
 
 class StorageView(ChatView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         operation_id="get_storage",
         summary="How much the caller stores, and the limits",
@@ -124,6 +129,8 @@ class StorageView(ChatView):
 
 
 class ExportView(ChatView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         operation_id="export_me",
         summary="Everything stored about the caller, one JSON object per line",

@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
@@ -99,6 +100,8 @@ EXAMPLE = {
 
 
 class SearchView(ChatView):
+    scopes = {"GET": Scope.SEARCH}
+
     @extend_schema(
         operation_id="search_messages",
         summary="Search messages by words and by meaning",

@@ -29,6 +29,7 @@ urlpatterns = [
     path("me/export", me.ExportView.as_view(), name="me-export"),
     path("me/keys", keys.KeysView.as_view(), name="key-list"),
     path("me/keys/<str:key_id>", keys.KeyView.as_view(), name="key-detail"),
+    path("me/keys/<str:key_id>/rotate", keys.KeyRotationView.as_view(), name="key-rotation"),
     path("me/storage", me.StorageView.as_view(), name="storage"),
     path("me/usage", usage.UsageView.as_view(), name="usage"),
     path("messages/<str:pk>", MESSAGE, name="message-detail"),

@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
@@ -44,6 +45,8 @@ USAGE = docs.enveloped("UsageEnvelope", UsageSerializer(many=True))
 
 
 class UsageView(ChatView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         operation_id="get_usage",
         summary="The caller's usage by day and model, newest first",

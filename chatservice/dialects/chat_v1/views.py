@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema
 
 from accounts.authentication import KeyAuthentication
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.attached_files import parts_of
 from chatservice.dialects.base import AsyncAPIView, count_read, json_response
 from chatservice.dialects.chat_v1 import documentation as docs
@@ -53,6 +54,7 @@ class ChatView(AsyncAPIView):
 
 
 class MessagesView(ChatView):
+    scopes = {"GET": Scope.READ, "POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -85,6 +87,7 @@ class MessagesView(ChatView):
 
 
 class MessageStreamView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -105,6 +108,7 @@ class MessageStreamView(ChatView):
 
 
 class ConversationStreamView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -124,6 +128,7 @@ class ConversationStreamView(ChatView):
 
 
 class RegenerateView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -141,6 +146,7 @@ class RegenerateView(ChatView):
 
 
 class RegenerateStreamView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -160,6 +166,7 @@ class RegenerateStreamView(ChatView):
 
 
 class ContinueView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -180,6 +187,7 @@ class ContinueView(ChatView):
 
 
 class ContinueStreamView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -200,6 +208,8 @@ class ContinueStreamView(ChatView):
 
 
 class RunStreamView(ChatView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         operation_id="resume_stream",
         summary="Resume a stream, during the answer or after it, on any process",
@@ -225,12 +235,16 @@ CANCELLING: dict[str, Any] = {
 
 
 class CancelMessageView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
+
     @extend_schema(operation_id="cancel_message", summary="Stop an answer; its text so far is kept", **CANCELLING)
     async def post(self, request: HttpRequest, principal: Principal, message_id: str) -> HttpResponse:
         return await _cancelled(principal, "message_id", message_id)
 
 
 class CancelRunView(ChatView):
+    scopes = {"POST": Scope.GENERATE}
+
     @extend_schema(operation_id="cancel_run", summary="Stop an answer by the id of its run", **CANCELLING)
     async def post(self, request: HttpRequest, principal: Principal, run_id: str) -> HttpResponse:
         return await _cancelled(principal, "id", run_id)

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from accounts.scopes import Scope
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import EnvelopeMixin
 from chatservice.dialects.chat_v1.pagination import PagePagination
@@ -58,6 +59,7 @@ from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewS
     ),
 )
 class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE, "PATCH": Scope.WRITE, "DELETE": Scope.WRITE}
     pagination_class = PagePagination
     messages = {
         "create": "Conversation created successfully",
@@ -99,6 +101,7 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
     ),
 )
 class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
+    scopes = {"GET": Scope.READ, "DELETE": Scope.WRITE}
     serializer_class = MessageSerializer
     messages = {"destroy": "Message deleted successfully"}
 
@@ -114,5 +117,6 @@ class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
     ),
 )
 class AccessLogViewSet(EnvelopeMixin, OwnedAccessLogViewSet):
+    scopes = {"GET": Scope.READ}
     pagination_class = PagePagination
     serializer_class = AccessLogEntrySerializer

@@ -15,6 +15,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from accounts.callers import Principal
+from accounts.scopes import ScopeMissing
 from chatservice.dialects.base import WITHOUT_ROOM, count_read
 from chatservice.dialects.graphql.context import Context
 from chatservice.dialects.graphql.errors import is_request_error, shown
@@ -52,7 +53,10 @@ class Operation:
 async def execute(
     operation: Operation, principal: Principal, request: HttpRequest | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """Return status and body: 200 if the operation was executed, 400 if it could not be. Raises BadRequest."""
+    """Return status and body: 200 if the operation was executed, 400 if it could not be.
+
+    Raises BadRequest, and ScopeMissing if the caller's key may not do all of it.
+    """
     if not only_starts_runs(operation):
         await count_read(principal)
     try:
@@ -66,7 +70,12 @@ async def execute(
     except UNUSABLE as error:
         raise unusable(error) from error
     await count_failure(result, principal)
-    return (400 if is_request_error(result.errors) else 200), payload_of(result)
+    if not is_request_error(result.errors):
+        return 200, payload_of(result)
+    for each in result.errors or ():
+        if isinstance(each.original_error, ScopeMissing):
+            raise each.original_error
+    return 400, payload_of(result)
 
 
 def only_starts_runs(operation: Operation) -> bool:

@@ -15,6 +15,7 @@ from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.context import context_of
 from chatservice.dialects.graphql.errors import AnswerFailed
+from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with, message_with
 from chatservice.dialects.idempotency import idempotency_key
 from chatservice.dialects.leaving import Leaving, read_leaving
@@ -78,15 +79,15 @@ class Answer:
     run_id: ID
     handle: strawberry.Private[RunHandle]
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(None))
     async def conversation(self, info: Info) -> Conversation | None:
         return await conversation_with(info, self.handle.conversation_id)
 
-    @strawberry.field(description="The answer itself.")
+    @strawberry.field(metadata=needs(None), description="The answer itself.")
     async def message(self, info: Info) -> Message | None:
         return await message_with(info, self.handle.message_id)
 
-    @strawberry.field(description="The message it answers.")
+    @strawberry.field(metadata=needs(None), description="The message it answers.")
     async def question(self, info: Info) -> Message | None:
         answer = await message_with(info, self.handle.message_id)
         return await message_with(info, answer.row.parent_id) if answer is not None else None

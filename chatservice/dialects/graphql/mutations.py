@@ -8,6 +8,7 @@ from strawberry import ID, UNSET
 from strawberry.types import Info
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.attached_files import parts_of
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import FileIds, identifier
@@ -22,6 +23,7 @@ from chatservice.dialects.graphql.generation import (
     recalled,
     whole,
 )
+from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.todos import TodoMutations
 from chatservice.dialects.graphql.types import Conversation, Message, Run
 from chatservice.dialects.problems import BadRequest
@@ -39,7 +41,7 @@ STOP_SECONDS = 2.0
 
 @strawberry.type
 class Mutation(TodoMutations):
-    @strawberry.mutation(description="Create an empty conversation.")
+    @strawberry.mutation(metadata=needs(Scope.WRITE), description="Create an empty conversation.")
     async def start_conversation(self, info: Info, title: str = "") -> Conversation | None:
         wanted = arguments.title(title, blank=True)
         owner_id = principal_of(info).user_id
@@ -47,10 +49,11 @@ class Mutation(TodoMutations):
         return Conversation.of(row)
 
     @strawberry.mutation(
+        metadata=needs(Scope.GENERATE),
         description="Send a message and wait for the complete answer. Without `conversationId` a new conversation "
         "is created. `wait: false` returns as soon as the question is stored; follow the answer by its "
         "run. `parentId` is the message to append to: by default the end of the shown branch, null for "
-        "a new branch at the root."
+        "a new branch at the root.",
     )
     async def send_message(
         self,
@@ -83,7 +86,8 @@ class Mutation(TodoMutations):
         return await (whole if wait else begun)(info, question)
 
     @strawberry.mutation(
-        description="Regenerate an answer, or answer a message of the user's again. `wait: false` as in `sendMessage`."
+        metadata=needs(Scope.GENERATE),
+        description="Regenerate an answer, or answer a message of the user's again. `wait: false` as in `sendMessage`.",
     )
     async def regenerate(
         self,
@@ -107,7 +111,8 @@ class Mutation(TodoMutations):
         return await (whole if wait else begun)(info, question)
 
     @strawberry.mutation(
-        description="Continue an answer that was cut off: a new one beside it starts with its text and continues it."
+        metadata=needs(Scope.GENERATE),
+        description="Continue an answer that was cut off: a new one beside it starts with its text and continues it.",
     )
     async def continue_answer(
         self,
@@ -127,8 +132,9 @@ class Mutation(TodoMutations):
         return await whole(info, question)
 
     @strawberry.mutation(
+        metadata=needs(Scope.WRITE),
         description="Edit a message: creates another version, which is shown from now on. It keeps the files of the "
-        "message unless `fileIds` names others, or none."
+        "message unless `fileIds` names others, or none.",
     )
     async def edit_message(self, info: Info, id: ID, content: str, file_ids: FileIds = None) -> Message | None:
         wanted = arguments.content(content, file_ids)
@@ -136,13 +142,15 @@ class Mutation(TodoMutations):
         context_of(info).forget()
         return Message.of(row)
 
-    @strawberry.mutation(description="Show the branch that a message is on, down to its newest message.")
+    @strawberry.mutation(
+        metadata=needs(Scope.WRITE), description="Show the branch that a message is on, down to its newest message."
+    )
     async def show_branch(self, info: Info, message_id: ID) -> Conversation | None:
         row = await in_database_thread(_show, principal_of(info), message_id)
         context_of(info).forget()
         return Conversation.of(row)
 
-    @strawberry.mutation(description="Stop an answer; its text so far is kept.")
+    @strawberry.mutation(metadata=needs(Scope.GENERATE), description="Stop an answer; its text so far is kept.")
     async def stop_run(self, info: Info, run_id: ID) -> Run | None:
         mine = run_rows.Run.objects.visible_to(principal_of(info))
         pk = identifier(run_id)
@@ -151,16 +159,18 @@ class Mutation(TodoMutations):
         context_of(info).forget()
         return Run.of(await in_database_thread(lambda: mine.get(pk=pk)))
 
-    @strawberry.mutation
+    @strawberry.mutation(metadata=needs(Scope.WRITE))
     async def rename_conversation(self, info: Info, id: ID, title: str) -> Conversation | None:
         wanted = arguments.title(title, blank=True)
         return await _change(info, id, title=wanted)
 
-    @strawberry.mutation
+    @strawberry.mutation(metadata=needs(Scope.WRITE))
     async def archive_conversation(self, info: Info, id: ID, archived: bool = True) -> Conversation | None:
         return await _change(info, id, archived_at=timezone.now() if archived else None)
 
-    @strawberry.mutation(description="Delete a conversation and everything in it. Returns its id.")
+    @strawberry.mutation(
+        metadata=needs(Scope.WRITE), description="Delete a conversation and everything in it. Returns its id."
+    )
     async def delete_conversation(self, info: Info, id: ID) -> ID | None:
         row = await in_database_thread(_conversation, principal_of(info), id)
         of_it = run_rows.Run.objects.filter(conversation=row)
@@ -168,7 +178,9 @@ class Mutation(TodoMutations):
         context_of(info).forget()
         return ID(str(row.pk))
 
-    @strawberry.mutation(description="Delete one message; the messages after it are kept. Returns its id.")
+    @strawberry.mutation(
+        metadata=needs(Scope.WRITE), description="Delete one message; the messages after it are kept. Returns its id."
+    )
     async def delete_message(self, info: Info, id: ID) -> ID | None:
         pk = await in_database_thread(_delete_message, principal_of(info), id)
         context_of(info).forget()

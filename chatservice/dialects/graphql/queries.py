@@ -13,6 +13,7 @@ from strawberry import ID
 from strawberry.types import Info
 
 from accounts.guests import as_id
+from accounts.scopes import Scope
 from chatservice.dialects.graphql.arguments import identifier, invalid, refuse_strangers
 from chatservice.dialects.graphql.context import principal_of
 from chatservice.dialects.graphql.pagination import (
@@ -24,6 +25,7 @@ from chatservice.dialects.graphql.pagination import (
     page_size,
     time_cursor,
 )
+from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.searching import SearchHits, search
 from chatservice.dialects.graphql.types import (
     Conversation,
@@ -47,22 +49,25 @@ from usage.reports import MAX_DAYS, usage_of
 
 @strawberry.type
 class Query:
-    @strawberry.field
+    @strawberry.field(metadata=needs(Scope.READ))
     def me(self, info: Info) -> Viewer:
         return Viewer.of(principal_of(info))
 
     @strawberry.field(
+        metadata=needs(Scope.GENERATE),
         description="The values you can use for `model`. Any other value is passed on to the default upstream, if you "
-        "may use it."
+        "may use it.",
     )
     async def models(self, info: Info) -> list[str]:
         return [model.id for model in await allowed_models(principal_of(info), await list_models())]
 
-    @strawberry.field(description="The model used when `model` is omitted.")
+    @strawberry.field(metadata=needs(Scope.GENERATE), description="The model used when `model` is omitted.")
     def default_model(self) -> str:
         return str(settings.DEFAULT_MODEL)
 
-    @strawberry.field(description="Your conversations, newest first; all of them with `archived: null`.")
+    @strawberry.field(
+        metadata=needs(Scope.READ), description="Your conversations, newest first; all of them with `archived: null`."
+    )
     async def conversations(
         self,
         info: Info,
@@ -82,15 +87,15 @@ class Query:
         edges = [Edge(cursor=time_cursor("c", row.updated_at, row.pk), node=Conversation.of(row)) for row in page.rows]
         return connection(edges, window, page.has_more, partial(in_database_thread, mine.count))
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(Scope.READ))
     async def conversation(self, info: Info, id: ID) -> Conversation | None:
         return await conversation_with(info, as_id(id))
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(Scope.READ))
     async def message(self, info: Info, id: ID) -> Message | None:
         return await message_with(info, as_id(id))
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(Scope.READ))
     async def run(self, info: Info, id: ID) -> Run | None:
         pk = as_id(id)
         found = (
@@ -111,8 +116,9 @@ class Query:
         return [Usage.of(each) for each in used]
 
     @strawberry.field(
+        metadata=needs(Scope.SEARCH),
         description="Messages that match `query` by words and by meaning, best first. `since` and `until` are days "
-        "or times in ISO 8601; `archived: null` searches all conversations."
+        "or times in ISO 8601; `archived: null` searches all conversations.",
     )
     async def search(
         self,
@@ -146,7 +152,10 @@ class Query:
             end_user=end_user,
         )
 
-    @strawberry.field(description="Your to-dos, oldest first: all of them, unless `first` limits the number.")
+    @strawberry.field(
+        metadata=needs(Scope.READ),
+        description="Your to-dos, oldest first: all of them, unless `first` limits the number.",
+    )
     async def todos(
         self,
         info: Info,
@@ -170,7 +179,7 @@ class Query:
         found: list[rows.Todo] = await in_database_thread(list, mine)
         return [Todo.of(row) for row in found]
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(Scope.READ))
     async def todo(self, info: Info, id: ID) -> Todo | None:
         pk = as_id(id)
         mine = rows.Todo.objects.visible_to(principal_of(info))

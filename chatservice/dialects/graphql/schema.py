@@ -13,6 +13,7 @@ from strawberry.types import ExecutionContext
 from chatservice.dialects.graphql.limits import Limits
 from chatservice.dialects.graphql.mutations import Mutation
 from chatservice.dialects.graphql.queries import Query
+from chatservice.dialects.graphql.scopes import Scopes
 from chatservice.dialects.graphql.subscriptions import EVENTS, Subscription
 
 
@@ -32,6 +33,6 @@ schema = ChatSchema(
     mutation=Mutation,
     subscription=Subscription,
     types=EVENTS,
-    extensions=[Limits, lambda: AddValidationRules([MaxIntrospectionDepthRule])],
+    extensions=[Limits, Scopes, lambda: AddValidationRules([MaxIntrospectionDepthRule])],
     config=StrawberryConfig(disable_field_suggestions=True),
 )

@@ -12,9 +12,11 @@ from strawberry import ID, UNSET
 from strawberry.types import Info
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.graphql.arguments import FileIds, identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.generation import Generation, Recall, new_message
+from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with
 from chatservice.dialects.leaving import cancels
 from chatservice.dialects.problems import Problem
@@ -45,7 +47,7 @@ class AnswerStarted(AnswerEvent):
     conversation_id: ID | None
     message_id: ID | None
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(None))
     async def conversation(self, info: Info) -> Conversation | None:
         return await conversation_with(info, uuid.UUID(self.conversation_id)) if self.conversation_id else None
 
@@ -81,7 +83,8 @@ EVENTS = (AnswerStarted, AnswerChunk, AnswerResync, AnswerComplete, AnswerError)
 @strawberry.type
 class Subscription:
     @strawberry.subscription(
-        description="Send a message and follow the answer. It is completed even if you disconnect."
+        metadata=needs(Scope.GENERATE),
+        description="Send a message and follow the answer. It is completed even if you disconnect.",
     )
     async def answer(
         self,
@@ -128,7 +131,10 @@ class Subscription:
             if stops and handle is not None:
                 stop_soon(handle.run_id)
 
-    @strawberry.subscription(description="Follow a run from its beginning or after a cursor, even when it has ended.")
+    @strawberry.subscription(
+        metadata=needs(Scope.READ),
+        description="Follow a run from its beginning or after a cursor, even when it has ended.",
+    )
     async def follow_run(self, info: Info, run_id: ID, cursor: str | None = None) -> AsyncGenerator[AnswerEvent, None]:
         principal = principal_of(info)
         after = Cursor.parse(cursor) if cursor is not None else None

@@ -9,9 +9,11 @@ from strawberry import ID, UNSET
 from strawberry.types import Info
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
+from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.types import Todo
 from conversations import models as rows
 from conversations import todos
@@ -20,12 +22,15 @@ from foundation.database import in_database_thread
 
 @strawberry.type
 class TodoMutations:
-    @strawberry.mutation(description="Create a to-do, optionally about a conversation.")
+    @strawberry.mutation(metadata=needs(Scope.WRITE), description="Create a to-do, optionally about a conversation.")
     async def create_todo(self, info: Info, title: str, conversation_id: ID | None = None) -> Todo | None:
         wanted = arguments.title(title)
         return await _written(info, _create, wanted, conversation_id)
 
-    @strawberry.mutation(description="Update a to-do; `conversationId: null` detaches it from its conversation.")
+    @strawberry.mutation(
+        metadata=needs(Scope.WRITE),
+        description="Update a to-do; `conversationId: null` detaches it from its conversation.",
+    )
     async def update_todo(
         self,
         info: Info,
@@ -45,11 +50,11 @@ class TodoMutations:
             changes["completed"] = completed
         return await _written(info, _update, id, changes, conversation_id)
 
-    @strawberry.mutation
+    @strawberry.mutation(metadata=needs(Scope.WRITE))
     async def complete_todo(self, info: Info, id: ID, completed: bool = True) -> Todo | None:
         return await _written(info, _update, id, {"completed": completed}, UNSET)
 
-    @strawberry.mutation(description="Returns its id.")
+    @strawberry.mutation(metadata=needs(Scope.WRITE), description="Returns its id.")
     async def delete_todo(self, info: Info, id: ID) -> ID | None:
         pk = await in_database_thread(_delete, principal_of(info), id)
         context_of(info).forget()

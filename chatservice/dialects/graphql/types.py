@@ -16,10 +16,12 @@ from strawberry.types import Info
 
 from accounts.callers import Principal
 from accounts.guests import as_id
+from accounts.scopes import Scope
 from chatservice.dialects.attached_files import DETAILS_HELP, TEXT_HELP, AttachedFile
 from chatservice.dialects.graphql.context import loaders_of
 from chatservice.dialects.graphql.loaders import Leaf, VersionsKey
 from chatservice.dialects.graphql.pagination import Connection, Edge, Window, connection, cut, page_size
+from chatservice.dialects.graphql.scopes import needs
 from completions import models as run_rows
 from conversations import models as rows
 from conversations.finish_reasons import shown
@@ -157,7 +159,7 @@ class Message:
             created_at=row.created_at,
         )
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(None))
     async def files(self, info: Info) -> list[MessageFile]:
         found = await loaders_of(info).files.load(self.row) if self.row.has_parts else ()
         return [MessageFile.of(each) for each in found]
@@ -182,22 +184,22 @@ class Message:
         key = VersionsKey(self.row.conversation_id, self.row.parent_id, self.row.role)
         return [ID(str(pk)) for pk in await loaders_of(info).version_ids.load(key)]
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(Scope.READ))
     async def conversation(self, info: Info) -> Conversation | None:
         return await conversation_with(info, self.row.conversation_id)
 
-    @strawberry.field(description="The message before it.")
+    @strawberry.field(metadata=needs(Scope.READ), description="The message before it.")
     async def parent(self, info: Info) -> Message | None:
         return await message_with(info, self.row.parent_id)
 
-    @strawberry.field(description="Its other versions, oldest first.")
+    @strawberry.field(metadata=needs(Scope.READ), description="Its other versions, oldest first.")
     async def siblings(self, info: Info, first: First = None) -> list[Message]:
         size = page_size(first)
         key = VersionsKey(self.row.conversation_id, self.row.parent_id, self.row.role)
         versions = await loaders_of(info).versions.load(key)
         return [Message.of(row) for row in versions if row.pk != self.row.pk][:size]
 
-    @strawberry.field(description="For an answer, the run that writes or wrote it.")
+    @strawberry.field(metadata=needs(Scope.READ), description="For an answer, the run that writes or wrote it.")
     async def run(self, info: Info) -> Run | None:
         row = await loaders_of(info).run_of_message.load(self.row.pk)
         return Run.of(row) if row is not None else None
@@ -228,7 +230,8 @@ class Conversation:
         )
 
     @strawberry.field(
-        description="The messages of a branch, oldest first: the shown one, or the one that ends with `branch`."
+        metadata=needs(Scope.READ),
+        description="The messages of a branch, oldest first: the shown one, or the one that ends with `branch`.",
     )
     async def messages(
         self,
@@ -249,7 +252,10 @@ class Conversation:
         edges = [Edge(cursor=row.pk.hex, node=Message.of(row)) for row in found if row is not None]
         return connection(edges, window, has_more, partial(_size, len(ids)))
 
-    @strawberry.field(description="The run that writes an answer, or is the next to, to be followed or stopped.")
+    @strawberry.field(
+        metadata=needs(Scope.READ),
+        description="The run that writes an answer, or is the next to, to be followed or stopped.",
+    )
     async def active_run(self, info: Info) -> Run | None:
         row = await loaders_of(info).active_run.load(self.row.pk)
         return Run.of(row) if row is not None else None
@@ -267,7 +273,7 @@ class Todo:
     def of(cls, row: rows.Todo) -> Todo:
         return cls(row=row, id=ID(str(row.pk)), title=row.title, completed=row.completed, created_at=row.created_at)
 
-    @strawberry.field
+    @strawberry.field(metadata=needs(Scope.READ))
     async def conversation(self, info: Info) -> Conversation | None:
         return await conversation_with(info, self.row.conversation_id)
 

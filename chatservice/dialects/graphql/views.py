@@ -17,6 +17,7 @@ from chatservice.dialects.leaving import read_leaving
 
 
 class GraphQLView(AsyncAPIView):
+    scopes = {"POST": None}
     render = staticmethod(render)
     http_method_names = ["post", "options"]
     # Only some operations start runs; execution.py decides which.

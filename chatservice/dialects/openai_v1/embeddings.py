@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiExample, extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response, problem_response
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.openai_v1.errors import render
@@ -48,6 +49,8 @@ class Asked:
 
 
 class EmbeddingsView(OpenAIView):
+    scopes = {"POST": Scope.GENERATE}
+
     @extend_schema(
         summary="Embed texts with the model that search uses",
         description="`default` is that model. Any other model is requested from the server that has it, or `404` "

@@ -17,6 +17,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 
 from accounts.callers import Principal
 from accounts.models import User
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response, problem_response
 from chatservice.dialects.file_responses import file_response
 from chatservice.dialects.openai_v1 import serializers
@@ -50,6 +51,7 @@ RANGE = OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="suc
 
 
 class FilesView(OpenAIView):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE}
     body_limit = "LIMIT_FILE_BYTES"
 
     @extend_schema(summary="The caller's files", **operation("GET /files", errors={400: ERRORS[400], **COMMON}))
@@ -81,6 +83,8 @@ def content_address(request: HttpRequest) -> Callable[[str], str]:
 
 
 class FileView(OpenAIView):
+    scopes = {"GET": Scope.READ, "DELETE": Scope.WRITE}
+
     @extend_schema(summary="One file", **operation("GET /files/{file_id}", errors=READ))
     async def get(self, request: HttpRequest, principal: Principal, file_id: str) -> HttpResponse:
         return json_response(file_object(await in_database_thread(_find, principal, file_id)))
@@ -94,6 +98,8 @@ class FileView(OpenAIView):
 
 
 class FileContentView(OpenAIView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         summary="The content of a file, or a part of it",
         **{**operation("GET /files/{file_id}/content", parameters=[RANGE], errors={}), "responses": CONTENT},

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.openai_v1.embeddings import model_info
 from chatservice.dialects.openai_v1.reference import operation
@@ -19,6 +20,8 @@ from completions.types import ModelInfo
 
 
 class ModelsView(OpenAIView):
+    scopes = {"GET": Scope.GENERATE}
+
     @extend_schema(
         summary="The available models",
         **operation("GET /models", errors={401: ERRORS[401]}),
@@ -29,6 +32,8 @@ class ModelsView(OpenAIView):
 
 
 class ModelView(OpenAIView):
+    scopes = {"GET": Scope.GENERATE}
+
     @extend_schema(
         summary="One model; its id may contain slashes",
         **operation("GET /models/{model}", errors={401: ERRORS[401], 404: ERRORS[404]}),

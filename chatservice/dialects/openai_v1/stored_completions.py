@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from drf_spectacular.utils import extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.openai_v1.files import content_address
@@ -34,6 +35,8 @@ READ = {status: ERRORS[status] for status in (400, 401, 404, 429)}
 class CompletionsView(ChatCompletionsView):
     """Makes chat completions, and lists the stored ones."""
 
+    scopes = {"GET": Scope.READ, "POST": Scope.GENERATE}
+
     @extend_schema(
         summary="The stored chat completions",
         description="All answers that ended well, or were cut by their length, whichever API they were asked through. "
@@ -45,6 +48,8 @@ class CompletionsView(ChatCompletionsView):
 
 
 class CompletionView(OpenAIView):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE, "DELETE": Scope.WRITE}
+
     @extend_schema(
         summary="A stored chat completion", **operation("GET /chat/completions/{completion_id}", errors=READ)
     )
@@ -68,6 +73,8 @@ class CompletionView(OpenAIView):
 
 
 class CompletionMessagesView(OpenAIView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         summary="The messages that a stored chat completion answers",
         **operation("GET /chat/completions/{completion_id}/messages", errors=READ),

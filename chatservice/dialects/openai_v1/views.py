@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from accounts.authentication import LenientKeyAuthentication
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from accounts.throttling import Rate
 from chatservice.dialects.base import AsyncAPIView, json_response, problem_response
 from chatservice.dialects.empty_answers import named_reason
@@ -82,6 +83,7 @@ class OpenAIView(AsyncAPIView):
 
 
 class ChatCompletionsView(OpenAIView):
+    scopes = {"POST": Scope.GENERATE}
     body_limit = CONTENT_LIMIT
     starts_runs = frozenset({"POST"})
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.callers import NotAdmitted, Principal
 from accounts.credential_watch import Refusal
+from accounts.scopes import Scope, require_scope
 from accounts.websocket_auth import has_credentials_in_query, principal_of_scope
 from chatservice.dialects.base import begin_counting, counting_failures, encode_json
 from chatservice.dialects.json_body import parse_json
@@ -58,6 +59,7 @@ class Unstored:
 
 class ResponsesSocket(DialectSocket):
     too_slow = (TOO_SLOW, "")
+    scope_needed = Scope.GENERATE
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -116,6 +118,7 @@ class ResponsesSocket(DialectSocket):
                 await self._say_error(problem_of(error))
 
     async def _respond(self, principal: Principal, body: dict[str, Any]) -> None:
+        require_scope(principal, self.scope_needed)
         warms_up = body.get("generate") is False
         asked = read_request({**body, "store": False} if warms_up else body)
         kept, before = self._unstored, None

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.guests import account_named, owner_for
+from accounts.scopes import Scope
 from chatservice.dialects.attached_files import attached_files
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
@@ -34,6 +35,7 @@ CREATED = {"id": PK, "title": "Jokes", "user_id": PK}
 
 
 class ConversationsView(ResourceMixin, OwnedConversationViewSet):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE, "PUT": Scope.WRITE, "PATCH": Scope.WRITE, "DELETE": Scope.WRITE}
     serializer_class = serializers.ConversationShape
     pagination_class = PlainPages
 

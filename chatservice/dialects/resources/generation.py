@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema
 
 from accounts.callers import Principal
 from accounts.guests import owner_for
+from accounts.scopes import Scope
 from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.base import count_run
 from chatservice.dialects.idempotency import key_of
@@ -57,6 +58,7 @@ def leaving_of(request: HttpRequest, run_request: RunRequest) -> Leaving:
 
 
 class CompleteView(ResourceView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -105,6 +107,7 @@ class CompleteView(ResourceView):
 
 
 class StartView(ResourceView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(
@@ -145,6 +148,7 @@ class StartView(ResourceView):
 
 
 class SendView(ResourceView):
+    scopes = {"POST": Scope.GENERATE}
     starts_runs = frozenset({"POST"})
 
     @extend_schema(

@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.scopes import Scope
 from chatservice.dialects.attached_files import parts_of
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.resources import serializers
@@ -35,6 +36,7 @@ EDITED = (
 
 
 class MessagesView(ResourceMixin, OwnedMessageViewSet):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE, "PUT": Scope.WRITE, "PATCH": Scope.WRITE, "DELETE": Scope.WRITE}
     serializer_class = serializers.MessageShape
     pagination_class = WholeOrPages
 

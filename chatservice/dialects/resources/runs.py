@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.callers import Principal
 from accounts.guests import as_id
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.leaving import ON_DISCONNECT, read_leaving
 from chatservice.dialects.resources import serializers
@@ -24,6 +25,8 @@ PATIENCE = 5.0  # how many seconds to wait for a stopped run to end
 
 
 class RunView(ResourceView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         operation_id="get_run",
         summary="The state of a run",
@@ -36,6 +39,8 @@ class RunView(ResourceView):
 
 
 class CancelView(ResourceView):
+    scopes = {"POST": Scope.GENERATE}
+
     @extend_schema(
         operation_id="cancel_run",
         summary="Stop an answer; its text so far is kept",
@@ -53,6 +58,8 @@ class CancelView(ResourceView):
 
 
 class RunStreamView(ResourceView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         operation_id="follow_run",
         summary="Follow an answer, from its start or after a frame",

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.resources import serializers
 from chatservice.dialects.resources.base import ResourceView, refuse_strangers
@@ -56,6 +57,7 @@ HEADERS = [
 
 
 class SearchView(ResourceView):
+    scopes = {"GET": Scope.SEARCH}
     http_method_names = ["get", "options"]
 
     @extend_schema(

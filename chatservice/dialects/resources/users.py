@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from accounts.guests import is_shared_guest, shares_local_space
 from accounts.models import User
+from accounts.scopes import Scope
 from accounts.usernames import NOT_AVAILABLE
 from accounts.viewsets import AccountViewSet, NameTaken
 from chatservice.dialects.problems import BadRequest
@@ -32,6 +33,7 @@ PRINTED = {"username": "alice", "password": "correct horse battery"}
 
 
 class UsersView(ResourceMixin, AccountViewSet):
+    scopes = {"GET": Scope.READ, **dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), Scope.ACCOUNT)}
     queryset = User.objects.none()
     serializer_class = serializers.UserShape
     pagination_class = PlainPages
@@ -129,6 +131,7 @@ class UsersView(ResourceMixin, AccountViewSet):
 
 
 class UserConversationsView(ResourceMixin, AccountViewSet):
+    scopes = {"GET": Scope.READ}
     queryset = Conversation.objects.none()
     serializer_class = serializers.UserConversation
     pagination_class = PlainPages

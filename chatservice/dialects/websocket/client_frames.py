@@ -6,11 +6,12 @@ Pure, except that it reads limits from the settings: ids and their owners are lo
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from django.conf import settings
 
+from accounts.scopes import Scope
 from chatservice.dialects.attached_files import MAX_FILES
 from chatservice.dialects.json_body import BOM, check_bounds
 from chatservice.dialects.problems import BadRequest
@@ -37,16 +38,22 @@ class BadFrame(Exception):
 
 
 class _Frame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
-    """`id` is the client's own name for the frame; every reply to it repeats the id. null always means absent."""
+    """`id` is the client's own name for the frame; every reply to it repeats the id. null always means absent.
 
+    `scope` is what a key needs to send it, None if every key may.
+    """
+
+    scope: ClassVar[Scope | None]
     id: Identifier | None = None
 
 
 class Auth(_Frame, frozen=True, kw_only=True, tag="auth"):
+    scope: ClassVar[Scope | None] = None
     key: str
 
 
 class Send(_Frame, frozen=True, kw_only=True, tag="send"):
+    scope: ClassVar[Scope | None] = Scope.GENERATE
     content: str
     file_ids: Annotated[list[Identifier], msgspec.Meta(max_length=MAX_FILES)] | None = None
     conversation_id: str | None = None
@@ -63,6 +70,7 @@ class Send(_Frame, frozen=True, kw_only=True, tag="send"):
 class Continue(_Frame, frozen=True, kw_only=True, tag="continue"):
     """Continue an answer that was cut off."""
 
+    scope: ClassVar[Scope | None] = Scope.GENERATE
     message_id: str
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     parameters: dict[str, Any] | None = None
@@ -71,21 +79,24 @@ class Continue(_Frame, frozen=True, kw_only=True, tag="continue"):
 
 
 class Stop(_Frame, frozen=True, kw_only=True, tag="stop"):
+    scope: ClassVar[Scope | None] = Scope.GENERATE
     run_id: str
 
 
 class Subscribe(_Frame, frozen=True, kw_only=True, tag="subscribe"):
+    scope: ClassVar[Scope | None] = Scope.READ
     run_id: str | None = None
     conversation_id: str | None = None
     cursor: str | None = None
 
 
 class Unsubscribe(_Frame, frozen=True, kw_only=True, tag="unsubscribe"):
+    scope: ClassVar[Scope | None] = None
     run_id: str
 
 
 class Ping(_Frame, frozen=True, kw_only=True, tag="ping"):
-    pass
+    scope: ClassVar[Scope | None] = None
 
 
 ClientFrame = Auth | Send | Continue | Stop | Subscribe | Unsubscribe | Ping

@@ -12,9 +12,10 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from accounts.callers import Principal
+from accounts.scopes import ScopeMissing, require_scope
 from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.leaving import cancels
-from chatservice.dialects.problems import BadRequest
+from chatservice.dialects.problems import MISSING_SCOPE, BadRequest
 from chatservice.dialects.run_requests import make_run_request, resolve_model
 from chatservice.dialects.sockets import SocketClosed
 from chatservice.dialects.websocket.client_frames import (
@@ -65,6 +66,7 @@ class Session:
     async def handle(self, frame: ClientFrame) -> None:
         """Do what a frame asks; every refusal becomes an error frame."""
         try:
+            require_scope(self.principal, frame.scope)
             match frame:
                 case Send():
                     await self._send(frame)
@@ -203,6 +205,8 @@ def data_of(error: Exception) -> dict[str, Any]:
             return error_data(error.problem.code, f"'{error.problem.param}': {error.problem.message}")
         case BadCursor():
             return error_data("bad_cursor", str(error))
+        case ScopeMissing():
+            return error_data(MISSING_SCOPE, str(error))
         case Refused():
             return error_data(error.code, error.message, error.retry_after)
         case OperationalError() | InterfaceError() if is_passing(error):

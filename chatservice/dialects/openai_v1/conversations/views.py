@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope, require_scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.openai_v1.conversations.documents import CONVERSATION_LIST
@@ -55,6 +56,7 @@ HELLO = {"type": "message", "role": "user", "content": "Hello"}
 
 
 class ConversationsView(OpenAIView):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE}
     body_limit = CONTENT_LIMIT
 
     @extend_schema(
@@ -75,6 +77,7 @@ class ConversationsView(OpenAIView):
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         if "query" in request.GET:
+            require_scope(principal, Scope.SEARCH)
             return json_response(await in_search_thread(search_items, principal, request.GET))
         return json_response(await in_database_thread(list_conversations, principal, request.GET))
 
@@ -89,6 +92,8 @@ class ConversationsView(OpenAIView):
 
 
 class ConversationView(OpenAIView):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE, "DELETE": Scope.WRITE}
+
     @extend_schema(
         summary="A conversation",
         **operation("GET /conversations/{conversation_id}", errors=READ),
@@ -117,6 +122,7 @@ class ConversationView(OpenAIView):
 
 
 class ItemsView(OpenAIView):
+    scopes = {"GET": Scope.READ, "POST": Scope.WRITE}
     body_limit = CONTENT_LIMIT
 
     @extend_schema(
@@ -137,6 +143,8 @@ class ItemsView(OpenAIView):
 
 
 class ItemView(OpenAIView):
+    scopes = {"GET": Scope.READ, "DELETE": Scope.WRITE}
+
     @extend_schema(
         summary="An item of a conversation",
         **operation("GET /conversations/{conversation_id}/items/{item_id}", errors=READ),

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.idempotency import KEY, idempotency_key
 from chatservice.dialects.json_body import read_object
@@ -36,6 +37,7 @@ PROMPT = (
 
 
 class CompactView(OpenAIView):
+    scopes = {"POST": Scope.GENERATE}
     body_limit = CONTENT_LIMIT
 
     starts_runs = frozenset({"POST"})

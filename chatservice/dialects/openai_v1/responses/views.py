@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from accounts.callers import Principal
+from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.idempotency import KEY, idempotency_key
 from chatservice.dialects.json_body import read_object
@@ -55,6 +56,7 @@ DELETED = OpenApiResponse(
 
 
 class ResponsesView(OpenAIView):
+    scopes = {"POST": Scope.GENERATE}
     body_limit = CONTENT_LIMIT
 
     starts_runs = frozenset({"POST"})
@@ -99,6 +101,8 @@ class ResponsesView(OpenAIView):
 
 
 class ResponseView(OpenAIView):
+    scopes = {"GET": Scope.READ, "DELETE": Scope.WRITE}
+
     @extend_schema(
         summary="A stored response, or its stream again",
         **operation("GET /responses/{response_id}", errors=ERRORS, answers={(200, STREAM): EVENTS}),
@@ -122,6 +126,8 @@ class ResponseView(OpenAIView):
 
 
 class CancelView(OpenAIView):
+    scopes = {"POST": Scope.GENERATE}
+
     @extend_schema(
         summary="Stop a response in the background; its text so far is kept",
         **operation("POST /responses/{response_id}/cancel", errors=ERRORS),
@@ -137,6 +143,8 @@ class CancelView(OpenAIView):
 
 
 class InputItemsView(OpenAIView):
+    scopes = {"GET": Scope.READ}
+
     @extend_schema(
         summary="The items of a response's input",
         **operation("GET /responses/{response_id}/input_items", errors=ERRORS),
@@ -148,6 +156,7 @@ class InputItemsView(OpenAIView):
 
 
 class InputTokensView(OpenAIView):
+    scopes = {"POST": Scope.GENERATE}
     body_limit = CONTENT_LIMIT
 
     @extend_schema(
