@@ -1,76 +1,12 @@
 // The profile: failed sign-ins, keys, usage, the access log, and what can be done with all of it. Asks the v1 API, as the session's user.
 import { ROOT, fetchResponse, request, signIn } from "./api.js";
-import { ask, confirm } from "./dialogs.js";
-import { at, el, fullTime } from "./dom.js";
+import { ask } from "./dialogs.js";
+import { at, el } from "./dom.js";
 import { announce, watchIdentity } from "./identity_watch.js";
-import { copy } from "./message.js";
+import { loadKeys, makeKey } from "./keys.js";
 import { hello } from "./operations.js";
+import { BASE, cell, pages, rows, when } from "./tables.js";
 import { guarded, toast, toastProblem } from "./toasts.js";
-
-const BASE = "/v1/chat";
-const when = (iso, otherwise = "—") => (iso ? fullTime(iso) : otherwise);
-const cell = (text, kind = "") => el("td", { class: kind, dir: "auto" }, text);
-const nothing = (columns, text) => el("tr", {}, el("td", { colspan: String(columns), class: "muted" }, text));
-
-function rows(id, made, columns, empty) {
-  at(id).replaceChildren(...(made.length ? made : [nothing(columns, empty)]));
-}
-
-// A list that comes in pages: what is shown grows.
-function pages(path, id, rowOf, columns, empty) {
-  const state = { page: 0, shown: [] };
-  const button = at(`more-${id}`);
-  const load = async (page = 1) => {
-    const { data, meta } = await request(`${BASE}/${path}?page=${page}&limit=20`);
-    state.shown = page === 1 ? data : [...state.shown, ...data];
-    state.page = page;
-    rows(id, state.shown.map(rowOf), columns, empty);
-    button.hidden = page >= meta.totalPages;
-  };
-  button.addEventListener("click", guarded(() => load(state.page + 1)));
-  return load;
-}
-
-// --- keys
-
-const loadKeys = pages("me/keys", "keys", keyRow, 6, "No keys yet.");
-
-function keyRow(key) {
-  const gone = key.revoked_at || (key.expires_at && new Date(key.expires_at) < new Date());
-  const until = key.revoked_at ? `revoked ${when(key.revoked_at)}` : when(key.expires_at, "no expiry");
-  const revoke = el("button", { type: "button", class: "link", "aria-label": `Revoke ${key.name || key.prefix}`, onclick: guarded(() => revokeKey(key)) }, "Revoke");
-  return el(
-    "tr",
-    { class: gone ? "gone" : "" },
-    cell(key.name || "unnamed"),
-    el("td", {}, el("code", {}, `${key.prefix}…`)),
-    cell(when(key.created_at)),
-    cell(when(key.last_used_at, "never")),
-    cell(until),
-    el("td", {}, gone ? "" : revoke),
-  );
-}
-
-async function makeKey() {
-  const days = Number(at("key-days").value);
-  const expires = days ? new Date(Date.now() + days * 86_400_000).toISOString() : null;
-  const { data } = await request(`${BASE}/me/keys`, { method: "POST", body: { name: at("key-name").value, expires_at: expires } });
-  at("key-name").value = "";
-  at("made").replaceChildren(
-    el("strong", {}, "Your new key. Keep it safe: it is shown only now."),
-    el("div", { class: "row" }, el("code", {}, data.key), el("button", { type: "button", onclick: () => copy(data.key) }, "Copy")),
-  );
-  at("made").hidden = false;
-  await loadKeys();
-}
-
-async function revokeKey(key) {
-  const text = `Whatever uses “${key.name || key.prefix}” stops working immediately. This cannot be undone.`;
-  if (!(await confirm({ title: "Revoke this key?", text, action: "Revoke" }))) return;
-  await request(`${BASE}/me/keys/${key.id}`, { method: "DELETE" });
-  toast("The key no longer works.");
-  await loadKeys();
-}
 
 // --- usage and access log
 
