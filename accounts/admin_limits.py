@@ -10,12 +10,11 @@ from django.contrib import admin
 from django.contrib.admin.options import BaseModelAdmin
 from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.models import Group
-from django.db import connection
 from django.db.models import JSONField, Q
 from django.http import HttpRequest
 
 from accounts.models import GroupOwner, SubjectLimits
-from accounts.throttling import read
+from accounts.throttling import used
 from foundation.admin_base import ListAdmin
 
 VALUES = ("starts_per_minute", "runs_at_once", "tokens_per_minute", "reads_per_minute", "models_allowed", "search")
@@ -41,8 +40,7 @@ class LimitsFields(BaseModelAdmin):  # type: ignore[type-arg]  # not subscriptab
         name = counted_under(row)
         if not name:
             return "counted for each member by itself" if row.group_id is not None else "-"
-        with connection.cursor() as cursor:
-            found = read(cursor, [f"{kind}:{name}" for kind in COUNTED])
+        found = used([f"{kind}:{name}" for kind in COUNTED])
         uses = [f"{found.get(f'{kind}:{name}', 0):,} {what}" for kind, what in COUNTED.items()]
         return ", ".join([*uses, *filter(None, (use(row) for use in USES))])
 

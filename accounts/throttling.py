@@ -107,6 +107,12 @@ def read(cursor: Any, keys: Collection[str], *, window: int = MINUTE) -> dict[st
     return dict(cursor.fetchall())
 
 
+def used(keys: Collection[str]) -> dict[str, int]:
+    """Return the counters of `keys` in the current minute, as `read` does."""
+    with connection.cursor() as cursor:
+        return read(cursor, keys)
+
+
 def seconds_left(*, window: int = MINUTE) -> int:
     """Return the seconds until the current window ends, at least 1."""
     return _whole_seconds(window - _database_time() % window)

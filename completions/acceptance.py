@@ -75,7 +75,8 @@ def accept(
     for index in sorted(range(len(run_requests)), key=lambda index: str(run_requests[index].conversation_id or "~")):
         request = run_requests[index]
         try:
-            known = known_key(batch.cursor, batch.rows, request, batch.admission.rates(request))
+            rates = batch.admission.rates(request) if request.idempotency_key else ()
+            known = known_key(batch.cursor, batch.rows, request, rates)
             results[index] = known if isinstance(known, RunHandle) else _accept_one(batch, request, known)
         except Refused as refusal:
             results[index] = refusal

@@ -9,8 +9,11 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.conf import settings
+
 from accounts import throttling
 from accounts.callers import Principal
+from accounts.limits import NO_LIMITS
 from accounts.throttling import Counter
 
 KIND, SETTING = "tokens", "LIMIT_TOKENS_PER_MINUTE"
@@ -20,6 +23,8 @@ MAX_AMOUNT = 2**40
 
 def counters(who: Principal) -> list[Counter]:
     """Return what the tokens of this caller are counted under, if there is a limit on them."""
+    if who.limits is NO_LIMITS and not settings.LIMIT_TOKENS_PER_MINUTE:
+        return []
     return [each for each in throttling.counters_of(who, KIND, SETTING, "tokens_per_minute") if each.limit]
 
 

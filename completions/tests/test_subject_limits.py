@@ -19,11 +19,11 @@ from accounts.models import ApiKey, SubjectLimits, User
 from accounts.services import issue_api_key
 from accounts.subject_limits import limits_of
 from chatservice.testing import KeptTablesTestCase, wait_for_minute
-from completions import recall, token_rates
+from completions import queueing, recall, token_rates
 from completions.exceptions import ModelNotAllowed, Refused, TooManyMessages, TooManyRuns
 from completions.models import Run
 from completions.request_policy import allowed_models, check
-from completions.run_requests import RunHandle, RunRequest
+from completions.run_requests import RunHandle, RunRequest, WhenBusy
 from completions.tests.asking import accept_all, accept_one, question, somebody, user_says
 from completions.types import ModelInfo
 
@@ -108,6 +108,7 @@ class AtOnceTest(SubjectCase):
         self.assertEqual(self.refusal(ask(self.alice, self.key)), message)
         results = accept_all(*(ask(self.alice) for _ in range(3)))
         self.assertEqual([isinstance(each, RunHandle) for each in results], [True, True, False])
+        self.assertEqual(self.counted("runs"), [3, 1])  # the key's counter is the lock of its count
         Run.objects.filter(api_key_id=self.key.pk).update(state=Run.State.COMPLETE)
         accept_one(ask(self.alice, self.key))
         message = "At most 3 answers can be written at once (limit of this account)."
@@ -204,6 +205,20 @@ class ModelsTest(SubjectCase):
         SubjectLimits.objects.create(key=self.key, models_allowed=[])
         self.assertEqual(self.may("echo"), "")
         self.assertIn("(limit of this key)", self.may("echo", self.key))
+
+
+class QueuedTest(SubjectCase):
+    def test_a_question_that_waited_starts_with_the_limits_that_hold_by_then(self) -> None:
+        first = accept_one(question(self.alice, "Hi"))
+        assert first.conversation_id is not None
+        waiting = question(self.alice, "And?", conversation_id=first.conversation_id, when_busy=WhenBusy.QUEUE)
+        self.assertTrue(accept_one(waiting).queued)
+        SubjectLimits.objects.create(group=self.group, models_allowed=["none"])
+        Run.objects.filter(pk=first.run_id).update(state=Run.State.COMPLETE)
+        promoted = queueing.promote(first.conversation_id)
+        assert promoted is not None
+        with self.assertRaisesMessage(ModelNotAllowed, "(limit of the group 'interns')"):
+            async_to_sync(check)(promoted.request.principal, promoted.request.model, {})
 
 
 class RecallTest(SimpleTestCase):

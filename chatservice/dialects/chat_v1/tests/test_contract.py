@@ -102,6 +102,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("GET", f"{run}/stream"),
             # No key has this id; test_keys.py tries somebody else's key.
             Call("DELETE", f"{BASE}/me/keys/{ids.message}"),
+            Call("POST", f"{BASE}/me/keys/{ids.message}/rotate", {}),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "parent_id": ids.message}),
             Call("POST", f"{BASE}/conversations/{own}/messages", {**body, "role": "system", "parent_id": ids.message}),
             Call("POST", f"{BASE}/conversations/{own}/messages/stream", {**body, "parent_id": ids.message}),

@@ -48,6 +48,7 @@ class KeysTest(ServiceTestCase):
     def test_somebody_elses_key_is_not_there(self) -> None:
         for key_id in (self.bob.key.pk, "nonsense", "01900000-0000-7000-8000-000000000000"):
             self.assertEqual(self.alice.http.delete(f"{KEYS}/{key_id}").status_code, 404)
+            self.assertEqual(self.alice.http.post(f"{KEYS}/{key_id}/rotate").status_code, 404)
         self.assertEqual(self.bob.http.get(KEYS).status_code, 200)
 
     def test_a_key_that_ends_makes_none_that_outlive_it(self) -> None:
