@@ -14,7 +14,7 @@ from usage.tests.prices import add_price
 
 PAYER = Payer(uuid.uuid4(), None, "fake/ok")
 SENT = Sent(100)
-SAID = {"content": "x" * 40, "siblings": ({"content": "x" * 4},)}
+SAID: dict[str, Any] = {"content": "x" * 40, "siblings": ({"content": "x" * 4},)}
 
 
 def result(status: str = "complete", **fields: Any) -> RunResult:

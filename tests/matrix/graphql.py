@@ -62,6 +62,7 @@ def messages(arguments: str) -> str:
 
 ROOTS = (
     query("me", "user"),
+    query("usage", probes=(free("days", "{ usage(days: 7) { day model cost } }"),)),
     query("models"),
     query("defaultModel"),
     query(

@@ -48,6 +48,7 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "GET /chat/conversation/{conversation}",
         "GET /chat/conversation/{conversation}/messages",
         "query me",
+        "query usage",
         "query conversations",
         "query conversation",
         "query message",

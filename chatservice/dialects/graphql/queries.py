@@ -105,7 +105,9 @@ class Query:
         )
         return Run.of(found) if found is not None else None
 
-    @strawberry.field(description="Your usage of the last `days`, by day and model, newest first.")
+    @strawberry.field(
+        metadata=needs(Scope.READ), description="Your usage of the last `days`, by day and model, newest first."
+    )
     async def usage(self, info: Info, days: int = 30) -> list[Usage]:
         principal = principal_of(info)
         refuse_strangers(principal)
