@@ -22,6 +22,8 @@ from accounts.password_attempts import (
 )
 from accounts.services import MAX_PASSWORD
 
+NO_PASSWORDS = "Signing in with a password is turned off here (PASSWORD_SIGN_IN)."
+
 
 class SignInForm(AuthenticationForm):
     """Username and password. `retry_after` is in seconds, 0 unless a limit kept the password from being checked."""
@@ -35,6 +37,8 @@ class SignInForm(AuthenticationForm):
 
     def clean(self) -> dict[str, Any]:
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if not settings.PASSWORD_SIGN_IN:
+            raise ValidationError(NO_PASSWORDS, code="off")
         if username is None or not password or self.request is None:
             return super().clean()
         cookie = self.request.COOKIES.get(COOKIE, "")

@@ -25,6 +25,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MARK = "x-requested-with"
 """The header that our pages send: another site's page cannot without asking us first (CORS), and we never grant it."""
 SESSION_NAME = re.compile(r"[a-z0-9]{32}\Z")
+ON_HOLD = "on_hold"
+"""What a session has in it that counts for nothing yet: the path of the page where a second factor is confirmed."""
 SIGNED_OUT = "Your session has ended. Sign in again."
 NOT_OUR_PAGE = "A session is accepted only in requests from this site's own pages (Origin, Sec-Fetch-Site)."
 UNMARKED = "With a session, every request that changes something must send the header X-Requested-With."
@@ -68,13 +70,14 @@ def _is_home(url: str, host: str, secure: bool) -> bool:
 
 
 def users_of_sessions(session_keys: Iterable[str]) -> dict[str, User]:
-    """Return the user of each session; sessions that ended, or whose user may not sign in, are left out.
+    """Return the user of each session; those that ended or are on hold, or whose user may not sign in, are left out.
 
     The users tell by `any_limits` whether anybody has limits of its own.
     """
     named = [session_key for session_key in session_keys if SESSION_NAME.match(session_key)]
     rows = Session.objects.filter(session_key__in=named, expire_date__gt=timezone.now())
-    told = {row.session_key: row.get_decoded() for row in rows}
+    decoded = {row.session_key: row.get_decoded() for row in rows}
+    told = {session_key: data for session_key, data in decoded.items() if ON_HOLD not in data}
     ids = {data[SESSION_KEY] for data in told.values() if SESSION_KEY in data}
     active = User.objects.filter(pk__in=ids, is_active=True).exclude(is_service=True)
     users = {str(user.pk): user for user in active.annotate(any_limits=any_limits())}

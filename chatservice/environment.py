@@ -175,7 +175,13 @@ class Environment:
         text = self._text(name)
         if not text:
             return default
-        kinds: dict[Any, Str] = {dict: "an object", list: "a list", int: "a whole number above 0", object: "any value"}
+        kinds: dict[Any, Str] = {
+            dict: "an object",
+            list: "a list",
+            int: "a whole number above 0",
+            object: "any value",
+            str: "a text",
+        }
         kind = kinds[values]
         try:
             found = json.loads(text, object_pairs_hook=_without_repetition)

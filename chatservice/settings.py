@@ -20,6 +20,7 @@ from chatservice.environment import Environment, is_allowed_host, is_ip_address,
 from chatservice.file_storage import file_storage
 from chatservice.first_run import read_secrets
 from chatservice.logging_config import logging_config
+from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
 from chatservice.usage_settings import usage_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -181,6 +182,7 @@ INSTALLED_APPS = [
     "completions",
     "pages",
     "dashboard",
+    *SIGN_IN_APPS,  # noqa: F405
 ]
 # All of these are async; those that need a session or a form run only on pages for browsers (middleware.py).
 MIDDLEWARE = [
@@ -229,6 +231,7 @@ USE_TZ = True
 # --- Who is calling ------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
+OIDC, PASSWORD_SIGN_IN, STAFF_SECOND_FACTOR = sign_in_settings(env)  # noqa: F405
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",

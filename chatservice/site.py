@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
@@ -36,6 +38,19 @@ def require_local(view: View) -> View:
     return guarded  # type: ignore[return-value]  # it is called like the view
 
 
+def require_second_factor(view: View) -> View:
+    """Send a session that has to confirm a second factor, or to set one up, to where it can: it may only sign out."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        from signin.second_factor import demanded
+
+        leaves = request.resolver_match is not None and request.resolver_match.url_name == "logout"
+        return (None if leaves else demanded(request)) or view(request, *args, **kwargs)
+
+    return guarded  # type: ignore[return-value]  # it is called like the view
+
+
 class StaffSite(AdminSite):
     site_title = "Chat service"
     site_header = "Chat service"
@@ -46,14 +61,30 @@ class StaffSite(AdminSite):
         return [path("dashboard/", self.admin_view(self.dashboard), name="dashboard"), *super().get_urls()]
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
-        return require_local(super().admin_view(view, cacheable))
+        return require_local(require_second_factor(super().admin_view(view, cacheable)))
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         from accounts.forms import finish_attempt
 
-        response = require_local(super().login)(request, extra_context)
+        view = self.page_login if settings.OIDC.is_on and not request.user.is_authenticated else super().login
+        response = require_local(view)(request, extra_context)
         finish_attempt(request, response)
         return response
+
+    def page_login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Send the browser to the page's own form, which shows the way to the OpenID provider, too."""
+        back = request.GET.get(REDIRECT_FIELD_NAME, "") or reverse("admin:index", current_app=self.name)
+        return HttpResponseRedirect(f"{settings.LOGIN_URL}?{urlencode({REDIRECT_FIELD_NAME: back})}")
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        response = super().logout(request, extra_context)
+        if elsewhere := getattr(request, "provider_page", ""):
+            # No redirect: form-action in the Content-Security-Policy covers those after a form.
+            response.headers["Refresh"] = f"0; url={elsewhere}"
+        return response
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {**super().each_context(request), "has_second_factors": settings.STAFF_SECOND_FACTOR != "off"}
 
     def password_change(  # type: ignore[override]  # once it is changed, a redirect
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

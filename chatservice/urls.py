@@ -18,6 +18,7 @@ urlpatterns = [
     path("profile", pages.profile, name="profile"),
     path("login", pages.SignIn.as_view(), name="login"),
     path("logout", pages.sign_out, name="logout"),
+    path("login", include("signin.urls")),
     path("files", include(message_file_views.urlpatterns)),
     *([path("admin/", admin.site.urls)] if settings.ADMIN_ENABLED else []),
     # The longest mount first: a dialect may be mounted inside another one's path.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth import logout
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import csrf_exempt
 
@@ -15,7 +17,7 @@ from accounts.authentication import caller_of
 from accounts.callers import IdentityChanged
 from accounts.forms import SignInForm, finish_attempt
 from accounts.principal import check_page_user
-from accounts.sessions import refusal_of
+from accounts.sessions import ON_HOLD, refusal_of
 from pages.csp import PAGE_HEADERS
 
 # The modules that main.js imports, which the page preloads in parallel.
@@ -50,22 +52,36 @@ async def profile(request: HttpRequest) -> HttpResponse:
 
 
 class SignIn(LoginView):
-    """Signs in with username and password, and starts a session."""
+    """Signs in with username and password, and starts a session; shows the way to an OpenID provider."""
 
     template_name = "login.html"
     authentication_form = SignInForm
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        response = super().dispatch(request, *args, **kwargs)
+        held = request.session.get(ON_HOLD) if request.method == "GET" and request.user.is_authenticated else None
+        response = self.confirming(held) if held else super().dispatch(request, *args, **kwargs)
         finish_attempt(request, response)
         for name, value in {**PAGE_HEADERS, "Cache-Control": "no-store"}.items():
             response.headers[name] = value
         return response
 
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        response = super().form_valid(form)
+        held = self.request.session.get(ON_HOLD)
+        return self.confirming(held) if held else response
+
+    def confirming(self, page: str) -> HttpResponseRedirect:
+        """Send the browser to where a second factor is confirmed, and from there to where it wanted to go."""
+        return HttpResponseRedirect(f"{page}?{urlencode({'next': self.get_success_url()})}")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        asked = {"provider": settings.OIDC.name if settings.OIDC.is_on else "", "passwords": settings.PASSWORD_SIGN_IN}
+        return {**super().get_context_data(**kwargs), **asked}
+
 
 @csrf_exempt  # protected by the rule for sessions: only our own page can send the required header
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """End the session, if there is one. The pages' script sends this as POST."""
+    """End the session, if there is one. The pages' script sends this as POST, and goes where the answer says."""
     if request.method != "POST":
         return JsonResponse({"error": {"code": "method_not_allowed", "message": "Use POST to sign out."}}, status=405)
     caller = caller_of(request)
@@ -77,7 +93,8 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     except IdentityChanged as changed:  # the page of one user must not sign another user out
         return JsonResponse({"error": {"code": changed.code, "message": changed.message}}, status=401)
     logout(request)
-    response = HttpResponse(status=204)
+    elsewhere = getattr(request, "provider_page", "")
+    response = JsonResponse({"location": elsewhere}) if elsewhere else HttpResponse(status=204)
     # Also delete the cookie of an expired session: it would be refused, whereas without it the caller may be a guest.
     response.delete_cookie(settings.SESSION_COOKIE_NAME, path=settings.SESSION_COOKIE_PATH)
     return response

@@ -74,7 +74,7 @@ def names_in(path: str) -> frozenset[str]:
 
 class ProseTest(SimpleTestCase):
     def test_every_setting_is_on_its_page_with_a_description(self):
-        source = document_settings.SOURCE.read_text()
+        source = document_settings.source_text()
         sections = document_settings.read_sections(source)
         self.assertEqual(document_settings.problems(sections), [])
         shown = {each.name for section in sections for group in section.groups for each in group.settings}

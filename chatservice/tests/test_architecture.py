@@ -14,8 +14,8 @@ from typing import NamedTuple
 TOP = Path(__file__).resolve().parents[2]
 # A package may import the packages after it, but not those before it.
 LAYERS = [
-    *("chatservice", "dashboard", "pages", "completions", "search", "conversations", "files", "usage", "accounts"),
-    "foundation",
+    *("chatservice", "signin", "dashboard", "pages", "completions", "search", "conversations", "files", "usage"),
+    *("accounts", "foundation"),
 ]
 # These run beside the service and may import all of it.
 TOOLS = ["benchmarks", "scripts", "tests"]
@@ -25,6 +25,9 @@ DOORS = {
     "sentence_transformers": ["search/embedders/"],
     # Its data are large and imported on first use only.
     "genai_prices": ["usage/published_prices.py"],
+    "allauth": ["signin/"],
+    # Only one module reads what a provider has signed.
+    "jwt": ["signin/id_tokens.py"],
     "pypdf": ["files/reading/pdf.py"],
     "docx": ["files/reading/docx.py"],
     # Only one module turns users' text into HTML.

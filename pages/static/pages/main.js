@@ -108,8 +108,9 @@ function welcome({ me, models, defaultModel }) {
 }
 
 async function signOut() {
-  await request("/logout", { method: "POST" });
+  const left = await request("/logout", { method: "POST" });
   announce(null);
+  if (left?.location) return location.assign(left.location); // to sign out at the OpenID provider, too
   signIn();
 }
 

@@ -1,0 +1,1 @@
+"""Signing in by OpenID Connect, and the second factor of staff: django-allauth, and what is stricter here."""
