@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
 from allauth.mfa.signals import authenticator_added, authenticator_used
 from django.conf import settings
@@ -108,7 +109,13 @@ def _confirmed(sender: Any, request: HttpRequest, **named: Any) -> None:
     request.session.cycle_key()
 
 
+def _added(sender: Any, request: HttpRequest, user: Any, authenticator: Authenticator, **named: Any) -> None:
+    """Take a factor that was just set up for a confirmed one: the recovery codes are shown next."""
+    record_authentication(request, user, "mfa", type=authenticator.type, reauthenticated=True)
+    _confirmed(sender, request)
+
+
 def connect() -> None:
     user_logged_in.connect(_signed_in)
     authenticator_used.connect(_confirmed)
-    authenticator_added.connect(_confirmed)
+    authenticator_added.connect(_added)

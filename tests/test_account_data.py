@@ -14,6 +14,9 @@ from typing import Any
 from unittest import mock
 
 import httpx2
+from allauth.account.models import EmailAddress, EmailConfirmation
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialToken
 from django.apps import apps
 from django.conf import settings
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -54,6 +57,7 @@ NOBODYS = {
     **dict.fromkeys(("search.indexpartition", "search.entry", "search.passage", "search.pendingmessage"), "derived"),
     "accounts.secretfingerprint": "which secrets the service runs with",
     "search.searchtiming": "how long searches took, a day at a time; not whose",
+    "socialaccount.socialapp": "empty: the OpenID provider is in the settings",
     "files.contentchange": "content that is being written or deleted at the moment, for an hour at most",
     "usage.modelprice": "what models cost",
     # Whose budget it is, is only told by ids, and goes with the account.
@@ -140,6 +144,13 @@ class AccountCase(ServiceTestCase):
             names = {"object_repr": self.canary, "change_message": self.canary, "content_type": about}
             LogEntry.objects.create(user=actor, object_id=str(thing.pk), action_flag=CHANGE, **names)
         Budget.objects.create(name=self.canary, user=user, max_tokens=1_000_000)
+        identity = SocialAccount.objects.create(
+            user=user, provider="https://id.example", uid=self.canary, extra_data={"name": self.canary}
+        )
+        SocialToken.objects.create(account=identity, token=self.canary)
+        Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": self.canary})
+        address = EmailAddress.objects.create(user=user, email=f"{self.canary.lower()}@example.org")
+        EmailConfirmation.objects.create(email_address=address, key=self.canary)
         group, _ = Group.objects.get_or_create(name="Readers")
         user.groups.add(group)
         GroupOwner.objects.create(group=group, user=user)

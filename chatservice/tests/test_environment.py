@@ -17,6 +17,7 @@ from django.utils import timezone
 from chatservice import settings
 from chatservice.environment import ConfigurationError, Environment, is_allowed_host
 from chatservice.testing import ROOT
+from scripts.document_settings import source_text
 
 # Other variables in real environments: shells, init systems, containers, CI, proxies, other programs.
 OTHER_NAMES = """
@@ -280,9 +281,7 @@ class NamesTest(EnvironmentCase):
 class KnownNamesTest(SimpleTestCase):
     def test_every_setting_is_known_whatever_the_others_are(self):
         """If a setting were read only under a condition, `.env` would refuse it while the condition is false."""
-        calls = (
-            node for node in ast.walk(ast.parse(Path(settings.__file__).read_text())) if isinstance(node, ast.Call)
-        )
+        calls = (node for node in ast.walk(ast.parse(source_text())) if isinstance(node, ast.Call))
         asked = {
             node.args[0].value
             for node in calls

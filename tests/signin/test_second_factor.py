@@ -177,12 +177,17 @@ class SettingUpTest(SecondFactorCase):
         self.assertTrue(self.counts())
         stored = str(Authenticator.objects.values_list("data", flat=True))
         self.assertNotIn(secret[1], stored)
-        # Whoever finds the browser must confirm it once more before anything is changed.
-        sent = self.client.get(f"{APP}/remove")
-        self.assertTrue(sent.headers["Location"].startswith(CONFIRM))
-        self.confirm(code_at(secret[1]), next=f"{APP}/remove")
         codes = self.client.get(f"{INDEX}/codes").content.decode()
         self.assertEqual(len(re.findall(r"<li><code>\d{8}</code></li>", codes)), 10)
+        # Later, whoever finds the browser must confirm it once more before anything is changed.
+        session = self.client.session
+        session["account_authentication_methods"] = []
+        session.save()
+        for path in (f"{APP}/remove", f"{INDEX}/codes", f"{INDEX}/codes/new", f"{INDEX}/passkeys/add"):
+            for ask in (self.client.get, self.client.post):
+                if (ask, path) != (self.client.post, f"{INDEX}/codes"):
+                    self.assertTrue(ask(path).headers["Location"].startswith(CONFIRM), path)
+        self.confirm(code_at(secret[1]), next=f"{APP}/remove")
         self.assertEqual(self.client.post(f"{APP}/remove").status_code, 302)
         self.assertFalse(Authenticator.objects.exists())
 
