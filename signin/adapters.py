@@ -11,10 +11,8 @@ from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
-from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -56,22 +54,23 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # it has no 
 
 
 class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # it has no types
-    def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
+    def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Any:
         """Return the provider of the settings; none comes from the database. It is named by its issuer.
 
         Identities are found by this name and the subject, so those of a former provider are nobody's at the next one.
         """
-        if not settings.OIDC.is_on or provider not in (None, "openid", settings.OIDC.issuer):
-            return []
-        return [
-            SocialApp(
-                provider="openid",
-                provider_id=settings.OIDC.issuer,
-                name=settings.OIDC.name,
-                client_id=settings.OIDC.client_id,
-                secret=settings.OIDC.client_secret,
-            )
-        ]
+        from signin.openid_provider import OpenIDProvider  # imported only where there is one
+
+        if not settings.OIDC.is_on or provider != settings.OIDC.issuer:
+            raise SocialApp.DoesNotExist
+        app = SocialApp(
+            provider="openid",
+            provider_id=settings.OIDC.issuer,
+            name=settings.OIDC.name,
+            client_id=settings.OIDC.client_id,
+            secret=settings.OIDC.client_secret,
+        )
+        return OpenIDProvider(request, app=app)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Find the account, which allauth then signs in to: it never gets to its own sign-up."""
@@ -79,11 +78,14 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # it ha
         user: Any = sociallogin.user
         try:
             if not sociallogin.is_existing:
-                user = account_of(claims)
-                sociallogin.account = link(user=user, subject=claims["sub"])
+                with transaction.atomic():
+                    user = account_of(claims)
+                    sociallogin.account = link(user=user, subject=claims["sub"])
                 sociallogin.user = user
         except NotLinked as problem:
             raise refusal(403, NOT_SIGNED_IN, str(problem)) from problem
+        except IntegrityError as error:  # another sign-in, begun at the same time, was faster
+            raise refusal(409, NOT_SIGNED_IN, "Somebody signs in as you at this moment. Try again.") from error
         if not user.is_active:
             raise refusal(403, NOT_SIGNED_IN, "This account is not active.")
         apply_claims(user=user, claims=claims)
@@ -115,12 +117,16 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # it has no
     """Encrypts the secrets of second factors under KEY_PEPPER: a stolen database signs nobody in."""
 
     def encrypt(self, text: str) -> str:
-        return _cipher().encrypt(text.encode()).decode()
+        return str(_cipher().encrypt(text.encode()).decode())
 
     def decrypt(self, encrypted_text: str) -> str:
-        return _cipher().decrypt(encrypted_text.encode()).decode()
+        return str(_cipher().decrypt(encrypted_text.encode()).decode())
 
 
-def _cipher() -> Fernet:
+def _cipher() -> Any:
+    from cryptography.fernet import Fernet  # imported only where somebody has a second factor
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"signin.second_factor")
     return Fernet(base64.urlsafe_b64encode(derived.derive(settings.KEY_PEPPER.encode())))

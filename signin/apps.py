@@ -7,9 +7,10 @@ class SigninConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from signin import personal_data, second_factor  # noqa: F401  registers the models of django-allauth
+        from signin import personal_data, second_factor, signing_out  # noqa: F401  registers the models of django-allauth
 
         second_factor.connect()
+        signing_out.connect()
 
 
 class AllauthAccountConfig(AccountConfig):  # type: ignore[misc]  # it has no types

@@ -17,6 +17,7 @@ from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
 from allauth.mfa.signals import authenticator_added, authenticator_used
 from django.conf import settings
+from django.contrib.auth import logout
 from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
@@ -69,6 +70,23 @@ def demanded(request: HttpRequest) -> HttpResponseRedirect | None:
     return HttpResponseRedirect(f"{page}?{urlencode({'next': request.get_full_path()})}") if page else None
 
 
+def sign_in_anew(request: HttpRequest, query: str = "") -> HttpResponseRedirect:
+    """Show the sign-in page, which would send a session on hold back to where it came from."""
+    if ON_HOLD in request.session:
+        logout(request)
+    return HttpResponseRedirect(f"{settings.LOGIN_URL}?{query}")
+
+
+def confirming(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Guard a page that confirms a second factor: there must be one, which may have been removed meanwhile."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, **named: Any) -> HttpResponseBase:
+        return view(request, **named) if is_set_up(request.user) else sign_in_anew(request)
+
+    return guarded
+
+
 def managed(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Guard a page that changes second factors: it takes a confirmed one or, for the first, to have just signed in."""
 
@@ -79,7 +97,7 @@ def managed(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
         set_up = is_set_up(user)
         age = time.time() - request.session.get(SIGNED_IN_AT, 0)
         if not user.is_authenticated or not (set_up or age < FRESH_SECONDS):
-            return HttpResponseRedirect(f"{settings.LOGIN_URL}?{back}")
+            return sign_in_anew(request, back)
         if not (set_up or user.is_staff):
             raise PermissionDenied
         if set_up and not request.session.get(CONFIRMED):

@@ -11,12 +11,12 @@ from django.views.generic import RedirectView
 
 from signin.context import page
 from signin.passkeys import ConfirmPasskeyView
-from signin.second_factor import managed
+from signin.second_factor import confirming, managed
 
 urlpatterns = [
     path("", page(managed(base.index)), name="mfa_index"),
-    path("/confirm", page(base.reauthenticate), name="mfa_reauthenticate"),
-    path("/confirm/passkey", page(ConfirmPasskeyView.as_view()), name="mfa_reauthenticate_webauthn"),
+    path("/confirm", page(confirming(base.reauthenticate)), name="mfa_reauthenticate"),
+    path("/confirm/passkey", page(confirming(ConfirmPasskeyView.as_view())), name="mfa_reauthenticate_webauthn"),
     path("/app", page(managed(totp.activate_totp)), name="mfa_activate_totp"),
     path("/app/remove", page(managed(totp.deactivate_totp)), name="mfa_deactivate_totp"),
     path("/codes", page(managed(codes.view_recovery_codes)), name="mfa_view_recovery_codes"),

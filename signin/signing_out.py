@@ -40,4 +40,5 @@ def _note(sender: Any, request: HttpRequest | None, **named: Any) -> None:
         request.provider_page = provider_page(request)  # type: ignore[attr-defined]  # ours, on Django's request
 
 
-user_logged_out.connect(_note)
+def connect() -> None:
+    user_logged_out.connect(_note)

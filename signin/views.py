@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET
 from requests import RequestException
 
 from signin.context import refusal
-from signin.provider import OpenIDAdapter
+from signin.openid_provider import OpenIDAdapter
 
 logger = logging.getLogger(__name__)
 

@@ -199,6 +199,20 @@ class SettingUpTest(SecondFactorCase):
         for ask in (self.client.get, self.client.post):
             self.assertEqual(ask(APP).headers["Location"], "/login?next=%2Flogin%2Fsecond-factor%2Fapp")
 
+    @override_settings(STAFF_SECOND_FACTOR="required")
+    def test_a_session_on_hold_is_not_sent_in_circles(self):
+        self.sign_in()
+        session = self.client.session
+        session["signed_in_at"] = time.time() - 601
+        session.save()
+        self.assertEqual(self.client.get(INDEX, follow=True).redirect_chain[-1][0].partition("?")[0], "/login")
+        self.assertNotIn("_auth_user_id", self.client.session)
+        self.set_up()
+        self.sign_in()
+        Authenticator.objects.all().delete()
+        self.assertEqual(self.client.get("/login", follow=True).status_code, 200)
+        self.assertNotIn("_auth_user_id", self.client.session)
+
     def test_it_is_for_staff(self):
         User.objects.update(is_staff=False, is_superuser=False)
         self.assertEqual(self.sign_in(), "/")

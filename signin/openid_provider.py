@@ -97,6 +97,3 @@ class OpenIDProvider(OpenIDConnectProvider):  # type: ignore[misc]  # it has no 
 
     def extract_email_addresses(self, data: dict[str, Any]) -> list[Any]:
         return []
-
-
-provider_classes = [OpenIDProvider]
