@@ -108,9 +108,11 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # it ha
 
 
 def _reason(request: HttpRequest, error: Any, exception: Any) -> str:
-    if exception is not None:
-        return f"{type(exception).__name__}: {str(exception)[:200]}"
-    return str(request.GET.get("error", "") or "no such sign-in was begun (state)")[:200]
+    """Return what the log may say: nothing that the provider sent in place of tokens, which may be one."""
+    if exception is None:
+        return repr(request.GET.get("error", "no such sign-in was begun (state)")[:200])
+    message = "" if str(exception).startswith("Error retrieving access token") else f": {str(exception)[:200]!r}"
+    return f"{type(exception).__name__}{message or ': the provider gave no tokens for the code'}"
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # it has no types

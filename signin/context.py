@@ -40,7 +40,8 @@ def page(view: View) -> View:
     return shown
 
 
-def refusal(status: int, title: str, message: str) -> ImmediateHttpResponse:
-    """Return what to raise to answer with a page that explains why."""
+def refusal(status: int, title: str, message: str, *, retry_after: int = 0) -> ImmediateHttpResponse:
+    """Return what to raise to answer with a page that explains why; `retry_after` is in seconds."""
     page = render_to_string("notice.html", {"title": title, "message": message})
-    return ImmediateHttpResponse(HttpResponse(page, status=status))
+    headers = {"Retry-After": str(retry_after)} if retry_after else {}
+    return ImmediateHttpResponse(HttpResponse(page, status=status, headers=headers))

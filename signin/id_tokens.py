@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
@@ -16,10 +16,16 @@ LEEWAY_SECONDS = 60  # by which two clocks may differ
 REQUIRED = ["iss", "sub", "aud", "exp", "iat"]
 
 
-def verified_claims(token: str, *, keys: dict[str, Any], issuer: str, client_id: str, nonce: str) -> dict[str, Any]:
+class KeySet(Protocol):
+    """Returns the provider's key set (JWKS): a kept one, or `anew`, because it may have a new key."""
+
+    def __call__(self, *, anew: bool) -> dict[str, Any]: ...
+
+
+def verified_claims(token: str, *, key_set: KeySet, issuer: str, client_id: str, nonce: str) -> dict[str, Any]:
     """Return the claims of an ID token that was made for us, in answer to the request with this nonce.
 
-    `keys` is the provider's key set (JWKS). Raises OAuth2Error.
+    Raises OAuth2Error.
     """
     try:
         header = jwt.get_unverified_header(token)
@@ -28,7 +34,7 @@ def verified_claims(token: str, *, keys: dict[str, Any], issuer: str, client_id:
             raise OAuth2Error(f"the ID token is signed by {algorithm!r}")
         claims: dict[str, Any] = jwt.decode(
             token,
-            key=_key_for(header.get("kid"), keys),
+            key=_key_for(header.get("kid"), key_set),
             algorithms=[algorithm],
             audience=client_id,
             issuer=issuer,
@@ -45,9 +51,10 @@ def verified_claims(token: str, *, keys: dict[str, Any], issuer: str, client_id:
     return claims
 
 
-def _key_for(name: str | None, keys: dict[str, Any]) -> Any:
-    found = [key for key in jwt.PyJWKSet.from_dict(keys).keys if key.public_key_use in (None, "sig")]
-    named = [key for key in found if key.key_id == name] if name is not None else found
-    if len(named) != 1:
-        raise OAuth2Error("the provider has no such key")
-    return named[0].key
+def _key_for(name: str | None, key_set: KeySet) -> Any:
+    for anew in (False, True):
+        found = [key for key in jwt.PyJWKSet.from_dict(key_set(anew=anew)).keys if key.public_key_use in (None, "sig")]
+        named = [key for key in found if key.key_id == name] if name is not None else found
+        if len(named) == 1:
+            return named[0].key
+    raise OAuth2Error("the provider has no such key")

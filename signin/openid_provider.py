@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import time
+from functools import partial
 from typing import Any
 
 from allauth.socialaccount.adapter import get_adapter
@@ -14,9 +16,32 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from foundation.database import release_connection
 from signin.id_tokens import verified_claims
 
 DISCOVERY = "/.well-known/openid-configuration"
+KEPT_SECONDS = 60.0
+
+
+_documents: dict[str, tuple[float, dict[str, Any]]] = {}
+
+
+def document_at(url: str, *, anew: bool = False) -> dict[str, Any]:
+    """Return one of the provider's documents, at most KEPT_SECONDS old; raises RequestException."""
+    known = _documents.get(url)
+    if known and not anew and time.monotonic() < known[0]:
+        return known[1]
+    release_connection()
+    with get_adapter().get_requests_session() as session:
+        response = session.get(url)
+        response.raise_for_status()
+        found: dict[str, Any] = response.json()
+    _documents[url] = (time.monotonic() + KEPT_SECONDS, found)
+    return found
+
+
+def forget_documents() -> None:
+    _documents.clear()
 
 
 class OpenIDAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # it has no types
@@ -26,7 +51,7 @@ class OpenIDAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # it has
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().openid_config
+        found = document_at(self.get_provider().server_url)
         # Otherwise another provider, whose address was entered by mistake, could speak for this one.
         if str(found.get("issuer", "")).rstrip("/") != settings.OIDC.issuer.rstrip("/"):
             raise OAuth2Error("the provider calls itself otherwise than OIDC_ISSUER")
@@ -38,7 +63,7 @@ class OpenIDAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # it has
             raise OAuth2Error("the provider sent no ID token")
         claims = verified_claims(
             text,
-            keys=self._fetched(self.openid_config["jwks_uri"]),
+            key_set=partial(document_at, self.openid_config["jwks_uri"]),
             issuer=self.openid_config["issuer"],
             client_id=app.client_id,
             nonce=self.nonce,
@@ -56,11 +81,9 @@ class OpenIDAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # it has
     def get_callback_url(self, request: HttpRequest, app: Any) -> str:
         return request.build_absolute_uri(reverse("openid_callback"))
 
-    def _fetched(self, url: str) -> dict[str, Any]:
-        with get_adapter().get_requests_session() as session:
-            response = session.get(url)
-            response.raise_for_status()
-            found: dict[str, Any] = response.json()
+    def get_access_token_data(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        release_connection()  # the provider may be slow, and others need the connections of the pool
+        found: dict[str, Any] = super().get_access_token_data(*arguments, **named)
         return found
 
 

@@ -13,11 +13,15 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.views.decorators.http import require_GET
 from requests import RequestException
 
+from accounts.addresses import address_key
+from accounts.authentication import caller_of
+from accounts.throttling import hit
 from signin.context import refusal
 from signin.openid_provider import OpenIDAdapter
 
 logger = logging.getLogger(__name__)
 
+STARTS_PER_MINUTE = 60  # for one address: each stores a session
 # What a provider's answer that is not in the form of the standard raises, wherever it is read.
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 
@@ -27,6 +31,9 @@ def start(request: HttpRequest) -> HttpResponseBase:
     """Send the browser to the provider. Another site's page must not begin it: its visitor would be signed in."""
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return HttpResponseRedirect(settings.LOGIN_URL)
+    if wait := hit(f"openid:{address_key(caller_of(request).address)}", limit=STARTS_PER_MINUTE):
+        message = f"At most {STARTS_PER_MINUTE} sign-ins a minute can be begun from one address."
+        raise refusal(429, "Too many sign-ins", message, retry_after=wait)
     provider = get_adapter().get_provider(request, settings.OIDC.issuer)
     try:
         response: HttpResponseBase = provider.redirect_from_request(request)

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from signin.openid_provider import forget_documents
+
 CLIENT, SECRET = "chat", "its secret"
 
 
@@ -51,6 +53,8 @@ class Provider:
         self.reset()
 
     def reset(self) -> None:
+        forget_documents()
+        self.kid = "first"
         self.claims: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {}
         self.told_issuer = self.issuer
@@ -72,7 +76,7 @@ class Provider:
             }
         if path == "/keys":
             key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
-            return {"keys": [{**key, "kid": "first", "use": "sig", "alg": "RS256"}]}
+            return {"keys": [{**key, "kid": self.kid, "use": "sig", "alg": "RS256"}]}
         return {"sub": "alice-at-home", **self.userinfo}
 
     def grant(self, asked: dict[str, str]) -> str:
@@ -90,5 +94,5 @@ class Provider:
         claims = {"iss": self.issuer, "aud": CLIENT, "sub": "alice-at-home", "iat": now, "exp": now + 300}
         claims = {**claims, "nonce": asked.get("nonce"), **self.claims}
         claims = {name: value for name, value in claims.items() if value is not None}
-        token = jwt.encode(claims, self.signing_key, algorithm=self.algorithm, headers={"kid": "first"})
+        token = jwt.encode(claims, self.signing_key, algorithm=self.algorithm, headers={"kid": self.kid})
         return {"access_token": "opaque", "token_type": "Bearer", "id_token": token}

@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import replace
 from io import StringIO
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qs, urlsplit
 
 from allauth.socialaccount.models import SocialAccount, SocialToken
@@ -21,6 +22,7 @@ from accounts.models import User
 from accounts.services import deactivate_users, register_user
 from chatservice.testing import tried_on
 from signin.identities import link
+from signin.openid_provider import forget_documents
 from tests.signin.provider import CLIENT, SECRET, Provider
 
 assert chatservice.urls.urlpatterns  # read before a test turns the settings on, which others must not notice
@@ -159,10 +161,22 @@ class AnswersTest(OpenIDCase):
             self.assert_refused(self.finish(self.client, self.begin(self.client), iss="http://127.0.0.1:1"))
         asked = self.begin(self.client)
         self.provider.told_issuer = "http://127.0.0.1:1"
+        forget_documents()
         with self.assertLogs("signin", "WARNING"):
             self.assert_refused(self.finish(self.client, asked))
         with self.assertLogs("signin", "ERROR"):
             self.assertEqual(self.client.get("/login/openid").status_code, 502)
+
+    def test_the_providers_next_key_is_found(self):
+        self.assertEqual(self.sign_in().status_code, 302)
+        self.provider.kid = "second"
+        self.assertEqual(self.sign_in(Client()).status_code, 302)
+
+    def test_sign_ins_that_are_begun_are_limited(self):
+        with mock.patch("signin.views.STARTS_PER_MINUTE", 3):
+            told = [self.client.get("/login/openid") for _ in range(5)]
+        self.assertEqual(told[-1].status_code, 429)
+        self.assertTrue(1 <= int(told[-1].headers["Retry-After"]) <= 60)
 
     def test_what_the_provider_tells_about_somebody_else_is_refused(self):
         self.provider.userinfo = {"sub": "bob-at-home"}
@@ -322,6 +336,16 @@ class PagesTest(OpenIDCase):
     def test_the_admin_sends_to_the_page(self):
         sent = self.client.get("/admin/login/?next=/admin/accounts/user/")
         self.assertEqual(sent.headers["Location"], "/login?next=%2Fadmin%2Faccounts%2Fuser%2F")
+
+    @override_settings(ADMIN_ENABLED=True)
+    def test_the_admins_sign_out_goes_there_too(self):
+        User.objects.update(is_staff=True)
+        link(user=self.alice, subject=SUBJECT)
+        self.use(sign_out=True)
+        self.sign_in()
+        left = self.client.post("/admin/logout/")
+        self.assertEqual(left.status_code, 200)
+        self.assertTrue(left.headers["Refresh"].startswith(f"0; url={self.provider.issuer}/leave?id_token_hint="))
 
     def sign_out(self) -> HttpResponse:
         marks = {"Host": "testserver", "X-Requested-With": "chat", "Origin": "http://testserver"}
