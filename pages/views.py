@@ -48,7 +48,12 @@ async def chat(request: HttpRequest) -> HttpResponse:
 
 
 async def profile(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(render_to_string("profile.html"), headers=PAGE_HEADERS)
+    return HttpResponse(render_to_string("profile.html", {"provider": provider_name()}), headers=PAGE_HEADERS)
+
+
+def provider_name() -> str:
+    """Return what people call the OpenID provider that they sign in at, '' if there is none."""
+    return settings.OIDC.name if settings.OIDC.is_on else ""
 
 
 class SignIn(LoginView):
@@ -75,8 +80,8 @@ class SignIn(LoginView):
         return HttpResponseRedirect(f"{page}?{urlencode({'next': self.get_success_url()})}")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        asked = {"provider": settings.OIDC.name if settings.OIDC.is_on else "", "passwords": settings.PASSWORD_SIGN_IN}
-        return {**super().get_context_data(**kwargs), **asked}
+        ways = {"provider": provider_name(), "passwords": settings.PASSWORD_SIGN_IN}
+        return {**super().get_context_data(**kwargs), **ways}
 
 
 @csrf_exempt  # protected by the rule for sessions: only our own page can send the required header

@@ -21,6 +21,7 @@ from accounts.models import User
 from signin import second_factor
 from signin.context import refusal
 from signin.identities import NotLinked, account_of, apply_claims, link
+from signin.linking import who_links
 from signin.signing_out import remember
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # it ha
         try:
             if not sociallogin.is_existing:
                 with transaction.atomic():
-                    user = account_of(claims)
+                    user = who_links(request) or account_of(claims)
                     sociallogin.account = link(user=user, subject=claims["sub"])
                 sociallogin.user = user
         except NotLinked as problem:

@@ -34,8 +34,9 @@ def account_of(claims: dict[str, Any]) -> User:
     if settings.OIDC.sign_up:
         return _new_account(claims)
     raise NotLinked(
-        f"No account here is linked to you at {settings.OIDC.name}. The operator can link one "
-        f"(manage.py link_identity), or let everybody have an account (OIDC_SIGN_UP). You are {claims['sub']} there."
+        f"No account here is linked to you at {settings.OIDC.name}. If you have one, sign in to it and link it in your "
+        "profile. Otherwise the operator can link one (manage.py link_identity), or let everybody have an account "
+        f"(OIDC_SIGN_UP). You are {claims['sub']} there."
     )
 
 

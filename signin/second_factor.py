@@ -27,7 +27,7 @@ from accounts.sessions import ON_HOLD
 
 CONFIRMED = "second_factor_confirmed"
 SIGNED_IN_AT = "signed_in_at"
-# How long after signing in the first factor may be set up: an abandoned browser must not do it.
+# How long after signing in another way to sign in may be added: an abandoned browser must not do it.
 FRESH_SECONDS = 600
 OFF, REQUIRED = "off", "required"
 
@@ -70,6 +70,10 @@ def demanded(request: HttpRequest) -> HttpResponseRedirect | None:
     return HttpResponseRedirect(f"{page}?{urlencode({'next': request.get_full_path()})}") if page else None
 
 
+def has_just_signed_in(request: HttpRequest) -> bool:
+    return bool(time.time() - request.session.get(SIGNED_IN_AT, 0) < FRESH_SECONDS)
+
+
 def sign_in_anew(request: HttpRequest, query: str = "") -> HttpResponseRedirect:
     """Show the sign-in page, which would send a session on hold back to where it came from."""
     if ON_HOLD in request.session:
@@ -95,8 +99,7 @@ def managed(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
         user = request.user
         back = urlencode({"next": request.get_full_path()})
         set_up = is_set_up(user)
-        age = time.time() - request.session.get(SIGNED_IN_AT, 0)
-        if not user.is_authenticated or not (set_up or age < FRESH_SECONDS):
+        if not user.is_authenticated or not (set_up or has_just_signed_in(request)):
             return sign_in_anew(request, back)
         if not (set_up or user.is_staff):
             raise PermissionDenied
@@ -111,9 +114,9 @@ def _signed_in(sender: Any, request: HttpRequest, user: Any, **named: Any) -> No
     session = request.session
     for name in (ON_HOLD, CONFIRMED):
         session.pop(name, None)
+    session[SIGNED_IN_AT] = time.time()
     if settings.STAFF_SECOND_FACTOR == OFF:
         return
-    session[SIGNED_IN_AT] = time.time()
     if getattr(request, "second_factor_at_provider", False):
         session[CONFIRMED] = True
     elif page := page_for(user):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -230,6 +231,50 @@ class AccountsTest(OpenIDCase):
     def test_only_the_same_provider_signs_in_to_a_linked_account(self):
         SocialAccount.objects.create(user=self.alice, provider="https://former.example", uid=SUBJECT)
         self.assert_refused(self.sign_in())
+
+    def sign_in_by_password(self, browser: Client) -> None:
+        self.assertEqual(browser.post("/login", {"username": "alice", "password": PASSWORD}).status_code, 302)
+
+    def test_people_link_their_own_account(self):
+        self.sign_in_by_password(self.client)
+        self.assertIn("alice", self.client.get("/login/openid/link").content.decode())
+        way = self.client.post("/login/openid/link").headers["Refresh"].removeprefix("0; url=")
+        self.assertEqual(self.sign_in(self.client, way).headers["Location"], "/profile")
+        self.assertEqual(SocialAccount.objects.get().user, self.alice)
+        browser = Client()
+        self.sign_in(browser)
+        self.assertEqual(self.user_of(browser), str(self.alice.pk))
+
+    def test_nothing_is_linked_unless_its_owner_asked_just_now(self):
+        self.sign_in_by_password(self.client)
+        self.assertEqual(self.sign_in().status_code, 403)  # signed in, but did not ask
+        self.client.post("/login/openid/link")
+        session = self.client.session
+        session["openid_link"] = {**session["openid_link"], "until": time.time() - 1}
+        session.save()
+        self.assertEqual(self.sign_in().status_code, 403)
+        self.client.post("/login/openid/link")
+        self.client.logout()
+        self.assertEqual(self.sign_in().status_code, 403)
+        self.sign_in_by_password(self.client)
+        session = self.client.session
+        session["signed_in_at"] = time.time() - 601
+        session.save()
+        for ask in (self.client.get, self.client.post):
+            self.assertTrue(ask("/login/openid/link").headers["Location"].startswith("/login?"))
+        forger = Client(enforce_csrf_checks=True)
+        forger.force_login(self.alice)
+        self.assertEqual(forger.post("/login/openid/link").status_code, 403)
+        self.assertFalse(SocialAccount.objects.exists())
+
+    def test_an_identity_of_somebody_else_is_not_taken_over(self):
+        bob = register_user(username="bob")
+        link(user=bob, subject=SUBJECT)
+        self.sign_in_by_password(self.client)
+        self.client.post("/login/openid/link")
+        self.sign_in()
+        self.assertEqual(SocialAccount.objects.get().user, bob)
+        self.assertEqual(self.user_of(self.client), str(bob.pk))
 
     def test_an_account_is_linked_by_an_address_that_the_provider_verified(self):
         self.use(link_by_email=True)
