@@ -22,6 +22,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
+from django.views.decorators.http import require_POST
 
 from accounts.sessions import ON_HOLD
 
@@ -79,6 +80,13 @@ def sign_in_anew(request: HttpRequest, query: str = "") -> HttpResponseRedirect:
     if ON_HOLD in request.session:
         logout(request)
     return HttpResponseRedirect(f"{settings.LOGIN_URL}?{query}")
+
+
+@require_POST
+def leave(request: HttpRequest) -> HttpResponseRedirect:
+    """Sign out whoever cannot, or will not, confirm."""
+    logout(request)
+    return HttpResponseRedirect(settings.LOGIN_URL)
 
 
 def confirming(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

@@ -11,10 +11,11 @@ from django.views.generic import RedirectView
 
 from signin.context import page
 from signin.passkeys import ConfirmPasskeyView
-from signin.second_factor import confirming, managed
+from signin.second_factor import confirming, leave, managed
 
 urlpatterns = [
     path("", page(managed(base.index)), name="mfa_index"),
+    path("/leave", page(leave), name="second_factor_leave"),
     path("/confirm", page(confirming(base.reauthenticate)), name="mfa_reauthenticate"),
     path("/confirm/passkey", page(confirming(ConfirmPasskeyView.as_view())), name="mfa_reauthenticate_webauthn"),
     path("/app", page(managed(totp.activate_totp)), name="mfa_activate_totp"),

@@ -88,6 +88,14 @@ class AskedTest(SecondFactorCase):
         self.assertNotEqual(self.client.session.session_key, before)
         self.assertEqual(self.client.get(INDEX).status_code, 200)
 
+    def test_who_cannot_confirm_can_leave(self):
+        self.set_up()
+        self.sign_in()
+        self.assertIn("/login/second-factor/leave", self.client.get(CONFIRM).content.decode())
+        self.assertEqual(self.client.get("/login/second-factor/leave").status_code, 405)
+        self.assertEqual(self.client.post("/login/second-factor/leave").headers["Location"], "/login")
+        self.assertEqual(self.client.get("/login").status_code, 200)
+
     def test_the_admins_own_form_asks_too(self):
         self.set_up()
         self.client.post("/admin/login/?next=/admin/", {"username": "alice", "password": PASSWORD})
