@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,9 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from signin.openid_provider import forget_documents
 
 CLIENT, SECRET = "chat", "its secret"
+# Passwords are checked elsewhere: these tests only need one that is quick to check.
+HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
-def new_key() -> rsa.RSAPrivateKey:
+@cache
+def key(name: str) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -25,7 +29,7 @@ class Provider:
     """`claims` changes the next ID token, `signed` replaces how it is signed; `asked` is what was sent for a code."""
 
     def __init__(self) -> None:
-        self.key, self.other_key = new_key(), new_key()
+        self.key, self.other_key = key("its own"), key("somebody else's")
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -75,8 +79,8 @@ class Provider:
                 **{f"{name}_endpoint": self.issuer + page for name, page in pages.items()},
             }
         if path == "/keys":
-            key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
-            return {"keys": [{**key, "kid": self.kid, "use": "sig", "alg": "RS256"}]}
+            public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
+            return {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": "RS256"}]}
         return {"sub": "alice-at-home", **self.userinfo}
 
     def grant(self, asked: dict[str, str]) -> str:

@@ -24,14 +24,14 @@ from accounts.services import deactivate_users, register_user
 from chatservice.testing import tried_on
 from signin.identities import link
 from signin.openid_provider import forget_documents
-from tests.signin.provider import CLIENT, SECRET, Provider
+from tests.signin.provider import CLIENT, HASHERS, SECRET, Provider
 
 assert chatservice.urls.urlpatterns  # read before a test turns the settings on, which others must not notice
 PASSWORD = "a long enough phrase"
 SUBJECT = "alice-at-home"
 
 
-@override_settings(ROOT_URLCONF="tests.signin.urls")
+@override_settings(ROOT_URLCONF="tests.signin.urls", PASSWORD_HASHERS=HASHERS)
 class OpenIDCase(TestCase):
     provider: Provider
 

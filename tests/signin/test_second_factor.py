@@ -26,7 +26,7 @@ from accounts.services import register_user
 from accounts.sessions import users_of_sessions
 from chatservice.testing import tried_on
 from signin.identities import link
-from tests.signin.provider import CLIENT, SECRET, Provider
+from tests.signin.provider import CLIENT, HASHERS, SECRET, Provider
 from tests.signin.test_openid import PASSWORD, SUBJECT
 
 assert chatservice.urls.urlpatterns  # read before a test turns the settings on, which others must not notice
@@ -42,7 +42,9 @@ def code_at(secret: str, step: int = 0) -> str:
     return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + step))
 
 
-@override_settings(ROOT_URLCONF="tests.signin.urls", ADMIN_ENABLED=True, STAFF_SECOND_FACTOR="optional")
+@override_settings(
+    ROOT_URLCONF="tests.signin.urls", ADMIN_ENABLED=True, STAFF_SECOND_FACTOR="optional", PASSWORD_HASHERS=HASHERS
+)
 class SecondFactorCase(TestCase):
     def setUp(self) -> None:
         self.alice = register_user(username="alice", password=PASSWORD, superuser=True)
