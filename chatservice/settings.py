@@ -21,6 +21,7 @@ from chatservice.file_storage import file_storage
 from chatservice.first_run import read_secrets
 from chatservice.logging_config import logging_config
 from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
+from chatservice.upstream_settings import with_openai
 from chatservice.usage_settings import usage_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -380,15 +381,7 @@ APP_URL = env.str("APP_URL", default="")
 # options: docs/upstreams.md.
 UPSTREAMS = env.json("UPSTREAMS", default={}, values=dict)
 if OPENAI_API_KEY or OPENAI_BASE_URL:
-    UPSTREAMS = {
-        **UPSTREAMS,
-        "openai": {
-            "base_url": OPENAI_BASE_URL or "https://api.openai.com/v1",
-            "api_key": OPENAI_API_KEY,
-            "models": [],
-            **UPSTREAMS.get("openai", {}),
-        },
-    }
+    UPSTREAMS = with_openai(UPSTREAMS, OPENAI_BASE_URL, OPENAI_API_KEY)
 # The upstream for models that match no pattern. By default `openai`, or `echo` if that is not configured.
 DEFAULT_UPSTREAM = env.str("DEFAULT_UPSTREAM", default="openai" if "openai" in UPSTREAMS else "echo")
 # The model used for the name "default". By default `gpt-4o-mini`, or `echo` if that is the default upstream.

@@ -34,7 +34,9 @@ ROWS = (
 ADMIN = {
     "accounts.User": "accounts",
     "accounts.ApiKey": "keys, never their secrets",
+    "accounts.SubjectLimits": "limits of groups, users and keys",
     "auth.Group": "groups of staff",
+    "usage.ModelPrice": "what models cost",
     "completions.Run": "runs",
     "files.File": "files, without name and content",
     "conversations.Conversation": "conversations, what was said for those who may read and say why",
