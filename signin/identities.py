@@ -88,7 +88,7 @@ def _by_email(claims: dict[str, Any]) -> User | None:
     if not (isinstance(email, str) and email and claims.get("email_verified") is True):
         return None
     found = list(User.objects.filter(email__iexact=email)[:2])
-    if len(found) != 1 or found[0].is_staff or found[0].is_superuser or found[0].guest_made:
+    if len(found) != 1 or any((found[0].is_staff, found[0].is_superuser, found[0].guest_made, found[0].is_service)):
         return None
     return found[0]
 
