@@ -47,7 +47,8 @@ def file_parts(wire: Wire) -> int:
 def _count_parts(wire: Wire, kinds: frozenset[str]) -> int:
     content = wire.get("content")
     parts = content if isinstance(content, list | tuple) else ()
-    return sum(isinstance(part, Mapping) and part.get("type") in kinds for part in parts)
+    types = [part.get("type") for part in parts if isinstance(part, Mapping)]
+    return sum(isinstance(kind, str) and kind in kinds for kind in types)
 
 
 def _length(value: Any) -> int:
