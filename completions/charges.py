@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from completions.context import TURN_TOKENS, estimate_tokens, pictures_in
+from django.conf import settings
+
+from completions.context import TURN_TOKENS, budget_for, estimate_tokens, pictures_in
 from completions.token_counts import token_counts
 from completions.types import Wire
+from conversations.branches import branch_ids, in_bulk
 from conversations.models import Message
 from usage.ledger import Charge
 from usage.prices import Tokens, price_of
@@ -18,6 +21,8 @@ from usage.prices import Tokens, price_of
 if TYPE_CHECKING:
     from completions.models import Run
     from completions.run_results import RunResult
+
+BRANCH_SLICE = 100
 
 
 WORKED_ON = {"upstream_truncated", "upstream_stalled", "upstream_invalid", "upstream_timeout", "deadline_exceeded"}
@@ -86,9 +91,24 @@ def charge(
 
 def charge_interrupted(run: Run, content: str, at: dt.datetime) -> Charge:
     """Return what a run is charged whose process died with this much of its answer stored: always an estimate."""
-    tokens = Tokens(input=run.input_tokens or 0, output=_estimated({"content": content}))
+    asked = max(run.input_tokens or 0, _branch_tokens(run))
+    tokens = Tokens(input=asked, output=_estimated({"content": content}))
     payer = Payer(run.user_id, run.api_key_id, run.model)
     return charge(payer, tokens, is_estimate=True, upstream=run.upstream, answered_by="", at=at, failed=True)
+
+
+def _branch_tokens(run: Run) -> int:
+    """Estimate what was sent of a kept run's conversation: the newest messages of its branch that fit."""
+    if run.message is None or run.conversation_id is None:
+        return 0
+    ids = branch_ids(run.conversation_id, run.message.parent_id)
+    most, tokens = budget_for(run.model, settings.CONTEXT_TOKENS), 0
+    for end in range(len(ids), 0, -BRANCH_SLICE):
+        rows = in_bulk(ids[max(0, end - BRANCH_SLICE) : end])
+        tokens += sum(estimate_tokens(row.as_wire()) for row in rows.values())
+        if tokens >= most:
+            return most
+    return tokens
 
 
 def uncharged(run: Run, at: dt.datetime) -> Charge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import sys
@@ -241,7 +242,8 @@ def _wire(message: Message, provider: Provider) -> Wire:
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
     """Store the outcome, and only then publish the end of the run."""
     if live.lost:
-        await _charge_deleted(live, assembly, response)
+        with contextlib.suppress(Exception):  # an answer of an unforeseen shape must still end
+            await _charge_deleted(live, _result(live, assembly, response, error))
         live.end(
             RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
         )
@@ -256,6 +258,8 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         result = _result(live, Assembly(), None, error)
     try:
         charge = await journal().finish(result)
+        if charge is None:  # deleted a moment ago, if no other process ended it
+            await _charge_deleted(live, result)
     except Exception as failed:
         logger.error("run %s: its outcome could not be stored (%s)", live.run_id, type(failed).__name__)
         charge = None
@@ -288,12 +292,11 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
     )
 
 
-async def _charge_deleted(live: LiveRun, assembly: Assembly, response: Wire | None) -> None:
+async def _charge_deleted(live: LiveRun, result: RunResult) -> None:
     """Charge what was produced of a run that was deleted meanwhile."""
     asked = live.handle.request
     payer = Payer(asked.principal.user_id, asked.principal.key_id, asked.model)
     try:
-        result = _result(live, assembly, response, None)
         await in_database_thread(settle_deleted, result, payer)
     except Exception as failed:
         logger.warning("run %s: what it cost could not be stored (%s)", live.run_id, type(failed).__name__)

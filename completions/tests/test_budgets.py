@@ -10,12 +10,13 @@ from django.db import connection
 from django.test import TestCase, TransactionTestCase
 
 from accounts.models import User
+from completions.charges import Payer
 from completions.exceptions import BudgetExhausted, Refused
 from completions.models import Run
 from completions.run_requests import RunHandle
 from completions.run_results import RunResult
 from completions.services import interrupt
-from completions.spending import release_orphans
+from completions.spending import release_orphans, settle_deleted
 from completions.tests.asking import accept_all, accept_one, end_run, question, run_of, somebody
 from conversations.services import delete_conversation
 from usage.budget_rules import forget_budgets
@@ -117,6 +118,28 @@ class ReservationTest(BudgetCase):
         self.assertTrue(run.is_estimate)
         self.assertGreater(run.input_tokens or 0, 0)
         self.assertEqual((self.use().used_tokens, self.use().reserved_tokens), (run.input_tokens, 0))
+
+    def test_the_history_is_estimated_as_well(self) -> None:
+        budget(max_tokens=100_000)
+        first = self.ask(text="x" * 4_000)
+        end(first, tokens=1)
+        again = accept_one(question(self.alice, parameters=MAX, conversation_id=first.conversation_id))
+        interrupt(run_of(again))
+        self.assertGreater(run_of(again).input_tokens or 0, 1_000)
+
+
+class DeletedTest(BudgetCase):
+    def test_a_run_that_is_deleted_as_it_ends_is_charged(self) -> None:
+        budget()
+        handle = self.ask()
+        delete_conversation(conversation=run_of(handle).conversation)  # type: ignore[arg-type]
+        usage = {"prompt_tokens": 30, "completion_tokens": 10}
+        ids = (handle.run_id, handle.message_id, handle.conversation_id)
+        result = RunResult(*ids, "complete", content="Yes", usage=usage)
+        self.assertIsNone(end_run(result))
+        settle_deleted(result, Payer(self.alice.pk, None, "echo"))
+        self.assertEqual((self.use().used_tokens, self.use().reserved_tokens), (40, 0))
+        self.assertEqual(DailyUsage.objects.get().output_tokens, 10)
 
 
 class SubjectTest(BudgetCase):

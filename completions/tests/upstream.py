@@ -25,7 +25,10 @@ _UNBILLED = {400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 503}
 
 @dataclass
 class Recorded:
-    """One request as received; `hung_up` and `at` are seconds of time.monotonic()."""
+    """One request as received; `hung_up` and `at` are seconds of time.monotonic().
+
+    `metered` counts the words that it `produced`, and keeps the `usage` that it reported, if it came that far.
+    """
 
     method: str
     path: str
@@ -37,6 +40,8 @@ class Recorded:
     finished: bool = False
     hung_up: float | None = None
     released: bool = False
+    produced: int = 0
+    usage: dict[str, Any] | None = None
 
 
 @dataclass

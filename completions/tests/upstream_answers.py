@@ -8,6 +8,8 @@ from typing import Any
 
 from completions.tests.upstream_wire import FOREVER, USAGE, WORDS, Connection, chunk, fault, seconds, whole
 
+MAX_OUTPUT = ("max_tokens", "max_completion_tokens")
+
 
 @fault
 async def ok(c: Connection, count: str = "", size: str = "6") -> None:
@@ -44,6 +46,41 @@ async def numbered(c: Connection, pause: str = "10ms", count: str = "100") -> No
     await c.open()
     await c.words(*words, pause=seconds(pause))
     await c.close()
+
+
+@fault
+async def metered(c: Connection, pause: str = "5ms", count: str = "30") -> None:
+    """Words of one token each, as many as the request allows; reports what it used, and records what it produced."""
+    allowed = [value for name in MAX_OUTPUT if type(value := c.body.get(name)) is int]
+    total = min([int(count), *allowed])
+    finish = "length" if total < int(count) else "stop"
+    words = [f"{n % 1000:03d} " for n in range(total)]
+    if not c.streaming:
+        for _ in words:
+            await asyncio.sleep(seconds(pause))
+            c.recorded.produced += 1
+        c.recorded.usage = usage_of(c.body, total)
+        return await c.json(200, {**ended(whole("".join(words)), finish), "usage": c.recorded.usage})
+    await c.open()
+    await c.chunk({"role": "assistant", "content": ""})
+    for word in words:
+        await asyncio.sleep(seconds(pause))
+        c.recorded.produced += 1
+        await c.chunk({"content": word})
+    c.recorded.usage = usage_of(c.body, total)
+    await c.close(usage=c.recorded.usage, finish=finish)
+
+
+def usage_of(body: dict[str, Any], produced: int) -> dict[str, Any]:
+    """What `metered` reports: of the input a token has three bytes, and half of them were in the cache."""
+    asked = sum(len(json.dumps(message.get("content")).encode()) // 3 + 3 for message in body.get("messages") or [])
+    return {
+        "prompt_tokens": asked,
+        "prompt_tokens_details": {"cached_tokens": asked // 2},
+        "completion_tokens": produced,
+        "completion_tokens_details": {"reasoning_tokens": produced // 3},
+        "total_tokens": asked + produced,
+    }
 
 
 @fault

@@ -82,11 +82,13 @@ class Connection:
                 await asyncio.sleep(pause)
             await self.chunk({"content": word})
 
-    async def close(self, *, usage: bool = True, done: bool = True, finish: str | None = "stop") -> None:
+    async def close(
+        self, *, usage: bool | dict[str, Any] = True, done: bool = True, finish: str | None = "stop"
+    ) -> None:
         if finish:
             await self.chunk({}, finish)
         if usage and self.wants_usage:
-            await self.data({**ENVELOPE, "choices": [], "usage": USAGE})
+            await self.data({**ENVELOPE, "choices": [], "usage": USAGE if usage is True else usage})
         if done:
             await self.raw(b"data: [DONE]\n\n")
         await self.send(b"0\r\n\r\n")
