@@ -20,6 +20,7 @@ ROUNDS = {
     "keys": 5,
     "restarts": 1,
     "canaries": 60,
+    "budgets": 4,
     "silence": 3,
     "pressure": 2,
     "stall": 4,
@@ -27,8 +28,9 @@ ROUNDS = {
 }
 # The second lane mostly waits, for deadlines and leases, so it runs beside the first.
 LANES = (("kills", "cuts", "keys", "restarts", "canaries"), ("pressure", "pauses", "silence"))
-# The floods of one would delay what others measure, and the other measures how fast an answer stops.
-ALONE = ("cancels", "stall")
+# The floods of one would delay what others measure, another measures how fast an answer stops, and the budgets of the
+# last would refuse everybody's questions.
+ALONE = ("cancels", "stall", "budgets")
 
 
 @pytest.mark.timeout(600)

@@ -65,18 +65,16 @@ class Spending:
 
 
 async def run(seed: int, rounds: int) -> Verdict:
-    verdict = Verdict(PROMISE); T=time.monotonic(); P=lambda x: print(x, round(time.monotonic()-T,1))
+    verdict = Verdict(PROMISE)
     users = await database(_set_up)
     try:
         async with running_cluster(f"{seed} budgets", processes=4, api_users=0, SWEEP_SECONDS="1") as cluster:
             cluster.api_users = users
-            P('cluster.api_users = users')
             state = Spending(cluster, verdict, seed)
             callers = min(CALLERS, CALLERS_A_ROUND * rounds)
             work = [asyncio.create_task(_call(state, number)) for number in range(callers)]
             watch = asyncio.create_task(_watch(state))
             await _disturb(state, rounds)
-            P('await _disturb(state, rounds)')
             state.over = True
             await asyncio.gather(*work)
             ended = time.monotonic()
@@ -86,12 +84,9 @@ async def run(seed: int, rounds: int) -> Verdict:
                 verdict.broken(f"{late}: {await database(_reserved)}")
             verdict.times.append(time.monotonic() - ended)
             await watch
-            P('await watch')
             cluster.baseline = {}
             await cluster.settle(verdict)
-            P('await cluster.settle(verdict)')
             await _judge(state)
-            P('await _judge(state)')
     finally:
         await database(_clean_up)
     return verdict

@@ -236,7 +236,7 @@ async def running_cluster(
     members = [_kept_or_new({**given, **own}) for own in own_env or [{}] * processes]
     stopping = list(members)
     try:
-        made = [await database(_make_api_user, f"chaos{number}") for number in range(api_users)]
+        made = [await database(make_api_user, f"chaos{number}") for number in range(api_users)]
         await asyncio.gather(*(each.start() for each in members if not each.ready))
         found = Cluster(rng, members, made, upstream)
         found.baseline = {each.pid: each.held() for each in members}
@@ -248,7 +248,8 @@ async def running_cluster(
         await _stop(stopping)
 
 
-def _make_api_user(name: str) -> ApiUser:
+def make_api_user(name: str) -> ApiUser:
+    """Register a user whose name begins with `name`, with a key."""
     user = register_user(username=f"{name}-{uuid.uuid4().hex[:12]}")
     return ApiUser(user, issue_api_key(user=user)[1])
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from tests.chaos import (
+    budgets,
     canaries,
     cancels,
     cuts,
@@ -35,6 +36,7 @@ SCENARIOS = {
     "canaries": Scenario(canaries.run, 10_000),
     "silence": Scenario(silence.run, 100),
     "pressure": Scenario(pressure.run, pressure.CROWD),
+    "budgets": Scenario(budgets.run, 200),
     "stall": Scenario(stall.run, stall.SECONDS),
     # On SQLite a process stopped inside a transaction blocks all others, so there is no promise to test.
     "pauses": Scenario(pauses.run, 50, needs_postgres=True),
