@@ -1,7 +1,8 @@
 """Holds budgets exactly: a request reserves the most that it may use, and its end settles it. See docs/costs.md.
 
-A transaction locks all rows that it needs before anything else, in one order: processes wait for each other without a
-deadlock, and what is used and reserved together never passes a limit.
+A transaction that accepts requests locks all rows that it needs before anything else, in one order: processes wait for
+each other without a deadlock, and what is used and reserved together never passes a limit. One that only ends requests
+locks them last: nobody waits while it does the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from usage.row_ids import row_id
 _USE, _RESERVATION = BudgetUse._meta.db_table, Reservation._meta.db_table
 TAKEN = '"used_tokens" + "reserved_tokens", "used_cost" + "reserved_cost"'
 MAX_KNOWN = 100_000
+MAX_ROWS = 64
 AMOUNTS = ("used_tokens", "used_cost", "reserved_tokens", "reserved_cost")
 
 
@@ -71,7 +73,7 @@ class Budgets:
         self._over: list[uuid.UUID] = []
         self._held = _reservations(cursor, ending)
         wanted = {pk: (rule, member) for spender in spenders for pk, rule, member in self._uses_of(spender)}
-        self._taken = self._lock(wanted)
+        self._taken = self._lock(wanted) if wanted else {}
 
     def apply_to(self, spender: Spender) -> bool:
         return any(True for _ in self._rules.of(spender))
@@ -103,22 +105,24 @@ class Budgets:
             )
 
     def write(self) -> None:
-        """Write what was reserved and settled."""
-        if self._changes:
-            sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
-            self._cursor.executemany(
-                f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
-                [[*(added[name] for name in AMOUNTS), _key(pk)] for pk, added in sorted(self._changes.items())],
-            )
-        if self._reserved:
-            self._cursor.executemany(
-                f'INSERT INTO {_RESERVATION} ("run_id", "use_id", "tokens", "cost") VALUES (%s, %s, %s, %s)',  # noqa: S608
-                [[_key(run_id), _key(pk), most.tokens, most.cost] for run_id, pk, most in self._reserved],
+        """Write what was reserved and settled, by few statements; the rows are locked in the order of their ids."""
+        for start in range(0, len(self._reserved), MAX_ROWS):
+            part = self._reserved[start : start + MAX_ROWS]
+            rows = ", ".join(["(%s, %s, %s, %s)"] * len(part))
+            self._cursor.execute(
+                f'INSERT INTO {_RESERVATION} ("run_id", "use_id", "tokens", "cost") VALUES {rows}',  # noqa: S608
+                [value for run_id, pk, most in part for value in (_key(run_id), _key(pk), most.tokens, most.cost)],
             )
         if self._over:
             self._cursor.execute(
                 f'DELETE FROM {_RESERVATION} WHERE "run_id" IN ({_marks(self._over)})',  # noqa: S608
                 list(map(_key, self._over)),
+            )
+        if self._changes:
+            sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
+            self._cursor.executemany(
+                f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
+                [[*(added[name] for name in AMOUNTS), _key(pk)] for pk, added in sorted(self._changes.items())],
             )
 
     def _uses_of(self, spender: Spender) -> Iterator[tuple[uuid.UUID, Rule, str]]:
@@ -196,11 +200,13 @@ class Budgets:
 
 
 def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, dict[uuid.UUID, Amount]]:
-    """Return what these requests have reserved, by request and row."""
+    """Return what these requests have reserved, by request and row, locked: what two processes end is settled once."""
     if not run_ids:
         return {}
+    lock = ' ORDER BY "run_id", "use_id" FOR UPDATE' if connection.features.has_select_for_update else ""
     cursor.execute(
-        f'SELECT "run_id", "use_id", "tokens", "cost" FROM {_RESERVATION} WHERE "run_id" IN ({_marks(run_ids)})',  # noqa: S608
+        f'SELECT "run_id", "use_id", "tokens", "cost" FROM {_RESERVATION} '  # noqa: S608
+        f'WHERE "run_id" IN ({_marks(run_ids)}){lock}',
         list(map(_key, run_ids)),
     )
     found: dict[uuid.UUID, dict[uuid.UUID, Amount]] = {}

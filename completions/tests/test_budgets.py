@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from typing import Any
 
 from django.contrib.auth.models import Group
-from django.db import connection
+from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase
 
 from accounts.models import User
@@ -20,6 +21,7 @@ from completions.spending import release_orphans, settle_deleted
 from completions.tests.asking import accept_all, accept_one, end_run, question, run_of, somebody
 from conversations.services import delete_conversation
 from usage.budget_rules import forget_budgets
+from usage.budgets import Amount, Budgets
 from usage.models import Budget, BudgetUse, DailyUsage, Reservation
 
 MAX = {"max_tokens": 100}
@@ -251,3 +253,35 @@ class ParallelTest(TransactionTestCase):
         whole = BudgetUse.objects.get(budget__name="All")
         charged = DailyUsage.objects.filter(user__in=users)
         self.assertEqual(whole.used_tokens, sum(charged.values_list("input_tokens", flat=True)))
+
+    def test_two_processes_that_release_one_request_release_it_once(self) -> None:
+        forget_budgets()
+        self.addCleanup(forget_budgets)
+        budget("All", max_tokens=2_000)
+        alice = somebody("alice")
+        handle = accept_one(question(alice, "Hi", parameters=MAX))
+        begun = threading.Event()
+
+        def release() -> None:
+            try:
+                begun.wait()
+                _release(handle.run_id)
+            finally:
+                connection.close()
+
+        other = threading.Thread(target=release)
+        other.start()
+        with transaction.atomic():
+            _release(handle.run_id)
+            begun.set()
+            other.join(0.3)  # until it waits for this transaction, or is through
+        other.join()
+        use = BudgetUse.objects.get(budget__name="All")
+        self.assertEqual((use.reserved_tokens, use.reserved_cost), (0, 0))
+
+
+def _release(run_id: uuid.UUID) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        budgets = Budgets(cursor, ending=[run_id])
+        budgets.settle(run_id, Amount())
+        budgets.write()
