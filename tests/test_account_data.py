@@ -62,6 +62,7 @@ NOBODYS = {
     "usage.modelprice": "what models cost",
     # Whose budget it is, is only told by ids, and goes with the account.
     **dict.fromkeys(("usage.budgetuse", "usage.reservation"), "how much of a budget is taken"),
+    "usage.monthlyusage": "sums of usage.dailyusage, which is exported; whose they were is deleted with the account",
     "search.embedder": "a list of the models that made vectors",
 }
 # The log that nobody may change: for an erased account it keeps the id, which then refers to nobody.

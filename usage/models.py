@@ -10,13 +10,14 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Count, Exists, Max, OuterRef, Q
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
+from django.db.models.functions import Coalesce, Greatest, NullIf
 from django.utils import timezone
 
 from accounts.access import OwnedQuerySet
 from accounts.models import ApiKey, User
 from foundation.ids import uuid7
-from usage.periods import Period
+from usage.periods import Period, start_of
 
 # SQLite keeps a decimal as a number of 15 digits: more would be rounded there.
 MAX_DIGITS = 15
@@ -174,6 +175,38 @@ class DailyUsage(models.Model):
         return f"{self.day} {self.model}"
 
 
+class MonthlyUsage(models.Model):
+    """The sums of `DailyUsage` over a month that is over, so that pages over a year read few rows. See `months.py`.
+
+    `month` is the first day. A month has either all of its rows or none. The id is made from the keys.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    month = models.DateField()
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    api_key_id = models.UUIDField(null=True)
+    group = models.ForeignKey(Group, null=True, on_delete=models.SET_NULL, related_name="+")
+    model = models.CharField(max_length=200)
+    upstream = models.CharField(max_length=100)
+    requests = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    estimated = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost = models.BigIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ()
+        # Everybody's usage in some months; which months are summed up.
+        indexes = [models.Index(fields=["month"], name="monthly_usage_of_month")]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.model}"
+
+
 class BudgetQuerySet(models.QuerySet["Budget"]):
     def in_force(self) -> BudgetQuerySet:
         return self.filter(is_active=True)
@@ -232,6 +265,30 @@ class Budget(models.Model):
             raise ValidationError({"for_each": "A user, or a key, has its budget for itself anyway."})
 
 
+class BudgetUseQuerySet(models.QuerySet["BudgetUse"]):
+    def current(self, moment: dt.datetime) -> Self:
+        """Return the rows of the periods that contain `moment`."""
+        now = Q()
+        for period in Period:
+            now |= Q(budget__period=period, start=start_of(period, moment))
+        return self.filter(now)
+
+    def with_share(self) -> Self:
+        """Add `share`: how many percent of the limit are used; where two limits apply, of the tighter one."""
+        return self.annotate(share=Greatest(_share("tokens"), _share("cost")))
+
+    def near_limit(self, moment: dt.datetime) -> Self:
+        """Return the rows of budgets in force that have now reached the share from which they warn."""
+        return self.current(moment).with_share().filter(budget__is_active=True, share__gte=F("budget__warn_at"))
+
+
+def _share(kind: str) -> Coalesce:
+    # A limit of 0 has no share that is used.
+    limit = NullIf(F(f"budget__max_{kind}"), 0, output_field=models.BigIntegerField())
+    share = models.ExpressionWrapper(F(f"used_{kind}") * 100.0 / limit, models.FloatField())
+    return Coalesce(share, 0.0, output_field=models.FloatField())
+
+
 class BudgetUse(models.Model):
     """What was used of a budget in one period that began on `start`, and what running requests have reserved.
 
@@ -251,6 +308,8 @@ class BudgetUse(models.Model):
     reserved_tokens = models.BigIntegerField(default=0)
     reserved_cost = models.BigIntegerField(default=0)
     warned = models.PositiveSmallIntegerField(default=0)
+
+    objects = BudgetUseQuerySet.as_manager()
 
     class Meta:
         default_permissions = ("view",)
