@@ -15,6 +15,7 @@ from completions.models import UNFINISHED, Run
 from usage import ledger
 from usage.ledger import AMOUNTS, Charge
 from usage.models import DailyUsage
+from usage.months import forget_months
 from usage.periods import bounds_of, day_of
 from usage.prices import Tokens
 
@@ -51,6 +52,8 @@ def differences(*, since: dt.date | None = None) -> Iterator[tuple[dt.date, list
 @transaction.atomic
 def repair(found: Sequence[Difference]) -> None:
     """Write what the runs say into the ledger."""
+    if found:
+        forget_months()
     for difference in found:
         day, user_id, key_id, model, upstream = difference.key
         rows = DailyUsage.objects.filter(day=day, user=user_id, api_key_id=key_id, model=model, upstream=upstream)
