@@ -58,7 +58,12 @@ class StaffSite(AdminSite):
     site_url = f"{settings.URL_PREFIX}/"
 
     def get_urls(self) -> list[Any]:
-        return [path("dashboard/", self.admin_view(self.dashboard), name="dashboard"), *super().get_urls()]
+        return [
+            path("dashboard/", self.admin_view(self.dashboard), name="dashboard"),
+            path("dashboard/usage/", self.admin_view(self.usage), name="usage"),
+            path("dashboard/usage/csv/", self.admin_view(self.usage_csv), name="usage_csv"),
+            *super().get_urls(),
+        ]
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         return require_local(require_second_factor(super().admin_view(view, cacheable)))
@@ -112,3 +117,16 @@ class StaffSite(AdminSite):
             raise PermissionDenied
         context = {**self.each_context(request), "title": "Dashboard", "sections": sections()}
         return TemplateResponse(request, "admin/dashboard.html", context)
+
+    def usage(self, request: HttpRequest) -> HttpResponse:
+        """Show what was used and what it cost: no content."""
+        from dashboard.usage_views import usage_context
+
+        context = {**self.each_context(request), "title": "Usage", **usage_context(request)}
+        return TemplateResponse(request, "admin/usage.html", context)
+
+    def usage_csv(self, request: HttpRequest) -> HttpResponse:
+        """Send the table that the same query shows."""
+        from dashboard.usage_views import usage_file
+
+        return usage_file(request)

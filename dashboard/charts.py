@@ -25,7 +25,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart. `kind` is bars (stacked) or lines. `unit` is shown at the axis."""
+    """A chart. `kind` is bars (stacked) or lines. `unit` is shown at the axis.
+
+    With `by_month`, `days` are the first days of months. `is_whole`: the axis does not end below 4.
+    """
 
     title: str
     unit: str
@@ -33,6 +36,8 @@ class Chart:
     series: Sequence[Series]
     kind: str = "bars"
     note: str = ""
+    by_month: bool = False
+    is_whole: bool = True
 
     @property
     def slug(self) -> str:
@@ -60,7 +65,7 @@ class Chart:
             ]
         else:
             stacks = [value or 0 for each in self.series for value in each.values]
-        return round_up(max(stacks, default=0))
+        return round_up(max(stacks, default=0), whole=self.is_whole)
 
     @property
     def svg(self) -> SafeString:
@@ -69,6 +74,9 @@ class Chart:
             *(WIDTH, HEIGHT, self.title, self._in_words()),
             *(self._grid(), self._day_labels(), self._bars() if self.kind == "bars" else self._lines()),
         )
+
+    def _label(self, day: dt.date) -> str:
+        return f"{day:%b %Y}" if self.by_month else f"{day:%d %b}"
 
     def _in_words(self) -> str:
         told = []
@@ -102,7 +110,7 @@ class Chart:
             "",
             '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>',
             (
-                (self._x(place + 0.5), HEIGHT - 8, f"{day:%d %b}")
+                (self._x(place + 0.5), HEIGHT - 8, self._label(day))
                 for place, day in enumerate(self.days)
                 if (len(self.days) - 1 - place) % every == 0 and place > 0
             ),
@@ -122,7 +130,7 @@ class Chart:
                             '<rect class="series-{}" x="{}" y="{}" width="{}" height="{}">'
                             "<title>{}: {} {} {}</title></rect>",
                             *(number_of, self._x(place + 0.12), top, width, round(max(self._y(below) - top, 0.8), 1)),
-                            *(f"{day:%d %b}", number(value), self.unit, each.name),
+                            *(self._label(day), number(value), self.unit, each.name),
                         )
                     )
                 below += value
@@ -141,16 +149,16 @@ class Chart:
             pieces += [
                 format_html(
                     '<circle class="series-{}" cx="{}" cy="{}" r="3"><title>{}: {} {}, {}</title></circle>',
-                    *(number_of, x, y, f"{day:%d %b}", number(value), self.unit, each.name),
+                    *(number_of, x, y, self._label(day), number(value), self.unit, each.name),
                 )
                 for x, y, day, value in points
             ]
         return format_html_join("", "{}", ((piece,) for piece in pieces))
 
 
-def round_up(value: float) -> float:
-    """Return the next round number, for the end of an axis."""
-    if value <= 4:
+def round_up(value: float, *, whole: bool = True) -> float:
+    """Return the next round number, for the end of an axis; `whole`: of something that is counted, so at least 4."""
+    if value <= 0 or (whole and value <= 4):
         return 4
     size: float = 10 ** math.floor(math.log10(value / 4))
     return next(step * size for step in (4, 8, 12, 16, 20, 24, 32, 40) if step * size >= value)
@@ -166,4 +174,6 @@ def short(value: float) -> str:
 def number(value: float | None) -> str:
     if value is None:
         return "–"
+    if value < 1:
+        return f"{value:.2g}"
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.1f}"

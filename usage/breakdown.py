@@ -7,9 +7,10 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group
+from django.contrib.auth.models import AnonymousUser, Group
 from django.db.models import Q, Sum
 
 from accounts.models import ApiKey, User
@@ -26,7 +27,7 @@ ONE_DAY = dt.timedelta(days=1)
 Totals = dict[Any, Counter[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Selection:
     """Which usage is asked for: from one day to another (both included), with these values of the ledger's fields."""
 
@@ -34,6 +35,11 @@ class Selection:
     until: dt.date
     fields: Mapping[str, Any] = field(default_factory=dict)
     visible: Q = field(default_factory=Q)
+
+    @cached_property
+    def summed(self) -> set[dt.date]:
+        """Return the months that are summed up; reads the database once."""
+        return summed_months()
 
     @property
     def condition(self) -> Q:
@@ -49,17 +55,16 @@ class Line:
     amounts: Counter[str]
 
 
-def visible_usage(user: AbstractBaseUser | AnonymousUser) -> Q:
+def visible_usage(user: User | AnonymousUser) -> Q:
     """Return the condition on the rows of the ledger that somebody may see in the admin: all of them, or none."""
-    may_see_all: bool = user.is_active and user.has_perm("usage.view_dailyusage")  # type: ignore[union-attr]
-    return Q() if may_see_all else Q(pk__in=())
+    return Q() if user.has_perm("usage.view_dailyusage") else Q(pk__in=())
 
 
 def totals(selection: Selection, by: str) -> Totals:
     """Add up usage by one of DIMENSIONS. Months that are over are read as sums, unless it is by day."""
     if by not in DIMENSIONS:
         raise ValueError(by)
-    months, ranges = _parts(selection, set() if by == "day" else summed_months())
+    months, ranges = _parts(selection, set() if by == "day" else selection.summed)
     found: Totals = {}
     if ranges:
         in_ranges = Q()

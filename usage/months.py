@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from itertools import pairwise
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Min, Sum
@@ -71,7 +72,7 @@ def _sum_up(month: dt.date, following: dt.date) -> bool:
     return bool(made)
 
 
-def _row(month: dt.date, key: tuple[object, ...], sums: tuple[int, ...]) -> MonthlyUsage:
+def _row(month: dt.date, key: tuple[Any, ...], sums: tuple[int, ...]) -> MonthlyUsage:
     user_id, api_key_id, group_id, model, upstream = key
     amounts = dict(zip(AMOUNTS, map(int, sums), strict=True))
     return MonthlyUsage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 from unittest import mock
 
 from django.contrib.auth.models import AnonymousUser, Group, Permission
@@ -17,8 +18,11 @@ from usage.models import DailyUsage, MonthlyUsage
 from usage.tests.ledger_rows import use
 
 NOW = dt.datetime(2026, 11, 20, 9, tzinfo=dt.UTC)
-YEAR = Selection(dt.date(2025, 11, 1), NOW.date())
 DAYS = [dt.date(2025, 12, 31), dt.date(2026, 1, 1), dt.date(2026, 9, 30), dt.date(2026, 10, 1), dt.date(2026, 11, 20)]
+
+
+def year(**more: Any) -> Selection:
+    return Selection(dt.date(2025, 11, 1), NOW.date(), **more)
 
 
 class BreakdownTest(TestCase):
@@ -45,21 +49,21 @@ class BreakdownTest(TestCase):
             if summed:
                 self.assertEqual(months.sum_up_months(), 4)
             for by in DIMENSIONS:
-                sums = total(totals(YEAR, by).values())
+                sums = total(totals(year(), by).values())
                 with self.subTest(by, summed=summed):
                     self.assertEqual((sums["cost"], sums["requests"]), (11_111_000_000, 10))
                     self.assertEqual((sums["failed"], sums["unpriced"], sums["input_tokens"]), (5, 5, 1_000))
 
     def test_lines_are_named_and_what_costs_most_is_first(self) -> None:
         months.sum_up_months()
-        self.assertEqual(list(self.costs(YEAR, "user").items()), [("alice", 11_111), ("bob", 0)])
-        self.assertEqual(self.costs(YEAR, "group"), {"Support": 11_111, "no group": 0})
-        self.assertEqual(self.costs(YEAR, "key"), {f"laptop (cb_{self.key.kid}…) of alice": 11_111, "no key": 0})
-        self.assertEqual(self.costs(YEAR, "model"), {"gpt-4o": 11_111, "echo": 0})
-        self.assertEqual(self.costs(YEAR, "upstream"), {"openai": 11_111, "echo": 0})
+        self.assertEqual(list(self.costs(year(), "user").items()), [("alice", 11_111), ("bob", 0)])
+        self.assertEqual(self.costs(year(), "group"), {"Support": 11_111, "no group": 0})
+        self.assertEqual(self.costs(year(), "key"), {f"laptop (cb_{self.key.kid}…) of alice": 11_111, "no key": 0})
+        self.assertEqual(self.costs(year(), "model"), {"gpt-4o": 11_111, "echo": 0})
+        self.assertEqual(self.costs(year(), "upstream"), {"openai": 11_111, "echo": 0})
         by_month = {"2026-11": 10_000, "2026-10": 1_000, "2026-09": 100, "2026-01": 10, "2025-12": 1}
-        self.assertEqual(list(self.costs(YEAR, "month").items()), list(by_month.items()))
-        self.assertEqual(list(self.costs(YEAR, "day"))[0], "2026-11-20")
+        self.assertEqual(list(self.costs(year(), "month").items()), list(by_month.items()))
+        self.assertEqual(list(self.costs(year(), "day"))[0], "2026-11-20")
 
     def test_a_period_that_cuts_months_counts_exactly_its_days(self) -> None:
         months.sum_up_months()
@@ -85,7 +89,7 @@ class BreakdownTest(TestCase):
             ({"api_key_id": self.key.pk}, 11_111),
             ({"upstream": "echo"}, 0),
         ):
-            selection = Selection(YEAR.since, YEAR.until, fields)
+            selection = year(fields=fields)
             self.assertEqual(sum(self.costs(selection, "month").values()), expected, fields)
 
     def test_a_month_is_summed_up_when_it_has_been_over_for_two_days_and_once(self) -> None:
@@ -101,25 +105,25 @@ class BreakdownTest(TestCase):
         months.sum_up_months()
         DailyUsage.objects.filter(day=DAYS[0], user=self.alice).update(cost=5_000_000)
         months.forget_months()
-        self.assertEqual(self.costs(YEAR, "month")["2025-12"], 5)
+        self.assertEqual(self.costs(year(), "month")["2025-12"], 5)
         months.sum_up_months()
-        self.assertEqual(self.costs(YEAR, "month")["2025-12"], 5)
+        self.assertEqual(self.costs(year(), "month")["2025-12"], 5)
 
     def test_two_processes_that_sum_up_the_same_month_count_it_once(self) -> None:
         with mock.patch.object(months, "summed_months", return_value=set()):
             months.sum_up_months()
             months.sum_up_months()
-        self.assertEqual(sum(self.costs(YEAR, "user").values()), 11_111)
+        self.assertEqual(sum(self.costs(year(), "user").values()), 11_111)
 
     def test_an_erased_account_leaves_what_it_used(self) -> None:
         months.sum_up_months()
         delete_user(user=self.alice)
-        self.assertEqual(self.costs(YEAR, "user"), {"accounts that were erased": 11_111, "bob": 0})
-        self.assertEqual(sum(self.costs(YEAR, "group").values()), 11_111)
-        self.assertIn(f"deleted ({str(self.key.pk)[-12:]})", self.costs(YEAR, "key"))
+        self.assertEqual(self.costs(year(), "user"), {"accounts that were erased": 11_111, "bob": 0})
+        self.assertEqual(sum(self.costs(year(), "group").values()), 11_111)
+        self.assertIn(f"deleted ({str(self.key.pk)[-12:]})", self.costs(year(), "key"))
 
     def test_beyond_the_most_lines_the_rest_is_one(self) -> None:
-        found = totals(YEAR, "month")
+        found = totals(year(), "month")
         self.assertEqual([line.label for line in lines_of(found, "month", 2)], ["2026-11", "2026-10", "3 others"])
         self.assertEqual(total(line.amounts for line in lines_of(found, "month", 2)), total(found.values()))
 
@@ -129,9 +133,9 @@ class BreakdownTest(TestCase):
         viewer.user_permissions.add(Permission.objects.get(codename="view_dailyusage"))
         root = User.objects.create_superuser(username="root", password=None)
         for user, seen in ((clerk, 0), (AnonymousUser(), 0), (self.alice, 0), (viewer, 10), (root, 10)):
-            selection = Selection(YEAR.since, YEAR.until, visible=visible_usage(user))
+            selection = year(visible=visible_usage(user))
             self.assertEqual(total(totals(selection, "user").values())["requests"], seen, user)
 
     def test_an_unknown_dimension_is_a_mistake(self) -> None:
         with self.assertRaises(ValueError):
-            totals(YEAR, "content")
+            totals(year(), "content")
