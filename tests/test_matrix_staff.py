@@ -6,10 +6,11 @@ import re
 
 from accounts.models import SubjectLimits
 from files.public_ids import public_id
+from foundation.ids import uuid7
 from tests.matrix import staff as matrix
 from tests.matrix.operations import routes
 from tests.staff import CANARY, StaffCase, staff
-from usage.models import ModelPrice
+from usage.models import Budget, BudgetUse, ModelPrice
 
 
 class StaffMatrixTest(StaffCase):
@@ -24,6 +25,8 @@ class StaffMatrixTest(StaffCase):
             "completions/run": self.stored_run,
             "files/file": self.file,
             "usage/modelprice": self.price,
+            "usage/budgetuse": self.use,
+            "usage/budget": self.budget,
         }
         for name, thing in things.items():
             if route.startswith(f"{name}/{matrix.OBJECT}"):
@@ -41,6 +44,8 @@ class StaffMatrixTest(StaffCase):
         from django.contrib.auth.models import Group
 
         cls.group = Group.objects.create(name="Support")
+        cls.budget = Budget.objects.create(name="Support", group=cls.group, max_tokens=1_000)
+        cls.use = BudgetUse.objects.create(id=uuid7(), budget=cls.budget, start="2026-11-01")
         cls.price = ModelPrice.objects.create(model="gpt-4o", currency="USD", input=2, output=10)
         cls.limits = SubjectLimits.objects.create(key=cls.key, starts_per_minute=5)
 

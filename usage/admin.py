@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from foundation.admin_base import ListAdmin, TextFilter, minute
+from usage import budget_admin  # noqa: F401  it registers itself
 from usage.models import ModelPrice
 
 

@@ -19,6 +19,8 @@ FILES = "conversations/conversation/<uuid:conversation_id>/files/<str:file_id>/"
 PAGES: dict[str, Statuses] = {
     "": EVERYBODY,
     "dashboard/": VIEWS,
+    "dashboard/usage/": VIEWS,
+    "dashboard/usage/csv/": VIEWS,
     "login/": SHORT,
     "logout/": (405, 405, 405, 405),
     "password_change/": EVERYBODY,
@@ -42,6 +44,8 @@ MODELS: dict[str, tuple[Statuses, Statuses]] = {
     "accounts/apikey": (NOBODY, NOBODY),
     "usage/modelprice": (ROOT, ROOT),
     "accounts/subjectlimits": (ROOT, ROOT),
+    "usage/budget": (ROOT, ROOT),
+    "usage/budgetuse": (NOBODY, NOBODY),
     "files/file": (NOBODY, NOBODY),
     "conversations/conversation": (NOBODY, ROOT),
     "conversations/accesslogentry": (NOBODY, NOBODY),
