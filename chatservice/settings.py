@@ -397,7 +397,8 @@ CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000}, values=int)
 RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
 # Seconds between two tokens of the built-in model `echo`.
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
-CURRENCY, USAGE_TIME_ZONE = usage_settings(env)
+CURRENCY, USAGE_TIME_ZONE, BUDGET_MAIL, _mail = usage_settings(env)
+globals().update(_mail)
 
 # --- Runs ----------------------------------------------------------------------------------------
 

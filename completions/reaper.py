@@ -22,6 +22,8 @@ from foundation.database import StorageError, checkpoint
 from foundation.outages import note_failure
 from search import timings
 from usage import prices
+from usage.months import sum_up_months
+from usage.warnings import warn_of_budgets
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def _sweep_forever() -> None:
             checkpoint()
             analyze()
             fold()
+            warn_of_budgets()
             if time.monotonic() >= chunks_due:
                 prune_chunks()
                 prune_keys()
@@ -79,6 +82,7 @@ def _sweep_forever() -> None:
                 prune_key_uses()
                 prune_expired()
                 finish_abandoned()
+                sum_up_months()
                 chunks_due = time.monotonic() + HOUR
             if time.monotonic() >= history_due:
                 prune_history()
