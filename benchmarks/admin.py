@@ -1,5 +1,7 @@
 """What the admin costs with a million messages on PostgreSQL: each page's queries and milliseconds against a budget.
 
+The pages on usage read the ledger of a year of ten million requests: PAYERS users a day, with three models each.
+
     python -m benchmarks.admin [--messages 1000000]
 
 The database itself creates the rows, in a temporary server; this process requests the pages.
@@ -23,26 +25,39 @@ from scripts.postgres import postgres
 MAX_QUERIES, MAX_MILLISECONDS = 15, 200.0
 ROUNDS = 7
 PER_TALK = 10
+DIMENSIONS = ("user", "group", "key", "model", "upstream", "day", "month")
 USERS = 2_000
 LONG_TALK = 2_000
 REASON = "Measuring how long this takes"
-ROWS = Path(__file__).with_name("admin_rows.sql")
+PAYERS = 500
+ROWS = [Path(__file__).with_name(name) for name in ("admin_rows.sql", "usage_rows.sql")]
 
 
 def fill(messages: int) -> None:
     """Create the rows with triggers off: the rows are valid by construction, so checks would only cost time."""
     from django.db import connection
 
-    values = {"users": USERS, "talks": messages // PER_TALK, "per_talk": PER_TALK, "reason": REASON}
+    from usage.months import sum_up_months
+
+    values = {
+        "users": USERS,
+        "talks": messages // PER_TALK,
+        "per_talk": PER_TALK,
+        "reason": REASON,
+        "payers": PAYERS,
+    }
+    statements = [each for path in ROWS for each in path.read_text(encoding="utf-8").split(";\n")[:-1]]
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0; SET session_replication_role = replica; SET work_mem = '256MB'")
-        for statement in ROWS.read_text(encoding="utf-8").split(";\n")[:-1]:
+        for statement in statements:
             began = time.perf_counter()
             for name, value in values.items():
                 statement = statement.replace(f":{name}", str(value))
             cursor.execute(statement)
             print(f"  {time.perf_counter() - began:6.1f} s  {' '.join(statement.split(chr(10))[-1:])[:60]}", flush=True)
         cursor.execute("SET session_replication_role = origin; SET statement_timeout = '10s'; RESET work_mem")
+        began = time.perf_counter()
+        print(f"  {sum_up_months()} months are summed up in {time.perf_counter() - began:.1f} s", flush=True)
         cursor.execute("VACUUM ANALYZE")
 
 
@@ -121,8 +136,35 @@ def pages() -> dict[str, str]:
         "users, search": "/admin/accounts/user/?q=user-12",
         "user": f"/admin/accounts/user/{talk.owner_id}/change/",
         "keys": "/admin/accounts/apikey/",
+        **usage_pages(talk.owner.username),
         "access log": "/admin/conversations/accesslogentry/",
         "access log, of one owner": f"/admin/conversations/accesslogentry/?q={talk.owner_id}",
+    }
+
+
+def usage_pages(username: str) -> dict[str, str]:
+    """Return the pages on usage and budgets; "a year" is as long as can be asked for."""
+    from django.contrib.auth.models import Group
+
+    from accounts.models import ApiKey
+    from dashboard.usage_form import earliest, today
+
+    usage, year = "/admin/dashboard/usage/", f"since={earliest(today())}"
+    group, key = Group.objects.filter(name="Team 7").get().pk, ApiKey.objects.filter(user__username=username)[0].kid
+    return {
+        "usage of 30 days by user": usage,
+        "usage of 30 days by day": f"{usage}?by=day",
+        **{f"usage of a year by {by}": f"{usage}?{year}&by={by}" for by in DIMENSIONS},
+        "usage of a year of one group by user": f"{usage}?{year}&group={group}",
+        "usage of a year of one user by day": f"{usage}?{year}&user={username}&by=day",
+        "usage of a year of one key by model": f"{usage}?{year}&key=cb_{key}&by=model",
+        "usage of a year of one model by user": f"{usage}?{year}&model=gpt-4o",
+        "usage of a year of one model by day": f"{usage}?{year}&model=gpt-4o&by=day",
+        "usage of a year by user, CSV": f"{usage}csv/?{year}",
+        "budgets": "/admin/usage/budget/",
+        "use of budgets": "/admin/usage/budgetuse/",
+        "budgets near a limit": "/admin/usage/budgetuse/?use=near",
+        "prices": "/admin/usage/modelprice/",
     }
 
 
@@ -138,6 +180,7 @@ def report() -> bool:
     from dashboard import page as dashboard
 
     settings.ALLOWED_HOSTS = ["testserver"]
+    settings.ADMIN_ENABLED = True  # requests of the test client come from nowhere
     watch = Watch()
     connection_created.connect(watch.join)
     connections.close_all()
@@ -183,6 +226,7 @@ def main() -> int:
         return inside(given.messages)
     with own_directory() as surroundings, postgres() as url:
         own = {**os.environ, **surroundings, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "chatservice.settings"}
+        own["DATABASE_STATEMENT_SECONDS"] = "0"  # the rows take longer
         return subprocess.run(
             [sys.executable, "-m", __spec__.name, "--inside", f"--messages={given.messages}"], env=own
         ).returncode

@@ -55,5 +55,5 @@ INSERT INTO conversations_accesslogentry (id, created_at, kind, reader_id, reade
 SELECT uuidv7(created_at - now()), created_at, 'transcript', gen_random_uuid(), 'carol', owner_id, id, ':reason'
 FROM conversations_conversation;
 
-INSERT INTO accounts_apikey (id, user_id, name, kid, digest, created_at)
-SELECT uuidv7(), id, 'laptop', lpad(n::text, 8, '0'), md5(n::text), now() FROM account;
+INSERT INTO accounts_apikey (id, user_id, name, kid, digest, created_at, may_change_credentials)
+SELECT uuidv7(), id, 'laptop', lpad(n::text, 8, '0'), md5(n::text), now(), false FROM account;

@@ -108,7 +108,7 @@ class UsageForm(forms.Form):
 
     def query(self, **changes: Any) -> str:
         """Return the query of the same page, with other values."""
-        values = {name: self[name].value() for name in self.fields} | changes
+        values = {**self.data, **changes}
         return urlencode({name: value for name, value in values.items() if value})
 
     def periods(self) -> list[tuple[str, str]]:

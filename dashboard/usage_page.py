@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from dashboard.charts import Chart, Series
 from dashboard.usage_form import UsageForm
@@ -16,7 +18,8 @@ from usage.breakdown import ONE_DAY, Line, Selection, Totals, lines_of, total, t
 from usage.money import plain
 from usage.months import month_of, months_between
 
-MAX_LINES = 1_000
+MAX_LINES = 500
+"""Beyond, the lines that cost least are added up in one."""
 MAX_DAYS = 92
 """Charts of more days than these are by month."""
 COLUMNS = {
@@ -30,6 +33,8 @@ COLUMNS = {
     "unpriced": "Without a price",
     "cost": "Cost",
 }
+# Five hundred of these are made in Python in a fifth of the time that a template takes.
+ROW = f'<tr><th scope="row">{{}}</th>{"<td>{}</td>" * len(COLUMNS)}</tr>'
 # By what the line of one is broken down further.
 NEXT = {"group": "user", "user": "model", "key": "model", "model": "day", "upstream": "model"}
 
@@ -41,6 +46,11 @@ class Row:
     label: str
     cells: list[str]
     query: str = ""
+
+    @property
+    def html(self) -> SafeString:
+        label = format_html('<a href="?{}">{}</a>', self.query, self.label) if self.query else self.label
+        return format_html(ROW, label, *self.cells)
 
 
 @dataclass(frozen=True, slots=True)
