@@ -313,6 +313,8 @@ class BudgetUse(models.Model):
 
     class Meta:
         default_permissions = ("view",)
+        verbose_name = "use of a budget"
+        verbose_name_plural = "use of budgets"
         # What is used of a budget now, in the admin; what has to be reported.
         indexes = [models.Index(fields=["budget", "start"], name="budget_use_of_period")]
 
