@@ -21,7 +21,6 @@ from conversations import chat_wire, digests
 from conversations.empty_answers import empty_reason
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
-from usage import ledger
 from usage.ledger import Charge
 
 MAX_NAMED = 50
@@ -116,7 +115,6 @@ def finish(cursor: Any, results: Sequence[RunResult], *, worker: str, spending: 
     FINISH_RUN.execute_many(
         cursor, [(result.run_id, _run_values(result, charges[result.run_id])) for result in written], worker
     )
-    ledger.add(cursor, list(charges.values()))
     for run_id, charge in charges.items():
         spending.settle(run_id, charge)
     kept = [result for result in written if result.message_id is not None]

@@ -56,6 +56,7 @@ class Spending:
         self._groups = _groups_of(cursor, callers) if callers and in_force.groups else {}
         spenders = map(self._spender, run_requests) if in_force.any() else ()
         self._budgets = Budgets(cursor, spenders, ending)
+        self._charges: list[Charge] = []
 
     def reserve(self, request: RunRequest, run_id: uuid.UUID) -> None:
         """Reserve the most that this question may use, or raise BudgetExhausted."""
@@ -68,11 +69,14 @@ class Spending:
             raise BudgetExhausted(exceeded.message, retry_after=exceeded.retry_after) from exceeded
 
     def settle(self, run_id: uuid.UUID, charge: Charge) -> None:
-        """Replace what a run has reserved by what it is charged."""
+        """Charge a run: under the budgets, in place of what it has reserved, and in the ledger."""
+        self._charges.append(charge)
         self._budgets.settle(run_id, Amount(charge.tokens.input + charge.tokens.output, charge.cost or 0))
 
     def write(self) -> None:
+        """Write what was reserved and charged: the budgets before the ledger, so that nobody waits in a circle."""
         self._budgets.write()
+        ledger.add(self._cursor, self._charges)
 
     def _spender(self, request: RunRequest) -> Spender:
         who = request.principal
@@ -119,8 +123,6 @@ def settle(run_id: uuid.UUID, charge: Charge) -> None:
         spending = Spending(cursor, ending=[run_id])
         spending.settle(run_id, charge)
         spending.write()
-        if User.objects.filter(pk=charge.user_id).exists():
-            ledger.add(cursor, [charge])
 
 
 @transaction.atomic

@@ -57,7 +57,7 @@ class UsageForm(forms.Form):
         day = today()
         defaults = {"by": "user", "since": str(day - (DEFAULT_DAYS - 1) * ONE_DAY), "until": str(day)}
         values = {name: given.get(name, "").strip() for name in self.base_fields}
-        super().__init__({name: value or defaults.get(name, "") for name, value in values.items()})
+        super().__init__({name: value or defaults.get(name, "") for name, value in values.items()}, label_suffix="")
         for field in ("user", "key", "model", "upstream"):
             self.fields[field].widget.attrs["placeholder"] = "all"
 

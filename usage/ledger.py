@@ -65,7 +65,7 @@ class Charge:
 Key = tuple[dt.date, uuid.UUID, uuid.UUID | None, int | None, str, str]
 
 
-def totals(charges: Iterable[Charge], groups: dict[uuid.UUID, int]) -> dict[Key, Counter[str]]:
+def totals(charges: Iterable[Charge], groups: dict[uuid.UUID, int | None]) -> dict[Key, Counter[str]]:
     """Add up charges by what a row of the ledger stands for; `groups` are the groups of their users."""
     found: dict[Key, Counter[str]] = {}
     for charge in charges:
@@ -76,9 +76,10 @@ def totals(charges: Iterable[Charge], groups: dict[uuid.UUID, int]) -> dict[Key,
 
 
 def add(cursor: Any, charges: Sequence[Charge]) -> None:
-    """Add charges to the ledger, inside the current transaction."""
+    """Add charges to the ledger, inside the current transaction; those of an account that is erased are left out."""
     if charges:
-        write(cursor, totals(charges, groups_of(cursor, {charge.user_id for charge in charges})))
+        groups = groups_of(cursor, {charge.user_id for charge in charges})
+        write(cursor, totals([charge for charge in charges if charge.user_id in groups], groups))
 
 
 def write(cursor: Any, rows: dict[Key, Counter[str]]) -> None:
@@ -100,8 +101,8 @@ def write_again(key: Key, amounts: Counter[str]) -> None:
         write(cursor, {(day, user_id, key_id, group_id, model, upstream): amounts})
 
 
-def groups_of(cursor: Any, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """Return the group in which each of these users' usage counts: the first by name; users without one are left out.
+def groups_of(cursor: Any, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int | None]:
+    """Return the group in which each of these users' usage counts, the first by name; accounts that are gone are left out.
 
     An account that a user made counts in that user's group.
     """
@@ -109,8 +110,9 @@ def groups_of(cursor: Any, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int
     ids = list(user_ids)
     marks = ", ".join(["%s"] * len(ids))
     cursor.execute(
-        f"SELECT u.id, g.id FROM {user} u JOIN {member} m ON m.user_id = coalesce(u.limits_owner_id, u.id) "  # noqa: S608
-        f"JOIN {group} g ON g.id = m.group_id WHERE u.id IN ({marks}) ORDER BY g.name DESC",
+        f"SELECT u.id, g.id FROM {user} u "  # noqa: S608
+        f"LEFT JOIN {member} m ON m.user_id = coalesce(u.limits_owner_id, u.id) "
+        f"LEFT JOIN {group} g ON g.id = m.group_id WHERE u.id IN ({marks}) ORDER BY g.name DESC",
         [_prepare(User, "id", pk) for pk in ids],
     )
     return {uuid.UUID(pk) if isinstance(pk, str) else pk: group_id for pk, group_id in cursor.fetchall()}
