@@ -102,7 +102,7 @@ def write_again(key: Key, amounts: Counter[str]) -> None:
 
 
 def groups_of(cursor: Any, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int | None]:
-    """Return the group in which each of these users' usage counts, the first by name; accounts that are gone are left out.
+    """Return the group in which the usage of each user counts, the first by name; accounts that are gone are left out.
 
     An account that a user made counts in that user's group.
     """
