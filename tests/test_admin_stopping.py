@@ -80,7 +80,8 @@ class AdminStoppingTest(StaffCase):
     def test_taking_the_check_mark_away_is_deactivating_too(self) -> None:
         client = self.signed_in(self.root)
         form = {"username": self.alice.username, "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
-        response = client.post(f"{LIST}{self.alice.pk}/change/", form)
+        inlines = {f"{name}-{kind}_FORMS": 0 for name in ("limits", "owned_groups") for kind in ("TOTAL", "INITIAL")}
+        response = client.post(f"{LIST}{self.alice.pk}/change/", {**form, **inlines})
         self.assertEqual(response.status_code, 302, response.content[:2000])
         self.assertEqual(self.active(self.alice, self.child), [False, False])
 
