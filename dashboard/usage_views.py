@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 
 from dashboard.usage_form import UsageForm
@@ -30,7 +31,8 @@ def usage_file(request: HttpRequest) -> HttpResponse:
     return HttpResponse(as_csv(found), content_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _visible(request: HttpRequest) -> Any:
-    if not request.user.has_perm("usage.view_dailyusage"):
+def _visible(request: HttpRequest) -> Q:
+    visible = visible_usage(request.user)
+    if visible is None:
         raise PermissionDenied
-    return visible_usage(request.user)
+    return visible

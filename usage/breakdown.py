@@ -55,9 +55,9 @@ class Line:
     amounts: Counter[str]
 
 
-def visible_usage(user: User | AnonymousUser) -> Q:
-    """Return the condition on the rows of the ledger that somebody may see in the admin: all of them, or none."""
-    return Q() if user.has_perm("usage.view_dailyusage") else Q(pk__in=())
+def visible_usage(user: User | AnonymousUser) -> Q | None:
+    """Return the condition on the rows of the ledger that somebody may see in the admin; None: not even the page."""
+    return Q() if user.has_perm("usage.view_dailyusage") else None
 
 
 def totals(selection: Selection, by: str) -> Totals:

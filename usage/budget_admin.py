@@ -45,6 +45,11 @@ def uses_of(budget_ids: Any) -> Any:
     return rows.values("budget").annotate(members=Count("pk"), **{name: Max(name) for name in AMOUNTS})
 
 
+def lock_uses(budget_ids: Any) -> None:
+    """Lock what is used of budgets in the order of `budgets.py`, which would otherwise wait for us, and we for it."""
+    list(BudgetUse.objects.filter(budget__in=budget_ids).order_by("pk").select_for_update(of=("self",)).values("pk"))
+
+
 class SubjectFilter(admin.SimpleListFilter):
     title = "subject"
     parameter_name = "subject"
@@ -109,14 +114,17 @@ class BudgetAdmin(ListAdmin):
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if change and set(form.changed_data) & set(LIMITS):
+            lock_uses([obj.pk])
             BudgetUse.objects.current(timezone.now()).filter(budget=obj, warned__gt=0).update(warned=0)
         transaction.on_commit(forget_budgets)
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        lock_uses([obj.pk])
         super().delete_model(request, obj)
         transaction.on_commit(forget_budgets)
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        lock_uses(queryset.values("pk"))
         super().delete_queryset(request, queryset)
         transaction.on_commit(forget_budgets)
 

@@ -10,7 +10,6 @@ import datetime as dt
 from itertools import pairwise
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Min, Sum
 from django.utils import timezone
 
@@ -62,12 +61,11 @@ def forget_months() -> None:
     MonthlyUsage.objects.all().delete()
 
 
-@transaction.atomic
 def _sum_up(month: dt.date, following: dt.date) -> bool:
     rows = DailyUsage.objects.filter(day__gte=month, day__lt=following).order_by()
     summed = rows.values_list(*SAME).annotate(*(Sum(name) for name in AMOUNTS))
     made = [_row(month, each[: len(SAME)], each[len(SAME) :]) for each in summed]
-    # Another process may do the same at the same time, with the same ids.
+    # All of them in one transaction; another process may do the same at the same time, with the same ids.
     MonthlyUsage.objects.bulk_create(made, batch_size=500, ignore_conflicts=True)
     return bool(made)
 

@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 from django.contrib.auth.models import AnonymousUser, Group, Permission
+from django.db.models import Q
 from django.test import TestCase
 from django.utils import timezone
 
@@ -127,14 +128,22 @@ class BreakdownTest(TestCase):
         self.assertEqual([line.label for line in lines_of(found, "month", 2)], ["2026-11", "2026-10", "3 others"])
         self.assertEqual(total(line.amounts for line in lines_of(found, "month", 2)), total(found.values()))
 
-    def test_who_may_not_see_usage_sees_no_row(self) -> None:
+    def test_who_may_see_usage_sees_all_of_it_and_others_nothing(self) -> None:
         clerk = User.objects.create_user(username="clerk", is_staff=True)
         viewer = User.objects.create_user(username="viewer", is_staff=True)
         viewer.user_permissions.add(Permission.objects.get(codename="view_dailyusage"))
         root = User.objects.create_superuser(username="root", password=None)
-        for user, seen in ((clerk, 0), (AnonymousUser(), 0), (self.alice, 0), (viewer, 10), (root, 10)):
-            selection = year(visible=visible_usage(user))
-            self.assertEqual(total(totals(selection, "user").values())["requests"], seen, user)
+        for user in (clerk, AnonymousUser(), self.alice):
+            self.assertIsNone(visible_usage(user), user)
+        for user in (viewer, root):
+            found = totals(year(visible=visible_usage(user)), "user")
+            self.assertEqual(total(found.values())["requests"], 10, user)
+
+    def test_a_condition_on_the_visible_rows_holds_for_months_and_days(self) -> None:
+        months.sum_up_months()
+        for by in DIMENSIONS:
+            found = totals(year(visible=Q(group__in=[self.support.pk])), by)
+            self.assertEqual(total(found.values())["requests"], 5, by)
 
     def test_an_unknown_dimension_is_a_mistake(self) -> None:
         with self.assertRaises(ValueError):
