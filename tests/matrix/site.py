@@ -38,6 +38,9 @@ ADMIN = {
     "auth.Group": "groups of staff",
     "usage.ModelPrice": "what models cost",
     "completions.Run": "runs",
+    "usage.Budget": "how much somebody may use, with what is used of it",
+    "usage.BudgetUse": "what is used of budgets, by whom",
+    "usage.ModelPrice": "what models cost",
     "files.File": "files, without name and content",
     "conversations.Conversation": "conversations, what was said for those who may read and say why",
     "conversations.AccessLogEntry": "who of the staff read what, and why",
@@ -46,6 +49,8 @@ ADMIN_PAGES = frozenset(
     {
         "",
         "dashboard/",
+        "dashboard/usage/",
+        "dashboard/usage/csv/",
         "login/",
         "logout/",
         "password_change/",
