@@ -14,6 +14,7 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.db.models import Q, Sum
 
 from accounts.models import ApiKey, User
+from accounts.subject_limits import groups_owned_by
 from usage.ledger import AMOUNTS
 from usage.models import DailyUsage, MonthlyUsage
 from usage.months import month_of, months_between, next_month, summed_months
@@ -56,8 +57,14 @@ class Line:
 
 
 def visible_usage(user: User | AnonymousUser) -> Q | None:
-    """Return the condition on the rows of the ledger that somebody may see in the admin; None: not even the page."""
-    return Q() if user.has_perm("usage.view_dailyusage") else None
+    """Return the condition on the rows of the ledger that somebody may see in the admin; None: not even the page.
+
+    The owners of groups see what was used in these groups' names.
+    """
+    if user.has_perm("usage.view_dailyusage"):
+        return Q()
+    owned = list(groups_owned_by(user).values_list("pk", flat=True)) if isinstance(user, User) else []
+    return Q(group__in=owned) if owned else None
 
 
 def totals(selection: Selection, by: str) -> Totals:

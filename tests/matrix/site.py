@@ -36,7 +36,6 @@ ADMIN = {
     "accounts.ApiKey": "keys, never their secrets",
     "accounts.SubjectLimits": "limits of groups, users and keys",
     "auth.Group": "groups of staff",
-    "usage.ModelPrice": "what models cost",
     "completions.Run": "runs",
     "usage.Budget": "how much somebody may use, with what is used of it",
     "usage.BudgetUse": "what is used of budgets, by whom",

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.test import TestCase
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import GroupOwner, User
 from accounts.services import delete_user, issue_api_key, register_user
 from usage import months
 from usage.breakdown import DIMENSIONS, Selection, lines_of, total, totals, visible_usage
@@ -138,6 +138,13 @@ class BreakdownTest(TestCase):
         for user in (viewer, root):
             found = totals(year(visible=visible_usage(user)), "user")
             self.assertEqual(total(found.values())["requests"], 10, user)
+
+    def test_an_owner_of_a_group_sees_what_was_used_in_its_name(self) -> None:
+        GroupOwner.objects.create(group=self.support, user=self.bob)
+        visible = visible_usage(self.bob)
+        assert visible is not None
+        found = totals(year(visible=visible), "group")
+        self.assertEqual(list(found), [self.support.pk])
 
     def test_a_condition_on_the_visible_rows_holds_for_months_and_days(self) -> None:
         months.sum_up_months()
