@@ -14,7 +14,6 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from accounts.callers import Principal
 from accounts.models import User
 from completions import recall
 from completions.bulk_sql import key, read_key, table
@@ -28,7 +27,7 @@ from usage.budget_rules import Spender, rules
 from usage.budgets import Amount, BudgetExceeded, Budgets
 from usage.ledger import Charge
 from usage.models import Reservation
-from usage.prices import Tokens, price_of
+from usage.prices import Price, Tokens, price_of
 
 if TYPE_CHECKING:
     from completions.run_requests import RunRequest
@@ -51,20 +50,23 @@ class Spending:
         self, cursor: Any, run_requests: Sequence[RunRequest] = (), *, ending: Collection[uuid.UUID] = ()
     ) -> None:
         self._cursor = cursor
+        self._now = timezone.now()
+        self._prices: dict[tuple[str, str], Price | None] = {}
         in_force = rules()
-        callers = [request.principal for request in run_requests]
-        self._groups = _groups_of(cursor, callers) if callers and in_force.groups else {}
-        spenders = map(self._spender, run_requests) if in_force.any() else ()
-        self._budgets = Budgets(cursor, spenders, ending)
+        asked = run_requests if in_force.any() else ()
+        if asked and in_force.groups:
+            _learn_groups(cursor, asked, in_force.members)
+        self._budgets = Budgets(cursor, [_spender(request, in_force.members) for request in asked], ending)
+        self._uses = dict(zip(map(_key_of, asked), self._budgets.uses(), strict=True))
         self._charges: list[Charge] = []
 
     def reserve(self, request: RunRequest, run_id: uuid.UUID) -> None:
         """Reserve the most that this question may use, or raise BudgetExhausted."""
-        spender = self._spender(request)
-        if not self._budgets.apply_to(spender):
+        uses = self._uses.get(_key_of(request))
+        if not uses:
             return
         try:
-            self._budgets.reserve(spender, run_id, self._most(request))
+            self._budgets.reserve(uses, run_id, self._most(request))
         except BudgetExceeded as exceeded:
             raise BudgetExhausted(exceeded.message, retry_after=exceeded.retry_after) from exceeded
 
@@ -78,11 +80,6 @@ class Spending:
         self._budgets.write()
         ledger.add(self._cursor, self._charges)
 
-    def _spender(self, request: RunRequest) -> Spender:
-        who = request.principal
-        groups = self._groups.get(who.counted_id, frozenset())
-        return Spender(who.counted_id, groups, who.key_id, request.end_user[:200])
-
     def _most(self, request: RunRequest) -> Amount:
         """Return the most that a question may use: a token is at least one byte of what is sent.
 
@@ -91,18 +88,24 @@ class Spending:
         asked = size_of([request.messages, request.instructions, request.parameters, request.native])
         asked += len(request.messages) * TURN_BYTES
         budget = budget_for(request.model, settings.CONTEXT_TOKENS)
-        asked += budget * sum(map(file_parts, request.messages))
+        files = sum(map(file_parts, request.messages))
+        asked += budget * files
         if request.conversation_id is not None:
             history = self._history_bytes(request.conversation_id)
             asked += min(history, budget * CHARS_PER_TOKEN * MAX_CHAR_BYTES) if request.is_cut_to_fit else history
         if request.recall is not None:
             asked += budget // recall.SHARE
-        price = price_of(request.model, request.upstream, timezone.now())
+        price = self._price_of(request.model, request.upstream)
         longest = price.max_output_tokens if price is not None else None
         answered = _max_output(request.parameters) or longest or settings.LIMIT_OUTPUT_CHARS
         answered *= request.choices
-        most = Tokens(input=asked, output=answered, images=sum(map(file_parts, request.messages)))
+        most = Tokens(input=asked, output=answered, images=files)
         return Amount(asked + answered, price.worst_case(most) if price is not None else 0)
+
+    def _price_of(self, model: str, upstream: str) -> Price | None:
+        if (model, upstream) not in self._prices:
+            self._prices[model, upstream] = price_of(model, upstream, self._now)
+        return self._prices[model, upstream]
 
     def _history_bytes(self, conversation_id: uuid.UUID) -> int:
         """Return the size of everything in a conversation, of which a part is sent."""
@@ -166,15 +169,29 @@ def _max_output(parameters: Mapping[str, Any]) -> int:
     return max((value for value in given if type(value) is int and value > 0), default=0)
 
 
-def _groups_of(cursor: Any, callers: Sequence[Principal]) -> dict[uuid.UUID, frozenset[int]]:
-    ids = sorted({who.counted_id for who in callers})
-    marks = ", ".join(["%s"] * len(ids))
+def _key_of(request: RunRequest) -> tuple[uuid.UUID, uuid.UUID | None, str]:
+    """Return what decides which budgets apply."""
+    who = request.principal
+    return who.counted_id, who.key_id, request.end_user
+
+
+def _spender(request: RunRequest, groups: Mapping[uuid.UUID, frozenset[int]]) -> Spender:
+    who = request.principal
+    return Spender(who.counted_id, groups.get(who.counted_id, frozenset()), who.key_id, request.end_user[:200])
+
+
+def _learn_groups(cursor: Any, run_requests: Sequence[RunRequest], members: dict[uuid.UUID, frozenset[int]]) -> None:
+    """Look up the groups of those callers that are not among `members` yet."""
+    unknown = sorted({request.principal.counted_id for request in run_requests} - members.keys())
+    if not unknown:
+        return
+    marks = ", ".join(["%s"] * len(unknown))
     member = User.groups.through._meta.db_table
     cursor.execute(
         f"SELECT user_id, group_id FROM {member} WHERE user_id IN ({marks})",  # noqa: S608
-        list(map(key, ids)),
+        list(map(key, unknown)),
     )
-    found: dict[uuid.UUID, set[int]] = {}
+    found: dict[uuid.UUID, set[int]] = {user_id: set() for user_id in unknown}
     for user_id, group_id in cursor.fetchall():
-        found.setdefault(read_key(user_id), set()).add(group_id)
-    return {user_id: frozenset(groups) for user_id, groups in found.items()}
+        found[read_key(user_id)].add(group_id)
+    members.update({user_id: frozenset(groups) for user_id, groups in found.items()})

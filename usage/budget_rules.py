@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from usage.models import Budget
+from usage.periods import first_day
+from usage.row_ids import row_id
 
 KEPT_SECONDS = 2.0
 """How soon a changed budget applies in the other processes; in the one that changed it, it applies at once."""
 ANY = "*"
+MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,15 @@ class Rule:
         return f"{spender.user_id.hex} {spender.end_user}" if self.end_user else spender.user_id.hex
 
 
+class Use(NamedTuple):
+    """The row in which a budget counts what a spender uses now; `pk` is its id."""
+
+    pk: uuid.UUID
+    rule: Rule
+    member: str
+    start: dt.date
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """All budgets in force as they were read at `read_at` (monotonic), by whom they are for."""
@@ -59,6 +73,11 @@ class Rules:
     groups: dict[int, list[Rule]] = field(default_factory=lambda: defaultdict(list))
     users: dict[uuid.UUID, list[Rule]] = field(default_factory=lambda: defaultdict(list))
     keys: dict[uuid.UUID, list[Rule]] = field(default_factory=lambda: defaultdict(list))
+
+    uses: dict[tuple[Spender, dt.date], tuple[Use, ...]] = field(default_factory=dict)
+    """What `uses_of` has returned: the same callers ask again and again."""
+    members: dict[uuid.UUID, frozenset[int]] = field(default_factory=dict)
+    """The groups of those who asked since, for as long as these budgets are known."""
 
     def any(self) -> bool:
         return bool(self.everybody or self.groups or self.users or self.keys)
@@ -71,6 +90,21 @@ class Rules:
         for group in spender.groups & self.groups.keys():
             found += self.groups[group]
         return (rule for rule in found if rule.covers(spender))
+
+    def uses_of(self, spender: Spender, day: dt.date) -> tuple[Use, ...]:
+        """Return the rows that count what this spender uses on a day."""
+        key = spender, day
+        found = self.uses.get(key)
+        if found is None:
+            if len(self.uses) >= MAX_REMEMBERED:
+                self.uses.clear()
+            found = self.uses[key] = tuple(_use(rule, rule.member(spender), day) for rule in self.of(spender))
+        return found
+
+
+def _use(rule: Rule, member: str, day: dt.date) -> Use:
+    start = first_day(rule.period, day)
+    return Use(row_id(rule.budget_id, member, start), rule, member, start)
 
 
 _rules: Rules | None = None

@@ -7,30 +7,29 @@ locks them last: nobody waits while it does the rest.
 
 from __future__ import annotations
 
+import functools
 import uuid
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.utils import timezone
 
-from usage.budget_rules import Rule, Spender, rules
+from usage.budget_rules import Rule, Spender, Use, rules
 from usage.models import BudgetUse, Reservation
 from usage.money import shown
-from usage.periods import renewal, start_of
-from usage.row_ids import row_id
+from usage.periods import day_of, renewal
 
 _USE, _RESERVATION = BudgetUse._meta.db_table, Reservation._meta.db_table
 TAKEN = '"used_tokens" + "reserved_tokens", "used_cost" + "reserved_cost"'
 MAX_KNOWN = 100_000
 MAX_ROWS = 64
+NOTHING = [0, 0, 0, 0]
 AMOUNTS = ("used_tokens", "used_cost", "reserved_tokens", "reserved_cost")
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """Tokens, and a cost in millionths of the currency."""
 
     tokens: int = 0
@@ -68,26 +67,29 @@ class Budgets:
         self._cursor = cursor
         self._now = timezone.now()
         self._rules = rules()
-        self._changes: dict[uuid.UUID, Counter[str]] = {}
+        self._changes: dict[uuid.UUID, list[int]] = {}
         self._reserved: list[tuple[uuid.UUID, uuid.UUID, Amount]] = []
         self._over: list[uuid.UUID] = []
         self._held = _reservations(cursor, ending)
-        wanted = {pk: (rule, member) for spender in spenders for pk, rule, member in self._uses_of(spender)}
+        today = day_of(self._now)
+        self._uses = [self._rules.uses_of(spender, today) for spender in spenders]
+        wanted = {use.pk: use for uses in self._uses for use in uses}
         self._taken = self._lock(wanted) if wanted else {}
 
-    def apply_to(self, spender: Spender) -> bool:
-        return any(True for _ in self._rules.of(spender))
+    def uses(self) -> list[tuple[Use, ...]]:
+        """Return the rows that count each of the spenders, in their order."""
+        return self._uses
 
-    def reserve(self, spender: Spender, run_id: uuid.UUID, most: Amount) -> None:
-        """Reserve the most that a request may use under each budget that applies; raises BudgetExceeded."""
-        uses = list(self._uses_of(spender))
-        for pk, rule, _ in uses:
+    def reserve(self, uses: tuple[Use, ...], run_id: uuid.UUID, most: Amount) -> None:
+        """Reserve the most that a request may use in each of these rows; raises BudgetExceeded."""
+        for pk, rule, _, _ in uses:
             if rule.is_hard:
                 self._check(rule, self._taken[pk], most)
-        for pk, _, _ in uses:
+        tokens, cost = most
+        for pk, _, _, _ in uses:
             taken = self._taken[pk]
-            self._taken[pk] = Amount(taken.tokens + most.tokens, taken.cost + most.cost)
-            self._change(pk, reserved_tokens=most.tokens, reserved_cost=most.cost)
+            self._taken[pk] = Amount(taken[0] + tokens, taken[1] + cost)
+            self._change(pk, 0, 0, tokens, cost)
             self._reserved.append((run_id, pk, most))
 
     def settle(self, run_id: uuid.UUID, used: Amount) -> None:
@@ -96,16 +98,15 @@ class Budgets:
             return
         self._over.append(run_id)
         for pk, reserved in self._held.pop(run_id).items():
-            self._change(
-                pk,
-                used_tokens=used.tokens,
-                used_cost=used.cost,
-                reserved_tokens=-reserved.tokens,
-                reserved_cost=-reserved.cost,
-            )
+            self._change(pk, used.tokens, used.cost, -reserved.tokens, -reserved.cost)
 
     def write(self) -> None:
-        """Write what was reserved and settled, by few statements; the rows are locked in the order of their ids."""
+        """Write what was reserved and settled, in one round trip; the rows are locked in the order of their ids."""
+        if self._reserved or self._over or self._changes:
+            with _pipelined():
+                self._write()
+
+    def _write(self) -> None:
         for start in range(0, len(self._reserved), MAX_ROWS):
             part = self._reserved[start : start + MAX_ROWS]
             rows = ", ".join(["(%s, %s, %s, %s)"] * len(part))
@@ -122,18 +123,20 @@ class Budgets:
             sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
             self._cursor.executemany(
                 f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
-                [[*(added[name] for name in AMOUNTS), _key(pk)] for pk, added in sorted(self._changes.items())],
+                [[*added, _key(pk)] for pk, added in sorted(self._changes.items())],
             )
 
-    def _uses_of(self, spender: Spender) -> Iterator[tuple[uuid.UUID, Rule, str]]:
-        for rule in self._rules.of(spender):
-            member = rule.member(spender)
-            yield row_id(rule.budget_id, member, start_of(rule.period, self._now)), rule, member
+    def _change(
+        self, pk: uuid.UUID, used_tokens: int, used_cost: int, reserved_tokens: int, reserved_cost: int
+    ) -> None:
+        """Add to the amounts of a row, in the order of AMOUNTS."""
+        added = self._changes.setdefault(pk, [0, 0, 0, 0])
+        added[0] += used_tokens
+        added[1] += used_cost
+        added[2] += reserved_tokens
+        added[3] += reserved_cost
 
-    def _change(self, pk: uuid.UUID, **amounts: int) -> None:
-        self._changes.setdefault(pk, Counter()).update(amounts)
-
-    def _lock(self, wanted: dict[uuid.UUID, tuple[Rule, str]]) -> dict[uuid.UUID, Amount]:
+    def _lock(self, wanted: dict[uuid.UUID, Use]) -> dict[uuid.UUID, Amount]:
         """Lock the rows of this transaction, in the order of their ids, and return what is taken of each.
 
         Rows that are missing are made in that order, too: a statement for them alone could wait for another process
@@ -158,14 +161,14 @@ class Budgets:
         )
         return self._amounts()
 
-    def _made(self, ids: list[uuid.UUID], wanted: dict[uuid.UUID, tuple[Rule, str]]) -> dict[uuid.UUID, Amount]:
+    def _made(self, ids: list[uuid.UUID], wanted: dict[uuid.UUID, Use]) -> dict[uuid.UUID, Amount]:
         """Make and lock rows. Those that are not wanted exist, since something is reserved in them."""
         existing = BudgetUse.objects.in_bulk([pk for pk in ids if pk not in wanted])
         values: list[Any] = []
         for pk in ids:
             if pk in wanted:
-                rule, member = wanted[pk]
-                key = (rule.budget_id, member[:200], start_of(rule.period, self._now))
+                _, rule, member, start = wanted[pk]
+                key = (rule.budget_id, member[:200], start)
             elif pk in existing:
                 key = (existing[pk].budget_id, existing[pk].member, existing[pk].start)
             else:
@@ -215,12 +218,25 @@ def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID
     return found
 
 
+def _pipelined() -> AbstractContextManager[Any]:
+    """Send the block's statements without waiting for each result, where the driver can do so."""
+    if connection.vendor != "postgresql":
+        return nullcontext()
+    pipeline: AbstractContextManager[Any] = connection.connection.pipeline()
+    return pipeline
+
+
 def _marks(values: Collection[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
 def _key(value: uuid.UUID) -> Any:
-    return value if connection.features.has_native_uuid_field else value.hex
+    return value if _has_native_ids() else value.hex
+
+
+@functools.cache
+def _has_native_ids() -> bool:
+    return connection.features.has_native_uuid_field
 
 
 def _read_key(value: Any) -> uuid.UUID:

@@ -22,8 +22,12 @@ def day_of(at: dt.datetime) -> dt.date:
 
 
 def start_of(period: str, at: dt.datetime) -> dt.date:
-    """Return the first day of the period that contains this time; a week begins on Monday, `total` at date.min."""
-    day = day_of(at)
+    """Return the first day of the period that contains this time."""
+    return first_day(period, day_of(at))
+
+
+def first_day(period: str, day: dt.date) -> dt.date:
+    """Return the first day of the period that contains this day; a week begins on Monday, `total` at date.min."""
     match period:
         case Period.DAY:
             return day

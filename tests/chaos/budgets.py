@@ -154,7 +154,7 @@ async def _call(state: Spending, number: int) -> None:
         except (wire.Cut, wire.Refused, OSError):
             continue
         for each in others:
-            each.conversation_id = getattr(first, "conversation_id", "")  # type: ignore[attr-defined]
+            each.conversation_id = getattr(first, "conversation_id", "")
         more = IN_LINE if isinstance(first, FirstInLine) and not others else 0
         elsewhere = [state.cluster.another(rng, than=port).port for _ in others]
         told = await asyncio.gather(
@@ -364,9 +364,11 @@ def _wrong_totals(users: list[ApiUser], deleting: set[uuid.UUID]) -> list[str]:
     used = {(use.budget.name, use.member): use for use in BudgetUse.objects.select_related("budget")}
     tokens: Counter[uuid.UUID] = Counter()
     cost: Counter[uuid.UUID] = Counter()
-    for row in DailyUsage.objects.filter(user__in=ids):
-        tokens[row.user_id] += row.input_tokens + row.output_tokens
-        cost[row.user_id] += row.cost
+    for user_id, *used_tokens, paid in DailyUsage.objects.filter(user__in=ids).values_list(
+        "user", "input_tokens", "output_tokens", "cost"
+    ):
+        tokens[user_id] += sum(used_tokens)
+        cost[user_id] += paid
     each = {pk: used["each", pk.hex].used_tokens for pk in ids if ("each", pk.hex) in used}
     for pk in ids:
         # One whose process did not learn in time that it was deleted is in the ledger alone.

@@ -92,9 +92,9 @@ class WholeCompletions(Reader):
         return {"model": self.model, "messages": [{"role": "user", "content": self.prompt}], **self.more}
 
     async def begin(self, port: int, patience: float) -> None:
-        options = {"body": self.body(), "secret": self.api_user.secret, "patience": patience}
-        named = {"idempotency_key": self.key, "X_Request_Id": self.prompt}
-        async with wire.request(port, "POST", self.path, **options, **named) as answer:
+        options: dict[str, Any] = {"body": self.body(), "secret": self.api_user.secret, "patience": patience}
+        options |= {"idempotency_key": self.key, "X_Request_Id": self.prompt}
+        async with wire.request(port, "POST", self.path, **options) as answer:
             self._named(answer)
             self.text = self.text_of(json.loads(await answer.body()))
             self.finish("complete")
