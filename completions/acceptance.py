@@ -82,7 +82,7 @@ def accept(
             results[index] = refusal
     batch.admission.close()
     batch.storage.close()
-    batch.rows.write(cursor)
+    batch.rows.write(cursor, spending.write_reserved)
     return results  # type: ignore[return-value]
 
 

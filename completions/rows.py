@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +52,8 @@ class Rows:
     heads: list[tuple[uuid.UUID, dict[str, Any]]] = field(default_factory=list)
     started: Counter[uuid.UUID] = field(default_factory=Counter)
 
-    def write(self, cursor: Any) -> None:
-        """Write all of them: parents before children, in one round trip where the database can."""
+    def write(self, cursor: Any, beside: Callable[[], None]) -> None:
+        """Write all of them: parents before children, in one round trip where the database can, with `beside`."""
         with pipelined():
             INSERT_CONVERSATION.execute(cursor, self.conversations)
             for destination in self.staged:
@@ -69,6 +69,7 @@ class Rows:
                     [key(row["run"]), key_id],
                 )
             MOVE_HEAD.execute_many(cursor, self.heads)
+            beside()
 
 
 def message_rows(

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from completions import recall
-from completions.bulk_sql import key, read_key, table
+from completions.bulk_sql import key, pipelined, read_key, table
 from completions.charges import Payer, charge_for
 from completions.context import CHARS_PER_TOKEN, budget_for, file_parts
 from completions.exceptions import BudgetExhausted
@@ -52,6 +52,7 @@ class Spending:
         self._cursor = cursor
         self._now = timezone.now()
         self._prices: dict[tuple[str, str], Price | None] = {}
+        self._context: dict[str, int] = {}
         in_force = rules()
         asked = run_requests if in_force.any() else ()
         if asked and in_force.groups:
@@ -75,9 +76,15 @@ class Spending:
         self._charges.append(charge)
         self._budgets.settle(run_id, Amount(charge.tokens.input + charge.tokens.output, charge.cost or 0))
 
+    def write_reserved(self) -> None:
+        """Write what was reserved, inside of a pipeline if the database has them."""
+        self._budgets.write()
+
     def write(self) -> None:
         """Write what was reserved and charged: the budgets before the ledger, so that nobody waits in a circle."""
-        self._budgets.write()
+        if not self._budgets.is_written:
+            with pipelined():
+                self._budgets.write()
         ledger.add(self._cursor, self._charges)
 
     def _most(self, request: RunRequest) -> Amount:
@@ -87,7 +94,7 @@ class Spending:
         """
         asked = size_of([request.messages, request.instructions, request.parameters, request.native])
         asked += len(request.messages) * TURN_BYTES
-        budget = budget_for(request.model, settings.CONTEXT_TOKENS)
+        budget = self._budget_for(request.model)
         files = sum(map(file_parts, request.messages))
         asked += budget * files
         if request.conversation_id is not None:
@@ -101,6 +108,11 @@ class Spending:
         answered *= request.choices
         most = Tokens(input=asked, output=answered, images=files)
         return Amount(asked + answered, price.worst_case(most) if price is not None else 0)
+
+    def _budget_for(self, model: str) -> int:
+        if model not in self._context:
+            self._context[model] = budget_for(model, settings.CONTEXT_TOKENS)
+        return self._context[model]
 
     def _price_of(self, model: str, upstream: str) -> Price | None:
         if (model, upstream) not in self._prices:
@@ -156,17 +168,26 @@ def size_of(value: Any) -> int:
     """Return how many bytes of UTF-8 a JSON value has, at least."""
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
-    if isinstance(value, Mapping):
-        return sum(len(name) + size_of(each) for name, each in value.items()) + 4 * len(value)
+    if isinstance(value, dict):
+        size = 4 * len(value)
+        for name, each in value.items():
+            size += len(name) + (len(each) if type(each) is str and each.isascii() else size_of(each))
+        return size
     if isinstance(value, list | tuple):
         return sum(map(size_of, value)) + 2 * len(value)
+    if isinstance(value, Mapping):
+        return size_of(dict(value))
     return 0 if value is None else len(str(value))
 
 
 def _max_output(parameters: Mapping[str, Any]) -> int:
     """Return how many tokens an answer may have at most, as its request says; 0 if it does not."""
-    given = [parameters.get(name) for name in MAX_OUTPUT]
-    return max((value for value in given if type(value) is int and value > 0), default=0)
+    most = 0
+    for name in MAX_OUTPUT:
+        value = parameters.get(name)
+        if type(value) is int and value > most:
+            most = value
+    return most
 
 
 def _key_of(request: RunRequest) -> tuple[uuid.UUID, uuid.UUID | None, str]:

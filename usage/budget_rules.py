@@ -21,8 +21,7 @@ ANY = "*"
 MAX_REMEMBERED = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Spender:
+class Spender(NamedTuple):
     """Whose budgets a request uses: the account whose limits apply, its groups, the key and the end user's label."""
 
     user_id: uuid.UUID

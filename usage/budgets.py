@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -101,12 +100,7 @@ class Budgets:
             self._change(pk, used.tokens, used.cost, -reserved.tokens, -reserved.cost)
 
     def write(self) -> None:
-        """Write what was reserved and settled, in one round trip; the rows are locked in the order of their ids."""
-        if self._reserved or self._over or self._changes:
-            with _pipelined():
-                self._write()
-
-    def _write(self) -> None:
+        """Write what was reserved and settled since the last call; the rows are locked in the order of their ids."""
         for start in range(0, len(self._reserved), MAX_ROWS):
             part = self._reserved[start : start + MAX_ROWS]
             rows = ", ".join(["(%s, %s, %s, %s)"] * len(part))
@@ -125,6 +119,11 @@ class Budgets:
                 f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
                 [[*added, _key(pk)] for pk, added in sorted(self._changes.items())],
             )
+        self._reserved, self._over, self._changes = [], [], {}
+
+    @property
+    def is_written(self) -> bool:
+        return not (self._reserved or self._over or self._changes)
 
     def _change(
         self, pk: uuid.UUID, used_tokens: int, used_cost: int, reserved_tokens: int, reserved_cost: int
@@ -216,14 +215,6 @@ def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID
     for run_id, pk, tokens, cost in cursor.fetchall():
         found.setdefault(_read_key(run_id), {})[_read_key(pk)] = Amount(tokens, cost)
     return found
-
-
-def _pipelined() -> AbstractContextManager[Any]:
-    """Send the block's statements without waiting for each result, where the driver can do so."""
-    if connection.vendor != "postgresql":
-        return nullcontext()
-    pipeline: AbstractContextManager[Any] = connection.connection.pipeline()
-    return pipeline
 
 
 def _marks(values: Collection[Any]) -> str:
