@@ -5,6 +5,7 @@ Where no budget applies, nothing is looked up. See usage/budgets.py.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from completions.charges import Payer, charge_for
 from completions.context import CHARS_PER_TOKEN, budget_for, file_parts
 from completions.exceptions import BudgetExhausted
 from completions.models import UNFINISHED, Run
+from completions.run_requests import RunRequest, WhenBusy
 from conversations.models import Message, MessagePart
 from usage import ledger
 from usage.budget_rules import Spender, rules
@@ -30,7 +32,6 @@ from usage.models import Reservation
 from usage.prices import Price, Tokens, price_of
 
 if TYPE_CHECKING:
-    from completions.run_requests import RunRequest
     from completions.run_results import RunResult
 
 TURN_BYTES = 16
@@ -53,6 +54,8 @@ class Spending:
         self._now = timezone.now()
         self._prices: dict[tuple[str, str], Price | None] = {}
         self._context: dict[str, int] = {}
+        self._added: dict[uuid.UUID, int] = {}
+        """The most that the questions so far add to their conversations."""
         in_force = rules()
         asked = run_requests if in_force.any() else ()
         if asked and in_force.groups:
@@ -66,8 +69,11 @@ class Spending:
         uses = self._uses.get(_key_of(request))
         if not uses:
             return
+        most = self._most(request)
+        if request.conversation_id is not None:
+            self._added[request.conversation_id] = self._added.get(request.conversation_id, 0) + most.tokens
         try:
-            self._budgets.reserve(uses, run_id, self._most(request))
+            self._budgets.reserve(uses, run_id, most)
         except BudgetExceeded as exceeded:
             raise BudgetExhausted(exceeded.message, retry_after=exceeded.retry_after) from exceeded
 
@@ -99,15 +105,35 @@ class Spending:
         asked += budget * files
         if request.conversation_id is not None:
             history = self._history_bytes(request.conversation_id)
+            if request.when_busy != WhenBusy.REJECT:
+                history += self._coming(request.conversation_id)
             asked += min(history, budget * CHARS_PER_TOKEN * MAX_CHAR_BYTES) if request.is_cut_to_fit else history
         if request.recall is not None:
             asked += budget // recall.SHARE
         price = self._price_of(request.model, request.upstream)
-        longest = price.max_output_tokens if price is not None else None
-        answered = _max_output(request.parameters) or longest or settings.LIMIT_OUTPUT_CHARS
-        answered *= request.choices
+        answered = self._longest(request.model, request.upstream, request.parameters) * request.choices
         most = Tokens(input=asked, output=answered, images=files)
         return Amount(asked + answered, price.worst_case(most) if price is not None else 0)
+
+    def _longest(self, model: str, upstream: str, parameters: Mapping[str, Any]) -> int:
+        """Return how many tokens one answer may have."""
+        price = self._price_of(model, upstream)
+        longest = price.max_output_tokens if price is not None else None
+        return _max_output(parameters) or longest or settings.LIMIT_OUTPUT_CHARS
+
+    def _coming(self, conversation_id: uuid.UUID) -> int:
+        """Return how much a conversation may grow before a question that waits in it is sent.
+
+        Answers of which a part is stored already are counted whole; what this transaction adds is not stored yet.
+        """
+        self._cursor.execute(
+            f"SELECT model, upstream, parameters FROM {table(Run)} "  # noqa: S608
+            "WHERE conversation_id = %s AND state IN ('queued', 'running')",
+            [key(conversation_id)],
+        )
+        rows = self._cursor.fetchall()
+        answers = (self._longest(model, upstream, _read_json(parameters)) for model, upstream, parameters in rows)
+        return sum(answers) + self._added.get(conversation_id, 0)
 
     def _budget_for(self, model: str) -> int:
         if model not in self._context:
@@ -188,6 +214,10 @@ def _max_output(parameters: Mapping[str, Any]) -> int:
         if type(value) is int and value > most:
             most = value
     return most
+
+
+def _read_json(value: Any) -> Mapping[str, Any]:
+    return json.loads(value) if isinstance(value, str) else value or {}
 
 
 def _key_of(request: RunRequest) -> tuple[uuid.UUID, uuid.UUID | None, str]:

@@ -14,7 +14,7 @@ from accounts.models import User
 from completions.charges import Payer
 from completions.exceptions import BudgetExhausted, Refused
 from completions.models import Run
-from completions.run_requests import RunHandle
+from completions.run_requests import RunHandle, WhenBusy
 from completions.run_results import RunResult
 from completions.services import interrupt
 from completions.spending import release_orphans, settle_deleted
@@ -128,6 +128,21 @@ class ReservationTest(BudgetCase):
         again = accept_one(question(self.alice, parameters=MAX, conversation_id=first.conversation_id))
         interrupt(run_of(again))
         self.assertGreater(run_of(again).input_tokens or 0, 1_000)
+
+    def test_a_question_that_waits_reserves_the_answers_before_it(self) -> None:
+        budget(max_tokens=100_000)
+        first = self.ask()
+        [reserved] = Reservation.objects.values_list("tokens", flat=True)
+        place: dict[str, Any] = {
+            "conversation_id": first.conversation_id,
+            "when_busy": WhenBusy.QUEUE,
+            "parameters": MAX,
+        }
+        second, third = accept_all(*(question(self.alice, "Hi", **place) for _ in range(2)))
+        assert isinstance(second, RunHandle) and isinstance(third, RunHandle)
+        held = dict(Reservation.objects.values_list("run_id", "tokens"))
+        self.assertGreaterEqual(held[second.run_id], reserved + 100)
+        self.assertGreaterEqual(held[third.run_id], reserved + 200)
 
 
 class DeletedTest(BudgetCase):
