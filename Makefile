@@ -56,8 +56,9 @@ format: $(DEVELOPMENT) ## Let ruff sort, mend and format the source
 docs: $(DEVELOPMENT) ## Serve the documentation on http://127.0.0.1:8001
 	@exec $(PY) -m mkdocs serve --dev-addr 127.0.0.1:8001
 
-bench: $(DEVELOPMENT) ## Measure streaming against a plain relay (and LiteLLM when installed); takes minutes
+bench: $(DEVELOPMENT) ## Measure streaming against a plain relay (and LiteLLM when installed), and budgets; takes minutes
 	@$(PY) -m benchmarks.streaming $(ARGS)
+	@$(PY) -m benchmarks.budgets
 
 chaos: $(DEVELOPMENT) ## Try to lose answers: kills, cuts, restarts, floods, on both databases; about an hour
 	@for database in sqlite postgresql; do \

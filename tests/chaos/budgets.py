@@ -62,6 +62,8 @@ class Spending:
     """What one caller's turn asked; twins are one turn."""
     deleted: dict[str, int] = field(default_factory=dict)
     """The runs that were deleted while they ran, with their process."""
+    reserved: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)
+    """The tokens and the cost that were seen reserved for a run."""
 
 
 async def run(seed: int, rounds: int) -> Verdict:
@@ -171,6 +173,7 @@ async def _watch(state: Spending) -> None:
     while not (state.over and await database(_nothing_is_reserved)):
         for wrong in await database(_wrong_now):
             state.verdict.broken(wrong)
+        state.reserved |= await database(_reservations)
         state.verdict.facts["looks"] += 1
         if not state.over and state.verdict.facts["looks"] % LOOKS_A_RAISE == 0:
             with contextlib.suppress(*StorageError):  # SQLite's lock is not fair
@@ -241,6 +244,11 @@ def _wrong_now() -> list[str]:
             if used < 0 or reserved < 0 or reserved != rows:
                 wrong.append(f"{where}, and {rows} by request")
     return wrong
+
+
+def _reservations() -> dict[uuid.UUID, tuple[int, int]]:
+    rows = Reservation.objects.filter(use__budget__name__in=ALLOWANCE)
+    return {run_id: (tokens, cost) for run_id, tokens, cost in rows.values_list("run_id", "tokens", "cost")}
 
 
 def _nothing_is_reserved() -> bool:
@@ -322,6 +330,11 @@ def _judge_run(state: Spending, run: Run, prompt: str, records: list[Any], shown
     verdict.facts["runs"] += 1
     counted = [run.input_tokens or 0, run.cached_tokens or 0, run.output_tokens or 0, run.reasoning_tokens or 0]
     produced = sum(each.produced for each in records)
+    if run.pk in state.reserved:
+        verdict.facts["seen reserved"] += 1
+        tokens, cost = state.reserved[run.pk]
+        charged = (counted[0] + counted[2], run.cost or 0)
+        verdict.expect(charged[0] <= tokens and charged[1] <= cost, f"{where}: {tokens, cost} reserved, {charged}")
     if run.is_estimate:
         verdict.facts["estimated"] += 1
         verdict.expect(run.state != "complete", f"{where}: estimated although the upstream reported")
