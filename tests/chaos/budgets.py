@@ -58,6 +58,9 @@ class Spending:
     verdict: Verdict
     seed: int
     over: bool = False
+    """Nothing more is asked."""
+    settled: bool = False
+    """Nothing is reserved any more, or it took too long."""
     asked: list[list[Asked]] = field(default_factory=list)
     """What one caller's turn asked; twins are one turn."""
     deleted: dict[str, int] = field(default_factory=dict)
@@ -85,6 +88,7 @@ async def run(seed: int, rounds: int) -> Verdict:
             except AssertionError as late:
                 verdict.broken(f"{late}: {await database(_reserved)}")
             verdict.times.append(time.monotonic() - ended)
+            state.settled = True
             await watch
             cluster.baseline = {}
             await cluster.settle(verdict)
@@ -170,7 +174,7 @@ async def _call(state: Spending, number: int) -> None:
 
 async def _watch(state: Spending) -> None:
     """Look at the budgets all the time, and give a little more to those that are used up."""
-    while not (state.over and await database(_nothing_is_reserved)):
+    while not state.settled:
         for wrong in await database(_wrong_now):
             state.verdict.broken(wrong)
         state.reserved |= await database(_reservations)
