@@ -134,7 +134,8 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     if may_wait and not waits:  # it starts at once, so it counts as running
         batch.admission.check(request)
 
-    batch.spending.reserve(request, run_id)
+    recalled = point.recall if request.recall is None else request.recall
+    batch.spending.reserve(request, run_id, recalled)
 
     # Nothing is refused after this point.
     question_id, digest = _add_messages(batch, request, point, messages)
@@ -182,7 +183,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         message_id=answer_id,
         question_id=question_id,
         digest_before=digest,
-        recall=point.recall if request.recall is None else request.recall,
+        recall=recalled,
         queued=waits,
         rates=batch.admission.rates(request),
     )
@@ -197,7 +198,7 @@ def _accept_unkept(
     batch: _Batch, request: RunRequest, run: dict[str, Any], retry: Retry | None, *, not_kept: str = ""
 ) -> RunHandle:
     """Add only the run: nothing of the request is stored, not even its parameters."""
-    batch.spending.reserve(request, run["id"])
+    batch.spending.reserve(request, run["id"], request.recall)
     batch.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}, "echo": None})
     remember_key(request, batch.rows, run["id"], batch.now, retry)

@@ -22,6 +22,7 @@ from completions.charges import Payer, charge_for
 from completions.context import CHARS_PER_TOKEN, budget_for, file_parts
 from completions.exceptions import BudgetExhausted
 from completions.models import UNFINISHED, Run
+from completions.recall import Recall
 from completions.run_requests import RunRequest, WhenBusy
 from conversations.models import Message, MessagePart
 from usage import ledger
@@ -64,12 +65,12 @@ class Spending:
         self._uses = dict(zip(map(_key_of, asked), self._budgets.uses(), strict=True))
         self._charges: list[Charge] = []
 
-    def reserve(self, request: RunRequest, run_id: uuid.UUID) -> None:
-        """Reserve the most that this question may use, or raise BudgetExhausted."""
+    def reserve(self, request: RunRequest, run_id: uuid.UUID, recalled: Recall | None) -> None:
+        """Reserve the most that this question may use, with what is recalled for it, or raise BudgetExhausted."""
         uses = self._uses.get(_key_of(request))
         if not uses:
             return
-        most = self._most(request)
+        most = self._most(request, recalled)
         if request.conversation_id is not None:
             self._added[request.conversation_id] = self._added.get(request.conversation_id, 0) + most.tokens
         try:
@@ -93,7 +94,7 @@ class Spending:
                 self._budgets.write()
         ledger.add(self._cursor, self._charges)
 
-    def _most(self, request: RunRequest) -> Amount:
+    def _most(self, request: RunRequest, recalled: Recall | None) -> Amount:
         """Return the most that a question may use: a token is at least one byte of what is sent.
 
         A picture or a file counts as much as may be sent of it. Answers count as long as they are allowed to be.
@@ -108,7 +109,7 @@ class Spending:
             if request.when_busy != WhenBusy.REJECT:
                 history += self._coming(request.conversation_id)
             asked += min(history, budget * CHARS_PER_TOKEN * MAX_CHAR_BYTES) if request.is_cut_to_fit else history
-        if request.recall is not None:
+        if recalled is not None and recalled.limit:
             asked += budget // recall.SHARE
         price = self._price_of(request.model, request.upstream)
         answered = self._longest(request.model, request.upstream, request.parameters) * request.choices

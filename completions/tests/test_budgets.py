@@ -6,6 +6,7 @@ import threading
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase
@@ -14,11 +15,13 @@ from accounts.models import User
 from completions.charges import Payer
 from completions.exceptions import BudgetExhausted, Refused
 from completions.models import Run
+from completions.recall import SHARE
 from completions.run_requests import RunHandle, WhenBusy
 from completions.run_results import RunResult
 from completions.services import interrupt
 from completions.spending import release_orphans, settle_deleted
 from completions.tests.asking import accept_all, accept_one, end_run, question, run_of, somebody
+from conversations.models import Conversation
 from conversations.services import delete_conversation
 from usage.budget_rules import forget_budgets
 from usage.budgets import Amount, Budgets
@@ -143,6 +146,15 @@ class ReservationTest(BudgetCase):
         held = dict(Reservation.objects.values_list("run_id", "tokens"))
         self.assertGreaterEqual(held[second.run_id], reserved + 100)
         self.assertGreaterEqual(held[third.run_id], reserved + 200)
+
+    def test_what_a_conversation_recalls_is_reserved(self) -> None:
+        budget(max_tokens=100_000)
+        first = self.ask()
+        end(first, tokens=1)
+        place: dict[str, Any] = {"conversation_id": first.conversation_id}
+        Conversation.objects.filter(owner=self.alice).update(recall={"limit": 3})
+        self.ask(**place)
+        self.assertGreater(self.use().reserved_tokens, settings.CONTEXT_TOKENS["*"] // SHARE)
 
 
 class DeletedTest(BudgetCase):
