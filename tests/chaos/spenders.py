@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from chatservice.dialects import DIALECTS
@@ -13,6 +14,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.readers import ChatV1Reader, OpenAIReader, Reader
 from tests.chaos.response_readers import ResponsesReader
 from tests.chaos.socket_readers import READERS
+from tests.chaos.verdict import Verdict
 
 CODE = "insufficient_quota"
 # The last where a busy machine did not store a question in time.
@@ -50,6 +52,25 @@ class Asked:
     def is_surprising(self) -> bool:
         """Tell whether it was told an error that has nothing to do with kills, cancels and keys."""
         return (self.status or 0) >= 400 and not self.is_refused and not any(code in self.body for code in EXPECTED)
+
+
+@dataclass
+class Spending:
+    """A running scenario, and what was asked in it."""
+
+    cluster: Cluster
+    verdict: Verdict
+    seed: int
+    over: bool = False
+    """Nothing more is asked."""
+    settled: bool = False
+    """Nothing is reserved any more, or it took too long."""
+    asked: list[list[Asked]] = field(default_factory=list)
+    """What one caller's turn asked; twins are one turn."""
+    deleted: dict[str, int] = field(default_factory=dict)
+    """The runs that were deleted while they ran, with their process."""
+    reserved: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)
+    """The tokens and the cost that were seen reserved for a run."""
 
 
 class CompletionsReader(OpenAIReader):
