@@ -24,7 +24,7 @@ from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
 from completions.notifications import notifications
 from completions.run_requests import RunHandle, RunRequest
-from completions.spending import settle
+from completions.spending import lock_reservations, settle
 from completions.worker_identity import is_certainly_dead
 from conversations import digests
 from conversations.models import Message
@@ -134,6 +134,8 @@ def reap() -> int:
     for run_id in _orphans():
         with transaction.atomic():
             # Skip rows that are being written right now: if the writing stops, a later sweep finds them.
+            if not lock_reservations(run_id):
+                continue
             run = Run.objects.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
             row = run.filter(pk=run_id, state=Run.State.RUNNING).first()
             if row is None or not _is_orphan(row):

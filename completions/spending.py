@@ -22,6 +22,7 @@ from completions.charges import Payer, charge_for
 from completions.context import CHARS_PER_TOKEN, budget_for, file_parts
 from completions.exceptions import BudgetExhausted
 from completions.models import UNFINISHED, Run
+from completions.providers.routing import routes_for
 from completions.recall import Recall
 from completions.run_requests import RunRequest, WhenBusy
 from conversations.models import Message, MessagePart
@@ -111,10 +112,16 @@ class Spending:
             asked += min(history, budget * CHARS_PER_TOKEN * MAX_CHAR_BYTES) if request.is_cut_to_fit else history
         if recalled is not None and recalled.limit:
             asked += budget // recall.SHARE
-        price = self._price_of(request.model, request.upstream)
+        prices = [self._price_of(request.model, upstream) for upstream in self._candidates(request)]
         answered = self._longest(request.model, request.upstream, request.parameters) * request.choices
         most = Tokens(input=asked, output=answered, images=files)
-        return Amount(asked + answered, price.worst_case(most) if price is not None else 0)
+        costs = [price.worst_case(most) for price in prices if price is not None]
+        return Amount(asked + answered, max(costs, default=0))
+
+    def _candidates(self, request: RunRequest) -> list[str]:
+        """Return the upstreams that may answer: the preferred one, and those that are asked when it fails."""
+        routes = routes_for(request.model, settings.UPSTREAMS, settings.DEFAULT_UPSTREAM)
+        return [request.upstream, *(route.upstream for route in routes if route.upstream != request.upstream)]
 
     def _longest(self, model: str, upstream: str, parameters: Mapping[str, Any]) -> int:
         """Return how many tokens one answer may have."""
@@ -165,6 +172,13 @@ def settle(run_id: uuid.UUID, charge: Charge) -> None:
         spending = Spending(cursor, ending=[run_id])
         spending.settle(run_id, charge)
         spending.write()
+
+
+def lock_reservations(run_id: uuid.UUID) -> bool:
+    """Lock what a run has reserved, before the run as the journal does; False if somebody else is ending it."""
+    rows = Reservation.objects.filter(run_id=run_id)
+    locked = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+    return len(locked.order_by("use_id").values_list("pk")) == rows.count()
 
 
 @transaction.atomic

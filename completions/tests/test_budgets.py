@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, override_settings
 
 from accounts.models import User
 from completions.charges import Payer
@@ -26,6 +26,8 @@ from conversations.services import delete_conversation
 from usage.budget_rules import forget_budgets
 from usage.budgets import Amount, Budgets
 from usage.models import Budget, BudgetUse, DailyUsage, Reservation
+from usage.prices import forget_prices
+from usage.tests.prices import add_price
 
 MAX = {"max_tokens": 100}
 
@@ -169,6 +171,24 @@ class DeletedTest(BudgetCase):
         settle_deleted(result, Payer(self.alice.pk, None, "echo"))
         self.assertEqual((self.use().used_tokens, self.use().reserved_tokens), (40, 0))
         self.assertEqual(DailyUsage.objects.get().output_tokens, 10)
+
+
+class PriceTest(BudgetCase):
+    @override_settings(
+        UPSTREAMS={
+            "cheap": {"base_url": "http://127.0.0.1:1/v1", "models": ["m"]},
+            "dear": {"base_url": "http://127.0.0.1:2/v1", "models": ["m"]},
+        }
+    )
+    def test_the_dearest_upstream_that_may_answer_is_reserved(self) -> None:
+        add_price("m", input="1", output="1", upstream="cheap")
+        add_price("m", input="1", output="50", upstream="dear")
+        forget_prices()
+        budget(max_tokens=None, max_cost=100 * 50 + 1_000)
+        self.ask(model="m")
+        self.assertGreaterEqual(self.use().reserved_cost, 100 * 50)
+        with self.assertRaisesRegex(BudgetExhausted, "USD left"):
+            self.ask(model="m")
 
 
 class SubjectTest(BudgetCase):
