@@ -18,6 +18,7 @@ from completions.token_counts import PATHS
 from conversations.admin import as_id
 from conversations.admin_filters import ModelFilter
 from foundation.admin_base import HistoryAdmin, MadeFilter, TextFilter, minute
+from usage.money import shown
 
 
 def written_now(row: SubjectLimits) -> str:
@@ -70,14 +71,15 @@ class RunAdmin(HistoryAdmin):
     """Parameters, requests and envelopes are not shown: they may repeat what was asked."""
 
     list_display = (
-        *("started", "user", "model", "upstream", "state", "error_code", "first_token", "in_all", "tokens"),
+        *("started", "user", "model", "upstream", "state", "error_code", "first_token", "in_all", "tokens", "costs"),
     )
     list_filter = (MadeFilter, StateFilter, ErrorFilter, RunModelFilter)
     search_fields = ("model",)
     search_help_text = "Start of a username, or the id of a run, message or conversation"
     fields = readonly_fields = (
         *("id", "conversation_id", "message_id", "user", "address", "api_key_id", "request_id", "upstream", "model"),
-        *("state", "finish_reason", "error_code", "error_message", "http_status", "usage", *PATHS, "created_at"),
+        *("state", "finish_reason", "error_code", "error_message", "http_status", "usage", *PATHS, "is_estimate"),
+        *("costs", "created_at"),
         *("started_at", "first_token_at", "finished_at", "first_token", "in_all", "cancel_requested_at"),
         *("worker", "epoch"),
     )
@@ -115,6 +117,10 @@ class RunAdmin(HistoryAdmin):
     @admin.display(description="tokens")
     def tokens(self, run: Run) -> int | None:
         return (run.usage or {}).get("total_tokens")
+
+    @admin.display(description="cost")
+    def costs(self, run: Run) -> str:
+        return "" if run.cost is None else shown(run.cost)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A run is deleted only with its message or its user."""

@@ -65,6 +65,19 @@ class CostTest(ServiceTestCase):
         told = [frame["usage"] for frame in frames if frame.get("usage")]
         self.assertEqual([each["cost"] for each in told], [whole["cost"]])
 
+    def test_answers_of_v1_and_of_the_websocket_end_with_their_cost(self) -> None:
+        said = {"content": "Hi", "model": "fake/ok"}
+        whole = self.alice.http.post("/v1/chat/conversations", json={}).json()["data"]["id"]
+        sent = self.alice.http.post(f"/v1/chat/conversations/{whole}/messages", json=said).json()
+        self.assertIn('"currency": "USD"', json.dumps(sent))
+        streamed = self.alice.http.post("/v1/chat/conversations/stream", json=said)
+        [end] = [json.loads(data) for data in sse_data(streamed.text) if "ai_complete" in data]
+        with Socket(self.service.websocket_url, additional_headers=self.alice.headers) as socket:
+            frame = socket.ask("Hi", model="fake/ok")[-1]
+        for data in (end["data"], frame["data"]):
+            self.assertGreater(float(data["cost"]), 0)
+            self.assertEqual(data["currency"], "USD")
+
     def test_an_answer_that_was_cut_off_is_charged_by_estimate(self) -> None:
         self.alice.http.post(COMPLETIONS, json=body(model="fake/truncated"))
         run = Run.objects.filter(user=self.alice.user).latest("created_at")

@@ -15,6 +15,7 @@ from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.errors import render
 from chatservice.dialects.chat_v1.serializers import MessageSerializer
 from chatservice.dialects.chat_v1.stream import EventStream
+from chatservice.dialects.costs import cost_of
 from chatservice.dialects.leaving import Leaving, read_leaving
 from chatservice.dialects.problems import problem_of
 from chatservice.dialects.run_errors import problem_of_end
@@ -157,7 +158,7 @@ def _messages_of(run_id: uuid.UUID, finished: RunFinished) -> list[dict[str, Any
     messages = represent([each for each in (message.parent, message) if each is not None])
     if finished.recalled is not None:
         messages[-1]["recalled"] = finished.recalled
-    return messages
+    return [*messages[:-1], {**messages[-1], **cost_of(finished)}]
 
 
 def _opening_of(run_id: uuid.UUID, again: bool) -> tuple[Run, dict[str, Any] | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from chatservice.dialects.attached_files import AttachedFile
+from chatservice.dialects.costs import cost_of
 from completions.cursors import Cursor
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
 from conversations.finish_reasons import shown
@@ -90,7 +91,7 @@ def end_frame(relayed: RelayedRun, finished: RunFinished, answer: Mapping[str, A
         if answer is None:
             return relayed.frame("error", error_data("deleted", "The conversation was deleted."), at)
         recalled = {} if finished.recalled is None else {"recalled": finished.recalled}
-        return relayed.frame("ai_complete", {**answer, **recalled}, at)
+        return relayed.frame("ai_complete", {**answer, **recalled, **cost_of(finished)}, at)
     code = finished.error_code or "interrupted"
     message = finished.error_message or "The answer was interrupted."
     return relayed.frame("error", error_data(code, message, finished.retry_after), at)
