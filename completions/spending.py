@@ -178,7 +178,7 @@ def lock_reservations(run_id: uuid.UUID) -> bool:
     """Lock what a run has reserved, before the run as the journal does; False if somebody else is ending it."""
     rows = Reservation.objects.filter(run_id=run_id)
     locked = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
-    return len(locked.order_by("use_id").values_list("pk")) == rows.count()
+    return len(locked.values_list("pk")) == rows.count()
 
 
 @transaction.atomic

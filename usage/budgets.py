@@ -67,7 +67,7 @@ class Budgets:
         self._now = timezone.now()
         self._rules = rules()
         self._changes: dict[uuid.UUID, list[int]] = {}
-        self._reserved: list[tuple[uuid.UUID, uuid.UUID, Amount]] = []
+        self._reserved: list[tuple[uuid.UUID, tuple[Use, ...], Amount]] = []
         self._over: list[uuid.UUID] = []
         self._held = _reservations(cursor, ending)
         today = day_of(self._now)
@@ -89,14 +89,15 @@ class Budgets:
             taken = self._taken[pk]
             self._taken[pk] = Amount(taken[0] + tokens, taken[1] + cost)
             self._change(pk, 0, 0, tokens, cost)
-            self._reserved.append((run_id, pk, most))
+        self._reserved.append((run_id, uses, most))
 
     def settle(self, run_id: uuid.UUID, used: Amount) -> None:
         """Replace what a request that ends has reserved by what it used."""
         if run_id not in self._held:
             return
         self._over.append(run_id)
-        for pk, reserved in self._held.pop(run_id).items():
+        reserved, uses = self._held.pop(run_id)
+        for pk in uses:
             self._change(pk, used.tokens, used.cost, -reserved.tokens, -reserved.cost)
 
     def write(self) -> None:
@@ -105,8 +106,12 @@ class Budgets:
             part = self._reserved[start : start + MAX_ROWS]
             rows = ", ".join(["(%s, %s, %s, %s)"] * len(part))
             self._cursor.execute(
-                f'INSERT INTO {_RESERVATION} ("run_id", "use_id", "tokens", "cost") VALUES {rows}',  # noqa: S608
-                [value for run_id, pk, most in part for value in (_key(run_id), _key(pk), most.tokens, most.cost)],
+                f'INSERT INTO {_RESERVATION} ("run_id", "uses", "tokens", "cost") VALUES {rows}',  # noqa: S608
+                [
+                    value
+                    for run_id, uses, most in part
+                    for value in (_key(run_id), " ".join([str(_key(use.pk)) for use in uses]), *most)
+                ],
             )
         if self._over:
             self._cursor.execute(
@@ -114,12 +119,26 @@ class Budgets:
                 list(map(_key, self._over)),
             )
         if self._changes:
-            sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
+            self._write_changes()
+        self._reserved, self._over, self._changes = [], [], {}
+
+    def _write_changes(self) -> None:
+        """Add to the rows: one by one in the order of their ids, or those together that are locked and add the same."""
+        sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
+        if not self._changes.keys() <= self._taken.keys():
             self._cursor.executemany(
                 f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
                 [[*added, _key(pk)] for pk, added in sorted(self._changes.items())],
             )
-        self._reserved, self._over, self._changes = [], [], {}
+            return
+        alike: dict[tuple[int, ...], list[uuid.UUID]] = {}
+        for pk, added in self._changes.items():
+            alike.setdefault(tuple(added), []).append(pk)
+        for amounts, pks in alike.items():
+            self._cursor.execute(
+                f'UPDATE {_USE} SET {sums} WHERE "id" IN ({_marks(pks)})',  # noqa: S608
+                [*amounts, *map(_key, pks)],
+            )
 
     @property
     def is_written(self) -> bool:
@@ -141,7 +160,7 @@ class Budgets:
         Rows that are missing are made in that order, too: a statement for them alone could wait for another process
         that waits for this one.
         """
-        held = {pk for reserved in self._held.values() for pk in reserved}
+        held = {pk for _, uses in self._held.values() for pk in uses}
         ids = sorted({*wanted, *held})
         if not ids:
             return {}
@@ -201,20 +220,20 @@ class Budgets:
         )
 
 
-def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, dict[uuid.UUID, Amount]]:
-    """Return what these requests have reserved, by request and row, locked: what two processes end is settled once."""
+def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[Amount, list[uuid.UUID]]]:
+    """Return what these requests have reserved, and in which rows, locked: what two processes end is settled once."""
     if not run_ids:
         return {}
-    lock = ' ORDER BY "run_id", "use_id" FOR UPDATE' if connection.features.has_select_for_update else ""
+    lock = ' ORDER BY "run_id" FOR UPDATE' if connection.features.has_select_for_update else ""
     cursor.execute(
-        f'SELECT "run_id", "use_id", "tokens", "cost" FROM {_RESERVATION} '  # noqa: S608
+        f'SELECT "run_id", "uses", "tokens", "cost" FROM {_RESERVATION} '  # noqa: S608
         f'WHERE "run_id" IN ({_marks(run_ids)}){lock}',
         list(map(_key, run_ids)),
     )
-    found: dict[uuid.UUID, dict[uuid.UUID, Amount]] = {}
-    for run_id, pk, tokens, cost in cursor.fetchall():
-        found.setdefault(_read_key(run_id), {})[_read_key(pk)] = Amount(tokens, cost)
-    return found
+    return {
+        _read_key(run_id): (Amount(tokens, cost), list(map(uuid.UUID, uses.split())))
+        for run_id, uses, tokens, cost in cursor.fetchall()
+    }
 
 
 def _marks(values: Collection[Any]) -> str:

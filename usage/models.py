@@ -323,18 +323,18 @@ class BudgetUse(models.Model):
 
 
 class Reservation(models.Model):
-    """The most that a request which is not over may use of one budget. `run_id` is the request's."""
+    """The most that a request which is not over may use of each budget that applies. `run_id` is the request's.
 
-    run_id = models.UUIDField()
-    use = models.ForeignKey(
-        BudgetUse, on_delete=models.CASCADE, related_name="reservations", db_index=False, db_constraint=False
-    )
+    `uses` are the ids of the rows of `BudgetUse` that have this much reserved for it, as the database writes them.
+    """
+
+    run_id = models.UUIDField(primary_key=True)
+    uses = models.TextField()
     tokens = models.BigIntegerField()
     cost = models.BigIntegerField()
 
     class Meta:
         default_permissions = ()
-        constraints = [models.UniqueConstraint(fields=["run_id", "use"], name="reservation_once")]
 
     def __str__(self) -> str:
         return str(self.run_id)

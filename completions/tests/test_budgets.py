@@ -9,9 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
-from django.test import TestCase, TransactionTestCase, override_settings
+from django.test import TestCase, override_settings
 
 from accounts.models import User
+from chatservice.testing import KeptTablesTestCase
 from completions.charges import Payer
 from completions.exceptions import BudgetExhausted, Refused
 from completions.models import Run
@@ -263,15 +264,25 @@ class LedgerTest(BudgetCase):
         self.assertEqual(DailyUsage.objects.get(user=self.bob).input_tokens, 9)
 
 
-class ParallelTest(TransactionTestCase):
+class ParallelTest(KeptTablesTestCase):
     """Threads with connections of their own: nothing passes the limit, and nobody deadlocks."""
 
-    def test_the_sum_never_passes_the_limit(self) -> None:
+    def setUp(self) -> None:
+        self.users = [somebody(f"user{number}") for number in range(4)]
+        self.group = Group.objects.create(name=f"group-{uuid.uuid4()}")  # what applies to others would refuse them
+        self.group.user_set.add(*self.users)
+        self.whole = budget(f"All {self.group}", group=self.group, max_tokens=2_000)
+        self.addCleanup(self.leave_nothing)
+
+    def leave_nothing(self) -> None:
+        for run in Run.objects.running().filter(user__in=self.users):
+            interrupt(run)
+        self.group.delete()
         forget_budgets()
-        self.addCleanup(forget_budgets)
-        users = [somebody(f"user{number}") for number in range(4)]
-        budget("All", max_tokens=2_000)
-        budget("Each", max_tokens=900, for_each=True)
+
+    def test_the_sum_never_passes_the_limit(self) -> None:
+        users = self.users
+        budget(f"Each {self.group}", group=self.group, max_tokens=900, for_each=True)
         errors: list[BaseException] = []
 
         def ask_often(at: int) -> None:
@@ -292,21 +303,18 @@ class ParallelTest(TransactionTestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(errors, [])
-        for use in BudgetUse.objects.select_related("budget").filter(budget__name__in=("All", "Each")):
+        for use in BudgetUse.objects.select_related("budget").filter(budget__group=self.group):
             assert use.budget.max_tokens is not None
             self.assertLessEqual(use.used_tokens + use.reserved_tokens, use.budget.max_tokens)
-            reserved = sum(Reservation.objects.filter(use=use).values_list("tokens", flat=True))
+            held = Reservation.objects.values_list("uses", "tokens")
+            reserved = sum(tokens for uses, tokens in held if use.pk in map(uuid.UUID, uses.split()))
             self.assertEqual(use.reserved_tokens, reserved)
-        whole = BudgetUse.objects.get(budget__name="All")
+        whole = BudgetUse.objects.get(budget=self.whole)
         charged = DailyUsage.objects.filter(user__in=users)
         self.assertEqual(whole.used_tokens, sum(charged.values_list("input_tokens", flat=True)))
 
     def test_two_processes_that_release_one_request_release_it_once(self) -> None:
-        forget_budgets()
-        self.addCleanup(forget_budgets)
-        budget("All", max_tokens=2_000)
-        alice = somebody("alice")
-        handle = accept_one(question(alice, "Hi", parameters=MAX))
+        handle = accept_one(question(self.users[0], "Hi", parameters=MAX))
         begun = threading.Event()
 
         def release() -> None:
@@ -323,7 +331,7 @@ class ParallelTest(TransactionTestCase):
             begun.set()
             other.join(0.3)  # until it waits for this transaction, or is through
         other.join()
-        use = BudgetUse.objects.get(budget__name="All")
+        use = BudgetUse.objects.get(budget=self.whole)
         self.assertEqual((use.reserved_tokens, use.reserved_cost), (0, 0))
 
 
