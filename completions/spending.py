@@ -55,6 +55,7 @@ class Spending:
         self._cursor = cursor
         self._now = timezone.now()
         self._prices: dict[tuple[str, str], Price | None] = {}
+        self._possible: dict[tuple[str, str], list[Price]] = {}
         self._context: dict[str, int] = {}
         self._added: dict[uuid.UUID, int] = {}
         """The most that the questions so far add to their conversations."""
@@ -112,16 +113,22 @@ class Spending:
             asked += min(history, budget * CHARS_PER_TOKEN * MAX_CHAR_BYTES) if request.is_cut_to_fit else history
         if recalled is not None and recalled.limit:
             asked += budget // recall.SHARE
-        prices = [self._price_of(request.model, upstream) for upstream in self._candidates(request)]
+        prices = self._prices_of(request)
         answered = self._longest(request.model, request.upstream, request.parameters) * request.choices
+        if not prices:
+            return Amount(asked + answered, 0)
         most = Tokens(input=asked, output=answered, images=files)
-        costs = [price.worst_case(most) for price in prices if price is not None]
-        return Amount(asked + answered, max(costs, default=0))
+        return Amount(asked + answered, max(price.worst_case(most) for price in prices))
 
-    def _candidates(self, request: RunRequest) -> list[str]:
-        """Return the upstreams that may answer: the preferred one, and those that are asked when it fails."""
-        routes = routes_for(request.model, settings.UPSTREAMS, settings.DEFAULT_UPSTREAM)
-        return [request.upstream, *(route.upstream for route in routes if route.upstream != request.upstream)]
+    def _prices_of(self, request: RunRequest) -> list[Price]:
+        """Return the prices at the upstreams that may answer: the preferred one, and those asked when it fails."""
+        key = (request.model, request.upstream)
+        if key not in self._possible:
+            routes = routes_for(request.model, settings.UPSTREAMS, settings.DEFAULT_UPSTREAM)
+            upstreams = {request.upstream, *(route.upstream for route in routes)}
+            found = [self._price_of(request.model, upstream) for upstream in upstreams]
+            self._possible[key] = [price for price in found if price is not None]
+        return self._possible[key]
 
     def _longest(self, model: str, upstream: str, parameters: Mapping[str, Any]) -> int:
         """Return how many tokens one answer may have."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -50,6 +51,16 @@ class _Known:
 _known = _Known()
 
 
+@dataclass(slots=True)
+class _Taken:
+    """What is used and reserved of a budget, and how much of that is reserved since it was written."""
+
+    tokens: int
+    cost: int
+    added_tokens: int = 0
+    added_cost: int = 0
+
+
 class BudgetExceeded(Exception):
     """A request could pass a budget: `message` says which, what is left of it, and when it is renewed."""
 
@@ -73,7 +84,8 @@ class Budgets:
         today = day_of(self._now)
         self._uses = [self._rules.uses_of(spender, today) for spender in spenders]
         wanted = {use.pk: use for uses in self._uses for use in uses}
-        self._taken = self._lock(wanted) if wanted else {}
+        found = self._lock(wanted) if wanted else {}
+        self._taken = {pk: _Taken(*amount) for pk, amount in found.items()}
 
     def uses(self) -> list[tuple[Use, ...]]:
         """Return the rows that count each of the spenders, in their order."""
@@ -81,14 +93,16 @@ class Budgets:
 
     def reserve(self, uses: tuple[Use, ...], run_id: uuid.UUID, most: Amount) -> None:
         """Reserve the most that a request may use in each of these rows; raises BudgetExceeded."""
+        tokens, cost = most
         for pk, rule, _, _ in uses:
             if rule.is_hard:
                 self._check(rule, self._taken[pk], most)
-        tokens, cost = most
         for pk, _, _, _ in uses:
             taken = self._taken[pk]
-            self._taken[pk] = Amount(taken[0] + tokens, taken[1] + cost)
-            self._change(pk, 0, 0, tokens, cost)
+            taken.tokens += tokens
+            taken.cost += cost
+            taken.added_tokens += tokens
+            taken.added_cost += cost
         self._reserved.append((run_id, uses, most))
 
     def settle(self, run_id: uuid.UUID, used: Amount) -> None:
@@ -118,6 +132,10 @@ class Budgets:
                 f'DELETE FROM {_RESERVATION} WHERE "run_id" IN ({_marks(self._over)})',  # noqa: S608
                 list(map(_key, self._over)),
             )
+        for pk, taken in self._taken.items():
+            if taken.added_tokens or taken.added_cost:
+                self._change(pk, 0, 0, taken.added_tokens, taken.added_cost)
+                taken.added_tokens = taken.added_cost = 0
         if self._changes:
             self._write_changes()
         self._reserved, self._over, self._changes = [], [], {}
@@ -203,7 +221,7 @@ class Budgets:
     def _amounts(self) -> dict[uuid.UUID, Amount]:
         return {_read_key(pk): Amount(tokens, cost) for pk, tokens, cost in self._cursor.fetchall()}
 
-    def _check(self, rule: Rule, taken: Amount, most: Amount) -> None:
+    def _check(self, rule: Rule, taken: _Taken, most: Amount) -> None:
         tokens_left = None if rule.max_tokens is None else rule.max_tokens - taken.tokens
         cost_left = None if rule.max_cost is None else rule.max_cost - taken.cost
         if tokens_left is not None and most.tokens > tokens_left:
