@@ -72,6 +72,7 @@ ROWS = (
     http(f"POST {BASE}/me/keys/{{apikey}}/rotate", "user", body={"overlap_hours": 1}),
     http(f"GET {BASE}/me/storage", "run"),
     http(f"GET {BASE}/me/usage", "run"),
+    http(f"GET {BASE}/usage"),
     http(f"GET {BASE}/me", "user"),
     # The body does not confirm the deletion, because later probes still need the subject.
     http(f"DELETE {BASE}/me", "user", body={"username": "somebody else"}),

@@ -161,6 +161,7 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "PATCH /users/{user}",
         "DELETE /users/{user}",
     ),
+    Scope.USAGE: ("GET /v1/chat/usage",),
     # Every key may: GraphQL checks the fields, and these belong to what they are fields of.
     None: (
         "POST /graphql",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatservice.dialects.chat_v1 import keys, me, searching, usage, views, viewsets
+from chatservice.dialects.chat_v1 import keys, me, searching, usage, usage_of_groups, views, viewsets
 
 app_name = "chat_v1"
 
@@ -32,6 +32,7 @@ urlpatterns = [
     path("me/keys/<str:key_id>/rotate", keys.KeyRotationView.as_view(), name="key-rotation"),
     path("me/storage", me.StorageView.as_view(), name="storage"),
     path("me/usage", usage.UsageView.as_view(), name="usage"),
+    path("usage", usage_of_groups.GroupsUsageView.as_view(), name="usage-of-groups"),
     path("messages/<str:pk>", MESSAGE, name="message-detail"),
     path("messages/<str:message_id>/cancel", views.CancelMessageView.as_view(), name="message-cancel"),
     path("messages/<str:message_id>/regenerate", views.RegenerateView.as_view(), name="message-regenerate"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
+from accounts.models import GroupOwner
 from chatservice.testing import ServiceTestCase
 
 USAGE = "/v1/chat/me/usage"
+GROUPS = "/v1/chat/usage"
 
 
 class UsageTest(ServiceTestCase):
@@ -21,6 +24,24 @@ class UsageTest(ServiceTestCase):
         self.assertGreater(used["fake/ok"]["completion_tokens"], 0)
         self.assertEqual(used["echo"]["day"], timezone.now().date().isoformat())
         self.assertEqual(self.bob.http.get(USAGE).json()["data"], [])
+
+    def test_the_owner_of_a_group_sees_its_usage_and_nobody_else_does(self) -> None:
+        group = Group.objects.create(name=f"Interns {self.bob.user.pk}")
+        group.user_set.add(self.bob.user)
+        GroupOwner.objects.create(group=group, user=self.alice.user)
+        for asker in (self.bob, self.alice):
+            asker.http.post("/v1/chat/conversations/stream", json={"content": "Hello", "model": "fake/ok"})
+        [line] = self.alice.http.get(GROUPS).json()["data"]
+        self.assertEqual((line["name"], line["runs"], line["failed"]), (self.bob.user.username, 1, 0))
+        self.assertNotIn("Hello", self.alice.http.get(GROUPS).text)
+        self.assertEqual(self.bob.http.get(GROUPS).json()["data"], [])
+        [line] = self.alice.http.get(GROUPS, params={"by": "group"}).json()["data"]
+        self.assertEqual(line["name"], group.name)
+
+    def test_groups_are_asked_for_with_a_period_that_there_is(self) -> None:
+        for query in ({"by": "content"}, {"since": "2026-13-01"}, {"since": "2020-01-01"}, {"since": "x"}):
+            refused = self.alice.http.get(GROUPS, params=query)
+            self.assertEqual((refused.status_code, refused.json()["error"]["code"]), (400, "validation_error"), query)
 
     def test_days_are_a_number(self) -> None:
         for days in ("0", "367", "-1", "x", "1e3", "٣", "1" * 50):
