@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from chatservice.testing import ServiceTestCase, needs_dialect, sse_data, tried_on, wait_until
 from chatservice.testing.sockets import Socket
+from completions.ledger_check import Difference, differences
 from completions.models import Run
 from usage.models import Budget, DailyUsage, ModelPrice
 from usage.tests.prices import add_price
@@ -103,16 +104,23 @@ class CostTest(ServiceTestCase):
         self.ask()
         mine = DailyUsage.objects.filter(user=self.alice.user)
         before = list(mine.order_by("id").values())
-        self.assertEqual(self.rebuilt(), [])
+        self.assertEqual(self.wrong(), [])
         mine.filter(model="fake/ok").update(requests=0, cost=0)
-        [line] = self.rebuilt("--apply")
-        self.assertIn("cost 0 instead of", line)
+        [difference] = self.wrong()
+        self.assertFalse(difference.is_more)
+        out = StringIO()
+        call_command("rebuild_usage", "--since", self.today(), "--apply", stdout=out)
+        self.assertRegex(out.getvalue(), r"Compared \d+ days: \d+ rows have less than the runs")
+        self.assertEqual(self.wrong(), [])
         self.assertEqual(list(mine.order_by("id").values()), before)
 
-    def rebuilt(self, *options: str) -> list[str]:
-        out = StringIO()
-        call_command("rebuild_usage", "--since", timezone.now().date().isoformat(), *options, stdout=out)
-        return [line for line in out.getvalue().splitlines() if str(self.alice.user.pk) in line]
+    def wrong(self) -> list[Difference]:
+        """Return where the ledger of Alice differs from her runs: other tests have deleted theirs."""
+        days = differences(since=dt.date.fromisoformat(self.today()))
+        return [each for _, found in days for each in found if each.key[1] == self.alice.user.pk]
+
+    def today(self) -> str:
+        return timezone.now().date().isoformat()
 
 
 @tried_on("postgresql")
