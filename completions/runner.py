@@ -242,11 +242,12 @@ def _wire(message: Message, provider: Provider) -> Wire:
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
     """Store the outcome, and only then publish the end of the run."""
     if live.lost:
-        with contextlib.suppress(Exception):  # an answer of an unforeseen shape must still end
-            await _charge_deleted(live, _result(live, assembly, response, error))
         live.end(
             RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
         )
+        # After the end: the database may be silent.
+        with contextlib.suppress(Exception):  # an answer of an unforeseen shape
+            await _charge_deleted(live, _result(live, assembly, response, error))
         return
     # The last text is stored before the outcome, in the same commit or an earlier one.
     journal().flush_soon(live)
@@ -256,19 +257,20 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         _log_unforeseen(live, failed)
         error = error or UpstreamInvalid()
         result = _result(live, Assembly(), None, error)
+    charge, is_stored = None, True
     try:
         charge = await journal().finish(result)
-        if charge is None:  # deleted a moment ago, if no other process ended it
-            await _charge_deleted(live, result)
     except Exception as failed:
         logger.error("run %s: its outcome could not be stored (%s)", live.run_id, type(failed).__name__)
-        charge = None
+        is_stored = False
     if live.following is not None:
         start_queued(live.following)
     if error is not None:
         logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, live.upstream)
     if charge is None:
         live.end(RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted."))
+        if is_stored:  # deleted a moment ago, if no other process ended it
+            await _charge_deleted(live, result)
         return
     live.end(
         RunFinished(
