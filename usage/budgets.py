@@ -25,7 +25,6 @@ _USE, _RESERVATION = BudgetUse._meta.db_table, Reservation._meta.db_table
 TAKEN = '"used_tokens" + "reserved_tokens", "used_cost" + "reserved_cost"'
 MAX_KNOWN = 100_000
 MAX_ROWS = 64
-NOTHING = [0, 0, 0, 0]
 AMOUNTS = ("used_tokens", "used_cost", "reserved_tokens", "reserved_cost")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
@@ -21,14 +23,12 @@ from chatservice.dialects.problems import BadRequest
 from foundation.database import in_database_thread
 from usage.money import plain
 from usage.periods import day_of
-from usage.reports import MAX_DAYS, Used, usage_of
+from usage.reports import MAX_DAYS, usage_of
 
 DAYS = 30
 
 
-class UsageSerializer(serializers.Serializer[Any]):
-    day = serializers.DateField()
-    model = serializers.CharField()
+class AmountsSerializer(serializers.Serializer[Any]):
     runs = serializers.IntegerField()
     failed = serializers.IntegerField()
     estimated = serializers.IntegerField(help_text="Runs whose tokens the model's server did not report.")
@@ -39,6 +39,11 @@ class UsageSerializer(serializers.Serializer[Any]):
     cost = serializers.CharField(help_text="A decimal number in `currency`, as 0.000123.")
     currency = serializers.CharField()
     unpriced = serializers.IntegerField(help_text="Runs of a model without a known price: they are not in `cost`.")
+
+
+class UsageSerializer(AmountsSerializer):
+    day = serializers.DateField()
+    model = serializers.CharField()
 
 
 USAGE = docs.enveloped("UsageEnvelope", UsageSerializer(many=True))
@@ -58,23 +63,24 @@ class UsageView(ChatView):
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         since = day_of(timezone.now()) - dt.timedelta(days=_days(request))
         used = await in_database_thread(lambda: usage_of(principal, since=since))
-        return json_response(envelope(list(map(_shown, used))))
+        return json_response(
+            envelope([{"day": each.day, "model": each.model, **shown_amounts(asdict(each))} for each in used])
+        )
 
 
-def _shown(used: Used) -> dict[str, Any]:
+def shown_amounts(amounts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return amounts of the ledger by the names that this API has for them."""
     return {
-        "day": used.day,
-        "model": used.model,
-        "runs": used.requests,
-        "failed": used.failed,
-        "estimated": used.estimated,
-        "prompt_tokens": used.input_tokens,
-        "cached_tokens": used.cached_tokens,
-        "completion_tokens": used.output_tokens,
-        "reasoning_tokens": used.reasoning_tokens,
-        "cost": plain(used.cost),
+        "runs": amounts["requests"],
+        "failed": amounts["failed"],
+        "estimated": amounts["estimated"],
+        "prompt_tokens": amounts["input_tokens"],
+        "cached_tokens": amounts["cached_tokens"],
+        "completion_tokens": amounts["output_tokens"],
+        "reasoning_tokens": amounts["reasoning_tokens"],
+        "cost": plain(amounts["cost"]),
         "currency": settings.CURRENCY,
-        "unpriced": used.unpriced,
+        "unpriced": amounts["unpriced"],
     }
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -16,26 +14,16 @@ from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
+from chatservice.dialects.chat_v1.usage import AmountsSerializer, shown_amounts
 from chatservice.dialects.chat_v1.views import ChatView
 from chatservice.dialects.problems import BadRequest
 from dashboard.usage_form import BY, DEFAULT_DAYS, MAX_MONTHS, UsageForm
 from foundation.database import in_database_thread
 from usage.breakdown import lines_of, totals, visible_usage
-from usage.money import plain
 
 
-class LineSerializer(serializers.Serializer[Any]):
+class LineSerializer(AmountsSerializer):
     name = serializers.CharField(help_text="The user, group, key, model, upstream, day or month.")
-    runs = serializers.IntegerField()
-    failed = serializers.IntegerField()
-    estimated = serializers.IntegerField()
-    prompt_tokens = serializers.IntegerField()
-    cached_tokens = serializers.IntegerField()
-    completion_tokens = serializers.IntegerField()
-    reasoning_tokens = serializers.IntegerField()
-    cost = serializers.CharField(help_text="A decimal number in `currency`, as 0.000123.")
-    currency = serializers.CharField()
-    unpriced = serializers.IntegerField()
 
 
 LINES = docs.enveloped("UsageOfGroupsEnvelope", LineSerializer(many=True))
@@ -71,20 +59,4 @@ def _lines(principal: Principal, given: dict[str, str]) -> list[dict[str, Any]]:
     if visible is None:
         return []
     found = totals(form.selection(visible), form.by_what)
-    return [_shown(line.label, line.amounts) for line in lines_of(found, form.by_what)]
-
-
-def _shown(name: str, amounts: Counter[str]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "runs": amounts["requests"],
-        "failed": amounts["failed"],
-        "estimated": amounts["estimated"],
-        "prompt_tokens": amounts["input_tokens"],
-        "cached_tokens": amounts["cached_tokens"],
-        "completion_tokens": amounts["output_tokens"],
-        "reasoning_tokens": amounts["reasoning_tokens"],
-        "cost": plain(amounts["cost"]),
-        "currency": settings.CURRENCY,
-        "unpriced": amounts["unpriced"],
-    }
+    return [{"name": line.label, **shown_amounts(line.amounts)} for line in lines_of(found, form.by_what)]
