@@ -2,8 +2,10 @@
 
 python -m benchmarks.budgets [--database sqlite|postgresql] [--slices 24]
 
-One process stores questions as the journal does, each transaction durable, in slices that alternate between the two.
-Compare ratios within one run: at most 1.10 is the goal.
+First what a caller sees: a service with budgets and one without, side by side, are asked for answers of one token, so
+that little but accepting them is measured. At most 1.10 is the goal. Then the transaction alone: one process stores
+questions as the journal does. Both alternate in short slices, and each transaction is durable: compare ratios within
+one run.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from benchmarks.runner import Runner
 from scripts.isolated import own_directory
 from scripts.postgres import postgres
 
@@ -25,7 +29,9 @@ GOAL = 1.10
 USERS = 32
 AT_ONCE = (1, 16)
 """How many questions a transaction stores: one caller's, or what arrives while the transaction before it is stored."""
-SLICE_SECONDS = 0.5
+CALLERS = (1, 64)
+ONE_TOKEN = "flood-1"
+SLICE_SECONDS, CALL_SECONDS = 0.5, 1.5
 PLENTY = 10**15
 
 
@@ -37,7 +43,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.inside:
         return _measure(given.slices)
-    for database in [given.database] if given.database else DATABASES:
+    databases = [given.database] if given.database else DATABASES
+    _measure_calls(databases, given.slices)
+    for database in databases:
         command = [sys.executable, "-m", "benchmarks.budgets", f"--slices={given.slices}", "--inside"]
         with own_directory() as environment:
             environment = {**os.environ, **environment, "SEARCH_EMBEDDER": "hashing"}
@@ -47,6 +55,33 @@ def main() -> int:
             with postgres(durable=True) as url:
                 subprocess.run(command, env={**environment, "DATABASE_URL": url}, check=True)
     return 0
+
+
+def _measure_calls(databases: Sequence[str], slices: int) -> None:
+    print("| database | callers | answers/s without | with three budgets | times the cost |")
+    print("|---|---|---|---|---|", flush=True)
+    with Runner(extra={"SEARCH_EMBEDDER": "hashing"}) as runner:
+        for database in databases:
+            name = f"service-uvicorn-{'sqlite' if database == 'sqlite' else 'postgres'}"
+            targets = runner.start(name), runner.start(f"{name}-budgets")
+            runner.warm_up(targets, seconds=1.0)
+            for callers in CALLERS:
+                rates: tuple[list[float], list[float]] = [], []
+                for number in range(slices):
+                    for which in (0, 1) if number % 2 else (1, 0):
+                        result = runner.measure(
+                            targets[which], "plain", ONE_TOKEN, clients=callers, seconds=CALL_SECONDS
+                        )
+                        if result["faulty"]:
+                            raise AssertionError(f"{result['faults']}")
+                        rates[which].append(result["rate"])
+                _report(f"{database} | {callers}", *rates)
+
+
+def _report(what: str, without: list[float], limited: list[float]) -> None:
+    ratio = median(off / on for off, on in zip(without, limited, strict=True))
+    mark = "" if ratio <= GOAL else " (the goal is 1.10)"
+    print(f"| {what} | {median(without):,.0f} | {median(limited):,.0f} | {ratio:.2f}{mark} |", flush=True)
 
 
 def _measure(slices: int) -> int:
@@ -79,10 +114,7 @@ def _measure(slices: int) -> int:
             rate = _slice(users, size, limited=limited)
             if number >= 2:  # the first of each fill caches
                 rates[limited].append(rate)
-        without, limited_rate = median(rates[False]), median(rates[True])
-        ratio = median(off / on for off, on in zip(rates[False], rates[True], strict=True))
-        mark = "" if ratio <= GOAL else " (the goal is 1.10)"
-        print(f"| {size} | {without:,.0f} | {limited_rate:,.0f} | {ratio:.2f}{mark} |", flush=True)
+        _report(str(size), rates[False], rates[True])
     return 0
 
 

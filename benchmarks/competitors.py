@@ -37,6 +37,17 @@ LIMITS = {
     "LIMIT_MESSAGES_PER_USER": "1000000000",
     "MAX_CONNECTIONS": "100000",
 }
+# As in budgets.py: everybody's, the group's and each user's, which are never reached.
+MAKE_BUDGETS = """
+from accounts.models import User
+from django.contrib.auth.models import Group
+from usage.models import Budget
+group = Group.objects.create(name="benchmark")
+group.user_set.add(User.objects.get(username="bench"))
+Budget.objects.create(name="everybody", max_tokens=10**15)
+Budget.objects.create(name="group", max_cost=10**15, group=group)
+Budget.objects.create(name="each user", max_tokens=10**15, for_each=True)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +122,8 @@ class Services:
             connection.execute(statement)
 
     def start(self, name: str, logs: Path) -> Running:
-        """Start `service-<server>-<database>` on a fresh copy of the prepared database."""
-        _, server, kind = name.split("-")
+        """Start `service-<server>-<database>[-budgets]` on a fresh copy of the prepared database."""
+        _, server, kind, *budgets = name.split("-")
         key = self._prepare(kind)
         self.started += 1
         home = self.scratch / f"{name}-{self.started}"
@@ -122,6 +133,8 @@ class Services:
             self._sql(f"CREATE DATABASE {copy} TEMPLATE bench_template")
         port = free_port()
         env = self._environment(home, self._url(kind, home, copy), port)
+        if budgets:
+            run([sys.executable, "manage.py", "shell", "-v", "0", "-c", MAKE_BUDGETS], env=env)
         process = Process(name, server_command(server, port), port=port, ready="/readyz", env=env, logs=logs)
         return Running(name, port, key, process, self._postgres()[1] if kind == "postgres" else 0)
 

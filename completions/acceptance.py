@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from completions import queueing, staging
 from completions.admission import Admission
-from completions.bulk_sql import SHARING_LIMITS, key, table
+from completions.bulk_sql import SHARING_LIMITS, table
 from completions.context import estimate_tokens
 from completions.exceptions import LimitReached, Refused, StorageFull
 from completions.idempotency import Retry, known_key, remember_key
@@ -36,6 +36,7 @@ from completions.worker_identity import database_time
 from conversations import digests
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
+from foundation.row_sql import key
 
 MAX_PARAMETER_BYTES = 4_096
 

@@ -22,9 +22,10 @@ from accounts import throttling
 from accounts.callers import Principal
 from accounts.throttling import Counter, Rate
 from completions import token_rates
-from completions.bulk_sql import SHARING_LIMITS, key, table
+from completions.bulk_sql import SHARING_LIMITS, table
 from completions.exceptions import TooManyRuns
 from completions.models import Run
+from foundation.row_sql import key
 
 if TYPE_CHECKING:
     from completions.run_requests import RunRequest

@@ -6,9 +6,7 @@ journal run for every request and every 25 ms. Everything else uses the ORM.
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -30,6 +28,7 @@ from django.db.models import (
 )
 
 from accounts.models import User
+from foundation.row_sql import key
 
 MAX_ROWS = 64
 # Selects the accounts whose limits are counted together. Takes the id of the account that is responsible for them,
@@ -171,28 +170,3 @@ def pipelined() -> AbstractContextManager[Any]:
         return nullcontext()
     pipeline: AbstractContextManager[Any] = connection.connection.pipeline()
     return pipeline
-
-
-def key(value: Any) -> Any:
-    """Return a UUID as this database's driver wants it."""
-    return value if value is None or _has_native_ids() else value.hex
-
-
-def read_key(value: Any) -> uuid.UUID:
-    """Return the UUID for a value that this database's driver returned: SQLite has no UUID type."""
-    return uuid.UUID(value) if isinstance(value, str) else value
-
-
-def read_time(value: dt.datetime) -> dt.datetime:
-    """Return the time for a value that this database's driver returned: SQLite stores no zone, and all is in UTC."""
-    return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-
-
-@functools.cache
-def _has_native_ids() -> bool:
-    return connection.features.has_native_uuid_field
-
-
-def for_update(strength: str = "UPDATE") -> str:
-    """Return the row lock clause; empty on SQLite, which has no row locks and only one writer at a time."""
-    return f" FOR {strength}" if connection.features.has_select_for_update else ""

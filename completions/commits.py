@@ -31,7 +31,7 @@ from django.db import OperationalError, connection, transaction
 from accounts.models import User
 from completions import queueing, run_results, staging, token_rates
 from completions.acceptance import accept
-from completions.bulk_sql import for_update, key, read_key, table
+from completions.bulk_sql import table
 from completions.exceptions import StorageUnavailable
 from completions.live import LiveRun
 from completions.models import Chunk, Run
@@ -43,6 +43,7 @@ from completions.types import Delta
 from completions.worker_identity import worker_id
 from foundation.database import StorageError, database_clock, time_limit
 from foundation.outages import code_of, is_passing
+from foundation.row_sql import for_update, key, marks, read_key
 from foundation.threads import DaemonThreads
 from usage.ledger import Charge
 
@@ -155,10 +156,9 @@ class Attempt:
 def _is_stored(cursor: Any, batch: Batch, result: Result) -> bool:
     """Tell whether the transaction that gave `result` was committed, once it is over."""
     if run_ids := batch.run_ids():
-        marks = ", ".join(["%s"] * len(run_ids))
         # The transaction in doubt holds a share lock on each run, so this lock waits until it has ended.
         cursor.execute(
-            f"SELECT id FROM {table(Run)} WHERE id IN ({marks}) ORDER BY id{for_update()}",  # noqa: S608
+            f"SELECT id FROM {table(Run)} WHERE id IN ({marks(run_ids)}) ORDER BY id{for_update()}",  # noqa: S608
             [key(run_id) for run_id in run_ids],
         )
     handle = next((each for each in result.requests if isinstance(each, RunHandle) and not each.attached), None)
@@ -198,10 +198,9 @@ def _apply(cursor: Any, batch: Batch) -> Result:
     spending.write()
     if batch.heartbeat:
         # By id: the lease of a run that this process no longer produces must expire.
-        marks = ", ".join(["%s"] * len(batch.heartbeat))
         cursor.execute(
             f"UPDATE {table(Run)} SET lease_until = {database_clock()} + %s "  # noqa: S608
-            f"WHERE worker = %s AND state = 'running' AND id IN ({marks})",
+            f"WHERE worker = %s AND state = 'running' AND id IN ({marks(batch.heartbeat)})",
             [settings.LEASE_SECONDS, worker, *map(key, batch.heartbeat)],
         )
     if batch.look or batch.heartbeat:

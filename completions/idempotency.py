@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounts.throttling import Rate
-from completions.bulk_sql import for_update, key, read_key, read_time, table
+from completions.bulk_sql import table
 from completions.exceptions import IdempotencyMismatch
 from completions.models import IdempotencyKey, Run
 from completions.rows import Rows
 from completions.run_requests import RunHandle, RunRequest
 from conversations.models import Message
+from foundation.row_sql import for_update, key, read_key, read_time
 
 
 @dataclass(frozen=True, slots=True)

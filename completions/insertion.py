@@ -10,7 +10,7 @@ from typing import Any
 
 from accounts.access import may_see
 from accounts.models import User
-from completions.bulk_sql import for_update, key, read_key, table
+from completions.bulk_sql import table
 from completions.exceptions import HistoryChanged, UnknownConversation
 from completions.prefixes import MAX_SHORT, Prefixes, StoredPrefix, is_full
 from completions.recall import Recall, read_recall
@@ -19,6 +19,7 @@ from completions.types import Wire
 from conversations import digests
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
+from foundation.row_sql import for_update, key, read_key
 
 MAX_BRANCHES = 64
 

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import connection
 
-from completions.bulk_sql import read_key, table
+from completions.bulk_sql import table
 from completions.exceptions import HistoryChanged
 from completions.models import Run
 from conversations import digests
 from conversations.models import Conversation, Message
 from foundation.database import in_database_thread
+from foundation.row_sql import read_key
 
 if TYPE_CHECKING:
     from completions.run_requests import RunRequest

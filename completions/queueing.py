@@ -20,7 +20,7 @@ from accounts.callers import Principal
 from accounts.limits import Limits
 from accounts.models import ApiKey
 from accounts.subject_limits import any_limits, limits_found
-from completions.bulk_sql import key, read_key, table
+from completions.bulk_sql import table
 from completions.charges import columns, uncharged
 from completions.exceptions import ConversationBusy, QueueFull
 from completions.models import Run
@@ -30,6 +30,7 @@ from completions.spending import settle
 from completions.worker_identity import database_time, worker_id
 from conversations import digests
 from conversations.models import Message
+from foundation.row_sql import key, marks, read_key
 
 # How many messages back a digest is looked for. Queued questions and their answers have none.
 MAX_MESSAGES = 64
@@ -92,10 +93,9 @@ def promote_after(cursor: Any, finished: dict[uuid.UUID, uuid.UUID | None]) -> d
     before = {conversation_id: run_id for run_id, conversation_id in finished.items() if conversation_id}
     if not before or _paused:
         return {}
-    marks = ", ".join(["%s"] * len(before))
     cursor.execute(
         f"SELECT DISTINCT conversation_id FROM {table(Run)} "  # noqa: S608
-        f"WHERE state = 'queued' AND conversation_id IN ({marks})",
+        f"WHERE state = 'queued' AND conversation_id IN ({marks(before)})",
         [key(conversation_id) for conversation_id in before],
     )
     waiting = [read_key(pk) for (pk,) in cursor.fetchall()]

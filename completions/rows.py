@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from completions import staging
-from completions.bulk_sql import Insert, Update, key, pipelined, table
+from completions.bulk_sql import Insert, Update, pipelined, table
 from completions.models import IdempotencyKey, Run, RunMetadata
 from completions.types import Wire
 from conversations import chat_wire
 from conversations.chat_wire import Part
 from conversations.models import Conversation, Message, MessagePart
+from foundation.row_sql import key
 
 INSERT_CONVERSATION = Insert(
     Conversation,

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from completions.bulk_sql import Insert, Update, for_update, key, read_key, table
+from completions.bulk_sql import Insert, Update, table
 from completions.charges import Payer, Sent, charge_for, columns
 from completions.models import Chunk, Run
 from completions.rows import INSERT_MESSAGE, INSERT_PART, part_rows
@@ -21,6 +21,7 @@ from conversations import chat_wire, digests
 from conversations.empty_answers import empty_reason
 from conversations.models import Conversation, Message
 from foundation.ids import uuid7
+from foundation.row_sql import for_update, key, marks, read_key
 from usage.ledger import Charge
 
 MAX_NAMED = 50
@@ -135,10 +136,9 @@ def finish(cursor: Any, results: Sequence[RunResult], *, worker: str, spending: 
 
 def _payers(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str) -> dict[uuid.UUID, Payer]:
     """Return who pays for those of these runs that are still ours, and lock them against the reaper."""
-    marks = ", ".join(["%s"] * len(run_ids))
     cursor.execute(
         f"SELECT id, user_id, api_key_id, model FROM {table(Run)} "  # noqa: S608
-        f"WHERE worker = %s AND state = 'running' AND id IN ({marks}){for_update('NO KEY UPDATE')}",
+        f"WHERE worker = %s AND state = 'running' AND id IN ({marks(run_ids)}){for_update('NO KEY UPDATE')}",
         [worker, *map(key, run_ids)],
     )
     return {

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from completions import long_histories, providers, queueing, request_policy, runner
-from completions.bulk_sql import read_key, table
+from completions.bulk_sql import table
 from completions.charges import charge_interrupted, columns
 from completions.embedded_content import accept_without_content
 from completions.exceptions import ShuttingDown, TooManyRuns
@@ -30,6 +30,7 @@ from conversations import digests
 from conversations.models import Message
 from foundation.database import database_clock, in_database_thread
 from foundation.request_ids import request_id
+from foundation.row_sql import read_key
 
 logger = logging.getLogger(__name__)
 

@@ -17,20 +17,23 @@ from django.utils import timezone
 
 from accounts.models import User
 from completions import recall
-from completions.bulk_sql import key, pipelined, read_key, table
+from completions.bulk_sql import pipelined, table
 from completions.charges import Payer, charge_for
 from completions.context import CHARS_PER_TOKEN, budget_for, file_parts
 from completions.exceptions import BudgetExhausted
 from completions.models import UNFINISHED, Run
 from completions.providers.routing import routes_for
+from completions.providers.sanitize import encode_json
 from completions.recall import Recall
 from completions.run_requests import RunRequest, WhenBusy
 from conversations.models import Message, MessagePart
+from foundation.row_sql import key, marks, read_key
 from usage import ledger
 from usage.budget_rules import Spender, rules
 from usage.budgets import Amount, BudgetExceeded, Budgets
 from usage.ledger import Charge
 from usage.models import Reservation
+from usage.periods import day_of
 from usage.prices import Price, Tokens, price_of
 
 if TYPE_CHECKING:
@@ -63,8 +66,11 @@ class Spending:
         asked = run_requests if in_force.any() else ()
         if asked and in_force.groups:
             _learn_groups(cursor, asked, in_force.members)
-        self._budgets = Budgets(cursor, [_spender(request, in_force.members) for request in asked], ending)
-        self._uses = dict(zip(map(_key_of, asked), self._budgets.uses(), strict=True))
+        today = day_of(self._now)
+        self._uses = {
+            _key_of(request): in_force.uses_of(_spender(request, in_force.members), today) for request in asked
+        }
+        self._budgets = Budgets(cursor, self._uses.values(), ending=ending)
         self._charges: list[Charge] = []
 
     def reserve(self, request: RunRequest, run_id: uuid.UUID, recalled: Recall | None) -> None:
@@ -97,11 +103,11 @@ class Spending:
         ledger.add(self._cursor, self._charges)
 
     def _most(self, request: RunRequest, recalled: Recall | None) -> Amount:
-        """Return the most that a question may use: a token is at least one byte of what is sent.
+        """Return the most that a question may use: a token is at least one byte of what is sent, and JSON only adds.
 
         A picture or a file counts as much as may be sent of it. Answers count as long as they are allowed to be.
         """
-        asked = size_of([request.messages, request.instructions, request.parameters, request.native])
+        asked = len(encode_json([request.messages, request.instructions, request.parameters, request.native]))
         asked += len(request.messages) * TURN_BYTES
         budget = self._budget_for(request.model)
         files = sum(map(file_parts, request.messages))
@@ -212,22 +218,6 @@ def release_orphans() -> int:
     return len(left)
 
 
-def size_of(value: Any) -> int:
-    """Return how many bytes of UTF-8 a JSON value has, at least."""
-    if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
-    if isinstance(value, dict):
-        size = 4 * len(value)
-        for name, each in value.items():
-            size += len(name) + (len(each) if type(each) is str and each.isascii() else size_of(each))
-        return size
-    if isinstance(value, list | tuple):
-        return sum(map(size_of, value)) + 2 * len(value)
-    if isinstance(value, Mapping):
-        return size_of(dict(value))
-    return 0 if value is None else len(str(value))
-
-
 def _max_output(parameters: Mapping[str, Any]) -> int:
     """Return how many tokens an answer may have at most, as its request says; 0 if it does not."""
     most = 0
@@ -258,10 +248,9 @@ def _learn_groups(cursor: Any, run_requests: Sequence[RunRequest], members: dict
     unknown = sorted({request.principal.counted_id for request in run_requests} - members.keys())
     if not unknown:
         return
-    marks = ", ".join(["%s"] * len(unknown))
     member = User.groups.through._meta.db_table
     cursor.execute(
-        f"SELECT user_id, group_id FROM {member} WHERE user_id IN ({marks})",  # noqa: S608
+        f"SELECT user_id, group_id FROM {member} WHERE user_id IN ({marks(unknown)})",  # noqa: S608
         list(map(key, unknown)),
     )
     found: dict[uuid.UUID, set[int]] = {user_id: set() for user_id in unknown}

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from completions.bulk_sql import Insert, column, key, table
+from completions.bulk_sql import Insert, column, table
+from foundation.row_sql import key
 
 MESSAGES, PARTS = "staged_message", "staged_part"
 

@@ -7,7 +7,6 @@ locks them last: nobody waits while it does the rest.
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from typing import Any, NamedTuple
 from django.db import connection
 from django.utils import timezone
 
-from usage.budget_rules import Rule, Spender, Use, rules
+from foundation.row_sql import for_update, key, marks, read_key
+from usage.budget_rules import Rule, Use
 from usage.models import BudgetUse, Reservation
 from usage.money import shown
-from usage.periods import day_of, renewal
+from usage.periods import renewal
 
 _USE, _RESERVATION = BudgetUse._meta.db_table, Reservation._meta.db_table
 TAKEN = '"used_tokens" + "reserved_tokens", "used_cost" + "reserved_cost"'
@@ -70,25 +70,23 @@ class BudgetExceeded(Exception):
 
 
 class Budgets:
-    """The budgets that one transaction uses: of the requests that it accepts, and of those that end in it."""
+    """The budgets that one transaction uses: of the requests that it accepts, and of those that end in it.
 
-    def __init__(self, cursor: Any, spenders: Iterable[Spender] = (), ending: Collection[uuid.UUID] = ()) -> None:
+    `uses` are the rows that count whoever makes these requests, `ending` the ids of those that end.
+    """
+
+    def __init__(
+        self, cursor: Any, uses: Iterable[tuple[Use, ...]] = (), *, ending: Collection[uuid.UUID] = ()
+    ) -> None:
         self._cursor = cursor
         self._now = timezone.now()
-        self._rules = rules()
         self._changes: dict[uuid.UUID, list[int]] = {}
         self._reserved: list[tuple[uuid.UUID, tuple[Use, ...], Amount]] = []
         self._over: list[uuid.UUID] = []
         self._held = _reservations(cursor, ending)
-        today = day_of(self._now)
-        self._uses = [self._rules.uses_of(spender, today) for spender in spenders]
-        wanted = {use.pk: use for uses in self._uses for use in uses}
+        wanted = {use.pk: use for of_spender in uses for use in of_spender}
         found = self._lock(wanted) if wanted else {}
         self._taken = {pk: _Taken(*amount) for pk, amount in found.items()}
-
-    def uses(self) -> list[tuple[Use, ...]]:
-        """Return the rows that count each of the spenders, in their order."""
-        return self._uses
 
     def reserve(self, uses: tuple[Use, ...], run_id: uuid.UUID, most: Amount) -> None:
         """Reserve the most that a request may use in each of these rows; raises BudgetExceeded."""
@@ -123,13 +121,13 @@ class Budgets:
                 [
                     value
                     for run_id, uses, most in part
-                    for value in (_key(run_id), " ".join([str(_key(use.pk)) for use in uses]), *most)
+                    for value in (key(run_id), " ".join([str(key(use.pk)) for use in uses]), *most)
                 ],
             )
         if self._over:
             self._cursor.execute(
-                f'DELETE FROM {_RESERVATION} WHERE "run_id" IN ({_marks(self._over)})',  # noqa: S608
-                list(map(_key, self._over)),
+                f'DELETE FROM {_RESERVATION} WHERE "run_id" IN ({marks(self._over)})',  # noqa: S608
+                list(map(key, self._over)),
             )
         for pk, taken in self._taken.items():
             if taken.added_tokens or taken.added_cost:
@@ -145,7 +143,7 @@ class Budgets:
         if not self._changes.keys() <= self._taken.keys():
             self._cursor.executemany(
                 f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
-                [[*added, _key(pk)] for pk, added in sorted(self._changes.items())],
+                [[*added, key(pk)] for pk, added in sorted(self._changes.items())],
             )
             return
         alike: dict[tuple[int, ...], list[uuid.UUID]] = {}
@@ -153,8 +151,8 @@ class Budgets:
             alike.setdefault(tuple(added), []).append(pk)
         for amounts, pks in alike.items():
             self._cursor.execute(
-                f'UPDATE {_USE} SET {sums} WHERE "id" IN ({_marks(pks)})',  # noqa: S608
-                [*amounts, *map(_key, pks)],
+                f'UPDATE {_USE} SET {sums} WHERE "id" IN ({marks(pks)})',  # noqa: S608
+                [*amounts, *map(key, pks)],
             )
 
     @property
@@ -189,10 +187,10 @@ class Budgets:
         return found
 
     def _locked(self, ids: list[uuid.UUID]) -> dict[uuid.UUID, Amount]:
-        lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""
         self._cursor.execute(
-            f'SELECT "id", {TAKEN} FROM {_USE} WHERE "id" IN ({_marks(ids)}) ORDER BY "id"{lock}',  # noqa: S608
-            list(map(_key, ids)),
+            f'SELECT "id", {TAKEN} FROM {_USE} WHERE "id" IN ({marks(ids)}) '  # noqa: S608
+            f'ORDER BY "id"{for_update("NO KEY UPDATE")}',
+            list(map(key, ids)),
         )
         return self._amounts()
 
@@ -203,12 +201,12 @@ class Budgets:
         for pk in ids:
             if pk in wanted:
                 _, rule, member, start = wanted[pk]
-                key = (rule.budget_id, member[:200], start)
+                budget_id, member = rule.budget_id, member[:200]
             elif pk in existing:
-                key = (existing[pk].budget_id, existing[pk].member, existing[pk].start)
+                budget_id, member, start = existing[pk].budget_id, existing[pk].member, existing[pk].start
             else:
                 continue
-            values += [_key(pk), _key(key[0]), key[1], connection.ops.adapt_datefield_value(key[2])]
+            values += [key(pk), key(budget_id), member, connection.ops.adapt_datefield_value(start)]
         rows = ", ".join(["(%s, %s, %s, %s, 0, 0, 0, 0, 0)"] * (len(values) // 4))
         self._cursor.execute(
             f'INSERT INTO {_USE} ("id", "budget_id", "member", "start", "warned", {", ".join(AMOUNTS)}) '  # noqa: S608
@@ -218,7 +216,7 @@ class Budgets:
         return self._amounts()
 
     def _amounts(self) -> dict[uuid.UUID, Amount]:
-        return {_read_key(pk): Amount(tokens, cost) for pk, tokens, cost in self._cursor.fetchall()}
+        return {read_key(pk): Amount(tokens, cost) for pk, tokens, cost in self._cursor.fetchall()}
 
     def _check(self, rule: Rule, taken: _Taken, most: Amount) -> None:
         tokens_left = None if rule.max_tokens is None else rule.max_tokens - taken.tokens
@@ -241,30 +239,12 @@ def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID
     """Return what these requests have reserved, and in which rows, locked: what two processes end is settled once."""
     if not run_ids:
         return {}
-    lock = ' ORDER BY "run_id" FOR UPDATE' if connection.features.has_select_for_update else ""
     cursor.execute(
         f'SELECT "run_id", "uses", "tokens", "cost" FROM {_RESERVATION} '  # noqa: S608
-        f'WHERE "run_id" IN ({_marks(run_ids)}){lock}',
-        list(map(_key, run_ids)),
+        f'WHERE "run_id" IN ({marks(run_ids)}) ORDER BY "run_id"{for_update()}',
+        list(map(key, run_ids)),
     )
     return {
-        _read_key(run_id): (Amount(tokens, cost), list(map(uuid.UUID, uses.split())))
+        read_key(run_id): (Amount(tokens, cost), list(map(uuid.UUID, uses.split())))
         for run_id, uses, tokens, cost in cursor.fetchall()
     }
-
-
-def _marks(values: Collection[Any]) -> str:
-    return ", ".join(["%s"] * len(values))
-
-
-def _key(value: uuid.UUID) -> Any:
-    return value if _has_native_ids() else value.hex
-
-
-@functools.cache
-def _has_native_ids() -> bool:
-    return connection.features.has_native_uuid_field
-
-
-def _read_key(value: Any) -> uuid.UUID:
-    return uuid.UUID(value) if isinstance(value, str) else value

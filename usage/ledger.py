@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Model
 
 from accounts.models import User
+from foundation.row_sql import key, marks, read_key
 from usage.models import DailyUsage
 from usage.periods import day_of
 from usage.prices import Tokens
@@ -108,35 +108,28 @@ def groups_of(cursor: Any, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int
     """
     member, group, user = User.groups.through._meta.db_table, "auth_group", User._meta.db_table
     ids = list(user_ids)
-    marks = ", ".join(["%s"] * len(ids))
     cursor.execute(
         f"SELECT u.id, g.id FROM {user} u "  # noqa: S608
         f"LEFT JOIN {member} m ON m.user_id = coalesce(u.limits_owner_id, u.id) "
-        f"LEFT JOIN {group} g ON g.id = m.group_id WHERE u.id IN ({marks}) ORDER BY g.name DESC",
-        [_prepare(User, "id", pk) for pk in ids],
+        f"LEFT JOIN {group} g ON g.id = m.group_id WHERE u.id IN ({marks(ids)}) ORDER BY g.name DESC",
+        [key(pk) for pk in ids],
     )
-    return {uuid.UUID(pk) if isinstance(pk, str) else pk: group_id for pk, group_id in cursor.fetchall()}
+    return {read_key(pk): group_id for pk, group_id in cursor.fetchall()}
 
 
 def _prepared(key: Sequence[Any]) -> Iterator[Any]:
     for name, value in zip(("id", *KEYS), key, strict=True):
-        yield _prepare(DailyUsage, name, value)
-
-
-def _prepare(model: type[Model], name: str, value: Any) -> Any:
-    field: Any = model._meta.get_field(name)
-    return field.get_db_prep_value(value, connection)
+        yield _field(name).get_db_prep_value(value, connection)
 
 
 def _upsert(rows: int) -> str:
     table = DailyUsage._meta.db_table
-    columns = ["id", *(_column(name) for name in KEYS), *AMOUNTS]
-    marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * rows)
+    columns = ["id", *(_field(name).column for name in KEYS), *AMOUNTS]
+    row = f"({marks(columns)})"
     sums = ", ".join(f'"{name}" = {table}."{name}" + excluded."{name}"' for name in AMOUNTS)
     names = ", ".join(f'"{name}"' for name in columns)
-    return f'INSERT INTO {table} ({names}) VALUES {marks} ON CONFLICT ("id") DO UPDATE SET {sums}'  # noqa: S608
+    return f'INSERT INTO {table} ({names}) VALUES {", ".join([row] * rows)} ON CONFLICT ("id") DO UPDATE SET {sums}'  # noqa: S608
 
 
-def _column(name: str) -> str:
-    field: Any = DailyUsage._meta.get_field(name)
-    return str(field.column)
+def _field(name: str) -> Any:
+    return DailyUsage._meta.get_field(name)

@@ -132,19 +132,15 @@ class DailyUsageQuerySet(OwnedQuerySet["DailyUsage"]):
     owner_lookup = "user"
 
 
-class DailyUsage(models.Model):
-    """What one user's requests with one key to one model of one upstream used on a day, in one group's name.
+class UsageAmounts(models.Model):
+    """What requests to one model of one upstream used, all added up.
 
-    A day is one of USAGE_TIME_ZONE. Tokens are as upstreams reported them, or estimated (for `estimated` requests).
-    `cost` is in millionths of the currency; for `unpriced` requests no price was known. What a user who was erased
-    had used stays, without a user. The id is made from these keys.
+    Tokens are as upstreams reported them, or estimated (for `estimated` requests). `cost` is in millionths of the
+    currency; for `unpriced` requests no price was known.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
-    day = models.DateField()
-    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
     api_key_id = models.UUIDField(null=True)
-    group = models.ForeignKey(Group, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
     model = models.CharField(max_length=200)
     upstream = models.CharField(max_length=100)
     requests = models.BigIntegerField(default=0)
@@ -156,6 +152,21 @@ class DailyUsage(models.Model):
     output_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
     cost = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class DailyUsage(UsageAmounts):
+    """What one user's requests with one key to one model of one upstream used on a day, in one group's name.
+
+    A day is one of USAGE_TIME_ZONE. What a user who was erased had used stays, without a user. The id is made from
+    these keys.
+    """
+
+    day = models.DateField()
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    group = models.ForeignKey(Group, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
 
     objects = DailyUsageQuerySet.as_manager()
 
@@ -175,28 +186,15 @@ class DailyUsage(models.Model):
         return f"{self.day} {self.model}"
 
 
-class MonthlyUsage(models.Model):
+class MonthlyUsage(UsageAmounts):
     """The sums of `DailyUsage` over a month that is over, so that pages over a year read few rows. See `months.py`.
 
     `month` is the first day. A month has either all of its rows or none. The id is made from the keys.
     """
 
-    id = models.UUIDField(primary_key=True, editable=False)
     month = models.DateField()
     user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    api_key_id = models.UUIDField(null=True)
     group = models.ForeignKey(Group, null=True, on_delete=models.SET_NULL, related_name="+")
-    model = models.CharField(max_length=200)
-    upstream = models.CharField(max_length=100)
-    requests = models.BigIntegerField(default=0)
-    failed = models.BigIntegerField(default=0)
-    estimated = models.BigIntegerField(default=0)
-    unpriced = models.BigIntegerField(default=0)
-    input_tokens = models.BigIntegerField(default=0)
-    cached_tokens = models.BigIntegerField(default=0)
-    output_tokens = models.BigIntegerField(default=0)
-    reasoning_tokens = models.BigIntegerField(default=0)
-    cost = models.BigIntegerField(default=0)
 
     class Meta:
         default_permissions = ()

@@ -96,7 +96,9 @@ class BrowserTestCase(ServiceTestCase):
         if failed:
             for number, page in enumerate(page for context in self.browser.contexts for page in context.pages):
                 with contextlib.suppress(Exception):
+                    print(f"--- shown at {page.url}:\n{page.inner_text('body')[-1_500:]}")
                     self.shot(f"failed-{self.id().rpartition('.')[2]}-{number}", page)
+            print("--- the browser's complaints:", *self.complaints, sep="\n")
         else:
             self.assertEqual(self.complaints, [])
             self.assertEqual(self.elsewhere(), [])
