@@ -32,7 +32,15 @@ REQUEST_HEADERS = (
 # What a page may read of a response beside the few headers that every page may.
 RESPONSE_HEADERS = ", ".join(
     (
-        *("X-Run-Id", "X-Conversation-Id", "X-Message-Id", "X-Request-Id", "X-Not-Stored", "X-Should-Retry"),
+        *(
+            "X-Run-Id",
+            "X-Conversation-Id",
+            "X-Message-Id",
+            "X-Request-Id",
+            "X-Not-Stored",
+            "X-Should-Retry",
+            "X-Response-Cost",
+        ),
         *(f"X-RateLimit-{what}-{unit}" for unit in ("Requests", "Tokens") for what in ("Limit", "Remaining", "Reset")),
         *("Retry-After", "RateLimit", "RateLimit-Policy", "Link", "X-Total-Count", "X-Next-Cursor", "X-Search-Asked"),
         *("X-Search-Mode", "X-Search-Why", "X-Took-Ms", "WWW-Authenticate", "Accept-Encoding", "Allow"),

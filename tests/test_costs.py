@@ -66,11 +66,13 @@ class CostTest(ServiceTestCase):
         told = [frame["usage"] for frame in frames if frame.get("usage")]
         self.assertEqual([each["cost"] for each in told], [whole["cost"]])
 
-    def test_answers_of_v1_and_of_the_websocket_end_with_their_cost(self) -> None:
+    def test_answers_of_other_apis_tell_their_cost_at_the_end(self) -> None:
         said = {"content": "Hi", "model": "fake/ok"}
         whole = self.alice.http.post("/v1/chat/conversations", json={}).json()["data"]["id"]
         sent = self.alice.http.post(f"/v1/chat/conversations/{whole}/messages", json=said).json()
         self.assertIn('"currency": "USD"', json.dumps(sent))
+        answered = self.alice.http.post(f"/conversations/{whole}/message", json={"message": "Hi", "model": "fake/ok"})
+        self.assertGreater(float(answered.headers["x-response-cost"].removesuffix(" USD")), 0)
         streamed = self.alice.http.post("/v1/chat/conversations/stream", json=said)
         [end] = [json.loads(data) for data in sse_data(streamed.text) if "ai_complete" in data]
         with Socket(self.service.websocket_url, additional_headers=self.alice.headers) as socket:

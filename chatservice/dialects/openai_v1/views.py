@@ -15,13 +15,14 @@ from accounts.callers import Principal
 from accounts.scopes import Scope
 from accounts.throttling import Rate
 from chatservice.dialects.base import AsyncAPIView, json_response, problem_response
+from chatservice.dialects.costs import add_cost_header
 from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.file_references import check_files, new_references_in
 from chatservice.dialects.idempotency import KEY
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
 from chatservice.dialects.openai_v1 import serializers
-from chatservice.dialects.openai_v1.cost import add_cost_header, with_cost
+from chatservice.dialects.openai_v1.cost import with_cost
 from chatservice.dialects.openai_v1.errors import QUOTA, render, should_retry
 from chatservice.dialects.openai_v1.history import as_documented, stored_response
 from chatservice.dialects.openai_v1.ids import completion_id

@@ -10,6 +10,7 @@ from django.http import HttpResponse, HttpResponseBase
 
 from accounts.callers import Principal
 from chatservice.dialects.base import json_response, problem_response
+from chatservice.dialects.costs import add_cost_header
 from chatservice.dialects.empty_answers import named_reason
 from chatservice.dialects.leaving import Leaving
 from chatservice.dialects.resources.errors import render
@@ -38,7 +39,9 @@ async def whole(
         return problem_response(problem_of_end(finished), render)
     content = await in_database_thread(_content_of, run.message_id)
     answer = shape(content, shown(finished.finish_reason) or "stop")
-    return json_response({**answer, **named_reason(finished)})
+    response = json_response({**answer, **named_reason(finished)})
+    add_cost_header(response, finished)
+    return response
 
 
 async def streamed(

@@ -12,10 +12,10 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from accounts.callers import Principal
 from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
+from chatservice.dialects.costs import add_cost_header
 from chatservice.dialects.idempotency import KEY, idempotency_key
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.leaving import ON_DISCONNECT, Leaving, read_leaving
-from chatservice.dialects.openai_v1.cost import add_cost_header
 from chatservice.dialects.openai_v1.ids import response_id as id_of
 from chatservice.dialects.openai_v1.pages import page_of
 from chatservice.dialects.openai_v1.reference import STREAM, STREAM_HELP, operation, schema
