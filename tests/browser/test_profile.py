@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import httpx2
+from django.contrib.auth.models import Group
 from playwright.sync_api import expect
 
-from accounts.models import ApiKey, FailedSignIn, User
+from accounts.models import ApiKey, FailedSignIn, GroupOwner, User
 from chatservice.testing import needs_dialect
 from conversations.access_log import record_access
 from conversations.models import Conversation
@@ -65,6 +66,20 @@ class ProfileTest(ChatCase):
         row = self.page.locator("#usage tr")
         expect(row).to_contain_text("echo")
         expect(self.page.get_by_text("1 answers")).to_be_visible()
+
+    def test_the_owner_of_a_group_sees_what_its_members_used(self) -> None:
+        group = Group.objects.create(name="Research")
+        self.addCleanup(group.delete)
+        group.user_set.add(self.bob.user)
+        self.open("/profile")
+        title = self.page.get_by_role("heading", name="Usage of my groups")
+        expect(title).to_be_hidden()
+        GroupOwner.objects.create(group=group, user=self.user)
+        self.bob.http.post("/v1/chat/conversations/stream", json={"content": "Hello"})
+        self.open("/profile")
+        expect(title).to_be_visible()
+        expect(self.page.locator("#groups-usage tr")).to_contain_text([self.bob.user.username])
+        self.assert_accessible()
 
     def test_the_access_log_is_shown(self) -> None:
         record_access(

@@ -26,17 +26,19 @@ async function loadUsage() {
   if (data.length) {
     at("usage-sum").textContent = `The last 30 days: ${sum("runs")} answers, ${sum("prompt_tokens")} tokens in, ${sum("completion_tokens")} out${costs(data)}.`;
   }
-  const made = data.map((row) =>
-    el(
-      "tr",
-      {},
-      cell(row.day),
-      cell(row.model),
-      ...["runs", "failed", "prompt_tokens", "completion_tokens"].map((name) => cell(number.format(row[name]), "number")),
-      cell(row.unpriced === row.runs ? "—" : money(row.currency).format(row.cost), "number"),
-    ),
-  );
-  rows("usage", made, 7, "No usage in the last 30 days.");
+  rows("usage", data.map((row) => el("tr", {}, cell(row.day), cell(row.model), ...amounts(row))), 7, "No usage in the last 30 days.");
+}
+
+const amounts = (row) => [
+  ...["runs", "failed", "prompt_tokens", "completion_tokens"].map((name) => cell(number.format(row[name]), "number")),
+  cell(row.unpriced === row.runs ? "—" : money(row.currency).format(row.cost), "number"),
+];
+
+// Whoever owns no group gets none; staff have pages for it in the admin.
+async function loadUsageOfGroups() {
+  const { data } = await request(`${BASE}/usage?by=user`);
+  at("groups").hidden = !data.length;
+  rows("groups-usage", data.map((row) => el("tr", {}, cell(row.name), ...amounts(row))), 6, "None.");
 }
 
 const megabytes = (bytes) => `${number.format(Math.round(bytes / 10_000) / 100)} MB`;
@@ -104,7 +106,7 @@ async function start() {
   at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
   at("export").addEventListener("click", guarded(exportAll));
   at("delete").addEventListener("click", guarded(() => deleteAll({ username, isStaff })));
-  await Promise.all([loadKeys(), loadUsage(), loadAccessLog(), loadFailedSignIns(), loadStorage()]);
+  await Promise.all([loadKeys(), loadUsage(), isStaff || loadUsageOfGroups(), loadAccessLog(), loadFailedSignIns(), loadStorage()]);
   document.body.dataset.ready = "yes";
 }
 
