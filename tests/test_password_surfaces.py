@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from accounts.models import FailedSignIn, User
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, wait_until
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, tried_on, wait_until
 
 PASSWORD, OTHER = "a long enough phrase", "another long enough phrase"
 ME = "/v1/chat/me"
@@ -19,6 +19,7 @@ def setUpModule() -> None:
     needs_dialect("resources")
 
 
+@tried_on("postgresql")
 class SurfacesTest(ServiceTestCase):
     limited: Service
 

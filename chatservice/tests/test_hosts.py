@@ -5,12 +5,13 @@ from __future__ import annotations
 from chatservice.dialects import DIALECTS
 from chatservice.dialects.base import renderer_of
 from chatservice.dialects.problems import Problem
-from chatservice.testing import ServiceTestCase, running_service
+from chatservice.testing import ServiceTestCase, running_service, tried_on
 
 MESSAGE = "This Host is not served here: see the setting ALLOWED_HOSTS."
 WRONG = ("evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", "", "localhost/x", "10.0.0.1")
 
 
+@tried_on("postgresql")
 class HostTest(ServiceTestCase):
     def test_another_host_is_refused_in_the_dialects_shape_whoever_asks(self):
         for name, mount in DIALECTS.items():

@@ -9,7 +9,7 @@ from unittest import mock
 from django.core.management import call_command
 from django.test import SimpleTestCase, override_settings
 
-from chatservice.testing import ServiceTestCase, running_service, wait_until
+from chatservice.testing import ServiceTestCase, running_service, tried_on, wait_until
 from completions import providers
 from completions.checks import redis_url_is_understood, upstreams_are_understood
 from completions.models import Run
@@ -19,6 +19,7 @@ from completions.tests.upstream import FaultyUpstream
 from completions.tests.upstream_wire import TEXT
 
 
+@tried_on("postgresql")
 class RecordTests(ServiceTestCase):
     def test_the_run_and_its_message_say_who_answered(self):
         with FaultyUpstream() as up:
@@ -45,6 +46,7 @@ class RecordTests(ServiceTestCase):
                 self.assertTrue(1 <= int(asked[-1].headers["retry-after"]) <= 10)
 
 
+@tried_on("sqlite")
 class ConfigurationTests(SimpleTestCase):
     def problems(self, **entries: object) -> list[str]:
         with override_settings(UPSTREAMS=entries):
