@@ -92,11 +92,11 @@ def _chatgpt(conversation: Conversation) -> Iterator[str]:
         },
     }
     root = {"id": ROOT, "message": None, "parent": None, "children": children[None]}
-    yield f'{_json(about)[:-1]}, "mapping": {{{_json(ROOT)}: {_json(root)}'
+    yield f'{json_line(about)[:-1]}, "mapping": {{{json_line(ROOT)}: {json_line(root)}'
     for message in _messages(conversation):
         if message.pk in names:  # newer ones are left to the next export
             node = _node(conversation, message, names.get(message.parent_id, ROOT) if message.parent_id else ROOT)
-            yield f",\n{_json(names[message.pk])}: {_json({**node, 'children': children[message.pk]})}"
+            yield f",\n{json_line(names[message.pk])}: {json_line({**node, 'children': children[message.pk]})}"
     yield "}}"
 
 
@@ -157,7 +157,7 @@ def _markdown(conversation: Conversation) -> Iterator[str]:
     yield f"# {title}\n\n*{conversation.created_at:%Y-%m-%d %H:%M} UTC{archived}*\n"
     parents = Message.objects.of(conversation.pk).values_list("parent_id", flat=True)
     versions: Counter[uuid.UUID | None] = Counter(parents)
-    for message in _shown(conversation):
+    for message in messages_to(conversation.pk, conversation.head_id):
         who = f"{message.get_role_display()} ({message.author})" if message.author else message.get_role_display()
         about = [f"{message.created_at:%Y-%m-%d %H:%M} UTC", message.model]
         if message.status != Message.Status.COMPLETE:
@@ -183,9 +183,9 @@ def _jsonl(conversation: Conversation) -> Iterator[str]:
         "metadata": conversation.metadata,
     }
     details: list[dict[str, Any]] = []
-    yield f'{_json(about)[:-1]}, "messages": ['
-    for message in _shown(conversation):
-        yield f"{', ' if details else ''}{_json(with_contents(message.as_wire(), owner_id=conversation.owner_id))}"
+    yield f'{json_line(about)[:-1]}, "messages": ['
+    for message in messages_to(conversation.pk, conversation.head_id):
+        yield f"{', ' if details else ''}{json_line(with_contents(message.as_wire(), owner_id=conversation.owner_id))}"
         details.append(
             {
                 "id": _name(message),
@@ -194,7 +194,7 @@ def _jsonl(conversation: Conversation) -> Iterator[str]:
                 "status": message.status,
             }
         )
-    yield f'], "details": {_json(details)}}}\n'
+    yield f'], "details": {json_line(details)}}}\n'
 
 
 # --- Reading
@@ -217,9 +217,9 @@ def _extras(conversation: Conversation, message: Message) -> dict[str, Any] | No
     return extras_of(wire, role=message.role, content=message.content, author=message.author)
 
 
-def _shown(conversation: Conversation) -> Iterator[Message]:
-    """Yield the messages of the shown branch, except empty answers."""
-    ids = branch_ids(conversation.pk, conversation.head_id)
+def messages_to(conversation_id: uuid.UUID, leaf_id: uuid.UUID | None) -> Iterator[Message]:
+    """Yield the messages of the branch that ends at `leaf_id`, oldest first, except empty answers."""
+    ids = branch_ids(conversation_id, leaf_id)
     for start in range(0, len(ids), ROWS):
         rows = in_bulk(ids[start : start + ROWS])
         for pk in ids[start : start + ROWS]:
@@ -233,7 +233,7 @@ def _name(row: Conversation | Message) -> str:
     return row.source_id or str(row.pk)
 
 
-def _json(value: Any) -> str:
+def json_line(value: Any) -> str:
     """Return `value` as one line of JSON. Escapes the separators that some readers treat as line breaks."""
     return json.dumps(value, ensure_ascii=False).translate(SEPARATORS)
 
