@@ -179,6 +179,7 @@ INSTALLED_APPS = [
     "usage",
     "files",
     "conversations",
+    "feedback",
     "search",
     "completions",
     "pages",

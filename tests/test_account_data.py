@@ -40,6 +40,7 @@ from conversations.models import AccessLogEntry, Conversation, Message, StoredUs
 from conversations.quota import fold
 from conversations.services import append_message, start_conversation
 from conversations.todos import create_todo
+from feedback.models import Feedback
 from files.models import File, FileText
 from files.services import store_file
 from foundation.database import database_clock
@@ -134,6 +135,8 @@ class AccountCase(ServiceTestCase):
         replace_metadata(run=Run.objects.get(user=user), metadata={"about": self.canary})
         append_message(conversation=talk, role="tool", content=self.canary, extras={"tool_call_id": self.canary})
         create_todo(owner_id=user.pk, title=self.canary, conversation=talk)
+        answer = Message.objects.of(talk.pk).answers().get()
+        Feedback.objects.create(message=answer, user=user, rating=Feedback.Rating.DOWN, comment=self.canary)
         told = ContentFile(f"A file about {self.canary}".encode())
         store_file(owner_id=user.pk, content=told, name=f"{self.canary}.txt", purpose="user_data")
         kind, reason = AccessLogEntry.Kind.TRANSCRIPT, f"About {self.canary}"

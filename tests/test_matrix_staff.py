@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from accounts.models import SubjectLimits
+from feedback.models import Feedback
 from files.public_ids import public_id
 from foundation.ids import uuid7
 from tests.matrix import staff as matrix
@@ -24,6 +25,7 @@ class StaffMatrixTest(StaffCase):
             "conversations/accesslogentry": self.entry,
             "completions/run": self.stored_run,
             "files/file": self.file,
+            "feedback/feedback": self.feedback,
             "usage/modelprice": self.price,
             "usage/budgetuse": self.use,
             "usage/budget": self.budget,
@@ -46,6 +48,7 @@ class StaffMatrixTest(StaffCase):
         cls.group = Group.objects.create(name="Support")
         cls.budget = Budget.objects.create(name="Support", group=cls.group, max_tokens=1_000)
         cls.use = BudgetUse.objects.create(id=uuid7(), budget=cls.budget, start="2026-11-01")
+        cls.feedback = Feedback.objects.create(message=cls.answer, user=cls.alice, rating="down", comment=CANARY)
         cls.price = ModelPrice.objects.create(model="gpt-4o", currency="USD", input=2, output=10)
         cls.limits = SubjectLimits.objects.create(key=cls.key, starts_per_minute=5)
 
@@ -91,6 +94,7 @@ class StaffMatrixTest(StaffCase):
                 f"/admin/conversations/accesslogentry/{self.entry.pk}/change/",
                 f"/admin/conversations/accesslogentry/{self.entry.pk}/delete/",
                 f"/admin/accounts/apikey/{self.key.pk}/change/",
+                f"/admin/feedback/feedback/{self.feedback.pk}/change/",
             ):
                 with self.subTest(f"{user.username}: {address}"):
                     response = client.post(address, {"title": "x", "reason": "x", "state": "complete", "post": "yes"})

@@ -42,6 +42,7 @@ ADMIN = {
     "usage.ModelPrice": "what models cost",
     "files.File": "files, without name and content",
     "conversations.Conversation": "conversations, what was said for those who may read and say why",
+    "feedback.Feedback": "what users think of answers; comments for those who have opened the conversation",
     "conversations.AccessLogEntry": "who of the staff read what, and why",
 }
 ADMIN_PAGES = frozenset(

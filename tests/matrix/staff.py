@@ -28,7 +28,7 @@ PAGES: dict[str, Statuses] = {
     "autocomplete/": NOBODY,
     "jsi18n/": EVERYBODY,
     "r/<path:content_type_id>/<path:object_id>/": (404, 404, 404, 404),
-    "^(?P<app_label>auth|accounts|usage|files|conversations|completions)/$": (404, 200, 200, 200),
+    "^(?P<app_label>auth|accounts|usage|files|conversations|feedback|completions)/$": (404, 200, 200, 200),
     "(?P<url>.*)$": (404, 404, 404, 404),
     "accounts/user/<id>/password/": ROOT,
     f"accounts/user/{OBJECT}/stop/": ROOT,
@@ -49,6 +49,7 @@ MODELS: dict[str, tuple[Statuses, Statuses]] = {
     "files/file": (NOBODY, NOBODY),
     "conversations/conversation": (NOBODY, ROOT),
     "conversations/accesslogentry": (NOBODY, NOBODY),
+    "feedback/feedback": (NOBODY, NOBODY),
     "completions/run": (NOBODY, NOBODY),
 }
 
