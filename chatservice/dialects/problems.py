@@ -23,6 +23,7 @@ from accounts.throttling import RateLimited
 from completions.cursors import BadCursor
 from completions.exceptions import CompletionError, ProviderError
 from conversations.services import Busy, LimitReached, StorageFull
+from feedback.services import NotAnAnswer
 from files.exceptions import ContentMissing, FileRefused, FilesFull, FileTooLarge
 from files.storage import StorageLost
 from foundation.outages import is_passing, note_failure
@@ -147,6 +148,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "limit_reached", str(error))
         case Busy():
             return Problem(409, "conversation_busy", str(error))
+        case NotAnAnswer():
+            return Problem(400, "not_an_answer", str(error))
         case django_exceptions.ValidationError():
             return validation_problem(error.message_dict if hasattr(error, "error_dict") else error.messages)
         case django_exceptions.RequestDataTooBig():

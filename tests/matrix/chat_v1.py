@@ -79,6 +79,8 @@ ROWS = (
     http(f"GET {BASE}/me/export", "user", "conversation", "message", "run"),
     http(f"GET {BASE}/messages/{{message}}", "message"),
     http(f"DELETE {BASE}/messages/{{message}}", "message"),
+    http(f"PUT {BASE}/messages/{{answer}}/feedback", "message", body={"rating": "up", "comment": "Mine"}),
+    http(f"DELETE {BASE}/messages/{{answer}}/feedback", "message"),
     http(f"POST {BASE}/messages/{{answer}}/cancel", "message", "run"),
     http(
         f"POST {BASE}/messages/{{answer}}/regenerate", "message", "run", body={}, more=(*idempotency(AGAIN, {}, "201"),)

@@ -11,7 +11,8 @@ ANSWER = "{ runId conversation { id title } question { id content files { id nam
 EDGES = "{ edges { cursor node { id } } pageInfo { startCursor endCursor hasNextPage hasPreviousPage } totalCount }"
 TALK = "{ id title messages { edges { cursor node { id content siblings { content } run { id } } } } activeRun { id } }"
 MESSAGE = (
-    "{ id content files { id name } conversation { id title } parent { id content } siblings { content } run { id } }"
+    "{ id content files { id name } feedback { comment } conversation { id title } parent { id content } "
+    "siblings { content } run { id } }"
 )
 TODO = "{ id title completed conversation { id title } }"
 HITS = (
@@ -183,6 +184,13 @@ MUTATIONS = (
     mutation('archiveConversation(id: "<conversation>")', TALK, "conversation", argument="id"),
     mutation('deleteConversation(id: "<conversation>")', "", "conversation", "message", "run", argument="id"),
     mutation('deleteMessage(id: "<message>")', "", "message", argument="id"),
+    mutation(
+        'setFeedback(messageId: "<answer>", rating: UP, comment: "Mine")',
+        "{ rating comment }",
+        "message",
+        argument="messageId",
+    ),
+    mutation('deleteFeedback(messageId: "<answer>")', "", "message", argument="messageId"),
 )
 SUBSCRIPTIONS = (
     row(
@@ -212,7 +220,7 @@ LEADS_ON = (
     "AnswerComplete.message", "AnswerError.message", "AnswerStarted.conversation",
     "Conversation.activeRun",
     "ConversationConnection.edges", "ConversationConnection.pageInfo", "ConversationEdge.node",
-    "Message.conversation", "Message.files", "Message.parent", "Message.run", "Message.siblings",
+    "Message.conversation", "Message.feedback", "Message.files", "Message.parent", "Message.run", "Message.siblings",
     "MessageConnection.edges", "MessageConnection.pageInfo", "MessageEdge.node",
     "SearchHit.message", "SearchHit.conversation", "SearchHit.before", "SearchHit.after",
     "SearchHitConnection.edges", "SearchHitConnection.pageInfo", "SearchHitEdge.node",

@@ -29,6 +29,7 @@ from completions.run_requests import RunHandle, RunRequest, WhenBusy
 from completions.stream_limits import acquire_stream
 from completions.types import FINISHED_WELL, Delta, Heartbeat, ReaderEvent, Resync, RunFinished
 from conversations.models import Message
+from feedback.services import feedback_on
 from foundation.database import in_database_thread
 
 
@@ -173,7 +174,11 @@ def _opening_of(run_id: uuid.UUID, again: bool) -> tuple[Run, dict[str, Any] | N
     return run, represent([question])[0]
 
 
-def represent(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return messages as this API shows them, with their files."""
+def represent(messages: Sequence[Message], *, reader: Principal | None = None) -> list[dict[str, Any]]:
+    """Return messages as this API shows them, with their files and, for a `reader`, the feedback that they gave."""
+    given = feedback_on(reader, messages) if reader else {}
+    for message in messages:
+        if message.pk in given:
+            message.feedback = given[message.pk]  # type: ignore[attr-defined]  # what the serializer shows
     shapes = MessageSerializer(messages, many=True, context={"files": attached_files(messages)})
     return [dict(shape) for shape in shapes.data]

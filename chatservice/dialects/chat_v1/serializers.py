@@ -15,6 +15,7 @@ from chatservice.dialects.recalling import RecallField, StoredRecall
 from completions.run_requests import WhenBusy
 from conversations.finish_reasons import shown
 from conversations.models import AccessLogEntry, Conversation, Message
+from feedback.models import Feedback
 
 ROLES = (Message.Role.USER, Message.Role.ASSISTANT, Message.Role.SYSTEM)
 
@@ -63,6 +64,14 @@ class NewConversation(serializers.Serializer[Any]):
         return ConversationSerializer(instance).data
 
 
+class FeedbackSerializer(serializers.ModelSerializer[Feedback]):
+    """What the caller thinks of an answer. `rating` is up or down."""
+
+    class Meta:
+        model = Feedback
+        fields = ("rating", "comment", "created_at", "updated_at")
+
+
 class MessageSerializer(EmptyReasonMixin, serializers.ModelSerializer[Message]):
     """A message. `status` is complete, in_progress, interrupted, cancelled or failed."""
 
@@ -73,12 +82,14 @@ class MessageSerializer(EmptyReasonMixin, serializers.ModelSerializer[Message]):
     usage = serializers.DictField(read_only=True, allow_null=True)
     files = FilesField(read_only=True)
     empty_reason = empty_reason_field()
+    # Not in messages without any, and in none while its answer is being given.
+    feedback = FeedbackSerializer(required=False, help_text="the caller's own, where they gave any")
 
     class Meta:
         model = Message
         fields = (
             *("id", "conversation_id", "parent_id", "role", "content", "files", "model"),
-            *("status", "finish_reason", "usage", "created_at", "empty_reason"),
+            *("status", "finish_reason", "usage", "created_at", "empty_reason", "feedback"),
         )
         read_only_fields = fields
 

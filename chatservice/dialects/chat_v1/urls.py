@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatservice.dialects.chat_v1 import keys, me, searching, usage, usage_of_groups, views, viewsets
+from chatservice.dialects.chat_v1 import feedback, keys, me, searching, usage, usage_of_groups, views, viewsets
 
 app_name = "chat_v1"
 
@@ -35,6 +35,7 @@ urlpatterns = [
     path("usage", usage_of_groups.GroupsUsageView.as_view(), name="usage-of-groups"),
     path("messages/<str:pk>", MESSAGE, name="message-detail"),
     path("messages/<str:message_id>/cancel", views.CancelMessageView.as_view(), name="message-cancel"),
+    path("messages/<str:message_id>/feedback", feedback.FeedbackView.as_view(), name="message-feedback"),
     path("messages/<str:message_id>/regenerate", views.RegenerateView.as_view(), name="message-regenerate"),
     path(
         "messages/<str:message_id>/regenerate/stream",

@@ -262,7 +262,7 @@ def _page(principal: Principal, conversation_id: uuid.UUID, asked: PageRequest) 
     ids = branch_ids(conversation.pk, conversation.head_id)
     shown = ids[asked.cut(len(ids))]
     rows = in_bulk(shown)
-    return envelope(represent([rows[pk] for pk in shown if pk in rows]), meta=asked.meta(len(ids)))
+    return envelope(represent([rows[pk] for pk in shown if pk in rows], reader=principal), meta=asked.meta(len(ids)))
 
 
 def _store(principal: Principal, conversation_id: uuid.UUID, given: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from chatservice.dialects.chat_v1.serializers import (
 )
 from chatservice.dialects.problems import BadRequest
 from conversations.models import ConversationQuerySet
-from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewSet, OwnedMessageViewSet
+from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewSet, OwnedMessageViewSet, caller
 
 
 @extend_schema_view(
@@ -106,7 +106,7 @@ class MessageViewSet(EnvelopeMixin, OwnedMessageViewSet):
     messages = {"destroy": "Message deleted successfully"}
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return Response(represent([self.get_object()])[0])
+        return Response(represent([self.get_object()], reader=caller(self))[0])
 
 
 @extend_schema_view(

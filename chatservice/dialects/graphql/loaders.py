@@ -18,6 +18,8 @@ from chatservice.dialects.attached_files import AttachedFile, attached_files
 from completions.models import UNFINISHED, Run
 from conversations.models import Conversation, Message, MessageQuerySet, load_parts
 from conversations.rendering import render_markdown
+from feedback.models import Feedback
+from feedback.services import feedback_on
 from foundation.database import in_database_thread
 
 K = TypeVar("K")
@@ -49,6 +51,7 @@ class Loaders:
         self.message: DataLoader[uuid.UUID, Message | None] = loader(_messages)
         self.files: DataLoader[Message, Sequence[AttachedFile]] = loader(_files)
         self.extras: DataLoader[Message, dict[str, Any] | None] = loader(_extras)
+        self.feedback: DataLoader[Message, Feedback | None] = loader(_feedback)
         self.empty_reason: DataLoader[Message, str | None] = loader(_empty_reasons)
         self.branch: DataLoader[Leaf, list[uuid.UUID]] = loader(_branches)
         self.versions: DataLoader[VersionsKey, list[Message]] = loader(_versions)
@@ -75,6 +78,10 @@ def _extras(principal: Principal, keys: list[Message]) -> list[dict[str, Any] | 
     """Return the extras (everything besides the text) of messages that were read for this caller."""
     load_parts(keys)
     return [message.extras() for message in keys]
+
+
+def _feedback(principal: Principal, keys: list[Message]) -> list[Feedback | None]:
+    return _in_order([message.pk for message in keys], feedback_on(principal, keys))
 
 
 def _empty_reasons(principal: Principal, keys: list[Message]) -> list[str | None]:

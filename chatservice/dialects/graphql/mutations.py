@@ -13,6 +13,7 @@ from chatservice.dialects.attached_files import parts_of
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import FileIds, identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
+from chatservice.dialects.graphql.feedback import FeedbackMutations
 from chatservice.dialects.graphql.generation import (
     Answer,
     Generation,
@@ -40,7 +41,7 @@ STOP_SECONDS = 2.0
 
 
 @strawberry.type
-class Mutation(TodoMutations):
+class Mutation(TodoMutations, FeedbackMutations):
     @strawberry.mutation(metadata=needs(Scope.WRITE), description="Create an empty conversation.")
     async def start_conversation(self, info: Info, title: str = "") -> Conversation | None:
         wanted = arguments.title(title, blank=True)

@@ -25,6 +25,7 @@ from chatservice.dialects.graphql.scopes import needs
 from completions import models as run_rows
 from conversations import models as rows
 from conversations.finish_reasons import shown
+from feedback.models import Feedback as FeedbackRow
 from usage.money import plain
 from usage.reports import Used
 
@@ -127,6 +128,27 @@ class MessageFile:
         )
 
 
+FeedbackRating = FeedbackRow.Rating
+strawberry.enum(FeedbackRating, name="FeedbackRating")
+
+
+@strawberry.type(description="What you think of an answer.")
+class Feedback:
+    rating: FeedbackRating
+    comment: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @classmethod
+    def of(cls, row: FeedbackRow) -> Feedback:
+        return cls(
+            rating=FeedbackRating(row.rating),
+            comment=row.comment,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
 @strawberry.type(description="A message. Editing and regenerating add other versions of it.")
 class Message:
     row: strawberry.Private[rows.Message]
@@ -163,6 +185,11 @@ class Message:
     async def files(self, info: Info) -> list[MessageFile]:
         found = await loaders_of(info).files.load(self.row) if self.row.has_parts else ()
         return [MessageFile.of(each) for each in found]
+
+    @strawberry.field(metadata=needs(None), description="What you think of the answer, if you said.")
+    async def feedback(self, info: Info) -> Feedback | None:
+        row = await loaders_of(info).feedback.load(self.row)
+        return Feedback.of(row) if row is not None else None
 
     @strawberry.field
     async def parts(self, info: Info) -> JSON | None:

@@ -93,6 +93,8 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("POST", f"{conversation}/messages/stream", body),
             Call("GET", message),
             Call("DELETE", message),
+            Call("PUT", f"{message}/feedback", {"rating": "down", "comment": "Not mine"}),
+            Call("DELETE", f"{message}/feedback"),
             Call("POST", f"{message}/cancel"),
             Call("POST", f"{message}/regenerate", {}),
             Call("POST", f"{message}/regenerate/stream", {}),
@@ -111,7 +113,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
     def wrong_calls(self) -> list[Call]:
         conversation = self.created_id(self.create_call("").by(self.alice.http))
         self.send_call(self.alice, "A run to resume").by(self.alice.http)
-        run = self.ids_of(self.alice).run
+        run, answer = self.ids_of(self.alice).run, self.ids_of(self.alice).message
         wrong: list[dict[str, Any]] = [
             *each("content", None, 5, True, [], {}, ["x"], "", " \n", "x" * 262_145),
             *each("role", "tool", "admin", "USER", 5, None, [], {}),
@@ -123,6 +125,8 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *each("parent_id", "abc", 5, [], {}, True),
         ]
         changes = [*each("title", 5, None), *each("archived", "yes", None), *each("metadata", [], 5)]
+        ratings = [{}, *each("rating", None, 5, True, [], {}, "", "UP", "good")]
+        comments = each("comment", None, 5, True, [], {}, "x" * 2_001, "a\x00b")
         valid = {"content": "Hello", "role": "user"}
         messages = f"{BASE}/conversations/{conversation}/messages"
         paths = [messages, f"{messages}/stream"]
@@ -136,6 +140,8 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("POST", f"{BASE}/conversations", body) for body in each("title", 5, True, [], {}, "x" * 201)),
             *(Call("POST", f"{BASE}/conversations", body) for body in each("metadata", 5, "x", [])),
             *(Call("PATCH", f"{BASE}/conversations/{conversation}", body) for body in changes),
+            *(Call("PUT", f"{BASE}/messages/{answer}/feedback", body) for body in ratings),
+            *(Call("PUT", f"{BASE}/messages/{answer}/feedback", {"rating": "up", **body}) for body in comments),
             *(
                 Call("POST", f"{BASE}/conversations/stream", body)
                 for body in each("content", None, 5, "", "x" * 262_145)

@@ -57,6 +57,8 @@ BY_ID: dict[str, str] = {
     "Mutation.archiveConversation": "mutation($c: ID!) { it: archiveConversation(id: $c) { id } }",
     "Mutation.deleteConversation": "mutation($c: ID!) { it: deleteConversation(id: $c) }",
     "Mutation.deleteMessage": "mutation($m: ID!) { it: deleteMessage(id: $m) }",
+    "Mutation.setFeedback": "mutation($m: ID!) { it: setFeedback(messageId: $m, rating: UP) { rating } }",
+    "Mutation.deleteFeedback": "mutation($m: ID!) { it: deleteFeedback(messageId: $m) }",
     "Subscription.answer": 'subscription($c: ID!) { it: answer(content: "x", conversationId: $c) { cursor } }',
     "Subscription.answer parent": "subscription($mine: ID!, $m: ID!) {"
     ' it: answer(content: "x", conversationId: $mine, parentId: $m) { cursor } }',
@@ -205,6 +207,11 @@ class GraphQLContractTest(contract_refusals.DialectContract):
             {"stop": [1]},
             {"unknown": 1},
         )
+        rated = "mutation($m: ID!, $r: FeedbackRating!, $w: String!) {"
+        rated += " it: setFeedback(messageId: $m, rating: $r, comment: $w) { rating } }"
+        answer = self.ids_of(self.alice).message
+        ratings: tuple[Any, ...] = (None, 5, "up", "GOOD", [], {})
+        words: tuple[Any, ...] = (None, 5, [], "x" * 2_001, "a\x00b")
         file_ids: tuple[Any, ...] = (True, {}, [None], [[]], [1.5], ["file-abc"], ["file-abc"] * 21)
         follow = "subscription($run: ID!, $at: String) { it: followRun(runId: $run, cursor: $at) { cursor } }"
         cursors = ("", "x", "0", f"{'0' * 32}.1.1", f"{run.replace('-', '')}.-1.0", "a" * 500, 5)
@@ -216,6 +223,8 @@ class GraphQLContractTest(contract_refusals.DialectContract):
             operation(SEND_FILES, content="", files=[]),
             operation(SEND_FILES, content=""),
             *(operation(generation, g=value) for value in generations),
+            *(operation(rated, m=answer, r=rating, w="") for rating in ratings),
+            *(operation(rated, m=answer, r="UP", w=word) for word in words),
             *(self.create_call(title) for title in titles),
             *(subscription(follow, run=run, at=cursor) for cursor in cursors),
             *(operation(LIST, **window) for window in windows),
