@@ -1,4 +1,5 @@
 // One message as an article: who, what, how it went, and what can be done with it.
+import { thumbs } from "./feedback.js";
 import { showFilesOf } from "./files.js";
 import { el, fullTime, icon, iconButton, isComposing, shortTime } from "./dom.js";
 import { toast } from "./toasts.js";
@@ -57,7 +58,7 @@ function fill(article, row, actions) {
   for (const pre of article.body.querySelectorAll("pre")) addCopy(pre);
   const state = writing ? null : stateOf(row, actions);
   if (state) article.body.after(state);
-  article.querySelector("footer").append(...(writing || row.pending ? [] : footerOf(row, actions)));
+  article.querySelector("footer").append(...(writing || row.pending ? [] : footerOf(row, actions, article)));
 }
 
 function stateOf(row, actions) {
@@ -75,10 +76,10 @@ function emptyWords({ emptyReason, finishReason }) {
   return (finishReason === "length" && CUT_OFF[emptyReason]) || EMPTY[emptyReason];
 }
 
-function footerOf(row, actions) {
+function footerOf(row, actions, article) {
   const made = [iconButton("copy", "Copy message", () => copy(row.content))];
   if (row.role === "user") made.push(iconButton("edit", "Edit message", () => actions.edit(row)));
-  if (row.role === "assistant") made.push(iconButton("again", "Regenerate answer", () => actions.again(row)));
+  if (row.role === "assistant") made.push(iconButton("again", "Regenerate answer", () => actions.again(row)), ...thumbs(row, article));
   const versions = row.versions ?? [];
   const place = versions.indexOf(row.id);
   if (versions.length > 1 && place >= 0) {

@@ -3,7 +3,7 @@ import { graphql, request } from "./api.js";
 import { claim } from "./identity.js";
 
 export const PAGE = 40;
-const MESSAGE = `id parentId role author content html model status finishReason emptyReason position createdAt versions run { id state errorCode }`;
+const MESSAGE = `id parentId role author content html model status finishReason emptyReason position createdAt versions feedback { rating comment } run { id state errorCode }`;
 const EDGES = `edges { node { ${MESSAGE} } } pageInfo { hasNextPage hasPreviousPage }`;
 const IN_LIST = `id title archived updatedAt`;
 const listed = (connection) => ({ rows: connection.edges.map((edge) => edge.node), page: connection.pageInfo });
@@ -112,6 +112,19 @@ export const stop = (runId) => graphql("mutation ($runId: ID!) { stopRun(runId: 
 
 export const showBranch = (messageId) =>
   graphql("mutation ($messageId: ID!) { showBranch(messageId: $messageId) { id } }", { messageId });
+
+// `rating` is UP or DOWN.
+export async function setFeedback(messageId, rating, comment = "") {
+  const data = await graphql(
+    `mutation ($messageId: ID!, $rating: FeedbackRating!, $comment: String!) {
+       setFeedback(messageId: $messageId, rating: $rating, comment: $comment) { rating comment } }`,
+    { messageId, rating, comment },
+  );
+  return data.setFeedback;
+}
+
+export const deleteFeedback = (messageId) =>
+  graphql("mutation ($messageId: ID!) { deleteFeedback(messageId: $messageId) }", { messageId });
 
 export const rename = (id, title) =>
   graphql("mutation ($id: ID!, $title: String!) { renameConversation(id: $id, title: $title) { id } }", { id, title });
