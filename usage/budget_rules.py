@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from foundation.kept import Kept
 from usage.models import Budget
 from usage.periods import first_day
 from usage.row_ids import row_id
@@ -65,9 +64,8 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All budgets in force as they were read at `read_at` (monotonic), by whom they are for."""
+    """All budgets in force, by whom they are for."""
 
-    read_at: float
     everybody: list[Rule] = field(default_factory=list)
     groups: dict[int, list[Rule]] = field(default_factory=lambda: defaultdict(list))
     users: dict[uuid.UUID, list[Rule]] = field(default_factory=lambda: defaultdict(list))
@@ -106,35 +104,8 @@ def _use(rule: Rule, member: str, day: dt.date) -> Use:
     return Use(row_id(rule.budget_id, member, start), rule, member, start)
 
 
-_rules: Rules | None = None
-_reading = threading.Lock()
-
-
-def rules() -> Rules:
-    """Return the budgets in force. Reads the database once in a few seconds, in the calling thread."""
-    global _rules
-    known = _rules
-    if known is not None and _is_current(known):
-        return known
-    with _reading:
-        if _rules is None or not _is_current(_rules):
-            _rules = _read()
-        return _rules
-
-
-def forget_budgets() -> None:
-    """Read the budgets again when one is needed: call it when a change is committed."""
-    global _rules
-    with _reading:
-        _rules = None
-
-
-def _is_current(known: Rules) -> bool:
-    return time.monotonic() - known.read_at < KEPT_SECONDS
-
-
 def _read() -> Rules:
-    found = Rules(time.monotonic())
+    found = Rules()
     for budget in Budget.objects.in_force():
         rule = Rule(
             budget_id=budget.pk,
@@ -155,3 +126,16 @@ def _read() -> Rules:
         else:
             found.everybody.append(rule)
     return found
+
+
+_kept = Kept(_read, seconds=KEPT_SECONDS)
+
+
+def rules() -> Rules:
+    """Return the budgets in force. Reads the database once in a few seconds, in the calling thread."""
+    return _kept.get()
+
+
+def forget_budgets() -> None:
+    """Read the budgets again when one is needed: call it when a change is committed."""
+    _kept.forget()
