@@ -23,6 +23,7 @@ from chatservice.logging_config import logging_config
 from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
 from chatservice.upstream_settings import with_openai
 from chatservice.usage_settings import usage_settings
+from chatservice.webhook_settings import webhook_networks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Settings that were renamed, former name to new: the former one works for one more release, with a warning.
@@ -175,15 +176,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "accounts",
-    "usage",
-    "files",
-    "conversations",
-    "feedback",
-    "search",
-    "completions",
-    "pages",
-    "dashboard",
+    *("accounts", "usage", "files", "conversations", "feedback", "search", "completions", "webhooks", "pages", "dashboard"),
     *SIGN_IN_APPS,  # noqa: F405
 ]
 # All of these are async; those that need a session or a form run only on pages for browsers (middleware.py).
@@ -399,6 +392,7 @@ RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
 # Seconds between two tokens of the built-in model `echo`.
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
 CURRENCY, USAGE_TIME_ZONE, BUDGET_MAIL, _mail = usage_settings(env)
+WEBHOOK_NETWORKS = webhook_networks(env)
 globals().update(_mail)
 
 # --- Runs ----------------------------------------------------------------------------------------

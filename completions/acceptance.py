@@ -35,6 +35,7 @@ from completions.types import Wire
 from completions.worker_identity import database_time
 from conversations import digests
 from conversations.models import Conversation, Message
+from conversations.signals import conversations_created
 from foundation.ids import uuid7
 from foundation.row_sql import key
 
@@ -84,6 +85,8 @@ def accept(
     batch.admission.close()
     batch.storage.close()
     batch.rows.write(cursor, spending.write_reserved)
+    if batch.rows.conversations:
+        conversations_created.send(Conversation, conversation_ids=[row["id"] for row in batch.rows.conversations])
     return results  # type: ignore[return-value]
 
 

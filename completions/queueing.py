@@ -26,6 +26,7 @@ from completions.exceptions import ConversationBusy, QueueFull
 from completions.models import Run
 from completions.recall import read_recall
 from completions.run_requests import RunHandle, RunRequest, WhenBusy
+from completions.signals import EndedRun, runs_ended
 from completions.spending import settle
 from completions.worker_identity import database_time, worker_id
 from conversations import digests
@@ -181,6 +182,7 @@ def _end(run: Run) -> None:
     ended.update(state=Run.State.CANCELLED, request=None, cancel_requested_at=now, finished_at=now, **columns(charge))
     settle(run.pk, charge)
     Message.objects.filter(pk=run.message_id).update(status=Message.Status.CANCELLED)  # type: ignore[misc]  # has one
+    runs_ended.send(Run, runs=[EndedRun(run.pk, Run.State.CANCELLED)])
 
 
 def _may_start(run: Run) -> bool:

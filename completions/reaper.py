@@ -14,6 +14,7 @@ from accounts.key_uses import prune_key_uses
 from accounts.password_attempts import forget_delays
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap, start_queued
+from completions.signals import sweeping
 from completions.spending import release_orphans
 from conversations.quota import fold
 from conversations.retention import prune_access_log, prune_history
@@ -74,6 +75,7 @@ def _sweep_forever() -> None:
             analyze()
             fold()
             warn_of_budgets()
+            sweeping.send(None)
             if time.monotonic() >= chunks_due:
                 prune_chunks()
                 prune_keys()

@@ -14,6 +14,7 @@ from completions.bulk_sql import Insert, Update, table
 from completions.charges import Payer, Sent, charge_for, columns
 from completions.models import Chunk, Run
 from completions.rows import INSERT_MESSAGE, INSERT_PART, part_rows
+from completions.signals import EndedRun, runs_ended
 from completions.spending import Spending
 from completions.token_counts import PATHS, token_counts
 from completions.types import Delta, Wire
@@ -119,6 +120,8 @@ def finish(cursor: Any, results: Sequence[RunResult], *, worker: str, spending: 
     for run_id, charge in charges.items():
         spending.settle(run_id, charge)
     kept = [result for result in written if result.message_id is not None]
+    if kept:
+        runs_ended.send(Run, runs=[EndedRun(each.run_id, each.status, each.finish_reason) for each in kept])
     values, parts = [], []
     for result in kept:
         wire = answer_wire(result.content, result.extras)

@@ -24,6 +24,7 @@ from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
 from completions.notifications import notifications
 from completions.run_requests import RunHandle, RunRequest
+from completions.signals import EndedRun, runs_ended
 from completions.spending import lock_reservations, settle
 from completions.worker_identity import is_certainly_dead
 from conversations import digests
@@ -212,6 +213,7 @@ def interrupt(run: Run, *, code: str = "interrupted") -> None:
     message = run.message
     if message is None:
         return
+    runs_ended.send(Run, runs=[EndedRun(run.pk, run.state)])
     message.content = content
     message.status = Message.Status.INTERRUPTED
     before = message.parent.digest if message.parent else digests.root(run.user_id)

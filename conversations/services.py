@@ -17,7 +17,13 @@ from conversations import chat_wire, digests, quota
 from conversations.embedded_files import note_files_of
 from conversations.file_parts import attached_parts, extras_with
 from conversations.models import Conversation, ConversationQuerySet, Message, MessagePart
-from conversations.signals import conversation_deleted, message_deleted, messages_changed, messages_deleting
+from conversations.signals import (
+    conversation_deleted,
+    conversations_created,
+    message_deleted,
+    messages_changed,
+    messages_deleting,
+)
 
 DELETE_SLICE = 100
 
@@ -49,13 +55,15 @@ def start_conversation(
     sharing = User.objects.sharing_limits(owner_id)
     if limit and Conversation.objects.opened_by_hand().filter(owner__in=sharing).count() >= limit:
         raise LimitReached(f"An account holds at most {limit} conversations (LIMIT_CONVERSATIONS_PER_USER).")
-    return Conversation.objects.create(
+    conversation = Conversation.objects.create(
         owner_id=owner_id,
         title=title,
         end_user=end_user,
         metadata=dict(metadata or {}),
         recall=dict(recall) if recall else None,
     )
+    conversations_created.send(Conversation, conversation_ids=[conversation.pk])
+    return conversation
 
 
 @transaction.atomic

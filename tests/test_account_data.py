@@ -65,6 +65,8 @@ NOBODYS = {
     **dict.fromkeys(("usage.budgetuse", "usage.reservation"), "how much of a budget is taken"),
     "usage.monthlyusage": "sums of usage.dailyusage, which is exported; whose they were is deleted with the account",
     "search.embedder": "a list of the models that made vectors",
+    "webhooks.webhookendpoint": "addresses that staff entered",
+    "webhooks.webhookdelivery": "ids for two weeks; those that name an account are deleted with it",
 }
 # The log that nobody may change: for an erased account it keeps the id, which then refers to nobody.
 PSEUDONYMOUS = {AccessLogEntry._meta.db_table}

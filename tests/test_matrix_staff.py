@@ -12,6 +12,7 @@ from tests.matrix import staff as matrix
 from tests.matrix.operations import routes
 from tests.staff import CANARY, StaffCase, staff
 from usage.models import Budget, BudgetUse, ModelPrice
+from webhooks.models import WebhookDelivery, WebhookEndpoint
 
 
 class StaffMatrixTest(StaffCase):
@@ -29,6 +30,8 @@ class StaffMatrixTest(StaffCase):
             "usage/modelprice": self.price,
             "usage/budgetuse": self.use,
             "usage/budget": self.budget,
+            "webhooks/webhookendpoint": self.endpoint,
+            "webhooks/webhookdelivery": self.delivery,
         }
         for name, thing in things.items():
             if route.startswith(f"{name}/{matrix.OBJECT}"):
@@ -51,6 +54,8 @@ class StaffMatrixTest(StaffCase):
         cls.feedback = Feedback.objects.create(message=cls.answer, user=cls.alice, rating="down", comment=CANARY)
         cls.price = ModelPrice.objects.create(model="gpt-4o", currency="USD", input=2, output=10)
         cls.limits = SubjectLimits.objects.create(key=cls.key, starts_per_minute=5)
+        cls.endpoint = WebhookEndpoint.objects.create(url="https://hooks.example.org/")
+        cls.delivery = WebhookDelivery.objects.create(endpoint=cls.endpoint, event_id=uuid7(), data={"id": "resp_1"})
 
     def test_every_page_has_a_row_and_no_row_is_of_nothing(self) -> None:
         found = {path.removeprefix("/admin/") for path, _ in routes() if path.startswith("/admin/")}

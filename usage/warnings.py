@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -22,6 +23,7 @@ from usage.models import Budget, BudgetUse
 from usage.money import shown
 from usage.outbox import outbox
 from usage.periods import renewal
+from usage.signals import budget_warned
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +51,10 @@ def report_budgets() -> int:
 
 def _report(use: Any) -> bool:
     threshold = ALL if use.share >= ALL else use.budget.warn_at
-    if not BudgetUse.objects.filter(pk=use.pk, warned__lt=threshold).update(warned=threshold):
-        return False  # another process does
+    with transaction.atomic():
+        if not BudgetUse.objects.filter(pk=use.pk, warned__lt=threshold).update(warned=threshold):
+            return False  # another process does
+        budget_warned.send(BudgetUse, use=use, threshold=threshold)
     logger.warning("budget %r: %d %% or more of it is used", use.budget.name, threshold)
     if settings.BUDGET_MAIL:
         for message in _mails(use, threshold):

@@ -172,6 +172,7 @@ class Service:
             "OPENAI_API_KEY": "",
             "OPENAI_BASE_URL": "",
             "UPSTREAMS": fake_upstreams(),
+            "WEBHOOK_NETWORKS": "127.0.0.1/32",  # receivers of tests
             # A commit has to survive kill -9, but not a power cut; this saves a disk sync per commit.
             "SQLITE_SYNCHRONOUS": "NORMAL",
             **self.env,

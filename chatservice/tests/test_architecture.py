@@ -14,8 +14,8 @@ from typing import NamedTuple
 TOP = Path(__file__).resolve().parents[2]
 # A package may import the packages after it, but not those before it.
 LAYERS = [
-    *("chatservice", "signin", "dashboard", "pages", "completions", "search", "feedback", "conversations", "files"),
-    *("usage", "accounts", "foundation"),
+    *("chatservice", "signin", "dashboard", "pages", "webhooks", "completions", "search", "feedback"),
+    *("conversations", "files", "usage", "accounts", "foundation"),
 ]
 # These run beside the service and may import all of it.
 TOOLS = ["benchmarks", "scripts", "tests"]
@@ -46,7 +46,8 @@ DOORS = {
     "rest_framework": ["chatservice/", "accounts/", "*/viewsets.py"],
     "drf_spectacular": ["chatservice/", "accounts/", "*/viewsets.py"],
     # Only one package may use private parts of other software.
-    "aiohttp": ["completions/providers/", "foundation/internals/aiohttp_reads.py"],
+    "aiohttp": ["completions/providers/", "webhooks/sending.py", "foundation/internals/aiohttp_reads.py"],
+    "standardwebhooks": ["webhooks/signing.py"],
     "ctypes": ["foundation/internals/"],
     "gc": ["foundation/internals/interpreter.py"],
     "uvicorn": ["chatservice/server.py", "foundation/internals/uvicorn/"],

@@ -40,6 +40,8 @@ ADMIN = {
     "usage.Budget": "how much somebody may use, with what is used of it",
     "usage.BudgetUse": "what is used of budgets, by whom",
     "usage.ModelPrice": "what models cost",
+    "webhooks.WebhookEndpoint": "where webhooks are sent, never their secrets",
+    "webhooks.WebhookDelivery": "which events were sent, by id",
     "files.File": "files, without name and content",
     "conversations.Conversation": "conversations, what was said for those who may read and say why",
     "feedback.Feedback": "what users think of answers; comments for those who have opened the conversation",

@@ -18,6 +18,7 @@ from conversations.importers import read_history, size_of
 from conversations.importers.attached import find_attached
 from conversations.importers.values import Broken, ImportedConversation, Skipped, Unreadable
 from conversations.imports import Tally, import_batch, in_batches
+from conversations.signals import import_finished
 
 DESCRIPTION = """\
 Import history: the zip, folder or conversations.json (also in numbered shards, or a file for each
@@ -46,6 +47,7 @@ class Command(BaseCommand):
             for path in files:
                 self._import(path, owner)
         self._report()
+        import_finished.send(Tally, owner=owner, tally=self.total)
         if self.broken:
             raise CommandError(f"{self.broken} files could not be read completely, see above.")
 
