@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.dispatch import receiver
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.signals import account_deleting
+from completions.bulk_sql import Insert, key, read_key, table
 from completions.models import Run
 from completions.signals import EndedRun, runs_ended
 from conversations.imports import Tally
@@ -29,6 +31,11 @@ from webhooks.models import WebhookDelivery
 RESPONSE, CONVERSATION = "resp_", "conv_"
 INCOMPLETE = ("length", "content_filter")
 OF_ACCOUNTS = (EventType.BUDGET_WARNING, EventType.IMPORT_FINISHED)
+INSERT_DELIVERY = Insert(
+    WebhookDelivery,
+    *("id", "endpoint", "event_id", "event_type", "data", "created_at", "state", "attempts", "next_attempt_at"),
+    "last_error",
+)
 
 
 def write_events(event_type: str, data: Iterable[dict[str, Any]], listeners: Iterable[Subscription]) -> None:
@@ -37,24 +44,27 @@ def write_events(event_type: str, data: Iterable[dict[str, Any]], listeners: Ite
     _store([_row(pk, event_type, each, listener) for pk, each in events for listener in listeners])
 
 
-def _row(event_id: uuid.UUID, event_type: str, data: dict[str, Any], listener: Subscription) -> WebhookDelivery:
+def _row(event_id: uuid.UUID, event_type: str, data: dict[str, Any], listener: Subscription) -> dict[str, Any]:
     now = timezone.now()
-    return WebhookDelivery(
-        endpoint_id=listener.endpoint_id,
-        event_id=event_id,
-        event_type=event_type,
-        data=data,
-        created_at=now,
-        next_attempt_at=now,
-    )
+    return {
+        "id": uuid7(),
+        "endpoint": listener.endpoint_id,
+        "event_id": event_id,
+        "event_type": event_type,
+        "data": data,
+        "created_at": now,
+        "next_attempt_at": now,
+    }
 
 
-def _store(rows: list[WebhookDelivery]) -> None:
-    if rows:
-        WebhookDelivery.objects.bulk_create(rows)
-        ids = {row.endpoint_id for row in rows}
-        # Robust: the transaction may be the journal's, and it is committed by then.
-        transaction.on_commit(lambda: delivery.deliver_soon(ids), robust=True)
+def _store(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        INSERT_DELIVERY.execute(cursor, rows)
+    ids = {row["endpoint"] for row in rows}
+    # Robust: the transaction may be the journal's, and it is committed by then.
+    transaction.on_commit(lambda: delivery.deliver_soon(ids), robust=True)
 
 
 @receiver(runs_ended)
@@ -62,10 +72,8 @@ def _tell_of_runs(sender: Any, runs: list[EndedRun], **kwargs: Any) -> None:
     listeners = subscribed(RESPONSES)
     if not listeners:
         return
-    background: set[uuid.UUID] = set()
-    if not all(listener.all_answers for listener in listeners):
-        rows = Run.objects.filter(pk__in=[run.run_id for run in runs], echo__background=True)
-        background = set(rows.values_list("pk", flat=True))
+    all_answers = all(listener.all_answers for listener in listeners)
+    background = set() if all_answers else _in_background([run.run_id for run in runs])
     found = []
     for run in runs:
         event_type, event_id, data = _type_of(run), uuid7(), {"id": f"{RESPONSE}{run.run_id.hex}"}
@@ -73,6 +81,17 @@ def _tell_of_runs(sender: Any, runs: list[EndedRun], **kwargs: Any) -> None:
             if event_type in listener.event_types and (listener.all_answers or run.run_id in background):
                 found.append(_row(event_id, event_type, data, listener))
     _store(found)
+
+
+def _in_background(run_ids: list[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of these runs that are of responses in the background."""
+    marks = ", ".join(["%s"] * len(run_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, echo FROM {table(Run)} WHERE echo IS NOT NULL AND id IN ({marks})",  # noqa: S608
+            list(map(key, run_ids)),
+        )
+        return {read_key(pk) for pk, echo in cursor.fetchall() if json.loads(echo).get("background")}
 
 
 def _type_of(run: EndedRun) -> EventType:

@@ -35,6 +35,7 @@ PLACES = {
     "completions/reaper.py": "leases are compared by the database's clock, and rows that are locked are left alone",
     "completions/services.py": "the database's clock",
     "completions/spending.py": "the same transaction",
+    "webhooks/outbox.py": "the group commit",
     "usage/ledger.py": "one upsert adds to many rows, in the group commit",
     "usage/budgets.py": "rows are made and locked in one order, in the group commit",
     "files/models.py": "claims are compared by the database's clock",

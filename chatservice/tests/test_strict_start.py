@@ -127,6 +127,7 @@ class WrongSettingsTest(StrictStartCase):
             "OPENAI_API_KEY": "sk-geheim-ä",
             "EMBEDDINGS_API_KEY": "sk-geheim\nX: y",
             "OPENAI_BASE_URL": "http://127.0.0.1:99999/v1",
+            "WEBHOOK_NETWORKS": "10.0.0.7/8",
         }
         lines = self.refused(*SERVER, **wrong)
         self.assertEqual(sorted(line.split()[1] for line in lines), sorted(wrong))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from django.test import TestCase, override_settings
 
+from webhooks import endpoints
 from webhooks.endpoints import forget_endpoints
 from webhooks.event_types import SUBSCRIBABLE
 from webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -27,6 +29,8 @@ class WebhookCase(TestCase):
     def setUp(self) -> None:
         forget_endpoints()
         self.addCleanup(forget_endpoints)
+        # So that a slow machine does not read them again in between.
+        self.enterContext(mock.patch.object(endpoints._kept, "_seconds", 600.0))
         self.enterContext(override_settings(WEBHOOK_NETWORKS=LOOPBACK))
 
     def receiver(self, *answers: int | str) -> Receiver:
