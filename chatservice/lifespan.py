@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
+from chatservice.signals import serving_started
 from completions import long_histories, providers, services
 from completions.journal import journal
 from completions.live import LIVE
@@ -73,6 +74,7 @@ def start() -> None:
         indexer.start(busy=lambda: bool(LIVE))
     else:
         loading.start()
+    serving_started.send_robust(None)
 
 
 async def stop() -> None:

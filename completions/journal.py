@@ -33,6 +33,7 @@ from completions.live import LIVE, LiveRun
 from completions.notifications import notifications
 from completions.run_requests import RunHandle, RunRequest
 from completions.run_results import RunResult
+from completions.signals import batch_committed, batch_failed
 from foundation.database import StorageError
 from foundation.outages import is_disk_full, note_failure, note_success
 from usage.ledger import Charge
@@ -235,7 +236,15 @@ class Journal:
             else:
                 self._commit_seconds = result.seconds
                 self._publish(part, result)
+                batch_committed.send_robust(
+                    None,
+                    seconds=result.seconds,
+                    questions=len(part.requests),
+                    chunks=len(part.chunks),
+                    results=len(part.results),
+                )
                 continue
+            batch_failed.send_robust(None)
             if is_outage(error) or (part.doubtful is not None and isinstance(error, StorageError)):
                 note_failure(error)
                 if part.doubtful is None and (time.monotonic() - began > ACCEPT_SECONDS or is_disk_full(error)):

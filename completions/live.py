@@ -42,6 +42,7 @@ class LiveRun:
         self.finished: RunFinished | None = None
         # The run that waited for this one; set by the commit that stored this one's outcome.
         self.following: RunHandle | None = None
+        self.began_at = timezone.now()
         self.first_token_at: dt.datetime | None = None
         # What was sent upstream; None as long as nothing was.
         self.sent: Sent | None = None

@@ -14,7 +14,7 @@ from accounts.key_uses import prune_key_uses
 from accounts.password_attempts import forget_delays
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap, start_queued
-from completions.signals import sweeping
+from completions.signals import sweep_finished, sweeping
 from completions.spending import release_orphans
 from conversations.quota import fold
 from conversations.retention import prune_access_log, prune_history
@@ -63,6 +63,7 @@ def _sweep_forever() -> None:
     history_due = time.monotonic() + random.uniform(60, 600)  # noqa: S311
     is_warm = False
     while True:
+        began, failed = time.monotonic(), True
         try:
             reap()
             if not is_warm:
@@ -90,10 +91,12 @@ def _sweep_forever() -> None:
                 prune_history()
                 prune_access_log()
                 history_due = time.monotonic() + DAY
+            failed = False
         except StorageError as error:
             note_failure(error)
         except Exception as error:
             logger.warning("reaper: %s, trying again", type(error).__name__)
         finally:
             connection.close()
+        sweep_finished.send_robust(None, seconds=time.monotonic() - began, failed=failed)
         pause.wait(settings.SWEEP_SECONDS)

@@ -39,6 +39,7 @@ from completions.notifications import notifications
 from completions.providers.base import Provider
 from completions.run_requests import HEAD, RunHandle, RunRequest
 from completions.run_results import RunResult
+from completions.signals import lease_lost, run_finished
 from completions.spending import settle_deleted
 from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
 from conversations.branches import branch_ids, in_bulk
@@ -242,6 +243,7 @@ def _wire(message: Message, provider: Provider) -> Wire:
 async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, error: CompletionError | None) -> None:
     """Store the outcome, and only then publish the end of the run."""
     if live.lost:
+        lease_lost.send_robust(None, run_id=live.run_id)
         live.end(
             RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
         )
@@ -291,6 +293,19 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
             finished_at=result.finished_at,
             cost=charge.cost,
         )
+    )
+    run_finished.send_robust(
+        None,
+        run_id=live.run_id,
+        model=live.handle.request.model,
+        upstream=result.upstream,
+        end=result.status,
+        error_code=error.code if error else result.error_code,
+        input_tokens=charge.tokens.input,
+        output_tokens=charge.tokens.output,
+        cost=charge.cost,
+        seconds=(result.finished_at - live.began_at).total_seconds(),
+        first_token_seconds=(live.first_token_at - live.began_at).total_seconds() if live.first_token_at else None,
     )
 
 

@@ -24,7 +24,7 @@ from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
 from completions.notifications import notifications
 from completions.run_requests import RunHandle, RunRequest
-from completions.signals import EndedRun, runs_ended
+from completions.signals import EndedRun, run_finished, run_reaped, runs_ended
 from completions.spending import lock_reservations, settle
 from completions.worker_identity import is_certainly_dead
 from conversations import digests
@@ -143,7 +143,21 @@ def reap() -> int:
             if row is None or not _is_orphan(row):
                 continue
             interrupt(row)
-            reaped += 1
+        reaped += 1
+        run_reaped.send_robust(None, run_id=row.pk)
+        run_finished.send_robust(
+            None,
+            run_id=row.pk,
+            model=row.model,
+            upstream=row.upstream,
+            end=row.state,
+            error_code=row.error_code,
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            cost=row.cost,
+            seconds=(timezone.now() - (row.started_at or row.created_at)).total_seconds(),
+            first_token_seconds=None,
+        )
     if reaped:
         logger.warning("%d runs whose process died were marked as interrupted", reaped)
     return reaped

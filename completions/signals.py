@@ -1,4 +1,7 @@
-"""Signals of this app."""
+"""Signals of this app, sent after what they tell of, but for the first two. They carry ids, names and numbers, never content.
+
+Whoever listens must be quick: most are sent on the event loop that produces the answers. Durations are in seconds.
+"""
 
 from __future__ import annotations
 
@@ -18,3 +21,15 @@ class EndedRun(NamedTuple):
 
 runs_ended = Signal()  # runs: list[EndedRun]; in the transaction that stores how they ended, also in the journal's
 sweeping = Signal()  # in the reaper's thread of every process that serves, every SWEEP_SECONDS
+
+# A run is over and its outcome is stored: once for each run, by the process that stored it.
+# run_id: UUID; model: str, as it was asked for; upstream, end, error_code: str; input_tokens, output_tokens: int;
+# cost: int | None, in millionths of the currency; seconds: float; first_token_seconds: float | None
+run_finished = Signal()
+run_reaped = Signal()  # run_id: UUID; its process died; `run_finished` follows
+lease_lost = Signal()  # run_id: UUID; a run that this process produced is not its own any more
+batch_committed = Signal()  # seconds: float; questions, chunks, results: int, what the batch stored
+batch_failed = Signal()  # a batch could not be stored; it, or its parts, are tried again
+sweep_finished = Signal()  # seconds: float; failed: bool
+upstream_retried = Signal()  # upstream, error_code: str; a request is sent again
+upstream_skipped = Signal()  # upstream, error_code: str; it did not begin to answer, and others have the model

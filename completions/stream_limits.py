@@ -49,6 +49,11 @@ def open_streams() -> int:
     return _open[STREAMS, "process"]
 
 
+def open_sockets() -> int:
+    """Return how many websockets are open in this process."""
+    return _open[SOCKETS, "process"]
+
+
 def _counted(principal: Principal) -> str | None:
     return principal.limit_key if principal.is_counted else None
 

@@ -22,6 +22,7 @@ from search.neighbours import surroundings
 from search.results import MAX_HITS, Filters, Hit, Hits, InvalidCursor, Mode, SearchNotAllowed
 from search.scopes import Scope, allowed_entries
 from search.semantic import SemanticQuery
+from search.signals import searched
 from search.snippets import Snippet
 
 __all__ = ["Filters", "Hit", "Hits", "InvalidCursor", "Mode", "search_everybody", "search_messages"]
@@ -85,6 +86,7 @@ def _search(scope: Scope, text: str, mode: Mode, filters: Filters, limit: int, c
     more = write_cursor(offset + size, *search) if len(found) > offset + size else ""
     took = (time.perf_counter() - began) * 1000
     timings.note(took)
+    searched.send_robust(None, seconds=took / 1000, mode=str(answered))
     excluded = tuple(phrase.text for phrase in parsed.excluded)
     return Hits(hits, mode, answered, why, excluded, more, took)
 

@@ -20,6 +20,7 @@ from accounts.registration import RegistrationClosed
 from accounts.rotation import NotRotatable
 from accounts.scopes import ScopeMissing
 from accounts.throttling import RateLimited
+from chatservice.signals import tell_of_limit
 from completions.cursors import BadCursor
 from completions.exceptions import CompletionError, ProviderError
 from conversations.services import Busy, LimitReached, StorageFull
@@ -94,6 +95,13 @@ def refuse_bad_body(request: HttpRequest) -> None:
 
 def problem_of(error: Exception) -> Problem:
     """Return the problem to show the client for `error`; an unexpected error is logged and becomes a 500."""
+    problem = _problem_of(error)
+    if not isinstance(error, ProviderError):  # an upstream's limits are not ours
+        tell_of_limit(problem.code, problem.message)
+    return problem
+
+
+def _problem_of(error: Exception) -> Problem:
     match error:
         case BadRequest():
             return error.problem

@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 ECHO: Final = "echo"
 CHAT, RESPONSES = APIS = ("chat", "responses")
 AS_FILE, AS_TEXT = DOCUMENTS = ("file", "text")
+WILDCARDS: Final = frozenset("*?[")
 LISTING_SECONDS: Final = 3.0
 LISTING_CACHE_SECONDS: Final = 30.0
 
@@ -193,6 +194,21 @@ def _most_runs() -> int:
 def upstream_names() -> list[str]:
     """Return the names of all configured upstreams; the default one comes last unless it is listed earlier."""
     return list(dict.fromkeys([*settings.UPSTREAMS, settings.DEFAULT_UPSTREAM]))
+
+
+def open_breakers() -> dict[str, bool]:
+    """Return whether the circuit breaker is open of each upstream that this process has asked. For any thread."""
+    pools = list(_pools.values())
+    return {name: provider.health.is_open for pool in pools for name, (_, provider) in list(pool.providers.items())}
+
+
+def known_models() -> frozenset[str]:
+    """Return the models that the settings name, and those of the last `list_models`: none that a client made up."""
+    names = {settings.DEFAULT_MODEL}
+    for config in settings.UPSTREAMS.values():
+        names |= (config.get("rename") or {}).keys()
+        names |= {pattern for pattern in config.get("models") or () if not WILDCARDS & set(pattern)}
+    return frozenset(names.union(*([model.id for model in pool.listed[2]] for pool in _pools.values() if pool.listed)))
 
 
 async def list_upstream(name: str) -> list[ModelInfo]:

@@ -19,6 +19,7 @@ from completions.exceptions import ProviderError, UpstreamUnauthorized, Upstream
 from completions.providers.failures import broken_connection, refusal
 from completions.providers.health import Health
 from completions.providers.reading import BROKEN
+from completions.signals import upstream_retried
 from completions.upstream_bodies import Body
 from foundation.internals.aiohttp_reads import reads_from
 
@@ -110,6 +111,7 @@ class Connection:
             ):
                 raise failure from None
             logger.info("upstream %s: %s, try %d in %.1f s", self.name, failure.code, attempt + 1, wait)
+            upstream_retried.send_robust(None, upstream=self.name, error_code=failure.code)
             await asyncio.sleep(wait)
 
     async def release(self, response: httpx2.Response) -> None:

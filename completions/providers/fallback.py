@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from completions.exceptions import ProviderError, UpstreamUnavailable
 from completions.providers.base import Provider
+from completions.signals import upstream_skipped
 from completions.types import Completion, CompletionRequest, ModelInfo, ProviderEvent, StreamStarted
 
 logger = logging.getLogger(__name__)
@@ -90,5 +91,6 @@ class Fallback:
             raise error
         choice.provider.health.cool(error.retry_after)
         logger.warning("upstream %s: %s, others are asked first for a while", choice.provider.name, error.code)
+        upstream_skipped.send_robust(None, upstream=choice.provider.name, error_code=error.code)
         # The error of an upstream that was asked is more useful than the fact that another one was not asked.
         return before if before is not None and isinstance(error, UpstreamUnavailable) else error

@@ -31,6 +31,7 @@ from chatservice.dialects.websocket.client_frames import (
 )
 from chatservice.dialects.websocket.frames import RelayedRun, encode_frame, error_data
 from chatservice.dialects.websocket.stream_relay import StreamRelay
+from chatservice.signals import tell_of_limit
 from completions import interrupting, services
 from completions.continuing import ResumePoint, find_resume_point
 from completions.cursors import BadCursor, Cursor
@@ -208,6 +209,7 @@ def data_of(error: Exception) -> dict[str, Any]:
         case ScopeMissing():
             return error_data(MISSING_SCOPE, str(error))
         case Refused():
+            tell_of_limit(error.code, error.message)
             return error_data(error.code, error.message, error.retry_after)
         case OperationalError() | InterfaceError() if is_passing(error):
             note_failure(error)

@@ -27,6 +27,7 @@ from chatservice.dialects.sockets import FLOOD, DialectSocket, SocketClosed
 from chatservice.dialects.websocket.client_frames import Auth, BadFrame, ClientFrame, Ping, read_frame
 from chatservice.dialects.websocket.frames import encode_frame, error_data
 from chatservice.dialects.websocket.session import Session, data_of
+from chatservice.signals import tell_of_limit
 from completions.exceptions import TooManyRuns
 from completions.stream_limits import Release, acquire_socket, acquire_unauthenticated_socket
 from foundation.database import in_database_thread
@@ -121,6 +122,7 @@ class CompletionConsumer(DialectSocket):
         try:
             self.acquire(take, who)
         except TooManyRuns as refusal:
+            tell_of_limit(refusal.code, refusal.message)
             data = error_data(refusal.code, refusal.message, refusal.retry_after)
             await self._hang_up(TOO_MANY, data, frame_id)
             return False
