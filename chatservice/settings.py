@@ -20,6 +20,7 @@ from chatservice.environment import Environment, is_allowed_host, is_ip_address,
 from chatservice.file_storage import file_storage
 from chatservice.first_run import read_secrets
 from chatservice.logging_config import logging_config
+from chatservice.metrics_settings import metrics_settings
 from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
 from chatservice.upstream_settings import with_openai
 from chatservice.usage_settings import usage_settings
@@ -486,6 +487,7 @@ GRAPHQL_INIT_SECONDS = env.seconds("GRAPHQL_INIT_SECONDS", default=5)
 # The lowest level of messages that are logged.
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = logging_config(LOG_LEVEL)
+METRICS_HOST, METRICS_PORT, METRICS_TOKEN = metrics_settings(env, INSTALLED_APPS, MIDDLEWARE)
 
 # --- Refuse invalid settings ----------------------------------------------------------------------
 

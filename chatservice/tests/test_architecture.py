@@ -14,7 +14,7 @@ from typing import NamedTuple
 TOP = Path(__file__).resolve().parents[2]
 # A package may import the packages after it, but not those before it.
 LAYERS = [
-    *("chatservice", "signin", "dashboard", "pages", "webhooks", "completions", "search", "feedback"),
+    *("observability", "chatservice", "signin", "dashboard", "pages", "webhooks", "completions", "search", "feedback"),
     *("conversations", "files", "usage", "accounts", "foundation"),
 ]
 # These run beside the service and may import all of it.
@@ -25,6 +25,7 @@ DOORS = {
     "sentence_transformers": ["search/embedders/"],
     # Its data are large and imported on first use only.
     "genai_prices": ["usage/published_prices.py"],
+    "prometheus_client": ["observability/"],
     "allauth": ["signin/"],
     # Only one module reads what a provider has signed.
     "jwt": ["signin/id_tokens.py"],
