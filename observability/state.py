@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
-from django.db import Error as DatabaseError
 from django.db import connection
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -14,11 +12,10 @@ from completions.live import LIVE
 from completions.models import Run
 from completions.providers import open_breakers
 from completions.stream_limits import open_sockets, open_streams
-from foundation.database import time_limit
+from foundation.database import StorageError, time_limit
+from foundation.outages import note_failure
 from observability.figures import PREFIX
 from search.indexer import backlog
-
-logger = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 3.0
 
@@ -55,8 +52,8 @@ def _of_database() -> Iterator[Metric]:
             queued.add_metric([], Run.objects.queued().count())
             waiting.add_metric([], backlog())
         up.add_metric([], 1)
-    except DatabaseError as error:
-        logger.warning("metrics: the database does not answer (%s)", type(error).__name__)
+    except StorageError as error:
+        note_failure(error)
         up.add_metric([], 0)
     finally:
         connection.close()

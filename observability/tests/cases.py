@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import httpx2
+from django.db import connection
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -21,8 +22,10 @@ from chatservice.testing import (
     free_port,
     make_api_user,
     running_service,
+    test_database_url,
     wait_until,
 )
+from completions.tests.silent_line import SilentLine
 from usage.models import ModelPrice
 from usage.tests.prices import add_price
 
@@ -78,6 +81,8 @@ class MetricsTestCase(KeptTablesTestCase):
 
     first: ClassVar[Service]
     second: ClassVar[Service]
+    line: ClassVar[SilentLine]
+    """Between the second and PostgreSQL."""
     ports: ClassVar[tuple[int, int]]
 
     @classmethod
@@ -90,6 +95,9 @@ class MetricsTestCase(KeptTablesTestCase):
             own = {"UPSTREAMS": upstreams(), "METRICS_PORT": str(cls.ports[0]), "SWEEP_SECONDS": "0.5"}
             cls.first = cls.enterClassContext(running_service(**own, METRICS_TOKEN=TOKEN, ALLOWED_HOSTS="a.example"))
             own |= {"METRICS_PORT": str(cls.ports[1]), "LIMIT_STREAMS_PER_PROCESS": "1"}
+            if connection.vendor == "postgresql":
+                cls.line = cls.enterClassContext(SilentLine.before(test_database_url(), 5432))
+                own |= {"DATABASE_URL": cls.line.url}
             cls.second = cls.enterClassContext(running_service(**own))
             wait_until(lambda: "METRICS_PORT" in cls.second.log(), what="a warning about the port")
         wait_until(lambda: answers(cls.ports[1]), what="metrics on a port that was taken")

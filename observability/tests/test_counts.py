@@ -202,6 +202,20 @@ class CountsTest(MetricsTestCase):
                 )
                 self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
 
+    def test_when_a_database_is_silent_metrics_say_so_and_answer(self) -> None:
+        if connection.vendor != "postgresql":
+            self.skipTest("a file is not silent")
+        self.line.silent_from_birth = True
+        self.line.silence()
+        port = self.ports[1]
+        wait_until(lambda: Exposed(read(port)).by("chatservice_database_up") == {(): 0}, what="a database that is down")
+        silent = Exposed(read(port))
+        self.assertEqual(silent.by("chatservice_search_index_queue"), {})
+        self.assertIn("chatservice_search_index_queue", silent.names())
+        self.line.silent_from_birth = False
+        self.line.cut_silent()
+        wait_until(lambda: Exposed(read(port)).total("chatservice_database_up") == 1, what="a database that answers")
+
     def test_when_a_process_died_its_answer_is_counted_once_by_the_one_that_ends_it(self) -> None:
         """The last one, by its name, since it kills the second process."""
         before = Exposed(read(self.ports[0]))
