@@ -177,7 +177,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    *("accounts", "usage", "files", "conversations", "feedback", "search", "completions", "webhooks", "pages", "dashboard"),
+    *("accounts", "usage", "files", "conversations", "feedback"),
+    *("search", "completions", "webhooks", "pages", "dashboard"),
     *SIGN_IN_APPS,  # noqa: F405
 ]
 # All of these are async; those that need a session or a form run only on pages for browsers (middleware.py).

@@ -1,4 +1,4 @@
-"""Signals of this app, sent after what they tell of, but for the first two. They carry ids, names and numbers, never content.
+"""Signals of this app. They carry ids, names and numbers, never content; all but the first two tell what is over.
 
 Whoever listens must be quick: most are sent on the event loop that produces the answers. Durations are in seconds.
 """

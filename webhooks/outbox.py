@@ -13,12 +13,13 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.signals import account_deleting
-from completions.bulk_sql import Insert, key, read_key, table
+from completions.bulk_sql import Insert, table
 from completions.models import Run
 from completions.signals import EndedRun, runs_ended
 from conversations.imports import Tally
 from conversations.signals import conversations_created, import_finished
 from foundation.ids import uuid7
+from foundation.row_sql import key, marks, read_key
 from usage.models import BudgetUse
 from usage.signals import budget_warned
 from usage.warnings import owner_of
@@ -85,10 +86,9 @@ def _tell_of_runs(sender: Any, runs: list[EndedRun], **kwargs: Any) -> None:
 
 def _in_background(run_ids: list[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of these runs that are of responses in the background."""
-    marks = ", ".join(["%s"] * len(run_ids))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, echo FROM {table(Run)} WHERE echo IS NOT NULL AND id IN ({marks})",  # noqa: S608
+            f"SELECT id, echo FROM {table(Run)} WHERE echo IS NOT NULL AND id IN ({marks(run_ids)})",  # noqa: S608
             list(map(key, run_ids)),
         )
         return {read_key(pk) for pk, echo in cursor.fetchall() if json.loads(echo).get("background")}
