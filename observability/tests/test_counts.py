@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
+import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import SimpleTestCase
@@ -48,6 +49,7 @@ def body(model: str, **more: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": CANARY}], **more}
 
 
+@pytest.mark.timeout(180)
 class CountsTest(MetricsTestCase):
     def test_the_sums_of_two_processes_are_what_the_clients_counted(self) -> None:
         wait_until(lambda: not self.exposed().total("chatservice_streams_open"))
