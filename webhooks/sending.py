@@ -82,6 +82,6 @@ async def _send(session: aiohttp.ClientSession, message: Message) -> Sent:
                 pass
             return Sent(status)
     except aiohttp.ClientConnectorError as error:
-        return Sent(None, type(getattr(error, "os_error", error)).__name__)
+        return Sent(None, type(error.os_error).__name__)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         return Sent(None, type(error).__name__)
