@@ -76,7 +76,6 @@ def _sweep_forever() -> None:
             analyze()
             fold()
             warn_of_budgets()
-            sweeping.send(None)
             if time.monotonic() >= chunks_due:
                 prune_chunks()
                 prune_keys()
@@ -91,6 +90,7 @@ def _sweep_forever() -> None:
                 prune_history()
                 prune_access_log()
                 history_due = time.monotonic() + DAY
+            sweeping.send(None)
             failed = False
         except StorageError as error:
             note_failure(error)

@@ -7,6 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db import transaction
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
@@ -31,7 +33,7 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ListAdmin):
     form = EndpointForm
-    list_display = ("url", "description", "told_of", "all_answers", "is_active", "pending", "dead", "rotating")
+    list_display = ("url", "description", "told_of", "all_answers", "is_active", "waiting", "given_up", "rotating")
     list_filter = ("is_active",)
     fields = ("url", "description", "event_types", "all_answers", "is_active", "rotating")
     readonly_fields = ("rotating",)
@@ -43,13 +45,17 @@ class WebhookEndpointAdmin(ListAdmin):
     def told_of(self, endpoint: WebhookEndpoint) -> str:
         return ", ".join(endpoint.event_types)
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        states = WebhookDelivery.State
+        return super().get_queryset(request).annotate(pending=_count(states.PENDING), dead=_count(states.DEAD))
+
     @admin.display(description="waiting")
-    def pending(self, endpoint: WebhookEndpoint) -> str:
-        return _count(endpoint, WebhookDelivery.State.PENDING)
+    def waiting(self, endpoint: Any) -> int:
+        return int(endpoint.pending)
 
     @admin.display(description="dead")
-    def dead(self, endpoint: WebhookEndpoint) -> str:
-        return _count(endpoint, WebhookDelivery.State.DEAD)
+    def given_up(self, endpoint: Any) -> int:
+        return int(endpoint.dead)
 
     @admin.display(description="former secret valid until (UTC)")
     def rotating(self, endpoint: WebhookEndpoint) -> str:
@@ -103,9 +109,9 @@ class WebhookEndpointAdmin(ListAdmin):
         transaction.on_commit(forget_endpoints)
 
 
-def _count(endpoint: WebhookEndpoint, state: str) -> str:
-    count = endpoint.deliveries.filter(state=state)[: AT_ONCE + 1].count()
-    return f"more than {AT_ONCE}" if count > AT_ONCE else str(count)
+def _count(state: str) -> Coalesce:
+    of = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), state=state).order_by().values("endpoint")
+    return Coalesce(Subquery(of.annotate(count=Count("pk")).values("count")), 0)
 
 
 @admin.register(WebhookDelivery)

@@ -120,8 +120,8 @@ class WebhookDelivery(models.Model):
             ),
             # An endpoint's log, newest first; what is deleted with it.
             models.Index(fields=["endpoint", "-id"], name="webhook_delivery_log"),
-            # The dead ones in the admin.
-            models.Index(fields=["-id"], condition=Q(state="dead"), name="webhook_delivery_dead"),
+            # The dead ones in the admin, and how many an endpoint has.
+            models.Index(fields=["endpoint"], condition=Q(state="dead"), name="webhook_delivery_dead"),
         ]
 
     def __str__(self) -> str:

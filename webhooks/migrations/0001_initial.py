@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'webhook delivery',
                 'verbose_name_plural': 'webhook deliveries',
                 'default_permissions': ('view', 'change'),
-                'indexes': [models.Index(condition=models.Q(('state', 'pending')), fields=['endpoint', 'next_attempt_at'], name='webhook_delivery_due'), models.Index(fields=['endpoint', '-id'], name='webhook_delivery_log'), models.Index(condition=models.Q(('state', 'dead')), fields=['-id'], name='webhook_delivery_dead')],
+                'indexes': [models.Index(condition=models.Q(('state', 'pending')), fields=['endpoint', 'next_attempt_at'], name='webhook_delivery_due'), models.Index(fields=['endpoint', '-id'], name='webhook_delivery_log'), models.Index(condition=models.Q(('state', 'dead')), fields=['endpoint'], name='webhook_delivery_dead')],
             },
         ),
     ]

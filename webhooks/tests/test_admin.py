@@ -7,7 +7,9 @@ from typing import Any
 
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from webhooks.endpoints import subscriptions
@@ -97,6 +99,13 @@ class AdminTest(WebhookCase):
         response = self.client.get(f"{DELIVERIES}?state__exact=dead")
         self.assertContains(response, "TimeoutError")
         self.assertNotContains(response, str(waiting.pk))
+        for _ in range(3):
+            make_endpoint()
+        with CaptureQueriesContext(connection) as statements:
+            page = self.client.get(ENDPOINTS).content.decode()
+        self.assertLessEqual(len([each for each in statements if "webhooks_webhookdelivery" in each["sql"]]), 2)
+        self.assertIn('<td class="field-waiting">1</td><td class="field-given_up">1</td>', page)
+        self.assertIn('<td class="field-waiting">0</td><td class="field-given_up">0</td>', page)
         self.assertContains(self.act(self.client, DELIVERIES, "replay", dead, waiting), "1 deliveries are sent again")
         dead.refresh_from_db()
         self.assertEqual((dead.state, dead.attempts), ("pending", 0))

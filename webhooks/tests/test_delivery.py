@@ -15,6 +15,7 @@ from django.test import override_settings
 from django.utils import timezone
 from openai import InvalidWebhookSignatureError, OpenAI
 
+from chatservice.testing import tried_on
 from completions.tests.certificates import self_signed
 from webhooks import delivery, sending
 from webhooks.delivery import LEASE_SECONDS, MAX_ATTEMPTS, deliver, pause_after, prune
@@ -201,6 +202,7 @@ class DeliveryTest(WebhookCase):
         self.assertFalse(WebhookDelivery.objects.filter(pk__in=[old.pk, new.pk]).exists())
 
 
+@tried_on("sqlite")
 class AddressTest(WebhookCase):
     """With the networks of production: none but the Internet."""
 
@@ -255,6 +257,7 @@ class AddressTest(WebhookCase):
             self.refused("http://plain.example.org/hooks")
 
 
+@tried_on("sqlite")
 class ReceiverTest(WebhookCase):
     def test_a_redirect_to_a_private_address_is_not_followed(self) -> None:
         with Receiver() as private, Receiver(answers=[307], redirect_to=private.url) as redirecting:
