@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest
@@ -20,6 +19,8 @@ from feedback.models import Feedback
 from feedback.services import mark_reviewed
 from foundation.admin_base import HistoryAdmin, TextFilter, minute
 from foundation.ids import first_id_of
+
+HIDDEN = "Hidden. Read the answer first: then the comment is here, for as long as the reason holds."
 
 
 class ReviewedFilter(admin.SimpleListFilter):
@@ -95,9 +96,7 @@ class FeedbackAdmin(HistoryAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Feedback | None:
         found: Feedback | None = super().get_object(request, object_id, from_field)
         if found is not None and not has_opened(reader=request.user, conversation=found.message.conversation):
-            minutes = settings.STAFF_REASON_SECONDS // 60
-            hidden = f"Hidden. Read the answer first: for {minutes} minutes after that, the comment is here."
-            found.comment = found.comment and hidden
+            found.comment = found.comment and HIDDEN
         return found
 
     @admin.display(description="given (UTC)")

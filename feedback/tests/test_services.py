@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 
-from django.db import connection
+from django.db import connection, transaction
 from django.test import TestCase
 from django.utils import timezone
 
 from accounts.callers import Principal
 from accounts.models import User
 from accounts.services import delete_user, register_user
-from chatservice.testing import KeptTablesTestCase
+from chatservice.testing import KeptTablesTestCase, tried_on, wait_until
 from conversations.models import Conversation, Message
 from conversations.services import (
     Busy,
@@ -152,16 +152,32 @@ class AtOnceTest(KeptTablesTestCase):
             self.assertEqual(self.at_once(*(self.rating(answer, each) for each in ("up", "down", "up", "down"))), [])
             self.assertEqual(Feedback.objects.filter(message=answer).count(), 1)
 
+    def deletions(self, answer: Message) -> list[Callable[[], object]]:
+        talk = Conversation.objects.get(pk=answer.conversation_id)
+        return [
+            partial(delete_message, message=answer),
+            partial(delete_conversation, conversation=talk),
+            partial(reset_conversation, conversation=talk),
+        ]
+
     def test_an_answer_that_is_deleted_meanwhile_is_not_found_and_its_deletion_never_fails(self):
-        for number in range(12):
+        for number in range(6):
             answer = answered(self.alice)
-            talk = Conversation.objects.get(pk=answer.conversation_id)
-            deletes = (
-                partial(delete_message, message=answer),
-                partial(delete_conversation, conversation=talk),
-                partial(reset_conversation, conversation=talk),
-            )
-            for error in self.at_once(deletes[number % 3], self.rating(answer, "up")):
+            for error in self.at_once(self.deletions(answer)[number % 3], self.rating(answer, "up")):
                 self.assertIsInstance(error, (Message.DoesNotExist, Conversation.DoesNotExist), repr(error))
+            self.assertFalse(Message.objects.filter(pk=answer.pk).exists())
+            self.assertFalse(Feedback.objects.filter(user=self.alice).exists())
+
+    @tried_on("postgresql")
+    def test_a_deletion_waits_for_feedback_that_is_not_yet_committed(self):
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        for number in range(3):
+            answer = answered(self.alice)
+            deletion = threading.Thread(target=self.at_once, args=(self.deletions(answer)[number],))
+            with transaction.atomic(), connection.cursor() as cursor:
+                self.rating(answer, "up")()
+                deletion.start()
+                wait_until(lambda: cursor.execute(waits).fetchone(), what="a deletion that waits")
+            deletion.join(30)
             self.assertFalse(Message.objects.filter(pk=answer.pk).exists())
             self.assertFalse(Feedback.objects.filter(user=self.alice).exists())

@@ -84,11 +84,12 @@ class AdminTest(BrowserTestCase):
             ("runs", "/admin/completions/run/"),
             ("access log", "/admin/conversations/accesslogentry/"),
             ("keys", "/admin/accounts/apikey/"),
+            ("feedback", "/admin/feedback/feedback/"),
         ):
             with self.subTest(name):
                 self.page.goto(address)
                 expect(self.page.locator("#changelist")).to_be_visible()
-                if name in ("list", "runs"):
+                if name in ("list", "runs", "feedback"):
                     self.assert_accessible()
                 self.shot(f"staff-{name}")
         self.page.goto(f"{LIST}?owner={self.owner.username}")
