@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import random
 import socket
@@ -99,6 +100,40 @@ def trusted_certificates() -> Iterator[None]:
     # Patched only where HTTP clients look it up, because the service adds certificates to its own context.
     with mock.patch("httpx2._transports.default.create_ssl_context", functools.cache(httpx2.create_ssl_context)):
         yield
+
+
+class Canaries(logging.Handler):
+    """Keeps the lines of this process that hold content or a key, as production would write them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from chatservice.testing import CANARY
+        from foundation.logs.formatters import JsonFormatter
+
+        self.pattern = CANARY
+        self.setFormatter(JsonFormatter())
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        if self.pattern.search(line):
+            self.told.append(line)
+
+
+@pytest.fixture(scope="session")
+def canaries() -> Iterator[Canaries]:
+    handler = Canaries()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def no_content_is_logged(canaries: Canaries) -> Iterator[None]:
+    """Fail a test whose marked content is in a log line of this process; `Service` looks at its own lines."""
+    yield
+    told, canaries.told = canaries.told, []
+    assert not told, f"a log line holds content: {told[:3]}"
 
 
 @pytest.fixture(autouse=True)

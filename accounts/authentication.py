@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from accounts.callers import Caller, NotAdmitted, Principal, TooManyFailures
 from accounts.connections import connection_of
 from accounts.principal import resolve_principal
+from foundation.logs.context import current
 
 
 def caller_of(request: HttpRequest) -> Caller:
@@ -42,6 +43,7 @@ class PrincipalAuthentication(BaseAuthentication):
             raise  # DRF's own exception for a 429 would drop the message, which names the limit
         except NotAdmitted as error:
             raise exceptions.AuthenticationFailed(error.message, code=error.code) from error
+        current().note_caller(principal)
         return principal, principal
 
     def authenticate_header(self, request: Request) -> str:

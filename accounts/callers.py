@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from accounts.connections import Connection, is_local_name, is_loopback
 from accounts.limits import NO_LIMITS, Limits
 
 FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+FORWARDED_BYTES = tuple(name.encode() for name in FORWARDED)
 PAGE_USER = "x-page-user"
 """The header in which a page names the user it was loaded for, by id, or GUEST: see docs/page-identity.md."""
 GUEST = "guest"
@@ -123,6 +124,17 @@ class TooManyFailures(NotAdmitted):
     """Too many wrong credentials from one address: 429."""
 
     code = "rate_limit_exceeded"
+
+
+def trusts_sender(names: Iterable[bytes], peer: str) -> bool:
+    """Tell whether what a request says about itself may be believed, such as its id: it gives nobody any right.
+
+    It may if it comes from our proxies, or from this machine with no proxy between. `names` are its headers', in lower
+    case; `peer` is the other end's address.
+    """
+    if settings.TRUSTED_PROXIES:
+        return True
+    return is_loopback(peer) and not any(name.startswith(FORWARDED_BYTES) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import uuid_utils
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
@@ -25,8 +23,9 @@ from accounts.authentication import caller_of
 from accounts.callers import FORWARDED
 from accounts.connections import is_loopback
 from accounts.proxies import https_hint, missing_setting
+from chatservice.request_log import KEY, begin_request
 from chatservice.views import healthz, proxy_not_configured, readyz, shutting_down, unknown_host
-from foundation.request_ids import request_id
+from foundation.logs.context import LogContext, current, log_context
 from pages.csp import POLICY
 
 logger = logging.getLogger(__name__)
@@ -35,11 +34,10 @@ BROWSER_PATHS = ("/admin", "/static/", "/login", "/logout")
 WITH_SLASH = ("/admin", "/static/")
 # Load balancers send the machine's address as Host, use plain http, and some use methods other than GET.
 PROBES = {"/healthz": healthz, "/readyz": readyz}
-REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z")
 
 
 class RequestMiddleware:
-    """Give every request an id, the client's own if it is a plain one, and send it back in the response."""
+    """Send every request's id back in its response: a trusted proxy's, or one of ours."""
 
     sync_capable = False
     async_capable = True
@@ -49,18 +47,25 @@ class RequestMiddleware:
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        given = request.headers.get("x-request-id", "")
-        name = given if REQUEST_ID.match(given) else new_request_id()
-        request.request_id = name  # type: ignore[attr-defined]  # ours, on Django's request
-        request_id.set(name)
+        scope = getattr(request, "scope", {})
+        if KEY in scope:
+            return await self._respond(request, scope, scope[KEY])
+        outside = log_context.set(LogContext())  # Django's test client, whose next request is in the same context
+        try:
+            return await self._respond(request, scope, begin_request(scope))
+        finally:
+            log_context.reset(outside)
+
+    async def _respond(self, request: HttpRequest, scope: dict[str, Any], context: LogContext) -> HttpResponseBase:
         path = request.path_info
         if len(path) > 1 and path.endswith("/") and not path.startswith(WITH_SLASH):
             # Every documented route answers with and without the slash, without a redirect.
             request.path_info = path.rstrip("/") or "/"
         response: HttpResponseBase
         if probe := probe_of(request):
+            context.route = request.path_info
             response = await probe(request)
-        elif getattr(request, "scope", {}).get("late"):
+        elif scope.get("late"):
             response = shutting_down(request)
         elif is_addressed_to_us(request):
             response = await self.get_response(request)
@@ -69,7 +74,9 @@ class RequestMiddleware:
         if isinstance(response, HttpResponse) and response.status_code not in (204, 304):
             # Without a length the server sends chunks, which HTTP/1.0 does not know: some load balancers use it.
             response.headers.setdefault("Content-Length", str(len(response.content)))
-        response.headers["X-Request-Id"] = name
+        if user := getattr(request, "_cached_user", None):  # a browser's page has asked who it is
+            context.user_id = user.pk
+        response.headers["X-Request-Id"] = context.request_id
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "same-origin")
         # Responses that may be cached say so themselves: static files, documentation, pages that are the same for
@@ -79,9 +86,16 @@ class RequestMiddleware:
             response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
 
-
-def new_request_id() -> str:
-    return f"req_{uuid_utils.uuid7().hex}"
+    async def process_view(
+        self,
+        request: HttpRequest,
+        callback: Callable[..., HttpResponseBase],
+        callback_args: tuple[Any, ...],
+        callback_kwargs: dict[str, Any],
+    ) -> None:
+        """Note the template of the path, for the log."""
+        if request.resolver_match is not None:
+            current().route = f"/{request.resolver_match.route}"
 
 
 def probe_of(request: HttpRequest) -> Callable[[HttpRequest], Awaitable[HttpResponse]] | None:

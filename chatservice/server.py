@@ -36,6 +36,7 @@ from completions import services
 from foundation.internals.listeners import close_listeners
 from foundation.internals.malloc import share_heaps
 from foundation.internals.uvicorn.connections import Connections, raise_file_limit
+from foundation.logs.tracebacks import log_uncaught_errors
 
 TELL_SECONDS = 2  # after the drain: time for the last frames of answers that did not finish
 
@@ -107,6 +108,7 @@ def config() -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        log_config=None,  # its own would show what errors say
         log_level="warning",
         # Short, because a peer that reads nothing, or never answers a close, must not delay the shutdown.
         timeout_graceful_shutdown=TELL_SECONDS,
@@ -114,6 +116,7 @@ def config() -> uvicorn.Config:
 
 
 def main() -> None:
+    log_uncaught_errors()
     share_heaps()
     raise_file_limit()
     # The server raises the signal again after it has stopped; ignore that one.

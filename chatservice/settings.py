@@ -19,7 +19,7 @@ from chatservice.database_config import SQLITE, database_from_url
 from chatservice.environment import Environment, is_allowed_host, is_ip_address, origins_of, url_prefix_of
 from chatservice.file_storage import file_storage
 from chatservice.first_run import read_secrets
-from chatservice.logging_config import logging_config
+from chatservice.log_settings import log_settings
 from chatservice.metrics_settings import metrics_settings
 from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
 from chatservice.upstream_settings import with_openai
@@ -483,11 +483,7 @@ GRAPHQL_SUBSCRIPTIONS = env.int("GRAPHQL_SUBSCRIPTIONS", default=10, minimum=1)
 # How long a GraphQL websocket may take to send `connection_init`.
 GRAPHQL_INIT_SECONDS = env.seconds("GRAPHQL_INIT_SECONDS", default=5)
 
-# --- Logs: never a prompt, an answer, a key or a query string ------------------------------------
-
-# The lowest level of messages that are logged.
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-LOGGING = logging_config(LOG_LEVEL)
+REQUEST_LOG, LOGGING = log_settings(env, debug=DEBUG)
 METRICS_HOST, METRICS_PORT, METRICS_TOKEN = metrics_settings(env, INSTALLED_APPS, MIDDLEWARE)
 
 # --- Refuse invalid settings ----------------------------------------------------------------------

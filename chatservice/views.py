@@ -14,7 +14,7 @@ from accounts.proxies import missing_setting
 from chatservice import __version__, readiness
 from chatservice.dialects import dialect_of
 from chatservice.dialects.base import json_response, problem_response, renderer_of
-from chatservice.dialects.problems import NOT_FOUND, Problem, problem_of
+from chatservice.dialects.problems import NOT_FOUND, Problem, problem_of, with_request_id
 from completions.exceptions import ShuttingDown
 from foundation.outages import is_passing
 from pages.csp import PAGE_HEADERS
@@ -43,7 +43,7 @@ def answer_at(path: str, problem: Problem) -> HttpResponse:
 
 def plain(problem: Problem) -> dict[str, Any]:
     """Return `problem` in the shape of what belongs to no dialect."""
-    return {"error": {"code": problem.code, "message": problem.message}}
+    return {"error": with_request_id({"code": problem.code, "message": problem.message})}
 
 
 def _dialect_at(path: str) -> str | None:

@@ -35,6 +35,7 @@ from completions.run_requests import RunHandle, RunRequest
 from completions.run_results import RunResult
 from completions.signals import batch_committed, batch_failed
 from foundation.database import StorageError
+from foundation.logs.tracebacks import unexpected
 from foundation.outages import is_disk_full, note_failure, note_success
 from usage.ledger import Charge
 
@@ -177,7 +178,7 @@ class Journal:
             try:
                 await self._turn()
             except Exception as error:  # the journal must survive any error
-                logger.error("journal: %s", type(error).__name__, exc_info=settings.DEBUG)
+                logger.error("journal: %s", type(error).__name__, extra=unexpected(error))
                 await asyncio.sleep(0.1)
 
     async def _turn(self) -> None:

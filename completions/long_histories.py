@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import time
 import uuid
@@ -36,6 +35,7 @@ from completions.run_requests import RunHandle, RunRequest
 from completions.storage_limits import check_new_messages
 from foundation.database import StorageError, checkpoint, in_database_thread
 from foundation.ids import uuid7
+from foundation.logs.context import background_context
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class _Queue:
     async def accept(self, request: RunRequest, started: Started) -> RunHandle:
         caller = request.principal.limit_key
         # In a task of its own: once started, it is accepted even if the caller disconnects.
-        task = asyncio.get_running_loop().create_task(self._accept(request, started), context=contextvars.Context())
+        task = asyncio.get_running_loop().create_task(self._accept(request, started), context=background_context())
         self.tasks.add(task)
         self.callers[caller] += 1
         task.add_done_callback(lambda done: self._let_go(done, caller))

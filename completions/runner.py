@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import sys
-import traceback
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -37,6 +35,7 @@ from completions.journal import journal
 from completions.live import LIVE, LiveRun
 from completions.notifications import notifications
 from completions.providers.base import Provider
+from completions.run_log import log_end
 from completions.run_requests import HEAD, RunHandle, RunRequest
 from completions.run_results import RunResult
 from completions.signals import lease_lost, run_finished
@@ -47,6 +46,8 @@ from conversations.chat_wire import ROLES
 from conversations.finish_reasons import MISSING
 from conversations.models import Message
 from foundation.database import in_database_thread
+from foundation.logs.context import LogContext, background_context
+from foundation.logs.tracebacks import name_of, unexpected
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,10 @@ def start_queued(handle: RunHandle) -> LiveRun:
 
 def _start(handle: RunHandle, provider: Provider | None = None, model: str = "") -> LiveRun:
     live = LIVE[handle.run_id] = LiveRun(handle)
-    live.task = live.loop.create_task(_run(live, provider, model), context=contextvars.Context())
+    asked = handle.request
+    context = LogContext(asked.request_id, run_id=handle.run_id)
+    context.note_caller(asked.principal)
+    live.task = live.loop.create_task(_run(live, provider, model), context=background_context(context))
     if handle.request.embedded:
         live.task.add_done_callback(lambda task: release(handle.request))
     return live
@@ -247,6 +251,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         live.end(
             RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted.", end=0)
         )
+        log_end(live, Message.Status.INTERRUPTED, error=error)
         # After the end: the database may be silent.
         with contextlib.suppress(Exception):  # an answer of an unforeseen shape
             await _charge_deleted(live, _result(live, assembly, response, error))
@@ -271,6 +276,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         logger.warning("run %s: failed (%s) at upstream %s", live.run_id, error.code, live.upstream)
     if charge is None:
         live.end(RunFinished("interrupted", error_code="interrupted", error_message="The answer was interrupted."))
+        log_end(live, Message.Status.INTERRUPTED, error=error)
         if is_stored:  # deleted a moment ago, if no other process ended it
             await _charge_deleted(live, result)
         return
@@ -307,6 +313,7 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         seconds=(result.finished_at - live.began_at).total_seconds(),
         first_token_seconds=(live.first_token_at - live.began_at).total_seconds() if live.first_token_at else None,
     )
+    log_end(live, result.status, charge, error)
 
 
 async def _charge_deleted(live: LiveRun, result: RunResult) -> None:
@@ -375,9 +382,7 @@ def _result(live: LiveRun, assembly: Assembly, response: Wire | None, error: Com
 
 
 def _log_unforeseen(live: LiveRun, error: Exception) -> None:
-    # Neither the message nor the values: they may contain parts of the question.
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    logger.error("run %s: %s at %s:%s", live.run_id, type(error).__name__, place.filename, place.lineno)
+    logger.error("run %s: unexpected %s", live.run_id, name_of(type(error)), extra=unexpected(error))
 
 
 def _code_of(error: CompletionError) -> str:

@@ -30,7 +30,7 @@ from completions.worker_identity import is_certainly_dead
 from conversations import digests
 from conversations.models import Message
 from foundation.database import database_clock, in_database_thread
-from foundation.request_ids import request_id
+from foundation.logs.context import current
 from foundation.row_sql import read_key
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ async def submit(request: RunRequest) -> RunHandle:
         raise TooManyRuns(message, retry_after=1)
     provider, upstream_model = providers.provider_for(request.model)
     start = functools.partial(runner.start, provider=provider, model=upstream_model)
-    request = replace(request, upstream=provider.name, request_id=request_id.get())
+    request = replace(request, upstream=provider.name, request_id=current().request_id)
     return await accept_without_content(request, lambda each: long_histories.accept_question(each, start))
 
 

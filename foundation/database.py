@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import math
 import threading
 import time
@@ -109,7 +110,10 @@ async def call_in(
     Raises OperationalError after `seconds`, including the wait for a free thread, because all threads may hang. On
     SQLite the function may still be running then; its result is dropped.
     """
-    future: asyncio.Future[T] = asyncio.wrap_future(threads.submit(call_and_release, function, arguments, seconds))
+    context = contextvars.copy_context()  # the thread's log lines tell whose request it works for
+    future: asyncio.Future[T] = asyncio.wrap_future(
+        threads.submit(context.run, call_and_release, function, arguments, seconds)
+    )
     try:
         async with asyncio.timeout(seconds) as limit:
             return await future

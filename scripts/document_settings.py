@@ -20,7 +20,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # One module for all settings but those of a subject that has one of its own.
-MODULES = ("settings.py", "usage_settings.py", "sign_in_settings.py", "webhook_settings.py", "metrics_settings.py")
+MODULES = (
+    "settings.py",
+    "log_settings.py",
+    "usage_settings.py",
+    "sign_in_settings.py",
+    "webhook_settings.py",
+    "metrics_settings.py",
+)
 SOURCES = [ROOT / "chatservice" / name for name in MODULES]
 PAGE = ROOT / "docs" / "settings.md"
 SECTION = re.compile(r"# --- (.+?)(?: \((.+)\))? -{3,}$")

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from foundation.database import StorageError, release_connection
+from foundation.logs.tracebacks import unexpected
 from foundation.outages import note_failure
 from search import indexing
 from search.backends import backend
@@ -142,7 +143,7 @@ def _run(busy: Callable[[], bool]) -> None:
             connection.close()
             pause = TROUBLE_SECONDS
         except Exception as error:
-            logger.error("indexing failed: %s", type(error).__name__)
+            logger.error("indexing failed: %s", type(error).__name__, extra=unexpected(error))
             connection.close()
             pause = TROUBLE_SECONDS
         finally:

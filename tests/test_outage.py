@@ -70,7 +70,7 @@ class OutageTest(ServiceTestCase):
             self.assertEqual((answer.status_code, answer.headers.get("retry-after")), (503, "5"), answer.text)
         log = self.own.log()
         self.assertNotIn("Traceback", log)
-        self.assertNotIn(" ERROR ", log)
+        self.assertNotRegex(log, r"\bERROR\b")
         self.assertEqual(log.count("the database does not answer"), 1, log)
 
     def check_graphql_socket(self) -> None:

@@ -29,6 +29,7 @@ from chatservice.dialects.problems import (
 )
 from completions.exceptions import ShuttingDown, StorageUnavailable, TooManyRuns
 from foundation.database import in_database_thread
+from foundation.logs.context import current
 
 T = TypeVar("T")
 
@@ -172,6 +173,7 @@ class AsyncAPIView(DialectMixin, APIView):
             if request.method == "OPTIONS":
                 return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
             principal = await self.principal(request)
+            current().note_caller(principal)
             self.allow(principal, request.method or "")
             begin_counting()
             if request.method in self.starts_runs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,8 @@ from conversations.services import Busy, LimitReached, StorageFull
 from feedback.services import NotAnAnswer
 from files.exceptions import ContentMissing, FileRefused, FilesFull, FileTooLarge
 from files.storage import StorageLost
+from foundation.logs.context import current
+from foundation.logs.tracebacks import name_of, unexpected
 from foundation.outages import is_passing, note_failure
 from search.results import InvalidCursor, SearchNotAllowed
 
@@ -167,11 +168,14 @@ def _problem_of(error: Exception) -> Problem:
             return STORAGE_UNAVAILABLE
         case django_exceptions.SuspiciousOperation():  # such as a query string with a thousand parameters
             return Problem(400, "invalid_request", "The request is not valid.")
-    place = traceback.extract_tb(error.__traceback__)
-    where = f"{place[-1].filename}:{place[-1].lineno}" if place else "?"
-    # Only type and place: the message may contain the question.
-    logger.error("unexpected %s at %s", type(error).__name__, where)
+    logger.error("unexpected %s", name_of(type(error)), extra=unexpected(error))
     return Problem(500, "internal_error", "The service failed. It is not your fault.")
+
+
+def with_request_id(fields: dict[str, Any], name: str = "request_id") -> dict[str, Any]:
+    """Return the fields of an error with the request's id, by which its log lines are found; without it if none."""
+    found = current().request_id
+    return {**fields, name: found} if found else fields
 
 
 def validation_problem(detail: Any) -> Problem:

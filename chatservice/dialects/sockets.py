@@ -13,6 +13,7 @@ from django.conf import settings
 from accounts.callers import Principal
 from accounts.credential_watch import Refusal, Watched, credential_watch
 from completions.stream_limits import Release
+from foundation.logs.context import current
 
 SEND_SECONDS = 60.0
 GOODBYE_SECONDS = 5.0
@@ -90,6 +91,7 @@ class DialectSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
 
     def watch(self, principal: Principal) -> None:
         """Call `be_refused` once the credential of `principal` no longer admits it."""
+        current().note_caller(principal)
         self._unwatch()
         self._watched = credential_watch.begin(principal, self._notice_refusal)
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from chatservice import url_prefix
 from chatservice.dialects.problems import Problem
-from chatservice.middleware import new_request_id
+from chatservice.request_log import new_request_id
 from chatservice.views import answer_at
 from foundation.internals.uvicorn.faults import Fault
+from foundation.logs.context import LogContext, log_context
 
 PROBLEMS = {
     Fault.INVALID: Problem(400, "invalid_request", "This is not a valid HTTP request."),
@@ -26,12 +27,17 @@ PROBLEMS = {
 
 def refusal_bytes(path: str, fault: Fault, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the whole response, in the shape of the dialect that `path` belongs to, if the path is known."""
-    response = answer_at(url_prefix.without(path), PROBLEMS[fault])
+    context = LogContext(new_request_id())
+    outside = log_context.set(context)
+    try:
+        response = answer_at(url_prefix.without(path), PROBLEMS[fault])
+    finally:
+        log_context.reset(outside)
     own = {
         **response.headers,
         "Content-Length": str(len(response.content)),
         "Connection": "close",
-        "X-Request-Id": new_request_id(),
+        "X-Request-Id": context.request_id,
     }
     lines = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}".encode()]
     lines += [name + b": " + value for name, value in headers]

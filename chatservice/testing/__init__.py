@@ -9,6 +9,7 @@ import atexit
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ from completions.tests.upstream import FaultyUpstream
 ROOT = Path(settings.BASE_DIR)
 PORT_ATTEMPTS = 3
 T = TypeVar("T")
+CANARY = re.compile(r"canary|\bcb_[A-Za-z0-9]{8}_", re.IGNORECASE)
+"""What tests mark content and keys with that no log line may hold."""
 
 UNLIMITED = {
     "LIMIT_RUNS_PER_USER": "0",
@@ -173,6 +176,8 @@ class Service:
             "OPENAI_BASE_URL": "",
             "UPSTREAMS": fake_upstreams(),
             "WEBHOOK_NETWORKS": "127.0.0.1/32",  # receivers of tests
+            # Every line that the service can write: see `_end`.
+            "REQUEST_LOG": "true",
             # A commit has to survive kill -9, but not a power cut; this saves a disk sync per commit.
             "SQLITE_SYNCHRONOUS": "NORMAL",
             **self.env,
@@ -229,6 +234,9 @@ class Service:
             self.process.kill()
             code = self.process.wait()
         self.process = None
+        # Content in a test's requests, and the keys that tests make, are recognised. The first start prints one.
+        told = [line for line in self.log().splitlines() if CANARY.search(line) and not line.startswith("API key: ")]
+        assert not told, f"a log line holds content or a key: {told[:3]}"
         return code
 
 
@@ -369,6 +377,11 @@ class ServiceTestCase(KeptTablesTestCase):
     @property
     def carol(self) -> ApiUser:
         return self.api_user("carol", staff=True)
+
+
+def without_request_id(text: str) -> str:
+    """Return the text of a response without the id of its request, which is another one each time."""
+    return re.sub(r"req_[0-9a-f]{32}", "req_", text)
 
 
 def sse_data(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from django.db import connection
 
 from accounts.models import User
 from accounts.services import issue_api_key, register_user
-from chatservice.testing import ROOT, Service, fake_upstream, free_port
+from chatservice.testing import CANARY, ROOT, Service, fake_upstream, free_port
 from completions.models import Run
 from completions.tests.invariants import invariants
 from completions.tests.upstream import FaultyUpstream
@@ -171,6 +171,7 @@ class Cluster:
                 verdict.expect(held <= before + SPARE_FILES, f"{held} files and threads, {before} at the start")
             text = process.log.read_text(errors="replace")
             verdict.expect("Traceback" not in text, f"a traceback in {process.log}: {text[:3000]}")
+            verdict.expect(not CANARY.search(text), f"content or a key in {process.log}")
 
 
 async def _held_at_last(process: Process, most: int) -> int:

@@ -24,6 +24,7 @@ class ErrorDetail(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField()
     details = serializers.DictField(required=False, help_text="what is wrong with each field")
+    request_id = serializers.CharField(required=False, help_text="as in the header X-Request-Id")
 
 
 class ChatError(serializers.Serializer[Any]):

@@ -44,7 +44,14 @@ ERROR = inline_serializer(
     {
         "success": serializers.BooleanField(default=False),
         "message": serializers.CharField(),
-        "error": inline_serializer("Error", {"code": serializers.CharField(), "details": serializers.DictField()}),
+        "error": inline_serializer(
+            "Error",
+            {
+                "code": serializers.CharField(),
+                "details": serializers.DictField(),
+                "request_id": serializers.CharField(required=False),
+            },
+        ),
     },
 )
 DESCRIPTIONS = {

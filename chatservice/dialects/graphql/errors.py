@@ -8,7 +8,7 @@ from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
 
-from chatservice.dialects.problems import BadRequest, Problem, problem_of
+from chatservice.dialects.problems import BadRequest, Problem, problem_of, with_request_id
 
 MESSAGE_CHARS = 500
 SUGGESTION = re.compile(r"\s*Did you mean [^?]*\?")
@@ -37,7 +37,7 @@ def extensions_of(problem: Problem) -> dict[str, Any]:
         extensions["details"] = problem.details
     if problem.retry_after is not None:
         extensions["retryAfter"] = problem.retry_after
-    return extensions
+    return with_request_id(extensions, "requestId")
 
 
 def shown(error: Exception) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import msgspec
 
 from chatservice.dialects.attached_files import AttachedFile
 from chatservice.dialects.costs import cost_of
+from chatservice.dialects.problems import with_request_id
 from completions.cursors import Cursor
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
 from conversations.finish_reasons import shown
@@ -34,13 +35,13 @@ class RelayedRun:
 
 
 def encode_frame(kind: str, data: Any = None, *, frame_id: str | None = None, **fields: Any) -> str:
-    """Return a frame's text; fields that are None are left out."""
+    """Return a frame's text; fields that are None are left out. Errors name the request, those of a run the run."""
     frame: dict[str, Any] = {"type": kind}
     if frame_id is not None:
         frame["id"] = frame_id
     frame.update({name: value for name, value in fields.items() if value is not None})
     if data is not None:
-        frame["data"] = data
+        frame["data"] = with_request_id(data) if kind == "error" and "run_id" not in frame else data
     return _encode(frame).decode()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -44,6 +43,7 @@ from completions.stream_limits import acquire_stream
 from completions.types import Wire
 from conversations.models import Conversation, Message
 from foundation.database import in_database_thread
+from foundation.logs.tracebacks import name_of, unexpected
 from foundation.outages import is_passing, note_failure
 
 logger = logging.getLogger(__name__)
@@ -214,9 +214,7 @@ def data_of(error: Exception) -> dict[str, Any]:
         case OperationalError() | InterfaceError() if is_passing(error):
             note_failure(error)
             return error_data("storage_unavailable", "The service cannot reach its store right now.", 5)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    # Only type and place: the message may contain the question.
-    logger.error("websocket: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
+    logger.error("unexpected %s", name_of(type(error)), extra=unexpected(error))
     return error_data("internal_error", "The service failed. It is not your fault.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import httpx2
 
@@ -20,9 +21,10 @@ class AccessTest(ServiceTestCase):
         for http in (self.bob.http, self.carol.http, self.guest):
             for method, rest in REQUESTS:
                 body = {"content": "mine?"} if method == "POST" else None
-                foreign = http.request(method, path + rest, json=body)
-                unknown = http.request(method, f"/chat/conversation/{uuid.uuid4()}{rest}", json=body)
-                malformed = http.request(method, f"/chat/conversation/12345{rest}", json=body)
+                sent: dict[str, Any] = {"json": body, "headers": {"X-Request-Id": "the-same"}}
+                foreign = http.request(method, path + rest, **sent)
+                unknown = http.request(method, f"/chat/conversation/{uuid.uuid4()}{rest}", **sent)
+                malformed = http.request(method, f"/chat/conversation/12345{rest}", **sent)
                 for response in (foreign, unknown, malformed):
                     self.assertEqual(response.status_code, 404, f"{method} {rest}")
                     self.assertEqual(response.content, unknown.content)

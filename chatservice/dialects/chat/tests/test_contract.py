@@ -55,8 +55,9 @@ class ChatContractTest(contract_refusals.DialectContract):
     def error_code(self, response: httpx2.Response) -> str:
         body = response.json()
         self.assertEqual(set(body), {"error"})
-        self.assertLessEqual({"code", "message"}, set(body["error"]))
-        self.assertLessEqual(set(body["error"]), {"code", "message", "details"})
+        self.assertLessEqual({"code", "message", "request_id"}, set(body["error"]))
+        self.assertLessEqual(set(body["error"]), {"code", "message", "details", "request_id"})
+        self.assertEqual(body["error"]["request_id"], response.headers["x-request-id"])
         self.assertTrue(isinstance(body["error"]["message"], str) and body["error"]["message"])
         return body["error"]["code"]
 

@@ -193,7 +193,7 @@ class StreamTest(ServiceTestCase):
         path = start(self.alice.http)
         failed = self.alice.http.get(f"{path}/stream", params={"model": "fake/http-500"})
         self.assertEqual(failed.status_code, 502)
-        self.assertEqual(set(failed.json()["error"]), {"code", "message"})
+        self.assertEqual(set(failed.json()["error"]), {"code", "message", "request_id"})
         self.assertEqual(len(self.alice.http.get(f"{path}/messages").json()), 1)
         self.assertEqual(text_of(read(self.alice.http, path, model="fake/ok")), "Hello wörld 🙂!")
 

@@ -69,7 +69,8 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
     def error_code(self, response: httpx2.Response) -> str:
         body = response.json()
         self.assertEqual(set(body), {"success", "message", "error"})
-        self.assertEqual(set(body["error"]), {"code", "details"})
+        self.assertEqual(set(body["error"]), {"code", "details", "request_id"})
+        self.assertEqual(body["error"]["request_id"], response.headers["x-request-id"])
         self.assertIs(body["success"], False)
         self.assertTrue(isinstance(body["message"], str) and body["message"])
         self.assertIsInstance(body["error"]["details"], dict)

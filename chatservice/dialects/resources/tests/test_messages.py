@@ -69,7 +69,8 @@ class MessagesTest(ServiceTestCase):
     def test_unknown_paths_answer_in_the_shape_of_what_they_belong_to(self):
         for path in ("/nothing", "/conversation", "/users/a/b/c", "/v2/x", "/chatter"):
             response = self.guest.get(path)
-            self.assertEqual(response.json(), {"error": {"code": "not_found", "message": "Not found."}}, path)
+            error = {"code": "not_found", "message": "Not found.", "request_id": response.headers["x-request-id"]}
+            self.assertEqual(response.json(), {"error": error}, path)
         if "openai_v1" in DIALECTS:
             self.assertIn("type", self.guest.get("/v1/nothing").json()["error"])
         schemas = [f"/schema/{name}" for name in ("resources", "chat") if name in DIALECTS]
