@@ -9,10 +9,16 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatservice.settings")
     from django.core.management import execute_from_command_line
 
-    from chatservice import startup
+    from chatservice import findings, startup
 
-    startup.load_settings(warn=sys.argv[1:2] != ["serve"])  # the server that it starts prints them
-    startup.prepare_first_run()
+    command = sys.argv[1:2]
+    try:
+        startup.load_settings(warn=command not in (["serve"], ["doctor"]))  # the server that it starts prints them
+        startup.prepare_first_run()
+    except startup.Refusal as refusal:
+        if command != ["doctor"]:
+            raise
+        sys.exit(findings.report(findings.failures(refusal.sentences), as_json="--json" in sys.argv))
     with startup.refusing_configuration_errors():
         execute_from_command_line(sys.argv)
 

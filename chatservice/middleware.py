@@ -19,6 +19,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from accounts import seen_proxies
 from accounts.authentication import caller_of
 from accounts.callers import FORWARDED
 from accounts.connections import is_loopback
@@ -68,6 +69,8 @@ class RequestMiddleware:
         elif scope.get("late"):
             response = shutting_down(request)
         elif is_addressed_to_us(request):
+            if seen_proxies.is_time_to_look():
+                seen_proxies.note_headers(caller_of(request).headers, secure=request.is_secure())
             response = await self.get_response(request)
         else:
             response = unknown_host(request)

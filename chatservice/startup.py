@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import django
 from django.conf import settings
-from django.core.checks import CheckMessage, Tags, run_checks
+from django.core.checks import CheckMessage, Error, Tags, run_checks
 from django.core.checks.messages import ERROR
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import SystemCheckError
@@ -23,6 +23,15 @@ from chatservice import __version__, first_run
 
 EXIT_CODE = 2
 NAMED_MIGRATIONS = 3
+SUBJECTS = {
+    "accounts.E003": "secrets",
+    "accounts.W006": "secrets",
+    "accounts.W007": "accounts",
+    "conversations.E001": "access log",
+    "search.W001": "pgvector",
+    "usage.W001": "prices",
+}
+"""What the checks of the database are about."""
 NOTHING_THERE = frozenset({"42P01", "42703"})
 """PostgreSQL's codes for a table and a column that it does not have."""
 
@@ -105,29 +114,64 @@ def refusing_configuration_errors() -> Iterator[None]:
 def check_service() -> None:
     """Run all checks before the server starts; ends the process at an error and prints warnings."""
     django.setup()
-    messages: list[CheckMessage] = run_checks()
+    messages = findings()
+    problems = [sentence(message) for message in messages if stops(message)]
     try:
-        problems = _unapplied_migrations()
-        if not problems:
-            messages += run_checks(tags=[Tags.database], databases=["default"])
-        problems += [_sentence(message) for message in messages if _stops(message)]
         if not problems:
             _store_fingerprints()
     except DatabaseError as error:
-        problems = [*(_sentence(message) for message in messages if _stops(message)), _unreachable(error)]
+        problems = [_unreachable(error)]
     finally:
         connection.close()
     for message in messages:
-        if not (_stops(message) or message.is_silenced()):
-            _print("warning", _sentence(message))
+        if not (stops(message) or message.is_silenced()):
+            _print("warning", sentence(message))
     if problems:
         refuse(problems)
 
 
+def findings(*, deploy: bool = False) -> list[CheckMessage]:
+    """Return what is wrong with the settings, and with the database that they name; `deploy` adds Django's advice."""
+    messages: list[CheckMessage] = run_checks(include_deployment_checks=deploy)
+    try:
+        if lacking := _unapplied_migrations():
+            return [*messages, *(Error(each, obj="migrations") for each in lacking)]
+        return messages + run_checks(tags=[Tags.database], databases=["default"])
+    except DatabaseError as error:
+        return [*messages, Error(_unreachable(error), obj="database")]
+    finally:
+        connection.close()
+
+
+def subject_of(message: CheckMessage) -> str:
+    """Return what a finding is about, in a word or two."""
+    return message.obj if isinstance(message.obj, str) else SUBJECTS.get(message.id or "", "settings")
+
+
+def stops(message: CheckMessage) -> bool:
+    """Tell whether the service does not start with this."""
+    return message.level >= ERROR and not message.is_silenced()
+
+
+def sentence(message: CheckMessage) -> str:
+    """Return what a finding says, with how to mend it."""
+    name = f" ({message.id})" if message.id else ""
+    return " ".join(f"{message.msg} {message.hint or ''}{name}".split())
+
+
+class Refusal(SystemExit):
+    """The end of a process whose configuration cannot be used; `sentences` say why."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__(EXIT_CODE)
+        self.sentences = sentences
+
+
 def refuse(sentences: Iterable[str]) -> NoReturn:
-    for sentence in sentences:
-        _print("error", sentence)
-    raise SystemExit(EXIT_CODE)
+    told = list(sentences)
+    for each in told:
+        _print("error", each)
+    raise Refusal(told)
 
 
 def _store_fingerprints() -> None:
@@ -165,14 +209,6 @@ def _tables_lacking(error: DatabaseError) -> list[str]:
 
 def _unreachable(error: Exception) -> str:
     return f"DATABASE_URL: the database cannot be used: {' '.join(str(error).split())}"
-
-
-def _stops(message: CheckMessage) -> bool:
-    return message.level >= ERROR and not message.is_silenced()
-
-
-def _sentence(message: CheckMessage) -> str:
-    return " ".join(f"{message.msg} {message.hint or ''} ({message.id})".split())
 
 
 def _print(kind: str, sentence: str) -> None:

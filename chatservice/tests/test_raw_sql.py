@@ -10,6 +10,7 @@ from chatservice.tests.test_architecture import TOP, allowed_at, explain, is_tes
 
 # Path (a trailing slash means everything below) -> why a queryset cannot do it.
 PLACES = {
+    "chatservice/doctor.py": "the database's clock",
     "foundation/postgresql/": "deadlines and settings of a session",
     "foundation/sqlite/": "pragmas, and tables that are rebuilt with their triggers",
     "foundation/database.py": "a probe of the connection",
