@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,13 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 
+from accounts.admin_erasures import ErasureAdmin  # noqa: F401  registers it
 from accounts.admin_limits import GroupsOfOwner, LimitsOfUser
 from accounts.admin_stopping import StoppingAdmin
+from accounts.erasing import without_erased
 from accounts.forms import StaffSignInForm
 from accounts.models import SIGNS_IN_NEVER, ApiKey, User
-from accounts.services import delete_user, make_service_accounts, revoke_api_key
+from accounts.services import ERASE_SECONDS, delete_user, make_service_accounts, revoke_api_key
 from foundation.admin_base import HistoryAdmin, ListAdmin, MadeFilter, TextFilter
 
 # Fields that give an account more power: only a superuser may change them.
@@ -26,6 +29,7 @@ POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 FACTS: list[Callable[[User], str]] = []
 MAKER = ("created_by", "limits_owner", "stopped_at")
 SHOWN_USES = 30
+STILL_ERASING = "Large accounts are still being erased, in the background. They cannot be used any more."
 
 admin.site.login_form = StaffSignInForm
 
@@ -61,6 +65,9 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
     search_help_text = "Start of a username"
     ordering = ("-id",)
     sortable_by = ("username",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return without_erased(super().get_queryset(request), "pk")
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj is not None else ()
@@ -122,11 +129,15 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
         return names, {"accounts": len(names)}, refused, []
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        delete_user(user=obj)
+        if not delete_user(user=obj, seconds=ERASE_SECONDS):
+            self.message_user(request, STILL_ERASING, "warning")
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        for user in queryset:
-            delete_user(user=user)
+        until = time.monotonic() + ERASE_SECONDS
+        # All are unusable at once; what is left after a few seconds is erased in the background.
+        gone = [delete_user(user=user, seconds=max(0, until - time.monotonic())) for user in queryset]
+        if not all(gone):
+            self.message_user(request, STILL_ERASING, "warning")
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -162,6 +173,9 @@ class ApiKeyAdmin(HistoryAdmin):
     ordering = ("-id",)
     sortable_by = ()
     actions = ("revoke",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return without_erased(super().get_queryset(request), "user")
 
     @admin.display(description="key", ordering="kid")
     def shown(self, key: ApiKey) -> str:

@@ -116,6 +116,23 @@ class User(AbstractUser):
         return bool(self.username) and self.username_key not in kept
 
 
+class AccountErasure(models.Model):
+    """An account that is being erased: nobody can use it any more, and what it holds is deleted in steps.
+
+    `total` is what it held at the request, as `held_by` in `erasing.py` counts. `claimed_until` is when the claim of
+    the process that takes a step expires, in Unix seconds of the database.
+    """
+
+    user = models.OneToOneField(User, primary_key=True, on_delete=models.CASCADE, related_name="erasure")
+    requested_at = models.DateTimeField(default=timezone.now)
+    total = models.PositiveBigIntegerField(default=0)
+    is_log_anonymous = models.BooleanField(default=False)
+    claimed_until = models.FloatField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> ApiKeyQuerySet:
         """Return the keys that work: neither revoked nor expired, and of an active account."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,10 +16,12 @@ from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 
 from accounts import keys
+from accounts.erasing import claim, claim_any, held_by, release
 from accounts.erasure import delete_sessions, erase_personal_data, truncate_write_ahead_log
 from accounts.fingerprints import confirm_key_pepper
-from accounts.models import ApiKey, User
+from accounts.models import AccountErasure, ApiKey, User
 from accounts.signals import (
+    account_anonymizing,
     account_closing,
     account_deleted,
     account_deleting,
@@ -32,6 +36,10 @@ MAX_PASSWORD = 4096  # more argon2 hashes at once would keep a core busy
 
 GUEST_USERNAMES = ("guest", "guest (anonymous)")  # the second name is used if a person's account is called guest
 DELETE_TRIES = 3
+STEP_SECONDS = 1.0
+CLAIM_POLL = 0.1
+ERASE_SECONDS = 10.0
+"""How long a request waits for an erasure; that of a large account goes on after the response."""
 
 
 class MakerInactive(Exception):
@@ -146,7 +154,12 @@ def make_service_accounts(*, users: Sequence[User]) -> None:
 
 
 def activate_user(*, user: User) -> None:
-    """Reopen an account: its keys work as before, but browsers have to sign in again."""
+    """Reopen an account: its keys work as before, but browsers have to sign in again.
+
+    Raises ValidationError if it is being erased.
+    """
+    if AccountErasure.objects.filter(user=user).exists():
+        raise ValidationError("This account is being erased.")
     user.is_active = True
     user.save(update_fields=["is_active"])
 
@@ -185,22 +198,69 @@ def _stop(ids: list[uuid.UUID]) -> None:
     transaction.on_commit(lambda: accounts_stopped.send(sender=User, user_ids=ids))
 
 
-def delete_user(*, user: User) -> None:
-    """Delete an account and everything in it, so that nothing of it is left in the database.
+def delete_user(*, user: User, seconds: float | None = None) -> bool:
+    """Make an account unusable at once, and delete it with everything in it; returns whether nothing of it is left.
 
-    What runs for it is stopped first. Large amounts are deleted in slices, each in its own transaction; the last
-    transaction deletes what was added meanwhile, and the account itself. Until then its keys work, so that the deletion
-    can be requested again if it is interrupted. Call it outside of a transaction. Accounts that it made and answered
-    for are deactivated, because nobody answers for them any more.
+    What takes longer than `seconds` is left to the sweep of any process (`erase_some`), which also goes on where a
+    process died. Call it outside of a transaction. Accounts that it made and answered for are deactivated, because
+    nobody answers for them any more.
     """
-    with transaction.atomic():
-        _deactivate(_made_by([user.pk]))
+    until = time.monotonic() + (math.inf if seconds is None else seconds)
+    _again(lambda: _begin_erasure(user.pk))
+    while AccountErasure.objects.filter(user=user.pk).exists():
+        if claim(user.pk):
+            _take_step(user.pk)
+        else:
+            time.sleep(CLAIM_POLL)  # another process takes a step
+        if time.monotonic() > until:
+            break
+    return not User.objects.filter(pk=user.pk).exists()
+
+
+def erase_some() -> bool:
+    """Take a step of an account's erasure, if there is one on which nobody works; returns whether there was."""
+    user_id = claim_any()
+    if user_id is not None:
+        _take_step(user_id)
+    return user_id is not None
+
+
+@transaction.atomic
+def _begin_erasure(user_id: uuid.UUID) -> None:
+    locked = User.objects.select_for_update().filter(pk=user_id).first()
+    if locked is None or AccountErasure.objects.filter(user=user_id).exists():
+        return
+    _deactivate([locked, *_made_by([user_id])])
+    erase_personal_data(locked)
+    AccountErasure.objects.create(user=locked, total=held_by(user_id))
+    # Whose it was, is forgotten now, and the name is free. Nobody's: guests do not see it any more, either.
+    name = f"erased-{user_id.hex}"
+    nobody = {"email": "", "first_name": "", "last_name": "", "guest_made": False, "password": "!"}
+    User.objects.filter(pk=user_id).update(username=name, username_key=name, **nobody)
+
+
+def _take_step(user_id: uuid.UUID) -> None:
+    """Delete for STEP_SECONDS what an account holds, or the account if nothing is left."""
+    until = time.monotonic() + STEP_SECONDS
+
+    def step() -> None:
+        account_closing.send(sender=User, user_id=user_id)
+        if AccountErasure.objects.filter(user=user_id, is_log_anonymous=False).exists():
+            account_anonymizing.send(sender=User, user_id=user_id)
+            AccountErasure.objects.filter(user=user_id).update(is_log_anonymous=True)
+        if not any(is_left for _, is_left in account_emptying.send(sender=User, user_id=user_id, until=until)):
+            _delete_account(user_id)
+
+    _again(step)
+    release(user_id)  # after a failure the claim expires instead, and other erasures come first
+
+
+def _again(act: Callable[[], None]) -> None:
+    """Act, again after a concurrent write into the account, or a deadlock with one."""
     for left in range(DELETE_TRIES - 1, -1, -1):
-        account_closing.send(sender=User, user_id=user.pk)
         try:
-            account_emptying.send(sender=User, user_id=user.pk)
-            _delete_account(user)
-        except (IntegrityError, OperationalError):  # a concurrent write into the account, or a deadlock with one
+            act()
+        except (IntegrityError, OperationalError):
             if not left:
                 raise
         else:
@@ -208,19 +268,19 @@ def delete_user(*, user: User) -> None:
 
 
 @transaction.atomic
-def _delete_account(user: User) -> None:
+def _delete_account(user_id: uuid.UUID) -> None:
     # From here on nothing new can refer to the account: another writer waits for this lock, then fails.
-    locked = User.objects.select_for_update().filter(pk=user.pk).first()
+    locked = User.objects.select_for_update().filter(pk=user_id).first()
     if locked is None:
         return
-    _deactivate(_made_by([user.pk]))  # made since then
-    account_deleting.send(sender=User, user_id=user.pk)
+    _deactivate(_made_by([user_id]))  # made since then
+    account_deleting.send(sender=User, user_id=user_id)
     erase_personal_data(locked)
-    keys_of_user = list(ApiKey.objects.filter(user=user))
-    User.objects.filter(pk=user.pk).delete()
+    keys_of_user = list(ApiKey.objects.filter(user=locked))
+    User.objects.filter(pk=user_id).delete()
     for key in keys_of_user:
         transaction.on_commit(partial(api_key_revoked.send, sender=ApiKey, key=key))
-    transaction.on_commit(lambda: account_deleted.send(sender=User, user_id=user.pk))
+    transaction.on_commit(lambda: account_deleted.send(sender=User, user_id=user_id))
     transaction.on_commit(truncate_write_ahead_log)
 
 

@@ -78,7 +78,7 @@ class AccountViewSet(viewsets.GenericViewSet[Any]):
     def erase(self, account: User, *, username: str | None, password: str | None) -> None:
         """Delete an account and everything in it; raises NotConfirmed and TooManyAttempts."""
         confirm_deletion(self.principal, account, username=username, password=password)
-        services.delete_user(user=account)
+        services.delete_user(user=account, seconds=services.ERASE_SECONDS)
 
 
 def _taken_or(error: ValidationError) -> Exception:

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 
 from accounts.admin_limits import USES
+from accounts.erasing import without_erased
 from accounts.models import SubjectLimits, User
 from completions.models import Run
 from completions.services import reap
@@ -88,7 +89,7 @@ class RunAdmin(HistoryAdmin):
     change_list_template = "admin/completions/run/change_list.html"
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        runs = super().get_queryset(request).select_related("user")
+        runs = without_erased(super().get_queryset(request).select_related("user"), "user")
         return runs.defer("parameters", "request", "envelope", "closing")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:

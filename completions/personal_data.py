@@ -12,9 +12,11 @@ from django.db.models import Q
 from django.dispatch import receiver
 from django.utils import timezone
 
+from accounts.erasing import HOLDINGS
 from accounts.erasure import anonymize_admin_log
 from accounts.personal_data import register
 from accounts.signals import (
+    account_anonymizing,
     account_closing,
     account_deleted,
     account_deleting,
@@ -81,13 +83,23 @@ def tell_other_processes(sender: Any, **kwargs: Any) -> None:
     notify_accounts_changed()
 
 
-@receiver(account_emptying)
-def delete_runs(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
-    """Delete the runs that have no stored history, a few at a time; other runs are deleted with their conversations."""
+HOLDINGS.append(lambda user_id: Run.objects.filter(user=user_id, conversation=None).count())
+
+
+@receiver(account_anonymizing)
+def anonymize_log(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
     anonymize_admin_log("completions", _runs_of(user_id).values_list("pk", flat=True))
+
+
+@receiver(account_emptying)
+def delete_runs(sender: Any, user_id: uuid.UUID, until: float, **kwargs: Any) -> bool:
+    """Delete runs, a few at a time; those that are not over are deleted with their conversations, or at the end."""
     over = Run.objects.filter(user=user_id).exclude(state__in=UNFINISHED)
     while page := list(over.values_list("pk", flat=True)[:SLICE]):
         Run.objects.filter(pk__in=page).delete()
+        if time.monotonic() > until:
+            return True
+    return False
 
 
 @receiver(account_deleting)

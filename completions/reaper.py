@@ -12,6 +12,7 @@ from django.db import connection
 
 from accounts.key_uses import prune_key_uses
 from accounts.password_attempts import forget_delays
+from accounts.services import erase_some
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap, start_queued
 from completions.signals import sweep_finished, sweeping
@@ -91,6 +92,7 @@ def _sweep_forever() -> None:
                 prune_access_log()
                 history_due = time.monotonic() + DAY
             sweeping.send(None)
+            erase_some()  # last: a failure keeps nothing else from being done
             failed = False
         except StorageError as error:
             note_failure(error)

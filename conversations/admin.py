@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from accounts.admin import FACTS
+from accounts.erasing import without_erased
 from accounts.models import User
 from conversations import admin_filters as filters
 from conversations import quota, transcript_files
@@ -47,7 +48,7 @@ class ConversationAdmin(HistoryAdmin):
     change_form_template = "admin/conversations/transcript.html"
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        rows = super().get_queryset(request).select_related("owner", "head")
+        rows = without_erased(super().get_queryset(request).select_related("owner", "head"), "owner")
         return rows.defer("metadata", "head__content", "head__usage")
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Conversation | None:

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
+from accounts.erasing import without_erased
 from files.models import File
 from foundation.admin_base import HistoryAdmin, MadeFilter, minute
 
@@ -33,6 +34,9 @@ class FileAdmin(HistoryAdmin):
     fields = readonly_fields = ("pk", "owner", "media_type", "shown_size", "sha256", "purpose", "made", "expires")
     ordering = ("-id",)
     sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return without_erased(super().get_queryset(request), "owner")
 
     @admin.display(description="size")
     def shown_size(self, file: File) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from django.dispatch import receiver
 
+from accounts.erasing import HOLDINGS
 from accounts.erasure import anonymize_admin_log
 from accounts.personal_data import register
-from accounts.signals import account_deleted, account_deleting, account_emptying
+from accounts.signals import account_anonymizing, account_deleted, account_deleting, account_emptying
 from files.exceptions import ContentMissing
 from files.models import File, FileText, folder_of
 from files.services import delete_file, note_unneeded, open_file
@@ -38,13 +40,23 @@ register(File, owner="owner", content=content_of)
 register(FileText, owner="owner")
 
 
+HOLDINGS.append(lambda user_id: File.objects.filter(owner=user_id).count())
+
+
+@receiver(account_anonymizing)
+def anonymize_log(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
+    anonymize_admin_log("files", File.objects.filter(owner=user_id).values_list("pk", flat=True))
+
+
 @receiver(account_emptying)
-def delete_files(sender: Any, user_id: uuid.UUID, **kwargs: Any) -> None:
+def delete_files(sender: Any, user_id: uuid.UUID, until: float, **kwargs: Any) -> bool:
     mine = File.objects.filter(owner=user_id)
-    anonymize_admin_log("files", mine.values_list("pk", flat=True))
     while files := list(mine[:SLICE]):
         for file in files:
             delete_file(file=file)
+            if time.monotonic() > until:
+                return True
+    return False
 
 
 @receiver(account_deleting)

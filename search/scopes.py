@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from accounts.access import sole_owner
 from accounts.callers import Principal
+from accounts.erasing import without_erased
 from accounts.models import User
 from conversations.models import Message, MessageQuerySet
 from search.analysis import Token, term_of
@@ -59,10 +60,11 @@ class Scope:
     @classmethod
     def everybodys(cls, owner_id: uuid.UUID | None) -> Scope:
         """Return the scope of all messages, or of one owner's: for staff only."""
+        messages = without_erased(Message.objects.all(), "conversation__owner")
         if owner_id is None:
             languages, size = _partitions(Q())
-            return cls("staff", languages, size, True, False, Message.objects.all())
-        return cls._owners(f"staff {owner_id}", owner_id, Message.objects.filter(conversation__owner_id=owner_id))
+            return cls("staff", languages, size, True, False, messages)
+        return cls._owners(f"staff {owner_id}", owner_id, messages.filter(conversation__owner_id=owner_id))
 
     @classmethod
     def _owners(cls, who: str, owner_id: uuid.UUID, messages: MessageQuerySet) -> Scope:

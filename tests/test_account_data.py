@@ -56,6 +56,7 @@ NOBODYS = {
     "auth.group_permissions": "what a role may do",
     # The index is derived from messages, contains nothing else, and is deleted with them.
     **dict.fromkeys(("search.indexpartition", "search.entry", "search.passage", "search.pendingmessage"), "derived"),
+    "accounts.accounterasure": "that an account is being erased, until it is",
     "accounts.secretfingerprint": "which secrets the service runs with",
     "search.searchtiming": "how long searches took, a day at a time; not whose",
     "socialaccount.socialapp": "empty: the OpenID provider is in the settings",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from accounts.models import SubjectLimits
+from accounts.models import AccountErasure, SubjectLimits
+from accounts.services import register_user
 from feedback.models import Feedback
 from files.public_ids import public_id
 from foundation.ids import uuid7
@@ -21,6 +22,7 @@ class StaffMatrixTest(StaffCase):
         things = {
             "accounts/user": self.alice,
             "accounts/apikey": self.key,
+            "accounts/accounterasure": self.erasure,
             "accounts/subjectlimits": self.limits,
             "conversations/conversation": self.talk,
             "conversations/accesslogentry": self.entry,
@@ -53,6 +55,7 @@ class StaffMatrixTest(StaffCase):
         cls.use = BudgetUse.objects.create(id=uuid7(), budget=cls.budget, start="2026-11-01")
         cls.feedback = Feedback.objects.create(message=cls.answer, user=cls.alice, rating="down", comment=CANARY)
         cls.price = ModelPrice.objects.create(model="gpt-4o", currency="USD", input=2, output=10)
+        cls.erasure = AccountErasure.objects.create(user=register_user(username="leaving"))
         cls.limits = SubjectLimits.objects.create(key=cls.key, starts_per_minute=5)
         cls.endpoint = WebhookEndpoint.objects.create(url="https://hooks.example.org/")
         cls.delivery = WebhookDelivery.objects.create(endpoint=cls.endpoint, event_id=uuid7(), data={"id": "resp_1"})

@@ -18,6 +18,7 @@ PLACES = {
     "foundation/admin_base.py": "the planner's estimate of how many rows there are",
     "accounts/throttling.py": "one upsert counts a request, by the database's clock",
     "accounts/password_attempts.py": "one upsert counts a failure, by the database's clock",
+    "accounts/erasing.py": "claims are compared by the database's clock",
     "accounts/erasure.py": "rows that triggers keep from being changed",
     "accounts/migration_operations.py": "tables as the first version made them, which no model describes",
     "completions/acceptance.py": "one round trip accepts a question: prepared statements",

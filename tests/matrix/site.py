@@ -33,6 +33,7 @@ ROWS = (
 # Model -> what staff find there. Everything below /admin/ needs the session of a staff member.
 ADMIN = {
     "accounts.User": "accounts",
+    "accounts.AccountErasure": "accounts that are being erased, by id",
     "accounts.ApiKey": "keys, never their secrets",
     "accounts.SubjectLimits": "limits of groups, users and keys",
     "auth.Group": "groups of staff",

@@ -17,7 +17,7 @@ from accounts.models import FailedSignIn, User
 from accounts.personal_data import export_account
 from accounts.principal import user_of
 from accounts.scopes import Scope
-from accounts.services import delete_user
+from accounts.services import ERASE_SECONDS, delete_user
 from chatservice.dialects.base import encode_json, json_response
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
@@ -101,7 +101,7 @@ class MeView(ChatView):
     async def delete(self, request: HttpRequest, principal: Principal) -> HttpResponse:
         given = validated(request, Confirmation)
         user = await in_database_thread(_confirmed, principal, given)
-        await in_database_thread(lambda: delete_user(user=user), seconds=None)
+        await in_database_thread(lambda: delete_user(user=user, seconds=ERASE_SECONDS), seconds=None)
         return json_response(envelope(None, message="Account deleted successfully"))
 
 
