@@ -14,7 +14,8 @@ def main() -> None:
     command = sys.argv[1:2]
     try:
         startup.load_settings(warn=command not in (["serve"], ["doctor"]))  # the server that it starts prints them
-        startup.prepare_first_run()
+        if command != ["restore"]:  # which brings the secrets
+            startup.prepare_first_run()
     except startup.Refusal as refusal:
         if command != ["doctor"]:
             raise

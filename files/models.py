@@ -19,6 +19,9 @@ from foundation.database import database_clock
 from foundation.ids import uuid7
 
 ABANDONED_AFTER = dt.timedelta(hours=1)
+LONG_AGO = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+NOBODY, HELD = uuid.UUID(int=0), ""
+"""Owner and digest of a change that keeps all contents in the storage: see holds.py."""
 
 
 class FileQuerySet(OwnedQuerySet["File"]):
@@ -165,6 +168,10 @@ class ContentChangeQuerySet(models.QuerySet["ContentChange"]):
 
     def abandoned(self) -> ContentChangeQuerySet:
         return self.filter(created_at__lt=timezone.now() - ABANDONED_AFTER)
+
+    def holds(self) -> ContentChangeQuerySet:
+        """Return the holds of backups that are being made, which keep all contents where they are."""
+        return self.of(NOBODY, HELD).filter(created_at__gte=timezone.now() - ABANDONED_AFTER)
 
 
 class ContentChange(models.Model):

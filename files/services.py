@@ -25,7 +25,7 @@ from accounts.models import User
 from files import storage
 from files.exceptions import ContentMissing, EmptyFile, FilesFull, FileTooLarge
 from files.media_types import HEAD_BYTES, media_type_of
-from files.models import ContentChange, File, FileText, stored_name
+from files.models import LONG_AGO, ContentChange, File, FileText, stored_name
 from files.texts import want_texts
 
 logger = logging.getLogger(__name__)
@@ -183,10 +183,17 @@ def finish_changes(changes: Sequence[ContentChange]) -> None:
             free = {change.sha256 for change in changes} - busy
             mine = File.objects.filter(owner_id=owner_id, sha256__in=free)
             mine.unused().delete()
-            for sha256 in free - set(mine.values_list("sha256", flat=True)):
-                FileText.objects.of(owner_id, sha256).delete()
-                storage.storage().delete(stored_name(owner_id, sha256))
-            ContentChange.objects.filter(pk__in=finished).delete()
+            unneeded = free - set(mine.values_list("sha256", flat=True))
+            FileText.objects.filter(owner=owner_id, sha256__in=unneeded).delete()
+            of_mine = ContentChange.objects.filter(pk__in=finished)
+            if unneeded and ContentChange.objects.holds().exists():
+                # A backup copies contents at the moment: what is left here is deleted after it (holds.py).
+                of_mine.filter(sha256__in=unneeded).update(created_at=LONG_AGO)
+                of_mine = of_mine.exclude(sha256__in=unneeded)
+            else:
+                for sha256 in unneeded:
+                    storage.storage().delete(stored_name(owner_id, sha256))
+            of_mine.delete()
     except Exception as error:  # storages raise errors of their own
         logger.warning("content could not be deleted (%s): a sweep tries again", type(error).__name__)
 

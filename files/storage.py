@@ -56,15 +56,15 @@ class FolderStorage(FileSystemStorage):
                     draft.write(chunk)
                 draft.flush()
                 return self._save(name, draft)
-        _sync(content.temporary_file_path())
+        sync(content.temporary_file_path())
         saved: str = super()._save(name, content)  # type: ignore[misc]  # the stubs do not know it
         folder = os.path.dirname(self.path(saved))
-        _sync(folder)
-        _sync(os.path.dirname(folder))
+        sync(folder)
+        sync(os.path.dirname(folder))
         return saved
 
 
-def _sync(path: str) -> None:
+def sync(path: str | Path) -> None:
     """Wait until the disk has a file's content, or a folder's names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -9,7 +9,6 @@ import secrets
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from django.db import connection
 
 from chatservice.testing import ROOT, Service, wait_until
-from conftest import CI
+from chatservice.testing.disks import fill, small_disk
 from scripts.postgres import UNPRIVILEGED, postgres
 from tests.background_reader import Reading, ask
 
@@ -30,28 +29,6 @@ from accounts.services import issue_api_key, register_user
 print(issue_api_key(user=register_user(username="alice"))[1])
 """
 BODY = {"content": "Hi", "model": "fake/numbered:5ms:20000"}
-
-
-def small_disk(case: unittest.TestCase, megabytes: int) -> Path:
-    """Mount a disk of the given megabytes for the duration of the test."""
-    place = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0777", "tmpfs", str(place)])
-    if made.returncode and CI:
-        pytest.fail("needs to mount a small disk, and CI=true promises that", pytrace=False)
-    if made.returncode:
-        pytest.skip("needs to mount a small disk: run as root")
-    case.addCleanup(place.rmdir)
-    case.addCleanup(subprocess.run, ["umount", "--lazy", str(place)], check=True)
-    return place
-
-
-def fill(place: Path) -> Path:
-    """Fill the disk, and shortly afterwards also any space freed meanwhile."""
-    filler = place / "filler"
-    with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filler
 
 
 class FullDiskCase(unittest.TestCase):

@@ -11,6 +11,7 @@ from chatservice.tests.test_architecture import TOP, allowed_at, explain, is_tes
 # Path (a trailing slash means everything below) -> why a queryset cannot do it.
 PLACES = {
     "chatservice/doctor.py": "the database's clock",
+    "backups/": "statements for one connection, which is not Django's",
     "foundation/postgresql/": "deadlines and settings of a session",
     "foundation/sqlite/": "pragmas, and tables that are rebuilt with their triggers",
     "foundation/database.py": "a probe of the connection",
@@ -40,6 +41,7 @@ PLACES = {
     "webhooks/outbox.py": "the group commit",
     "usage/ledger.py": "one upsert adds to many rows, in the group commit",
     "usage/budgets.py": "rows are made and locked in one order, in the group commit",
+    "files/holds.py": "a backup waits for deletions that have begun",
     "files/models.py": "claims are compared by the database's clock",
     "files/texts.py": "the same clock",
     "conversations/append_only.py": "triggers",
