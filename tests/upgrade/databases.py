@@ -18,6 +18,7 @@ import psycopg
 from tests.upgrade.asking import Question, Record
 
 FOLDER = Path(__file__).parent
+DUMPS = FOLDER / "dumps"
 # The secrets of these databases alone: keys in them are useless elsewhere.
 SECRETS = {
     "SECRET_KEY": "made-up-secret-key-of-the-recorded-databases",
@@ -35,8 +36,11 @@ def _file_of(vendor: str) -> Path:
     return FOLDER / {"sqlite": "sqlite.db.xz", "postgresql": "postgresql.sql.xz"}[vendor]
 
 
-def store_database(url: str, pg_dump: Path) -> None:
-    """Store the database like a backup: a copy of SQLite's file, a dump of PostgreSQL's database."""
+def store_database(url: str, pg_dump: Path, path: Path | None = None) -> None:
+    """Store the database like a backup: a copy of SQLite's file, a dump of PostgreSQL's database as SQL.
+
+    SQLite's file, because its SQL cannot make the tables of full-text search.
+    """
     if vendor_of(url) == "sqlite":
         with tempfile.TemporaryDirectory() as directory, closing(sqlite3.connect(_path(url))) as database:
             database.execute("VACUUM INTO ?", (f"{directory}/copy",))
@@ -45,12 +49,12 @@ def store_database(url: str, pg_dump: Path) -> None:
         command = [str(pg_dump), "--no-owner", "--no-privileges", "--inserts", "--rows-per-insert=100", url]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         stored = NOT_FOR_ALL.sub("", text).encode()
-    _file_of(vendor_of(url)).write_bytes(lzma.compress(stored, preset=9))
+    (path or _file_of(vendor_of(url))).write_bytes(lzma.compress(stored, preset=9))
 
 
-def load_database(url: str) -> None:
+def load_database(url: str, path: Path | None = None) -> None:
     """Restore the stored database into the empty one at `url`."""
-    stored = lzma.decompress(_file_of(vendor_of(url)).read_bytes())
+    stored = lzma.decompress((path or _file_of(vendor_of(url))).read_bytes())
     if vendor_of(url) == "sqlite":
         Path(_path(url)).write_bytes(stored)
         return
