@@ -78,6 +78,16 @@ class ProcessesTest(ServiceTestCase):
         counts = Counter(got.headers["webhook-id"] for got in receiver.received)
         self.assertEqual((len(counts), sum(counts.values())), (count, count))
 
+    def test_one_that_hangs_delays_no_other(self) -> None:
+        hanging, prompt = (self.enterContext(Receiver()) for _ in range(2))
+        first, second = self.endpoint(hanging), self.endpoint(prompt)
+        hanging.answers = ["hang"]
+        for endpoint in (first, second):
+            send_test(endpoint=endpoint)
+        wait_until(lambda: hanging.received and prompt.received, what="the events")
+        found = first.deliveries.latest("id")
+        self.assertEqual((found.state, found.last_error), ("pending", ""), "it still hangs")
+
     def test_what_a_killed_process_was_sending_is_sent_by_another(self) -> None:
         receiver = self.enterContext(Receiver())
         endpoint = self.endpoint(receiver, event_types=RESPONSES)
