@@ -104,6 +104,9 @@ class SQLite:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # private before it has content
             shutil.copyfile(path, draft)
             sync(draft)
+            # SQLite would add a log that another file left here to this one.
+            for left in ("-wal", "-shm"):
+                Path(f"{target}{left}").unlink(missing_ok=True)
             draft.replace(target)
             sync(target.parent)
         except OSError as error:

@@ -46,13 +46,14 @@ django.setup()
 from accounts.models import User
 from accounts.personal_data import export_account
 from completions.models import Run
-from conversations.models import Conversation
 from files.models import ContentChange
+from search.queries import Mode, search_everybody
 for user_id in sys.argv[1:3]:
     for line in export_account(User.objects.get(pk=user_id)):
         print(user_id, line, end="")
 print("running", Run.objects.running().count())
 print("holds", ContentChange.objects.holds().count())
+print("hits", len(search_everybody("white whale", mode=Mode.TEXT).hits))
 print("carol", *Run.objects.filter(user_id=sys.argv[3]).values_list("state", flat=True))
 """
 COUNTED = {"accounts.ratewindow", "accounts.apikey", "accounts.apikeyuse"}
@@ -154,6 +155,9 @@ class BackupTest(MigrationTestCase, ServiceTestCase):
         with self.database() as (url, _):
             if connection.vendor == "sqlite":
                 url = f"sqlite:///{self.folder / 'restored.sqlite3'}"
+                (self.folder / "restored.sqlite3-wal").write_bytes(
+                    Path(f"{connection.settings_dict['NAME']}-wal").read_bytes()
+                )
             own = {"DATABASE_URL": url, "VAR_DIR": str(self.folder / "var")}
             told = self.manage("restore", str(path), env=own)
             self.assertIn("Restored", told.stdout)
@@ -172,6 +176,7 @@ class BackupTest(MigrationTestCase, ServiceTestCase):
             told_by = {name: text for name, _, text in rows}
             self.assertEqual((told_by["running"], told_by["holds"]), ("0", "0"))
             self.assertEqual(told_by["carol"], "interrupted")
+            self.assertGreater(int(told_by["hits"]), 0)
             again = self.manage("restore", str(path), env=own, check=False)
             self.assertIn("not empty", again.stderr)
 
