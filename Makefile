@@ -5,9 +5,10 @@ ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# Stamps: production is what the service needs, development adds what tests and checks need.
+# Stamps: production is what the service needs, development adds what tests and checks need, tools are apart.
 PRODUCTION := $(VENV)/.production
 DEVELOPMENT := $(VENV)/.development
+TOOLS := $(VENV)/tools/.installed
 CLIENTS := tests/clients/requirements.txt tests/clients/package.json tests/clients/package-lock.json
 # A data directory of its own, untouched by .env.
 ISOLATED := $(PY) -m scripts.isolated
@@ -15,10 +16,16 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-sqlite test-postgres check format docs bench chaos clean
+.PHONY: help install run test test-fast test-sqlite test-postgres check lock audit format docs bench chaos clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+# As root, who alone can write there; compiling what is never imported would take minutes.
+install: $(PRODUCTION) ## Install what a machine that serves needs, and compile what the service imports
+	@$(PY) -m compileall -q $(PACKAGES)
+	@LOG_LEVEL=ERROR DJANGO_SETTINGS_MODULE=chatservice.settings $(ISOLATED) $(PY) -c "import django; django.setup(); \
+		import chatservice.asgi; from search.embedders.sentence_transformer import minilm; minilm('').embed(['x'])"
 
 run: export PYTHONUNBUFFERED = 1
 run: $(PRODUCTION) ## Start the service on HOST:PORT (127.0.0.1:8000); the first start prepares everything
@@ -41,6 +48,7 @@ test-postgres: $(DEVELOPMENT) ## Run the tests on PostgreSQL only
 
 check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schemas, documentation
 	@echo "== ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@echo "== lock" && $(PY) -m scripts.check_lock
 	@echo "== mypy" && $(ISOLATED) $(PY) -m mypy $(PACKAGES) conftest.py
 	@echo "== migrations" && $(ISOLATED) $(PY) -W error manage.py makemigrations --check --dry-run
 	@echo "== production settings" && ALLOWED_HOSTS=chat.example.org ANONYMOUS=off HTTPS=true TRUSTED_PROXIES=1 \
@@ -49,6 +57,16 @@ check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schem
 	@echo "== documentation" && $(PY) -m scripts.document_settings --check && site=$$(mktemp -d) && \
 		trap 'rm -rf "$$site"' EXIT && { $(PY) -m mkdocs build --strict --site-dir "$$site/site" >"$$site/log" 2>&1 || \
 		{ cat "$$site/log" >&2; exit 1; }; }
+
+lock: $(TOOLS) ## Resolve requirements.txt into requirements.lock, with digests; asks PyPI
+	@$(VENV)/tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --no-config --no-emit-package torch --excludes requirements-lock-excludes.txt \
+		$(ARGS) --output-file requirements.lock requirements.txt
+
+# Strict: what could not be looked up has not passed.
+audit: $(TOOLS) ## Look for known vulnerabilities in what is locked; asks PyPI
+	@$(VENV)/tools/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+	@grep '^torch==' requirements.txt | $(VENV)/tools/bin/pip-audit --strict --disable-pip --no-deps --requirement /dev/stdin
 
 format: $(DEVELOPMENT) ## Let ruff sort, mend and format the source
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
@@ -75,14 +93,18 @@ clean: ## Remove the environment and all caches; your data in var/ stays
 $(PY):
 	@:
 
-$(PRODUCTION): requirements.txt $(PY)
-	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements.txt
+$(PRODUCTION): requirements.lock requirements-torch.lock $(PY)
+	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements.lock
+	@touch $@
+
+$(TOOLS): requirements-tools.txt
+	@sh scripts/install.sh "$(PYTHON)" $(VENV)/tools requirements-tools.txt
 	@touch $@
 
 # What other people's programs call the API with is kept apart: some of it wants other versions of the same libraries.
-$(DEVELOPMENT): requirements-dev.txt requirements.txt $(CLIENTS) $(PY)
+$(DEVELOPMENT): requirements-dev.txt requirements.txt $(CLIENTS) $(PRODUCTION)
 	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements-dev.txt
 	@sh scripts/install.sh "$(PYTHON)" $(VENV)/clients tests/clients/requirements.txt
 	@cp tests/clients/package.json tests/clients/package-lock.json $(VENV)/clients && cd $(VENV)/clients && \
 		PATH="$$PWD/bin:$$PATH" npm ci --no-audit --no-fund --ignore-scripts --loglevel error
-	@touch $(PRODUCTION) $@
+	@touch $@
