@@ -16,7 +16,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-sqlite test-postgres check lock audit format docs bench chaos clean
+.PHONY: help install run test test-fast test-sqlite test-postgres check lock audit deploy-check format docs bench chaos clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ lock: $(TOOLS) ## Resolve requirements.txt into requirements.lock, with digests;
 audit: $(TOOLS) ## Look for known vulnerabilities in what is locked; asks PyPI
 	@$(VENV)/tools/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
 	@grep '^torch==' requirements.txt | $(VENV)/tools/bin/pip-audit --strict --disable-pip --no-deps --requirement /dev/stdin
+
+deploy-check: $(DEVELOPMENT) ## Build what deploy/Dockerfile says, and run docs/operations.md, in a machine of its own; root, minutes
+	@$(PY) -m tests.deploy $(ARGS)
 
 format: $(DEVELOPMENT) ## Let ruff sort, mend and format the source
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
