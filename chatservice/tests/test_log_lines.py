@@ -119,7 +119,7 @@ class NoValueTest(SimpleTestCase):
             ours.error("broken", extra=unexpected(group))
             ours.error("broken", exc_info=caught())
         for line in self.told(stream, 2):
-            for part in ("Traceback (most recent", "test_logs.py", "in fail", "raise KeyError(said) from cause"):
+            for part in ("Traceback (most recent", "test_log_lines.py", "in fail", "raise KeyError(said) from cause"):
                 self.assertIn(part, line["traceback"])
             self.assertIn("ValueError", line["traceback"])
 
