@@ -12,9 +12,8 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 from chatservice.dialects import DIALECTS
-from chatservice.dialects.base import renderer_of
 from chatservice.dialects.problems import Problem
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, pause, tried_on, wait_until
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, pause, rendered, tried_on, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from completions.tests.upstream_wire import TEXT
@@ -104,7 +103,8 @@ class DrainTest(ServiceTestCase):
                 refused, text = self.ask(open_link, "GET" if body is None else "POST", path, body)
                 problem = Problem(503, "shutting_down", "The service is restarting.", retry_after=5)
                 self.assertEqual((refused.status, refused.getheader("Retry-After")), (503, "5"), dialect)
-                self.assertEqual(json.loads(text), renderer_of(dialect)(problem))
+                name = refused.getheader("X-Request-Id") or ""
+                self.assertEqual(json.loads(text), rendered(dialect, problem, name))
                 self.assertEqual(refused.getheader("Connection"), "close")
                 self.assertTrue(refused.getheader("X-Request-Id"))
             upgrade.request("GET", "/ws/chat", headers={**self.alice.headers, **UPGRADE})

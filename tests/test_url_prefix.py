@@ -12,9 +12,8 @@ from django.test import SimpleTestCase, override_settings
 from accounts.services import register_user
 from chatservice import url_prefix
 from chatservice.dialects import DIALECTS
-from chatservice.dialects.base import renderer_of
 from chatservice.dialects.problems import NOT_FOUND
-from chatservice.testing import ServiceTestCase, needs_dialect, running_service, sse_data, tried_on
+from chatservice.testing import ServiceTestCase, needs_dialect, rendered, running_service, sse_data, tried_on
 from chatservice.testing.sockets import Socket
 from conversations.models import Conversation
 from tests.nginx import USUAL_HEADERS, nginx
@@ -71,7 +70,10 @@ class UrlPrefixTest(ServiceTestCase):
             self.assertEqual(sent["data"]["me"]["username"], self.alice.user.username)
             for path, dialect in (("v1/nothing", "openai_v1"), ("chat/nothing", "chat"), ("nothing", "resources")):
                 refused = http.get(f"/chat/{path}")
-                self.assertEqual((refused.status_code, refused.json()), (404, renderer_of(dialect)(NOT_FOUND)))
+                self.assertEqual(
+                    (refused.status_code, refused.json()),
+                    (404, rendered(dialect, NOT_FOUND, refused.headers["x-request-id"])),
+                )
             many = http.get("/chat/v1/models", headers={f"X-{number}": "x" for number in range(101)})
             self.assertEqual((many.status_code, many.json()["error"]["code"]), (431, "too_many_headers"))
 

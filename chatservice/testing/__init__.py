@@ -35,7 +35,10 @@ from accounts.connections import Connection
 from accounts.models import ApiKey, RateWindow, User
 from accounts.services import issue_api_key, register_user
 from chatservice.dialects import DIALECTS
+from chatservice.dialects.base import renderer_of
+from chatservice.dialects.problems import Problem
 from completions.tests.upstream import FaultyUpstream
+from foundation.logs.context import LogContext, background_context
 
 ROOT = Path(settings.BASE_DIR)
 PORT_ATTEMPTS = 3
@@ -377,6 +380,11 @@ class ServiceTestCase(KeptTablesTestCase):
     @property
     def carol(self) -> ApiUser:
         return self.api_user("carol", staff=True)
+
+
+def rendered(dialect: str, problem: Problem, request_id: str) -> Any:
+    """Return the body of the error that a dialect answers to the request with this id."""
+    return background_context(LogContext(request_id)).run(renderer_of(dialect), problem)
 
 
 def without_request_id(text: str) -> str:

@@ -13,9 +13,8 @@ from django.test import SimpleTestCase, override_settings
 
 from chatservice.bodies import MAX_MEMBERS, read_bounded
 from chatservice.dialects import DIALECTS
-from chatservice.dialects.base import renderer_of
 from chatservice.dialects.problems import BadRequest, Problem, too_large
-from chatservice.testing import ServiceTestCase, needs_dialect
+from chatservice.testing import ServiceTestCase, needs_dialect, rendered
 from chatservice.testing.sockets import Socket
 from conversations.models import Conversation
 from scripts.procfs import resident_bytes, tree
@@ -85,7 +84,8 @@ class CodingTest(ServiceTestCase):
                 with self.subTest(f"{name}: {what}"):
                     response = self.post(path, sent, *codings)
                     self.assertEqual(response.status_code, problem.status, response.text)
-                    self.assertEqual(response.json(), json.loads(json.dumps(renderer_of(name)(problem))))
+                    expected = rendered(name, problem, response.headers["x-request-id"])
+                    self.assertEqual(response.json(), json.loads(json.dumps(expected)))
                     self.assertEqual(
                         response.headers.get("accept-encoding"), "gzip, deflate" if problem is UNKNOWN else None
                     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from chatservice.dialects import DIALECTS
-from chatservice.dialects.base import renderer_of
 from chatservice.dialects.problems import Problem
-from chatservice.testing import ServiceTestCase, running_service, tried_on
+from chatservice.testing import ServiceTestCase, rendered, running_service, tried_on
 
 MESSAGE = "This Host is not served here: see the setting ALLOWED_HOSTS."
 WRONG = ("evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", "", "localhost/x", "10.0.0.1")
@@ -21,7 +20,7 @@ class HostTest(ServiceTestCase):
                     with self.subTest(f"{path} at {host}"):
                         response = client.get(path, headers={"Host": host})
                         self.assertEqual(response.status_code, 400, response.text)
-                        shape = renderer_of(name)(Problem(400, "unknown_host", MESSAGE))
+                        shape = rendered(name, Problem(400, "unknown_host", MESSAGE), response.headers["x-request-id"])
                         self.assertEqual(response.json(), shape)
                         self.assertTrue(response.headers["x-request-id"])
         for path in ("/docs", "/admin/", "/static/chatservice/graphql.js", "/nothing"):

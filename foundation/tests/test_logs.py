@@ -20,7 +20,6 @@ from django.http import HttpResponse
 from django.test import RequestFactory, SimpleTestCase
 from django.utils.log import log_response
 
-from chatservice.log_settings import log_settings
 from chatservice.testing import free_port, tried_on
 from foundation.logs.context import LogContext, background_context, log_context
 from foundation.logs.formatters import JsonFormatter, PlainFormatter
@@ -88,21 +87,6 @@ class LineTest(SimpleTestCase):
         self.assertTrue(second.endswith(r'run ended request_id=req_1 model="a\nb c" cost=0.5'), second)
         self.assertEqual((rest[1], rest[-1]), ("Traceback (most recent call last):", "KeyError"))
 
-    def test_a_setting_chooses_between_json_and_plain(self) -> None:
-        plain, structured = "PlainFormatter", "JsonFormatter"
-        for form, debug, terminal, expected in (
-            ("auto", False, False, structured),
-            ("auto", False, True, plain),
-            ("auto", True, False, plain),
-            ("json", True, True, structured),
-            ("plain", False, False, plain),
-        ):
-            env = mock.Mock()
-            env.str.side_effect = lambda name, form=form, **options: form if name == "LOG_FORMAT" else "INFO"
-            with mock.patch.object(sys.stderr, "isatty", return_value=terminal, create=True):
-                _, logging_settings = log_settings(env, debug=debug)
-            self.assertTrue(logging_settings["formatters"]["line"]["()"].endswith(expected), (form, debug, terminal))
-
 
 @tried_on("sqlite")
 class NoValueTest(SimpleTestCase):
@@ -119,7 +103,7 @@ class NoValueTest(SimpleTestCase):
             ours.error("broken", extra=unexpected(group))
             ours.error("broken", exc_info=caught())
         for line in self.told(stream, 2):
-            for part in ("Traceback (most recent", "test_log_lines.py", "in fail", "raise KeyError(said) from cause"):
+            for part in ("Traceback (most recent", "test_logs.py", "in fail", "raise KeyError(said) from cause"):
                 self.assertIn(part, line["traceback"])
             self.assertIn("ValueError", line["traceback"])
 
