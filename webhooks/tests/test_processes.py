@@ -65,6 +65,7 @@ class ProcessesTest(ServiceTestCase):
         receiver.answers = ["slow"] * (count // 2)
         for _ in range(count):
             send_test(endpoint=endpoint)
+        wait_until(lambda: receiver.received, what="the other process's first")
         pending = endpoint.deliveries.filter(state=WebhookDelivery.State.PENDING)
         sent_here = 0
 

@@ -8,7 +8,7 @@ import httpx2
 
 from accounts.models import User
 from accounts.services import register_user
-from chatservice.testing import ServiceTestCase, running_service
+from chatservice.testing import ServiceTestCase, running_service, without_request_id
 from conversations.models import Conversation
 
 PASSWORD = "correct horse battery"
@@ -50,7 +50,10 @@ class GuestTest(ServiceTestCase):
                 ("DELETE", "", None),
             ):
                 response = http.request(method, f"/users/{name}{rest}", json=body)
-                self.assertEqual((response.status_code, response.content), (404, unknown.content), f"{method} {rest}")
+                self.assertEqual(response.status_code, 404, f"{method} {rest}")
+                self.assertEqual(
+                    without_request_id(response.text), without_request_id(unknown.text), f"{method} {rest}"
+                )
         self.assertTrue(User.objects.filter(pk=user.pk, username=user.username).exists())
 
     def test_a_guest_cannot_name_a_key_holder_as_owner(self):
@@ -130,5 +133,6 @@ class GuestTest(ServiceTestCase):
         pk = self.alice.http.post("/conversations", json={"title": "Mine"}).json()["id"]
         unknown = self.guest.get(f"/conversations/{uuid.uuid4()}")
         foreign = self.guest.get(f"/conversations/{pk}")
-        self.assertEqual((foreign.status_code, foreign.content), (404, unknown.content))
+        self.assertEqual(foreign.status_code, 404)
+        self.assertEqual(without_request_id(foreign.text), without_request_id(unknown.text))
         self.assertNotIn(pk, self.guest.get("/conversations").text)
