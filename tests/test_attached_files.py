@@ -311,6 +311,7 @@ class AskedTest(AttachedFilesCase):
         with self.socket() as socket:
             socket.say(type="send", content="?", file_ids=ids)
             data = socket.read()["data"]
+        del data["request_id"]
         self.assertEqual(data, {"code": "file_not_found", "message": "'file_ids[1]': There is no such file."})
 
 

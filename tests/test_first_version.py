@@ -117,7 +117,7 @@ class FirstVersionTest(OlderDatabaseTestCase):
 class IndexOfEarlierVersionTest(OlderDatabaseTestCase):
     def test_an_index_from_outside_of_migrations_is_taken_over(self):
         with self.database() as (url, execute):
-            self.migrate(url, ("accounts",), ("conversations",), ("completions",), ("search", "0003"))
+            self.migrate(url, ("accounts",), ("conversations",), ("completions",), ("webhooks",), ("search", "0003"))
             self.make_index(execute)
             self.run_python(url, "-c", SAY)
             self.fill_index(execute)

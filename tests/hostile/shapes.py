@@ -28,18 +28,20 @@ def _object(body: dict[str, Any]) -> str:
     error = body.get("error")
     if set(body) != {"error"} or not isinstance(error, dict):
         return "not {error}"
-    if not {"code", "message"} <= set(error) <= {"code", "message", "details"}:
+    if not {"code", "message", "request_id"} <= set(error) <= {"code", "message", "details", "request_id"}:
         return f"keys {sorted(error)}"
-    return _texts(error, "code", "message")
+    return _texts(error, "code", "message", "request_id")
 
 
 def _envelope(body: dict[str, Any]) -> str:
     if set(body) != {"success", "message", "error"} or body["success"] is not False:
         return f"keys {sorted(body)}"
     error = body["error"]
-    if not isinstance(error, dict) or set(error) != {"code", "details"} or not isinstance(error["details"], dict):
-        return "not {code, details}"
-    return _texts({**error, **body}, "code", "message")
+    if not isinstance(error, dict) or set(error) != {"code", "details", "request_id"}:
+        return "not {code, details, request_id}"
+    if not isinstance(error["details"], dict):
+        return "details"
+    return _texts({**error, **body}, "code", "message", "request_id")
 
 
 def _openai(body: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,7 @@ from openai import OpenAI
 
 from chatservice.testing import ServiceTestCase, needs_dialect, running_service, wait_until
 from webhooks.delivery import deliver
-from webhooks.endpoints import forget_endpoints
+from webhooks.endpoints import KEPT_SECONDS, forget_endpoints
 from webhooks.models import WebhookDelivery, WebhookEndpoint
 from webhooks.services import send_test
 from webhooks.signing import secret_of
@@ -32,6 +33,8 @@ class ProcessesTest(ServiceTestCase):
         self.addCleanup(made.delete)
         send_test(endpoint=made)
         wait_until(lambda: receiver.received, what="the test event")
+        known_at = time.monotonic() + KEPT_SECONDS  # by then every process has read the endpoints again
+        wait_until(lambda: time.monotonic() > known_at, what="the processes")
         receiver.received.clear()
         return made
 
