@@ -105,7 +105,7 @@ $(TOOLS): requirements-tools.txt
 	@touch $@
 
 # What other people's programs call the API with is kept apart: some of it wants other versions of the same libraries.
-$(DEVELOPMENT): requirements-dev.txt requirements.txt $(CLIENTS) $(PRODUCTION)
+$(DEVELOPMENT): requirements-dev.txt requirements.txt requirements-traces.txt $(CLIENTS) $(PRODUCTION)
 	@sh scripts/install.sh "$(PYTHON)" $(VENV) requirements-dev.txt
 	@sh scripts/install.sh "$(PYTHON)" $(VENV)/clients tests/clients/requirements.txt
 	@cp tests/clients/package.json tests/clients/package-lock.json $(VENV)/clients && cd $(VENV)/clients && \

@@ -204,6 +204,13 @@ class Environment:
             self.problem(f"{name} {error}")
             return parse(default)
 
+    def pass_on(self, prefix: Str) -> None:
+        """Give other software its variables of the file: those whose names begin with `prefix`."""
+        for name, value in self._file.items():
+            if name.startswith(prefix):
+                self.names.add(name)
+                os.environ.setdefault(name, value)
+
     def problem(self, sentence: Str) -> None:
         self.problems.append(sentence)
 

@@ -22,6 +22,7 @@ from chatservice.first_run import read_secrets
 from chatservice.log_settings import log_settings
 from chatservice.metrics_settings import metrics_settings
 from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
+from chatservice.trace_settings import trace_settings
 from chatservice.upstream_settings import with_openai
 from chatservice.usage_settings import usage_settings
 from chatservice.webhook_settings import webhook_networks
@@ -485,6 +486,7 @@ GRAPHQL_INIT_SECONDS = env.seconds("GRAPHQL_INIT_SECONDS", default=5)
 
 REQUEST_LOG, LOGGING = log_settings(env, debug=DEBUG)
 METRICS_HOST, METRICS_PORT, METRICS_TOKEN = metrics_settings(env, INSTALLED_APPS, MIDDLEWARE)
+trace_settings(env, INSTALLED_APPS, MIDDLEWARE)
 
 # --- Refuse invalid settings ----------------------------------------------------------------------
 

@@ -243,6 +243,8 @@ class Journal:
                     questions=len(part.requests),
                     chunks=len(part.chunks),
                     results=len(part.results),
+                    traceparents=[request.traceparent for request, _, _ in part.requests],
+                    runs=[run_result.run_id for run_result, _ in part.results],
                 )
                 continue
             batch_failed.send_robust(None)

@@ -76,6 +76,7 @@ def waiting_row(handle: RunHandle) -> dict[str, Any]:
         "request": {
             "parameters": dict(request.parameters),
             "stream": request.stream,
+            "traceparent": request.traceparent,
             "prefill": request.prefill,
             "recall": handle.recall.as_json() if handle.recall is not None else None,
             "question_id": handle.question_id.hex if handle.question_id else None,
@@ -226,6 +227,7 @@ def _handle_of(run: Run, limits: Limits) -> RunHandle:
         model=run.model,
         upstream=run.upstream,
         request_id=run.request_id,
+        traceparent=given.get("traceparent", ""),
         parameters=given["parameters"],
         stream=given["stream"],
         prefill=given["prefill"],

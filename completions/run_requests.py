@@ -57,6 +57,8 @@ class RunRequest:
     """The upstream that will be asked, chosen when the request is submitted."""
     request_id: str = ""
     """The HTTP request's, known when it is submitted."""
+    traceparent: str = ""
+    """Of the span that its run follows (W3C), known when it is submitted; empty without traces."""
     messages: tuple[Wire, ...] = ()
     parameters: Wire = field(default_factory=dict)
     stream: bool = True

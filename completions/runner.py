@@ -38,8 +38,9 @@ from completions.providers.base import Provider
 from completions.run_log import log_end
 from completions.run_requests import HEAD, RunHandle, RunRequest
 from completions.run_results import RunResult
-from completions.signals import lease_lost, run_finished
+from completions.signals import lease_lost, run_finished, run_left, run_started, upstream_asked, upstream_finished
 from completions.spending import settle_deleted
+from completions.token_counts import token_counts
 from completions.types import CompletionRequest, Delta, RunFinished, StreamFinished, StreamStarted, Wire
 from conversations.branches import branch_ids, in_bulk
 from conversations.chat_wire import ROLES
@@ -69,7 +70,7 @@ def start_queued(handle: RunHandle) -> LiveRun:
 def _start(handle: RunHandle, provider: Provider | None = None, model: str = "") -> LiveRun:
     live = LIVE[handle.run_id] = LiveRun(handle)
     asked = handle.request
-    context = LogContext(asked.request_id, run_id=handle.run_id)
+    context = LogContext(asked.request_id, run_id=handle.run_id, traceparent=asked.traceparent)
     context.note_caller(asked.principal)
     live.task = live.loop.create_task(_run(live, provider, model), context=background_context(context))
     if handle.request.embedded:
@@ -78,6 +79,14 @@ def _start(handle: RunHandle, provider: Provider | None = None, model: str = "")
 
 
 async def _run(live: LiveRun, provider: Provider | None, model: str) -> None:
+    run_started.send_robust(None, run_id=live.run_id)
+    try:
+        await _produce(live, provider, model)
+    finally:
+        run_left.send_robust(None, run_id=live.run_id, end=live.finished.status if live.finished else "")
+
+
+async def _produce(live: LiveRun, provider: Provider | None, model: str) -> None:
     assembly = Assembly()
     response: Wire | None = None
     error: CompletionError | None = None
@@ -92,6 +101,10 @@ async def _run(live: LiveRun, provider: Provider | None, model: str) -> None:
                 provider, model = providers.provider_for(asked.model)
             request = await _request(live, model, provider)
             live.sent = sent_of(request.messages)
+            place = live.handle.conversation_id
+            upstream_asked.send_robust(
+                None, run_id=live.run_id, model=model, upstream=provider.name, conversation_id=place
+            )
             if request.stream:
                 await _stream(live, provider, request, assembly)
             else:
@@ -264,6 +277,18 @@ async def _settle(live: LiveRun, assembly: Assembly, response: Wire | None, erro
         _log_unforeseen(live, failed)
         error = error or UpstreamInvalid()
         result = _result(live, Assembly(), None, error)
+    counted = token_counts(result.usage)
+    upstream_finished.send_robust(
+        None,
+        run_id=live.run_id,
+        model=result.model,
+        upstream=result.upstream,
+        finish_reason=result.finish_reason,
+        error_code=error.code if error else result.error_code,
+        input_tokens=counted["input_tokens"],
+        output_tokens=counted["output_tokens"],
+        first_token_at=live.first_token_at,
+    )
     charge, is_stored = None, True
     try:
         charge = await journal().finish(result)

@@ -24,7 +24,14 @@ from completions.live import LIVE
 from completions.models import Chunk, IdempotencyKey, Run
 from completions.notifications import notifications
 from completions.run_requests import RunHandle, RunRequest
-from completions.signals import EndedRun, run_finished, run_reaped, runs_ended
+from completions.signals import (
+    EndedRun,
+    run_finished,
+    run_reaped,
+    run_submission_ended,
+    run_submitted,
+    runs_ended,
+)
 from completions.spending import lock_reservations, settle
 from completions.worker_identity import is_certainly_dead
 from conversations import digests
@@ -71,6 +78,20 @@ async def submit(request: RunRequest) -> RunHandle:
 
     After this call the answer is produced and stored whatever happens to the caller.
     """
+    given = [answer for _, answer in run_submitted.send_robust(None) if isinstance(answer, str)]
+    traceparent, run_id, code = (given or [""])[0], None, ""
+    try:
+        handle = await _submit(request, traceparent)
+        run_id = handle.run_id
+        return handle
+    except Exception as error:
+        code = getattr(error, "code", None) or type(error).__name__
+        raise
+    finally:
+        run_submission_ended.send_robust(None, traceparent=traceparent, run_id=run_id, error_code=code)
+
+
+async def _submit(request: RunRequest, traceparent: str) -> RunHandle:
     # A request in its own words goes to an upstream that speaks them, with fields that `parameters` lacks.
     await request_policy.check(request.principal, request.model, {**(request.native or {}), **request.parameters})
     if is_draining() and (_closed or not _admitted.get()):
@@ -81,7 +102,8 @@ async def submit(request: RunRequest) -> RunHandle:
         raise TooManyRuns(message, retry_after=1)
     provider, upstream_model = providers.provider_for(request.model)
     start = functools.partial(runner.start, provider=provider, model=upstream_model)
-    request = replace(request, upstream=provider.name, request_id=current().request_id)
+    request_id = current().request_id
+    request = replace(request, upstream=provider.name, request_id=request_id, traceparent=traceparent)
     return await accept_without_content(request, lambda each: long_histories.accept_question(each, start))
 
 

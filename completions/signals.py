@@ -26,9 +26,22 @@ sweeping = Signal()  # in the reaper's thread of every process that serves, ever
 # run_id: UUID; model: str, as it was asked for; upstream, end, error_code: str; input_tokens, output_tokens: int;
 # cost: int | None, in millionths of the currency; seconds: float; first_token_seconds: float | None
 run_finished = Signal()
+# A question arrives. A receiver may return the W3C traceparent of the span that its run is to follow; the second one
+# tells how that ended. traceparent: str; run_id: UUID | None; error_code: str
+run_submitted = Signal()
+run_submission_ended = Signal()
+# A run begins and ends in this process, whatever becomes of it; in the context of the run's task.
+run_started = Signal()  # run_id: UUID
+run_left = Signal()  # run_id: UUID; end: str
+upstream_asked = Signal()  # run_id: UUID; model, as the upstream calls it; upstream: str; conversation_id: UUID | None
+# run_id: UUID; model, upstream, finish_reason, error_code: str; input_tokens, output_tokens: int | None;
+# first_token_at: datetime | None
+upstream_finished = Signal()
 run_reaped = Signal()  # run_id: UUID; its process died; `run_finished` follows
 lease_lost = Signal()  # run_id: UUID; a run that this process produced is not its own any more
-batch_committed = Signal()  # seconds: float; questions, chunks, results: int, what the batch stored
+# seconds: float; questions, chunks, results: int, what the batch stored; traceparents: list[str], of the questions;
+# runs: list[UUID], those whose results were stored
+batch_committed = Signal()
 batch_failed = Signal()  # a batch could not be stored; it, or its parts, are tried again
 sweep_finished = Signal()  # seconds: float; failed: bool
 upstream_retried = Signal()  # upstream, error_code: str; a request is sent again

@@ -26,6 +26,8 @@ DOORS = {
     # Its data are large and imported on first use only.
     "genai_prices": ["usage/published_prices.py"],
     "prometheus_client": ["observability/"],
+    # Installed only by those who want traces.
+    "opentelemetry": ["observability/tracing/"],
     "allauth": ["signin/"],
     # Only one module reads what a provider has signed.
     "jwt": ["signin/id_tokens.py"],

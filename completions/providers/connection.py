@@ -22,6 +22,7 @@ from completions.providers.reading import BROKEN
 from completions.signals import upstream_retried
 from completions.upstream_bodies import Body
 from foundation.internals.aiohttp_reads import reads_from
+from foundation.logs.context import current
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +151,8 @@ class Connection:
         headers = self._headers.copy()
         if body is not None:
             headers["Content-Length"] = str(len(body))
+        if traceparent := current().traceparent:
+            headers["traceparent"] = traceparent
         request = httpx2.Request("GET" if body is None else "POST", self._url(path), headers=headers, content=body)
         request.extensions["timeout"] = self._timeout
         try:

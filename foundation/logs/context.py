@@ -22,7 +22,8 @@ class LogContext:
     """What is known of the request so far; threads and tasks that work for it share one object, and add to it.
 
     `request_id` is in the response's header X-Request-Id, and on the runs that the request starts. `trace_id` is that
-    of a W3C `traceparent`. `route` is the template of the path, never the path itself.
+    of a W3C `traceparent`, or of our own trace. `route` is the template of the path, never the path itself.
+    `traceparent` is that of the span in which the work goes on, for those that are to follow it; '' without traces.
     """
 
     request_id: str = ""
@@ -32,6 +33,7 @@ class LogContext:
     user_id: uuid.UUID | None = None
     key_id: uuid.UUID | None = None
     run_id: uuid.UUID | None = None
+    traceparent: str = ""
 
     def note_caller(self, caller: HasIds) -> None:
         self.user_id, self.key_id = caller.user_id, caller.key_id
@@ -41,7 +43,7 @@ class LogContext:
         return {name: value for name in NAMES if (value := getattr(self, name))}
 
 
-NAMES = tuple(field.name for field in fields(LogContext))
+NAMES = tuple(field.name for field in fields(LogContext) if field.name != "traceparent")
 log_context: contextvars.ContextVar[LogContext] = contextvars.ContextVar("log_context")
 
 

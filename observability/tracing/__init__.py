@@ -1,0 +1,1 @@
+"""Traces by OpenTelemetry, if they are on. Nothing imports this folder: it listens to signals, and can be deleted."""
