@@ -63,9 +63,8 @@ def end(span: Span, context: LogContext, status: int) -> None:
     if context.route:
         span.set_attribute("http.route", context.route)
         span.update_name(f"{context.method} {context.route}")
-    for name, value in (("user.id", context.user_id), ("chatservice.run.id", context.run_id)):
-        if value is not None:
-            span.set_attribute(name, str(value))
+    if context.user_id is not None:
+        span.set_attribute("user.id", str(context.user_id))
     if status >= 500:
         spans.fail(span, str(status))
     span.end()

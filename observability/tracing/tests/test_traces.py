@@ -126,6 +126,8 @@ class TracesTest(KeptTablesTestCase):
             )
             sent = [post.headers.get("traceparent", "") for post in self.upstream.posts]
             self.assertIn(f"00-{trace}-{chat.id}-01", sent)
+            logged = [line for line in self.second.log().splitlines() if trace in line]
+            self.assertTrue(any('"run ended"' in line for line in logged), logged)
 
     def test_a_strangers_traceparent_is_not_continued(self) -> None:
         given = new_traceparent()
