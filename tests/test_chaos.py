@@ -15,15 +15,15 @@ from tests.chaos.verdict import Verdict, complaints
 # This many rounds show that a scenario still detects errors; all together take about two minutes.
 ROUNDS = {
     "kills": 3,
-    "cuts": 18,
-    "cancels": 12,
+    "cuts": 10,
+    "cancels": 8,
     "keys": 5,
     "restarts": 1,
-    "canaries": 60,
-    "budgets": 4,
+    "canaries": 40,
+    "budgets": 3,
     "silence": 3,
     "pressure": 2,
-    "stall": 4,
+    "stall": 3,
     "pauses": 3,
 }
 # The second lane mostly waits, for deadlines and leases, so it runs beside the first.

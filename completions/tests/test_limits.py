@@ -21,6 +21,7 @@ from chatservice.testing import (
     make_api_user,
     needs_dialect,
     running_service,
+    tried_on,
     wait_for_minute,
     wait_until,
 )
@@ -139,6 +140,7 @@ class LimitTest(ServiceTestCase):
         self.assertEqual(self.bob.http.post(self.services[0].url + URL, json=body_of("echo")).status_code, 200)
 
 
+@tried_on("postgresql")
 class AddressLimitTest(ServiceTestCase):
     """Many users at one address: the address limits guests, but nobody who has a key."""
 

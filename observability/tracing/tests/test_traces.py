@@ -19,6 +19,7 @@ from chatservice.testing import (
     make_api_user,
     needs_dialect,
     running_service,
+    tried_on,
     wait_until,
 )
 from chatservice.testing.sockets import Socket
@@ -40,6 +41,7 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
+@tried_on("postgresql")
 @pytest.mark.timeout(180)
 class TracesTest(KeptTablesTestCase):
     """Two processes on one database: the first is behind no proxy, the second is behind one."""
