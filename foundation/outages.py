@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # An error after this long without one counts as the beginning of a new outage.
 QUIET_SECONDS = 60.0
+# A statement that began during an outage may fail so much later: it begins no other one.
+LATE_SECONDS = 1.0
 # The free space below which the next answer may not fit.
 SPARE_BYTES = 1 << 20
 
@@ -50,6 +52,7 @@ class _Outage:
         self._begins, self._over = begins, over
         self._lock = threading.Lock()
         self._heard_at: float | None = None
+        self._over_at = -LATE_SECONDS
 
     def __bool__(self) -> bool:
         return self._heard_at is not None
@@ -57,6 +60,8 @@ class _Outage:
     def note(self, why: str) -> None:
         now = time.monotonic()
         with self._lock:
+            if self._heard_at is None and now - self._over_at < LATE_SECONDS:
+                return
             said = self._heard_at is not None and now - self._heard_at < QUIET_SECONDS
             self._heard_at = now
         if not said:
@@ -65,6 +70,8 @@ class _Outage:
     def end(self) -> None:
         with self._lock:
             was, self._heard_at = self._heard_at, None
+            if was is not None:
+                self._over_at = time.monotonic()
         if was is not None:
             logger.warning(self._over)
 

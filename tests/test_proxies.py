@@ -22,6 +22,7 @@ from chatservice.dialects.problems import Problem
 from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, tried_on
 from chatservice.testing.sockets import Socket
 from conversations.models import Conversation
+from foundation.logs.context import LogContext, background_context
 from scripts.replay_documents import DOCUMENTS, Replay, replay
 from scripts.replaying import Answer
 from tests.nginx import USUAL_HEADERS, nginx
@@ -73,7 +74,9 @@ class GuestsTest(ServiceTestCase):
                 message = guests_refused() if view.authentication.allow_guest else KEY_NEEDED
                 with self.subTest(f"{call.method} {call.path}"):
                     self.assertEqual(response.status_code, 401, response.text)
-                    self.assertEqual(response.json(), view.render(Problem(401, "unauthorized", message)))
+                    problem = Problem(401, "unauthorized", message)
+                    context = background_context(LogContext(response.headers["x-request-id"]))
+                    self.assertEqual(response.json(), context.run(view.render, problem))
         self.assertEqual(Conversation.objects.count(), stored)
         for word in ("ANONYMOUS", "TRUSTED_PROXIES", "key that the first start printed"):
             self.assertIn(word, guests_refused())
