@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,6 @@ class LiveRun:
         self.handle = handle
         self.run_id = handle.run_id
         self.loop = asyncio.get_running_loop()
-        self.began = time.monotonic()
         self.task: asyncio.Task[None] | None = None
         # The preferred upstream, until it is known which one answered.
         self.upstream = handle.request.upstream

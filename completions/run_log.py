@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from django.conf import settings
+from django.utils import timezone
 
 from completions.exceptions import CompletionError
 from completions.live import LiveRun
@@ -24,7 +24,7 @@ def log_end(live: LiveRun, state: str, charge: Charge | None = None, error: Comp
         "state": state,
         "model": live.handle.request.model,
         "upstream": live.upstream,
-        "duration_ms": round((time.monotonic() - live.began) * 1_000, 1),
+        "duration_ms": round((timezone.now() - live.began_at).total_seconds() * 1_000, 1),
         "error_code": error.code if error else None,
     }
     if charge is not None:
