@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable
@@ -17,11 +16,9 @@ from chatservice.middleware import PROBES
 from foundation.database import call_in
 from foundation.threads import DaemonThreads
 from observability import figures
+from observability.responses import METHODS, respond
 
 PATH = "/metrics"
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-LEFT = 499
-"""The status, as nginx writes it, of a request whose client left before it was answered."""
 SECONDS = 8.0
 
 # A thread of its own: those that the service has for its database may all hang, which metrics should tell.
@@ -42,22 +39,9 @@ class MetricsMiddleware:
         if request.path_info.rstrip("/") == PATH and may_read(request):
             return await exposition(request)
         began = time.perf_counter()
-        try:
-            response = await self.get_response(request)
-        except asyncio.CancelledError:
-            count(request, LEFT, time.perf_counter() - began)
-            raise
-        if response.streaming:
-            close = response.close
-
-            def closing() -> None:
-                close()
-                count(request, response.status_code, time.perf_counter() - began)
-
-            response.close = closing  # type: ignore[method-assign]  # the handler calls it once, at the end
-        else:
-            count(request, response.status_code, time.perf_counter() - began)
-        return response
+        return await respond(
+            self.get_response, request, lambda status: count(request, status, time.perf_counter() - began)
+        )
 
 
 def count(request: HttpRequest, status: int, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import markcoroutinefunction
@@ -11,12 +10,10 @@ from opentelemetry.trace import Span, SpanKind
 
 from chatservice.middleware import PROBES
 from foundation.logs.context import LogContext, current
+from observability.responses import METHODS, respond
 from observability.tracing import spans
 
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 UNTRACED = frozenset((*PROBES, "/metrics"))
-LEFT = 499
-"""The status, as nginx writes it, of a request whose client left before it was answered."""
 
 
 class TraceMiddleware:
@@ -40,22 +37,7 @@ class TraceMiddleware:
         attributes = {"http.request.method": str(method), "chatservice.request.id": context.request_id}
         span = spans.start("HTTP" if method == "_OTHER" else str(method), parent, attributes, kind=SpanKind.SERVER)
         spans.work_in(span)
-        try:
-            response = await self.get_response(request)
-        except asyncio.CancelledError:
-            end(span, context, LEFT)
-            raise
-        if not response.streaming:
-            end(span, context, response.status_code)
-            return response
-        close = response.close
-
-        def closing() -> None:
-            close()
-            end(span, context, response.status_code)
-
-        response.close = closing  # type: ignore[method-assign]  # the handler calls it once, at the end
-        return response
+        return await respond(self.get_response, request, lambda status: end(span, context, status))
 
 
 def end(span: Span, context: LogContext, status: int) -> None:
