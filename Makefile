@@ -16,7 +16,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-sqlite test-postgres check lock audit deploy-check format docs bench chaos clean
+.PHONY: help install run test test-fast test-sqlite test-postgres check lock audit deploy-check format docs bench chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -25,14 +25,14 @@ help: ## Show this list
 install: $(PRODUCTION) ## Install what a machine that serves needs, and compile what the service imports
 	@$(PY) -m compileall -q $(PACKAGES)
 	@LOG_LEVEL=ERROR DJANGO_SETTINGS_MODULE=chatservice.settings $(ISOLATED) $(PY) -c "import django; django.setup(); \
-		import chatservice.asgi; from search.embedders.sentence_transformer import minilm; minilm('').embed(['x'])"
+		import chatservice.asgi; from search.embedders import load; [load(name).embed(['x']) for name in ('minilm-int8', 'minilm')]"
 
 run: export PYTHONUNBUFFERED = 1
 run: $(PRODUCTION) ## Start the service on HOST:PORT (127.0.0.1:8000); the first start prepares everything
 	@exec $(PY) manage.py serve $(ARGS)
 
 test: $(DEVELOPMENT) ## Run the tests on SQLite and on PostgreSQL 18 with pgvector, at once; ARGS goes to pytest
-	@$(PY) -m scripts.side_by_side \
+	@shared=$$(mktemp -d) && trap 'rm -rf "$$shared"' EXIT && SHARED_TESTS=$$shared $(PY) -m scripts.side_by_side \
 		"$(MAKE) --no-print-directory test-sqlite" "$(MAKE) --no-print-directory test-postgres"
 
 test-fast: $(DEVELOPMENT) ## Run the tests that start no process, on SQLite
@@ -87,6 +87,9 @@ chaos: $(DEVELOPMENT) ## Try to lose answers: kills, cuts, restarts, floods, on 
 		$(PY) -m tests.chaos --database $$database $(ARGS) || failed="$$failed $$database"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "make chaos: a promise broke on$$failed" >&2; exit 1; fi
+
+soak: $(DEVELOPMENT) ## Serve for half an hour while everything fails in turn, on PostgreSQL behind nginx; root for the full disk
+	@$(PY) -m tests.soak $(ARGS)
 
 clean: ## Remove the environment and all caches; your data in var/ stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,6 +12,7 @@ import sys
 import unittest
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ LOG_TAIL = 4_000
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # In CI every external service must be there: a missing one is a failure, not a skip.
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+# `make test` runs the suite on both databases at once, and names a directory that is the same for both runs.
+SHARED = os.environ.pop("SHARED_TESTS", "")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,15 +42,49 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL, leave out tests that use no database when the whole suite runs: the SQLite run covers them."""
+    """Arrange that what depends on no database is tried once: on SQLite, or on the one whose run is free first."""
     from django.db import connection
 
-    if connection.vendor == "sqlite" or config.args_source != pytest.Config.ArgsSource.TESTPATHS:
-        return
+    other = connection.vendor != "sqlite"
+    once = [item for item in items if item.get_closest_marker("tried_once")]
     without = [item for item in items if uses_no_database(getattr(item, "cls", None))]
-    left_out = set(without)
+    if SHARED:
+        # At the end, and from both ends, so that the two runs meet when the others are done.
+        groups: dict[str, list[pytest.Item]] = {}
+        for item in once:
+            groups.setdefault(group_of(item), []).append(item)
+        ordered = [*groups.values()]
+        last = [item for group in (reversed(ordered) if other else ordered) for item in group]
+        without = without if other else []
+    elif other and config.args_source == pytest.Config.ArgsSource.TESTPATHS:
+        last, without = [], [*without, *once]
+    else:
+        return
     config.hook.pytest_deselected(items=without)
-    items[:] = [item for item in items if item not in left_out]
+    moved = {*without, *once}
+    items[:] = [*(item for item in items if item not in moved), *last]
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the name of the test's class: its tests run together, because they share what the class starts."""
+    return (item.getparent(pytest.Class) or item).nodeid
+
+
+@functools.cache
+def is_ours(group: str) -> bool:
+    """Tell whether this run is the first of the two that comes to a group of shared tests."""
+    try:
+        Path(SHARED, group.replace("/", "-")).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a shared test that the run on the other database has taken."""
+    if SHARED and item.get_closest_marker("tried_once") and not is_ours(group_of(item)):
+        pytest.skip("depends on no database: the run on the other one has taken it")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,26 +1,29 @@
-"""Accounts and keys for staff. A key's secret cannot be read here, but the key can be revoked."""
+"""Accounts for staff: what they are allowed, what there is of them, and how they end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Exists, OuterRef
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from accounts.admin_erasures import ErasureAdmin  # noqa: F401  registers it
-from accounts.admin_limits import GroupsOfOwner, LimitsOfUser
+from accounts.admin_keys import ApiKeyAdmin  # noqa: F401  registers it
+from accounts.admin_limits import GroupsOfOwner, LimitsOfUser, group_choices
+from accounts.admin_related import related_to
 from accounts.admin_stopping import StoppingAdmin
 from accounts.erasing import without_erased
 from accounts.forms import StaffSignInForm
-from accounts.models import SIGNS_IN_NEVER, ApiKey, User
-from accounts.services import ERASE_SECONDS, delete_user, make_service_accounts, revoke_api_key
-from foundation.admin_base import HistoryAdmin, ListAdmin, MadeFilter, TextFilter
+from accounts.models import SIGNS_IN_NEVER, User
+from accounts.services import ERASE_SECONDS, delete_user, make_service_accounts
+from foundation.admin_base import DatesFilter, ListAdmin, MadeFilter, TextFilter
+from foundation.admin_links import to_user
 
 # Fields that give an account more power: only a superuser may change them.
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -28,7 +31,6 @@ POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 # What other apps show on an account's page: each function returns a few words about the account.
 FACTS: list[Callable[[User], str]] = []
 MAKER = ("created_by", "limits_owner", "stopped_at")
-SHOWN_USES = 30
 STILL_ERASING = "Large accounts are still being erased, in the background. They cannot be used any more."
 
 admin.site.login_form = StaffSignInForm
@@ -52,8 +54,8 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
         *("username", "is_active", "is_staff", "is_service", "created_by", "guest_made"),
         *("date_joined", "last_login"),
     )
-    list_filter = ("is_active", "is_staff", "is_service", "guest_made", MakerFilter, MadeFilter)
-    list_select_related = ("created_by",)
+    list_filter = ("is_active", "is_staff", "is_service", "guest_made", MakerFilter, MadeFilter, DatesFilter)
+    links = {"created_by": to_user("created_by")}
     fieldsets = (
         *(UserAdmin.fieldsets or ()),
         ("Service account", {"fields": ("is_service",)}),
@@ -66,8 +68,22 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
     ordering = ("-id",)
     sortable_by = ("username",)
 
+    class Media:
+        js = ("accounts/filter_labels.js",)
+
     def get_queryset(self, request: HttpRequest) -> Any:
-        return without_erased(super().get_queryset(request), "pk")
+        return without_erased(super().get_queryset(request).select_related("created_by", "limits_owner"), "pk")
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if (user := context.get("original")) is not None:
+            context["related"] = related_to(user, request)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        found = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "groups" and found is not None:
+            found.choices = partial(group_choices, request)
+        return found
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj is not None else ()
@@ -138,76 +154,3 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
         gone = [delete_user(user=user, seconds=max(0, until - time.monotonic())) for user in queryset]
         if not all(gone):
             self.message_user(request, STILL_ERASING, "warning")
-
-
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("usable", "Usable"), ("unusable", "Revoked, expired or disabled")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        usable = Exists(ApiKey.objects.usable().filter(pk=OuterRef("pk")))
-        match self.value():
-            case "usable":
-                return queryset.filter(usable)
-            case "unusable":
-                return queryset.filter(~usable)
-        return queryset
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(HistoryAdmin):
-    """`manage.py create_api_key`, or a key's owner, makes keys: the secret is shown there once, and never here."""
-
-    list_display = ("shown", "name", "user", "allowed", "created_at", "expires_at", "last_used_at", "revoked_at")
-    list_filter = (StateFilter, MadeFilter)
-    list_select_related = ("user",)
-    search_fields = ("kid__startswith", "user__username__istartswith")
-    search_help_text = "Start of a key (without cb_) or of its owner's username"
-    fields = readonly_fields = (
-        *("shown", "name", "user", "allowed", "from_networks", "may_change_credentials", "issued_by", "replaces"),
-        *("created_at", "expires_at", "last_used_at", "revoked_at", "used_from"),
-    )
-    ordering = ("-id",)
-    sortable_by = ()
-    actions = ("revoke",)
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return without_erased(super().get_queryset(request), "user")
-
-    @admin.display(description="key", ordering="kid")
-    def shown(self, key: ApiKey) -> str:
-        return f"cb_{key.kid}…"
-
-    @admin.display(description="scopes")
-    def allowed(self, key: ApiKey) -> str:
-        return "all" if key.scopes is None else ", ".join(key.scopes)
-
-    @admin.display(description="networks")
-    def from_networks(self, key: ApiKey) -> str:
-        return ", ".join(key.networks) if key.networks else "any"
-
-    @admin.display(description="used from")
-    def used_from(self, key: ApiKey) -> str:
-        return "; ".join(str(use) for use in key.uses.all()[:SHOWN_USES]) or "—"
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A key can be revoked but stays on record; it is deleted with its owner."""
-        return False
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("accounts.change_apikey")
-
-    def revocable(self, request: HttpRequest, queryset: Any) -> Any:
-        """Return the keys that this staff member may revoke: only superusers may revoke a superuser's."""
-        return queryset if request.user.is_superuser else queryset.filter(user__is_superuser=False)
-
-    @admin.action(description="Revoke the selected keys", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: Any) -> None:
-        revoked = list(self.revocable(request, queryset))
-        for key in revoked:
-            revoke_api_key(key=key)
-            self.log_change(request, key, "Revoked")
-        self.message_user(request, f"{len(revoked)} keys were revoked.")

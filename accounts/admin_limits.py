@@ -85,6 +85,23 @@ class GroupsOfOwner(admin.TabularInline):  # type: ignore[type-arg]  # not subsc
     extra = 0
     verbose_name_plural = "groups whose use this user sees, without any content"
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("group")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        found = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if found is not None:
+            found.choices = lambda: [("", "---------"), *group_choices(request)]
+        return found
+
+
+def group_choices(request: Any) -> list[tuple[int, str]]:
+    """Return all groups, read once for a page: every row of a form has them to choose from."""
+    if not hasattr(request, "_group_choices"):
+        request._group_choices = list(Group.objects.order_by("name").values_list("pk", "name"))
+    found: list[tuple[int, str]] = request._group_choices
+    return found
+
 
 admin.site.unregister(Group)
 
@@ -92,6 +109,9 @@ admin.site.unregister(Group)
 @admin.register(Group)
 class LimitedGroupAdmin(GroupAdmin):
     inlines = (LimitsOfGroup, OwnersOfGroup)
+
+    class Media:
+        js = ("accounts/filter_labels.js",)
 
 
 class SubjectFilter(admin.SimpleListFilter):

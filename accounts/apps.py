@@ -5,4 +5,4 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import checks  # noqa: F401  registers the system checks
+        from accounts import browser_sessions, checks  # noqa: F401  registers what notes sign-ins, and the system checks

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.db import models
+from django.db.models import Exists, OuterRef
 from django.db.models.expressions import RawSQL
 
 from accounts.models import AccountErasure
@@ -30,8 +31,7 @@ def held_by(user_id: uuid.UUID) -> int:
 
 def without_erased(rows: Rows, owner: str) -> Rows:
     """Leave out what accounts own that are being erased; `owner` is the lookup of the owner's id."""
-    ids = list(AccountErasure.objects.values_list("user_id", flat=True))  # nearly always there are none
-    return rows.exclude(**{f"{owner}__in": ids}) if ids else rows
+    return rows.filter(~Exists(AccountErasure.objects.filter(user=OuterRef(owner))))
 
 
 def claim(user_id: uuid.UUID) -> bool:

@@ -45,9 +45,10 @@ def _counters(user_id: uuid.UUID) -> QuerySet[RateWindow]:
     return RateWindow.objects.filter(key__contains=user_id.hex)
 
 
-def delete_sessions(user_ids: Iterable[uuid.UUID]) -> None:
-    """Sign these users out everywhere."""
-    ended = [session.session_key for session in _sessions({str(user_id) for user_id in user_ids})]
+def delete_sessions(user_ids: Iterable[uuid.UUID], *, but: str | None = None) -> None:
+    """Sign these users out everywhere, but in the session of this name."""
+    found = _sessions({str(user_id) for user_id in user_ids})
+    ended = [session.session_key for session in found if session.session_key != but]
     for at in range(0, len(ended), ROWS):
         Session.objects.filter(session_key__in=ended[at : at + ROWS]).delete()
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.authentication import caller_of
@@ -59,14 +60,16 @@ class StaffSignInForm(SignInForm, AdminAuthenticationForm):
     """The sign-in form of the admin site."""
 
 
-class StaffPasswordForm(AdminPasswordChangeForm):
-    """Changes the password of a user who is signed in to the admin site and knows the old one."""
+class OwnPasswordForm(PasswordChangeForm):
+    """Changes the password of a user who is signed in and knows the old one."""
 
     retry_after = 0
 
     def __init__(self, *arguments: Any, request: HttpRequest, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.request = request
+        for field in self.fields.values():
+            field.validators.append(MaxLengthValidator(MAX_PASSWORD))
 
     def clean_old_password(self) -> str:
         try:
@@ -75,6 +78,10 @@ class StaffPasswordForm(AdminPasswordChangeForm):
         except TooManyAttempts as refusal:
             self.retry_after = refusal.retry_after
             raise ValidationError(refusal.message, code="limit") from refusal
+
+
+class StaffPasswordForm(OwnPasswordForm, AdminPasswordChangeForm):
+    """The same form of the admin site."""
 
 
 def finish_attempt(request: HttpRequest, response: HttpResponseBase) -> None:

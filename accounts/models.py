@@ -71,6 +71,8 @@ class User(AbstractUser):
         db_default=models.Value(False),
         help_text="nobody signs in as it: it has no password, only keys, which staff make",
     )
+    # What the page's new chats begin with, if it is among what the user may use: completions/preferred_model.py says.
+    preferred_model = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001  SQLite, as above
     # When staff last stopped all activity of this user: every process closes what was open before that time.
     stopped_at = models.DateTimeField(null=True, editable=False)
 
@@ -265,6 +267,27 @@ class ApiKeyUse(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day}: {self.network}"
+
+
+class BrowserSession(models.Model):
+    """A browser that somebody is signed in with, as `browser_sessions.py` shows it to them: no address, no version.
+
+    `network` is where it was used last. Without a constraint: the version before does not know these rows, and deletes
+    sessions.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="browser_sessions")
+    session = models.OneToOneField("sessions.Session", on_delete=models.CASCADE, related_name="+", db_constraint=False)
+    browser = models.CharField(max_length=50)
+    network = models.CharField(max_length=50)
+    signed_in_at = models.DateTimeField(default=timezone.now)
+    last_used_on = models.DateField()
+
+    class Meta:
+        ordering = ["-signed_in_at"]
+
+    def __str__(self) -> str:
+        return self.browser
 
 
 class FailedSignIn(models.Model):

@@ -19,6 +19,7 @@ from accounts.erasure import counters_of, sessions_of
 from accounts.models import (
     ApiKey,
     ApiKeyUse,
+    BrowserSession,
     FailedSignIn,
     GroupOwner,
     PasswordDelay,
@@ -106,6 +107,7 @@ register(User.user_permissions.through, owner="user")
 register(ApiKey, owner="user", secret=("digest",))
 register(ApiKeyUse, owner="key__user")
 register(Session, secret=("session_key", "session_data"), find=sessions_of)
+register(BrowserSession, owner="user", secret=("session",))
 register(RateWindow, find=counters_of)
 register(FailedSignIn, owner="user")
 register(PasswordDelay, find=delays_of)

@@ -35,6 +35,7 @@ from accounts.callers import (
 from accounts.key_uses import note_use
 from accounts.models import ApiKey, User
 from accounts.services import guest_user
+from accounts.session_uses import note_session_use
 from accounts.signals import account_deleted, accounts_stopped, api_key_revoked, limits_changed
 from accounts.subject_limits import any_limits, limits_found
 from accounts.throttling import RateLimited, enforce
@@ -177,6 +178,7 @@ def principal_of_session(session_key: str, caller: Caller) -> Principal:
     user = sessions.users_of_sessions([session_key]).get(session_key)
     if user is None:
         raise NotAdmitted(sessions.SIGNED_OUT)
+    note_session_use(session_key, user, caller)
     principal = _principal_of(
         user,
         address=caller.address,

@@ -117,6 +117,11 @@ def update_user(*, user: User, username: str | None = None, password: str | None
     return user
 
 
+def set_preferred_model(*, user_id: uuid.UUID, model: str | None) -> None:
+    """Choose what new chats begin with on the page; None is the service's default."""
+    User.objects.filter(pk=user_id).update(preferred_model=model)
+
+
 @transaction.atomic
 def stop_user(*, user: User) -> None:
     """End what runs for an account in every process: answers, streams, sockets. It may start new ones at once."""

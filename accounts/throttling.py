@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection
+from collections import Counter as Tally
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -19,12 +21,14 @@ from django.db.models import Q
 
 from accounts.callers import Principal
 from accounts.models import RateWindow
-from foundation.database import database_clock
+from foundation.database import database_clock, send_statement
+from foundation.row_sql import marks
 
 MINUTE = 60  # seconds
 HOUR = 3600
 PERIODS = {MINUTE: "a minute", HOUR: "an hour"}
 
+MAX_KEY = 100
 _TABLE = RateWindow._meta.db_table
 _WHOLE = {"sqlite": "CAST({} AS INTEGER)", "postgresql": "CAST(floor({}) AS bigint)"}
 
@@ -66,24 +70,93 @@ class Rate(NamedTuple):
         return max(0, self.limit - self.used)
 
 
+class CountedAll(NamedTuple):
+    """The new values of several counters, and the whole seconds until their window ends."""
+
+    used: dict[str, int]
+    seconds_left: int
+
+
 @functools.cache
-def _count_sql(vendor: str, clock: str, window: int) -> str:
+def _count_sql(vendor: str, clock: str, window: int, rows: int) -> str:
     # A row is reused in each new window, so the table has only as many rows as there are callers.
     number = _WHOLE[vendor].format(f"{clock} / {window}")
+    values = ", ".join([f"(%s, {number}, %s)"] * rows)
     return (
-        f'INSERT INTO {_TABLE} ("key", "window", "count") VALUES (%s, {number}, %s) '  # noqa: S608  no input in the text
+        f'INSERT INTO {_TABLE} ("key", "window", "count") VALUES {values} '  # noqa: S608  no input in the text
         f'ON CONFLICT ("key") DO UPDATE SET '
         f'"count" = CASE WHEN {_TABLE}."window" = excluded."window" THEN {_TABLE}."count" + excluded."count" '
         f'ELSE excluded."count" END, "window" = excluded."window" '
-        f'RETURNING "count", ("window" + 1) * {window} - {clock}'
+        f'RETURNING "key", "count", ("window" + 1) * {window} - {clock}'
     )
 
 
 def count(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -> Counted:
     """Add `amount` to the counter of `key` in the current `window` of seconds."""
-    cursor.execute(_count_sql(connection.vendor, database_clock(), window), [key[:100], amount])
-    used, left = cursor.fetchone()
+    cursor.execute(*_counting({key[:MAX_KEY]: amount}, window))
+    [(_, used, left)] = cursor.fetchall()
     return Counted(used, _whole_seconds(left))
+
+
+def counting(amounts: Mapping[str, int]) -> Callable[[], CountedAll]:
+    """Add to counters of the current minute, and return what fetches their values: see `send_statement`.
+
+    They are written in the order of their keys, so that two processes never wait in a circle.
+    """
+    if not amounts:
+        return lambda: CountedAll({}, MINUTE)
+    stored: Tally[str] = Tally()
+    for key, amount in amounts.items():
+        stored[key[:MAX_KEY]] += amount
+    fetch, asked = send_statement(*_counting(stored, MINUTE)), list(amounts)
+
+    def fetched() -> CountedAll:
+        rows = fetch()
+        used = {key: count for key, count, _ in rows}
+        return CountedAll({key: used[key[:MAX_KEY]] for key in asked}, _whole_seconds(rows[0][2]))
+
+    return fetched
+
+
+class CountedAhead:
+    """The events of a batch, counted before it is known which of them happen; the others are given back at its end.
+
+    The values are fetched when they are used: see `send_statement`.
+    """
+
+    def __init__(self, amounts: Mapping[str, int]) -> None:
+        self._amounts = dict(amounts)
+        self._left = Tally(amounts)
+        self._fetch = counting(self._amounts)
+
+    @cached_property
+    def _counted(self) -> CountedAll:
+        return self._fetch()
+
+    @cached_property
+    def used(self) -> dict[str, int]:
+        """The counters without this batch, but for what happened of it."""
+        return {key: used - self._amounts[key] for key, used in self._counted.used.items()}
+
+    @property
+    def seconds_left(self) -> int:
+        return self._counted.seconds_left
+
+    def happens(self, key: str, amount: int) -> None:
+        """Note that this much of what was counted ahead is kept."""
+        self.used[key] += amount
+        self._left[key] -= amount
+
+    def close(self, cursor: Any) -> None:
+        """Give back the rest, in the order of the keys."""
+        for key, amount in sorted(self._left.items()):
+            if amount:
+                give_back(cursor, key, amount=amount)
+
+
+def _counting(amounts: Mapping[str, int], window: int) -> tuple[str, list[str | int]]:
+    values = [value for pair in sorted(amounts.items()) for value in pair]
+    return _count_sql(connection.vendor, database_clock(), window, len(amounts)), values
 
 
 def give_back(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -> None:
@@ -92,25 +165,25 @@ def give_back(cursor: Any, key: str, *, amount: int = 1, window: int = MINUTE) -
     cursor.execute(
         f'UPDATE {_TABLE} SET "count" = "count" - %s '  # noqa: S608  no input in the text
         f'WHERE "key" = %s AND "window" = {number} AND "count" >= %s',
-        [amount, key[:100], amount],
+        [amount, key[:MAX_KEY], amount],
     )
 
 
-def read(cursor: Any, keys: Collection[str], *, window: int = MINUTE) -> dict[str, int]:
-    """Return the counters of `keys` in the current window, without those that nothing was counted in."""
-    number = _WHOLE[connection.vendor].format(f"{database_clock()} / {window}")
-    cursor.execute(
-        f'SELECT "key", "count" FROM {_TABLE} '  # noqa: S608  no input in the text
-        f'WHERE "key" IN ({", ".join(["%s"] * len(keys))}) AND "window" = {number}',
+def reading(keys: Collection[str]) -> Callable[[], dict[str, int]]:
+    """Read counters of the current minute, and return what fetches those that something was counted in."""
+    if not keys:
+        return dict
+    number = _WHOLE[connection.vendor].format(f"{database_clock()} / {MINUTE}")
+    fetch = send_statement(
+        f'SELECT "key", "count" FROM {_TABLE} WHERE "key" IN ({marks(keys)}) AND "window" = {number}',  # noqa: S608
         list(keys),
     )
-    return dict(cursor.fetchall())
+    return lambda: dict(fetch())
 
 
 def used(keys: Collection[str]) -> dict[str, int]:
-    """Return the counters of `keys` in the current minute, as `read` does."""
-    with connection.cursor() as cursor:
-        return read(cursor, keys)
+    """Return the counters of `keys` in the current minute, without those that nothing was counted in."""
+    return reading(keys)()
 
 
 def seconds_left(*, window: int = MINUTE) -> int:

@@ -26,6 +26,7 @@ MAX_QUERIES, MAX_MILLISECONDS = 15, 200.0
 ROUNDS = 7
 PER_TALK = 10
 DIMENSIONS = ("user", "group", "key", "model", "upstream", "day", "month")
+FAILURES_BY = ("code", "model", "upstream")
 USERS = 2_000
 LONG_TALK = 2_000
 REASON = "Measuring how long this takes"
@@ -102,12 +103,14 @@ def row(name: str, watch: Watch, client: Any, address: str, before: Callable[[],
 
 def pages() -> dict[str, str]:
     """Return the paths to request, by their names in the report."""
+    from accounts.models import ApiKey
     from completions.models import Run
     from conversations.models import Conversation
 
     talk = Conversation.objects.order_by("-updated_at").first()
     run = Run.objects.order_by("-id").first()
     assert talk is not None and run is not None
+    key = ApiKey.objects.filter(user=talk.owner)[0]
     talks, runs = "/admin/conversations/conversation/", "/admin/completions/run/"
     return {
         "index": "/admin/",
@@ -136,6 +139,11 @@ def pages() -> dict[str, str]:
         "users, search": "/admin/accounts/user/?q=user-12",
         "user": f"/admin/accounts/user/{talk.owner_id}/change/",
         "keys": "/admin/accounts/apikey/",
+        "key": f"/admin/accounts/apikey/{key.pk}/change/",
+        "runs, of one key": f"{runs}?key=cb_{key.kid}",
+        "runs, of any dates": f"{runs}?since=2020-01-01&until=2030-01-01&failed=yes",
+        "conversations, of any dates": f"{talks}?since=2020-01-01&until=2030-01-01",
+        **{f"failed runs by {by}": f"/admin/dashboard/failures/?since=2020-01-01&by={by}" for by in FAILURES_BY},
         **usage_pages(talk.owner.username),
         "access log": "/admin/conversations/accesslogentry/",
         "access log, of one owner": f"/admin/conversations/accesslogentry/?q={talk.owner_id}",
@@ -190,13 +198,13 @@ def report() -> bool:
     client.post(f"/admin/conversations/conversation/{talk.pk}/change/", {"reason": REASON})
     print("\n| page | queries | median ms | of it database | slowest ms |\n|---|---|---|---|---|", flush=True)
     rows = [row(name, watch, client, address) for name, address in pages().items()]
-    row("dashboard, all days anew (once an hour)", watch, client, "/admin/dashboard/", dashboard.forget)
-
-    def next_minute() -> None:
-        dashboard._kept = (0.0, [])
-
-    row("dashboard, today anew (once a minute)", watch, client, "/admin/dashboard/", next_minute)
+    row("dashboard, of a process that just began", watch, client, "/admin/dashboard/", dashboard.forget)
+    for _ in range(30):  # until all days are counted
+        dashboard.forget_kept()
+        client.get("/admin/dashboard/")
+    row("dashboard, today anew (once a minute)", watch, client, "/admin/dashboard/", dashboard.forget_kept)
     row("dashboard", watch, client, "/admin/dashboard/")
+    row("index, anew (once a minute)", watch, client, "/admin/", dashboard.forget_kept)
     kept = "kept" if all(rows) else "NOT KEPT"
     print(f"\nBudget: fewer than {MAX_QUERIES} queries and {MAX_MILLISECONDS:.0f} ms: {kept}.")
     return all(rows)

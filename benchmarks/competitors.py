@@ -6,7 +6,7 @@ import json
 import secrets
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Services:
     def __init__(self, *, upstream: int, scratch: Path, extra: dict[str, str], postgres: Callable[[], tuple[str, int]]):
         self.upstream, self.scratch, self.extra, self._postgres = upstream, scratch, extra, postgres
         self.secrets = {"SECRET_KEY": secrets.token_urlsafe(48), "KEY_PEPPER": secrets.token_urlsafe(48)}
-        self.prepared: dict[str, str] = {}  # database kind -> API key
+        self.prepared: dict[str, str] = {}  # name of the template -> API key
         self.started = 0
 
     def _environment(self, home: Path, database_url: str, port: int) -> dict[str, str]:
@@ -94,19 +94,20 @@ class Services:
             }
         )
 
-    def _prepare(self, kind: str) -> str:
-        """Migrate a template of this kind once and return the API key in it."""
-        if kind not in self.prepared:
-            home = self.scratch / f"template-{kind}"
+    def _prepare(self, kind: str, root: Path) -> str:
+        """Migrate a template of this kind once, by the code in `root`, and return its name."""
+        template = f"template_{kind}_{len(root.parts)}_{root.name}".replace("-", "_")
+        if template not in self.prepared:
+            home = self.scratch / template
             home.mkdir()
             if kind == "postgres":
-                self._sql("CREATE DATABASE bench_template")
-            env = self._environment(home, self._url(kind, home, "bench_template"), free_port())
+                self._sql(f"CREATE DATABASE {template}")
+            env = self._environment(home, self._url(kind, home, template), free_port())
             manage = [sys.executable, "manage.py"]
-            run([*manage, "migrate", "-v", "0"], env=env)
-            run([*manage, "create_user", "bench", "--password", secrets.token_urlsafe(16)], env=env)
-            self.prepared[kind] = run([*manage, "create_api_key", "bench"], env=env).split()[-1]
-        return self.prepared[kind]
+            run([*manage, "migrate", "-v", "0"], env=env, root=root)
+            run([*manage, "create_user", "bench", "--password", secrets.token_urlsafe(16)], env=env, root=root)
+            self.prepared[template] = run([*manage, "create_api_key", "bench"], env=env, root=root).split()[-1]
+        return template
 
     def _url(self, kind: str, home: Path, name: str) -> str:
         return (
@@ -121,22 +122,36 @@ class Services:
         with psycopg.connect(self._postgres()[0], autocommit=True) as connection:
             connection.execute(statement)
 
-    def start(self, name: str, logs: Path) -> Running:
-        """Start `service-<server>-<database>[-budgets]` on a fresh copy of the prepared database."""
+    def start(self, name: str, logs: Path, *, env: Mapping[str, str] | None = None, root: Path = ROOT) -> Running:
+        """Start `service-<server>-<database>[-budgets]` on a fresh copy of the prepared database.
+
+        `env` are further settings, `root` is the folder of another version.
+        """
         _, server, kind, *budgets = name.split("-")
-        key = self._prepare(kind)
+        template = self._prepare(kind, root)
         self.started += 1
         home = self.scratch / f"{name}-{self.started}"
-        shutil.copytree(self.scratch / f"template-{kind}", home)
+        shutil.copytree(self.scratch / template, home)
         copy = f"bench_{self.started}"
         if kind == "postgres":
-            self._sql(f"CREATE DATABASE {copy} TEMPLATE bench_template")
+            self._sql(f"CREATE DATABASE {copy} TEMPLATE {template}")
         port = free_port()
-        env = self._environment(home, self._url(kind, home, copy), port)
+        given = self._environment(home, self._url(kind, home, copy), port) | dict(env or {})
         if budgets:
-            run([sys.executable, "manage.py", "shell", "-v", "0", "-c", MAKE_BUDGETS], env=env)
-        process = Process(name, server_command(server, port), port=port, ready="/readyz", env=env, logs=logs)
-        return Running(name, port, key, process, self._postgres()[1] if kind == "postgres" else 0)
+            run([sys.executable, "manage.py", "shell", "-v", "0", "-c", MAKE_BUDGETS], env=given)
+        command = server_command(server, port)
+        process = Process(name, command, port=port, ready="/readyz", env=given, logs=logs, root=root)
+        return Running(name, port, self.prepared[template], process, self._postgres()[1] if kind == "postgres" else 0)
+
+
+def start_another(first: Running, logs: Path) -> Running:
+    """Start one more process of a service that runs, on its database."""
+    assert first.process is not None
+    port = free_port()
+    env = {**first.process.env, "PORT": str(port)}
+    server = first.name.split("-")[1]
+    process = Process(first.name, server_command(server, port), port=port, ready="/readyz", env=env, logs=logs)
+    return Running(first.name, port, first.key, process, first.database)
 
 
 def server_command(server: str, port: int) -> list[str]:

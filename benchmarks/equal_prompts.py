@@ -144,9 +144,8 @@ def _accept(principal: Any, messages: tuple[dict[str, Any], ...], *, new: bool) 
     """Accept a call, and take it back."""
     from django.db import connection
 
-    from completions.acceptance import accept
+    from completions.acceptance import accept, limits_on
     from completions.run_requests import RunRequest
-    from completions.spending import Spending
     from conversations.models import Conversation
 
     def once() -> None:
@@ -154,7 +153,7 @@ def _accept(principal: Any, messages: tuple[dict[str, Any], ...], *, new: bool) 
             principal=principal, model="echo", upstream="echo", messages=messages, threaded=True, exclusive=False
         )
         with connection.cursor() as cursor:
-            [handle] = accept(cursor, [request], worker="benchmark", spending=Spending(cursor, [request]))
+            [handle] = accept(cursor, [request], worker="benchmark", limits=limits_on(cursor, [request]))
             if isinstance(handle, Exception):
                 raise handle
             assert handle.conversation_id is not None
@@ -248,7 +247,7 @@ def _write(user: Any, partition: int, start: int, count: int) -> None:
             before.append(entry)
         talk.head_id = parent
     embedder = loading.current()
-    embedder_id, vectors = embedder_number(embedder), embedder.embed([wire["content"] for wire in wires])
+    embedder_id, vectors = embedder_number(embedder), embedder.embed_passages([wire["content"] for wire in wires])
     with transaction.atomic():
         Conversation.objects.bulk_create(talks)
         Message.objects.bulk_create(rows)

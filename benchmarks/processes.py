@@ -48,13 +48,23 @@ def _die_with_parent() -> None:
 class Process:
     """One server under test, or the mock, on its own port."""
 
-    def __init__(self, name: str, argv: Sequence[str], *, port: int, ready: str, env: dict[str, str], logs: Path):
-        self.name, self.port, self.ready = name, port, ready
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        port: int,
+        ready: str,
+        env: dict[str, str],
+        logs: Path,
+        root: Path = ROOT,
+    ):
+        self.name, self.port, self.ready, self.env = name, port, ready, env
         self.log = logs / f"{name}.log"
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
                 argv,
-                cwd=ROOT,
+                cwd=root,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -118,9 +128,9 @@ class Process:
                 os.kill(pid, signal.SIGKILL)
 
 
-def run(argv: Sequence[str], *, env: dict[str, str] | None = None, seconds: float = 300) -> str:
+def run(argv: Sequence[str], *, env: dict[str, str] | None = None, seconds: float = 300, root: Path = ROOT) -> str:
     """Run a command of the repository to its end and return its stdout."""
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds)
+    done = subprocess.run(argv, cwd=root, env=env, capture_output=True, text=True, timeout=seconds)
     if done.returncode:
         raise NotStarted(f"{' '.join(argv[1:3])} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout

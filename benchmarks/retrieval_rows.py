@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from accounts.models import User
 from accounts.services import register_user
 from conversations.models import Conversation, Message
+from foundation.database import lift_time_limit
 from foundation.ids import uuid7
 from search.analysis import stems, terms_of
 from search.backends import backend
@@ -169,10 +170,10 @@ def settle() -> None:
 
 
 def begin() -> None:
-    """Remove the triggers, which would queue every row for indexing."""
+    """Remove the triggers, which would queue every row for indexing, and the limits on statements."""
+    lift_time_limit()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SET statement_timeout = 0")
             cursor.execute("SET session_replication_role = replica")
         else:
             for name in ("added", "changed", "gone"):

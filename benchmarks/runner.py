@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -79,8 +79,8 @@ class Runner:
             self.database = (url, next(pid for pid in procfs.tree(os.getpid()) if pid not in known))
         return self.database
 
-    def start(self, name: str) -> Running:
-        """Start a competitor and return it once it answers."""
+    def start(self, name: str, *, env: Mapping[str, str] | None = None, root: Path = ROOT) -> Running:
+        """Start a competitor and return it once it answers; `env` and `root` are for services: see `Services.start`."""
         if name == "direct":
             return Running("direct", self.upstream.port, "unused")
         if name == "relay":
@@ -90,10 +90,17 @@ class Runner:
             assert self.litellm is not None
             running = competitors.start_litellm(self.litellm, self.upstream.port, self.scratch, self.logs)
         else:
-            running = self.services.start(name, self.logs)
+            running = self.services.start(name, self.logs, env=env, root=root)
+        return self._warm(running)
+
+    def start_another(self, first: Running) -> Running:
+        """Start one more process of a service that runs, on its database."""
+        return self._warm(competitors.start_another(first, self.logs))
+
+    def _warm(self, running: Running) -> Running:
         assert running.process is not None
         self._keep(running.process)
-        if name.startswith("service-"):
+        if running.name.startswith("service-"):
             competitors.wait_warm(running)
         return running
 

@@ -122,7 +122,8 @@ def _index() -> Iterator[Finding]:
         )
         yield Finding("search index", WARN, message)
     else:
-        yield Finding("search index", OK, f"{waiting} messages wait; embedder {loading.current_name()}")
+        models = f"embedder {loading.current_name()}, reranker {settings.SEARCH_RERANKER or 'none'}"
+        yield Finding("search index", OK, f"{waiting} messages wait; {models}")
 
 
 def _clock() -> Iterator[Finding]:

@@ -13,12 +13,12 @@ from typing import Any
 from django.conf import settings
 
 from chatservice.signals import serving_started
-from completions import long_histories, providers, services
+from completions import long_histories, providers, services, titles
 from completions.journal import journal
 from completions.live import LIVE
 from completions.stream_limits import open_streams
 from files import texts
-from search import indexer
+from search import indexer, reranking
 from search.embedders import loading
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def start() -> None:
         indexer.start(busy=lambda: bool(LIVE))
     else:
         loading.start()
+    reranking.start()
     serving_started.send_robust(None)
 
 
@@ -83,6 +84,7 @@ async def stop() -> None:
     until = services.drain() + settings.DRAIN_SECONDS + RELEASE_SECONDS
     await _within(until, asyncio.to_thread(texts.stop, _left(until)))
     await _within(until, asyncio.to_thread(indexer.stop, _left(until)))
+    await _within(until, titles.stop())
     await _within(until, long_histories.finish())
     await _within(until, journal().close(_left(until)))
     await _within(until, providers.close_all())

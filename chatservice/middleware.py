@@ -98,6 +98,8 @@ class RequestMiddleware:
     ) -> None:
         """Note the template of the path, for the log."""
         if request.resolver_match is not None:
+            # Every path that did not match, 3 KB: a stream would hold them as long as it lasts.
+            request.resolver_match.tried = None
             current().route = f"/{request.resolver_match.route}"
 
 

@@ -21,9 +21,10 @@ from chatservice.file_storage import file_storage
 from chatservice.first_run import read_secrets
 from chatservice.log_settings import log_settings
 from chatservice.metrics_settings import metrics_settings
+from chatservice.search_settings import embeddings_server, reranking_settings
 from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
 from chatservice.trace_settings import trace_settings
-from chatservice.upstream_settings import with_openai
+from chatservice.upstream_settings import title_settings, with_openai
 from chatservice.usage_settings import usage_settings
 from chatservice.webhook_settings import webhook_networks
 
@@ -114,6 +115,7 @@ if HTTPS:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 CSRF_FAILURE_VIEW = "chatservice.views.csrf_failure"
+SESSION_ENGINE = "accounts.session_store"
 SESSION_COOKIE_AGE = 8 * 3600
 # Cookies ignore ports: under the usual name, another application on this host would sign everybody out.
 SESSION_COOKIE_NAME = "chat_session"
@@ -394,6 +396,7 @@ CONTEXT_TOKENS = env.json("CONTEXT_TOKENS", default={"*": 16_000}, values=int)
 RECALL_SECONDS = env.float("RECALL_SECONDS", default=1.5)
 # Seconds between two tokens of the built-in model `echo`.
 ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
+TITLE_MODEL, TITLE_SECONDS = title_settings(env)
 CURRENCY, USAGE_TIME_ZONE, BUDGET_MAIL, _mail = usage_settings(env)
 WEBHOOK_NETWORKS = webhook_networks(env)
 globals().update(_mail)
@@ -442,17 +445,16 @@ SEND_SECONDS = env.seconds("SEND_SECONDS", default=60)
 
 # The language for removing word endings: each message's own (`auto`), one of Snowball's (`german`, …), or `none`.
 SEARCH_LANGUAGE = env.str("SEARCH_LANGUAGE", default="auto")
-# The model for search by meaning: `minilm` (in a package, offline), `minilm-int8` (the same in eight bits, for small
-# machines), `openai:MODEL`, or the path or hub name of a sentence-transformers model (docs/search.md).
-SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="minilm")
-# The server of `openai:MODEL`. By default OPENAI_BASE_URL.
-EMBEDDINGS_BASE_URL = env.str("EMBEDDINGS_BASE_URL", default="", url=True)
-# The key for that server. By default OPENAI_API_KEY, unless EMBEDDINGS_BASE_URL names another server, which is never
-# sent that key.
-EMBEDDINGS_API_KEY = env.secret("EMBEDDINGS_API_KEY", default="" if EMBEDDINGS_BASE_URL else OPENAI_API_KEY)
-EMBEDDINGS_BASE_URL = EMBEDDINGS_BASE_URL or OPENAI_BASE_URL
-if OPENAI_API_KEY and not EMBEDDINGS_BASE_URL:
-    EMBEDDINGS_BASE_URL = "https://api.openai.com/v1"
+# The model for search by meaning: `minilm-int8` (in a package, offline), `minilm` (the same in full precision),
+# `onnx:PATH`, `openai:MODEL`, or the path or hub name of a sentence-transformers model (docs/search-models.md).
+SEARCH_EMBEDDER = env.str("SEARCH_EMBEDDER", default="minilm-int8")
+# How many numbers of a vector are kept, the first ones: for models trained for it (Matryoshka). `0`: all of them.
+SEARCH_DIMENSIONS = env.int("SEARCH_DIMENSIONS", default=0)
+# Text in front of a search, and of a passage. By default the model's own; `none`: nothing (docs/search-models.md).
+SEARCH_QUERY_PROMPT = env.str("SEARCH_QUERY_PROMPT", default="")
+SEARCH_PASSAGE_PROMPT = env.str("SEARCH_PASSAGE_PROMPT", default="")
+EMBEDDINGS_BASE_URL, EMBEDDINGS_API_KEY = embeddings_server(env, OPENAI_BASE_URL, OPENAI_API_KEY)
+SEARCH_RERANKER, SEARCH_RERANK_SECONDS = reranking_settings(env)
 # Whether the service indexes messages in a thread of its own; otherwise run `manage.py index_messages --follow`.
 SEARCH_INDEXER = env.bool("SEARCH_INDEXER", default=True)
 # The memory of one process for vectors: on SQLite all of them, on PostgreSQL those of large owners (docs/search.md).

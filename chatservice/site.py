@@ -10,13 +10,13 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from accounts.authentication import caller_of
-from chatservice.views import notice
+from chatservice.views import TITLES, notice, prefers_page
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 CLOSED = (
@@ -51,22 +51,47 @@ def require_second_factor(view: View) -> View:
     return guarded  # type: ignore[return-value]  # it is called like the view
 
 
+REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    BadRequest: (400, "Go back, and try it again without what you changed in the address."),
+    PermissionDenied: (403, "Your account lacks the permission for this page. A superuser can grant it to you."),
+    Http404: (404, "There is no such page. What it showed may have been deleted."),
+}
+
+
 class StaffSite(AdminSite):
     site_title = "Chat service"
     site_header = "Chat service"
     index_title = "Site administration"
+    index_template = "admin/home.html"
     site_url = f"{settings.URL_PREFIX}/"
 
     def get_urls(self) -> list[Any]:
         return [
             path("dashboard/", self.admin_view(self.dashboard), name="dashboard"),
+            path("dashboard/failures/", self.admin_view(self.failures), name="failures"),
             path("dashboard/usage/", self.admin_view(self.usage), name="usage"),
             path("dashboard/usage/csv/", self.admin_view(self.usage_csv), name="usage_csv"),
             *super().get_urls(),
         ]
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
-        return require_local(require_second_factor(super().admin_view(view, cacheable)))
+        return require_local(require_second_factor(super().admin_view(self.with_refusals(view), cacheable)))
+
+    def with_refusals(self, view: View) -> View:
+        """Show staff what is refused as a page with the admin's navigation; who asks for JSON gets it from views.py."""
+
+        @wraps(view)
+        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                return view(request, *args, **kwargs)
+            except tuple(REFUSALS) as error:
+                if not prefers_page(request, otherwise="text/html"):
+                    raise
+                status, message = next(REFUSALS[kind] for kind in REFUSALS if isinstance(error, kind))
+                context = {**self.each_context(request), "title": TITLES[status], "message": message}
+                return TemplateResponse(request, "admin/refusal.html", context, status=status)
+
+        return shown  # type: ignore[return-value]  # it is called like the view
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         from accounts.forms import finish_attempt
@@ -110,13 +135,31 @@ class StaffSite(AdminSite):
         return response
 
     def dashboard(self, request: HttpRequest) -> HttpResponse:
-        """Show counts and durations of the last 30 days: no titles, no message text."""
-        from dashboard.page import sections
+        """Show what is wrong, and counts and durations of the last 30 days: no titles, no message text."""
+        from dashboard.page import counting_since, sections
 
         if not request.user.has_perm("completions.view_run"):
             raise PermissionDenied
-        context = {**self.each_context(request), "title": "Dashboard", "sections": sections()}
+        found = {"sections": sections(request.user), "counting": counting_since()}
+        context = {**self.each_context(request), "title": "Dashboard", **found}
         return TemplateResponse(request, "admin/dashboard.html", context)
+
+    def failures(self, request: HttpRequest) -> HttpResponse:
+        """Show which runs failed: codes, models and upstreams, no content."""
+        from dashboard.failures import FailuresForm, failures
+
+        if not request.user.has_perm("completions.view_run"):
+            raise PermissionDenied
+        form = FailuresForm(request.GET)
+        found = {"form": form, "report": failures(form) if form.is_valid() else None}
+        context = {**self.each_context(request), "title": "Failed runs", **found}
+        return TemplateResponse(request, "admin/failures.html", context)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show what is wrong now, what was spent and who is active above the list of everything."""
+        from dashboard.page import sections_of_now
+
+        return super().index(request, {"sections": sections_of_now(request.user), **(extra_context or {})})
 
     def usage(self, request: HttpRequest) -> HttpResponse:
         """Show what was used and what it cost: no content."""

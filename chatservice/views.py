@@ -12,12 +12,14 @@ from django.urls import Resolver404, resolve
 from accounts.authentication import caller_of
 from accounts.proxies import missing_setting
 from chatservice import __version__, readiness
-from chatservice.dialects import dialect_of
+from chatservice.dialects import DIALECTS, dialect_of
 from chatservice.dialects.base import json_response, problem_response, renderer_of
 from chatservice.dialects.problems import NOT_FOUND, Problem, problem_of, with_request_id
 from completions.exceptions import ShuttingDown
 from foundation.outages import is_passing
 from pages.csp import PAGE_HEADERS
+
+TITLES = {400: "This request is not valid", 403: "Not allowed", 404: "Page not found"}
 
 
 async def healthz(request: HttpRequest) -> HttpResponse:
@@ -32,7 +34,27 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """Answer in the shape of the path's dialect; a browser gets a page at paths that are no API's."""
+    if problem.status in TITLES and prefers_page(request) and not _is_of_api(request.path_info):
+        return notice(problem.status, TITLES[problem.status], problem.message)
     return answer_at(request.path_info, problem)
+
+
+def _is_of_api(path: str) -> bool:
+    """Tell whether a path is an API's: below the mount of one, or a route of the one that is mounted at the root."""
+    dialect = _dialect_at(path)
+    if dialect is None or DIALECTS[dialect]:
+        return dialect is not None
+    try:
+        return bool(resolve("/" + path.strip("/")))
+    except Resolver404:
+        return False
+
+
+def prefers_page(request: HttpRequest, *, otherwise: str = "application/json") -> bool:
+    """Tell whether whoever asks would rather have a page than JSON; `otherwise` is for who takes both."""
+    both = sorted(("text/html", "application/json"), key=lambda each: each != otherwise)
+    return request.get_preferred_type(both) == "text/html"
 
 
 def answer_at(path: str, problem: Problem) -> HttpResponse:

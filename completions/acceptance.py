@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils import timezone
 
 from completions import queueing, staging
 from completions.admission import Admission
-from completions.bulk_sql import SHARING_LIMITS, table
+from completions.bulk_sql import SHARING_LIMITS, pipelined, table
 from completions.context import estimate_tokens
 from completions.exceptions import LimitReached, Refused, StorageFull
 from completions.idempotency import Retry, known_key, remember_key
@@ -26,6 +27,7 @@ from completions.insertion import InsertionPoint, find_insertion_point
 from completions.models import Run
 from completions.prefixes import Prefixes, is_full, is_threaded
 from completions.providers.sanitize import encode_json
+from completions.request_policy import refuse_parameters
 from completions.rows import Rows, message_rows
 from completions.run_metadata import is_metadata, metadata_rows
 from completions.run_requests import RunHandle, RunRequest, WhenBusy, title_from
@@ -42,14 +44,33 @@ from foundation.row_sql import key
 MAX_PARAMETER_BYTES = 4_096
 
 
+class Limits(NamedTuple):
+    """All limits on the questions of one transaction."""
+
+    spending: Spending
+    admission: Admission
+    storage: StorageLimits
+
+
+def limits_on(cursor: Any, run_requests: Sequence[RunRequest], *, ending: Collection[uuid.UUID] = ()) -> Limits:
+    """Lock the counters of `run_requests`, and of the runs that end in this transaction, before anything else.
+
+    All processes lock in this order: budgets, answers, rows. PostgreSQL is asked for all of them in one round trip.
+    """
+    with pipelined() if run_requests else nullcontext():
+        return Limits(
+            spending=Spending(cursor, run_requests, ending=ending),
+            admission=Admission(cursor, run_requests),
+            storage=StorageLimits(cursor, run_requests),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """The data that the questions of one transaction share. `points` are the insertion points used so far."""
 
     cursor: Any
-    admission: Admission
-    storage: StorageLimits
-    spending: Spending
+    limits: Limits
     prefixes: Prefixes
     worker: str
     lease_until: float
@@ -59,15 +80,13 @@ class _Batch:
 
 
 def accept(
-    cursor: Any, run_requests: Sequence[RunRequest], *, worker: str, spending: Spending
+    cursor: Any, run_requests: Sequence[RunRequest], *, worker: str, limits: Limits
 ) -> list[RunHandle | Refused]:
     """Store `run_requests` inside the current transaction; returns the result of each, in the same order."""
     results: list[RunHandle | Refused | None] = [None] * len(run_requests)
     batch = _Batch(
         cursor=cursor,
-        admission=Admission(cursor, run_requests),
-        storage=StorageLimits(cursor, run_requests),
-        spending=spending,
+        limits=limits,
         prefixes=Prefixes(cursor, run_requests),
         worker=worker,
         lease_until=database_time(cursor) + settings.LEASE_SECONDS,
@@ -77,14 +96,14 @@ def accept(
     for index in sorted(range(len(run_requests)), key=lambda index: str(run_requests[index].conversation_id or "~")):
         request = run_requests[index]
         try:
-            rates = batch.admission.rates(request) if request.idempotency_key else ()
+            rates = batch.limits.admission.rates(request) if request.idempotency_key else ()
             known = known_key(batch.cursor, batch.rows, request, rates)
             results[index] = known if isinstance(known, RunHandle) else _accept_one(batch, request, known)
         except Refused as refusal:
             results[index] = refusal
-    batch.admission.close()
-    batch.storage.close()
-    batch.rows.write(cursor, spending.write_reserved)
+    batch.limits.admission.close()
+    batch.limits.storage.close()
+    batch.rows.write(cursor, limits.spending.write_reserved)
     if batch.rows.conversations:
         conversations_created.send(Conversation, conversation_ids=[row["id"] for row in batch.rows.conversations])
     return results  # type: ignore[return-value]
@@ -94,7 +113,7 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     """Add the rows of one question to the batch, or raise Refused and add none."""
     rows, now = batch.rows, batch.now
     may_wait = request.when_busy != WhenBusy.REJECT
-    batch.admission.check(request, waits=may_wait)
+    batch.limits.admission.check(request, waits=may_wait)
     run_id = uuid7()
     run: dict[str, Any] = {
         "id": run_id,
@@ -104,7 +123,6 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         "request_id": request.request_id,
         "upstream": request.upstream,
         "model": request.model[:200],
-        "parameters": _small(request.parameters),
         "echo": dict(request.echo) if request.echo is not None else None,
         "state": Run.State.RUNNING,
         "exclusive": request.exclusive,
@@ -121,10 +139,14 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
 
     place = retry.place_of(request) if retry is not None else request
     point, messages = find_insertion_point(batch.cursor, place, batch.prefixes, batch.points)
+    generation = point.generation if request.generation is None else request.generation
+    if generation is not None:  # before anything is reserved: it decides what the answer may cost
+        request = generation.applied_to(request)
+        refuse_parameters(request.parameters)
     if not point.replaces_full:
         check_new_messages(len(messages))
     try:
-        batch.storage.check(request, point.owner_id, len(messages))
+        batch.limits.storage.check(request, point.owner_id, len(messages))
     except StorageFull:
         if not is_threaded(request):
             raise
@@ -136,10 +158,10 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         _refuse_when_full(batch.cursor, request, rows)
     waits = request.exclusive and not point.is_new and _must_wait(batch.cursor, request, point, rows)
     if may_wait and not waits:  # it starts at once, so it counts as running
-        batch.admission.check(request)
+        batch.limits.admission.check(request)
 
     recalled = point.recall if request.recall is None else request.recall
-    batch.spending.reserve(request, run_id, recalled)
+    batch.limits.spending.reserve(request, run_id, recalled)
 
     # Nothing is refused after this point.
     question_id, digest = _add_messages(batch, request, point, messages)
@@ -167,8 +189,10 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
                 "id": point.conversation_id,
                 "owner": request.owner_id or request.principal.user_id,
                 "title": request.title or title_from(messages),
+                "title_is_provisional": not (request.title or request.threaded),
                 "end_user": request.end_user[:200],
                 "metadata": dict(request.metadata),
+                "generation": (generation.as_json() or None) if generation is not None else None,
                 "stateless": request.threaded,
                 "created_at": now,
                 **head,
@@ -177,8 +201,8 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
     else:
         rows.heads.append((point.conversation_id, head))
     batch.points[point.conversation_id] = point
-    batch.admission.admitted(request, waits=waits)
-    batch.storage.admitted(request, point.owner_id, len(messages))
+    batch.limits.admission.admitted(request, waits=waits)
+    batch.limits.storage.admitted(request, point.owner_id, len(messages))
     handle = RunHandle(
         request=request,
         run_id=run_id,
@@ -189,9 +213,13 @@ def _accept_one(batch: _Batch, request: RunRequest, retry: Retry | None) -> RunH
         digest_before=digest,
         recall=recalled,
         queued=waits,
-        rates=batch.admission.rates(request),
+        rates=batch.limits.admission.rates(request),
     )
-    run |= {"message": answer_id, "conversation": point.conversation_id}
+    run |= {
+        "message": answer_id,
+        "conversation": point.conversation_id,
+        "parameters": _small(request.parameters),
+    }
     rows.runs.append(run | queueing.waiting_row(handle) if waits else run)
     rows.metadata += metadata_rows(run_id, run["user"], run["parameters"])
     remember_key(request, rows, run_id, now, retry)
@@ -202,11 +230,11 @@ def _accept_unkept(
     batch: _Batch, request: RunRequest, run: dict[str, Any], retry: Retry | None, *, not_kept: str = ""
 ) -> RunHandle:
     """Add only the run: nothing of the request is stored, not even its parameters."""
-    batch.spending.reserve(request, run["id"], request.recall)
-    batch.admission.admitted(request)
+    batch.limits.spending.reserve(request, run["id"], request.recall)
+    batch.limits.admission.admitted(request)
     batch.rows.runs.append({**run, "parameters": {}, "echo": None})
     remember_key(request, batch.rows, run["id"], batch.now, retry)
-    rates = batch.admission.rates(request)
+    rates = batch.limits.admission.rates(request)
     return RunHandle(
         request=request, run_id=run["id"], created_at=batch.now, recall=request.recall, rates=rates, not_kept=not_kept
     )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, Sum
+from django.db.models import Q, Sum, Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 
 from accounts.admin_limits import USES
+from accounts.admin_related import RELATED, Related
 from accounts.erasing import without_erased
-from accounts.models import SubjectLimits, User
+from accounts.models import ApiKey, SubjectLimits, User
 from completions.models import Run
 from completions.services import reap
 from completions.token_counts import PATHS
 from conversations.admin import as_id
-from conversations.admin_filters import ModelFilter
-from foundation.admin_base import HistoryAdmin, MadeFilter, TextFilter, minute
+from conversations.admin_filters import ModelFilter, id_of_owner
+from foundation.admin_base import DatesFilter, HistoryAdmin, MadeFilter, TextFilter, minute
+from foundation.admin_links import Link, list_of, page_of, to_user
 from usage.money import shown
 
 
@@ -33,13 +37,16 @@ def written_now(row: SubjectLimits) -> str:
 
 
 USES.append(written_now)
-
-
-class RunModelFilter(ModelFilter):
-    """Filter by the model of the run; conversations filter by the models that answered in them."""
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(model=self.value()) if self.value() else queryset
+RELATED.append(
+    Related(
+        title="Runs",
+        permission="completions.view_run",
+        address=lambda user: list_of("completions_run", user=user.username),
+        latest=lambda user: Run.objects.filter(user=user).order_by("-id"),
+        words=Concat("model", Value(", "), "state", Value(" "), "error_code"),
+        page=partial(page_of, "completions_run"),
+    )
+)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -58,13 +65,70 @@ class StateFilter(admin.SimpleListFilter):
         return rows.exclude(error_code="") if always else rows
 
 
+class FailedFilter(admin.SimpleListFilter):
+    """Runs with an error: those that failed, and those that were interrupted."""
+
+    title = "errors"
+    parameter_name = "failed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "With an error"), ("no", "Without one")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "yes":
+                return queryset.exclude(error_code="")
+            case "no":
+                return queryset.filter(error_code="")
+        return queryset
+
+
 class ErrorFilter(TextFilter):
     title = "error code"
     parameter_name = "error"
     placeholder = "upstream_timeout"
+    column = "error_code"
+
+
+class UpstreamFilter(TextFilter):
+    title = "upstream"
+    parameter_name = "upstream"
+    placeholder = "name in UPSTREAMS"
+    column = "upstream"
+
+
+class UserFilter(TextFilter):
+    title = "user"
+    parameter_name = "user"
+    placeholder = "username"
+    column = "user_id"
+
+    def sought(self) -> Any:
+        return id_of_owner(self.text())
+
+
+class KeyFilter(TextFilter):
+    title = "key"
+    parameter_name = "key"
+    placeholder = "cb_…"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(error_code=self.text()) if self.text() else queryset
+        if not self.text():
+            return queryset
+        key = ApiKey.objects.filter(kid=self.text().removeprefix("cb_")[:8]).first()
+        # Of its owner, too: runs have an index of these, and none of keys.
+        return queryset.filter(user_id=key.user_id, api_key_id=key.pk) if key else queryset.none()
+
+
+def to_conversation(run: Run) -> tuple[str, str]:
+    return str(run.conversation_id or "-"), page_of("conversations_conversation", run.conversation_id)
+
+
+def to_message(run: Run) -> tuple[str, str]:
+    if not run.message_id or not run.conversation_id:
+        return str(run.message_id or "-"), ""
+    page = page_of("conversations_conversation", run.conversation_id)
+    return str(run.message_id), f"{page}?message={run.message_id}#m-{run.message_id}"
 
 
 @admin.register(Run)
@@ -74,14 +138,30 @@ class RunAdmin(HistoryAdmin):
     list_display = (
         *("started", "user", "model", "upstream", "state", "error_code", "first_token", "in_all", "tokens", "costs"),
     )
-    list_filter = (MadeFilter, StateFilter, ErrorFilter, RunModelFilter)
+    list_filter = (
+        *(MadeFilter, DatesFilter, StateFilter, FailedFilter, ErrorFilter, ModelFilter, UpstreamFilter, UserFilter),
+        KeyFilter,
+    )
+    links = {
+        "user": to_user(),
+        "error_code": Link(
+            "completions.view_run",
+            lambda run: (run.error_code, run.error_code and list_of("completions_run", error=run.error_code)),
+        ),
+        "conversation_id": Link("conversations.view_conversation", to_conversation),
+        "message_id": Link("conversations.view_conversation", to_message),
+        "api_key_id": Link(
+            "accounts.view_apikey", lambda run: (str(run.api_key_id or "-"), page_of("accounts_apikey", run.api_key_id))
+        ),
+    }
     search_fields = ("model",)
     search_help_text = "Start of a username, or the id of a run, message or conversation"
     fields = readonly_fields = (
         *("id", "conversation_id", "message_id", "user", "address", "api_key_id", "request_id", "upstream", "model"),
         *("state", "finish_reason", "error_code", "error_message", "http_status", "usage", *PATHS, "is_estimate"),
         *("costs", "created_at"),
-        *("started_at", "first_token_at", "finished_at", "first_token", "in_all", "cancel_requested_at"),
+        *("started_at", "first_token_at", "first_text_at", "finished_at", "first_token", "in_all", "retry_after"),
+        "cancel_requested_at",
         *("worker", "epoch"),
     )
     ordering = ("-id",)

@@ -13,18 +13,21 @@ looked at here.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 
 from accounts import throttling
 from accounts.callers import Principal
-from accounts.throttling import Counter, Rate
+from accounts.models import User
+from accounts.throttling import CountedAhead, Counter, Rate
 from completions import token_rates
-from completions.bulk_sql import SHARING_LIMITS, table
+from completions.bulk_sql import table
 from completions.exceptions import TooManyRuns
 from completions.models import Run
+from foundation.database import send_statement
 from foundation.row_sql import key
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ if TYPE_CHECKING:
 
 # Guests are told apart only by their address, so the smaller of their two limits applies.
 RUNNING = {False: ("LIMIT_RUNS_PER_USER",), True: ("LIMIT_RUNS_PER_GUEST", "LIMIT_RUNS_PER_IP")}
+RUNNING_OF = f"SELECT sum(choices) FROM {table(Run)} WHERE {{}} AND state = 'running'"  # noqa: S608
+# A look by index for each account: joined, and without statistics, PostgreSQL would read all that runs anywhere.
+RUNNING_OF_SHARING = (
+    f"SELECT sum(({RUNNING_OF.format('user_id = sharing.id')})) "  # noqa: S608
+    f"FROM {table(User)} sharing WHERE id = %s OR limits_owner_id = %s"
+)
 KIND = "runs"
 REQUESTS, TOKENS = "requests", "tokens"
 STARTED = {False: "LIMIT_RUN_STARTS_PER_MINUTE", True: "LIMIT_GUEST_RUN_STARTS_PER_MINUTE"}
@@ -70,37 +79,46 @@ class _Limits(NamedTuple):
 
 
 class Admission:
-    """The limits for one batch of questions."""
+    """The limits for one batch of questions. Everything is asked for when it is made, and fetched when it is used."""
 
     def __init__(self, cursor: Any, run_requests: Sequence[RunRequest]) -> None:
         self._cursor = cursor
-        self._started: dict[str, int] = {}
-        self._running: dict[str, int] = {}
-        self._seconds_left = 0
-        self._not_admitted: Tally[str] = Tally()
+        starts: Tally[str] = Tally()
         self._limits: dict[int, _Limits] = {}
+        running: dict[str, Principal] = {}
+        tokens: set[str] = set()
         for request in run_requests:
-            for counter in self._limits_on(request).starts:
-                self._not_admitted[counter.key] += request.choices
-        for rate_key, amount in sorted(self._not_admitted.items()):
-            used, self._seconds_left = throttling.count(cursor, rate_key, amount=amount)
-            self._started[rate_key] = used - amount
-        tokens = {counter.key for limits in self._limits.values() for counter in limits.tokens}
-        self._tokens = throttling.read(cursor, tokens) if tokens else {}
+            limits = self._limits_on(request)
+            for counter in limits.starts:
+                starts[counter.key] += request.choices
+            running |= {counter.key: request.principal for counter in limits.running if counter.limit}
+            tokens |= {counter.key for counter in limits.tokens}
+        self._started = CountedAhead(starts)
+        self._fetch_tokens = throttling.reading(tokens)
+        self._fetch_running = {rate_key: _count_running(who, rate_key) for rate_key, who in running.items()}
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        return self._fetch_tokens()
+
+    @cached_property
+    def _running(self) -> dict[str, int]:
+        """How many answers are written now, with those of this batch that were admitted."""
+        return {rate_key: int(fetch()[0][0] or 0) for rate_key, fetch in self._fetch_running.items()}
 
     def check(self, request: RunRequest, *, waits: bool = False) -> None:
         """Admit all answers to one more question, or none; raises TooManyRuns. `waits`: they do not run yet."""
         wanted, limits = request.choices, self._limits_on(request)
         for rate_key, limit, name in limits.starts:
-            if limit and self._started[rate_key] + wanted > limit:
+            if limit and self._started.used[rate_key] + wanted > limit:
                 problem = f"At most {limit} answers can be started per minute ({name})"
-                raise TooManyRuns(_with_n(problem, wanted), retry_after=self._seconds_left)
+                raise TooManyRuns(_with_n(problem, wanted), retry_after=self._started.seconds_left)
         for rate_key, limit, name in limits.tokens:
             if self._tokens.get(rate_key, 0) >= limit:
                 problem = f"At most {limit} tokens can be used per minute ({name})."
-                raise TooManyRuns(problem, retry_after=self._seconds_left)
+                raise TooManyRuns(problem, retry_after=self._started.seconds_left)
         for rate_key, limit, name in () if waits else limits.running:
-            if limit and self._running_for(request, rate_key) + wanted > limit:
+            if limit and self._running[rate_key] + wanted > limit:
                 problem = f"At most {limit} answers can be written at once ({name})"
                 raise TooManyRuns(_with_n(problem, wanted), retry_after=1)
 
@@ -108,25 +126,22 @@ class Admission:
         """Count the answers that the batch is about to insert."""
         limits = self._limits_on(request)
         for rate_key, _, _ in limits.starts:
-            self._started[rate_key] += request.choices
-            self._not_admitted[rate_key] -= request.choices
+            self._started.happens(rate_key, request.choices)
         for rate_key in () if waits else {limit.key for limit in limits.running}:
             if rate_key in self._running:
                 self._running[rate_key] += request.choices
 
     def rates(self, request: RunRequest) -> tuple[Rate, ...]:
         """Return how much of its limits a minute the caller used: of those on answers and on tokens the tightest."""
-        limits, left = self._limits_on(request), self._seconds_left
-        answers = [Rate(REQUESTS, each.limit, self._started[each.key], left) for each in limits.starts]
+        limits, left = self._limits_on(request), self._started.seconds_left
+        answers = [Rate(REQUESTS, each.limit, self._started.used[each.key], left) for each in limits.starts]
         tokens = [Rate(TOKENS, each.limit, self._tokens.get(each.key, 0), left) for each in limits.tokens]
         limited = ([rate for rate in rates if rate.limit] for rates in (answers, tokens))
         return tuple(min(rates, key=lambda rate: rate.remaining) for rates in limited if rates)
 
     def close(self) -> None:
         """Uncount the questions that start no run."""
-        for rate_key, amount in sorted(self._not_admitted.items()):
-            if amount:
-                throttling.give_back(self._cursor, rate_key, amount=amount)
+        self._started.close(self._cursor)
 
     def _limits_on(self, request: RunRequest) -> _Limits:
         """Return the limits of a question's caller, found once for all its questions in this batch."""
@@ -137,21 +152,16 @@ class Admission:
             self._limits[id(who)] = found
         return found
 
-    def _running_for(self, request: RunRequest, rate_key: str) -> int:
-        """Return how many answers run that count under `rate_key`: the key's, or all of the user or the address."""
-        who = request.principal
-        if rate_key not in self._running:
-            where, given = f"user_id IN ({SHARING_LIMITS})", [key(who.counted_id)] * 2
-            if rate_key == throttling.key_counter(who, KIND):
-                where, given = "user_id = %s AND api_key_id = %s", [key(who.user_id), key(who.key_id)]
-            elif who.has_guest_limits:
-                where, given = "address = %s", [who.limit_key]
-            self._cursor.execute(
-                f"SELECT coalesce(sum(choices), 0) FROM {table(Run)} WHERE {where} AND state = 'running'",  # noqa: S608
-                given,
-            )
-            self._running[rate_key] = int(self._cursor.fetchone()[0])
-        return self._running[rate_key]
+
+def _count_running(who: Principal, rate_key: str) -> Callable[[], list[tuple[Any, ...]]]:
+    """Count the running answers under `rate_key`: those of the key, or all of the user or the address."""
+    if rate_key == throttling.key_counter(who, KIND):
+        return send_statement(
+            RUNNING_OF.format("user_id = %s AND api_key_id = %s"), [key(who.user_id), key(who.key_id)]
+        )
+    if who.has_guest_limits:
+        return send_statement(RUNNING_OF.format("address = %s"), [who.limit_key])
+    return send_statement(RUNNING_OF_SHARING, [key(who.counted_id)] * 2)
 
 
 def _with_n(problem: str, wanted: int) -> str:

@@ -5,7 +5,7 @@ class CompletionsConfig(AppConfig):
     name = "completions"
 
     def ready(self) -> None:
-        from completions import checks, deletion, personal_data  # noqa: F401  they connect and register themselves
+        from completions import checks, deletion, personal_data, reranking  # noqa: F401  they register themselves
         from completions.models import Run
         from conversations.quota_triggers import count_column
 

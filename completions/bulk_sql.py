@@ -7,8 +7,8 @@ journal run for every request and every 25 ms. Everything else uses the ORM.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -164,9 +164,14 @@ class Update:
         return [*prepared, key(pk), *extra]
 
 
-def pipelined() -> AbstractContextManager[Any]:
-    """Send the block's statements without waiting for each result, where the driver can do so."""
+@contextmanager
+def pipelined() -> Iterator[None]:
+    """Send the block's statements without waiting for each result, where the driver can do so.
+
+    Errors that arrive only at its end are Django's, as those of cursors are.
+    """
     if connection.vendor != "postgresql":
-        return nullcontext()
-    pipeline: AbstractContextManager[Any] = connection.connection.pipeline()
-    return pipeline
+        yield
+        return
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield

@@ -26,11 +26,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 
 from accounts.models import User
-from completions import queueing, run_results, staging, token_rates
-from completions.acceptance import accept
+from completions import run_results, staging, token_rates
+from completions.acceptance import accept, limits_on
 from completions.bulk_sql import table
 from completions.exceptions import StorageUnavailable
 from completions.live import LiveRun
@@ -38,17 +38,24 @@ from completions.models import Chunk, Run
 from completions.rows import INSERT_MESSAGE, INSERT_PART
 from completions.run_requests import RunHandle, RunRequest
 from completions.run_results import RunResult
-from completions.spending import Spending
 from completions.types import Delta
 from completions.worker_identity import worker_id
-from foundation.database import StorageError, database_clock, time_limit
+from foundation.database import (
+    StorageError,
+    database_clock,
+    discard_connection,
+    limit_transactions,
+    prepared_cursor,
+    time_limit,
+)
 from foundation.outages import code_of, is_passing
 from foundation.row_sql import for_update, key, marks, read_key
 from foundation.threads import DaemonThreads
 from usage.ledger import Charge
 
-SECONDS = 8.0
-"""The limit for one attempt; shorter than a lease."""
+SECONDS = 6.0
+"""The limit for one attempt: after one that hangs, the next one and a heartbeat come before the end of a lease that was
+renewed a heartbeat before."""
 THREAD_SHARE = 0.85
 """The thread itself gets a little less time, so that it usually ends by itself."""
 MAX_ABANDONED = 4
@@ -118,17 +125,19 @@ class Attempt:
         """Commit, in the journal's thread."""
         began = time.monotonic()
         try:
-            with time_limit(seconds), transaction.atomic(), connection.cursor() as cursor:
-                self.result = self._found(cursor) or _apply(cursor, self.batch)
-                self._begin_commit()
+            with time_limit(seconds):
+                limit_transactions(SECONDS * THREAD_SHARE)
+                with transaction.atomic(), prepared_cursor() as cursor:
+                    self.result = self._found(cursor) or _apply(cursor, self.batch)
+                    self._begin_commit()
             self.result.seconds = time.monotonic() - began
             return self.result
         except StorageError:
-            connection.close()
+            discard_connection()
             raise
         finally:
             if self._abandoned:
-                connection.close()
+                discard_connection()
 
     def abandon(self) -> None:
         """Prevent the commit, unless it has begun."""
@@ -179,23 +188,21 @@ def _apply(cursor: Any, batch: Batch) -> Result:
     worker = worker_id()
     asked = [request for request, _, _ in batch.requests] if batch.doubtful is None else []
     finished = [run_result for run_result, _ in batch.results]
-    # First of all, so that all processes lock in the same order.
-    spending = Spending(cursor, asked, ending={each.run_id for each in finished})
+    limits = limits_on(cursor, asked, ending={each.run_id for each in finished})
     if batch.requests and batch.doubtful is not None:
         result.requests = [StorageUnavailable(retry_after=RETRY_AFTER) for _ in batch.requests]
     elif batch.requests:
         if batch.staged:
             staging.create(cursor, INSERT_MESSAGE, INSERT_PART)
             staging.write(cursor, INSERT_MESSAGE, INSERT_PART, batch.staged)
-        result.requests = list(accept(cursor, asked, worker=worker, spending=spending))
-    if batch.chunks:
-        stored = [(live.run_id, chunk) for live, chunk in batch.chunks if live.handle.request.store]
+        result.requests = list(accept(cursor, asked, worker=worker, limits=limits))
+    if batch.chunks or finished:
         unstored = {live.run_id for live, _ in batch.chunks if not live.handle.request.store}
-        result.ours = run_results.record(cursor, stored, worker=worker) | unstored if stored else unstored
-    if finished:
-        result.results = list(run_results.finish(cursor, finished, worker=worker, spending=spending))
-        result.promoted = queueing.promote_after(cursor, {each.run_id: each.conversation_id for each in finished})
-    spending.write()
+        chunks = [(live.run_id, chunk) for live, chunk in batch.chunks if live.run_id not in unstored]
+        stored = run_results.store(cursor, chunks, finished, worker=worker, spending=limits.spending)
+        result.ours, result.results = stored.ours | unstored, list(stored.charges)
+        result.promoted = stored.promoted
+    limits.spending.write()
     if batch.heartbeat:
         # By id: the lease of a run that this process no longer produces must expire.
         cursor.execute(
@@ -217,7 +224,7 @@ def _apply(cursor: Any, batch: Batch) -> Result:
         for (run_result, _), charge in zip(batch.results, result.results, strict=True)
         if isinstance(charge, Charge)
     ]
-    token_rates.count(cursor, charged)
+    token_rates.count(charged)
     return result
 
 
@@ -272,13 +279,8 @@ class Writer:
                 limit.reschedule(min(when, limit.when() or when))
 
     async def close(self, seconds: float) -> None:
-        # Not `connection.close` directly: evaluated here, that would be the event loop's connection.
-        future = self._thread.submit(_disconnect)
+        future = self._thread.submit(discard_connection)
         self._thread.shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.wrap_future(future)
-
-
-def _disconnect() -> None:
-    connection.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from accounts.callers import Principal
 from completions.exceptions import NothingToContinue
 from completions.models import Run
+from conversations.finish_reasons import CUT_OFF
 from conversations.models import Message
 
 RESUMABLE = (Message.Status.INTERRUPTED, Message.Status.CANCELLED, Message.Status.FAILED)
@@ -31,7 +32,7 @@ def find_resume_point(principal: Principal, message_id: uuid.UUID) -> ResumePoin
     """Return the answer to continue; raises Message.DoesNotExist, NothingToContinue."""
     message = Message.objects.visible_to(principal).get(pk=message_id)
     is_resumable = message.status in RESUMABLE or (
-        message.status == Message.Status.COMPLETE and message.finish_reason == "length"
+        message.status == Message.Status.COMPLETE and message.finish_reason in CUT_OFF
     )
     if message.role != Message.Role.ASSISTANT or message.parent_id is None or not is_resumable:
         raise NothingToContinue

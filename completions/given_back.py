@@ -15,8 +15,8 @@ from completions.types import Wire
 from conversations.branches import branch_ids
 from conversations.chat_wire import join
 from conversations.models import MessagePart
+from conversations.reasoning import REASONING
 
-REASONING = ("reasoning", "reasoning_content", "reasoning_details")
 FIELD = "given_back"
 ROWS = 200
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from completions.chat_tools import with_functions_only
 from completions.context import INSTRUCTIONS, RESULTS
-from completions.given_back import REASONING
 from completions.types import Wire
 from conversations.chat_wire import ROLES
+from conversations.reasoning import REASONING
 
 NO_RESULT = "There is no result: this call was not carried out."
 NO_ANSWER = "(This answer was never finished.)"

@@ -11,6 +11,7 @@ from typing import Any
 from accounts.access import may_see
 from accounts.models import User
 from completions.bulk_sql import table
+from completions.conversation_generation import ConversationGeneration, conversation_generation
 from completions.exceptions import HistoryChanged, UnknownConversation
 from completions.prefixes import MAX_SHORT, Prefixes, StoredPrefix, is_full
 from completions.recall import Recall, read_recall
@@ -35,6 +36,7 @@ class InsertionPoint:
     next_position: int
     is_new: bool
     recall: Recall | None = None
+    generation: ConversationGeneration | None = None
     replaces_full: bool = False
 
 
@@ -101,14 +103,14 @@ def _point_in(
     """Lock the named conversation; raises UnknownConversation for an unknown one and for somebody else's."""
     lock = for_update("NO KEY UPDATE OF c")
     cursor.execute(
-        f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position, c.recall FROM {table(Conversation)} c "  # noqa: S608
-        f"JOIN {table(User)} u ON u.id = c.owner_id WHERE c.id = %s{lock}",
+        f"SELECT c.owner_id, u.guest_made, c.head_id, c.next_position, c.recall, c.generation "  # noqa: S608
+        f"FROM {table(Conversation)} c JOIN {table(User)} u ON u.id = c.owner_id WHERE c.id = %s{lock}",
         [key(conversation_id)],
     )
     row = cursor.fetchone()
     if row is None or not may_see(request.principal, owner_id=read_key(row[0]), guest_made=row[1]):
         raise UnknownConversation
-    owner_id, (head_id, next_position, recall) = read_key(row[0]), row[2:]
+    owner_id, (head_id, next_position, recall, generation) = read_key(row[0]), row[2:]
     if conversation_id in points:
         next_position = points[conversation_id].next_position
     parent_id = request.parent_id
@@ -125,10 +127,17 @@ def _point_in(
             raise UnknownConversation("Message not found.")
         digest = found[0]
     return InsertionPoint(
-        owner_id, conversation_id, parent_id, digest, next_position, is_new=False, recall=_recall(recall)
+        owner_id,
+        conversation_id,
+        parent_id,
+        digest,
+        next_position,
+        is_new=False,
+        recall=read_recall(_read_json(recall)),
+        generation=conversation_generation(_read_json(generation)),
     )
 
 
-def _recall(stored: Any) -> Recall | None:
-    """Return a conversation's recall setting; a raw cursor returns JSON as text."""
-    return read_recall(json.loads(stored) if isinstance(stored, str) else stored)
+def _read_json(stored: Any) -> Any:
+    """Return a value that a raw cursor may have returned as text."""
+    return json.loads(stored) if isinstance(stored, str) else stored

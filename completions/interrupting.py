@@ -20,7 +20,6 @@ async def submit(request: RunRequest) -> RunHandle:
     than PATIENCE, and where others keep interrupting, ConversationBusy is raised.
     """
     until = time.monotonic() + stopping.PATIENCE
-    runs = Run.objects.filter(conversation=request.conversation_id)
     while True:
         try:
             # First: a request that is repeated joins its own run, and stops nothing.
@@ -28,5 +27,5 @@ async def submit(request: RunRequest) -> RunHandle:
         except ConversationBusy:
             if request.when_busy != WhenBusy.INTERRUPT or time.monotonic() > until:
                 raise
-        await stopping.stop(runs)
+        await stopping.stop(Run.objects.filter(conversation=request.conversation_id))
         await asyncio.sleep(PAUSE)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from completions.spoken import Spoken
 from completions.types import Delta, RunFinished, StreamFinished, StreamStarted, portions
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ class LiveRun:
         self.stream_finished: StreamFinished | None = None
         # Which messages were quoted to the model; None if recall was not requested.
         self.recalled: tuple[Mapping[str, Any], ...] | None = None
-        self.chunks: list[Delta] = []
+        self.chunks = Spoken()
         self.finished: RunFinished | None = None
+        # Whether the end is the stored one: a commit that this process never heard of may have stored more.
+        self.is_certain = True
         # The run that waited for this one; set by the commit that stored this one's outcome.
         self.following: RunHandle | None = None
         self.began_at = timezone.now()
         self.first_token_at: dt.datetime | None = None
+        self.first_text_at: dt.datetime | None = None
         # What was sent upstream; None as long as nothing was.
         self.sent: Sent | None = None
         self.begun = False
@@ -69,6 +73,8 @@ class LiveRun:
     def buffer(self, delta: Delta) -> None:
         if self.first_token_at is None:
             self.first_token_at = timezone.now()
+        if self.first_text_at is None and delta.text:
+            self.first_text_at = timezone.now()
         self.length += len(delta.text)
         self._buffer.append(delta)
 
@@ -98,7 +104,7 @@ class LiveRun:
         return "".join([delta.text for delta in (*self._in_flight, *self._buffer)])
 
     def text(self) -> str:
-        return "".join([chunk.text for chunk in self.chunks])
+        return self.chunks.text()
 
     # --- after the commit
 
@@ -107,10 +113,10 @@ class LiveRun:
         self.chunks.append(chunk)
         self.wake()
 
-    def end(self, finished: RunFinished) -> None:
-        """Publish the one terminal event; a second call does nothing."""
+    def end(self, finished: RunFinished, *, is_certain: bool = True) -> None:
+        """Publish the one terminal event; a second call does nothing. Unless it `is_certain`, readers ask the store."""
         if self.finished is None:
-            self.finished = finished
+            self.finished, self.is_certain = finished, is_certain
             LIVE.pop(self.run_id, None)
             self.wake()
 

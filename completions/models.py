@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
 from django.db import models
@@ -101,10 +102,14 @@ class Run(models.Model):
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.CharField(max_length=600, blank=True)
     http_status = models.PositiveSmallIntegerField(default=200)
+    # How many seconds after its end it makes sense to ask again; None if nobody said.
+    retry_after = models.PositiveIntegerField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
     # When one that was queued began; None for all others, which begin when they are made.
     started_at = models.DateTimeField(null=True)
     first_token_at = models.DateTimeField(null=True)
+    # When the text began, after any reasoning; None if there was none.
+    first_text_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
     objects = RunQuerySet.as_manager()
@@ -139,6 +144,19 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} {self.state}"
+
+    @property
+    def retry_at(self) -> dt.datetime | None:
+        """When it makes sense to ask again; None if nobody said."""
+        if self.retry_after is None or self.finished_at is None:
+            return None
+        return self.finished_at + dt.timedelta(seconds=self.retry_after)
+
+    @property
+    def reasoning_seconds(self) -> float | None:
+        """How long the model thought before its text began, or the run ended without any; None if not known."""
+        until = self.first_text_at or (self.finished_at if self.state == self.State.COMPLETE else None)
+        return (until - self.first_token_at).total_seconds() if until and self.first_token_at else None
 
     @property
     def is_over(self) -> bool:

@@ -8,7 +8,7 @@ by a process that died for one. What it needs in order to start is in its row un
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -31,6 +31,7 @@ from completions.spending import settle
 from completions.worker_identity import database_time, worker_id
 from conversations import digests
 from conversations.models import Message
+from foundation.database import send_statement
 from foundation.row_sql import key, marks, read_key
 
 # How many messages back a digest is looked for. Queued questions and their answers have none.
@@ -75,6 +76,7 @@ def waiting_row(handle: RunHandle) -> dict[str, Any]:
         "lease_until": 0.0,
         "request": {
             "parameters": dict(request.parameters),
+            "instructions": request.instructions,
             "stream": request.stream,
             "traceparent": request.traceparent,
             "prefill": request.prefill,
@@ -87,21 +89,23 @@ def waiting_row(handle: RunHandle) -> dict[str, Any]:
     }
 
 
-def promote_after(cursor: Any, finished: dict[uuid.UUID, uuid.UUID | None]) -> dict[uuid.UUID, RunHandle]:
-    """Promote what waits for the runs that this transaction has `finished`, given with their conversations.
+def waiting_in(conversation_ids: Collection[uuid.UUID]) -> Callable[[], list[tuple[Any, ...]]]:
+    """Ask in which of these conversations a run waits, and return what fetches their ids; see `send_statement`."""
+    if not conversation_ids or _paused:
+        return list
+    return send_statement(
+        f"SELECT DISTINCT conversation_id FROM {table(Run)} "  # noqa: S608
+        f"WHERE state = 'queued' AND conversation_id IN ({marks(conversation_ids)})",
+        list(map(key, conversation_ids)),
+    )
+
+
+def promote_in(waiting: Iterable[tuple[Any, ...]], ended: Mapping[uuid.UUID, uuid.UUID]) -> dict[uuid.UUID, RunHandle]:
+    """Promote what waits in these conversations for the runs that this transaction has `ended`, by conversation.
 
     Returns the handles of the promoted runs by the run before each. They are to be started after the commit.
     """
-    before = {conversation_id: run_id for run_id, conversation_id in finished.items() if conversation_id}
-    if not before or _paused:
-        return {}
-    cursor.execute(
-        f"SELECT DISTINCT conversation_id FROM {table(Run)} "  # noqa: S608
-        f"WHERE state = 'queued' AND conversation_id IN ({marks(before)})",
-        [key(conversation_id) for conversation_id in before],
-    )
-    waiting = [read_key(pk) for (pk,) in cursor.fetchall()]
-    promoted = {before[conversation_id]: promote(conversation_id) for conversation_id in waiting}
+    promoted = {ended[pk]: promote(pk) for pk in (read_key(pk) for (pk,) in waiting)}
     return {run_id: handle for run_id, handle in promoted.items() if handle is not None}
 
 
@@ -229,6 +233,7 @@ def _handle_of(run: Run, limits: Limits) -> RunHandle:
         request_id=run.request_id,
         traceparent=given.get("traceparent", ""),
         parameters=given["parameters"],
+        instructions=given.get("instructions", ""),
         stream=given["stream"],
         prefill=given["prefill"],
         conversation_id=run.conversation_id,

@@ -1,8 +1,8 @@
 """Follows a run, from any cursor, in any process: first what is stored, then what is added.
 
-A reader in the producing process is woken by the run. In any other process, or once the producer has died, the reader
-polls the database; a reader that lags gets all it missed at once. While the database is down the reader waits; after
-STORAGE_SECONDS it is told to come back later.
+A reader in the producing process is woken by the run. In any other process, or once the producer has died or lost the
+run, the reader polls the database; a reader that lags gets all it missed at once. While the database is down the reader
+waits; after STORAGE_SECONDS it is told to come back later.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ POLL_SECONDS = (0.1, 0.25, 0.5, 1.0)
 MAX_CHUNKS = 200
 # Shorter than the time after which a run without a producer is ended: a reader waits no longer to hear of that.
 STORAGE_SECONDS = 12.0
+LOST_SECONDS = 2.0
+"""For readers of a run that its process lost: it has waited for the database for a whole lease by then."""
 TRY_SECONDS = 4.0
 STORAGE_PAUSES = (0.1, 0.5, 1.0)
 COME_BACK = RunFinished(
@@ -71,23 +73,39 @@ async def subscribe(
     after: Cursor | None = None,
     idle: float = 15.0,
     merged: bool = True,
+    patience: float = STORAGE_SECONDS,
 ) -> Events:
     """Yield the events of a run after the cursor, up to and including its one `RunFinished`.
 
     `Heartbeat` is yielded after every `idle` seconds without an event. The caller has already checked that the run may
     be read. If the credential of `reader` becomes invalid meanwhile, the stream ends with a `RunFinished` that says so.
     Sockets watch their credential themselves, and pass no `reader`. If not `merged`, there is one `Delta` for each
-    stored chunk, so that every reader gets the same ones.
+    stored chunk, so that every reader gets the same ones. `patience` is how long a silent database is waited for at
+    first.
     """
-    ended = False
-    while not ended:
+    has_started = False
+    last: ReaderEvent | Heartbeat | None = None
+    while not isinstance(last, RunFinished):
         live = _live_here(run_id)
-        follow = functools.partial(_follow_live, live) if live else functools.partial(_follow_stored, run_id)
+        follow = functools.partial(_follow_live, live) if live else functools.partial(_follow_stored, run_id, patience)
         events = follow(reader, after, idle, join if merged else list)
         async with contextlib.aclosing(events):
             async for event in events:
+                if type(event) is Delta:
+                    last = event
+                elif type(event) is StreamStarted:
+                    if has_started:
+                        continue
+                    has_started = True
+                elif type(event) is not Heartbeat:
+                    last = event
                 yield event
-                ended = isinstance(event, RunFinished)
+        if isinstance(last, Delta):
+            after = Cursor(run_id, last.seq, last.end)
+        elif isinstance(last, Resync):
+            after = Cursor(run_id, last.seq, len(last.text))
+        if live is not None:
+            patience = LOST_SECONDS
 
 
 def _live_here(run_id: uuid.UUID) -> LiveRun | None:
@@ -120,6 +138,8 @@ async def _follow_live(
                 seen += len(news)
                 for delta in shape(news):
                     yield delta
+            elif live.finished is not None and not live.is_certain:
+                return
             elif live.finished is not None:
                 yield await _ending(live.finished, watched)
                 return
@@ -140,9 +160,9 @@ def _refused(refusal: Refusal) -> RunFinished:
     return RunFinished("failed", error_code=refusal.code, error_message=refusal.message, http_status=refusal.status)
 
 
-async def patiently(function: Callable[..., T], *arguments: Any) -> T:
-    """Call `function` in a database thread, retrying while the database is down; raises StorageError."""
-    until = time.monotonic() + STORAGE_SECONDS
+async def patiently(function: Callable[..., T], *arguments: Any, seconds: float = STORAGE_SECONDS) -> T:
+    """Call `function` in a database thread, retrying for `seconds` while the database is down; raises StorageError."""
+    until = time.monotonic() + seconds
     pauses = itertools.chain(STORAGE_PAUSES, itertools.repeat(STORAGE_PAUSES[-1]))
     while True:
         try:
@@ -169,7 +189,7 @@ class _Stored:
 
 
 async def _follow_stored(
-    run_id: uuid.UUID, reader: Principal | None, after: Cursor | None, idle: float, shape: Shape
+    run_id: uuid.UUID, patience: float, reader: Principal | None, after: Cursor | None, idle: float, shape: Shape
 ) -> Events:
     seq, end = (after.seq, after.end) if after else (0, 0)
     started = False
@@ -185,13 +205,13 @@ async def _follow_stored(
                 return
             noting = time.monotonic() >= note_at
             try:
-                stored = await patiently(_read, run_id, seq, end, first, noting)
+                stored = await patiently(_read, run_id, seq, end, first, noting, seconds=patience)
             except StorageError:
                 yield COME_BACK
                 return
             if noting:
                 note_at = time.monotonic() + NOTE_SECONDS
-            first = False
+            first, patience = False, STORAGE_SECONDS
             if stored.resync is not None:
                 yield stored.resync
                 seq, end = stored.resync.seq, len(stored.resync.text)
@@ -339,8 +359,10 @@ async def wait_for_end(run_id: uuid.UUID) -> RunFinished:
         with live.reading():
             while live.finished is None:
                 await live.wait(60.0)
+        if live.is_certain:
             return live.finished
-    async with contextlib.aclosing(subscribe(run_id)) as events:
+    patience = STORAGE_SECONDS if live is None else LOST_SECONDS
+    async with contextlib.aclosing(subscribe(run_id, patience=patience)) as events:
         async for event in events:
             if isinstance(event, RunFinished):
                 return event

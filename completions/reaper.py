@@ -13,6 +13,7 @@ from django.db import connection
 from accounts.key_uses import prune_key_uses
 from accounts.password_attempts import forget_delays
 from accounts.services import erase_some
+from accounts.session_uses import prune_sessions
 from accounts.throttling import forget_old
 from completions.services import prune_chunks, prune_keys, reap, start_queued
 from completions.signals import sweep_finished, sweeping
@@ -83,6 +84,7 @@ def _sweep_forever() -> None:
                 forget_old()
                 forget_delays()
                 prune_key_uses()
+                prune_sessions()
                 prune_expired()
                 finish_abandoned()
                 sum_up_months()

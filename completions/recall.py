@@ -22,6 +22,7 @@ from conversations.models import Message
 from search.queries import search_messages
 from search.results import MAX_HITS, Hit, Mode
 from search.scripts import QUOTES
+from search.snippets import passage
 from search.threads import in_search_thread
 
 logger = logging.getLogger(__name__)
@@ -140,23 +141,12 @@ def _quoted(number: int, hit: Hit) -> str:
     message = hit.message
     title = _line(message.conversation.title) or "untitled"
     source = f'[{number}] "{title}", {message.created_at:%Y-%m-%d}, {_line(message.author) or message.role}:'
-    return "\n".join([source, *(f"> {line}" for line in _passage(hit).splitlines())])
+    said = passage(message.content, hit.snippet, PASSAGE_CHARS)
+    return "\n".join([source, *(f"> {line}" for line in said.splitlines())])
 
 
 def _line(text: str) -> str:
     return " ".join(text.replace('"', "'").replace("<", "(").replace(">", ")").split())
-
-
-def _passage(hit: Hit) -> str:
-    """Return the text of a hit's message, of a long one the part around the hit; and what is shown of a file."""
-    content, snippet = hit.message.content, hit.snippet.strip("… \n")
-    at = content.find(snippet)
-    if at < 0:
-        return f"{content[: PASSAGE_CHARS - len(snippet)]}\n{snippet}"
-    if len(content) <= PASSAGE_CHARS:
-        return content
-    start = max(0, min(at - (PASSAGE_CHARS - len(hit.snippet)) // 2, len(content) - PASSAGE_CHARS))
-    return f"{'…' if start else ''}{content[start : start + PASSAGE_CHARS]}…"
 
 
 def _question(messages: Sequence[Wire]) -> str:
@@ -195,12 +185,19 @@ def _find(
 
 
 def _hits(principal: Principal, recall: Recall, text: str) -> Iterator[Hit]:
+    """Yield what was found, best first: what is only near to the question says nothing about it."""
     cursor = ""
     for _ in range(PAGES):
         page = search_messages(
-            principal, text, mode=Mode(recall.mode), limit=min(4 * recall.limit, MAX_HITS), cursor=cursor
+            principal,
+            text,
+            mode=Mode(recall.mode),
+            limit=min(4 * recall.limit, MAX_HITS),
+            cursor=cursor,
+            rerank_seconds=settings.RECALL_SECONDS / 2,
         )
-        yield from page.hits
+        found = [hit for hit in page.hits if hit.found]
+        yield from found
         cursor = page.next_cursor
-        if not cursor:
+        if not cursor or len(found) < len(page.hits):
             return

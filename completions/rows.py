@@ -20,8 +20,8 @@ from foundation.row_sql import key
 
 INSERT_CONVERSATION = Insert(
     Conversation,
-    *("id", "owner", "title", "end_user", "metadata", "head", "next_position", "stateless"),
-    *("created_at", "updated_at", "archived_at"),
+    *("id", "owner", "title", "title_is_provisional", "end_user", "metadata", "generation", "head", "next_position"),
+    *("stateless", "created_at", "updated_at", "archived_at"),
 )
 INSERT_MESSAGE = Insert(
     Message,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from accounts.callers import Principal
 from accounts.throttling import Rate
+from completions.conversation_generation import ConversationGeneration
 from completions.recall import Recall
 from completions.types import Wire
 from files.embedded import EmbeddedContent
@@ -74,6 +75,11 @@ class RunRequest:
     end_user: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     recall: Recall | None = None
+    generation: ConversationGeneration | None = None
+    """How the answer is made where the request does not say so itself; if None, what the conversation keeps holds.
+
+    A new conversation keeps it.
+    """
     instructions: str = ""
     """What the model is told before the history, for this answer only: it is sent, and not stored as a message."""
     is_cut_to_fit: bool = True
@@ -138,8 +144,13 @@ def title_from(messages: Sequence[Wire]) -> str:
     """
     said = next((text for text in _texts(messages) if not _is_element(text)), None)
     text = (next(_texts(messages), "") if said is None else said).lstrip()[:TITLE_FROM_CHARS]
-    line = " ".join(BOLD.sub(r"\1", MARKDOWN.sub("", text)).split()) or " ".join(text.split())
+    line = plain_line(text) or " ".join(text.split())
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+
+
+def plain_line(text: str) -> str:
+    """Return a text in one line, without Markdown's marks."""
+    return " ".join(BOLD.sub(r"\1", MARKDOWN.sub("", text)).split())
 
 
 def _texts(messages: Sequence[Wire]) -> Iterator[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils import timezone
 
-from completions.bulk_sql import Insert, Update, table
+from completions import queueing
+from completions.bulk_sql import Insert, Update, pipelined, table
 from completions.charges import Payer, Sent, charge_for, columns
 from completions.models import Chunk, Run
 from completions.rows import INSERT_MESSAGE, INSERT_PART, part_rows
+from completions.run_requests import RunHandle
 from completions.signals import EndedRun, runs_ended
 from completions.spending import Spending
 from completions.token_counts import PATHS, token_counts
@@ -21,6 +23,7 @@ from completions.types import Delta, Wire
 from conversations import chat_wire, digests
 from conversations.empty_answers import empty_reason
 from conversations.models import Conversation, Message
+from foundation.database import send_statement
 from foundation.ids import uuid7
 from foundation.row_sql import for_update, key, marks, read_key
 from usage.ledger import Charge
@@ -30,7 +33,8 @@ INSERT_CHUNK = Insert(Chunk, "run", "seq", "end", "text", "wire")
 FINISH_RUN = Update(
     Run,
     *("state", "upstream", "usage", *PATHS, "is_estimate", "cost", "finish_reason", "error_code", "error_message"),
-    *("http_status", "envelope", "closing", "recalled", "retryable", "first_token_at", "finished_at"),
+    *("http_status", "envelope", "closing", "recalled", "retryable", "retry_after"),
+    *("first_token_at", "first_text_at", "finished_at"),
     condition="worker = %s AND state = 'running'",
 )
 FINISH_MESSAGE = Update(
@@ -65,9 +69,11 @@ class RunResult:
     error_message: str = ""
     http_status: int = 200
     retryable: bool = False
+    retry_after: int | None = None
     token_counters: tuple[str, ...] = ()
     digest_before: str = ""
     first_token_at: dt.datetime | None = None
+    first_text_at: dt.datetime | None = None
     finished_at: dt.datetime = field(default_factory=timezone.now)
 
     @property
@@ -78,48 +84,86 @@ class RunResult:
         return empty_reason(answer_wire(self.content, self.extras), self.finish_reason)
 
 
-def still_ours(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str, lock: str = "KEY SHARE") -> set[uuid.UUID]:
-    """Return those of `run_ids` that `worker` may still write to, and lock them against the reaper."""
+class Stored(NamedTuple):
+    """The runs that were still ours, and what each result is charged: None where nothing was written.
+
+    `promoted` are the runs that waited for one that ended, by its id.
+    """
+
+    ours: set[uuid.UUID]
+    charges: list[Charge | None]
+    promoted: dict[uuid.UUID, RunHandle]
+
+
+def store(
+    cursor: Any,
+    chunks: Sequence[tuple[uuid.UUID, Delta]],
+    results: Sequence[RunResult],
+    *,
+    worker: str,
+    spending: Spending,
+) -> Stored:
+    """Store text of runs, how runs ended, and what these cost, and promote what waits: for runs that are still ours."""
+    ending = {result.run_id for result in results}
+    with pipelined():
+        spending.lock_ending()
+        fetch_running = _lock_running({run_id for run_id, _ in chunks} - ending, worker=worker)
+        fetch_payers = _lock_payers(ending, worker=worker)
+    payers = {
+        read_key(run_id): Payer(read_key(user_id), read_key(key_id) if key_id else None, model)
+        for run_id, user_id, key_id, model in fetch_payers()
+    }
+    ours = {read_key(run_id) for (run_id,) in fetch_running()} | payers.keys()
+    ended = {each.conversation_id: each.run_id for each in results if each.conversation_id}
+    with pipelined():
+        INSERT_CHUNK.execute(cursor, [_chunk_row(run_id, chunk) for run_id, chunk in chunks if run_id in ours])
+        charges = _finish(cursor, [result for result in results if result.run_id in payers], payers, worker, spending)
+        spending.ask_groups()
+        fetch_waiting = queueing.waiting_in(ended)
+    promoted = queueing.promote_in(fetch_waiting(), ended)
+    return Stored(ours, [charges.get(result.run_id) for result in results], promoted)
+
+
+def _chunk_row(run_id: uuid.UUID, chunk: Delta) -> dict[str, Any]:
+    return {"run": run_id, "seq": chunk.seq, "end": chunk.end, "text": chunk.text, "wire": list(chunk.wire) or None}
+
+
+def _lock_running(run_ids: Collection[uuid.UUID], *, worker: str) -> Callable[[], list[tuple[Any, ...]]]:
+    """Lock those of these runs that `worker` may still write to, against the reaper; returns what fetches their ids."""
     if not run_ids:
-        return set()
+        return list
     # For many runs, select all that are ours: cheaper than naming each.
     named = list(run_ids) if len(run_ids) <= MAX_NAMED else []
-    names = f" AND id IN ({', '.join(['%s'] * len(named))})" if named else ""
-    cursor.execute(
-        f"SELECT id FROM {table(Run)} WHERE worker = %s AND state = 'running'{names}{for_update(lock)}",  # noqa: S608
+    names = f" AND id IN ({marks(named)})" if named else ""
+    return send_statement(
+        f"SELECT id FROM {table(Run)} WHERE worker = %s AND state = 'running'{names}"  # noqa: S608
+        f"{for_update('KEY SHARE')}",
         [worker, *map(key, named)],
     )
-    return {read_key(row[0]) for row in cursor.fetchall()}
 
 
-def record(cursor: Any, chunks: Sequence[tuple[uuid.UUID, Delta]], *, worker: str) -> set[uuid.UUID]:
-    """Store chunks of many runs, but only for runs that are still ours; returns these."""
-    ours = still_ours(cursor, {run_id for run_id, _ in chunks}, worker=worker)
-    INSERT_CHUNK.execute(
-        cursor,
-        [
-            {"run": run_id, "seq": chunk.seq, "end": chunk.end, "text": chunk.text, "wire": list(chunk.wire) or None}
-            for run_id, chunk in chunks
-            if run_id in ours
-        ],
+def _lock_payers(run_ids: Collection[uuid.UUID], *, worker: str) -> Callable[[], list[tuple[Any, ...]]]:
+    """Lock those of these runs that `worker` may end, as `_lock_running`; the rows say who pays for each."""
+    if not run_ids:
+        return list
+    return send_statement(
+        f"SELECT id, user_id, api_key_id, model FROM {table(Run)} "  # noqa: S608
+        f"WHERE worker = %s AND state = 'running' AND id IN ({marks(run_ids)}){for_update('NO KEY UPDATE')}",
+        [worker, *map(key, run_ids)],
     )
-    return ours
 
 
-def finish(cursor: Any, results: Sequence[RunResult], *, worker: str, spending: Spending) -> list[Charge | None]:
-    """Store the outcomes of runs and charge them; returns each charge.
-
-    For a run that was no longer ours nothing is written, and None returned.
-    """
-    payers = _payers(cursor, {result.run_id for result in results}, worker=worker)
-    written = [result for result in results if result.run_id in payers]
-    charges = {result.run_id: charge_for(result, payers[result.run_id]) for result in written}
+def _finish(
+    cursor: Any, results: Sequence[RunResult], payers: Mapping[uuid.UUID, Payer], worker: str, spending: Spending
+) -> dict[uuid.UUID, Charge]:
+    """Store how runs that are ours ended, and charge them."""
+    charges = {result.run_id: charge_for(result, payers[result.run_id]) for result in results}
     FINISH_RUN.execute_many(
-        cursor, [(result.run_id, _run_values(result, charges[result.run_id])) for result in written], worker
+        cursor, [(result.run_id, _run_values(result, charges[result.run_id])) for result in results], worker
     )
     for run_id, charge in charges.items():
         spending.settle(run_id, charge)
-    kept = [result for result in written if result.message_id is not None]
+    kept = [result for result in results if result.message_id is not None]
     if kept:
         runs_ended.send(Run, runs=[EndedRun(each.run_id, each.status, each.finish_reason) for each in kept])
     values, parts = [], []
@@ -134,20 +178,7 @@ def finish(cursor: Any, results: Sequence[RunResult], *, worker: str, spending: 
     for result in kept:
         if result.siblings:
             _add_siblings(cursor, result)
-    return [charges.get(result.run_id) for result in results]
-
-
-def _payers(cursor: Any, run_ids: Collection[uuid.UUID], *, worker: str) -> dict[uuid.UUID, Payer]:
-    """Return who pays for those of these runs that are still ours, and lock them against the reaper."""
-    cursor.execute(
-        f"SELECT id, user_id, api_key_id, model FROM {table(Run)} "  # noqa: S608
-        f"WHERE worker = %s AND state = 'running' AND id IN ({marks(run_ids)}){for_update('NO KEY UPDATE')}",
-        [worker, *map(key, run_ids)],
-    )
-    return {
-        read_key(run_id): Payer(read_key(user_id), read_key(key_id) if key_id else None, model)
-        for run_id, user_id, key_id, model in cursor.fetchall()
-    }
+    return charges
 
 
 def _run_values(result: RunResult, charge: Charge) -> dict[str, Any]:
@@ -165,7 +196,9 @@ def _run_values(result: RunResult, charge: Charge) -> dict[str, Any]:
         "closing": list(result.closing) or None,
         "recalled": list(result.recalled) if result.recalled is not None else None,
         "retryable": result.retryable,
+        "retry_after": result.retry_after,
         "first_token_at": result.first_token_at,
+        "first_text_at": result.first_text_at,
         "finished_at": result.finished_at,
     }
 

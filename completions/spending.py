@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -72,6 +73,11 @@ class Spending:
         }
         self._budgets = Budgets(cursor, self._uses.values(), ending=ending)
         self._charges: list[Charge] = []
+        self._fetch_groups: Callable[[], dict[uuid.UUID, int | None]] | None = None
+
+    def lock_ending(self) -> None:
+        """Lock what the runs that end have reserved, before the runs, inside of a pipeline if the database has them."""
+        self._budgets.lock_ending()
 
     def reserve(self, request: RunRequest, run_id: uuid.UUID, recalled: Recall | None) -> None:
         """Reserve the most that this question may use, with what is recalled for it, or raise BudgetExhausted."""
@@ -95,12 +101,19 @@ class Spending:
         """Write what was reserved, inside of a pipeline if the database has them."""
         self._budgets.write()
 
+    def ask_groups(self) -> None:
+        """Ask where the charges so far count, inside of a pipeline if the database has them."""
+        self._fetch_groups = ledger.groups_of({charge.user_id for charge in self._charges})
+
     def write(self) -> None:
         """Write what was reserved and charged: the budgets before the ledger, so that nobody waits in a circle."""
-        if not self._budgets.is_written:
-            with pipelined():
-                self._budgets.write()
-        ledger.add(self._cursor, self._charges)
+        if self._fetch_groups is None:
+            self.ask_groups()
+        assert self._fetch_groups is not None
+        groups = self._fetch_groups()
+        with pipelined() if self._charges else nullcontext():
+            self._budgets.write()
+            ledger.add(self._cursor, self._charges, groups)
 
     def _most(self, request: RunRequest, recalled: Recall | None) -> Amount:
         """Return the most that a question may use: a token is at least one byte of what is sent, and JSON only adds.

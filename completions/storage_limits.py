@@ -12,11 +12,12 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from accounts import throttling
+from accounts.throttling import CountedAhead
 from completions.admission import max_starts
 from completions.exceptions import InvalidRequest, StorageFull, TooManyMessages
 from completions.prefixes import MAX_SHORT
@@ -30,29 +31,28 @@ ANSWER = 1
 
 
 class StorageLimits:
-    """The limits for one batch of questions."""
+    """The limits for one batch of questions. The counters are fetched when they are used, as those of `Admission`."""
 
     def __init__(self, cursor: Any, run_requests: Sequence[RunRequest]) -> None:
         self._cursor = cursor
-        self._written: dict[str, int] = {}
-        self._not_admitted: Counter[str] = Counter()
-        self._seconds_left = throttling.MINUTE
+        rows: Counter[str] = Counter()
         self._max_rows = settings.LIMIT_ROWS_PER_MINUTE
         self._is_limited = quota.is_limited()
         for request in run_requests:
             if self._is_counted(request):
-                self._not_admitted[_rows_key(request)] += request.new_messages + ANSWER
-        for key, amount in sorted(self._not_admitted.items()):
-            used, self._seconds_left = throttling.count(cursor, key, amount=amount)
-            self._written[key] = used - amount
-        keeping = {request.principal.counted_id for request in run_requests if request.store}
-        self._held = quota.held_about(cursor, keeping) if self._is_limited else {}
+                rows[_rows_key(request)] += request.new_messages + ANSWER
+        self._written = CountedAhead(rows)
+        self._keeping = {request.principal.counted_id for request in run_requests if request.store}
+
+    @cached_property
+    def _held(self) -> dict[uuid.UUID, quota.Held]:
+        return quota.held_about(self._cursor, self._keeping) if self._is_limited else {}
 
     def check(self, request: RunRequest, owner_id: uuid.UUID, new: int) -> None:
         """Let a question store `new` messages and its answer, or raise TooManyMessages or StorageFull."""
-        if self._is_counted(request) and self._written[_rows_key(request)] + new + ANSWER > self._max_rows:
+        if self._is_counted(request) and self._written.used[_rows_key(request)] + new + ANSWER > self._max_rows:
             message = f"At most {self._max_rows} messages a minute can be stored (LIMIT_ROWS_PER_MINUTE)."
-            raise TooManyMessages(message, retry_after=self._seconds_left)
+            raise TooManyMessages(message, retry_after=self._written.seconds_left)
         if self._is_limited:
             counted_id = _counted_id(request, owner_id)
             if counted_id not in self._held:
@@ -63,8 +63,7 @@ class StorageLimits:
     def admitted(self, request: RunRequest, owner_id: uuid.UUID, new: int) -> None:
         """Count the rows that the batch is about to insert."""
         if self._is_counted(request):
-            self._written[_rows_key(request)] += new + ANSWER
-            self._not_admitted[_rows_key(request)] -= new + ANSWER
+            self._written.happens(_rows_key(request), new + ANSWER)
         counted_id = _counted_id(request, owner_id)
         if counted_id in self._held:
             held = self._held[counted_id]
@@ -75,9 +74,7 @@ class StorageLimits:
 
     def close(self) -> None:
         """Uncount messages that are not stored after all, or were stored before."""
-        for key, amount in sorted(self._not_admitted.items()):
-            if amount:
-                throttling.give_back(self._cursor, key, amount=amount)
+        self._written.close(self._cursor)
 
 
 def check_new_messages(new: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from django.conf import settings
 
@@ -33,11 +32,9 @@ def keys_of(who: Principal) -> tuple[str, ...]:
     return tuple(counter.key for counter in counters(who))
 
 
-def count(cursor: Any, uses: Iterable[tuple[Sequence[str], int]]) -> None:
+def count(uses: Iterable[tuple[Sequence[str], int]]) -> None:
     """Count the tokens of answers that end in this transaction; at its end, and in the order that all others keep."""
     total: Tally[str] = Tally()
     for keys, tokens in uses:
         total.update(dict.fromkeys(keys, tokens))
-    for key, amount in sorted(total.items()):
-        if amount:
-            throttling.count(cursor, key, amount=min(amount, MAX_AMOUNT))
+    throttling.counting({key: min(amount, MAX_AMOUNT) for key, amount in total.items() if amount})

@@ -50,11 +50,12 @@ def checked_reason(reason: str) -> str:
 
 @transaction.atomic
 def record_accesses(
-    *, reader: Any, kind: str, reason: str, conversations: Iterable[tuple[uuid.UUID, uuid.UUID]]
+    *, reader: Any, kind: str, reason: str, conversations: Iterable[tuple[uuid.UUID | None, uuid.UUID]]
 ) -> None:
     """Record that `reader` is about to see `conversations`, pairs of ids: conversation and owner. Show them afterwards.
 
-    A search without results is recorded too, as an entry without an owner. Raises NotReadable and ReasonNeeded.
+    A key of the owner has no conversation, and a search without results, which is recorded too, not even an owner.
+    Raises NotReadable and ReasonNeeded.
     """
     if not may_read_content(reader):
         raise NotReadable

@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
+from django.db.models import F, Q, Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from accounts.admin import FACTS
+from accounts.admin_related import RELATED, Related
 from accounts.erasing import without_erased
 from accounts.models import User
 from conversations import admin_filters as filters
-from conversations import quota, transcript_files
+from conversations import (
+    admin_keys,  # noqa: F401  registers its pages
+    quota,
+    transcript_files,
+)
 from conversations.access_log import may_read_content, record_access
 from conversations.access_reasons import SEARCHING, ReasonForm, remember_reason, remembered_reason
 from conversations.admin_exports import export_selected
 from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.services import delete_conversation, update_conversation
 from conversations.transcript import Transcript, read_transcript
-from foundation.admin_base import HistoryAdmin, MadeFilter, minute
+from foundation.admin_base import DatesFilter, HistoryAdmin, MadeFilter, TextFilter, minute
+from foundation.admin_links import Link, list_of, page_of, to_user
 
 FACTS.append(quota.said_of)
+RELATED.append(
+    Related(
+        title="Conversations",
+        permission="conversations.view_conversation",
+        address=lambda user: list_of("conversations_conversation", owner=user.username),
+        latest=lambda user: Conversation.objects.filter(owner=user).order_by("-updated_at"),
+        moment="updated_at",
+        words=F("end_user"),  # no titles: they are content
+        page=partial(page_of, "conversations_conversation"),
+    )
+)
+RELATED.append(
+    Related(
+        title="Access log",
+        permission="conversations.view_accesslogentry",
+        address=lambda user: list_of("conversations_accesslogentry", q=user.pk),
+        latest=lambda user: AccessLogEntry.objects.filter(owner_id=user.pk).newest_first(),
+        words=Concat("reader_name", Value(", "), "kind"),
+        page=partial(page_of, "conversations_accesslogentry"),
+    )
+)
 AT_ONCE = 100
 # Only the titles of the latest TITLES conversations are searched; older ones are found by their messages.
 TITLES, MATCHES = 10_000, 1_000
@@ -37,19 +67,19 @@ class ConversationAdmin(HistoryAdmin):
 
     list_display = ("title_or_id", "owner", "last_activity", "messages", "answered_by", "ended", "archived")
     list_filter = (
-        *(filters.OwnerFilter, filters.UpdatedFilter, filters.EndedFilter, filters.ModelFilter),
-        *(filters.GuestFilter, filters.ArchivedFilter),
+        *(filters.ActiveFilter, filters.AnsweredByFilter, filters.OwnerFilter, filters.UpdatedFilter),
+        *(filters.EndedFilter, filters.GuestFilter, filters.ArchivedFilter, filters.PinnedFilter),
     )
     search_fields = ("title",)
-    search_help_text = "Titles, the start of an owner's username, or an id"
     ordering = ("-updated_at", "-id")
     sortable_by = ("last_activity",)
     actions = ("export_selected", "archive", "unarchive")
+    links = {"owner": to_user("owner")}
     change_form_template = "admin/conversations/transcript.html"
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = without_erased(super().get_queryset(request).select_related("owner", "head"), "owner")
-        return rows.defer("metadata", "head__content", "head__usage")
+        return rows.defer("metadata", "generation", "head__content", "head__usage")
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Conversation | None:
         found = super().get_object(request, object_id, from_field)
@@ -58,7 +88,8 @@ class ConversationAdmin(HistoryAdmin):
         return found
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return self.list_display if may_read_content(request.user) else ("pk", *self.list_display[1:])
+        columns = super().get_list_display(request)
+        return columns if may_read_content(request.user) else ["pk", *columns[1:]]
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         term = search_term.replace("\x00", "").strip()[:200]
@@ -130,6 +161,7 @@ class ConversationAdmin(HistoryAdmin):
             "title": conversation.title or str(conversation),
             "conversation": conversation,
             "metadata": conversation.metadata if transcript else None,
+            "generation": conversation.generation if transcript else None,
             "readable": readable,
             "form": form,
             "transcript": transcript,
@@ -188,17 +220,58 @@ class ConversationAdmin(HistoryAdmin):
             delete_conversation(conversation=conversation)
 
 
+class AccessLog(ChangeList):
+    """Reads the usernames of all owners of a page by one query: an entry has ids only."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        entries = list(self.result_list)
+        names = dict(User.objects.filter(pk__in={entry.owner_id for entry in entries}).values_list("pk", "username"))
+        for entry in entries:
+            entry.owner_name = names.get(entry.owner_id)
+        self.result_list = entries
+
+
+def to_owner(entry: Any) -> tuple[str, str]:
+    """Return whose content was seen: an account that was deleted is an id that leads nowhere."""
+    if not hasattr(entry, "owner_name"):
+        owner = User.objects.filter(pk=entry.owner_id).first()
+        entry.owner_name = owner and owner.username
+    known = entry.owner_name is not None
+    return (entry.owner_name if known else str(entry.owner_id or "-")), page_of(
+        "accounts_user", known and entry.owner_id
+    )
+
+
+class ReaderFilter(TextFilter):
+    title = "reader"
+    parameter_name = "reader"
+    placeholder = "username"
+    column = "reader_name"
+
+
 @admin.register(AccessLogEntry)
 class AccessLogEntryAdmin(HistoryAdmin):
     """Read-only for everybody; the database also refuses changes."""
 
     list_display = ("when", "reader_name", "kind", "reason", "owner_id", "conversation_id")
-    list_filter = (MadeFilter, "kind")
+    list_filter = (MadeFilter, DatesFilter, "kind", ReaderFilter)
     fields = readonly_fields = list_display
     search_fields = ("reader_name",)
     search_help_text = "Start of a reader's username, or the id of an owner or a conversation"
     ordering = ("-id",)
     sortable_by = ()
+    links = {
+        "reader_name": Link("accounts.view_user", lambda e: (e.reader_name, page_of("accounts_user", e.reader_id))),
+        "owner_id": Link("accounts.view_user", to_owner),
+        "conversation_id": Link(
+            "conversations.view_conversation",
+            lambda e: (str(e.conversation_id or "-"), page_of("conversations_conversation", e.conversation_id)),
+        ),
+    }
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return AccessLog
 
     @admin.display(description="when (UTC)")
     def when(self, entry: AccessLogEntry) -> str:

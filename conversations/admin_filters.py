@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from conversations.models import Message
-from foundation.admin_base import TextFilter
+from foundation.admin_base import DatesFilter, TextFilter
 
 MODELS_LISTED = 30
 NOBODY = uuid.UUID(int=0)
@@ -24,10 +24,11 @@ class OwnerFilter(TextFilter):
     title = "owner"
     parameter_name = "owner"
     placeholder = "username"
+    column = "owner_id"
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+    def sought(self) -> Any:
         # By id: after one look-up, the database can tell which index to use.
-        return queryset.filter(owner_id=id_of_owner(self.text())) if self.text() else queryset
+        return id_of_owner(self.text())
 
 
 def id_of_owner(name: str) -> uuid.UUID:
@@ -66,6 +67,19 @@ class ArchivedFilter(admin.SimpleListFilter):
         return queryset.filter(archived_at__isnull=self.value() == "no")
 
 
+class PinnedFilter(admin.SimpleListFilter):
+    title = "pinned"
+    parameter_name = "pinned"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Pinned"), ("no", "Not pinned")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(pinned_at__isnull=self.value() == "no")
+
+
 class UpdatedFilter(admin.SimpleListFilter):
     title = "last activity"
     parameter_name = "updated"
@@ -84,6 +98,14 @@ class UpdatedFilter(admin.SimpleListFilter):
         return queryset.filter(updated_at__gte=since) if since else queryset
 
 
+class ActiveFilter(DatesFilter):
+    """By the days of the last activity; the search box of conversations shows it."""
+
+    title = "last activity (UTC)"
+    column = "updated_at"
+    template = "admin/in_search_box.html"
+
+
 class EndedFilter(admin.SimpleListFilter):
     """Conversations with an answer that failed or was stopped."""
 
@@ -100,7 +122,7 @@ class EndedFilter(admin.SimpleListFilter):
 
 
 class ModelFilter(admin.SimpleListFilter):
-    """Conversations in which a model answered."""
+    """Rows of a model: those that answered are listed, and any other can be named in the address."""
 
     title = "model"
     parameter_name = "model"
@@ -108,10 +130,26 @@ class ModelFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in models_in_use()]
 
+    def has_output(self) -> bool:
+        return super().has_output() or bool(self.value())  # without output Django would not filter
+
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if not self.value():
-            return queryset
-        return queryset.filter(pk__in=Message.objects.filter(model=self.value()).values("conversation_id"))
+        return queryset.filter(model=self.value()) if self.value() else queryset
+
+
+class AnsweredByFilter(TextFilter):
+    """Conversations in which a model answered; the search box of conversations shows it."""
+
+    title = "model"
+    parameter_name = "model"
+    template = "admin/in_search_box.html"
+
+    def names(self) -> list[str]:
+        return models_in_use()
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        answered = Message.objects.filter(model=self.text()).values("conversation_id")
+        return queryset.filter(pk__in=answered) if self.text() else queryset
 
 
 def models_in_use(limit: int = MODELS_LISTED) -> list[str]:

@@ -8,8 +8,15 @@ class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self) -> None:
-        from conversations import access_log, checks, personal_data  # noqa: F401  they connect and register themselves
+        from conversations import (
+            access_log,  # noqa: F401  connects itself
+            checks,  # noqa: F401  registers itself
+            personal_data,  # noqa: F401  registers itself
+            quota_triggers,
+        )
+        from conversations.models import Conversation
 
+        quota_triggers.count_column(Conversation, "generation", owner="owner_id")
         pre_migrate.connect(_before_migrations, sender=self)
         post_migrate.connect(_after_migrations, sender=self)
 

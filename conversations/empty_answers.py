@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from conversations.finish_reasons import CUT_OFF
+from conversations.reasoning import REASONING
+
 REFUSAL: Final = "refusal"
 REASONING_ONLY: Final = "reasoning_only"
 EMPTY: Final = "empty"
 REASONS: Final = (REFUSAL, REASONING_ONLY, EMPTY)
 
 _WITHHELD = frozenset({"content_filter", "refusal"})
-_CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 _SAYING = ("tool_calls", "function_call", "audio", "images", "content_parts")
-_REASONING = ("reasoning", "reasoning_content", "reasoning_details")
 
 
 def empty_reason(wire: Mapping[str, Any], finish_reason: str | None) -> str | None:
@@ -27,12 +28,12 @@ def empty_reason(wire: Mapping[str, Any], finish_reason: str | None) -> str | No
         return None
     if _is_text(wire.get("refusal")) or any(_is_refusal(item) for item in items) or finish_reason in _WITHHELD:
         return REFUSAL
-    return REASONING_ONLY if any(wire.get(name) for name in _REASONING) else EMPTY
+    return REASONING_ONLY if any(wire.get(name) for name in REASONING) else EMPTY
 
 
 def describe(reason: str, finish_reason: str | None) -> str:
     """Return a sentence for people about an answer with this `empty_reason`."""
-    is_cut_off = finish_reason in _CUT_OFF
+    is_cut_off = finish_reason in CUT_OFF
     if reason == REFUSAL:
         is_filtered = finish_reason == "content_filter"
         return "A content filter withheld the answer." if is_filtered else "The model refused."

@@ -87,8 +87,10 @@ def _chatgpt(conversation: Conversation) -> Iterator[str]:
         "is_archived": conversation.archived_at is not None,
         EXTENSION: {
             "archived_at": conversation.archived_at and conversation.archived_at.isoformat(),
+            "pinned_at": conversation.pinned_at and conversation.pinned_at.isoformat(),
             "end_user": conversation.end_user,
             "metadata": conversation.metadata,
+            "generation": conversation.generation,
         },
     }
     root = {"id": ROOT, "message": None, "parent": None, "children": children[None]}
@@ -155,6 +157,8 @@ def _markdown(conversation: Conversation) -> Iterator[str]:
     title = " ".join(conversation.title.split()) or "Untitled"
     archived = " · archived" if conversation.archived_at else ""
     yield f"# {title}\n\n*{conversation.created_at:%Y-%m-%d %H:%M} UTC{archived}*\n"
+    if instructions := (conversation.generation or {}).get("instructions"):
+        yield f"\n## Instructions\n\n{instructions.rstrip()}\n"
     parents = Message.objects.of(conversation.pk).values_list("parent_id", flat=True)
     versions: Counter[uuid.UUID | None] = Counter(parents)
     for message in messages_to(conversation.pk, conversation.head_id):
@@ -180,7 +184,9 @@ def _jsonl(conversation: Conversation) -> Iterator[str]:
         "created_at": conversation.created_at.isoformat(),
         "updated_at": conversation.updated_at.isoformat(),
         "archived": conversation.archived_at is not None,
+        "pinned": conversation.pinned_at is not None,
         "metadata": conversation.metadata,
+        "generation": conversation.generation,
     }
     details: list[dict[str, Any]] = []
     yield f'{json_line(about)[:-1]}, "messages": ['

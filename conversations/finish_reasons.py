@@ -5,6 +5,9 @@ from __future__ import annotations
 MISSING = "missing"
 """Stored if a model's server ended its answer properly but gave no reason."""
 
+CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
+"""How servers name the end of an answer that reached the token limit."""
+
 NO_REASONS = frozenset({"", "null", "none", "None"})
 """What servers send in place of a reason that they do not have."""
 

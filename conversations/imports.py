@@ -23,6 +23,7 @@ from accounts.models import User
 from conversations import digests, quota
 from conversations.chat_wire import ROLES, with_extras
 from conversations.embedded_files import embedded_parts
+from conversations.generation import readable_generation
 from conversations.import_updates import update_texts
 from conversations.importers.values import ImportedConversation, ImportedMessage, Skipped
 from conversations.models import Conversation, Message, MessagePart
@@ -202,9 +203,11 @@ class _Rows:
             title=storable_text(" ".join(given.title.split()), NAME_CHARS),
             end_user=storable_text(given.end_user, NAME_CHARS),
             metadata=storable_json(dict(given.metadata)),
+            generation=readable_generation(storable_json(dict(given.generation))),
             created_at=created_at,
             updated_at=given.updated_at or newest or created_at,
             archived_at=given.archived_at,
+            pinned_at=given.pinned_at,
             source_id=_name(given.source_id),
         )
         known: dict[str, tuple[uuid.UUID, str]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from accounts.access import OwnedQuerySet, visible_by_id
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 class ConversationQuerySet(OwnedQuerySet["Conversation"]):
     def newest_first(self) -> ConversationQuerySet:
         return self.order_by("-updated_at", "-id")
-
-    def active(self) -> ConversationQuerySet:
-        return self.filter(archived_at=None)
 
     def of_guests(self) -> ConversationQuerySet:
         return self.filter(owner__guest_made=True)
@@ -52,6 +49,9 @@ class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="conversations")
     title = models.CharField(max_length=200, blank=True)
+    # Nobody gave the title: it is empty or repeats the question, and a model may write another (TITLE_MODEL). Null is
+    # never written, as with `stateless`.
+    title_is_provisional = models.BooleanField(null=True, default=False, db_default=models.Value(False), editable=False)
     end_user = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     head = models.ForeignKey("Message", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -59,11 +59,15 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # The page shows pinned conversations before the others.
+    pinned_at = models.DateTimeField(null=True, blank=True)
     # Made by a call that names no conversation and resends its history. Null is never written: a column that may be
     # null, with its default in the database alone, is added at once.
     stateless = models.BooleanField(null=True, default=False, db_default=models.Value(False), editable=False)
     # How much to recall for its answers: {"limit", "mode"}; None means nothing.
     recall = models.JSONField(null=True, blank=True)
+    # How its answers are made: see generation.py. It is content; None means nothing.
+    generation = models.JSONField(null=True, blank=True)
     # Its id in the export that it was imported from. Null, not '', if there is none: see the constraint.
     source_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
 
@@ -81,6 +85,12 @@ class Conversation(models.Model):
         indexes = [
             # The list of one owner's conversations, newest first. With `archived_at`, it counts them without the table.
             models.Index(fields=["owner", "-updated_at", "-id", "archived_at"], name="conversation_owner_newest"),
+            # The list of the few that an owner has pinned.
+            models.Index(
+                fields=["owner", "-updated_at", "-id"],
+                condition=Q(pinned_at__isnull=False),
+                name="conversation_pinned",
+            ),
             # The limit on those that an owner opens by hand counts them; of the others there may be any number.
             models.Index(fields=["owner"], condition=Q(stateless=False), name="conversation_by_hand"),
             # The admin's list of all conversations, and its filters.
@@ -104,6 +114,13 @@ class MessageQuerySet(OwnedQuerySet["Message"]):
 
     def answers(self) -> MessageQuerySet:
         return self.filter(role=Message.Role.ASSISTANT)
+
+    def versions(self) -> MessageQuerySet:
+        """Leave out answers that ended without a word, as a retry that failed, unless somebody went on from them."""
+        status = Message.Status
+        ended = Q(status__in=[status.FAILED, status.INTERRUPTED, status.CANCELLED])
+        silent = Q(role=Message.Role.ASSISTANT, content="", has_parts=False)
+        return self.exclude(ended & silent & ~Exists(Message.objects.filter(parent=OuterRef("pk"))))
 
 
 class Message(models.Model):
@@ -334,13 +351,19 @@ class AccessLogEntryQuerySet(models.QuerySet["AccessLogEntry"]):
     def newest_first(self) -> AccessLogEntryQuerySet:
         return self.order_by("-id")
 
+    def with_conversation(self) -> AccessLogEntryQuerySet:
+        """Add `title` and `end_user` of the conversation that was seen; None once it is deleted."""
+        seen = Conversation.objects.filter(pk=OuterRef("conversation_id"), owner_id=OuterRef("owner_id"))
+        return self.annotate(title=Subquery(seen.values("title")), end_user=Subquery(seen.values("end_user")))
+
 
 class AccessLogEntry(models.Model):
     """One access of staff to content: who, whose, when, why. Written by `access_log.py` and never changed.
 
     It has bare ids and a copied name instead of foreign keys: the log outlives the reader's account, and a deleted
     owner leaves only an id, which then refers to nobody. The database itself refuses to change or delete a row, with
-    one exception: the reason may be emptied once the owner is gone. `owner_id` is None for a search without results.
+    one exception: the reason may be emptied once the owner is gone. `owner_id` is None for a search without results,
+    `conversation_id` also for a key, by which the reader can see all that its scopes allow.
     The search terms are not stored, since they would repeat private content here.
     """
 
@@ -348,6 +371,7 @@ class AccessLogEntry(models.Model):
         TRANSCRIPT = "transcript"
         SEARCH = "search"
         EXPORT = "export"
+        KEY = "key"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -3,7 +3,7 @@
 On PostgreSQL they add a row for each change, so that nobody waits for a counter that another transaction has changed.
 On SQLite, where writers wait for each other anyway, each account always has one row. SQLite also refuses to remove a
 column that a trigger names, so `apps.py` drops all triggers before migrations and installs them again afterwards.
-Apps above this one name the columns of theirs that are counted, too.
+Further columns that are counted, most of them of apps above this one, are named to `count_column`.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _columns: list[Column] = []
 
 
 def count_column(model: type[Model], name: str, *, owner: str) -> None:
-    """Count the bytes of a column of another app's table, for the account whose id is in the column `owner`."""
+    """Count the bytes of a further column, mostly null, for the account whose id is in the column `owner`."""
     _columns.append(Column(model._meta.db_table, name, owner))
 
 
 def counted_columns(cursor: Any) -> Iterator[Column]:
-    """Yield the columns of other apps that exist: not all of their migrations need have run."""
+    """Yield those of the further columns that exist: not all migrations need have run."""
     tables = set(connection.introspection.table_names(cursor))
     for column in _columns:
         if column.table in tables:
@@ -126,7 +126,7 @@ def uninstall() -> None:
 
 
 def _triggers(columns: Iterable[Column]) -> dict[str, tuple[str, str]]:
-    """Return the event and the body of each trigger by its name; `columns` are those of other apps."""
+    """Return the event and the body of each trigger by its name; `columns` are the further ones."""
     # ruff: noqa: S608  all of it is made from constants of this file
     postgres = connection.vendor == "postgresql"
     differ = "OLD.{0} IS DISTINCT FROM NEW.{0}" if postgres else "OLD.{0} IS NOT NEW.{0}"

@@ -45,11 +45,13 @@ def start_conversation(
     *,
     owner_id: uuid.UUID,
     title: str = "",
+    title_is_provisional: bool | None = None,
     end_user: str = "",
     metadata: Mapping[str, Any] | None = None,
     recall: Mapping[str, Any] | None = None,
+    generation: Mapping[str, Any] | None = None,
 ) -> Conversation:
-    """Create an empty conversation; raises LimitReached."""
+    """Create an empty conversation; raises LimitReached. By default a model may title one that has no title."""
     _check_quota(owner_id)
     limit = settings.LIMIT_CONVERSATIONS_PER_USER
     sharing = User.objects.sharing_limits(owner_id)
@@ -58,9 +60,11 @@ def start_conversation(
     conversation = Conversation.objects.create(
         owner_id=owner_id,
         title=title,
+        title_is_provisional=not title if title_is_provisional is None else title_is_provisional,
         end_user=end_user,
         metadata=dict(metadata or {}),
         recall=dict(recall) if recall else None,
+        generation=dict(generation) if generation else None,
     )
     conversations_created.send(Conversation, conversation_ids=[conversation.pk])
     return conversation
@@ -120,17 +124,34 @@ def show_branch(*, conversation: Conversation, leaf: Message) -> None:
 
 @transaction.atomic
 def update_conversation(*, conversation: Conversation, **changes: Any) -> Conversation:
-    """Change title, end_user, metadata, archived_at or recall; raises LimitReached for more metadata than fits."""
+    """Change title, end_user, metadata, archived_at, pinned_at, recall or generation.
+
+    A pin alone leaves `updated_at` as it is. Raises LimitReached for more metadata, or instructions, than fit.
+    """
     for name in changes:
-        if name not in {"title", "end_user", "metadata", "archived_at", "recall"}:
+        if name not in {"title", "end_user", "metadata", "archived_at", "pinned_at", "recall", "generation"}:
             raise TypeError(f"update_conversation() does not change {name}")
-    if changes.get("metadata"):
+    if changes.get("metadata") or changes.get("generation"):
         _check_quota(conversation.owner_id)
+    if "title" in changes:
+        changes["title_is_provisional"] = False
     for name, value in changes.items():
         setattr(conversation, name, value)
-    conversation.updated_at = timezone.now()
-    conversation.save(update_fields=[*changes, "updated_at"])
+    if changes.keys() != {"pinned_at"}:  # otherwise what is no longer pinned would be the newest of the list
+        changes["updated_at"] = conversation.updated_at = timezone.now()
+    conversation.save(update_fields=list(changes))
     return conversation
+
+
+@transaction.atomic
+def replace_provisional_title(*, conversation_id: uuid.UUID, before: str, title: str) -> bool:
+    """Give a conversation a title that a model wrote, unless somebody gave it one; returns whether it was stored.
+
+    It is no change of the conversation: the list stays in its order.
+    """
+    # `before`, too: a process of the version before does not know that a rename ends the provisional title.
+    provisional = Conversation.objects.filter(pk=conversation_id, title_is_provisional=True, title=before)
+    return provisional.update(title=title, title_is_provisional=False) == 1
 
 
 @transaction.atomic

@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def body(self) -> SafeString:
-        return render_markdown(self.message.content)
+        return render_markdown(self.message.content, keep_breaks=self.message.role == Message.Role.USER)
 
     @property
     def parts(self) -> str:

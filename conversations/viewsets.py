@@ -44,7 +44,7 @@ class OwnedConversationViewSet(ModelViewSet[Conversation]):
         serializer.instance = services.start_conversation(owner_id=caller(self).user_id, **serializer.validated_data)
 
     def perform_update(self, serializer: BaseSerializer[Conversation]) -> None:
-        """Change validated title, end_user, metadata or archived_at."""
+        """Change validated title, end_user, metadata, archived_at, pinned_at, recall or generation."""
         serializer.instance = services.update_conversation(
             conversation=serializer.instance,  # type: ignore[arg-type]  # an update has one
             **serializer.validated_data,
@@ -77,4 +77,4 @@ class OwnedAccessLogViewSet(ReadOnlyModelViewSet[AccessLogEntry]):
     def get_queryset(self) -> AccessLogEntryQuerySet:
         if getattr(self, "swagger_fake_view", False):
             return AccessLogEntry.objects.none()
-        return AccessLogEntry.objects.visible_to(caller(self)).newest_first()
+        return AccessLogEntry.objects.visible_to(caller(self)).with_conversation().newest_first()

@@ -1,5 +1,7 @@
-"""The figures: each is one query over an index. Past days are queried once an hour, today each time.
+"""The figures by day: each is a query over an index. Today is counted each time, a day that is over once.
 
+Nobody waits for all days to be counted: at first a request counts as many as BUDGET_SECONDS allows, the newest first,
+and the next one goes on. Later each counts the day anew that was counted longest ago, since accounts may be erased.
 Percentiles are computed from buckets 10 % wide, which any database can count.
 """
 
@@ -23,12 +25,16 @@ from foundation.ids import first_id_of
 from search import timings
 
 DAYS = 30
-PAST_SECONDS = 3_600
+BUDGET_SECONDS = 0.06
+"""For how long a request goes on counting days of one figure that are not known yet."""
 STEP = 1.1  # the width of a bucket
 MOST = 10
 Day = dt.date
+ONE_DAY = dt.timedelta(days=1)
 Row = list[float | None]
-_past: dict[str, tuple[float, Day, dict[Day, Any]]] = {}
+DayQuery = Callable[[Day, Day], dict[Day, Any]]
+"""Returns a figure by day, from one day to before another; days of which there is nothing may be missing."""
+_past: dict[str, dict[Day, tuple[float, Any]]] = {}
 
 
 def days() -> list[Day]:
@@ -57,9 +63,9 @@ def messages() -> Row:
 def tokens() -> tuple[Row, Row]:
     """Return prompt and completion tokens by day, as far as the models' servers sent them."""
 
-    def ask(first: Day) -> dict[Day, tuple[float, float]]:
+    def ask(first: Day, end: Day) -> dict[Day, tuple[float, float]]:
         rows = (
-            Run.objects.filter(finished_at__gte=midnight(first))
+            Run.objects.filter(finished_at__gte=midnight(first), finished_at__lt=midnight(end))
             .annotate(day=TruncDate("finished_at"))
             .values("day")
             .annotate(
@@ -70,8 +76,8 @@ def tokens() -> tuple[Row, Row]:
         )
         return {day: (float(asked or 0), float(answered or 0)) for day, asked, answered in rows}
 
-    found = _remembered("tokens", ask)
-    return [found.get(day, (0.0, 0.0))[0] for day in days()], [found.get(day, (0.0, 0.0))[1] for day in days()]
+    found = _remembered("tokens", ask, (0.0, 0.0))
+    return [found[day] and found[day][0] for day in days()], [found[day] and found[day][1] for day in days()]
 
 
 def times_to(column: str) -> tuple[Row, Row]:
@@ -90,18 +96,20 @@ def times_to(column: str) -> tuple[Row, Row]:
         day = "date(finished_at)"
     bucket = f"floor(ln(CASE WHEN {elapsed} < 1 THEN 1 ELSE {elapsed} END) / {math.log(STEP)})"
 
-    def ask(first: Day) -> dict[Day, list[tuple[float, int]]]:
-        since = midnight(first)
+    def ask(first: Day, end: Day) -> dict[Day, list[tuple[float, int]]]:
+        bounds = [midnight(first), midnight(end)]
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT {day}, {bucket}, count(*) FROM {Run._meta.db_table} "  # noqa: S608  no input in the text
-                f"WHERE finished_at >= %s AND {column} IS NOT NULL GROUP BY 1, 2",
-                [since if connection.vendor == "postgresql" else since.replace(tzinfo=None).isoformat(" ")],
+                f"WHERE finished_at >= %s AND finished_at < %s AND {column} IS NOT NULL GROUP BY 1, 2",
+                bounds
+                if connection.vendor == "postgresql"
+                else [each.replace(tzinfo=None).isoformat(" ") for each in bounds],
             )
             rows = cursor.fetchall()
         return by_day((as_date(day), STEP ** (float(bucket) + 0.5), count) for day, bucket, count in rows)
 
-    return percentiles(_remembered(column, ask))
+    return percentiles(_remembered(column, ask, []))
 
 
 def search_times() -> tuple[Row, Row, float]:
@@ -122,8 +130,8 @@ def by_day(rows: Iterable[tuple[Day, float, int]]) -> dict[Day, list[tuple[float
 
 def percentiles(found: dict[Day, list[tuple[float, int]]]) -> tuple[Row, Row]:
     """Return p50 and p95 by day; None for a day without measurements."""
-    return [_percentile(found.get(day, []), 0.5) for day in days()], [
-        _percentile(found.get(day, []), 0.95) for day in days()
+    return [_percentile(found.get(day) or [], 0.5) for day in days()], [
+        _percentile(found.get(day) or [], 0.95) for day in days()
     ]
 
 
@@ -138,25 +146,54 @@ def as_date(value: Any) -> Day:
     return value if isinstance(value, dt.date) else dt.date.fromisoformat(value)
 
 
+def first_counted() -> Day:
+    """Return the first day of those shown from which on all figures are known."""
+    shown = days()[:-1]
+    missing = [day for day in shown if any(day not in known for known in _past.values())]
+    return missing[-1] + ONE_DAY if missing else days()[0]
+
+
 def _counted(name: str, rows: QuerySet[Any]) -> Row:
-    def ask(first: Day) -> dict[Day, int]:
-        since = rows.filter(id__gte=first_id_of(midnight(first)))
-        by = since.annotate(day=TruncDate("created_at")).values("day").annotate(count=Count("pk"))
+    def ask(first: Day, end: Day) -> dict[Day, int]:
+        of_days = rows.filter(id__gte=first_id_of(midnight(first)), id__lt=first_id_of(midnight(end)))
+        by = of_days.annotate(day=TruncDate("created_at")).values("day").annotate(count=Count("pk"))
         return dict(by.values_list("day", "count"))
 
-    found = _remembered(name, ask)
-    return [float(found.get(day, 0)) for day in days()]
+    found = _remembered(name, ask, 0)
+    return [None if found[day] is None else float(found[day]) for day in days()]
 
 
-def _remembered(name: str, ask: Callable[[Day], dict[Day, Any]]) -> dict[Day, Any]:
-    """Return a figure by day. Days before today come from the cache and are at most an hour old."""
-    today, now = timezone.now().date(), time.monotonic()
-    until, day, past = _past.get(name, (0.0, today, {}))
-    if until > now and day == today:
-        return {**past, **ask(today)}
-    found = ask(days()[0])
-    _past[name] = (now + PAST_SECONDS, today, {day: value for day, value in found.items() if day < today})
-    return found
+def _remembered(name: str, ask: DayQuery, nothing: Any) -> dict[Day, Any]:
+    """Return a figure of all days; None for those that are not counted yet."""
+    *past, today = days()
+    known = {day: kept for day, kept in _past.get(name, {}).items() if day in past}
+    _past[name] = known
+
+    def count(first: Day, end: Day) -> None:
+        found, now = ask(first, end), time.monotonic()
+        for day in (first + number * ONE_DAY for number in range((end - first).days)):
+            known[day] = (now, found.get(day, nothing))
+
+    if len(known) < len(past):
+        _count_missing(past, known, count)
+    else:
+        anew = min(past, key=lambda day: (known[day][0], day))
+        count(anew, anew + ONE_DAY)
+    result = {day: known[day][1] if day in known else None for day in past}
+    return {**result, today: ask(today, today + ONE_DAY).get(today, nothing)}
+
+
+def _count_missing(past: list[Day], known: dict[Day, Any], count: Callable[[Day, Day], None]) -> None:
+    """Count days that are not known, the newest first: one, then twice as many each time, as the time allows."""
+    until, at_once = time.monotonic() + BUDGET_SECONDS, 1
+    end = next(day for day in reversed(past) if day not in known) + ONE_DAY
+    while end > past[0]:
+        began, first = time.monotonic(), max(end - at_once * ONE_DAY, past[0])
+        count(first, end)
+        now = time.monotonic()
+        if now + 2 * (now - began) > until:
+            break
+        end, at_once = first, 2 * at_once
 
 
 def _percentile(rows: list[tuple[float, int]], share: float) -> float | None:

@@ -18,6 +18,7 @@ from conversations.admin import AT_ONCE, MATCHES, as_id
 from feedback.models import Feedback
 from feedback.services import mark_reviewed
 from foundation.admin_base import HistoryAdmin, TextFilter, minute
+from foundation.admin_links import to_user
 from foundation.ids import first_id_of
 
 HIDDEN = "Hidden. Read the answer first: then the comment is here, for as long as the reason holds."
@@ -51,18 +52,11 @@ class DayFilter(TextFilter):
             return queryset.none()
 
 
-class ModelFilter(admin_filters.ModelFilter):
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(model=self.value()) if self.value() else queryset
-
-
 class UpstreamFilter(TextFilter):
     title = "upstream"
     parameter_name = "upstream"
     placeholder = "name in UPSTREAMS"
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(upstream=self.text()) if self.text() else queryset
+    column = "upstream"
 
 
 @admin.register(Feedback)
@@ -70,7 +64,7 @@ class FeedbackAdmin(HistoryAdmin):
     """A comment is content: only who has opened the transcript, for a reason that is logged, sees it."""
 
     list_display = ("given", "rating", "with_comment", "user", "model", "upstream", "reviewed", "answer")
-    list_filter = (ReviewedFilter, "rating", ModelFilter, UpstreamFilter, DayFilter)
+    list_filter = (ReviewedFilter, "rating", admin_filters.ModelFilter, UpstreamFilter, DayFilter)
     list_select_related = ("user", "message")
     search_fields = ("user",)
     search_help_text = "Start of a username, or the id of a user, a message or the feedback"
@@ -79,6 +73,7 @@ class FeedbackAdmin(HistoryAdmin):
     )
     ordering = ("-id",)
     sortable_by = ()
+    links = {"user": to_user()}
     actions = ("mark_as_reviewed", "mark_as_not_reviewed")
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -11,6 +11,7 @@ from django.template.defaultfilters import filesizeformat
 from accounts.erasing import without_erased
 from files.models import File
 from foundation.admin_base import HistoryAdmin, MadeFilter, minute
+from foundation.admin_links import to_user
 
 
 class PurposeFilter(admin.SimpleListFilter):
@@ -34,6 +35,7 @@ class FileAdmin(HistoryAdmin):
     fields = readonly_fields = ("pk", "owner", "media_type", "shown_size", "sha256", "purpose", "made", "expires")
     ordering = ("-id",)
     sortable_by = ()
+    links = {"owner": to_user("owner")}
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return without_erased(super().get_queryset(request), "owner")

@@ -8,7 +8,7 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -27,6 +27,8 @@ CLOCK = {
 }
 
 CALL_SECONDS = 30.0
+HAS_TRANSACTION_TIMEOUT = 17_00_00
+"""The version of PostgreSQL."""
 
 _threads = DaemonThreads(8, "database")
 
@@ -68,6 +70,23 @@ def database_clock() -> str:
     return CLOCK[connection.vendor]
 
 
+def prepared_cursor() -> Any:
+    """Return a cursor for the statements that run for every request: the database parses and plans each only once."""
+    if connection.vendor == "postgresql":
+        return connection.prepared_cursor()  # type: ignore[attr-defined]  # ours has it
+    return connection.cursor()  # SQLite's driver keeps statements by itself
+
+
+def send_statement(statement: str, given: Sequence[Any]) -> Callable[[], list[tuple[Any, ...]]]:
+    """Run a statement and return what fetches its rows: inside of a pipeline, nothing waits for the database before."""
+    cursor = prepared_cursor()
+    cursor.execute(statement, given)
+    if connection.vendor == "postgresql":
+        return cursor.fetchall  # type: ignore[no-any-return]
+    rows = cursor.fetchall()  # SQLite ends no transaction while rows are left to be fetched
+    return lambda: rows
+
+
 def checkpoint() -> None:
     """Copy the contents of SQLite's log into the database file.
 
@@ -90,6 +109,23 @@ def restore_time_limit() -> None:
     if connection.vendor == "postgresql":
         connection.override_setting("statement_timeout", None)  # type: ignore[attr-defined]  # ours has it
         connection.connection.time_limit = settings.DATABASE_STATEMENT_SECONDS or None
+
+
+def limit_transactions(seconds: float) -> None:
+    """Let the server end each transaction of this thread's connection after `seconds` (PostgreSQL 17 and later).
+
+    No other limit of the server ends one that waits for the rest of a pipeline, whose locks would stay until TCP gives
+    up.
+    """
+    if connection.vendor == "postgresql" and connection.pg_version >= HAS_TRANSACTION_TIMEOUT:  # type: ignore[attr-defined]
+        connection.override_setting("transaction_timeout", f"{seconds * 1000:.0f}")  # type: ignore[attr-defined]
+
+
+def discard_connection() -> None:
+    """Close this thread's connection, and the pool's with it: something may still be under way on it."""
+    if connection.vendor == "postgresql" and connection.connection is not None:
+        connection.connection.pgconn.finish()
+    connection.close()
 
 
 BY_INDEX = "SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off"

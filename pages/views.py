@@ -21,39 +21,56 @@ from accounts.sessions import ON_HOLD, refusal_of
 from pages.csp import PAGE_HEADERS
 
 # The modules that main.js imports, which the page preloads in parallel.
+SHARED_MODULES = ("mathematics", "turns")
 MODULES = (
     *(
         "api",
+        "attach",
+        "code",
         "composer",
         "dialogs",
         "dom",
+        "draft",
+        "errors",
+        "feedback",
         "files",
         "identity",
         "identity_watch",
+        "limit",
         "list",
         "live",
         "message",
         "operations",
     ),
-    *("scroll", "search", "shortcuts", "stream", "talk", "toasts"),
+    *("scroll", "search", "shortcuts", "state", "stream", "talk", "thought", "titles", "toasts"),
 )
 
 
 async def chat(request: HttpRequest) -> HttpResponse:
     """Show the chat page. It is the same for everybody, so it needs no look-up; its scripts ask who the user is."""
-    modules = [f"pages/{name}.js" for name in MODULES]
-    context = {"modules": modules, "longest": settings.LIMIT_MESSAGE_CHARS}
+    modules = [*(f"conversations/{name}.js" for name in SHARED_MODULES), *(f"pages/{name}.js" for name in MODULES)]
+    limits = filter(None, (settings.LIMIT_FILE_BYTES, settings.LIMIT_CONTENT_BODY_BYTES))
+    context = {
+        "modules": modules,
+        "longest": settings.LIMIT_MESSAGE_CHARS,
+        "most_bytes": min(limits, default=0),
+        "title_seconds": settings.TITLE_SECONDS if settings.TITLE_MODEL else 0,
+    }
     headers = {**PAGE_HEADERS, "Cache-Control": "no-cache"}
     return HttpResponse(render_to_string("chat.html", context), headers=headers)
 
 
 async def profile(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(render_to_string("profile.html", {"provider": provider_name()}), headers=PAGE_HEADERS)
+    return HttpResponse(render_to_string("profile.html", sign_in_ways()), headers=PAGE_HEADERS)
 
 
 def provider_name() -> str:
     """Return what people call the OpenID provider that they sign in at, '' if there is none."""
     return settings.OIDC.name if settings.OIDC.is_on else ""
+
+
+def sign_in_ways() -> dict[str, Any]:
+    return {"provider": provider_name(), "passwords": settings.PASSWORD_SIGN_IN}
 
 
 class SignIn(LoginView):
@@ -80,8 +97,7 @@ class SignIn(LoginView):
         return HttpResponseRedirect(f"{page}?{urlencode({'next': self.get_success_url()})}")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        ways = {"provider": provider_name(), "passwords": settings.PASSWORD_SIGN_IN}
-        return {**super().get_context_data(**kwargs), **ways}
+        return {**super().get_context_data(**kwargs), **sign_in_ways()}
 
 
 @csrf_exempt  # protected by the rule for sessions: only our own page can send the required header

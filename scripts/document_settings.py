@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = (
     "settings.py",
     "log_settings.py",
+    "search_settings.py",
+    "upstream_settings.py",
     "usage_settings.py",
     "sign_in_settings.py",
     "webhook_settings.py",

@@ -14,6 +14,7 @@ import ctypes
 import importlib.util
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,11 +56,13 @@ def installation() -> Path:
     return directory
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(among: Sequence[int] = ()) -> int:
+    """Return a port that nothing listens on: one that the system chooses, or any of `among`."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().choice(among) if among else 0))
+            port: int = probe.getsockname()[1]
+            return port
 
 
 def stop_with_parent() -> Callable[[], None] | None:
@@ -73,15 +77,40 @@ def stop_with_parent() -> Callable[[], None] | None:
     return ask_kernel
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A new server that does not run yet: its programs, its directory, and the account that it runs as."""
+
+    binaries: Path
+    home: Path
+    as_user: dict[str, Any]
+    password: str
+
+    def url(self, port: int, name: str = "postgres") -> str:
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{port}/{name}"
+
+
 @contextlib.contextmanager
 def postgres(*, durable: bool = False, **options: str) -> Iterator[str]:
     """Yield the URL of a new server's empty database; `durable` keeps fsync on, as measurements need.
 
     `options` are settings of the server.
     """
+    server: subprocess.Popen[bytes] | None = None
+    with prepared(durable=durable, **options) as made:
+        try:
+            server, port = start(made.binaries, made.home, made.as_user)
+            yield made.url(port)
+        finally:
+            if server is not None:
+                stop(server)
+
+
+@contextlib.contextmanager
+def prepared(*, durable: bool = False, **options: str) -> Iterator[Prepared]:
+    """Initialise a server, for `start` or `launch`; its directory is removed at the end."""
     package = installation()
     home = Path(tempfile.mkdtemp(prefix="chat-postgres-"))
-    server: subprocess.Popen[bytes] | None = None
     try:
         as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -91,11 +120,8 @@ def postgres(*, durable: bool = False, **options: str) -> Iterator[str]:
         binaries = package / "pginstall18" / "bin"
         password = secrets.token_urlsafe(16)
         initialise(binaries, home, password, {**OPTIONS, **SCRAM, **({} if durable else FAST), **options}, as_user)
-        server, port = start(binaries, home, as_user)
-        yield f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+        yield Prepared(binaries, home, as_user, password)
     finally:
-        if server is not None:
-            stop(server)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -130,40 +156,48 @@ def initialise(binaries: Path, home: Path, password: str, options: dict[str, str
 
 def start(binaries: Path, home: Path, as_user: dict[str, Any]) -> tuple[subprocess.Popen[bytes], int]:
     """Start the server on a free port; another process may take the port first, so try several."""
-    log = home / "log"
     for _ in range(ATTEMPTS):
         port = free_port()
-        command = [str(binaries / "postgres"), "-D", str(home / "data"), "-p", str(port), "-k", ""]
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                command,
-                cwd=home,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the tests first; the server stops after them
-                preexec_fn=stop_with_parent(),
-                **as_user,
-            )
+        server = launch(binaries, home, as_user, port)
         ready = False
         try:
-            ready = wait_until_ready(server, home / "data" / "postmaster.pid")
+            ready = wait_until_ready(server, home)
         finally:  # a signal may end the wait
             if not ready:
                 stop(server)
         if ready:
             return server, port
-    raise PostgresUnavailable(f"PostgreSQL did not start:\n{log.read_text(errors='replace')}")
+    raise PostgresUnavailable(f"PostgreSQL did not start:\n{(home / 'log').read_text(errors='replace')}")
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
+def launch(binaries: Path, home: Path, as_user: dict[str, Any], port: int) -> subprocess.Popen[bytes]:
+    """Start the server on this port, without waiting for it; the thread that calls this must outlive the server."""
+    with (home / "log").open("ab") as output:
+        return subprocess.Popen(
+            [str(binaries / "postgres"), "-D", str(home / "data"), "-p", str(port), "-k", ""],
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the tests first; the server stops after them
+            preexec_fn=stop_with_parent(),
+            **as_user,
+        )
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], home: Path) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        # The eighth line has the server's state, for tools such as this one.
-        if pid_file.exists() and pid_file.read_text().splitlines()[7:8] == ["ready   "]:
+        if is_ready(home):
             return True
         time.sleep(0.02)
     return False
+
+
+def is_ready(home: Path) -> bool:
+    """Tell whether the server accepts connections: the eighth line of its file says so, for tools such as this one."""
+    pid_file = home / "data" / "postmaster.pid"
+    return pid_file.exists() and pid_file.read_text().splitlines()[7:8] == ["ready   "]
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:

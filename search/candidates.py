@@ -10,11 +10,14 @@ import numpy as np
 from conversations.message_files import FileSays, texts_of
 from conversations.models import Message
 from search import ranking
+from search.allowed import Allowed
 from search.analysis import sequence
 from search.backends import backend
 from search.file_texts import regions_with
+from search.floors import NO_FLOOR
 from search.languages import language_of
-from search.models import PARTITION_SHIFT, Entry
+from search.models import Entry
+from search.origins import origins_of
 from search.parsing import OPTIONAL, Phrase, Query
 from search.scopes import Scope
 from search.semantic import SemanticQuery
@@ -26,26 +29,30 @@ DISCRIMINATIVE_ENTRIES = 100  # entries whose neighbours count: twice a block's 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An entry that was found. A half's score is None if that half did not find it."""
+    """An entry with its score. A half's score is None if that half did not find it.
+
+    `found` is false if the score is below the floor: then it is only the nearest there is.
+    """
 
     entry: int
     score: float
     text: float | None
     semantic: float | None
+    found: bool
 
 
 def find(
     scope: Scope,
     query: Query,
     semantic: SemanticQuery | None,
-    allowed: np.ndarray | None,
+    allowed: Allowed,
     blocks: int,
 ) -> list[Candidate]:
     """Return candidates, best first, in blocks: each merges the next best of both halves and is ordered by itself.
 
     Later blocks rank below earlier ones, so that a further page never changes the page before it.
     """
-    own = allowed if scope.narrower else None
+    own = allowed.ids if scope.narrower else None
     allowed = _with_phrases(scope, query, allowed)
     count = BLOCK * blocks
     postings, weights = _postings(scope, query, own)
@@ -56,10 +63,16 @@ def find(
     # A search by words alone finds only messages that contain them; with semantic search an answer can also be found by
     # the words of its question.
     own_only = semantic is None
-    best = ranking.best_text(matches, count, allowed, own_only=own_only) if matches is not None else np.zeros(0, "i8")
+    first = None if allowed.all else allowed.first
+    best = ranking.best_text(matches, count, first, own_only=own_only) if matches is not None else np.zeros(0, "i8")
+    # Where every hit has a word or the phrases of the query itself, all are found.
+    floor = NO_FLOOR if semantic is None or query.phrases else semantic.floor
     text_ids, semantic_ids = set(best.tolist()), set(nearest.tolist())
     found: list[Candidate] = []
     seen: set[int] = set()
+    every = np.union1d(best, nearest)
+    origins = origins_of(every, query)
+    best_words, best_cosines = ranking.BestOfConversations(), ranking.BestOfConversations()
     for block in range(blocks):
         part = slice(block * BLOCK, (block + 1) * BLOCK)
         fresh = (set(best[part].tolist()) | set(nearest[part].tolist())) - seen
@@ -67,21 +80,26 @@ def find(
         ids = np.array(sorted(fresh), "i8")
         if not len(ids):
             break
-        words, lengths = matches.of(ids) if matches is not None else (np.zeros(len(ids)), np.zeros(len(ids)))
-        if semantic is not None:
-            cosines = semantic.of(ids)
-            scores = ranking.fuse(words, cosines, lengths) if matches is not None else np.clip(cosines, 0, 1)
-        else:
-            cosines, scores = np.zeros(len(ids)), words
+        here = origins.at(np.searchsorted(every, ids))
+        words = matches.of(ids) if matches is not None else None
+        cosines = semantic.of(ids) if semantic is not None else None
+        around = ranking.fuse(
+            best_words.with_more(here.conversations, words), best_cosines.with_more(here.conversations, cosines)
+        )
+        # Among messages that have the words alike, a search by words alone prefers the newest, not the longest.
+        prefer_long = semantic is not None
+        ranked = ranking.in_conversation(ranking.fuse(words, cosines), around, here, prefer_long=prefer_long)
         ceiling = found[-1].score if found else 1.0
+        scores = np.minimum(ranked if cosines is None else floor.raised(ranked, cosines), ceiling)
         found += [
             Candidate(
                 entry=int(ids[at]),
-                score=min(float(scores[at]), ceiling),
-                text=float(words[at]) if int(ids[at]) in text_ids else None,
-                semantic=max(0.0, float(cosines[at])) if int(ids[at]) in semantic_ids else None,
+                score=float(scores[at]),
+                text=float(words[at]) if words is not None and int(ids[at]) in text_ids else None,
+                semantic=max(0.0, float(cosines[at])) if cosines is not None and int(ids[at]) in semantic_ids else None,
+                found=bool(scores[at] >= floor.score),
             )
-            for at in ranking.in_order(scores, ids)
+            for at in np.lexsort((-ids, -ranked, -scores))  # for equal scores, the newest first
         ]
     return found
 
@@ -98,16 +116,12 @@ def _postings(scope: Scope, query: Query, own: np.ndarray | None) -> tuple[list[
     return lists, ranking.rarity([len(rows) for rows in lists], size)
 
 
-def _with_phrases(scope: Scope, query: Query, allowed: np.ndarray | None) -> np.ndarray | None:
+def _with_phrases(scope: Scope, query: Query, allowed: Allowed) -> Allowed:
     """Return `allowed` without the entries that lack a phrase or contain an excluded one."""
     for phrase in query.phrases:
-        matching = _with_phrase(scope, phrase)
-        allowed = matching if allowed is None else np.intersect1d(allowed, matching)
-    unwanted = [_with_phrase(scope, phrase) for phrase in query.excluded]
-    if unwanted:
-        if allowed is None:
-            allowed = _everything(scope)
-        allowed = np.setdiff1d(allowed, np.concatenate(unwanted))
+        allowed = allowed.only(_with_phrase(scope, phrase))
+    for phrase in query.excluded:
+        allowed = allowed.but(_with_phrase(scope, phrase))
     return allowed
 
 
@@ -147,12 +161,3 @@ def _contains(content: str, phrase: Phrase, language: str) -> bool:
     said, wanted = sequence(content, language), sequence(phrase.text, language)
     size = len(wanted)
     return any(said[at : at + size] == wanted for at, stem in enumerate(said) if stem == wanted[0])
-
-
-def _everything(scope: Scope) -> np.ndarray:
-    entries = Entry.objects.order_by("pk").values_list("pk", flat=True)
-    if scope.everybody:
-        return np.fromiter(entries.iterator(), "i8")
-    ranges = [(pk << PARTITION_SHIFT, (pk + 1) << PARTITION_SHIFT) for pk in scope.partitions]
-    inside = [entries.filter(pk__gte=first, pk__lt=end) for first, end in ranges]
-    return np.fromiter((pk for found in inside for pk in found), "i8")

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, connection
 
+from search import rerankers
 from search.backends import backend
 from search.embedders import problem_with
 from search.languages import known_language
@@ -27,6 +28,12 @@ def language_is_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def embedder_can_be_had(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     problem = problem_with(settings.SEARCH_EMBEDDER)
     return [Error(f"SEARCH_EMBEDDER: {problem}", id="search.E002")] if problem else []
+
+
+@register()
+def reranker_can_be_had(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    problem = rerankers.problem_with(settings.SEARCH_RERANKER)
+    return [Error(f"SEARCH_RERANKER: {problem}", id="search.E003")] if problem else []
 
 
 @register(Tags.database)

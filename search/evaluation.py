@@ -1,35 +1,29 @@
-"""Measures the quality of search: reads judged histories from a file, and scores the results. Pure.
-
-The file is JSON: `conversations[] {id, messages[] {id, session, date, speaker, text, caption}}` in time order, and
-`questions[] {id, conversation, text, evidence[], category}`, where evidence lists the ids of the messages that answer.
-"""
+"""Judged histories, and how a search of them is scored. Pure: `judged_files.py` reads them."""
 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-DATES = ("%I:%M %p on %d %B, %Y", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
+DATES = ("%I:%M %p on %d %B, %Y", "%Y/%m/%d (%a) %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 DEPTHS = (1, 5, 10)
-
-
-class BadFile(Exception):
-    """The file is not a judged set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message of a history. `key` is the id by which questions refer to it."""
+    """One message of a history. `key` is the id by which questions refer to it.
+
+    Without a `role` the first speaker of a session is its user.
+    """
 
     key: tuple[str, str]
     speaker: str
     content: str
     at: dt.datetime
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +40,22 @@ class Question:
     text: str
     evidence: frozenset[tuple[str, str]]
     category: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSet:
+    """Histories with questions. `name` is that of a published set; `role` the only one whose messages are searched."""
+
+    name: str
+    histories: list[History]
+    questions: list[Question]
+    role: str = ""
+
+    def limited(self, count: int) -> JudgedSet:
+        """Return the set with at most `count` of its questions, evenly spread, and their histories."""
+        chosen = self.questions[:: -(-len(self.questions) // count)] if self.questions else []
+        names = {each.history for each in chosen}
+        return replace(self, histories=[each for each in self.histories if each.id in names], questions=chosen)
 
 
 @dataclass(slots=True)
@@ -72,39 +82,11 @@ class Scores:
         return [value / max(self.count, 1) for value in (*self.recall.values(), self.reciprocal, self.gain)]
 
 
-def read_judged(path: Path) -> tuple[list[History], list[Question]]:
-    """Read a judged set; raises BadFile."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        histories = [_history(each) for each in data["conversations"]]
-        questions = [_question(each) for each in data["questions"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadFile(f"{path} is not a judged set: {type(error).__name__} {error}") from error
-    known = {line.key for history in histories for sitting in history.sittings for line in sitting}
-    return histories, [each for each in questions if each.evidence and each.evidence <= known]
-
-
-def _history(data: dict[str, Any]) -> History:
-    sittings: dict[Any, list[Line]] = {}
-    for message in data["messages"]:
-        sitting = sittings.setdefault(message["session"], [])
-        # A caption is part of the message.
-        caption = f" [{message['caption']}]" if message.get("caption") else ""
-        at = _date(message["date"]) + dt.timedelta(seconds=len(sitting))
-        key = (data["id"], message["id"])
-        sitting.append(Line(key, message["speaker"], f"{message['text']}{caption}", at))
-    return History(data["id"], tuple(map(tuple, sittings.values())))
-
-
-def _question(data: dict[str, Any]) -> Question:
-    evidence = frozenset((data["conversation"], each) for each in data["evidence"])
-    return Question(data["conversation"], data["text"], evidence, str(data.get("category", "")))
-
-
-def _date(text: str) -> dt.datetime:
+def read_date(text: str, *, seconds: int) -> dt.datetime:
+    """Return the time that is `seconds` after the beginning of a session; raises ValueError."""
     for form in DATES:
         try:
-            return dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC)
+            return dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
         except ValueError:
             continue
     raise ValueError(f"a date like none of {', '.join(DATES)}")

@@ -71,7 +71,7 @@ def index_text(pending: QuerySet[PendingMessage] | None = None, *, limit: int = 
 
 
 def catch_up(principal: Principal | None, *, limit: int = 2 * TEXT_BATCH) -> None:
-    """Index the text of this caller's (None: everybody's) newest messages, so that searches find them immediately.
+    """Index the text of this caller's (None: everybody's) pending messages, so that searches find them immediately.
 
     A few messages per transaction: a caller who searches after importing thousands must not block other writers. After
     CATCH_UP_SECONDS the rest, files for example, is left to the indexer.
@@ -97,10 +97,10 @@ def index_semantic(embedder: Embedder, *, worker_seconds: float = CLAIM_SECONDS,
         release(list(later))
         claimed = {pk: version for pk, version in claimed.items() if pk not in later}
     turns = turns_of(list(claimed), carrying - later)
-    by_message = {turn.id: passages_of(turn, context, embedder.tokens) for turn, context in with_context(turns)}
+    by_message = {turn.id: passages_of(turn, context, embedder.passage_tokens) for turn, context in with_context(turns)}
     texts = [passage.text for found in by_message.values() for passage in found]
     try:
-        vectors = embedder.embed(texts) if texts else np.zeros((0, embedder.dimensions), "f4")
+        vectors = embedder.embed_passages(texts) if texts else np.zeros((0, embedder.dimensions), "f4")
     except BaseException:
         release(list(claimed))
         raise

@@ -58,10 +58,10 @@ class Entry(models.Model):
 
 
 class Embedder(models.Model):
-    """A model that made vectors, by the name that loads it again."""
+    """A model that made vectors, by the name that loads it again, with its prompts and dimensions."""
 
     id = models.AutoField(primary_key=True)
-    name = models.CharField(max_length=300, unique=True)
+    name = models.CharField(max_length=2_000, unique=True)
     dimensions = models.IntegerField()
 
 

@@ -2,18 +2,22 @@
 
 The weights were tuned on judged questions over long histories; docs/search.md has the figures. A word counts in full
 for a message that contains it, and in part for one a turn or two away. The weight of a word depends on how rare it is
-among the owner's own messages, and never on other people's messages.
+among the owner's own messages, and never on other people's messages. The best candidate of a conversation lifts the
+others in it: what answers a question often stands near what sounds like it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+First = Callable[[np.ndarray, int], np.ndarray]
 ONE_TURN, TWO_TURNS = 0.6, 0.5  # the weight of a word that is one or two turns away
 TEXT_SHARE = 0.5
+CONVERSATION = 0.5  # the weight of the best candidate of the conversation, beside the candidate's own scores
+NAMED, ASKING = 0.05, 0.05  # its author is named in the query; it ends with a question, so it tells less
 LENGTH_PRIOR, LENGTH_ENOUGH = 0.06, 64  # a longer message is a better answer, up to this many words
 LONG, LONG_DAMP = 256, 0.15  # a very long message contains many words by chance
 CANDIDATES = 50  # from each half of the search
@@ -21,17 +25,49 @@ CANDIDATES = 50  # from each half of the search
 
 @dataclass(frozen=True, slots=True)
 class TextMatches:
-    """Entries (sorted ids), the weighted share of the query's words in each, its length, and if it has one itself."""
+    """Entries (sorted ids), the weighted share of the query's words in each, and if it has one itself."""
 
     ids: np.ndarray
     scores: np.ndarray
-    lengths: np.ndarray
     own: np.ndarray
 
-    def of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores and lengths of these entries; 0 for unknown ones."""
-        _, scores, lengths = looked_up(ids, self.ids, self.scores, self.lengths)
-        return scores, lengths
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the scores of these entries; 0 for unknown ones."""
+        _, scores = looked_up(ids, self.ids, self.scores)
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where candidates come from: conversation, length in words, if the query names the author, if it ends by asking.
+
+    One element for each candidate.
+    """
+
+    conversations: Sequence[Hashable]
+    lengths: np.ndarray
+    named: np.ndarray
+    asking: np.ndarray
+
+    def at(self, places: np.ndarray) -> Origins:
+        """Return those at these positions."""
+        conversations = [self.conversations[place] for place in places.tolist()]
+        return Origins(conversations, self.lengths[places], self.named[places], self.asking[places])
+
+
+class BestOfConversations:
+    """The best score of each conversation's candidates, of one half of the search, over all blocks so far."""
+
+    def __init__(self) -> None:
+        self._best: dict[Hashable, float] = {}
+
+    def with_more(self, conversations: Sequence[Hashable], scores: np.ndarray | None) -> np.ndarray | None:
+        """Return for each of these candidates, which count from now on, the best score of its conversation."""
+        if scores is None:
+            return None
+        for conversation, score in zip(conversations, scores.tolist(), strict=True):
+            self._best[conversation] = max(score, self._best.get(conversation, 0.0))
+        return np.array([self._best[conversation] for conversation in conversations])
 
 
 def rarity(found: Sequence[int], total: int) -> np.ndarray:
@@ -58,7 +94,7 @@ def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.n
     ids = _distinct(np.concatenate([rows["id"], rows["previous_1"], rows["previous_2"]]).astype("i8"))
     ids = ids[ids > 0]
     if not len(ids):
-        return TextMatches(ids, np.zeros(0), np.zeros(0), np.zeros(0, bool))
+        return TextMatches(ids, np.zeros(0), np.zeros(0, bool))
     own = _places(ids, rows["id"])
     previous_1, previous_2 = _places(ids, rows["previous_1"]), _places(ids, rows["previous_2"])
     scores = np.zeros(len(ids))
@@ -79,25 +115,39 @@ def match_text(postings: Sequence[np.ndarray], weights: np.ndarray, around: np.n
     lengths[own] = rows["length"]
     lengths = lengths[:-1]
     damp = 1 + LONG_DAMP * np.log(np.maximum(lengths / LONG, 1))
-    return TextMatches(ids, scores / max(float(weights.sum()), 1e-9) / damp, lengths, itself)
+    return TextMatches(ids, scores / max(float(weights.sum()), 1e-9) / damp, itself)
 
 
-def best_text(matches: TextMatches, count: int, allowed: np.ndarray | None, *, own_only: bool) -> np.ndarray:
-    """Return the ids of the `count` best by text; `own_only` leaves out entries that contain no word themselves."""
+def best_text(matches: TextMatches, count: int, first: First | None, *, own_only: bool) -> np.ndarray:
+    """Return the ids of the `count` best by text; `own_only` leaves out entries that contain no word themselves.
+
+    `first` tells which of ordered ids are the first that may be shown; without it, all may.
+    """
     kept = matches.own if own_only else matches.scores > 0
     ids, scores = matches.ids[kept], matches.scores[kept]
-    if allowed is not None:
-        inside = np.isin(ids, allowed)
-        ids, scores = ids[inside], scores[inside]
-    best: np.ndarray = ids[_best(scores, ids, count)]
+    if first is not None:
+        ids = ids[in_order(scores, ids)]
+        best: np.ndarray = ids[first(ids, count)]
+    else:
+        best = ids[_best(scores, ids, count)]
     return best
 
 
-def fuse(text: np.ndarray, semantic: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the scores of candidates, 0 to 1, from both halves' scores, 0 to 1."""
-    prior = LENGTH_PRIOR * np.minimum(1.0, np.log1p(lengths) / np.log(LENGTH_ENOUGH))
-    both = TEXT_SHARE * text + (1 - TEXT_SHARE) * np.maximum(semantic, 0)
-    scores: np.ndarray = np.minimum((both + prior) / (1 + LENGTH_PRIOR), 1.0)
+def fuse(text: np.ndarray | None, semantic: np.ndarray | None) -> np.ndarray:
+    """Return both halves' scores as one, 0 to 1; None for a half that was not searched."""
+    near: np.ndarray = np.zeros(0) if semantic is None else np.maximum(semantic, 0)
+    if text is None or semantic is None:
+        return near if text is None else text
+    both: np.ndarray = TEXT_SHARE * text + (1 - TEXT_SHARE) * near
+    return both
+
+
+def in_conversation(fused: np.ndarray, best: np.ndarray, origins: Origins, *, prefer_long: bool) -> np.ndarray:
+    """Return the scores of candidates, 0 to 1, from their fused scores and those of the best in their conversations."""
+    total = fused + CONVERSATION * best + NAMED * origins.named - ASKING * origins.asking
+    if prefer_long:
+        total += LENGTH_PRIOR * np.minimum(1.0, np.log1p(origins.lengths) / np.log(LENGTH_ENOUGH))
+    scores: np.ndarray = np.clip(total / (1 + CONVERSATION + NAMED + LENGTH_PRIOR), 0.0, 1.0)
     return scores
 
 

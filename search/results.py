@@ -20,6 +20,12 @@ class Mode(StrEnum):
     TEXT = "text"
 
 
+class Group(StrEnum):
+    """What is folded into one hit each."""
+
+    CONVERSATION = "conversation"
+
+
 class InvalidCursor(Exception):
     """This cursor was made for a different search."""
 
@@ -50,7 +56,8 @@ class Hit:
     """A message that was found. Scores are from 0 to 1; `score` is comparable within one search.
 
     `highlights` are (start, end) in code points of `snippet`. A half's score is None if that half did not find the
-    message. `before` and `after` are the messages around it on its branch.
+    message. `before` and `after` are the messages around it on its branch. `found` is false for a hit that is only the
+    nearest there is. `others` is how many other messages of its conversation were found; None unless hits are grouped.
     """
 
     message: Message
@@ -62,6 +69,8 @@ class Hit:
     shown: bool
     before: Message | None
     after: Message | None
+    found: bool = True
+    others: int | None = None
 
     @property
     def matched(self) -> str:
@@ -73,9 +82,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """One page of hits, best first. `mode` is the mode that was used, `why` the reason if it is not `asked`.
+    """One page of hits, best first. `mode` is the mode that was used.
 
-    `excluded` are the words and phrases that no hit contains.
+    `why` is the reason if that is not `asked`, or if the hits were not reranked. `excluded` are the words and
+    phrases that no hit contains.
     """
 
     hits: tuple[Hit, ...]

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from django.db.models import Q
 
 from accounts.access import sole_owner
@@ -14,9 +13,10 @@ from accounts.callers import Principal
 from accounts.erasing import without_erased
 from accounts.models import User
 from conversations.models import Message, MessageQuerySet
+from search.allowed import Allowed
 from search.analysis import Token, term_of
 from search.languages import usual_language
-from search.models import Entry, IndexPartition
+from search.models import PARTITION_SHIFT, IndexPartition
 from search.results import Filters
 
 
@@ -37,6 +37,11 @@ class Scope:
     @property
     def partitions(self) -> tuple[int, ...]:
         return tuple(self.languages)
+
+    @property
+    def base(self) -> int:
+        """Return what the ids of one owner's entries begin at: their callers need not learn the partition's number."""
+        return 0 if self.everybody or not self.partitions else self.partitions[0] << PARTITION_SHIFT
 
     def terms(self, token: Token) -> list[int]:
         """Return the numbers under which the partitions may have indexed `token`, by the stems of their languages."""
@@ -82,13 +87,11 @@ def _partitions(which: Q) -> tuple[dict[int, frozenset[str]], int]:
     return {pk: frozenset({usual, *languages.split()}) for pk, _, languages in rows}, sum(seq - 1 for _, seq, _ in rows)
 
 
-def allowed_entries(scope: Scope, filters: Filters) -> np.ndarray | None:
-    """Return the sorted ids of the entries that pass `filters`; None if all do."""
+def allowed_entries(scope: Scope, filters: Filters) -> Allowed:
+    """Return the entries that pass `filters`."""
     if not scope.narrower and filters == Filters(owner_id=filters.owner_id):
-        return None
-    left = narrow(scope.messages, filters).values("id")
-    ids = Entry.objects.filter(message_id__in=left).order_by("id").values_list("id", flat=True)
-    return np.fromiter(ids.iterator(chunk_size=10_000), "i8")
+        return Allowed()
+    return Allowed.of(narrow(scope.messages, filters), listed=scope.narrower)
 
 
 def narrow(messages: MessageQuerySet, filters: Filters) -> MessageQuerySet:

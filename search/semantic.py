@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from search import ranking
+from search.allowed import Allowed
 from search.backends import backend
 from search.embedders import Embedder
 from search.embedders.loading import embed_question
+from search.floors import floor_of
 from search.scopes import Scope
 
+MORE = 16  # times as many passages are asked for where some will not be allowed
 WINDOWS = 3  # passages of one message that may be among the nearest
 DIGITS = 6  # of a cosine: further digits depend on the linear algebra library
 
@@ -22,21 +25,37 @@ class SemanticQuery:
     def __init__(self, scope: Scope, embedders: Sequence[tuple[int, Embedder]], text: str) -> None:
         self._partitions = None if scope.everybody else scope.partitions
         self._questions = [(number, embed_question(embedder, text)) for number, embedder in embedders]
+        self.floor = floor_of(embedder.name for _, embedder in embedders)
         self._known: tuple[np.ndarray, np.ndarray] = (np.zeros(0, "i8"), np.zeros(0))
 
-    def nearest(self, count: int, allowed: np.ndarray | None) -> np.ndarray:
+    def nearest(self, count: int, allowed: Allowed) -> np.ndarray:
         """Return the ids of the `count` nearest entries, best first."""
         if self._partitions == ():
             return np.zeros(0, "i8")
-        found = [
-            backend().nearest(self._partitions, number, vector, count * WINDOWS, allowed)
-            for number, vector in self._questions
-        ]
+        found = [self._passages_near(number, vector, count * WINDOWS, allowed) for number, vector in self._questions]
         ids, cosines = _together(found)
         if len(self._questions) == 1:  # with several, an entry may be among the nearest of one but not of another
             self._known = ids, cosines
         best: np.ndarray = ids[ranking.in_order(cosines, ids)][:count]
         return best
+
+    def _passages_near(
+        self, number: int, vector: np.ndarray, count: int, allowed: Allowed
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the entries and cosines of the `count` nearest passages that are allowed.
+
+        Where those are not listed, more are asked for until enough are: that is as exact, and reads no list of most of
+        the store.
+        """
+        if allowed.all or allowed.ids is not None:
+            return backend().nearest(self._partitions, number, vector, count, allowed.ids)
+        asked = count * MORE
+        while True:
+            ids, cosines = backend().nearest(self._partitions, number, vector, asked, None)
+            first = allowed.first(ids, count)
+            if len(first) == count or len(ids) < asked:
+                return ids[first], cosines[first]
+            asked *= MORE
 
     def of(self, ids: np.ndarray) -> np.ndarray:
         """Return the cosine of each entry's nearest passage; 0 if it has none."""

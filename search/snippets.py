@@ -35,6 +35,18 @@ def snippet(content: str, matches: list[Word], begins: int = 0) -> Snippet:
     return Snippet(content[start:end], tuple(_joined(inside)))
 
 
+def passage(content: str, snippet: str, chars: int) -> str:
+    """Return the text of a message, of a long one the part around its snippet; or the snippet of a file with it."""
+    snippet = snippet.strip("… \n")
+    at = content.find(snippet)
+    if at < 0:
+        return f"{content[: chars - len(snippet)]}\n{snippet}"
+    if len(content) <= chars:
+        return content
+    start = max(0, min(at - (chars - len(snippet)) // 2, len(content) - chars))
+    return f"{'…' if start else ''}{content[start : start + chars]}…"
+
+
 def of_files(files: Sequence[FileSays], tokens: Collection[Token], begins: int, *, more_than: int) -> Snippet | None:
     """Return the part of one of `files` that has most words, if they are `more_than` those of the message.
 

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
-from chatservice.testing import free_port, wait_until
+from chatservice.testing import free_port
 from conftest import CI
+from scripts.nginx import find_nginx, running_nginx
 
-CONFIGURATION = """
-daemon off;
-{user}
-worker_processes 1;
-pid {home}/pid;
-error_log {home}/error.log;
-events {{ worker_connections 256; }}
-http {{
+DEPLOY = Path(__file__).parents[1] / "deploy" / "nginx"
+TELLS = "add_header X-Upstream $upstream_addr always;"
+"""For the tests: which process answered."""
+SERVER = """
     access_log off;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
     {upstream}
     server {{
         listen {address}:{port}{tls};
@@ -37,11 +28,9 @@ http {{
             proxy_pass {target};
             proxy_buffering off;
             {location}
-            # For the tests: which process answered.
-            add_header X-Upstream $upstream_addr always;
+            {tells}
         }}
     }}
-}}
 """
 USUAL_HEADERS = {
     "Host": "$http_host",
@@ -52,7 +41,7 @@ USUAL_HEADERS = {
 
 def need_nginx() -> str:
     """Return the program; skip if it is missing, or fail if CI=true."""
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    program = find_nginx()
     if program is None:
         (pytest.fail if CI else pytest.skip)("needs nginx: apt-get install nginx")
     return program
@@ -76,19 +65,15 @@ def nginx(
     `headers` are set on each request; `upstream` and `location` are further lines of these blocks. Only root can run
     its workers as another `user`; otherwise the test is skipped.
     """
-    program = need_nginx()
-    is_root = os.geteuid() == 0
-    if user and not is_root:
+    need_nginx()
+    if user and os.geteuid():
         pytest.skip("only root can start nginx with workers of another user")
     servers = " ".join(f"server {target.removeprefix('http://')};" for target in targets)
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="nginx-") as directory:
         home = Path(directory)
-        home.chmod(0o755)  # the workers may run as another user
         sent = [f"proxy_set_header {name} {value};" for name, value in (headers or {}).items()]
-        configuration = CONFIGURATION.format(
-            user=f"user {user or 'root'};" if is_root else "",
-            home=home,
+        inside = SERVER.format(
             upstream=f"upstream chat {{ {servers} {upstream} }}" if len(targets) > 1 else "",
             address=address,
             port=port,
@@ -96,8 +81,8 @@ def nginx(
             path=path,
             target=("http://chat" if len(targets) > 1 else targets[0]) + ("/" if strips else ""),
             location=" ".join([*sent, location]),
+            tells=TELLS,
         )
-        (home / "conf").write_text(configuration)
         if tls:
             subprocess.run(
                 ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
@@ -105,21 +90,33 @@ def nginx(
                 check=True,
                 capture_output=True,
             )
-        process = subprocess.Popen(
-            [program, "-e", home / "error.log", "-p", home, "-c", home / "conf"], stderr=subprocess.DEVNULL
-        )
         url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-
-        def answers() -> bool:
-            assert process.poll() is None, (home / "error.log").read_text()
-            try:
-                return bool(httpx2.get(f"{url}/healthz", verify=False, trust_env=False).status_code)
-            except httpx2.HTTPError:
-                return False
-
-        try:
-            wait_until(answers, what="nginx")
+        with running_nginx(need_nginx(), home, inside, port, user=user):
             yield url
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+
+
+@contextmanager
+def example_nginx(ports: Iterable[int]) -> Iterator[tuple[int, Path]]:
+    """Run nginx with deploy/nginx, without its TLS, before processes on these ports; yield its port and its log."""
+    port = free_port()
+    servers = "".join(f"    server 127.0.0.1:{each} max_fails=0;\n" for each in ports)
+    upstream = re.sub(r"^    server .*\n(    server .*\n)*", servers, _lines("chat-upstream.conf"), flags=re.MULTILINE)
+    before, _, main = _lines("chat.conf").split("server {\n")  # the second one only redirects to https
+    for here, there in (
+        (r"listen 443 ssl http2;", f"listen 127.0.0.1:{port};"),
+        (r"^    (ssl_|listen \[|access_log).*$", ""),
+        (r"location / \{", f"location / {{ {TELLS}"),
+    ):
+        main, found = re.subn(here, there, main, flags=re.MULTILINE)
+        assert found, f"deploy/nginx/chat.conf has no {here}"
+    with tempfile.TemporaryDirectory(prefix="nginx-") as directory:
+        home = Path(directory)
+        main = main.replace("/var/log/nginx", directory)
+        inside = f"access_log off; {upstream} {before} server {{ {main}"
+        with running_nginx(need_nginx(), home, inside, port):
+            yield port, home / "error.log"
+
+
+def _lines(name: str) -> str:
+    """Return a file of deploy/nginx without its comments."""
+    return re.sub(r" *#.*", "", (DEPLOY / name).read_text())

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.test import override_settings
 
+from chatservice.testing import tried_once
 from conversations.services import append_message
 from feedback.models import Feedback
 from foundation.ids import first_id_of
@@ -16,6 +17,7 @@ from tests.staff import CANARY, REASON, StaffCase, staff
 LIST = "/admin/feedback/feedback/"
 
 
+@tried_once
 class FeedbackAdminTest(StaffCase):
     @classmethod
     def setUpTestData(cls) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import register_user
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, tried_once
 from conversations.models import AccessLogEntry, Conversation
 from conversations.services import append_message, start_conversation
 from files.models import File, FileText
@@ -43,6 +43,7 @@ def addresses(talk: Conversation, file: File) -> tuple[str, str]:
     return here, f"{here}thumbnail/"
 
 
+@tried_once
 class WhoSeesThemTest(StaffCase):
     def setUp(self) -> None:
         self.talk, self.file = illustrated(self.alice)
@@ -128,6 +129,7 @@ class WhoSeesThemTest(StaffCase):
         self.assertEqual(self.statuses(talk, file), {404})
 
 
+@tried_once
 class ContentTest(ServiceTestCase):
     def test_a_picture_is_shown_and_anything_else_saved(self) -> None:
         carol = staff("carol", "view", "read_content")

@@ -15,7 +15,7 @@ from accounts.models import GroupOwner, SubjectLimits, User
 from accounts.principal import clear_cache, principal_of_key
 from accounts.services import register_user
 from accounts.subject_limits import OF_ACCOUNT, OF_KEY, groups_owned_by
-from chatservice.testing import wait_for_minute
+from chatservice.testing import tried_once, wait_for_minute
 from tests.staff import StaffCase, staff
 
 LIMITS = "/admin/accounts/subjectlimits/"
@@ -30,6 +30,7 @@ def formset(prefix: str, *rows: dict[str, Any], initial: int = 0) -> dict[str, A
     return {**total, **fields}
 
 
+@tried_once
 class AdminLimitsTest(StaffCase):
     def setUp(self) -> None:
         clear_cache()

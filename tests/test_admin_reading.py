@@ -18,7 +18,7 @@ from conversations.services import append_message, edit_message, start_conversat
 from tests.matrix.subjects import signed_in
 from tests.staff import CANARY, LIST, REASON, StaffCase, staff, texts_of
 
-SEARCH = f"{LIST}?q={CANARY}"
+SEARCH = f"{LIST}?said={CANARY}"
 
 
 class TranscriptPageTest(StaffCase):
@@ -40,6 +40,17 @@ class TranscriptPageTest(StaffCase):
             ],
             [("transcript", self.carol.username, self.alice.pk, self.talk.pk, REASON)] * 2,
         )
+
+    def test_the_instructions_are_content(self) -> None:
+        Conversation.objects.filter(pk=self.talk.pk).update(
+            generation={"instructions": f"Never say {CANARY} <b>twice</b>", "temperature": 0.25}
+        )
+        client = self.signed_in(self.carol)
+        for page in (client.get(self.page_of_talk), client.get(LIST), self.signed_in(self.dan).get(self.page_of_talk)):
+            self.assertNotContains(page, "Never say")
+        response = self.read(client)
+        self.assertContains(response, f"Never say {CANARY} &lt;b&gt;twice&lt;/b&gt;")
+        self.assertContains(response, "<dt>temperature</dt><dd>0.25</dd>")
 
     def test_an_answer_without_text_says_why(self) -> None:
         append_message(conversation=self.talk, role="user", content="Well?")
@@ -121,12 +132,14 @@ class TranscriptPageTest(StaffCase):
             client.get("/admin/conversations/accesslogentry/"),
             client.get(f"{LIST}{talk.pk}/delete/"),
             client.get(f"{LIST}{talk.pk}/history/"),
-            client.get(f"{LIST}?q=<script>&owner=<script>"),
+            client.get(f"{LIST}?q=<script>&owner=<script>&model=<script>&since=<script>"),
+            client.get(f"{LIST}?said=<script>"),
         ]
         for response in pages:
             shown = response.content.decode()
             self.assertEqual(response.status_code, 200)
-            self.assertIsNone(re.search(r"<(img|b|script)[ >](?!src)", shown.replace('<script src="', "")))
+            others = re.sub('<script (type="module" )?src="', "", shown)
+            self.assertIsNone(re.search(r"<(img|b|script)[ >](?!src)", others))
             self.assertNotIn("<script>alert", shown)
             self.assertNotIn("<img src=x", shown)
 
@@ -148,7 +161,7 @@ class SearchTest(StaffCase):
 
     def test_a_search_that_finds_nothing_is_recorded_too(self) -> None:
         client = self.signed_in(self.carol)
-        client.post(f"{LIST}?q=nobodysaidthis", {"content_search": "1", "reason": REASON}, follow=True)
+        client.post(f"{LIST}?said=nobodysaidthis", {"content_search": "1", "reason": REASON}, follow=True)
         self.assertEqual([(entry.kind, entry.owner_id) for entry in self.new_entries()], [("search", None)])
 
     def test_a_hit_opens_the_conversation_only_with_its_own_reason(self) -> None:
@@ -162,6 +175,55 @@ class SearchTest(StaffCase):
             self.assertNotContains(response, str(self.talk.pk))
         self.assertEqual(self.new_entries(), [])
 
+    def test_finding_a_conversation_reads_nothing_and_asks_for_no_reason(self) -> None:
+        client = self.signed_in(self.carol)
+        self.search(client)  # from now on the reason is remembered
+        before = len(self.new_entries())
+        for text in (self.alice.username, self.talk.title, str(self.asked.pk), CANARY):
+            page = client.get(f"{LIST}?q={text}")
+            self.assertContains(page, str(self.talk.pk))
+            self.assertNotContains(page, "<mark>")
+            self.assertNotContains(page, "content_search")
+        self.assertEqual(len(self.new_entries()), before)
+
+    def test_the_list_has_the_conversations_of_the_messages_and_the_counts_agree(self) -> None:
+        client = self.signed_in(self.carol)
+        other = start_conversation(owner_id=self.dan.pk, title="Other")
+        for word in ("once", "twice"):
+            append_message(conversation=other, role="user", content=f"{CANARY} {word}")
+        start_conversation(owner_id=self.dan.pk, title="Not one of them")
+        page = self.search(client)
+        self.assertContains(page, "4 messages in 2 conversations")
+        self.assertContains(page, "2 conversations\n</nav>")
+        self.assertNotContains(page, "Not one of them")
+        self.assertNotContains(page, 'name="action"')
+        with mock.patch.object(AccessLogEntry.objects, "bulk_create") as recorded:
+            page = client.get(f"{SEARCH}&ended=failed")
+        self.assertContains(page, "0 messages in 0 conversations")
+        self.assertEqual([entry.owner_id for entry in recorded.call_args.args[0]], [None])
+        page = client.get(f"{SEARCH}&owner={self.dan.username}")
+        self.assertContains(page, "2 messages in 1 conversation,")
+
+    def test_conversations_are_found_by_model_and_by_any_dates(self) -> None:
+        client = self.signed_in(self.dan)
+        Conversation.objects.filter(pk=self.talk.pk).update(updated_at="2019-02-03T12:00:00Z")
+        for query, is_found in (
+            ("since=2019-02-03&until=2019-02-03", True),
+            ("since=2019-02-04", False),
+            ("until=2019-02-02", False),
+            ("since=0001-01-01&until=9999-12-31&model=echo", True),
+            ("model=echo2", False),
+            ("since=2019-02-31", False),
+        ):
+            shown = client.get(f"{LIST}?{query}").content.decode()
+            self.assertEqual(str(self.talk.pk) in shown, is_found, query)
+
+    def test_who_may_not_search_what_was_said_is_told_so(self) -> None:
+        for page in (self.signed_in(self.dan).get(LIST), self.signed_in(self.dan).get(SEARCH)):
+            self.assertContains(page, "You may not search what was said")
+            self.assertNotContains(page, 'id="said"')
+        self.assertContains(self.signed_in(self.carol).get(LIST), 'id="said"')
+
     def test_titles_names_and_ids_are_found_in_the_same_box(self) -> None:
         client = self.signed_in(self.dan)
         for text in (self.alice.username[:8], str(self.talk.pk), str(self.asked.pk)):
@@ -171,7 +233,7 @@ class SearchTest(StaffCase):
     def test_strange_texts_are_searched_like_others(self) -> None:
         client = self.signed_in(self.carol)
         for text in ("%", "'\"", "\\", "%00", "a" * 5_000, "((((", "*:*", "NEAR(", "😀", "%F0%28%8C%28"):
-            response = client.post(f"{LIST}?q={text}", {"content_search": "1", "reason": REASON}, follow=True)
+            response = client.post(f"{LIST}?said={text}", {"content_search": "1", "reason": REASON}, follow=True)
             self.assertEqual(response.status_code, 200, text[:20])
 
 

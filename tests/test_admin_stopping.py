@@ -11,12 +11,14 @@ from django.test import Client
 
 from accounts.models import User
 from accounts.services import register_user
+from chatservice.testing import tried_once
 from completions.models import Run
 from tests.staff import StaffCase, staff
 
 LIST = "/admin/accounts/user/"
 
 
+@tried_once
 class AdminStoppingTest(StaffCase):
     @classmethod
     def setUpTestData(cls) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from chatservice.dialects.attached_files import attached_files
 from chatservice.dialects.contract_files import PICTURE, PNG, UNKNOWN
-from chatservice.testing import ApiUser, ServiceTestCase, needs_dialect, sse_data, tried_on, wait_until
+from chatservice.testing import ApiUser, ServiceTestCase, needs_dialect, sse_data, tried_once, wait_until
 from chatservice.testing.sockets import Socket
 from conversations.file_parts import extras_with, part_of
 from conversations.models import Conversation, Message
@@ -34,7 +34,7 @@ EDIT = "mutation($id: ID!, $text: String!, $files: [ID!]) { it: editMessage(id: 
 EDIT += f" {{ content {FILES} }} }}"
 
 
-@tried_on("postgresql")
+@tried_once
 class AttachedFilesCase(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()

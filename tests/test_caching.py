@@ -7,7 +7,7 @@ import uuid
 import httpx2
 from django.contrib import admin
 
-from chatservice.testing import needs_dialect
+from chatservice.testing import needs_dialect, tried_once
 from tests.matrix import operations, subjects
 from tests.matrix.asking import request
 from tests.matrix.rows import filled
@@ -19,6 +19,7 @@ PUBLIC = {"/", "/docs", "/schema/{dialect}"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # DELETE comes last, because it removes what the others request
 
 
+@tried_once
 class NoStoreTest(MatrixCase):
     def assert_not_kept(self, response: httpx2.Response) -> None:
         kept = response.headers.get("cache-control", "")

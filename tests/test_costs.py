@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -35,8 +36,9 @@ class CostTest(ServiceTestCase):
         super().setUp()
         price = add_price("fake/ok", input="2", output="8", valid_from=timezone.now() - dt.timedelta(days=1))
         self.addCleanup(ModelPrice.objects.filter(pk=price.pk).delete)
-        # The service reads prices every few seconds.
-        wait_until(lambda: self.ask().headers.get("x-response-cost"), timeout=15)
+        # The service reads prices, and the budgets that other tests may have left, every few seconds.
+        ask = partial(self.alice.http.post, COMPLETIONS, json=body())
+        wait_until(lambda: ask().headers.get("x-response-cost"), timeout=15)
 
     def ask(self, **more: Any) -> httpx2.Response:
         response = self.alice.http.post(COMPLETIONS, json=body(**more))

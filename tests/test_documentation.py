@@ -246,6 +246,12 @@ class ExampleTest(ServiceTestCase):
             answer = self.alice.http.post("/graphql", json={"query": query})
             self.assertNotIn("errors", answer.json(), query)
 
+    def test_the_mcp_server(self):
+        needs_dialect("mcp", "chat_v1")
+        self.alice.http.post("/v1/chat/conversations/stream", json={"content": "Where do whales sleep?"})
+        self.assertIn('"structuredContent":{"passages":[{', self.run_page("docs/api/mcp.md"))
+        self.run_programs("docs/api/mcp.md", says="Where do whales sleep?")
+
     def test_the_websocket(self):
         needs_dialect("websocket")
         self.run_programs("docs/api/websocket.md")

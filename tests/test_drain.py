@@ -13,7 +13,7 @@ from typing import Any
 
 from chatservice.dialects import DIALECTS
 from chatservice.dialects.problems import Problem
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, pause, rendered, tried_on, wait_until
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, pause, rendered, tried_once, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from completions.tests.upstream_wire import TEXT
@@ -50,7 +50,7 @@ def everything(link: socket.socket) -> bytes:
     return got
 
 
-@tried_on("sqlite")
+@tried_once
 class DrainTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()

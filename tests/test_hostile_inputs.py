@@ -21,12 +21,12 @@ from websockets.exceptions import ConnectionClosed
 
 from accounts.models import User
 from chatservice.dialects import DIALECTS
-from chatservice.testing import Service, ServiceTestCase, running_service, tried_on, wait_until
+from chatservice.testing import Service, ServiceTestCase, running_service, tried_once, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
 from scripts.procfs import resident_bytes, tree
-from tests.hostile import bodies, frames, graph, heads
+from tests.hostile import bodies, frames, graph, heads, mcp
 from tests.hostile.inputs import Input
 from tests.hostile.shapes import problem_with
 from tests.hostile.wire import NOTHING, HostileClient, Reply, raw_reply, raw_requests
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 @pytest.mark.timeout(900)
-@tried_on("postgresql")
+@tried_once
 class HostileInputTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -139,6 +139,7 @@ class HostileInputTest(ServiceTestCase):
         yield from heads.query_inputs(self.own)
         yield from heads.header_inputs(self.own, self.secret)
         yield from graph.graph_inputs(self.own)
+        yield from mcp.mcp_inputs(self.own)
 
     def try_http(self) -> None:
         client = HostileClient(self.service.port, self.secret)
@@ -167,6 +168,9 @@ class HostileInputTest(ServiceTestCase):
             return True
         if each.path.startswith("/graphql") and '"errors"' in reply.text:
             self.assertEqual(problem_with(each.path, reply.text), "", reply.text[:500])
+        if each.path == "/mcp" and "error" in json.loads(reply.text or "{}"):
+            self.assertEqual(problem_with(each.path, reply.text), "", reply.text[:500])
+        self.assertNotIn('"internal_error"', reply.text)
         return False
 
     def assert_sound(self, reply: Reply) -> None:

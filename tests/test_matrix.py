@@ -34,7 +34,7 @@ class DeclarationTest(SimpleTestCase):
         served = {anonymous(name) for name in operations.http_operations()}
         self.assertLessEqual({anonymous(name) for name in documented}, served)
         # /v1/chat/looks is the former name of /v1/chat/access-log.
-        own = {anonymous(row.operation) for row in site.ROWS} | {"POST /graphql", "GET /v1/chat/looks"}
+        own = {anonymous(row.operation) for row in site.ROWS} | {"POST /graphql", "POST /mcp", "GET /v1/chat/looks"}
         self.assertEqual(served - {anonymous(name) for name in documented} - own, set(), "served, and not documented")
 
     def test_every_field_of_the_graph_is_declared(self) -> None:
@@ -47,6 +47,11 @@ class DeclarationTest(SimpleTestCase):
         self.assert_declared(set(found), "websocket frames")
         self.assert_probed(found)
 
+    def test_every_tool_is_declared(self) -> None:
+        found = operations.tool_operations()
+        self.assert_declared(set(found), "tools and resources")
+        self.assert_probed(found)
+
     def test_every_page_of_the_admin_site_is_declared(self) -> None:
         self.assertEqual(operations.admin_models(), set(site.ADMIN))
         pages = {page for page in operations.admin_pages() if not page.startswith(("r/", "^(?P", "(?P"))}
@@ -54,6 +59,7 @@ class DeclarationTest(SimpleTestCase):
 
     def test_no_row_declares_what_is_gone(self) -> None:
         found = operations.http_operations() | set(operations.graph_operations()) | set(operations.frame_operations())
+        found |= set(operations.tool_operations())
         gone = sorted(set(self.rows) - {anonymous(name) for name in found})
         self.assertFalse(gone, f"rows of nothing: {', '.join(gone)}")
 

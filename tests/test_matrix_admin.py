@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from chatservice.testing import tried_once
 from tests.matrix import subjects
 from tests.matrix.asking import request
 from tests.test_matrix_leaks import MatrixCase
 
 
+@tried_once
 class AdminTest(MatrixCase):
     def setUp(self) -> None:
         super().setUp()

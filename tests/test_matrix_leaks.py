@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chatservice.testing import ServiceTestCase, needs_dialect, tried_on
+from chatservice.testing import ServiceTestCase, needs_dialect, tried_on, tried_once
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
 from files.models import File
@@ -112,17 +112,22 @@ class LeakTest(MatrixCase):
 
     def test_the_owner_reaches_it_by_every_probe(self) -> None:
         """Otherwise the probes would request nothing, and so find nothing."""
-        for row, probe in probes():
-            if not probe.reaches:
-                continue
+        reads = ("GET", "query", "field")
+        reaching = [(row, probe) for row, probe in probes() if probe.reaches]
+        # Those that read find the same things; each of the others gets its own, which it may change or delete.
+        for row, probe in sorted(reaching, key=lambda each: each[0].kind not in reads):
             with self.subTest(f"{row.operation}, {probe.position}"):
-                owner = subjects.subject_of("alice", self.service)
-                self.keep(owner)
-                answer = ask(owner, self.service, row, probe, subjects.things_of(owner, self.service))
+                owner, things = self.owner, self.owned[self.owner.name]
+                if row.kind not in reads:
+                    owner = subjects.subject_of("alice", self.service)
+                    self.keep(owner)
+                    things = subjects.things_of(owner, self.service)
+                answer = ask(owner, self.service, row, probe, things)
                 self.assertNotEqual(answer.outcome, probe.outcome, answer.shown)
                 self.assertNotIn(answer.outcome, ("401", "403", "500", "502", "internal_error"))
 
 
+@tried_once
 class OtherWaysTest(MatrixCase):
     """The same id with other methods, other spellings of the path, and other headers."""
 

@@ -15,11 +15,11 @@ from accounts.scopes import Scope
 from accounts.services import issue_api_key
 from chatservice.dialects import DIALECTS
 from chatservice.docs import documented_dialects, schema_of
-from chatservice.testing import needs_dialect, tried_on
+from chatservice.testing import needs_dialect, tried_once
 from completions.models import Run
 from conversations.models import Conversation
 from tests.matrix import operations, scopes, subjects
-from tests.matrix.asking import VERBS, by_frame, by_subscription, request
+from tests.matrix.asking import MESSAGES, VERBS, by_frame, by_subscription, of_mcp, request
 from tests.matrix.rows import Admits, Row, anonymous, filled
 from tests.matrix.subjects import Subject
 from tests.test_matrix_leaks import MatrixCase
@@ -74,7 +74,7 @@ class DeclarationTest(SimpleTestCase):
             self.test_every_operation_declares_the_scope_it_needs()
 
 
-@tried_on("sqlite")
+@tried_once
 class ScopeTest(MatrixCase):
     """Alice has one key for each scope, and one with everything."""
 
@@ -179,6 +179,21 @@ class ScopeTest(MatrixCase):
                     else:
                         self.assertEqual(answer.outcome, "insufficient_scope")
                         self.assertIn(REFUSED.format(scope), answer.shown)
+
+    def test_every_tool(self) -> None:
+        """Besides its own scope, each needs that of the MCP server."""
+        needs_dialect("mcp")
+        for row in of_kind(*MESSAGES):
+            wanted = [Scope.SEARCH, *{self.wanted[row.operation] or Scope.SEARCH} - {Scope.SEARCH}]
+            body = filled(row.body, self.values(self.things))
+            for scope in wanted:
+                with self.subTest(f"{row.operation} without {scope}"):
+                    answer = self.with_key([each for each in Scope if each != scope]).http.post("/mcp", json=body)
+                    self.assertEqual(answer.status_code, 403, answer.text)
+                    self.assertIn(REFUSED.format(scope), answer.text)
+                    self.assertIn("insufficient_scope", answer.headers["www-authenticate"])
+            with self.subTest(f"{row.operation} with its scope"):
+                self.assertEqual(of_mcp(self.with_key(wanted).http.post("/mcp", json=body)).outcome, "ok")
 
     def test_responses_over_a_websocket(self) -> None:
         needs_dialect("openai_v1")

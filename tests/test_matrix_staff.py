@@ -6,6 +6,7 @@ import re
 
 from accounts.models import AccountErasure, SubjectLimits
 from accounts.services import register_user
+from chatservice.testing import tried_once
 from feedback.models import Feedback
 from files.public_ids import public_id
 from foundation.ids import uuid7
@@ -16,6 +17,7 @@ from usage.models import Budget, BudgetUse, ModelPrice
 from webhooks.models import WebhookDelivery, WebhookEndpoint
 
 
+@tried_once
 class StaffMatrixTest(StaffCase):
     def address(self, route: str) -> str:
         model = route.rsplit("/", 3)[0] if matrix.OBJECT in route else ""

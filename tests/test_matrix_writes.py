@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, User
 from chatservice.dialects import DIALECTS
-from chatservice.testing import needs_dialect, tried_on
+from chatservice.testing import needs_dialect, tried_once
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
 from tests.matrix import operations, subjects
@@ -25,7 +25,17 @@ EVIL = str(uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057"))
 FLAGS = ("is_staff", "is_superuser", "is_active", "guest_made", "is_guest", "isStaff", "isSuperuser")
 OWNERS = ("owner", "owner_id", "user", "userId", "account", "end_user", "principal", "ownerId", "created_by")
 IDS = ("id", "pk", "uuid", "message_id", "run_id", "head", "head_id", "key_id")
-TIMES = ("created_at", "createdAt", "created", "updated_at", "date_joined", "expires_at", "archived_at", "finished_at")
+TIMES = (
+    "created_at",
+    "createdAt",
+    "created",
+    "updated_at",
+    "date_joined",
+    "expires_at",
+    "archived_at",
+    "pinned_at",
+    "finished_at",
+)
 STATES = ("state", "status", "position", "next_position", "epoch", "digest", "lease_until", "finish_reason", "guest")
 
 
@@ -49,7 +59,7 @@ def overreaching(alice: str) -> dict[str, Any]:
     }
 
 
-@tried_on("sqlite")
+@tried_once
 class MassAssignmentTest(MatrixCase):
     def setUp(self) -> None:
         super().setUp()
@@ -90,7 +100,7 @@ class MassAssignmentTest(MatrixCase):
         self.assertEqual(set(keys.values_list("expires_at", "revoked_at")), {(None, None)})
         mine = Conversation.objects.filter(owner=me)
         self.assertEqual(mine.filter(created_at__lt=self.began).count(), 0)
-        self.assertEqual(mine.exclude(archived_at=None).count(), 0)
+        self.assertEqual(mine.exclude(archived_at=None, pinned_at=None).count(), 0)
         said = Message.objects.filter(conversation__in=mine)
         self.assertEqual(said.filter(created_at__lt=self.began).count(), 0)
         self.assertEqual(said.filter(position__gt=1_000).count(), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, wait_until
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, tried_once, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from completions.tests.streaming import listening
@@ -14,6 +14,7 @@ REVERSED = {f"ON_DISCONNECT_{name}": "cancel" for name in ("CHAT_V1", "CHAT", "R
 MODEL = "fake/slow:20ms:1000"
 
 
+@tried_once
 class ReversedTest(ServiceTestCase):
     other: Service
 

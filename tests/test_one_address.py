@@ -17,6 +17,7 @@ from chatservice.testing import (
     ServiceTestCase,
     needs_dialect,
     running_service,
+    tried_once,
     wait_for_minute,
     wait_until,
 )
@@ -86,6 +87,7 @@ class OneAddressCase(ServiceTestCase):
         self.assert_names(error.get("message") or told["message"], setting)
 
 
+@tried_once
 class AnswersTest(OneAddressCase):
     def test_answers_at_once(self):
         body = {"message": "Hi", "model": "echo"}
@@ -129,6 +131,7 @@ class AnswersTest(OneAddressCase):
         wait_until(lambda: not Run.objects.running().exists(), what="the end of the answers")
 
 
+@tried_once
 class RequestsTest(OneAddressCase):
     def test_requests_of_guests_count_for_their_address_and_others_for_whoever_asks(self):
         told = [self.nobody.get("/chat/conversation/unknown").status_code for _ in range(41)]
@@ -186,6 +189,7 @@ class RequestsTest(OneAddressCase):
             self.assertEqual(self.alice.http.get("/chat/conversation").status_code, 200)
 
 
+@tried_once
 class SocketsTest(OneAddressCase):
     """Open websockets count, whether or not anything is streamed on them."""
 

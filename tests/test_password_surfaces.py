@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from accounts.models import FailedSignIn, User
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, tried_on, wait_until
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, tried_once, wait_until
 
 PASSWORD, OTHER = "a long enough phrase", "another long enough phrase"
 ME = "/v1/chat/me"
@@ -19,7 +19,7 @@ def setUpModule() -> None:
     needs_dialect("resources")
 
 
-@tried_on("postgresql")
+@tried_once
 class SurfacesTest(ServiceTestCase):
     limited: Service
 

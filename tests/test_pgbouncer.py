@@ -62,7 +62,10 @@ def ended(what):
     try:
         what()
     except DatabaseError as error:
-        print(type(error.__cause__).__name__)
+        first = error
+        while first.__cause__:
+            first = first.__cause__
+        print(type(first).__name__)
     else:
         print("nothing")
 
@@ -131,6 +134,20 @@ threads = [Thread(target=read) for _ in range(8)]
 print(found == [User.objects.count()] * 8)
 """
 
+# Shows how many statements the server keeps planned for the connection that ran one again and again.
+KEPT = """
+import django; django.setup()
+from django.db import transaction
+from foundation.database import prepared_cursor
+
+with transaction.atomic(), prepared_cursor() as cursor:
+    for number in range(9):
+        cursor.execute("SELECT %s + 1", [number])
+        assert cursor.fetchone() == (number + 1,)
+    cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+    print(cursor.fetchone()[0])
+"""
+
 
 class PgBouncerTest(SimpleTestCase):
     stack: ExitStack
@@ -168,6 +185,10 @@ class PgBouncerTest(SimpleTestCase):
         # A setting that the server does not list does not indicate a pooler.
         role = self.python("-c", SHOW, url=f"{self.direct}?options=-c%20role%3Dpostgres").splitlines()
         self.assertEqual(role, [*expected, "False"])
+
+    def test_statements_are_kept_planned_only_where_the_connection_stays_the_same(self):
+        self.assertEqual(self.python("-c", KEPT, url=self.direct).strip(), "1")
+        self.assertEqual(self.python("-c", KEPT, url=self.pooled).strip(), "0")
 
     def test_the_time_limits_end_what_takes_too_long(self):
         limits = {"statement_timeout": "2s", "lock_timeout": "300ms", "idle_in_transaction_session_timeout": "500ms"}

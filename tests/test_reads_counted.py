@@ -10,12 +10,20 @@ from typing import Any, TypeVar
 
 from accounts.models import RateWindow
 from chatservice.dialects import DIALECTS
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, wait_for_minute, wait_until
+from chatservice.testing import (
+    Service,
+    ServiceTestCase,
+    needs_dialect,
+    running_service,
+    tried_once,
+    wait_for_minute,
+    wait_until,
+)
 from completions.models import Run
 from conversations.models import Conversation
 from conversations.services import append_message, start_conversation
 from tests.matrix import operations, subjects
-from tests.matrix.asking import VERBS, Answer, ask, by_subscription, of_graph, of_http, request
+from tests.matrix.asking import MESSAGES, VERBS, Answer, ask, by_subscription, of_graph, of_http, request
 from tests.matrix.rows import Probe, Row, anonymous, filled
 
 # Requests that start an answer when the matrix sends them. The matrix's other requests of these kinds find nothing to
@@ -96,6 +104,7 @@ class ReadsCase(ServiceTestCase):
         return conversation
 
 
+@tried_once
 class ReadsCountedTest(ReadsCase):
     def test_every_documented_request_counts_once(self) -> None:
         documented = {anonymous(name) for name in operations.documented_operations()}
@@ -134,6 +143,16 @@ class ReadsCountedTest(ReadsCase):
                 if runs:
                     started.add(row.operation)
         self.assertEqual(started, STARTS["graphql"])
+
+    def test_every_tool_counts_once(self) -> None:
+        needs_dialect("mcp")
+        own = subjects.things_of(self.subject, self.service)
+        for row in operations.rows():
+            if row.kind in MESSAGES:
+                with self.counting(ONE, row.operation):
+                    self.assertEqual(
+                        ask(self.subject, self.service, row, Probe("body", body=row.body), own).outcome, "ok"
+                    )
 
     def graph_operations(self) -> Iterator[tuple[Row, Probe]]:
         for row in operations.rows():
@@ -321,6 +340,7 @@ class ReadsCountedTest(ReadsCase):
                 self.assertEqual(self.call("POST", path, body).outcome, outcome)
 
 
+@tried_once
 class NoRoomTest(ReadsCase):
     limits = {"LIMIT_RUN_STARTS_PER_MINUTE": "1"}
 

@@ -9,7 +9,15 @@ from typing import Any
 import httpx2
 from django.contrib.auth.models import Group
 
-from chatservice.testing import ApiUser, Service, ServiceTestCase, needs_dialect, running_service, wait_until
+from chatservice.testing import (
+    ApiUser,
+    Service,
+    ServiceTestCase,
+    needs_dialect,
+    running_service,
+    tried_once,
+    wait_until,
+)
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from completions.services import request_cancel
@@ -71,6 +79,7 @@ class PolicyCase(ServiceTestCase):
         self.assertIn(f"'{name}'", message)
 
 
+@tried_once
 class ModelsTest(PolicyCase):
     environment = {"MODELS_ALLOWED": json.dumps(ALLOWED), "ANONYMOUS": "on", "DEFAULT_MODEL": "echo"}
 
@@ -181,6 +190,7 @@ class ModelsTest(PolicyCase):
         self.assertEqual(Conversation.objects.filter(owner=self.alice.user).count(), held)
 
 
+@tried_once
 class ParametersTest(PolicyCase):
     environment = {"FORBIDDEN_PARAMETERS": "service_tier, logprobs=true,n=2,temperature=2"}
 

@@ -10,7 +10,7 @@ import httpx2
 from django.contrib.auth.models import Group
 
 from accounts.models import RateWindow, SubjectLimits
-from chatservice.testing import ServiceTestCase, needs_dialect, wait_for_minute, wait_until
+from chatservice.testing import ServiceTestCase, needs_dialect, tried_once, wait_for_minute, wait_until
 from chatservice.testing.sockets import Socket
 from completions.tests.streaming import URL, body_of
 
@@ -41,6 +41,7 @@ class SubjectCase(ServiceTestCase):
         return error.get("message") or told["message"]
 
 
+@tried_once
 class StartsTest(SubjectCase):
     def test_each_surface_tells_what_is_left_and_refuses_in_its_shape(self) -> None:
         name = self.limit(starts_per_minute=5)
@@ -99,6 +100,7 @@ class StartsTest(SubjectCase):
         wait_until(lambda: refusals() == [False] * 3, what="the end of the limit on open sockets")
 
 
+@tried_once
 class TokensTest(SubjectCase):
     def ask(self, **fields: Any) -> httpx2.Response:
         return self.alice.http.post(URL, json=body_of("echo", **fields))
@@ -139,6 +141,7 @@ class TokensTest(SubjectCase):
         self.assertEqual(self.counted(), 0)
 
 
+@tried_once
 class ModelsTest(SubjectCase):
     def test_only_allowed_models_are_listed_and_asked_and_a_key_narrows_them(self) -> None:
         name = self.limit(models_allowed=["echo", "fake/ok"])
@@ -160,6 +163,7 @@ class ModelsTest(SubjectCase):
         self.assertEqual(self.alice.http.post(URL, json=body_of("echo")).status_code, 200)
 
 
+@tried_once
 class SearchTest(SubjectCase):
     def searches(self) -> list[httpx2.Response]:
         return [

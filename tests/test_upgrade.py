@@ -42,6 +42,9 @@ COMPLETION = "chatcmpl-"
 # The refusals add words to the index, so the weight of each word changes slightly.
 SCORES = ("score", "text_score", "textScore")
 SCORE_TOLERANCE = 0.005
+# What a hit of a search has or has not, depending on which message it is.
+NEIGHBOURS = ("before", "after")
+SHAPE_DEPTH = 3
 # 2026.11.0: message parts are separate rows; comparing the conversation exports covers them.
 MOVED = {"conversations.message": ("parts",)}
 RENAMED = {"conversations.look": "conversations.accesslogentry"}
@@ -72,8 +75,10 @@ class UpgradeTest(MigrationTestCase):
     def compare(self, asker: Asker, records: list[Record]) -> None:
         for record in records:
             with self.subTest(who=record.get("who"), ask=record["ask"], body=record.get("body")):
-                answer = asker.ask(question_of(record))
-                self.assertEqual([*differences(comparable(record["answer"]), comparable(answer))], [])
+                before, after = comparable(record["answer"]), comparable(asker.ask(question_of(record)))
+                if is_ranked(record):
+                    before, after = shape_of(before), shape_of(after)
+                self.assertEqual([*differences(before, after)], [])
 
     def compare_usage(self, asker: Asker, records: list[Record], execute: Execute) -> None:
         """The usage API covers recent days only, so shift all usage to the present for comparison.
@@ -150,8 +155,26 @@ def differences(before: Any, after: Any, place: str = "") -> Iterator[str]:
             yield from differences(old, new, f"{place}[{number}]")
     elif place.endswith(".id") and all(str(each).startswith(COMPLETION) for each in (before, after)):
         return
+    elif place.endswith(".html") and str(after).replace("<br>\n", "\n") == before:
+        return  # Unreleased: the line breaks of what people wrote are shown
     elif (before != after or type(before) is not type(after)) and (before, after) not in REFUSALS:
         yield f"{place}: {before!r} is now {after!r}"
+
+
+def is_ranked(record: Record) -> bool:
+    """Tell whether a search answered. Unreleased: its hits have another order, and other scores."""
+    return "search" in f"{record['ask']} {record.get('body')}"
+
+
+def shape_of(value: Any, depth: int = 0) -> Any:
+    """Return the names and the numbers of rows of an answer, without what depends on which messages were found."""
+    if depth > SHAPE_DEPTH:
+        return "…"
+    if isinstance(value, dict):
+        return {name: shape_of(each, depth + 1) for name, each in value.items() if name not in NEIGHBOURS}
+    if value and isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return [shape_of(each, depth + 1) for each in value]
+    return value if isinstance(value, int) and depth == 1 else "…"  # a status
 
 
 def is_close(before: Any, after: Any) -> bool:

@@ -13,6 +13,7 @@ from accounts.services import register_user
 from chatservice import url_prefix
 from chatservice.dialects import DIALECTS
 from chatservice.dialects.problems import NOT_FOUND
+from chatservice.docs import documented_dialects
 from chatservice.testing import ServiceTestCase, needs_dialect, rendered, running_service, sse_data, tried_on
 from chatservice.testing.sockets import Socket
 from conversations.models import Conversation
@@ -113,7 +114,7 @@ class UrlPrefixTest(ServiceTestCase):
 
     def test_schemas_name_it_as_their_server(self) -> None:
         for http in self.fronts():
-            for dialect in set(DIALECTS) - {"graphql", "websocket"}:
+            for dialect in documented_dialects():
                 document = http.get(f"/chat/schema/{dialect}").json()
                 self.assertEqual(document["servers"], [{"url": "/chat"}], dialect)
                 self.assertFalse([path for path in document["paths"] if path.startswith("/chat/v1")])

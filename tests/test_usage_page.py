@@ -15,6 +15,7 @@ from django.test import Client, TestCase, override_settings
 from django.utils import timezone
 
 from accounts.services import delete_user, issue_api_key, register_user
+from chatservice.testing import tried_once
 from dashboard.charts import Chart, Series
 from dashboard.usage_form import earliest
 from foundation.spreadsheets import csv_text
@@ -65,6 +66,7 @@ class UsageCase(TestCase):
         return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
 
 
+@tried_once
 class UsagePageTest(UsageCase):
     def test_by_default_the_last_30_days_by_user(self) -> None:
         response = self.page()
@@ -195,6 +197,7 @@ class UsagePageTest(UsageCase):
         return AtMost(connection)
 
 
+@tried_once
 class UsageAndContentTest(StaffCase):
     def test_nothing_that_was_said_is_shown(self) -> None:
         use(self.alice, timezone.now().date())
@@ -204,6 +207,7 @@ class UsageAndContentTest(StaffCase):
             self.assertNotContains(response, CANARY)
 
 
+@tried_once
 class SpreadsheetTest(TestCase):
     def test_what_a_spreadsheet_would_calculate_is_text(self) -> None:
         for text in ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "  =1", "＝1"):
@@ -211,6 +215,7 @@ class SpreadsheetTest(TestCase):
         self.assertEqual(csv_text([["a-b", -1, 1.5]]), "a-b,-1,1.5\r\n")
 
 
+@tried_once
 class SmallAmountsTest(TestCase):
     def test_a_chart_of_cents_is_not_flat(self) -> None:
         days = [dt.date(2026, 11, day) for day in (1, 2)]

@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import admin
+from django.db.models import CharField, Sum, Value
+from django.db.models.functions import Cast, Concat
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
+from accounts.admin_related import RELATED, Related
+from accounts.models import User
 from foundation.admin_base import ListAdmin, TextFilter, minute
 from usage import budget_admin  # noqa: F401  it registers itself
-from usage.models import ModelPrice
+from usage.models import DailyUsage, ModelPrice
+from usage.money import plain
+from usage.periods import day_of
+
+DAYS = 30
+
+
+AMOUNTS = ("requests", "failed", "input_tokens", "output_tokens", "cost")
+
+
+def sums_of(user: User) -> Any:
+    """Return a row with what an account used in the last days: its amounts with blanks between them."""
+    since = day_of(timezone.now()) - dt.timedelta(days=DAYS - 1)
+    words = [part for name in AMOUNTS for part in (Cast(Sum(name), CharField()), Value(" "))]
+    return DailyUsage.objects.filter(user=user, day__gte=since).values("user_id").annotate(words=Concat(*words))
+
+
+def told(words: str) -> str:
+    used = dict(zip(AMOUNTS, map(int, words.split() or ["0"] * len(AMOUNTS)), strict=True))
+    tokens = used["input_tokens"] + used["output_tokens"]
+    return (
+        f"{used['requests']:,} requests in {DAYS} days, {used['failed']:,} of them failed; {tokens:,} tokens; "
+        f"{plain(used['cost'])} {settings.CURRENCY}"
+    )
+
+
+RELATED.append(
+    Related(
+        title="Usage",
+        permission="usage.view_dailyusage",
+        address=lambda user: f"{reverse('admin:usage')}?{urlencode({'user': user.username, 'by': 'day'})}",
+        sums=sums_of,
+        told=told,
+    )
+)
 
 
 class PriceStateFilter(admin.SimpleListFilter):
@@ -38,9 +79,7 @@ class UpstreamFilter(TextFilter):
     title = "upstream"
     parameter_name = "upstream"
     placeholder = "name or pattern"
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(upstream=self.text()) if self.text() else queryset
+    column = "upstream"
 
 
 @admin.register(ModelPrice)

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db import transaction
-from django.db.models import Count, F, Max
+from django.db.models import Count, Max
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -152,7 +152,7 @@ class NearLimitFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         match self.value():
             case "near":
-                return queryset.filter(budget__is_active=True, share__gte=F("budget__warn_at"))
+                return queryset.near()
             case "all":
                 return queryset.filter(share__gte=100)
         return queryset
@@ -162,9 +162,7 @@ class BudgetFilter(TextFilter):
     title = "budget"
     parameter_name = "name"
     placeholder = "name"
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(budget__name=self.text()) if self.text() else queryset
+    column = "budget__name"
 
 
 @admin.register(BudgetUse)

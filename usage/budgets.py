@@ -8,13 +8,15 @@ locks them last: nobody waits while it does the rest.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.db import connection
 from django.utils import timezone
 
+from foundation.database import send_statement
 from foundation.row_sql import for_update, key, marks, read_key
 from usage.budget_rules import Rule, Use
 from usage.models import BudgetUse, Reservation
@@ -83,10 +85,39 @@ class Budgets:
         self._changes: dict[uuid.UUID, list[int]] = {}
         self._reserved: list[tuple[uuid.UUID, tuple[Use, ...], Amount]] = []
         self._over: list[uuid.UUID] = []
-        self._held = _reservations(cursor, ending)
-        wanted = {use.pk: use for of_spender in uses for use in of_spender}
-        found = self._lock(wanted) if wanted else {}
-        self._taken = {pk: _Taken(*amount) for pk, amount in found.items()}
+        self._ending = ending
+        self._fetch_held: Callable[[], list[tuple[Any, ...]]] | None = None
+        self._wanted = {use.pk: use for of_spender in uses for use in of_spender}
+        held = self._held.values() if self._wanted else ()
+        self._ids = sorted({*self._wanted, *(pk for _, uses in held for pk in uses)})
+        self._fetch_locked = self._lock() if self._wanted else list
+
+    def lock_ending(self) -> None:
+        """Lock what the requests that end have reserved: what two processes end is settled once.
+
+        Call it before their rows are locked, inside of the same pipeline if the database has them.
+        """
+        if self._fetch_held is None:
+            self._fetch_held = _lock_reservations(self._ending) if self._ending else list
+
+    @cached_property
+    def _held(self) -> dict[uuid.UUID, tuple[Amount, list[uuid.UUID]]]:
+        """What the requests that end have reserved, and in which rows."""
+        self.lock_ending()
+        assert self._fetch_held is not None
+        return {
+            read_key(run_id): (Amount(tokens, cost), list(map(uuid.UUID, uses.split())))
+            for run_id, uses, tokens, cost in self._fetch_held()
+        }
+
+    @cached_property
+    def _taken(self) -> dict[uuid.UUID, _Taken]:
+        """What is taken of each budget of this transaction: see `_lock`."""
+        found = _taken(self._fetch_locked())
+        if not self._wanted.keys() <= found.keys():
+            found = _taken(self._make()())
+        _known.add(self._wanted)
+        return found
 
     def reserve(self, uses: tuple[Use, ...], run_id: uuid.UUID, most: Amount) -> None:
         """Reserve the most that a request may use in each of these rows; raises BudgetExceeded."""
@@ -113,51 +144,19 @@ class Budgets:
 
     def write(self) -> None:
         """Write what was reserved and settled since the last call; the rows are locked in the order of their ids."""
-        for start in range(0, len(self._reserved), MAX_ROWS):
-            part = self._reserved[start : start + MAX_ROWS]
-            rows = ", ".join(["(%s, %s, %s, %s)"] * len(part))
-            self._cursor.execute(
-                f'INSERT INTO {_RESERVATION} ("run_id", "uses", "tokens", "cost") VALUES {rows}',  # noqa: S608
-                [
-                    value
-                    for run_id, uses, most in part
-                    for value in (key(run_id), " ".join([str(key(use.pk)) for use in uses]), *most)
-                ],
-            )
-        if self._over:
-            self._cursor.execute(
-                f'DELETE FROM {_RESERVATION} WHERE "run_id" IN ({marks(self._over)})',  # noqa: S608
-                list(map(key, self._over)),
-            )
         for pk, taken in self._taken.items():
             if taken.added_tokens or taken.added_cost:
                 self._change(pk, 0, 0, taken.added_tokens, taken.added_cost)
                 taken.added_tokens = taken.added_cost = 0
+        starts = range(0, len(self._reserved), MAX_ROWS)
+        steps = [_insert(self._reserved[start : start + MAX_ROWS]) for start in starts]
+        if self._over:
+            steps.append(_delete(self._over))
         if self._changes:
-            self._write_changes()
+            steps.append(_add(self._changes, locked=self._changes.keys() <= self._taken.keys()))
+        for step in _as_few(steps):
+            self._cursor.execute(step.sql, step.given)
         self._reserved, self._over, self._changes = [], [], {}
-
-    def _write_changes(self) -> None:
-        """Add to the rows: one by one in the order of their ids, or those together that are locked and add the same."""
-        sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
-        if not self._changes.keys() <= self._taken.keys():
-            self._cursor.executemany(
-                f'UPDATE {_USE} SET {sums} WHERE "id" = %s',  # noqa: S608
-                [[*added, key(pk)] for pk, added in sorted(self._changes.items())],
-            )
-            return
-        alike: dict[tuple[int, ...], list[uuid.UUID]] = {}
-        for pk, added in self._changes.items():
-            alike.setdefault(tuple(added), []).append(pk)
-        for amounts, pks in alike.items():
-            self._cursor.execute(
-                f'UPDATE {_USE} SET {sums} WHERE "id" IN ({marks(pks)})',  # noqa: S608
-                [*amounts, *map(key, pks)],
-            )
-
-    @property
-    def is_written(self) -> bool:
-        return not (self._reserved or self._over or self._changes)
 
     def _change(
         self, pk: uuid.UUID, used_tokens: int, used_cost: int, reserved_tokens: int, reserved_cost: int
@@ -169,38 +168,27 @@ class Budgets:
         added[2] += reserved_tokens
         added[3] += reserved_cost
 
-    def _lock(self, wanted: dict[uuid.UUID, Use]) -> dict[uuid.UUID, Amount]:
-        """Lock the rows of this transaction, in the order of their ids, and return what is taken of each.
+    def _lock(self) -> Callable[[], list[tuple[Any, ...]]]:
+        """Lock the rows of this transaction, in the order of their ids, and return what fetches them.
 
         Rows that are missing are made in that order, too: a statement for them alone could wait for another process
         that waits for this one.
         """
-        held = {pk for _, uses in self._held.values() for pk in uses}
-        ids = sorted({*wanted, *held})
-        if not ids:
-            return {}
-        missing = wanted.keys() - _known.ids
-        found = {} if missing else self._locked(ids)
-        if missing or not wanted.keys() <= found.keys():
-            found = self._made(ids, wanted)
-            _known.add(wanted)
-        return found
-
-    def _locked(self, ids: list[uuid.UUID]) -> dict[uuid.UUID, Amount]:
-        self._cursor.execute(
-            f'SELECT "id", {TAKEN} FROM {_USE} WHERE "id" IN ({marks(ids)}) '  # noqa: S608
+        if self._wanted.keys() - _known.ids:
+            return self._make()
+        return send_statement(
+            f'SELECT "id", {TAKEN} FROM {_USE} WHERE "id" IN ({marks(self._ids)}) '  # noqa: S608
             f'ORDER BY "id"{for_update("NO KEY UPDATE")}',
-            list(map(key, ids)),
+            list(map(key, self._ids)),
         )
-        return self._amounts()
 
-    def _made(self, ids: list[uuid.UUID], wanted: dict[uuid.UUID, Use]) -> dict[uuid.UUID, Amount]:
+    def _make(self) -> Callable[[], list[tuple[Any, ...]]]:
         """Make and lock rows. Those that are not wanted exist, since something is reserved in them."""
-        existing = BudgetUse.objects.in_bulk([pk for pk in ids if pk not in wanted])
+        existing = BudgetUse.objects.in_bulk([pk for pk in self._ids if pk not in self._wanted])
         values: list[Any] = []
-        for pk in ids:
-            if pk in wanted:
-                _, rule, member, start = wanted[pk]
+        for pk in self._ids:
+            if pk in self._wanted:
+                _, rule, member, start = self._wanted[pk]
                 budget_id, member = rule.budget_id, member[:200]
             elif pk in existing:
                 budget_id, member, start = existing[pk].budget_id, existing[pk].member, existing[pk].start
@@ -208,15 +196,11 @@ class Budgets:
                 continue
             values += [key(pk), key(budget_id), member, connection.ops.adapt_datefield_value(start)]
         rows = ", ".join(["(%s, %s, %s, %s, 0, 0, 0, 0, 0)"] * (len(values) // 4))
-        self._cursor.execute(
+        return send_statement(
             f'INSERT INTO {_USE} ("id", "budget_id", "member", "start", "warned", {", ".join(AMOUNTS)}) '  # noqa: S608
             f'VALUES {rows} ON CONFLICT ("id") DO UPDATE SET "warned" = {_USE}."warned" RETURNING "id", {TAKEN}',
             values,
         )
-        return self._amounts()
-
-    def _amounts(self) -> dict[uuid.UUID, Amount]:
-        return {read_key(pk): Amount(tokens, cost) for pk, tokens, cost in self._cursor.fetchall()}
 
     def _check(self, rule: Rule, taken: _Taken, most: Amount) -> None:
         tokens_left = None if rule.max_tokens is None else rule.max_tokens - taken.tokens
@@ -235,16 +219,68 @@ class Budgets:
         )
 
 
-def _reservations(cursor: Any, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[Amount, list[uuid.UUID]]]:
-    """Return what these requests have reserved, and in which rows, locked: what two processes end is settled once."""
-    if not run_ids:
-        return {}
-    cursor.execute(
+def _taken(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, _Taken]:
+    return {read_key(pk): _Taken(tokens, cost) for pk, tokens, cost in rows}
+
+
+def _lock_reservations(run_ids: Collection[uuid.UUID]) -> Callable[[], list[tuple[Any, ...]]]:
+    return send_statement(
         f'SELECT "run_id", "uses", "tokens", "cost" FROM {_RESERVATION} '  # noqa: S608
         f'WHERE "run_id" IN ({marks(run_ids)}) ORDER BY "run_id"{for_update()}',
         list(map(key, run_ids)),
     )
-    return {
-        read_key(run_id): (Amount(tokens, cost), list(map(uuid.UUID, uses.split())))
-        for run_id, uses, tokens, cost in cursor.fetchall()
-    }
+
+
+class _Step(NamedTuple):
+    """A statement and what is given for its placeholders."""
+
+    sql: str
+    given: list[Any]
+
+
+def _insert(reserved: Sequence[tuple[uuid.UUID, tuple[Use, ...], Amount]]) -> _Step:
+    rows = ", ".join(["(%s, %s, %s, %s)"] * len(reserved))
+    return _Step(
+        f'INSERT INTO {_RESERVATION} ("run_id", "uses", "tokens", "cost") VALUES {rows}',  # noqa: S608
+        [
+            value
+            for run_id, uses, most in reserved
+            for value in (key(run_id), " ".join([str(key(use.pk)) for use in uses]), *most)
+        ],
+    )
+
+
+def _delete(run_ids: Sequence[uuid.UUID]) -> _Step:
+    return _Step(
+        f'DELETE FROM {_RESERVATION} WHERE "run_id" IN ({marks(run_ids)})',  # noqa: S608
+        list(map(key, run_ids)),
+    )
+
+
+def _add(changes: Mapping[uuid.UUID, list[int]], *, locked: bool) -> _Step:
+    """Add to the amounts of rows; those that are not `locked` yet are, in the order of their ids."""
+    ids = [key(pk) for pk in sorted(changes)]
+    found = marks(ids)
+    if not locked and (lock := for_update("NO KEY UPDATE")):
+        rows = f'SELECT "id" FROM {_USE} WHERE "id" IN ({found}) ORDER BY "id"{lock}'  # noqa: S608
+        found = f'SELECT "id" FROM ({rows}) AS rows'  # noqa: S608
+    amounts = list(changes.values())
+    if all(each == amounts[0] for each in amounts):  # what one request reserves or used
+        sums = ", ".join(f'"{name}" = "{name}" + %s' for name in AMOUNTS)
+        return _Step(f'UPDATE {_USE} SET {sums} WHERE "id" IN ({found})', [*amounts[0], *ids])  # noqa: S608
+    row = f"({', '.join(['%s', *['CAST(%s AS bigint)'] * len(AMOUNTS)])})"
+    sums = ", ".join(f'"{name}" = "{name}" + added.column{at}' for at, name in enumerate(AMOUNTS, 2))
+    return _Step(
+        f"UPDATE {_USE} SET {sums} FROM (VALUES {', '.join([row] * len(changes))}) AS added "  # noqa: S608
+        f'WHERE {_USE}."id" = added.column1 AND {_USE}."id" IN ({found})',
+        [*(value for pk, added in changes.items() for value in (key(pk), *added)), *ids],
+    )
+
+
+def _as_few(steps: Sequence[_Step]) -> Sequence[_Step]:
+    """Return these steps as one statement, where the database can do so: each costs as much as what it does."""
+    if connection.vendor != "postgresql" or len(steps) < 2:
+        return steps
+    *before, last = steps
+    named = ", ".join(f"step{number} AS ({step.sql})" for number, step in enumerate(before))
+    return [_Step(f"WITH {named} {last.sql}", [value for step in steps for value in step.given])]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
 
 from accounts.models import User
+from foundation.database import send_statement
 from foundation.row_sql import key, marks, read_key
 from usage.models import DailyUsage
 from usage.periods import day_of
@@ -75,10 +76,9 @@ def totals(charges: Iterable[Charge], groups: dict[uuid.UUID, int | None]) -> di
     return found
 
 
-def add(cursor: Any, charges: Sequence[Charge]) -> None:
-    """Add charges to the ledger, inside the current transaction; those of an account that is erased are left out."""
+def add(cursor: Any, charges: Sequence[Charge], groups: dict[uuid.UUID, int | None]) -> None:
+    """Add charges to the ledger, inside the current transaction; those of an account without `groups` are left out."""
     if charges:
-        groups = groups_of(cursor, {charge.user_id for charge in charges})
         write(cursor, totals([charge for charge in charges if charge.user_id in groups], groups))
 
 
@@ -97,24 +97,25 @@ def write_again(key: Key, amounts: Counter[str]) -> None:
     with connection.cursor() as cursor:
         day, user_id, key_id, group_id, model, upstream = key
         if group_id is None:
-            group_id = groups_of(cursor, [user_id]).get(user_id)
+            group_id = groups_of([user_id])().get(user_id)
         write(cursor, {(day, user_id, key_id, group_id, model, upstream): amounts})
 
 
-def groups_of(cursor: Any, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int | None]:
-    """Return the group in which the usage of each user counts, the first by name; accounts that are gone are left out.
+def groups_of(user_ids: Collection[uuid.UUID]) -> Callable[[], dict[uuid.UUID, int | None]]:
+    """Ask for the group in which the usage of each user counts, and return what fetches it; see `send_statement`.
 
-    An account that a user made counts in that user's group.
+    It is the first one by name. An account that a user made counts in that user's group; one that is gone is left out.
     """
+    if not user_ids:
+        return dict
     member, group, user = User.groups.through._meta.db_table, "auth_group", User._meta.db_table
-    ids = list(user_ids)
-    cursor.execute(
+    fetch = send_statement(
         f"SELECT u.id, g.id FROM {user} u "  # noqa: S608
         f"LEFT JOIN {member} m ON m.user_id = coalesce(u.limits_owner_id, u.id) "
-        f"LEFT JOIN {group} g ON g.id = m.group_id WHERE u.id IN ({marks(ids)}) ORDER BY g.name DESC",
-        [key(pk) for pk in ids],
+        f"LEFT JOIN {group} g ON g.id = m.group_id WHERE u.id IN ({marks(user_ids)}) ORDER BY g.name DESC",
+        list(map(key, user_ids)),
     )
-    return {read_key(pk): group_id for pk, group_id in cursor.fetchall()}
+    return lambda: {read_key(pk): group_id for pk, group_id in fetch()}
 
 
 def _prepared(key: Sequence[Any]) -> Iterator[Any]:

@@ -277,7 +277,11 @@ class BudgetUseQuerySet(models.QuerySet["BudgetUse"]):
 
     def near_limit(self, moment: dt.datetime) -> Self:
         """Return the rows of budgets in force that have now reached the share from which they warn."""
-        return self.current(moment).with_share().filter(budget__is_active=True, share__gte=F("budget__warn_at"))
+        return self.current(moment).with_share().near()
+
+    def near(self) -> Self:
+        """Return the rows `with_share` of budgets in force that have reached the share from which they warn."""
+        return self.filter(budget__is_active=True, share__gte=F("budget__warn_at"))
 
 
 def _share(kind: str) -> Coalesce:

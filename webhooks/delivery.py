@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from django.db import connection, transaction
@@ -26,7 +27,7 @@ from completions.signals import sweeping
 from foundation.database import StorageError, release_connection
 from foundation.ids import first_id_of
 from foundation.outages import note_failure
-from webhooks.endpoints import subscriptions
+from webhooks.endpoints import forget_endpoints, subscriptions
 from webhooks.models import WebhookDelivery, WebhookEndpoint
 from webhooks.sending import Message, Sent, send
 from webhooks.signing import signed_headers
@@ -168,7 +169,13 @@ def _record(claimed: Sequence[WebhookDelivery], results: Sequence[Sent]) -> None
             ours.update(state=WebhookDelivery.State.DEAD, finished_at=Now(), **told)
             logger.warning("a webhook to endpoint %s is given up after %d attempts", delivery.endpoint_id, MAX_ATTEMPTS)
         else:
-            ours.update(next_attempt_at=Now() + dt.timedelta(seconds=pause_after(delivery.attempts)), **told)
+            pause = max(pause_after(delivery.attempts), min(sent.retry_after, MAX_PAUSE))
+            ours.update(next_attempt_at=Now() + dt.timedelta(seconds=pause), **told)
+    if any(sent.status == HTTPStatus.GONE for sent in results):
+        endpoint_id = claimed[0].endpoint_id
+        WebhookEndpoint.objects.filter(pk=endpoint_id).update(is_active=False)
+        transaction.on_commit(forget_endpoints)
+        logger.warning("webhook endpoint %s says that it is gone (410) and is not active any more", endpoint_id)
 
 
 def pause_after(attempts: int) -> float:

@@ -1,12 +1,13 @@
 """Sends a webhook: one POST, to an address that is checked as it is connected to.
 
 The check is in the making of the socket, so that no name can mean one address when it is checked and another when it
-is connected to. Redirects are not followed, and of a response only the status counts.
+is connected to. Redirects are not followed, and of a response only the status and Retry-After count.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from webhooks.networks import may_reach
 SECONDS = 10.0
 """How long one attempt may take, from the name's look-up to the response's headers and a little of its body."""
 MAX_READ_BYTES = 16_384
+SECONDS_ONLY = re.compile("[0-9]{1,9}")
+"""A Retry-After; one that is a date is not heeded."""
 USER_AGENT = "chatservice-webhooks"
 
 
@@ -30,10 +33,14 @@ class Message:
 
 
 class Sent(NamedTuple):
-    """The status of a response, or the class of the error that there was in place of one."""
+    """The status of a response, or the class of the error that there was in place of one.
+
+    `retry_after` are the seconds that the receiver asks to wait, 0 if it does not.
+    """
 
     status: int | None
     error: str = ""
+    retry_after: int = 0
 
     @property
     def is_success(self) -> bool:
@@ -74,13 +81,14 @@ async def _send(session: aiohttp.ClientSession, message: Message) -> Sent:
         async with session.post(
             message.url, data=message.body.encode(), headers=headers, allow_redirects=False
         ) as response:
-            status = response.status
+            retry_after = response.headers.get("Retry-After", "")
+            result = Sent(response.status, retry_after=int(retry_after) if SECONDS_ONLY.fullmatch(retry_after) else 0)
             try:
                 # What is short is read, so that the connection can be used again.
                 await response.content.readexactly(MAX_READ_BYTES)
             except (asyncio.IncompleteReadError, aiohttp.ClientError, TimeoutError):
                 pass
-            return Sent(status)
+            return result
     except aiohttp.ClientConnectorError as error:
         return Sent(None, type(error.os_error).__name__)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

@@ -51,6 +51,15 @@ class CountTest(TestCase):
         with self.assertNumQueries(1), connection.cursor() as cursor:
             throttling.count(cursor, "k")
 
+    def test_several_counters_are_one_statement_and_told_apart_beyond_what_is_stored_of_their_names(self):
+        long = ["k" * 150, "k" * 140]
+        with self.assertNumQueries(1):
+            counted = throttling.counting({"a": 2, "b": 3, **dict.fromkeys(long, 1)})()
+        self.assertEqual(counted.used, {"a": 2, "b": 3, long[0]: 2, long[1]: 2})
+        self.assertEqual(throttling.used(["a", "b", "c"]), {"a": 2, "b": 3})
+        with self.assertNumQueries(0):
+            self.assertEqual(throttling.counting({})().used, {})
+
     def test_the_limit_itself_passes_and_one_more_does_not(self):
         key = uuid.uuid4().hex
         waits = [throttling.hit(key, limit=10**9) for _ in range(3)]

@@ -11,6 +11,7 @@ DIALECTS = {
     "openai_v1": "v1/",
     "chat": "chat/",
     "graphql": "graphql",
+    "mcp": "mcp",
     "websocket": "ws/chat",
     "resources": "",
 }

@@ -22,7 +22,7 @@ from chatservice.dialects.problems import BadRequest
 from conversations.models import Message, load_parts
 from conversations.storable import is_storable
 from search.queries import search_messages
-from search.results import MAX_HITS, Filters, Hit, Hits, Mode
+from search.results import MAX_HITS, Filters, Group, Hit, Hits, Mode
 
 MAX_QUERY_CHARS = 1000
 MAX_NAME_CHARS = 200
@@ -32,6 +32,7 @@ NUMBER = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 ARCHIVED = {"all": None, "true": True, "false": False}
 MODES = [str(mode) for mode in Mode]
+GROUPS = [str(group) for group in Group]
 ROLES = [str(value) for value in Message.Role.values]
 
 
@@ -44,11 +45,18 @@ class SearchRequest:
     filters: Filters
     limit: int
     cursor: str
+    group: Group | None = None
 
     def find(self, principal: Principal) -> Hits:
         """Search the messages that `principal` may see; raises InvalidCursor, SearchNotAllowed. Uses the database."""
         hits = search_messages(
-            principal, self.text, mode=self.mode, filters=self.filters, limit=self.limit, cursor=self.cursor
+            principal,
+            self.text,
+            mode=self.mode,
+            filters=self.filters,
+            limit=self.limit,
+            cursor=self.cursor,
+            group=self.group,
         )
         load_parts([hit.message for hit in hits.hits])  # by one query: a refusal is told by its parts
         return hits
@@ -60,6 +68,7 @@ def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: s
     text = reader.text(query, MAX_QUERY_CHARS)
     if not text.strip() and query not in reader.wrong:
         reader.wrong[query] = ["This must not be empty."]
+    group = reader.choice("group", GROUPS, GROUPS[0]) if given.get("group") else None
     search_request = SearchRequest(
         text=text,
         mode=Mode(reader.choice("mode", MODES, str(Mode.HYBRID))),
@@ -74,11 +83,25 @@ def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: s
         ),
         limit=reader.limit(),
         cursor=given.get("cursor") or "",
+        group=Group(group) if group else None,
     )
-    if reader.wrong:
-        name, (message, *_) = next(iter(reader.wrong.items()))
-        raise BadRequest(f"{name}: {message}", code="validation_error", param=name, details=reader.wrong)
+    _refuse(reader.wrong)
     return search_request
+
+
+def read_times(given: Mapping[str, str]) -> tuple[dt.datetime | None, dt.datetime | None]:
+    """Return the times that `since` and `until` name, each None if absent; raises BadRequest."""
+    reader = _Reader(given)
+    times = reader.time("since"), reader.time("until", whole_day=True)
+    _refuse(reader.wrong)
+    return times
+
+
+def _refuse(wrong: Mapping[str, list[str]]) -> None:
+    """Raise BadRequest if anything is wrong."""
+    if wrong:
+        name, (message, *_) = next(iter(wrong.items()))
+        raise BadRequest(f"{name}: {message}", code="validation_error", param=name, details=wrong)
 
 
 class _Reader:
@@ -149,6 +172,10 @@ def branch_of(hit: Hit) -> str:
     return "shown" if hit.shown else "other version"
 
 
+FOUND = "false: the score is too low to say that it was found; it is only the nearest there is. Hits found come first"
+OTHERS = "how many other messages of its conversation were found, with `group=conversation`; null without"
+
+
 class WhyFound(serializers.Serializer[Any]):
     """The fields that every hit has besides its message: its branch, the words that matched, the score."""
 
@@ -162,6 +189,8 @@ class WhyFound(serializers.Serializer[Any]):
     text_score = serializers.FloatField(allow_null=True)
     semantic_score = serializers.FloatField(allow_null=True)
     matched = serializers.ChoiceField(["words", "meaning", "both"])
+    found = serializers.BooleanField(help_text=FOUND)
+    others = serializers.IntegerField(allow_null=True, help_text=OTHERS)
 
 
 def why_found(hit: Hit) -> dict[str, Any]:
@@ -174,6 +203,8 @@ def why_found(hit: Hit) -> dict[str, Any]:
         "text_score": hit.text_score,
         "semantic_score": hit.semantic_score,
         "matched": hit.matched,
+        "found": hit.found,
+        "others": hit.others,
     }
 
 
@@ -216,6 +247,11 @@ PARAMETERS = [
         "Only in archived conversations (`true`), or only in the others (`false`)",
     ),
     _parameter("end_user", NAME, "Only in conversations with this end-user label"),
+    _parameter(
+        "group",
+        {"type": "string", "enum": GROUPS},
+        "`conversation`: one hit for each conversation, its best, with the number of `others`",
+    ),
     _parameter(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": MAX_HITS, "default": DEFAULT_LIMIT},

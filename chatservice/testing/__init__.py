@@ -81,6 +81,10 @@ def tried_on(vendor: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(connection.vendor != vendor, reason=f"depends on no database: tried on {vendor}")
 
 
+tried_once = pytest.mark.tried_once
+"""Run a test case on one database only, whichever: on SQLite, or where `make test` has time for it first."""
+
+
 def free_port(among: Sequence[int] = ()) -> int:
     """Return a port that nothing listens on: one that the system chooses, or any of `among`."""
     while True:

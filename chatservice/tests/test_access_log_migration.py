@@ -8,7 +8,7 @@ import uuid
 import psycopg
 from django.db import connection
 
-from chatservice.testing import tried_on
+from chatservice.testing import tried_once
 from chatservice.tests.migrating import Execute, MigrationTestCase
 
 BEFORE, AFTER = ("conversations", "0009"), ("conversations", "0010")
@@ -37,7 +37,7 @@ GRANTS = (
 )
 
 
-@tried_on("postgresql")
+@tried_once
 class AccessLogMigrationTest(MigrationTestCase):
     def test_rows_triggers_and_grants_survive_forwards_and_back(self) -> None:
         with self.database() as (url, execute):

@@ -31,10 +31,13 @@ DOORS = {
     "allauth": ["signin/"],
     # Only one module reads what a provider has signed.
     "jwt": ["signin/id_tokens.py"],
+    # Takes tens of megabytes: imported at the first request.
+    "mcp": ["chatservice/dialects/mcp/exchange.py", "chatservice/dialects/mcp/server.py"],
+    "mcp_types": ["chatservice/dialects/mcp/server.py"],
     "pypdf": ["files/reading/pdf.py"],
     "docx": ["files/reading/docx.py"],
     # Only one module turns users' text into HTML.
-    "markdown_it": ["conversations/rendering.py"],
+    "markdown_it": ["conversations/rendering.py", "conversations/mathematics.py", "conversations/finished_blocks.py"],
     "nh3": ["conversations/rendering.py"],
     "pygments": ["conversations/rendering.py"],
     # Decoders of pictures run in a process of their own.

@@ -14,7 +14,7 @@ from django.test import SimpleTestCase, override_settings
 from chatservice.bodies import MAX_MEMBERS, read_bounded
 from chatservice.dialects import DIALECTS
 from chatservice.dialects.problems import BadRequest, Problem, too_large
-from chatservice.testing import ServiceTestCase, needs_dialect, rendered
+from chatservice.testing import ServiceTestCase, needs_dialect, rendered, tried_once
 from chatservice.testing.sockets import Socket
 from conversations.models import Conversation
 from scripts.procfs import resident_bytes, tree
@@ -28,10 +28,12 @@ WRITES: dict[str, tuple[str, dict[str, Any]]] = {
     "openai_v1": ("/v1/chat/completions", {"model": "echo", "messages": [{"role": "user", "content": "Packed"}]}),
     "chat": ("/chat/conversation/{id}/message", {"content": "Packed"}),
     "graphql": ("/graphql", {"query": 'mutation { startConversation(title: "Packed") { id } }'}),
+    "mcp": ("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
     "resources": ("/conversations", {"title": "Packed"}),
 }
 
 
+@tried_once
 class CodingTest(ServiceTestCase):
     def post(self, path: str, body: bytes, *codings: str) -> httpx2.Response:
         headers = [("Content-Type", "application/json"), *(("Content-Encoding", coding) for coding in codings)]

@@ -26,6 +26,7 @@ PATHS = {
     "openai_v1": "/v1/models",
     "chat": "/chat/conversation",
     "graphql": "/graphql",
+    "mcp": "/mcp",
     "resources": "/conversations",
 }
 ASKED = (

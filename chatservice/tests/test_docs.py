@@ -12,11 +12,11 @@ from rest_framework.views import APIView
 from chatservice import __version__
 from chatservice.dialects import DIALECTS
 from chatservice.docs import documented_dialects
-from chatservice.testing import ServiceTestCase, needs_dialect
+from chatservice.testing import ServiceTestCase, needs_dialect, tried_once
 from completions.exceptions import Refused
 
 # GraphQL describes itself, and OpenAPI cannot describe websockets.
-UNDOCUMENTED = {"graphql", "websocket"}
+UNDOCUMENTED = {"graphql", "mcp", "websocket"}
 LINK = re.compile(r"""(?:src|href)=["']([^"']+)""")
 
 
@@ -28,6 +28,7 @@ def docstrings(view: type[Any] = APIView) -> set[str]:
     return found
 
 
+@tried_once
 class DocsTest(ServiceTestCase):
     def test_the_page_and_all_it_loads_come_from_this_host(self):
         page = self.guest.get("/docs")
@@ -89,6 +90,7 @@ class DocsTest(ServiceTestCase):
         self.assertEqual(self.guest.get("/schema/nothing").status_code, 404)
 
 
+@tried_once
 class NowhereTest(ServiceTestCase):
     def test_unknown_routes_are_told_in_json_in_the_dialects_own_shape(self):
         for path in ("/nothing-here-1", "/healthz/x", "/schema"):

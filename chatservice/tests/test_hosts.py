@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from chatservice.dialects import DIALECTS
 from chatservice.dialects.problems import Problem
-from chatservice.testing import ServiceTestCase, rendered, running_service, tried_on
+from chatservice.testing import ServiceTestCase, rendered, running_service, tried_once
 
 MESSAGE = "This Host is not served here: see the setting ALLOWED_HOSTS."
 WRONG = ("evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", "", "localhost/x", "10.0.0.1")
 
 
-@tried_on("postgresql")
+@tried_once
 class HostTest(ServiceTestCase):
     def test_another_host_is_refused_in_the_dialects_shape_whoever_asks(self):
         for name, mount in DIALECTS.items():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import socket
 
-from chatservice.testing import ServiceTestCase, needs_dialect, sse_data
+from chatservice.testing import ServiceTestCase, needs_dialect, sse_data, tried_once
 
 PATH = "/v1/chat/completions"
 
 
+@tried_once
 class OldHttpTest(ServiceTestCase):
     def ask(self, version: str, *headers: str, path: str = PATH, body: dict | None = None) -> tuple[str, str]:
         """Send one request; return head and body of everything that arrives until the connection closes."""

@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.utils import timezone
 
 from accounts.services import guest_user
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, tried_once
 from conversations.models import Message, MessagePart
 from conversations.services import append_message, start_conversation
 from files.models import File
@@ -42,6 +42,7 @@ class MessageFilesCase(ServiceTestCase):
         return found
 
 
+@tried_once
 class FilesOfMessagesTest(MessageFilesCase):
     def test_each_kind_of_part_is_described_in_the_order_of_the_message(self) -> None:
         whale, notes = self.store("whale.png", picture()), self.store("", b"Whales sleep.")
@@ -118,6 +119,7 @@ class FilesOfMessagesTest(MessageFilesCase):
                 self.assertEqual(set(_shown_files(principal, asked)), set(asked))
 
 
+@tried_once
 class ContentTest(MessageFilesCase):
     def test_a_picture_is_shown_and_whatever_a_browser_could_run_is_saved(self) -> None:
         for name, content, kind, disposition in (

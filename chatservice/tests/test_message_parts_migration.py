@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 
 from chatservice import testing
-from chatservice.testing import tried_on
+from chatservice.testing import tried_once
 from chatservice.tests.migrating import Execute, MigrationTestCase
 from chatservice.tests.test_access_log_migration import PERSON
 from conversations import digests
@@ -106,7 +106,7 @@ def wire_before(role: str, content: str, author: str, parts: Any) -> dict[str, A
     return {"role": role, "content": content} | ({"name": author} if author else {}) | (parts or {})
 
 
-@tried_on("sqlite")
+@tried_once
 class MessagePartsMigrationTest(MigrationTestCase):
     def test_messages_of_every_kind_say_the_same_afterwards(self) -> None:
         with self.database() as (url, execute):

@@ -6,7 +6,7 @@ import socket
 from typing import ClassVar
 
 from chatservice import __version__
-from chatservice.testing import Service, ServiceTestCase, running_service
+from chatservice.testing import Service, ServiceTestCase, running_service, tried_once
 
 HOSTS = (
     "Host: 10.0.0.1\r\n",
@@ -25,6 +25,7 @@ ALIVE = f'{{"status":"ok","version":"{__version__}"}}'.encode()
 WITHOUT_PATH = (("OPTIONS", "/"), ("OPTIONS", "*"))
 
 
+@tried_once
 class ProbeTest(ServiceTestCase):
     own: ClassVar[Service]
 

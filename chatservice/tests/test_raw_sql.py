@@ -14,7 +14,7 @@ PLACES = {
     "backups/": "statements for one connection, which is not Django's",
     "foundation/postgresql/": "deadlines and settings of a session",
     "foundation/sqlite/": "pragmas, and tables that are rebuilt with their triggers",
-    "foundation/database.py": "a probe of the connection",
+    "foundation/database.py": "a probe of the connection, and statements that are sent at once and fetched later",
     "foundation/outages.py": "a probe of the connection",
     "foundation/admin_base.py": "the planner's estimate of how many rows there are",
     "accounts/throttling.py": "one upsert counts a request, by the database's clock",
@@ -59,15 +59,15 @@ RECEIVERS = {"cursor", "connection", "schema_editor"}
 
 
 def raw_sql_in(source: str) -> list[int]:
-    """Return the lines that run raw SQL: by a cursor, `raw`, `extra` or `RawSQL`."""
+    """Return the lines that run raw SQL: by a cursor, `send_statement`, `raw`, `extra` or `RawSQL`."""
     return [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and is_raw(node.func)]
 
 
 def is_raw(called: ast.expr) -> bool:
     match called:
-        case (
-            ast.Name(id="RawSQL" | "RunSQL") | ast.Attribute(attr="RawSQL" | "RunSQL" | "raw" | "extra" | "executemany")
-        ):
+        case ast.Name(id="RawSQL" | "RunSQL" | "send_statement"):
+            return True
+        case ast.Attribute(attr="RawSQL" | "RunSQL" | "raw" | "extra" | "executemany"):
             return True
         case ast.Attribute(attr="cursor" | "execute", value=ast.Name(id=name) | ast.Attribute(attr=name)):
             return name.lstrip("_") in RECEIVERS
@@ -100,6 +100,7 @@ def test_the_checker_sees_every_form() -> None:
         "Message.objects.extra(where=['1'])\n"
         "order_by(RawSQL('1', []))\n"
         "self._cursor.executemany('SELECT 1', [])\n"
+        "fetch = send_statement('SELECT 1', [])\n"
         "schema.execute(query); runner.execute(job); page.cursor(3)\n"
     )
-    assert sorted(raw_sql_in(source)) == [1, 2, 3, 4, 5, 6]
+    assert sorted(raw_sql_in(source)) == [1, 2, 3, 4, 5, 6, 7]

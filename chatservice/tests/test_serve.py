@@ -17,6 +17,8 @@ from chatservice.testing import ROOT, Service, fake_upstreams, free_port, needs_
 from chatservice.testing.sockets import Socket
 from completions.tests.upstream_wire import TEXT
 
+# The model of the default takes seconds of CPU to load; only the first start of one test shows that it does no harm.
+NO_MODEL = {"SEARCH_EMBEDDER": "hashing"}
 KEY = re.compile(r"^API key: +(cb_\w+)$", re.MULTILINE)
 PASSWORD = re.compile(r"^Password: +(\S+)$", re.MULTILINE)
 
@@ -97,7 +99,7 @@ class FirstRunTest(SimpleTestCase):
         self.assertEqual(stat.S_IMODE((self.directory / "secrets.env").stat().st_mode), 0o600)
         self.assertEqual(first.stop(), 0)
 
-        again = self.service()
+        again = self.service(**NO_MODEL)
         self.assertEqual((KEY.findall(again.log()), PASSWORD.findall(again.log())), ([], []))
         self.assertEqual(httpx2.get(f"{again.url}/v1/models", headers=headers).status_code, 200)
         for secret in (key, password):
@@ -114,9 +116,10 @@ class FirstRunTest(SimpleTestCase):
             self.assertEqual(browser.get("/admin/").status_code, 200)
 
     def test_with_https_everything_else_is_sent_there(self):
-        plain = self.service(HTTPS="true", SECURE_SSL_REDIRECT="false")
+        plain = self.service(HTTPS="true", SECURE_SSL_REDIRECT="false", **NO_MODEL)
         plain.stop()
-        service = FirstRunService(env={"VAR_DIR": str(self.directory), "HTTPS": "true"}, port=free_port())
+        env = {"VAR_DIR": str(self.directory), "HTTPS": "true", **NO_MODEL}
+        service = FirstRunService(env=env, port=free_port())
         self.addCleanup(service.stop)
         service._is_ready = lambda: _redirects(service.url)  # type: ignore[method-assign]
         service.start()

@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator
 
-from chatservice.testing import ServiceTestCase, needs_dialect, running_service, tried_on
+from chatservice.testing import ServiceTestCase, needs_dialect, running_service, tried_once
 from scripts.procfs import resident_bytes, tree
 
 MEBIBYTE = 1_048_576
@@ -24,7 +24,7 @@ def frame(opcode: int, data: bytes = b"") -> bytes:
     return bytes([opcode, 0x80 | 126]) + len(data).to_bytes(2, "big") + MASK + data
 
 
-@tried_on("postgresql")
+@tried_once
 class WebSocketLimitTest(ServiceTestCase):
     def handshake(self, *headers: str) -> bytes:
         needs_dialect("websocket")

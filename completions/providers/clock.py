@@ -10,11 +10,11 @@ from typing import Self
 class ContentClock:
     """Cancels the waiting read when `limit` seconds pass without `touch`.
 
-    It interrupts only between `reading` and `paused`, so the consumer's own time does not count. The interrupted read
-    ends in CancelledError; `expired` distinguishes this from a real cancellation.
+    It counts only between `reading` and `paused`: the consumer's own time is not the upstream's fault. The
+    interrupted read ends in CancelledError; `expired` distinguishes this from a real cancellation.
     """
 
-    __slots__ = ("_cancelling", "_due", "_fired", "_handle", "_limit", "_loop", "_task")
+    __slots__ = ("_cancelling", "_due", "_fired", "_handle", "_limit", "_loop", "_paused_at", "_task")
 
     def __init__(self, limit: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -29,19 +29,23 @@ class ContentClock:
         if self._handle is not None:
             self._handle.cancel()
         self._limit = limit
-        self._due = self._loop.time() + limit
+        self.touch()
         self._handle = self._loop.call_at(self._due, self._check)
 
     def touch(self) -> None:
         """Restart the count, because content arrived."""
-        self._due = self._loop.time() + self._limit
+        self._paused_at = self._loop.time()
+        self._due = self._paused_at + self._limit
 
     def reading(self) -> None:
         """Note that from here on the current task waits for the upstream."""
+        if self._task is None:
+            self._due += self._loop.time() - self._paused_at
         self._task = asyncio.current_task()
 
     def paused(self) -> None:
         """Note that from here on the task does not wait for the upstream."""
+        self._paused_at = self._loop.time()
         self._task = None
 
     def expired(self) -> bool:

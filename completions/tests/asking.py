@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection, transaction
@@ -10,13 +11,13 @@ from django.db import connection, transaction
 from accounts.callers import Principal
 from accounts.models import User
 from accounts.services import register_user
-from completions.acceptance import accept
+from completions.acceptance import accept, limits_on
 from completions.exceptions import Refused
 from completions.models import Run
 from completions.run_requests import RunHandle, RunRequest
-from completions.run_results import RunResult, finish
+from completions.run_results import RunResult, store
 from completions.spending import Spending
-from completions.types import Wire
+from completions.types import Delta, Wire
 from completions.worker_identity import worker_id
 from usage.ledger import Charge
 
@@ -49,9 +50,9 @@ def question(user: User, *messages: Wire | str, model: str = "echo", **fields: A
 
 def accept_all(*run_requests: RunRequest, worker: str = "") -> list[RunHandle | Refused]:
     with transaction.atomic(), connection.cursor() as cursor:
-        spending = Spending(cursor, run_requests)
-        accepted = accept(cursor, run_requests, worker=worker or worker_id(), spending=spending)
-        spending.write()
+        limits = limits_on(cursor, run_requests)
+        accepted = accept(cursor, run_requests, worker=worker or worker_id(), limits=limits)
+        limits.spending.write()
     return accepted
 
 
@@ -62,11 +63,17 @@ def accept_one(ask: RunRequest) -> RunHandle:
     return result
 
 
+def store_text(chunks: Sequence[tuple[uuid.UUID, Delta]]) -> set[uuid.UUID]:
+    """Store text of runs as the journal does; returns the runs that were still this process's."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        return store(cursor, chunks, [], worker=worker_id(), spending=Spending(cursor)).ours
+
+
 def end_run(result: RunResult) -> Charge | None:
     """Store how a run ended as the journal does; returns what it is charged, None if it was over."""
     with transaction.atomic(), connection.cursor() as cursor:
         spending = Spending(cursor, ending=[result.run_id])
-        [charge] = finish(cursor, [result], worker=worker_id(), spending=spending)
+        [charge] = store(cursor, [], [result], worker=worker_id(), spending=spending).charges
         spending.write()
     return charge
 

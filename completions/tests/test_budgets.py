@@ -159,6 +159,24 @@ class ReservationTest(BudgetCase):
         self.ask(**place)
         self.assertGreater(self.use().reserved_tokens, settings.CONTEXT_TOKENS["*"] // SHARE)
 
+    def test_what_a_conversation_keeps_for_its_answers_is_reserved(self) -> None:
+        budget(max_tokens=100_000)
+        first = self.ask()
+        end(first, tokens=1)
+        place: dict[str, Any] = {"conversation_id": first.conversation_id}
+        mine = Conversation.objects.filter(owner=self.alice)
+        mine.update(generation={"instructions": "x" * 5_000, "max_tokens": 40_000})
+        handle = self.ask(**place)  # its own max_tokens come first
+        self.assertLess(self.use().reserved_tokens, 10_000)
+        end(handle, tokens=1)
+        handle = accept_one(question(self.alice, "Hi", **place))
+        self.assertGreater(self.use().reserved_tokens, 45_000)
+        end(handle, tokens=1)
+        mine.update(generation={"max_tokens": 100_000})
+        with self.assertRaises(BudgetExhausted):
+            accept_one(question(self.alice, "Hi", **place))
+        self.ask(**place)
+
 
 class DeletedTest(BudgetCase):
     def test_a_run_that_is_deleted_as_it_ends_is_charged(self) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import NOT_PROVIDED
 from django.test import TestCase
 from django.utils import timezone
 
+from completions.bulk_sql import pipelined
 from completions.models import Chunk, Run
 from completions.rows import INSERT_CONVERSATION, INSERT_KEY, INSERT_MESSAGE, INSERT_RUN, MOVE_HEAD
 from completions.run_results import FINISH_MESSAGE, FINISH_RUN, INSERT_CHUNK
 from completions.tests.asking import accept_one, question, run_of, somebody
 from conversations.models import Conversation, Message
+from foundation.database import prepared_cursor
 
 INSERTS = (INSERT_CONVERSATION, INSERT_MESSAGE, INSERT_RUN, INSERT_KEY, INSERT_CHUNK)
 
@@ -86,3 +88,8 @@ class StatementTest(TestCase):
         self.assertEqual(Conversation.objects.get().metadata, tree)
         self.assertEqual(run_of(handle).parameters, tree)
         self.assertEqual(Message.objects.get(role="user").content, text)
+
+    def test_an_error_that_a_pipeline_brings_in_the_end_is_one_of_django(self):
+        """An outage that was not known as one failed what a second try would have stored."""
+        with self.assertRaises(IntegrityError), transaction.atomic(), pipelined(), prepared_cursor() as cursor:
+            INSERT_CHUNK.execute(cursor, [{"run": uuid.uuid4(), "seq": 1, "end": 1, "text": None, "wire": None}])

@@ -12,10 +12,9 @@ from django.test import TestCase
 from django.utils import timezone
 
 from chatservice.testing import ServiceTestCase, sse_data
-from completions.acceptance import accept
+from completions.acceptance import accept, limits_on
 from completions.models import IdempotencyKey, Run
 from completions.services import prune_keys
-from completions.spending import Spending
 from completions.tests.asking import accept_one, question, somebody
 from completions.tests.streaming import URL, body_of, listening
 from completions.worker_identity import worker_id
@@ -99,7 +98,7 @@ class ForgettingTest(TestCase):
 
         def lose() -> None:
             with transaction.atomic(), connection.cursor() as cursor:
-                accept(cursor, [keyed], worker=worker_id(), spending=Spending(cursor, [keyed]))
+                accept(cursor, [keyed], worker=worker_id(), limits=limits_on(cursor, [keyed]))
                 self.assertEqual(IdempotencyKey.objects.count(), 1)
                 raise Lost
 

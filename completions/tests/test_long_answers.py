@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connection, transaction
-
-from completions import run_results
 from completions.cursors import Cursor
 from completions.models import Chunk
 from completions.run_requests import RunHandle
 from completions.run_results import RunResult
-from completions.tests.asking import accept_one, end_run, question
+from completions.tests.asking import accept_one, end_run, question, store_text
 from completions.tests.committed import CommittedTestCase, endings, follow, text_of
 from completions.types import MAX_CHARS, Delta, Resync, portions
-from completions.worker_identity import worker_id
 
 CHUNKS = [f"{n:04}" * 750 for n in range(30)]
 TEXT = "".join(CHUNKS)
@@ -40,8 +36,7 @@ class LongAnswerTest(CommittedTestCase):
             content=TEXT,
             finish_reason="stop",
         )
-        with transaction.atomic(), connection.cursor() as cursor:
-            run_results.record(cursor, chunks, worker=worker_id())
+        store_text(chunks)
         end_run(result)
         return handle
 

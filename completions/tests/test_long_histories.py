@@ -31,11 +31,11 @@ from completions.prefixes import MAX_SHORT, prepare
 from completions.providers.echo import Echo
 from completions.rows import INSERT_MESSAGE, INSERT_PART
 from completions.run_requests import RunHandle, RunRequest
-from completions.runner import _history
 from completions.tests.asking import accept_one, assistant_says, question, somebody, user_says
 from completions.tests.invariants import invariants
 from completions.tests.streaming import URL
 from completions.types import Wire
+from completions.upstream_requests import _history
 from conversations import digests, quota
 from conversations.branches import branch
 from conversations.models import Conversation, Message

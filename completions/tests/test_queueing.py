@@ -8,7 +8,6 @@ from typing import Any
 from unittest import mock
 
 import httpx2
-from django.db import connection
 from django.test import TestCase, override_settings
 
 from accounts.services import delete_user, issue_api_key, revoke_api_key
@@ -216,9 +215,11 @@ class AcceptTest(TestCase):
     def test_a_process_that_is_about_to_end_begins_nothing(self):
         handle = accept_one(queued(self.alice, "two", self.first))
         end(self.first)
-        with mock.patch.object(queueing, "_paused", True), connection.cursor() as cursor:
-            finished = {self.first.run_id: self.first.conversation_id}
-            self.assertEqual((queueing.promote_after(cursor, finished), queueing.promote_left_behind()), ({}, []))
+        assert self.first.conversation_id is not None
+        ended = [self.first.conversation_id]
+        with mock.patch.object(queueing, "_paused", True):
+            self.assertEqual((queueing.waiting_in(ended)(), queueing.promote_left_behind()), ([], []))
+        self.assertEqual(len(queueing.waiting_in(ended)()), 1)
         self.assertEqual(run_of(handle).state, "queued")
         self.assertEqual([each.run_id for each in queueing.promote_left_behind()], [handle.run_id])
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 
-from django.db import connection, transaction
-
 from completions import services
 from completions.models import Chunk, Run
-from completions.run_results import record
-from completions.tests.asking import accept_one, question, run_of
+from completions.tests.asking import accept_one, question, run_of, store_text
 from completions.tests.committed import CommittedTestCase
 from completions.types import Delta
 from completions.worker_identity import host_id, is_certainly_dead, worker_id
@@ -26,8 +23,7 @@ class ReaperTest(CommittedTestCase):
         """A run with two stored chunks and no process."""
         handle = accept_one(question(self.alice, "Hi"))
         pieces = [(handle.run_id, Delta("Hel", (), 1, 3)), (handle.run_id, Delta("lo", (), 2, 5))]
-        with transaction.atomic(), connection.cursor() as cursor:
-            self.assertEqual(record(cursor, pieces, worker=worker_id()), {handle.run_id})
+        self.assertEqual(store_text(pieces), {handle.run_id})
         Run.objects.filter(pk=handle.run_id).update(worker=worker, lease_until=time.time() + lease)
         return run_of(handle)
 

@@ -12,7 +12,9 @@ from completions.context import estimate_tokens
 from completions.recall import BEGIN, END, Recall, compose, insert, quotation, read_recall
 from completions.tests.asking import principal_of, somebody, user_says
 from conversations.services import append_message, start_conversation
-from search.results import Hit
+from search.queries import search_messages
+from search.results import Hit, Mode
+from search.tests.case import SearchTestCase
 
 
 class QuotingTest(TestCase):
@@ -73,6 +75,24 @@ class QuotingTest(TestCase):
         for wrong in wrongs:
             with self.subTest(wrong), self.assertRaises(ValueError):
                 read_recall(wrong)
+
+
+class NearTest(SearchTestCase):
+    def quoted(self, question: str, mode: Mode) -> list[str]:
+        hits = recall._find(self.alice, Recall(mode=str(mode)), question, None, set())
+        return [hit.message.content for hit in hits]
+
+    def test_what_is_only_near_to_the_question_is_not_quoted(self):
+        said = "Where whales sleep: near the surface"
+        self.say(self.alice, said)
+        self.say(self.alice, "Soda bread rises without yeast")
+        self.index()
+        shown = search_messages(self.alice, "flurbig zonkelt mipf").hits
+        self.assertEqual([hit.found for hit in shown], [False, False])  # a search shows them
+        for mode in Mode:
+            with self.subTest(mode):
+                self.assertEqual(self.quoted("flurbig zonkelt mipf", mode), [])
+                self.assertEqual(self.quoted("where do whales sleep", mode), [said])
 
 
 class FailingTest(TestCase):

@@ -9,7 +9,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
-from django.db import connection, connections
+from django.db import connections
 from django.test import SimpleTestCase, TestCase, override_settings
 
 from accounts import throttling
@@ -54,8 +54,7 @@ class SubjectCase(TestCase):
     def counted(self, kind: str) -> list[int]:
         """Return what is counted for alice, and for her key."""
         keys = [f"{kind}:{self.alice.pk.hex}", f"{kind}:{self.alice.pk.hex}:{self.key.pk.hex}"]
-        with connection.cursor() as cursor:
-            found = throttling.read(cursor, keys)
+        found = throttling.used(keys)
         return [found.get(key, 0) for key in keys]
 
 
@@ -132,8 +131,7 @@ class AtOnceTest(SubjectCase):
 
 class TokensTest(SubjectCase):
     def spend(self, request: RunRequest, usage: dict[str, int]) -> None:
-        with connection.cursor() as cursor:
-            token_rates.count(cursor, [(token_rates.keys_of(request.principal), sum(usage.values()))])
+        token_rates.count([(token_rates.keys_of(request.principal), sum(usage.values()))])
 
     @override_settings(**NO_SETTINGS)
     def test_once_the_minutes_tokens_are_used_nothing_starts(self) -> None:
@@ -261,7 +259,6 @@ class ConcurrentTest(KeptTablesTestCase):
         self.assertEqual(self.counters(alice), {"": 9, limited.pk.hex: by_key[limited.pk]})
 
     def counters(self, user: User) -> dict[str, int]:
-        with connection.cursor() as cursor:
-            keys = [f"runs:{user.pk.hex}", *(f"runs:{user.pk.hex}:{key.pk.hex}" for key in user.api_keys.all())]
-            found = throttling.read(cursor, keys)
+        keys = [f"runs:{user.pk.hex}", *(f"runs:{user.pk.hex}:{key.pk.hex}" for key in user.api_keys.all())]
+        found = throttling.used(keys)
         return {key.partition(user.pk.hex)[2].strip(":"): used for key, used in found.items()}

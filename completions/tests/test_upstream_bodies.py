@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import openai
 from django.db import connections
 
-from chatservice.testing import ServiceTestCase, needs_dialect, tried_on
+from chatservice.testing import ServiceTestCase, needs_dialect, tried_once
 from completions.models import Run
 from completions.tests.upstream_bodies import BODIES, FILES, ONE, REFERENCE, TWO, UNKNOWN
 from completions.tests.upstream_wire import KEY_IN_ERROR
@@ -196,7 +196,7 @@ def without_index(items: Any) -> Any:
     return [{name: value for name, value in item.items() if name != "index" and value is not None} for item in items]
 
 
-@tried_on("postgresql")
+@tried_once
 class BodyTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()

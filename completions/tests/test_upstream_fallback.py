@@ -9,7 +9,7 @@ from unittest import mock
 from django.core.management import call_command
 from django.test import SimpleTestCase, override_settings
 
-from chatservice.testing import ServiceTestCase, running_service, tried_on, wait_until
+from chatservice.testing import ServiceTestCase, running_service, tried_on, tried_once, wait_until
 from completions import providers
 from completions.checks import redis_url_is_understood, upstreams_are_understood
 from completions.models import Run
@@ -19,7 +19,7 @@ from completions.tests.upstream import FaultyUpstream
 from completions.tests.upstream_wire import TEXT
 
 
-@tried_on("postgresql")
+@tried_once
 class RecordTests(ServiceTestCase):
     def test_the_run_and_its_message_say_who_answered(self):
         with FaultyUpstream() as up:

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 from django.db import connections
 
-from chatservice.testing import Service, ServiceTestCase, fake_upstreams, running_service, tried_on
+from chatservice.testing import Service, ServiceTestCase, fake_upstreams, running_service, tried_once
 from completions.models import Run
 from completions.tests.certificates import self_signed
 from completions.tests.invariants import invariants
@@ -38,7 +38,7 @@ CLASSES: dict[int, type[openai.APIStatusError]] = {
 }
 
 
-@tried_on("postgresql")
+@tried_once
 class FaultTest(ServiceTestCase):
     faulty: Service
 

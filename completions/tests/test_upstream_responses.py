@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, tried_on
+from chatservice.testing import Service, ServiceTestCase, needs_dialect, running_service, tried_once
 from completions.tests.invariants import invariants
 from completions.tests.streaming import URL, body_of
 from completions.tests.upstream import FaultyUpstream
@@ -19,7 +19,7 @@ needs_dialect("chat_v1", "openai_v1")
 MESSAGES = ({"role": "user", "content": "Hi"},)
 
 
-@tried_on("postgresql")
+@tried_once
 class ResponsesTest(ServiceTestCase):
     up: FaultyUpstream
     running: Service

@@ -97,6 +97,18 @@ async def held(c: Connection, pause: str = "0s", count: str = "") -> None:
 
 
 @fault
+async def recited(c: Connection, pause: str = "1ms", size: str = "4", times: str = "1") -> None:
+    """Says the question again, `size` characters at a time; what follows ⏸ once the test sets `released`."""
+    said = c.body["messages"][-1]["content"] * int(times)
+    await c.open()
+    for number, part in enumerate(said.split("⏸")):
+        while number and not c.recorded.released:
+            await asyncio.sleep(0.01)
+        await c.words(*(part[at : at + int(size)] for at in range(0, len(part), int(size))), pause=seconds(pause))
+    await c.close()
+
+
+@fault
 async def flood(c: Connection, count: str = "2000") -> None:
     """Encoded beforehand and sent at once, so the upstream uses no CPU. One HTTP chunk per token."""
     line = b"data: " + json.dumps(chunk({"content": "token "}), separators=(",", ":")).encode() + b"\n\n"
@@ -111,6 +123,19 @@ async def flood(c: Connection, count: str = "2000") -> None:
 async def echo_body(c: Connection) -> None:
     """Answers with the JSON body it received."""
     text = json.dumps(c.body, ensure_ascii=False)
+    if not c.streaming:
+        return await c.json(200, whole(text))
+    await c.open()
+    await c.words(text)
+    await c.close()
+
+
+@fault
+async def say(c: Connection, text: str = "") -> None:
+    """`say:3,1,2` answers `3,1,2`, and `say:⏸3,1,2` does once the test sets `released`."""
+    while text.startswith("⏸") and not c.recorded.released:
+        await asyncio.sleep(0.01)
+    text = text.removeprefix("⏸")
     if not c.streaming:
         return await c.json(200, whole(text))
     await c.open()
@@ -157,6 +182,18 @@ async def reasoning(c: Connection) -> None:
     await c.chunk({"role": "assistant", "content": "", "reasoning": "Let me"})
     details = [{"type": "reasoning.text", "text": "Let me think"}]
     await c.chunk({"content": "", "reasoning": " think", "reasoning_details": details})
+    await c.words()
+    await c.close()
+
+
+@fault
+async def thinking(c: Connection) -> None:
+    """Thinks aloud, and goes on with that and with its answer once the test sets `released`."""
+    await c.open()
+    await c.chunk({"role": "assistant", "content": None, "reasoning_content": "Let me "})
+    while not c.recorded.released:
+        await asyncio.sleep(0.01)
+    await c.chunk({"reasoning_content": "think."})
     await c.words()
     await c.close()
 

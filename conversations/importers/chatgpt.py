@@ -60,8 +60,10 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         created_at=created_at,
         updated_at=updated_at,
         archived_at=archived_at,
+        pinned_at=moment(extension.get("pinned_at")),
         end_user=text(extension.get("end_user")),
         metadata=mapping(extension.get("metadata")) if extension else _metadata(entry),
+        generation=mapping(extension.get("generation")),
         left_out=left_out,
     )
 

@@ -62,8 +62,10 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         created_at=created_at,
         updated_at=updated_at,
         archived_at=(updated_at or created_at or messages[-1].created_at) if entry.get("archived") else None,
+        pinned_at=(updated_at or created_at or messages[-1].created_at) if entry.get("pinned") else None,
         end_user=text(about.get("user")),
         metadata=mapping(entry.get("metadata")),
+        generation=mapping(entry.get("generation")),
     )
 
 

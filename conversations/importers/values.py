@@ -62,8 +62,10 @@ class ImportedConversation:
     created_at: dt.datetime | None = None
     updated_at: dt.datetime | None = None
     archived_at: dt.datetime | None = None
+    pinned_at: dt.datetime | None = None
     end_user: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, Any] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 

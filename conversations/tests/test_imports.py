@@ -69,7 +69,11 @@ def snapshot(owner: User) -> dict[str, Any]:
 def lived_in(owner: User) -> Conversation:
     """Create a conversation that uses every feature."""
     talk = start_conversation(
-        owner_id=owner.pk, title="Öl & Käse 🧀", end_user="Zoë", metadata={"deep": [{"er": None}]}
+        owner_id=owner.pk,
+        title="Öl & Käse 🧀",
+        end_user="Zoë",
+        metadata={"deep": [{"er": None}]},
+        generation={"instructions": "Short\nand “kind”", "temperature": 0.5},
     )
     append_message(conversation=talk, role="system", content="Be brief.")
     question = append_message(conversation=talk, role="user", content='"Why?"\n\u2028\\ <b>', author="Zoë")
@@ -91,7 +95,10 @@ def lived_in(owner: User) -> Conversation:
         created_at=dt.datetime(2001, 2, 3, 4, 5, 6, 789012, dt.UTC),
     )
     Conversation.objects.filter(pk=talk.pk).update(
-        head=answer, archived_at=timezone.now(), updated_at=dt.datetime(2031, 1, 1, 0, 0, 0, 1, dt.UTC)
+        head=answer,
+        archived_at=timezone.now(),
+        pinned_at=timezone.now(),
+        updated_at=dt.datetime(2031, 1, 1, 0, 0, 0, 1, dt.UTC),
     )
     talk.refresh_from_db()
     return talk
@@ -150,7 +157,10 @@ class RoundTripTest(TestCase):
                     "parts": [],
                 }
                 each["message"]["metadata"]["chat_service"]["model"] = "m" * 999
+        wrong = {"instructions": 5, "temperature": "hot", "max_tokens": 0, "n": 100, "tools": [], "top_p": 0.5}
+        tree["chat_service"]["generation"] = wrong
         bring_in(self.bob, [tree])
+        self.assertEqual(Conversation.objects.get(owner=self.bob).generation, {"top_p": 0.5})
         for message in Message.objects.filter(conversation__owner=self.bob):
             message.full_clean(exclude=["conversation", "parent"])
             self.assertEqual(message.as_wire()["role"], "root")
@@ -161,6 +171,7 @@ class RoundTripTest(TestCase):
         self.assertEqual(bring_in(self.alice, [line]).unchanged, 1)
         bring_in(self.bob, [line])
         copy = Conversation.objects.get(owner=self.bob)
+        self.assertEqual(copy.generation, self.talk.generation)
         said = [each for each in branch(self.talk.pk, self.talk.head_id) if each.content or each.has_parts]
         self.assertEqual(
             [(each.as_wire(), each.created_at, each.model) for each in branch(copy.pk, copy.head_id)],

@@ -103,6 +103,24 @@ class CountedTest(TestCase):
             cursor.execute("DELETE FROM conversations_message WHERE content = 'longer'")
         self.assert_holds(1, 2 * EMPTY + 1 + 12)
 
+    def test_what_a_conversation_keeps_for_its_answers_is_counted(self):
+        talk = self.talk("one")
+        for instructions in ("Zoë", "Be brief"):
+            update_conversation(conversation=talk, generation={"instructions": instructions})
+            kept = len(json.dumps({"instructions": instructions}, ensure_ascii=connection.vendor == "sqlite").encode())
+            self.assert_holds(1, EMPTY + 3 + kept)
+        Conversation.objects.filter(pk=talk.pk).update(owner=self.bob)
+        self.assert_holds(0, 0)
+        self.assert_holds(1, EMPTY + 3 + kept, self.bob)
+        with override_settings(LIMIT_STORED_BYTES_PER_USER=10), self.assertRaises(StorageFull):
+            talk.refresh_from_db()
+            update_conversation(conversation=talk, generation={"instructions": "More"})
+        update_conversation(conversation=talk, generation=None)
+        self.assert_holds(1, EMPTY + 3, self.bob)
+        start_conversation(owner_id=self.alice.pk, generation={"top_p": 1})
+        delete_conversation(conversation=Conversation.objects.get(owner=self.alice))
+        self.assert_holds(0, 0)
+
     def test_parts_are_counted_wherever_they_go(self):
         talk, other = self.talk("one"), self.talk("x", owner=self.bob)
         picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]

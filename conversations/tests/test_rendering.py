@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 from django.test import SimpleTestCase
 from django.utils.safestring import SafeString
@@ -172,6 +174,65 @@ class MarkdownTest(SimpleTestCase):
         self.assertIn("&lt;b&gt;", html)
         self.assertIn("<code>x &lt; y\n</code>", render_markdown("```nolanguage<\nx < y\n```"))
 
+    def test_mathematics_is_left_as_it_was_written(self) -> None:
+        for text in (r"\(a_1 * b_1 * c\)", r"\[ \int_0^1 x \]", "$$a_1 < b_2$$"):
+            kind = "inline" if text.startswith(r"\(") else "display"
+            shown = f'<span class="math {kind}">{text.replace("<", "&lt;")}</span>'
+            self.assertEqual(render_markdown(f"So {text}, *well*."), f"<p>So {shown}, <em>well</em>.</p>\n")
+            self.assertIn(shown, render_markdown(f"1. So:\n\n   {text}\n\n> {text}"))
+        lines = "\\[\nx\n- y\n= z\n+ [a](https://a.example)\n\\]"
+        self.assertEqual(
+            render_markdown(f"a\n{lines}\nb"), f'<p>a</p>\n<p><span class="math display">{lines}</span></p>\n<p>b</p>\n'
+        )
+
+    def test_addresses_are_links_without_the_punctuation_around_them(self) -> None:
+        for text, address in (
+            ("See https://a.example/b_c_d?e=f&g#h.", "https://a.example/b_c_d?e=f&g#h"),
+            ("(https://a.example/b_(c))!", "https://a.example/b_(c)"),
+            ("**https://a.example**, or", "https://a.example"),
+            ("HTTP://a.example/ä", "HTTP://a.example/ä"),
+        ):
+            html = render_markdown(text)
+            self.assertEqual(html.count("<a "), 1, html)
+            self.assertIn(f">{address.replace('&', '&amp;')}</a>", html)
+        for text in (
+            "`https://a.example`",
+            "ftp://a.example",
+            "https://",
+            "https://)",
+            "xhttps://a.example",
+            "www.a.example",
+        ):
+            self.assertNotIn("<a", render_markdown(text), text)
+        self.assertEqual(render_markdown("[https://a.example](https://b.example)").count("<a "), 1)
+
+    def test_tasks_have_boxes(self) -> None:
+        html = render_markdown("- [ ] open\n- [x] *done*\n- [y] neither\n\n[ ] no list")
+        self.assertEqual(html.count('<li class="task">'), 2)
+        for shown in ("☐ open", "☑ <em>done</em>", "[y] neither", "[ ] no list"):
+            self.assertIn(shown, html)
+
+    def test_katex_is_what_npm_has(self) -> None:
+        folder = Path(__file__).parents[1] / "static" / "vendor" / "katex"
+        for line in (folder / "SHA256SUMS").read_text().splitlines():
+            digest, _, name = line.partition("  ")
+            self.assertEqual(hashlib.sha256((folder / name).read_bytes()).hexdigest(), digest, name)
+
+    def test_prices_quoted_brackets_and_code_are_no_mathematics(self) -> None:
+        for text in (
+            *("$5 and $6", "$5-$6", "$$ is cheap, $$$ is not", "A ($$) and B ($$)", "$$\n\nx\n\n$$", "$$ a\n$$$ b"),
+            *(
+                r"quoted \[1\], \[sic\]",
+                r"`\(x\)`",
+                "```\n\\[\nx\n\\]\n```",
+                r"\\(x\\)",
+                r"\(open",
+                "\\[\nopen",
+                r"\(\)",
+            ),
+        ):
+            self.assertNotIn("math", render_markdown(text), text)
+
     def test_the_empty_text(self) -> None:
         self.assertEqual(render_markdown(""), "")
 
@@ -182,6 +243,14 @@ class BoundTest(SimpleTestCase):
         self.assertEqual(render_markdown(long), f"<pre>{long.replace('&', '&amp;')}</pre>")
         self.assertIn("<pre>", render_markdown("*a_" * (MAX_DELIMITERS // 2 + 1)))
         self.assertIn("<em>", render_markdown("*a*\n\n" * 3_000))
+        # Of one paragraph, not of all that is around it.
+        self.assertIn("<em>", render_markdown("*a*\n\n" + "*a_" * (MAX_DELIMITERS // 2 + 1)))
+        self.assertIn("</code>", render_markdown(f"```c\n{'a[0] = *b;' * MAX_DELIMITERS}\n```"))
+
+    def test_what_is_nested_too_deep_is_still_there(self) -> None:
+        for sign in ("> ", "- ", "1. > "):
+            for depth in range(1, 40):
+                self.assertIn("kept", render_markdown(sign * depth + "kept"), (sign, depth))
 
     def test_what_makes_parsers_slow_costs_little(self) -> None:
         """Quadratic work on these inputs would take minutes; the bound is generous because machines are busy."""
@@ -194,6 +263,7 @@ class BoundTest(SimpleTestCase):
             "both under": ("*a_" * (MAX_DELIMITERS // 2 - 1) + "\n\n") * (size // (MAX_DELIMITERS * 2)),
             "scala": "```scala\n" + ("\\" * 400 + "\n" + "<" * 400 + "\n") * 20 + "```",
             "python": "```python\n" + '"""\n' * 4_900 + "```",
+            "formulas": "\\[ a\n" * (size // 5), "dollars": "$$a" * (size // 3),
             "nested": "\n".join(" " * 2 * depth + "- a" for depth in range(300)),
         }  # fmt: skip
         for name, text in blocks.items():

@@ -21,6 +21,7 @@ from psycopg import OperationalError, sql
 from psycopg.pq import TransactionStatus
 
 from foundation.postgresql.connection import Connection
+from foundation.postgresql.prepared import PREPARED_AFTER, PreparedCursor
 
 REFUSED = "unsupported startup parameter"
 # Statements that PostgreSQL refuses within a transaction.
@@ -30,6 +31,10 @@ ALONE = re.compile(
 )
 # Tells whether the connection's own settings arrived: the server knows each setting's source.
 ARRIVED = "SELECT count(*) FROM pg_settings WHERE name = ANY(%s) AND source = 'client'"
+
+# For the server's side of the connection, as the client's has them: when a client's machine has died, the locks of its
+# transaction are free after 8 s, not after two hours. Behind a pooler, they would be those of the pooler's connection.
+KEEPALIVES = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "3"}
 
 # For this long the pool tries to replace a connection, with growing pauses; after that only on request.
 RECONNECT_SECONDS = 5
@@ -62,12 +67,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return _through_pooler.get(self.alias, False)
 
     def override_setting(self, name: str, value: str | None) -> None:
-        """Set one of the session's settings for this connection only; None restores the default."""
+        """Set one of the session's settings until this connection is closed; None restores the default."""
+        self.ensure_connection()
+        if self._overridden.get(name) == value:
+            return
         if value is None:
-            self._overridden.pop(name, None)
+            del self._overridden[name]
         else:
             self._overridden[name] = value
-        self.ensure_connection()
         if not self.is_through_pooler:
             statement = sql.SQL("RESET {}") if value is None else sql.SQL("SET {} = {}")
             parts = [sql.Identifier(name), *([] if value is None else [sql.Literal(value)])]
@@ -77,7 +84,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
         settings = params.pop("session_settings", {})
-        params["options"] = " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
+        params["options"] = " ".join(
+            f"-c {name}={_escaped(value)}" for name, value in {**KEEPALIVES, **settings}.items()
+        )
         if not settings:
             return params
         with _first_connection:
@@ -89,10 +98,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 self.execute_wrappers.insert(0, self._with_session_settings)
         return params
 
+    def _close(self) -> None:
+        """Give the connection back to the pool, unless its settings are not those that the next user expects."""
+        if self._overridden and self.connection is not None:
+            self.connection.pgconn.finish()
+        self._overridden.clear()
+        super()._close()  # type: ignore[misc]  # Django's own
+
     def chunked_cursor(self) -> Any:
         """Return a server-side cursor; behind a pooler, which cannot keep one between transactions, a plain cursor."""
         self.ensure_connection()
         return self.cursor() if self.is_through_pooler else super().chunked_cursor()
+
+    def prepared_cursor(self) -> Any:
+        """Return a cursor whose repeated statements the server parses and plans once for this connection.
+
+        Behind a pooler, which may run the next transaction on another connection, a plain cursor.
+        """
+        self.ensure_connection()
+        if self.is_through_pooler:
+            return self.cursor()
+        self.connection.prepare_threshold = PREPARED_AFTER
+        cursor: Any = PreparedCursor(self.connection)
+        return self._prepare_cursor(cursor)  # type: ignore[attr-defined]  # Django's own, for `cursor`
 
     def _find_pooler(self, params: dict[str, Any], settings: Mapping[str, str]) -> bool:
         """Connect once without the pool, to see errors immediately, and to find out whether the settings arrive."""

@@ -22,6 +22,10 @@ _drained: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 _draining = threading.Lock()
 
 
+ENDED = (errors.IdleInTransactionSessionTimeout, errors.TransactionTimeout)
+"""The server ended a transaction that took too long, with its connection."""
+
+
 class Connection(psycopg.Connection):
     """Waits for the server at most `time_limit` seconds per statement, and no longer than its thread may."""
 
@@ -45,6 +49,8 @@ class Connection(psycopg.Connection):
             self.pgconn.finish()
             self._distrust_others()
             raise psycopg.OperationalError("the database did not answer in time") from None
+        except ENDED as error:  # psycopg counts them as errors of the program
+            raise psycopg.OperationalError(str(error)) from error
         except psycopg.OperationalError:
             if self.pgconn.status == ConnStatus.BAD:
                 self._distrust_others()

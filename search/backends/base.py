@@ -14,6 +14,9 @@ import numpy as np
 
 # Entries in the form that the ranking reads; 0 means no entry.
 ROWS = np.dtype([("id", ">i8"), ("previous_1", ">i8"), ("previous_2", ">i8"), ("length", ">i4")])
+ENDING = 16  # characters of a message that tell whether it ends with a question
+# Id and length of an entry, its message's conversation, author (or role) and last ENDING characters.
+OriginRow = tuple[int, int, Any, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,9 @@ class Backend(Protocol):
 
     def around(self, ids: Sequence[int]) -> np.ndarray:
         """Return the ROWS of these entries and of the entries one or two turns after them."""
+
+    def origins(self, ids: Sequence[int]) -> list[OriginRow]:
+        """Return where these entries come from; nothing for one whose message is gone."""
 
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
         """Add passages."""

@@ -16,7 +16,7 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from search.backends.base import ROWS, NewEntry, NewPassage
+from search.backends.base import ENDING, ROWS, NewEntry, NewPassage, OriginRow
 from search.backends.postgres_schema import PLAIN, add_vectors, create_triggers, has_vectors, triggers
 from search.backends.vector_cache import READ_ROWS, NearestPassages, PassageRows, VectorCache, bytes_per_passage
 from search.tables import TABLES
@@ -34,6 +34,11 @@ AROUND = (
         for column in ("id", "previous_1", "previous_2")
     )
     + ") near"
+)
+ORIGINS = (
+    "SELECT e.id, e.length, m.conversation_id, CASE m.author WHEN '' THEN m.role ELSE m.author END, "
+    f"right(m.content, {ENDING}) FROM {TABLES.entry} e JOIN {TABLES.message} m ON m.id = e.message_id "
+    "WHERE e.id = ANY(%s::bigint[])"
 )
 READ = (
     "SELECT string_agg(int8send(id) || int8send(entry_id) || halfvec_send(vector), ''::bytea ORDER BY id) FROM "
@@ -119,6 +124,12 @@ class PostgresBackend:
         with connection.cursor() as cursor:
             cursor.execute(AROUND, [_array(ids)])
             return _rows(cursor.fetchone()[0])
+
+    def origins(self, ids: Sequence[int]) -> list[OriginRow]:
+        with connection.cursor() as cursor:
+            cursor.execute(ORIGINS, [_array(ids)])
+            rows: list[OriginRow] = cursor.fetchall()
+        return rows
 
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
         partitions = sorted({passage.partition_id for passage in passages})

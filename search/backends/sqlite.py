@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from django.db import connection, transaction
 
-from search.backends.base import NewEntry, NewPassage, as_rows
+from search.backends.base import ENDING, NewEntry, NewPassage, OriginRow, as_rows
 from search.backends.sqlite_schema import COVERING, LEFT, MERGING, create_triggers, triggers
 from search.backends.vector_cache import READ_ROWS, CachedVectors, PassageRows, VectorCache, cosines_of
+from search.models import PARTITION_SHIFT
 from search.tables import TABLES
 
 MAX_VARIABLES = 900
@@ -26,6 +27,11 @@ AROUND = "WITH known (entry) AS MATERIALIZED (SELECT value FROM json_each(%s)) "
         ("previous_1", "search_entry_previous_1"),
         ("previous_2", "search_entry_previous_2"),
     )
+)
+ORIGINS = (
+    "SELECT e.id, e.length, m.conversation_id, CASE m.author WHEN '' THEN m.role ELSE m.author END, "
+    f"substr(m.content, -{ENDING}) FROM json_each(%s) known CROSS JOIN {TABLES.entry} e ON e.id = known.value "
+    f"JOIN {TABLES.message} m ON m.id = e.message_id"
 )
 # An entry that stays as it is costs no write.
 CHANGED = "(*.message_id, *.previous_1, *.previous_2, *.length, *.terms)"
@@ -100,6 +106,12 @@ class SqliteBackend:
             cursor.execute(AROUND, [json.dumps(list(ids))])
             return as_rows(cursor.fetchall())
 
+    def origins(self, ids: Sequence[int]) -> list[OriginRow]:
+        with connection.cursor() as cursor:
+            cursor.execute(ORIGINS, [json.dumps(list(ids))])
+            rows: list[OriginRow] = cursor.fetchall()
+        return rows
+
     def write_passages(self, passages: Sequence[NewPassage]) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(
@@ -120,8 +132,8 @@ class SqliteBackend:
         allowed: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         best: list[tuple[np.ndarray, np.ndarray]] = []
-        for vectors in self._load(partitions, embedder_id, vector.size):
-            nearest = vectors.nearest(vector, count, allowed)
+        for inside, vectors in self._load(partitions, embedder_id, vector.size, allowed):
+            nearest = vectors.nearest(vector, count, inside)
             best.append((nearest.entries, nearest.cosines))
         if len(best) == 1:
             return best[0]
@@ -146,13 +158,22 @@ class SqliteBackend:
         entries, _, starts = zip(*rows, strict=True)
         return np.array(entries, "i8"), cosines_of(matrix, vector), np.array(starts, "i8")
 
-    def _load(self, partitions: Sequence[int] | None, embedder_id: int, dimensions: int) -> Iterable[CachedVectors]:
+    def _load(
+        self, partitions: Sequence[int] | None, embedder_id: int, dimensions: int, allowed: np.ndarray | None
+    ) -> Iterable[tuple[np.ndarray | None, CachedVectors]]:
+        """Yield for each partition the sorted ids that are `allowed` in it, if they are given, and its vectors."""
         with connection.cursor() as cursor:
             if partitions is None:
                 cursor.execute(f"SELECT id FROM {TABLES.partition} ORDER BY id")
                 partitions = [row[0] for row in cursor.fetchall()]
             for partition in partitions:
-                yield self._cache.load(cursor, partition, embedder_id, dimensions)
+                inside = allowed
+                if allowed is not None and len(partitions) > 1:
+                    ends = np.array([partition, partition + 1]) << PARTITION_SHIFT
+                    inside = allowed[slice(*np.searchsorted(allowed, ends))]
+                    if not len(inside):
+                        continue
+                yield inside, self._cache.load(cursor, partition, embedder_id, dimensions)
 
 
 def _read(cursor: Any, partition: int, embedder: int, after: int) -> PassageRows:

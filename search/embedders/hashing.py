@@ -8,27 +8,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.analysis import stems
-from search.embedders.base import of_length_one
+from search.embedders.base import Embedder, Options
 
 
-class HashingEmbedder:
-    def __init__(self, dimensions: int) -> None:
-        self.name = f"hashing:{dimensions}"
-        self.dimensions = dimensions
-        self.tokens = 256
+class HashingEmbedder(Embedder):
+    def __init__(self, dimensions: int, options: Options = Options()) -> None:  # noqa: B008  frozen
+        super().__init__(f"hashing:{dimensions}", options, dimensions=dimensions, tokens=256)
+        self._dimensions = dimensions
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        vectors: np.ndarray = np.zeros((len(texts), self.dimensions), "f4")
+        vectors: np.ndarray = np.zeros((len(texts), self._dimensions), "f4")
         for row, text in enumerate(texts):
             for stem in stems(text):
                 digest = hashlib.blake2b(stem.encode("utf-8", "surrogatepass"), digest_size=8).digest()
                 place = int.from_bytes(digest, "big")
-                vectors[row, place % self.dimensions] += 1 if place >> 63 else -1
-        return of_length_one(vectors)
+                vectors[row, place % self._dimensions] += 1 if place >> 63 else -1
+        return self.finished(vectors)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
 
-def hashing(argument: str, *, threads: int = 0) -> HashingEmbedder:
-    return HashingEmbedder(int(argument) if argument.isdigit() else 64)
+def hashing(argument: str, options: Options, *, threads: int) -> HashingEmbedder:
+    return HashingEmbedder(int(argument) if argument.isdigit() else 64, options)

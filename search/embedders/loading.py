@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 
 import numpy as np
 from django.conf import settings
 
-from search.embedders import DEFAULT, CannotEmbed, Embedder, load
+from search.embedders import DEFAULT, FALLBACK, CannotEmbed, Embedder, Interrupted, Options, load
+from search.embedders.base import read_name
+from search.loader import BackgroundLoader
 
 logger = logging.getLogger(__name__)
-AGAIN_AFTER = 30.0  # seconds until an embedder that could not be loaded is tried again
 REMEMBERED = 256  # questions: the next page of a search has the same question
 
-_loaded: dict[str, Embedder] = {}
-_failed: dict[str, tuple[float, str]] = {}
-_loading: dict[str, threading.Thread] = {}
+Wanted = tuple[str, Options]  # a model, and how it is used
 _questions: dict[tuple[str, str], np.ndarray] = {}
-_lock = threading.Lock()
 LOADING = "The embedder is still loading."
 
 
 def current_name() -> str:
+    """Return the name of the model in use, as the settings have it."""
     return settings.SEARCH_EMBEDDER or DEFAULT
 
 
 def current(*, threads: int = 0) -> Embedder:
     """Return the embedder in use, loading it if need be; raises CannotEmbed."""
-    return _take(current_name(), threads)
+    return loader.take(_wanted(""), threads=threads)
 
 
 def ready(name: str = "") -> Embedder | None:
-    """Return an embedder if it is loaded; otherwise begin to load it and return None."""
-    name = name or current_name()
-    embedder = _loaded.get(name)
+    """Return the embedder with this full name (by default the one in use); begin to load it if it is not loaded."""
+    embedder = loader.loaded.get(_wanted(name))
     if embedder is None:
         start(name)
     return embedder
@@ -43,20 +39,12 @@ def ready(name: str = "") -> Embedder | None:
 
 def why_not(name: str = "") -> str:
     """Return why `ready` returned None."""
-    failed = _failed.get(name or current_name())
-    return failed[1] if failed else LOADING
+    return loader.why_not(_wanted(name)) or LOADING
 
 
 def start(name: str = "") -> None:
     """Load in the background, unless loading is in progress or has just failed."""
-    name = name or current_name()
-    with _lock:
-        failed = _failed.get(name)
-        if name in _loaded or name in _loading or (failed and time.monotonic() - failed[0] < AGAIN_AFTER):
-            return
-        thread = threading.Thread(target=_try, args=(name,), name="embedder", daemon=True)
-        _loading[name] = thread
-    thread.start()
+    loader.start(_wanted(name))
 
 
 def embed_question(embedder: Embedder, text: str) -> np.ndarray:
@@ -64,7 +52,7 @@ def embed_question(embedder: Embedder, text: str) -> np.ndarray:
     key = (embedder.name, text)
     vector = _questions.get(key)
     if vector is None:
-        vector = embedder.embed([text])[0]
+        vector = embedder.embed_queries([text])[0]
         if len(_questions) >= REMEMBERED:
             _questions.clear()
         _questions[key] = vector
@@ -73,30 +61,39 @@ def embed_question(embedder: Embedder, text: str) -> np.ndarray:
 
 def forget() -> None:
     """Drop all embedders: for tests, and after a change of settings."""
-    _loaded.clear()
-    _failed.clear()
+    loader.forget()
     _questions.clear()
 
 
-def _try(name: str) -> None:
+def _wanted(name: str) -> Wanted:
+    """Return the model and the options of a full name; '' means what the settings say."""
+    if name:
+        return read_name(name)
+    options = Options(
+        settings.SEARCH_DIMENSIONS, _prompt(settings.SEARCH_QUERY_PROMPT), _prompt(settings.SEARCH_PASSAGE_PROMPT)
+    )
+    return current_name(), options
+
+
+def _prompt(setting: str) -> str | None:
+    return "" if setting == "none" else setting or None
+
+
+def _load(wanted: Wanted, threads: int = 0) -> Embedder:
+    model, options = wanted
     try:
-        _take(name, 0)
+        return load(model, options, threads=threads)
+    except Interrupted:
+        raise
     except CannotEmbed as error:
-        logger.warning("search by meaning is off: %s", error)
-    finally:
-        _loading.pop(name, None)
+        if model not in FALLBACK:
+            raise
+        logger.warning("search uses %s instead of %s: %s", FALLBACK[model], model, error)
+        return load(FALLBACK[model], options, threads=threads)
 
 
-_taking = threading.Lock()
+def _warn(error: Exception) -> None:
+    logger.warning("search by meaning is off: %s", error)
 
 
-def _take(name: str, threads: int) -> Embedder:
-    with _taking:
-        if name not in _loaded:
-            try:
-                _loaded[name] = load(name, threads=threads)
-                _failed.pop(name, None)
-            except CannotEmbed as error:
-                _failed[name] = (time.monotonic(), str(error))
-                raise
-        return _loaded[name]
+loader: BackgroundLoader[Wanted, Embedder] = BackgroundLoader("embedder", _load, CannotEmbed, _warn)

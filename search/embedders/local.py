@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from search.embedders.base import CannotEmbed
 
 # Chat messages differ in length: in small, sorted batches few are padded to the length of a long one.
 BATCH = 8
+# What models call the prompt of a passage in their configuration, as for the library's encode_document.
+PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
 
 def minilm_path() -> Path:
@@ -27,3 +30,9 @@ def threads_or_half(threads: int) -> int:
 
 def cannot_load(error: Exception) -> CannotEmbed:
     return CannotEmbed(f"The embedder could not be loaded ({type(error).__name__}).")
+
+
+def own_prompts(prompts: Mapping[str, str | None]) -> tuple[str, str]:
+    """Return the prompts of queries and of passages in a model's configuration."""
+    passage = next((found for name in PASSAGE_PROMPTS if (found := prompts.get(name))), "")
+    return prompts.get("query") or "", passage

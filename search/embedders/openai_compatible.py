@@ -11,21 +11,20 @@ import httpx2
 import numpy as np
 from django.conf import settings
 
-from search.embedders.base import CannotEmbed, of_length_one
+from search.embedders.base import CHARS_A_TOKEN, CannotEmbed, Embedder, Options
 
 BATCH = 64
-CHARS_A_TOKEN = 4  # an estimate: the server has its own count
+TOKENS = 256  # the server would read more, but a longer passage tells less precisely where the hit is
 TIMEOUT = httpx2.Timeout(30, connect=5)
 PAUSES = (0.5, 2.0)  # seconds before retrying
 TRY_AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
 MAX_RESPONSE_BYTES = 64 * 2**20
 
 
-class OpenAICompatibleEmbedder:
-    def __init__(self, model: str, base_url: str, api_key: str) -> None:
-        self.name = f"openai:{model}"
-        self.tokens = 256  # the server would read more, but a longer passage tells less precisely where the hit is
+class OpenAICompatibleEmbedder(Embedder):
+    def __init__(self, model: str, options: Options, base_url: str, api_key: str) -> None:
         self._model = model
+        self._wanted = {"dimensions": options.dimensions} if options.dimensions else {}
         self._client = httpx2.Client(
             base_url=base_url.rstrip("/") + "/",
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -33,17 +32,18 @@ class OpenAICompatibleEmbedder:
             follow_redirects=False,
             trust_env=False,
         )
-        self.dimensions = int(self.embed(["dimensions"]).shape[1])
+        dimensions = int(self._ask(["dimensions"]).shape[1])
+        super().__init__(f"openai:{model}", options, dimensions=dimensions, tokens=TOKENS)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         parts = [self._ask(list(texts[at : at + BATCH])) for at in range(0, len(texts), BATCH)]
-        return of_length_one(np.concatenate(parts)) if parts else np.zeros((0, self.dimensions), "f4")
+        return self.finished(np.concatenate(parts)) if parts else np.zeros((0, self.dimensions), "f4")
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [max(1, len(text) // CHARS_A_TOKEN) for text in texts]
 
     def _ask(self, texts: list[str]) -> np.ndarray:
-        body = {"model": self._model, "input": texts, "encoding_format": "base64"}
+        body = {"model": self._model, "input": texts, "encoding_format": "base64", **self._wanted}
         try:
             answer = self._post(body).json()
             data = sorted(answer["data"], key=lambda each: each["index"])
@@ -71,10 +71,10 @@ class OpenAICompatibleEmbedder:
         raise CannotEmbed(problem)
 
 
-def openai_compatible(argument: str, *, threads: int = 0) -> OpenAICompatibleEmbedder:
+def openai_compatible(argument: str, options: Options, *, threads: int) -> OpenAICompatibleEmbedder:
     if not settings.EMBEDDINGS_BASE_URL:
         raise CannotEmbed("EMBEDDINGS_BASE_URL is not set.")
-    return OpenAICompatibleEmbedder(argument, settings.EMBEDDINGS_BASE_URL, settings.EMBEDDINGS_API_KEY)
+    return OpenAICompatibleEmbedder(argument, options, settings.EMBEDDINGS_BASE_URL, settings.EMBEDDINGS_API_KEY)
 
 
 def _vector(value: Any) -> np.ndarray:

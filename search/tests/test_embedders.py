@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +19,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.test import SimpleTestCase, override_settings
 
-from search.embedders import CannotEmbed, Embedder, load, onnx, openai_compatible, problem_with
+from chatservice.testing import wait_until
+from search.embedders import (
+    CannotEmbed,
+    Embedder,
+    Options,
+    are_alike,
+    load,
+    loading,
+    onnx,
+    openai_compatible,
+    problem_with,
+)
+from search.embedders.local import minilm_path
 
 
 class RealModelTest(SimpleTestCase):
     @pytest.mark.filterwarnings("default")  # warnings that the model's libraries cause on import
-    def test_the_default_model_finds_what_is_meant_without_a_shared_word(self):
+    def test_the_whole_model_finds_what_is_meant_without_a_shared_word(self):
         embedder = load("minilm")
         self.assertEqual((embedder.name, embedder.dimensions), ("minilm", 384))
         walked = len(gc.get_objects())
@@ -33,17 +51,81 @@ class RealModelTest(SimpleTestCase):
         self.assertEqual(embedder.embed([]).shape[0], 0)
 
 
+def begin_to_convert(file: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "search.embedders.onnx_conversion", str(minilm_path()), str(file)]
+    return subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def part_written(file: Path) -> bool:
+    return any(part.stat().st_size for part in file.with_suffix(".parts").glob("*.onnx"))
+
+
 class EightBitModelTest(SimpleTestCase):
-    """The real conversion, done once for all these tests because it takes seconds."""
+    """The real conversion, done once for all these tests because it takes seconds.
+
+    One conversion is killed in the middle, then three processes begin it at once.
+    """
 
     embedder: Embedder
+    after_the_kill: list[str]
+    outputs: list[bytes]
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
         directory = cls.enterClassContext(tempfile.TemporaryDirectory())
         cls.enterClassContext(override_settings(VAR_DIR=Path(directory)))
+        file = Path(directory) / "models" / f"minilm-int8-{onnx.CONVERSION}.onnx"
+        killed = begin_to_convert(file)
+        wait_until(lambda: part_written(file), timeout=120, what="a part of the file")
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        cls.after_the_kill = [path.name for path in file.parent.glob("*.onnx")]
+        processes = [begin_to_convert(file) for _ in range(3)]
+        cls.outputs = [process.communicate(timeout=300)[0] for process in processes]
         cls.embedder = load("minilm-int8")
+
+    def test_a_kill_leaves_nothing_half_and_of_several_processes_one_converts(self):
+        self.assertEqual(self.after_the_kill, [])
+        self.assertEqual(sorted(self.outputs), [b"converted\n", b"was there already\n", b"was there already\n"])
+        names = {path.name for path in (settings.VAR_DIR / "models").iterdir()}
+        stem = f"minilm-int8-{onnx.CONVERSION}"
+        self.assertEqual(names, {f"{stem}.onnx", f"{stem}.lock"})
+
+    @pytest.mark.filterwarnings("default")
+    def test_the_whole_model_is_used_instead_of_a_broken_one_and_that_is_said(self):
+        self.addCleanup(loading.forget)
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / "models").mkdir()
+            (Path(directory) / "models" / f"minilm-int8-{onnx.CONVERSION}.onnx").write_bytes(b"half a file")
+            with (
+                override_settings(VAR_DIR=Path(directory), SEARCH_EMBEDDER="minilm-int8"),
+                self.assertLogs("search.embedders.loading", "WARNING") as logs,
+            ):
+                loading.forget()
+                embedder = loading.current()
+        self.assertEqual(embedder.name, "minilm")
+        self.assertIn("search uses minilm instead of minilm-int8", logs.output[0])
+
+    def test_nothing_replaces_it_when_its_conversion_is_killed(self):
+        self.addCleanup(loading.forget)
+        loading.forget()
+        with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(1) as thread:
+            parts = Path(directory) / "models" / f"minilm-int8-{onnx.CONVERSION}.parts"
+            with override_settings(VAR_DIR=Path(directory), SEARCH_EMBEDDER="minilm-int8"):
+                loaded = thread.submit(loading.current)
+                wait_until(parts.exists, timeout=120, what="a conversion")
+                for pid in converting(directory):
+                    os.kill(pid, signal.SIGKILL)
+                with self.assertRaisesMessage(CannotEmbed, "killed"):
+                    loaded.result(60)
+
+    @pytest.mark.filterwarnings("default")
+    def test_either_model_finds_the_passages_of_the_other(self):
+        self.assertTrue(are_alike("minilm", "minilm-int8"))
+        texts = [f"In year {n} the ship number {n * 7} sailed to harbour {n * 3}." for n in range(20)]
+        whole = load("minilm")
+        self.assertEqual((self.embedder.embed(texts) @ whole.embed(texts).T).argmax(axis=1).tolist(), [*range(20)])
 
     def test_it_means_what_the_whole_model_means(self):
         self.assertEqual((self.embedder.name, self.embedder.dimensions), ("minilm-int8", 384))
@@ -96,12 +178,25 @@ class EightBitModelTest(SimpleTestCase):
                 load("minilm-int8")
 
 
+def converting(directory: str) -> list[int]:
+    """Return the processes that convert into this directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            arguments = path.read_bytes()
+            if b"search.embedders.onnx_conversion" in arguments and directory.encode() in arguments:
+                found.append(int(path.parent.name))
+    return found
+
+
 class FakeServer(BaseHTTPRequestHandler):
     statuses: list[int] = []
+    bodies: list[dict[str, Any]] = []
     encode = True
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.bodies.append(body)
         status = self.statuses.pop(0) if self.statuses else 200
         data = [{"index": at, "embedding": self.vector(text)} for at, text in enumerate(body["input"])]
         answer = json.dumps({"data": data[::-1]}).encode()
@@ -135,6 +230,17 @@ class ServerTest(SimpleTestCase):
             self.assertEqual((embedder.name, embedder.dimensions), ("openai:small", 2))
             vectors = embedder.embed(["a" * size for size in range(1, 150)])
             self.assertEqual(np.argsort(vectors[:, 0]).tolist(), list(range(149)))
+
+    def test_a_server_is_sent_prompts_and_the_number_of_dimensions(self):
+        embedder = load("openai:small", Options(1, "find: ", "of: "))
+        FakeServer.bodies.clear()
+        sides = embedder.embed_queries(["x"]), embedder.embed_passages(["x"]), embedder.embed(["x"])
+        self.assertEqual([body["input"] for body in FakeServer.bodies], [["find: x"], ["of: x"], ["x"]])
+        self.assertEqual({body["dimensions"] for body in FakeServer.bodies}, {1})
+        # This server sends two all the same.
+        self.assertEqual((embedder.dimensions, [side.tolist() for side in sides]), (1, [[[1.0]]] * 3))
+        load("openai:small").embed(["x"])
+        self.assertNotIn("dimensions", FakeServer.bodies[-1])
 
     def test_tries_again_where_that_helps_and_says_so_where_it_does_not(self):
         embedder = load("openai:small")

@@ -28,7 +28,7 @@ from conversations.services import (
 from search import indexing
 from search.backends import backend
 from search.claims import claim
-from search.embedders import loading
+from search.embedders import Options, loading
 from search.embedders.hashing import HashingEmbedder
 from search.indexer import BUSY_BATCH, Indexer
 from search.models import Embedder, Entry, IndexPartition, Passage, PendingMessage
@@ -264,6 +264,26 @@ class FollowsTest(SearchTestCase):
             self.assertEqual(set(Passage.objects.values_list("embedder__name", flat=True)), {"hashing:32"})
             self.assertEqual(set(Embedder.objects.values_list("name", flat=True)), {"hashing:32"})
             self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
+
+    def test_vectors_of_minilm_are_searched_by_its_eight_bits_without_loading_it(self):
+        for text in ("a whale", "a lighthouse", "a harbour"):
+            self.say(self.alice, text)
+        self.index()
+        Embedder.objects.update(name="minilm")
+        loading.forget()
+        eight_bits = HashingEmbedder(64)  # stands for it, so that nothing large is loaded here
+        eight_bits.name = "minilm-int8"
+        with override_settings(SEARCH_EMBEDDER="minilm-int8"), patch.object(loading, "start") as start:
+            answered = search_messages(self.alice, "lighthouse")  # while it is still being loaded
+            self.assertEqual((answered.mode, len(answered.hits)), (Mode.TEXT, 1))
+            with patch.dict(loading.loader.loaded, {("minilm-int8", Options()): eight_bits}):
+                self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
+                indexer = Indexer(embedder=loading.current)
+                while indexer.step():
+                    pass
+                self.assertEqual(set(Embedder.objects.values_list("name", flat=True)), {"minilm-int8"})
+                self.assertEqual(self.found(self.alice, "lighthouse", mode=Mode.SEMANTIC, limit=1), ["a lighthouse"])
+        self.assertEqual({call.args for call in start.call_args_list}, {("",)})
 
 
 class Counting(HashingEmbedder):

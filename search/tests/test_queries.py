@@ -72,6 +72,35 @@ class WordsTest(SearchTestCase):
         self.talk(self.alice, "boats and more boats", "a lighthouse")
         self.assertEqual(self.found(self.alice, "boats lighthouse", limit=1), ["a lighthouse"])
 
+    def test_a_hit_lifts_the_others_of_its_conversation(self):
+        self.talk(self.alice, "a whale in the harbour", "aha", "and then", "so", "one harbour")
+        self.talk(self.alice, "other harbour")
+        self.index()
+        expected = ["a whale in the harbour", "one harbour", "other harbour"]
+        for mode in (Mode.TEXT, Mode.HYBRID):
+            with self.subTest(mode=mode):
+                found = self.found(self.alice, "whale harbour", mode=mode)
+                self.assertEqual([each for each in found if each in expected], expected)
+
+    def test_what_somebody_says_counts_more_than_what_is_said_of_them(self):
+        conversation = start_conversation(owner_id=self.alice.user_id)
+        append_message(conversation=conversation, role="user", content="there is soup", author="Ingrid")
+        self.say(self.alice, "Ingrid ate soup")
+        self.assertEqual(self.found(self.alice, "Ingrid soup"), ["there is soup", "Ingrid ate soup"])
+        self.assertEqual(self.found(self.alice, "soup"), ["Ingrid ate soup", "there is soup"])
+
+    def test_what_tells_counts_more_than_what_asks(self):
+        for telling, asking in (
+            ("the ferry leaves now", "the ferry leaves now?"),
+            ("船今天开", "船今天开？"),
+            ('"sure" to sail', 'sure to "sail?"'),
+        ):
+            self.say(self.alice, telling)
+            self.say(self.alice, asking)
+            with self.subTest(asking):
+                query = telling.replace('"', "")
+                self.assertEqual(self.found(self.alice, query, limit=2), [telling, asking])
+
     def test_who_said_it_when_and_under_which_title_is_found_too(self):
         conversation = start_conversation(owner_id=self.alice.user_id, title="Holiday plans")
         message = append_message(conversation=conversation, role="user", content="We take the ferry", author="Ingrid")

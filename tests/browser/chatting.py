@@ -94,6 +94,14 @@ class ChatCase(BrowserTestCase):
         return talk
 
 
+def copy_all(page: Page, selector: str) -> str:
+    """Return what is copied of an element that is selected as a whole."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(selector).evaluate("each => getSelection().selectAllChildren(each)")
+    page.keyboard.press("Control+c")
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
 def flat(text: str) -> str:
     """Return a text with each run of white space replaced by one space."""
     return re.sub(r"\s+", " ", text).strip()

@@ -8,21 +8,23 @@ from typing import Any
 from playwright.sync_api import expect
 
 from accounts.services import register_user
+from chatservice.testing import tried_once
 from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.services import append_message, edit_message, start_conversation
 from dashboard import page as dashboard
-from tests.browser.case import BrowserTestCase, one_database_is_enough
+from tests.browser.case import BrowserTestCase
+from tests.browser.chatting import copy_all
 from tests.staff import LIST, REASON, staff
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 WHY = "Why do you need to read this?"
 CODE = (
     "Try this:\n\n```python\ndef area(r: float) -> float:\n    return 3.14159 * r**2  # close enough\n```\n\n"
-    "| a | b |\n|---|--:|\n| one | 1 |"
+    "| a | b |\n|---|--:|\n| one | 1 |\n\nThat is \\(\\pi r^2\\)."
 )
 
 
-@one_database_is_enough
+@tried_once
 class AdminTest(BrowserTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -46,9 +48,9 @@ class AdminTest(BrowserTestCase):
 
     def test_from_the_search_box_to_the_message_with_a_reason_each_time(self) -> None:
         self.page.goto(LIST)
-        self.page.locator("#searchbar").fill(self.word)
+        self.page.locator("#said").fill(self.word)
         self.page.keyboard.press("Enter")
-        self.give_reason("Search messages")
+        self.give_reason("Search with this reason")
         expect(self.page.locator(".snippet mark").first).to_contain_text(self.word)
         self.assert_accessible()
         self.shot("staff-search")
@@ -69,6 +71,8 @@ class AdminTest(BrowserTestCase):
         self.give_reason("Read the conversation")
         expect(self.page.locator(f"#m-{other.pk}")).to_contain_text("Said otherwise")
         self.assertGreater(self.page.locator(".markdown .k").count(), 0)
+        expect(self.page.locator(".markdown .katex")).to_have_count(6)
+        self.assertIn(r"That is \(\pi r^2\).", copy_all(self.page, ".transcript"))
         self.assert_accessible()
         self.shot("staff-transcript")
         self.page.get_by_label("Previous version").click()
@@ -100,8 +104,37 @@ class AdminTest(BrowserTestCase):
         expect(self.page.locator(".messagelist")).to_contain_text("1 conversations were archived")
         self.assertIsNotNone(Conversation.objects.get(pk=self.talk.pk).archived_at)
 
+    def test_what_is_pressed_is_large_enough_and_what_destroys_is_red(self) -> None:
+        for number in range(60):
+            start_conversation(owner_id=self.owner.pk, title=f"Page {number}")
+        self.page.goto(f"{LIST}?owner={self.owner.username}")
+        for link in self.page.locator(".paginator li a").all():
+            box = link.bounding_box()
+            assert box is not None
+            self.assertGreaterEqual(min(box["width"], box["height"]), 24)
+        self.sign_in(staff("root", superuser=True))
+        self.page.goto(f"{LIST}{self.talk.pk}/change/")
+        delete = self.page.get_by_role("link", name="Delete", exact=True)
+        expect(delete).to_have_css("background-color", "rgb(186, 33, 33)")
+        self.assert_accessible()
+
+    def test_the_pages_of_a_user_a_group_and_a_key_are_accessible(self) -> None:
+        self.sign_in(staff("root", superuser=True))
+        user, key = f"accounts/user/{self.alice.user.pk}", f"accounts/apikey/{self.alice.key.pk}"
+        for path in (f"{user}/change/", "auth/group/add/", f"{key}/change/"):
+            self.page.goto(f"/admin/{path}")
+            expect(self.page.locator("#content h1")).to_be_visible()
+            self.assert_accessible()
+
     def test_the_dashboard_in_light_and_dark(self) -> None:
         dashboard.forget()
+        self.page.goto("/admin/")
+        expect(self.page.get_by_role("heading", name="Now")).to_be_visible()
+        self.assert_accessible()
+        self.shot("staff-home")
+        self.page.goto("/admin/dashboard/failures/")
+        self.assert_accessible()
+        self.shot("staff-failures")
         self.page.goto("/admin/dashboard/")
         expect(self.page.get_by_role("img", name="Messages per day")).to_be_visible()
         self.page.get_by_text("As a table").first.click()

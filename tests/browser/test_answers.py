@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 from playwright.sync_api import Route, expect
 
-from chatservice.testing import needs_dialect, wait_until
+from chatservice.testing import needs_dialect, tried_once, wait_until
 from completions.models import Run
 from conversations.models import Message
-from tests.browser.case import one_database_is_enough
 from tests.browser.chatting import HELD, ChatCase, flat
 from tests.browser.line import Line
 
+RECITED = "fake/recited:1ms:40"
+RICH = """## A *heading*
 
-@one_database_is_enough
+A paragraph with **bold**, `code`,
+a [link](https://a.example) and [later][].
+
+- one
+- **two**
+
+  with more
+
+1. first
+   - nested
+
+```python
+def area(r):
+
+    return 3 * r * r
+```
+
+| a | b |
+|---|--:|
+| one | **2** |
+
+> said, and \\(not\\) so
+
+This paragraph is open
+"""
+
+COUNT_ADDED = """
+let records = [];
+window.mostOfFrame = 0;
+const observer = new MutationObserver((found) => records.push(...found));
+addEventListener("DOMContentLoaded", () => {
+  observer.observe(document.getElementById("messages"), { childList: true, subtree: true });
+});
+requestAnimationFrame(function count() {
+  const added = new Set();
+  for (const node of [...records, ...observer.takeRecords()].flatMap(({ addedNodes }) => [...addedNodes])) {
+    if (!node.isConnected || node.nodeType !== Node.ELEMENT_NODE) continue;
+    for (const each of [node, ...node.querySelectorAll("*")]) added.add(each);
+  }
+  records = [];
+  window.mostOfFrame = Math.max(mostOfFrame, added.size);
+  requestAnimationFrame(count);
+});
+"""
+"""Finds how many elements were added to the messages between two frames, at most."""
+
+
+@tried_once
 class AnswerTest(ChatCase):
     def assert_shown_is_stored(self) -> None:
         """Fail unless the page shows the whole stored answer once, and the upstream was asked for it once."""
@@ -54,6 +103,86 @@ class AnswerTest(ChatCase):
             expect(page.locator("article.theirs .state")).to_contain_text(sentence)
             page.close()
 
+    def test_an_answer_that_was_cut_says_so_live_and_later_and_is_continued(self) -> None:
+        self.open(model="fake/nothing:length:half a")
+        self.ask("Go on")
+        state = self.page.locator("article.theirs .state")
+        expect(state).to_contain_text("The answer reached the token limit.")
+        self.page.reload()
+        self.is_ready()
+        expect(state).to_contain_text("The answer reached the token limit.")
+        state.get_by_role("button", name="Continue").click()
+        self.says("half ahalf a")
+        self.is_answered()
+        expect(self.page.get_by_text("2/2")).to_be_visible()
+        self.assertEqual([row.content for row in self.stored()[1:]], ["half a", "half ahalf a"])
+
+    def test_a_failed_answer_says_what_happened_and_what_to_do(self) -> None:
+        broken = "The answer broke off. The model's server ended the answer early. Try again, or choose another model."
+        busy = "The model's server is receiving too many requests. "
+        long = "The conversation is too long for this model. Begin a new chat, or choose a model that reads more."
+        for model, live, later, continued in (
+            ("fake/truncated", broken, broken, 1),
+            ("fake/429:110", f"{busy}Try again in 2 min.", f"{busy}Try again in 2 min.", 0),
+            ("fake/context-length", long, long, 0),
+            ("fake/gone", "The model's server does not know this model. Choose another one.", "", 0),
+        ):
+            page = self.context.new_page()
+            page.clock.install()
+            self.open(page=page, model=model)
+            self.ask("Well?", page)
+            state = page.locator("article.theirs .state")
+            expect(state.locator("span")).to_have_text(live)
+            expect(page.locator("#status")).to_have_text(live)
+            expect(state.get_by_role("button", name="Continue")).to_have_count(continued)
+            expect(state.get_by_role("button", name="Try again")).to_be_visible()
+            if later:
+                page.reload()
+                expect(state.locator("span")).to_have_text(later)
+            if "2 min" in later:
+                page.clock.fast_forward("01:55")
+                expect(state.locator("span")).to_have_text(f"{busy}Try again.")
+            page.close()
+
+    def test_what_a_model_thinks_is_folded_while_it_does_and_later(self) -> None:
+        needs_dialect("websocket")
+        self.open(model="fake/thinking")
+        self.ask("Well?")
+        thought = self.page.locator("article.theirs .thought")
+        expect(thought.locator(".thoughts")).to_be_hidden()
+        expect(thought.locator("summary")).to_contain_text("Thinking…")
+        thought.locator("summary").click()
+        expect(thought.locator(".thoughts")).to_have_text("Let me ")
+        self.network_may_fail = True
+        for _ in range(2):  # by websocket, and without
+            self.page.reload()  # in the middle of it
+            self.is_ready()
+            expect(thought.locator(".thoughts")).to_have_text("Let me ")
+            self.page.route_web_socket("**/ws/chat", lambda socket: socket.close())
+        thought.locator("summary").click()
+        wait_until(lambda: "2 s" in (thought.locator("summary").text_content() or ""), what="two seconds")
+        self.release()
+        self.is_answered()
+        expect(thought.locator(".thoughts")).to_be_visible()  # as it was left
+        run = Run.objects.get(conversation=self.conversation())
+        for _ in range(2):
+            expect(thought.locator(".thoughts")).to_have_text("Let me think.")
+            expect(thought.locator("summary")).to_have_text(f"Thought for {round(run.reasoning_seconds or 0)} s")
+            self.page.reload()
+            self.is_ready()
+        self.assertGreaterEqual(run.reasoning_seconds or 0, 2)
+
+    def test_a_tool_call_is_shown_as_one_live_and_later(self) -> None:
+        self.open(model="fake/tools")
+        self.ask("How is the weather?")
+        call = self.page.get_by_role("region", name="Tool call: weather")
+        for _ in range(2):
+            expect(call.locator("pre")).to_have_text('{\n  "city": "Paris"\n}')
+            expect(self.page.locator("article.theirs .state")).to_have_count(0)
+            self.assert_accessible()
+            self.page.reload()
+            self.is_ready()
+
     def test_an_answer_that_is_being_written_is_followed_by_websocket(self) -> None:
         needs_dialect("websocket")
         self.open(model=HELD)
@@ -63,7 +192,7 @@ class AnswerTest(ChatCase):
         self.release()
         self.is_answered()
         self.assert_shown_is_stored()
-        self.assertFalse([url for url in self.requests if url.endswith("/stream")])
+        self.assertFalse([url for url in self.requests if "/stream?" in url])
 
     def test_an_answer_that_is_over_before_the_page_hears_of_its_beginning_is_shown(self) -> None:
         self.open()
@@ -160,7 +289,7 @@ class AnswerTest(ChatCase):
         self.release()
         self.is_answered()
         self.assert_shown_is_stored()
-        self.assertTrue(any(url.endswith("/stream") for url in self.requests))
+        self.assertTrue(any("/stream?" in url for url in self.requests))
 
     def test_two_tabs_see_the_same_answer(self) -> None:
         self.open(model=HELD)
@@ -192,7 +321,7 @@ class AnswerTest(ChatCase):
         self.ask("Go on and on")
         self.says_a_part()
         self.page.keyboard.press("Escape")
-        expect(self.page.get_by_text("Stopped.")).to_be_visible()
+        expect(self.page.locator(".state").first).to_have_text(re.compile("^Stopped."))
         self.is_answered()
         answer = self.stored()[-1]
         self.assertEqual(answer.status, Message.Status.CANCELLED)
@@ -209,11 +338,28 @@ class AnswerTest(ChatCase):
         self.page.get_by_role("button", name="Stop it and ask").click()
         self.says("Rather this")
         self.is_answered()
-        expect(self.page.get_by_text("Stopped.")).to_be_visible()
+        expect(self.page.locator(".state").first).to_have_text(re.compile("^Stopped."))
         expect(self.page.get_by_label("Message", exact=True)).to_have_value("")
         stopped, answer = [row for row in self.stored() if row.role == Message.Role.ASSISTANT]
         self.assertEqual((stopped.status, answer.status), (Message.Status.CANCELLED, Message.Status.COMPLETE))
         self.assertEqual(self.shown(self.answers().first), flat(stopped.content))
+
+    def test_what_is_offered_stays_under_the_pointer_until_it_is_pressed(self) -> None:
+        self.page.clock.install()
+        self.open(model=HELD)
+        self.ask("Go on and on")
+        self.says_a_part()
+        self.page.get_by_label("Model").select_option("")
+        self.ask("Rather this")
+        button = self.page.get_by_role("button", name="Stop it and ask")
+        button.hover()
+        self.page.clock.fast_forward(14_000)
+        self.page.mouse.down()
+        self.page.keyboard.press("Control+Shift+C")  # which is told as well, above
+        expect(self.page.locator(".toast")).to_have_count(2)
+        self.page.mouse.up()
+        self.says("Rather this")
+        self.is_answered()
 
     def test_an_answer_that_the_page_does_not_know_of_can_be_stopped_for_a_question(self) -> None:
         self.open()
@@ -231,7 +377,7 @@ class AnswerTest(ChatCase):
             self.assertEqual(elsewhere.result(10).status_code, 409)
 
     def test_an_answer_that_failed_says_so_and_can_be_asked_for_again(self) -> None:
-        self.open(model="fake/error_mid_stream")
+        self.open(model="fake/error-mid-stream")
         self.ask("Will this work?")
         state = self.page.locator(".state.failed")
         expect(state).to_be_visible()
@@ -242,6 +388,78 @@ class AnswerTest(ChatCase):
         self.is_answered()
         self.says("You wrote:")
         expect(self.page.get_by_text("2/2")).to_be_visible()
+
+    def test_the_end_of_an_answer_leaves_readers_where_they_are(self) -> None:
+        lines = [f"Paragraph {number}, of many" for number in range(120)]
+        self.open(model=RECITED)
+        self.ask("\n\n".join([*lines[:100], "⏸", *lines[100:]]))
+        self.says("Paragraph 99,")
+        other = self.context.new_page()
+        self.open(f"/#{self.conversation().pk}", page=other)
+        self.says("Paragraph 99,", other)
+        for page in (self.page, other):
+            read = self.answers(page).get_by_text("Paragraph 50,")
+            expect(read).to_be_attached()
+            read.evaluate("each => each.scrollIntoView({ block: 'center' })")
+            expect(page.locator("#to-end")).to_be_visible()
+        self.release()
+        for page in (self.page, other):
+            self.is_answered(page)
+            self.says("Paragraph 119,", page)
+            expect(self.answers(page).get_by_text("Paragraph 50,")).to_be_in_viewport()
+            expect(page.locator("#to-end")).to_be_visible()
+        # Nor does what is done in another tab.
+        self.page.get_by_label("Model").select_option("")
+        self.ask("And now?")
+        self.is_answered()
+        expect(other.locator("article.theirs:not(.writing)")).to_have_count(2)
+        expect(self.answers(other).get_by_text("Paragraph 50,")).to_be_in_viewport()
+
+    def test_an_answer_is_shown_as_a_reload_shows_it_while_it_is_written(self) -> None:
+        self.open(model=RECITED)
+        self.ask(f"{RICH}⏸{RICH}\n[later]: https://later.example\n")
+        self.says("is open")
+        body, early = "article.theirs .body", "article.theirs .body > :not(.draft)"
+        expect(self.page.locator(early)).to_have_count(7)
+        expect(self.page.locator(f"{early} .k")).not_to_have_count(0)
+        self.assertNotIn("**", self.shown(self.answers().last))
+        self.page.locator(early).evaluate_all("all => all.forEach((each) => (each.isEarly = true))")
+        late = self.context.new_page()
+        # Whoever is told by it that the answer is over loads the conversation again.
+        late.add_init_script("BroadcastChannel.prototype.postMessage = () => {}")
+        self.open(f"/#{self.conversation().pk}", page=late)
+        expect(late.locator(early)).to_have_count(7)
+        shown = [
+            page.locator(early).evaluate_all("all => all.map((each) => each.outerHTML)") for page in (self.page, late)
+        ]
+        self.assertEqual(*shown)
+        self.release()
+        for page in (self.page, late):
+            self.is_answered(page)
+            expect(page.locator(".draft")).to_have_count(0)
+        expect(self.answers().last.get_by_role("link", name="later")).to_have_count(2)
+        # All but the one with the reference that was not known yet.
+        self.assertEqual(
+            self.page.locator(body).evaluate("body => [...body.children].filter((each) => each.isEarly).length"), 6
+        )
+        whole = "body => [...body.children].map((each) => each.outerHTML)"
+        live = [page.locator(body).evaluate(whole) for page in (self.page, late)]
+        self.page.reload()
+        expect(self.answers().last.locator(".katex")).to_have_count(2)
+        self.assertEqual(live, [self.page.locator(body).evaluate(whole)] * 2)
+
+    def test_a_long_answer_is_whole_and_comes_in_steps_that_nobody_feels(self) -> None:
+        times = 50_000 // len(RICH) + 1
+        self.page.add_init_script(COUNT_ADDED)
+        self.open(model=f"fake/recited:1ms:40:{times}")
+        self.ask(f"Well.\n\n⏸{RICH}\n")
+        self.says("Well.")
+        self.release()
+        expect(self.page.locator(".writing, .draft")).to_have_count(0, timeout=60_000)
+        expect(self.page.locator("article.theirs h2")).to_have_count(times)
+
+        # Rendering it takes a few times as long as adding it.
+        self.assertLess(self.page.evaluate("mostOfFrame"), 900)
 
     def test_a_question_that_is_refused_stays_in_the_field(self) -> None:
         self.open()

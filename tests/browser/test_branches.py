@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
+
+from django.utils import timezone
 from playwright.sync_api import expect
 
-from conversations.models import Conversation
-from tests.browser.case import one_database_is_enough
+from chatservice.testing import tried_once
+from completions.models import Run
+from conversations.models import Conversation, Message
 from tests.browser.chatting import ChatCase
 
 
-@one_database_is_enough
+@tried_once
 class BranchTest(ChatCase):
     def test_an_answer_again_is_another_version(self) -> None:
         self.open()
@@ -44,6 +49,30 @@ class BranchTest(ChatCase):
         expect(self.page.get_by_text("Second answer")).to_be_visible()
         self.assertEqual(len(self.stored()), 6)
 
+    def test_a_retry_that_failed_is_no_version(self) -> None:
+        talk = self.talk("A question", "A good answer")
+        self.open(f"/#{talk.pk}", model="fake/429:110")
+        self.page.get_by_role("button", name="Regenerate answer").click()
+        for _ in range(2):  # live and later
+            state = self.page.locator("article.theirs .state")
+            expect(state).to_contain_text("The model's server is receiving too many requests.")
+            expect(self.page.locator(".versions")).to_have_count(0)
+            self.page.reload()
+            self.is_ready()
+        state.get_by_role("button", name="Back to the last answer").click()
+        expect(self.answers().last).to_contain_text("A good answer")
+        expect(self.answers().last.locator("footer")).to_be_visible()
+        expect(self.page.locator(".versions")).to_have_count(0)
+        self.page.get_by_label("Model").select_option("")
+        self.page.get_by_role("button", name="Regenerate answer").click()
+        expect(self.page.get_by_text("2/2")).to_be_visible()
+        self.is_answered()
+        # Whoever went on from it can come back to it.
+        failed = Message.objects.of(talk.pk).get(status=Message.Status.FAILED)
+        Message.objects.create(conversation=talk, parent=failed, position=9, role="user", content="Well?")
+        self.page.reload()
+        expect(self.page.get_by_text("3/3")).to_be_visible()
+
     def test_leaving_an_edit_changes_nothing(self) -> None:
         talk = self.talk("A question", "An answer")
         self.open(f"/#{talk.pk}")
@@ -55,11 +84,44 @@ class BranchTest(ChatCase):
         self.assertEqual(len(self.stored()), 2)
 
 
-@one_database_is_enough
+@tried_once
 class ListTest(ChatCase):
     def menu(self, title: str) -> None:
         self.page.get_by_role("link", name=title).hover()
         self.page.get_by_role("button", name=f"Actions for {title}").click()
+
+    def test_a_conversation_goes_on_with_its_model_and_a_new_chat_with_the_one_chosen_for_it(self) -> None:
+        self.open()
+        self.page.evaluate("localStorage.setItem('model', '\"fake/ok\"')")
+        self.page.reload()
+        self.is_ready()
+        picker = self.page.get_by_label("Model")
+        self.ask("Asked of the fake one")
+        self.is_answered()
+        self.page.get_by_role("button", name="New chat").first.click()
+        expect(picker).to_have_value("fake/ok")
+        picker.select_option("")
+        self.ask("Asked of the default one")
+        self.is_answered()
+        fake, other = (self.page.get_by_role("link", name=f"Asked of the {name} one") for name in ("fake", "default"))
+        fake.click()
+        expect(picker).to_have_value("fake/ok")
+        picker.select_option("")  # chosen, but not asked yet
+        other.click()
+        expect(picker).to_have_value("")
+        picker.select_option("fake/ok")
+        fake.click()
+        expect(picker).to_have_value("")
+        picker.select_option("fake/ok")
+        self.ask("And more of it")
+        self.is_answered()
+        self.page.reload()
+        self.is_ready()
+        expect(picker).to_have_value("fake/ok")
+        self.page.get_by_role("button", name="New chat").first.click()
+        expect(picker).to_have_value("")
+        asked = Run.objects.filter(user=self.user).order_by("pk").values_list("model", flat=True)
+        self.assertEqual(list(asked), ["fake/ok", "echo", "fake/ok"])
 
     def test_rename(self) -> None:
         talk = self.talk("Hello", "Hi", title="Old name")
@@ -72,6 +134,18 @@ class ListTest(ChatCase):
         expect(self.page).to_have_title("New name · Chat")
         self.assertEqual(self.conversation().title, "New name")
 
+    def test_a_conversation_is_saved_as_markdown(self) -> None:
+        said = [f"Message {number}" for number in range(45)]
+        self.talk(*said, title="To keep: a/b")
+        self.open()
+        self.menu("To keep")
+        with self.page.expect_download() as saving:
+            self.page.get_by_role("button", name="Save as Markdown").click()
+        self.assertEqual(saving.value.suggested_filename, "To keep  a b.md")
+        text = saving.value.path().read_text(encoding="utf-8")
+        self.assertEqual(text[:16], "# To keep: a/b\n\n")
+        self.assertEqual(re.findall(r"^Message \d+$", text, re.MULTILINE), said)
+
     def test_archive_and_back(self) -> None:
         self.talk("Hello", "Hi", title="To be kept away")
         self.open()
@@ -82,6 +156,47 @@ class ListTest(ChatCase):
         self.page.get_by_role("button", name="Undo").click()
         expect(self.page.get_by_role("link", name="To be kept away")).to_be_visible()
         self.assertIsNone(self.conversation().archived_at)
+
+    def test_a_pinned_conversation_is_above_the_others_however_old_it_is(self) -> None:
+        old = self.talk("Hello", "Hi", title="To be at hand", updated_at=timezone.now() - dt.timedelta(days=60))
+        Conversation.objects.bulk_create(Conversation(owner=self.user, title=f"Newer {at}") for at in range(35))
+        self.open(f"/#{old.pk}")
+        links, pinned = self.page.locator("#conversations a"), self.page.get_by_role("heading", name="Pinned")
+        expect(links).to_have_count(30)
+        self.page.locator("#talk-menu").click()
+        self.page.get_by_role("button", name="Pin", exact=True).click()
+        expect(links.first).to_have_text("To be at hand")
+        self.page.reload()
+        expect(pinned).to_be_visible()
+        expect(links).to_have_count(31)
+        self.page.get_by_role("button", name="Show more").click()
+        expect(links).to_have_count(36)
+        expect(links.first).to_have_text("To be at hand")
+        self.assert_accessible()
+        self.page.locator("#conversations").get_by_role("button", name="Actions for To be at hand").click()
+        self.page.get_by_role("button", name="Unpin").click()
+        expect(pinned).to_have_count(0)
+        old.refresh_from_db()
+        self.assertIsNone(old.pinned_at)
+        self.page.locator("#talk-menu").click()
+        expect(self.page.get_by_role("button", name="Pin", exact=True)).to_be_visible()
+
+    def test_the_archive_is_shown_whatever_is_searched_and_names_itself_and_the_way_back(self) -> None:
+        self.talk("Hello", "Hi", title="At hand")
+        self.talk("Hello", "Hi", title="Kept away", archived_at=timezone.now())
+        self.open()
+        self.find("Hello")
+        expect(self.page.locator("#hits a").filter(has_text="archived")).to_have_count(1)
+        self.page.get_by_role("button", name="Archived").click()
+        expect(self.page.get_by_role("heading", name="Archived")).to_be_visible()
+        expect(self.page.locator("#conversations a")).to_have_text(["Kept away"])
+        expect(self.page.get_by_label("Search messages")).to_have_value("")
+        self.assert_accessible()
+        back = self.page.get_by_role("button", name="All conversations")
+        expect(back).to_be_focused()
+        back.press("Enter")
+        expect(self.page.locator("#conversations a")).to_have_text(["At hand"])
+        expect(self.page.get_by_role("button", name="Archived")).to_be_focused()
 
     def test_delete_asks_first(self) -> None:
         talk = self.talk("Hello", "Hi", title="Unwanted")

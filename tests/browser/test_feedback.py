@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, expect
 
-from chatservice.testing import wait_until
+from chatservice.testing import tried_once, wait_until
 from feedback.models import Feedback
-from tests.browser.case import one_database_is_enough
 from tests.browser.chatting import ChatCase
 
 
-@one_database_is_enough
+@tried_once
 class FeedbackTest(ChatCase):
     def thumb(self, name: str) -> Locator:
         return self.answers().last.get_by_role("button", name=name)

@@ -6,21 +6,28 @@ import base64
 from typing import Any
 
 from django.core.files.base import ContentFile
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from accounts.models import User
-from chatservice.testing import needs_dialect, tried_on
-from conversations.models import AccessLogEntry, Conversation
+from chatservice.testing import needs_dialect, tried_once, wait_until
+from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.services import append_message, start_conversation
 from files.models import File
 from files.public_ids import public_id
 from files.services import delete_file, store_file
 from files.tests.pictures import picture
-from tests.browser.case import PHONE, WIDE, BrowserTestCase, one_database_is_enough
+from tests.browser.case import PHONE, WIDE, BrowserTestCase
 from tests.browser.chatting import ChatCase
 from tests.staff import LIST, REASON, staff
 
 ELSEWHERE = "https://evil.example/whale.png"
+GIVE = """([kind, name, type, text]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([text], name, { type }));
+  const how = { bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data };
+  const event = kind === "drop" ? new DragEvent(kind, how) : new ClipboardEvent(kind, how);
+  (document.activeElement ?? document.body).dispatchEvent(event);
+}"""
 DESK = {"width": 1440, "height": 900}
 
 
@@ -59,14 +66,17 @@ class Illustrated:
         return append_message(conversation=self.talk, role=role, content=text, extras={"content": list(content)})
 
 
+def plain(name: str, size: int = 60) -> FilePayload:
+    return FilePayload(name=name, mimeType="text/plain", buffer=b"a" * size)
+
+
 def is_painted(image: Locator) -> None:
     image.scroll_into_view_if_needed()
     expect(image).to_have_js_property("complete", True)
     assert image.evaluate("each => each.decode().then(() => each.naturalWidth)") > 0
 
 
-@one_database_is_enough
-@tried_on("sqlite")
+@tried_once
 class FilesOnThePageTest(ChatCase):
     network_may_fail = True  # the thumbnail of a broken picture
 
@@ -100,6 +110,77 @@ class FilesOnThePageTest(ChatCase):
                     self.assert_accessible()
                     self.page.locator("#scroller").evaluate("box => box.scrollTop = 0")
                     self.shot(f"files-{name}-{scheme}")
+
+    def test_files_are_chosen_dropped_and_pasted_kept_with_the_draft_and_sent(self) -> None:
+        self.open()
+        whale = FilePayload(name="blue whale.png", mimeType="image/png", buffer=picture(size=(90, 60)))
+        with self.page.expect_file_chooser() as choosing:
+            self.page.get_by_role("button", name="Attach files").click()
+        choosing.value.set_files([whale, plain("wrong.txt")])
+        attached = self.page.get_by_role("list", name="Attached files")
+        expect(attached.get_by_role("listitem")).to_have_count(2)
+        is_painted(attached.get_by_role("img", name="blue whale.png"))
+        self.page.reload()
+        self.is_ready()
+        is_painted(attached.get_by_role("img", name="blue whale.png"))
+        self.page.evaluate(GIVE, ["drop", "dropped.csv", "text/csv", "a,b"])
+        self.page.evaluate(GIVE, ["paste", "pasted.md", "text/markdown", "# Whales"])
+        expect(attached.get_by_role("listitem")).to_have_count(4)
+        expect(attached.get_by_role("progressbar")).to_have_count(0)
+        attached.get_by_role("button", name="Remove wrong.txt").click()
+        expect(attached.get_by_text("wrong.txt")).to_have_count(0)
+        self.assert_accessible()
+        names = ["blue whale.png", "dropped.csv", "pasted.md"]
+        wait_until(lambda: not File.objects.filter(name="wrong.txt").exists(), what="its deletion")
+        self.page.get_by_role("button", name="Send", exact=True).click()  # without a word
+        self.is_answered()
+        expect(attached).to_be_hidden()
+        for _ in range(2):
+            question = self.page.locator("article.mine")
+            is_painted(question.get_by_role("img", name="blue whale.png"))
+            for name in names[1:]:
+                expect(question.get_by_role("link", name=name)).to_be_visible()
+            self.page.reload()
+            self.is_ready()
+        asked = Message.objects.filter(conversation__owner=self.user, role="user").latest("created_at")
+        self.assertEqual([part.file and part.file.name for part in asked.parts.exclude(file=None)], names)
+
+    def test_what_is_not_attached_is_said(self) -> None:
+        self.open()
+        field = self.page.locator("#file")
+        toasts = self.page.locator("#toasts")
+        field.set_input_files(plain("empty.txt", 0))
+        expect(toasts).to_contain_text("“empty.txt” is empty.")
+        self.page.locator("#composer").evaluate("form => form.dataset.bytes = '100'")
+        field.set_input_files([plain("a.txt"), plain("a.txt"), plain("large.txt", 101)])
+        expect(toasts).to_contain_text("“a.txt” is left out: a message takes 1 KB of files.")
+        expect(toasts).to_contain_text("“large.txt” is too large")
+        expect(self.page.locator("#attached li")).to_have_count(1)
+        self.page.locator("#composer").evaluate("form => form.dataset.bytes = ''")
+        field.set_input_files([plain(f"{number}.txt") for number in range(20)])
+        expect(toasts).to_contain_text("“19.txt” is left out: a message takes 20 files.")
+        expect(self.page.locator("#attached li")).to_have_count(20)
+        self.page.get_by_role("button", name="Remove 18.txt").click()
+        self.page.route("**/v1/files", lambda route: route.fulfill(status=413, body="<html>no</html>"))
+        field.set_input_files(plain("refused.txt"))
+        expect(toasts).to_contain_text("“refused.txt” was not uploaded. It is too large for this service.")
+        self.page.unroute("**/v1/files")
+        toasts.get_by_role("button", name="Try again").click()
+        expect(self.page.get_by_role("button", name="Remove refused.txt")).to_be_visible()
+        self.page.get_by_label("Search messages").focus()
+        self.page.evaluate(GIVE, ["paste", "pasted.md", "text/markdown", "# Whales"])
+        expect(toasts).to_contain_text("Files go with a message")
+
+    def test_an_edit_keeps_the_files_that_there_are(self) -> None:
+        self.open(f"/#{self.told.talk.pk}")
+        question = self.page.locator(f"#m-{self.told.question.pk}")
+        question.get_by_role("button", name="Edit message").click()
+        field = self.page.get_by_role("textbox", name="Edit message")
+        field.fill("Are they asleep?")
+        field.press("Enter")
+        self.is_answered()
+        is_painted(self.page.locator("article.mine").get_by_role("img", name="whale.png"))
+        expect(self.page.locator("article.mine").get_by_role("link", name="notes about whales.txt")).to_be_visible()
 
     def test_a_thumbnail_opens_the_picture_and_a_file_is_saved(self) -> None:
         self.page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # two integers
@@ -148,8 +229,7 @@ class FilesOnThePageTest(ChatCase):
         self.assertFalse(self.page.evaluate(loaded, address))
 
 
-@one_database_is_enough
-@tried_on("sqlite")
+@tried_once
 class FilesInTheAdminTest(BrowserTestCase):
     network_may_fail = True
 

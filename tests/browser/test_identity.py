@@ -8,9 +8,8 @@ from typing import Any
 from playwright.sync_api import Route, WebSocket, expect
 
 from accounts.models import User
-from chatservice.testing import needs_dialect, wait_until
+from chatservice.testing import needs_dialect, tried_once, wait_until
 from completions.models import Run
-from tests.browser.case import one_database_is_enough
 from tests.browser.chatting import HELD, flat
 from tests.browser.identity import IdentityCase
 from tests.browser.line import Line
@@ -19,7 +18,7 @@ from tests.browser.line import Line
 WRITING = "fake/slow:50ms:1200"
 
 
-@one_database_is_enough
+@tried_once
 class RequestTest(IdentityCase):
     """The user presses Enter in a tab that does not know of the change."""
 
@@ -128,7 +127,7 @@ class RequestTest(IdentityCase):
         self.assertEqual(self.owners(), [self.user.pk])
 
 
-@one_database_is_enough
+@tried_once
 class SocketTest(IdentityCase):
     """The same during an answer by websocket, without a key press and without messages from other tabs."""
 
@@ -212,7 +211,7 @@ class SocketTest(IdentityCase):
         line = self.open_by_a_line()
         self.page.route_web_socket("**/ws/chat", lambda socket: socket.close())
         self.begin()
-        wait_until(lambda: any(url.endswith("/stream") for url in self.requests), what="the event stream")
+        wait_until(lambda: any("/stream" in url for url in self.requests), what="the event stream")
         line.cut()
         self.cookie_runs_out()
         line.mend()

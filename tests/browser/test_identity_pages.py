@@ -6,13 +6,12 @@ from playwright.sync_api import expect
 
 from accounts.models import ApiKey
 from accounts.services import guest_user
-from chatservice.testing import needs_dialect
+from chatservice.testing import needs_dialect, tried_once
 from conversations.models import Conversation, Todo
-from tests.browser.case import one_database_is_enough
 from tests.browser.identity import IdentityCase
 
 
-@one_database_is_enough
+@tried_once
 class GuestTest(IdentityCase):
     def setUp(self) -> None:
         super().setUp()
@@ -51,7 +50,7 @@ class GuestTest(IdentityCase):
         self.assertEqual(self.owners(), [guest_user().pk])
 
 
-@one_database_is_enough
+@tried_once
 class TabsTest(IdentityCase):
     def test_the_other_tabs_hear_of_it_at_once(self) -> None:
         self.open()
@@ -81,7 +80,7 @@ class TabsTest(IdentityCase):
         expect(self.page.get_by_text("Plans of Bob")).to_have_count(0)
 
 
-@one_database_is_enough
+@tried_once
 class OtherPagesTest(IdentityCase):
     def test_the_profile_makes_no_key_for_somebody_else_and_brings_nobody_elses_data(self) -> None:
         needs_dialect("chat_v1")
@@ -103,6 +102,8 @@ class OtherPagesTest(IdentityCase):
 
     def test_the_pages_to_try_things_out_send_nothing_as_somebody_else(self) -> None:
         self.page.goto("/graphql")
+        expect(self.page.get_by_role("main").get_by_role("heading", name="Answer")).to_be_visible()
+        self.assert_accessible()
         expect(self.page.get_by_label("Key")).to_have_attribute("placeholder", f"empty: {self.user.username}")
         run = self.page.get_by_role("button", name="Run")
         mutation = f'mutation {{ createTodo(title: "{self.text}") {{ id }} }}'
@@ -124,3 +125,5 @@ class OtherPagesTest(IdentityCase):
         with self.page.expect_request("**/schema/*") as asked:
             self.page.goto("/docs")
         self.assertEqual(asked.value.headers["x-page-user"], str(self.user.pk))
+        expect(self.page.get_by_role("main").locator(".swagger-ui").first).to_be_visible()
+        expect(self.page.get_by_role("banner").get_by_role("heading", name="API documentation")).to_be_visible()

@@ -19,9 +19,9 @@ from playwright.sync_api import expect
 
 from accounts.models import User
 from accounts.services import register_user
-from chatservice.testing import Service, free_port, needs_dialect, running_service, wait_until
+from chatservice.testing import Service, free_port, needs_dialect, running_service, tried_once, wait_until
 from conftest import CI
-from tests.browser.case import BrowserTestCase, one_database_is_enough
+from tests.browser.case import BrowserTestCase
 
 PROGRAM = Path(__file__).parents[1] / "clients" / "programs" / "openid_provider.mjs"
 INSTALLED = Path(sys.prefix) / "clients"
@@ -66,7 +66,7 @@ def code_for(secret: str, step: int = 0) -> str:
     return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + step))
 
 
-@one_database_is_enough
+@tried_once
 class OpenIDTest(BrowserTestCase):
     network_may_fail = True  # the provider has no icon, and a session on hold gets 401
     own: Service

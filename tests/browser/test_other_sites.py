@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from chatservice.testing import needs_dialect, running_service
+from chatservice.testing import needs_dialect, running_service, tried_once
 from conversations.models import Conversation
-from tests.browser.case import one_database_is_enough
 from tests.browser.chatting import ChatCase
 
 TRY = """async (home) => {
@@ -78,7 +77,7 @@ class Page(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-@one_database_is_enough
+@tried_once
 class OtherSiteTest(ChatCase):
     network_may_fail = True
 

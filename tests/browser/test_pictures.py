@@ -8,8 +8,9 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from accounts.models import User
+from chatservice.testing import tried_once
 from conversations.models import Conversation, Message
-from tests.browser.case import PHONE, one_database_is_enough
+from tests.browser.case import PHONE
 from tests.browser.chatting import ChatCase
 
 QUESTION = "How do I keep only the first of each word in a list, in the order they came?"
@@ -50,7 +51,7 @@ TITLES = (
 )
 
 
-@one_database_is_enough
+@tried_once
 class PicturesTest(ChatCase):
     def setUp(self) -> None:
         super().setUp()

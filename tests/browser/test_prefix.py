@@ -6,15 +6,14 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
-from chatservice.testing import needs_dialect, running_service, wait_until
-from tests.browser.case import one_database_is_enough
+from chatservice.testing import needs_dialect, running_service, tried_once, wait_until
 from tests.browser.chatting import HELD, ChatCase
 from tests.nginx import USUAL_HEADERS, nginx
 
 HEADERS = {**USUAL_HEADERS, "Upgrade": "$http_upgrade", "Connection": "upgrade"}
 
 
-@one_database_is_enough
+@tried_once
 class PrefixTest(ChatCase):
     def setUp(self) -> None:
         super().setUp()

@@ -7,13 +7,13 @@ import uuid
 from playwright.sync_api import expect
 
 from accounts.services import register_user
-from chatservice.testing import needs_dialect
-from tests.browser.case import BrowserTestCase, one_database_is_enough
+from chatservice.testing import needs_dialect, tried_once
+from tests.browser.case import BrowserTestCase
 
 PASSWORD = "a long enough phrase"
 
 
-@one_database_is_enough
+@tried_once
 class SignInTest(BrowserTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -11,7 +11,8 @@ from playwright.sync_api import expect
 
 from accounts.models import User
 from accounts.services import register_user
-from tests.browser.case import BrowserTestCase, one_database_is_enough
+from chatservice.testing import tried_once
+from tests.browser.case import BrowserTestCase
 from tests.staff import staff
 from usage.models import Budget, BudgetUse, DailyUsage
 from usage.periods import day_of, start_of
@@ -23,7 +24,7 @@ PRICES = {"gpt-4o": 9_000_000, "gpt-4o-mini": 1_200_000, "o4-mini": 4_000_000}
 USAGE, BUDGETS, USES = "/admin/dashboard/usage/", "/admin/usage/budget/", "/admin/usage/budgetuse/"
 
 
-@one_database_is_enough
+@tried_once
 class UsagePagesTest(BrowserTestCase):
     viewport = {"width": 1440, "height": 900}
 

@@ -1,11 +1,12 @@
-"""Writing in any script: an input method's Enter sends nothing, and text runs in its own direction."""
+"""Writing in any script and length: an input method's Enter sends nothing, and nothing that was written is lost."""
 
 from __future__ import annotations
 
+from django.conf import settings
 from playwright.sync_api import Locator, expect
 
+from chatservice.testing import tried_once
 from conversations.models import Conversation
-from tests.browser.case import one_database_is_enough
 from tests.browser.chatting import ChatCase
 
 # The Enter that ends a composition: as the standard has it, and as Safari does, after the end of the composition.
@@ -25,7 +26,7 @@ EDGES = """paragraph => {
 DIRECTION = "element => getComputedStyle(element).direction"
 
 
-@one_database_is_enough
+@tried_once
 class CompositionTest(ChatCase):
     def press(self, field: Locator) -> None:
         """Press Enter in `field` as an input method does; the page must leave the event alone."""
@@ -74,8 +75,38 @@ class CompositionTest(ChatCase):
         self.press(box)
         self.assertEqual(len(self.requests), asked)
 
+    def test_the_lines_of_a_question_stay_lines(self) -> None:
+        self.open()
+        self.ask("Roses are red\nViolets are blue\n\n- one\n- two")
+        body = self.page.locator("article.mine .body")
+        for _ in range(2):
+            self.is_answered()
+            self.assertEqual(body.inner_text().split("\n")[:2], ["Roses are red", "Violets are blue"])
+            expect(body.locator("li")).to_have_count(2)
+            self.page.reload()
 
-@one_database_is_enough
+    def test_a_paste_that_is_too_long_stays_whole_until_it_is_shortened(self) -> None:
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.open()
+        pasted = "🙂" + "word " * (settings.LIMIT_MESSAGE_CHARS // 5) + "and the end"
+        self.page.evaluate("text => navigator.clipboard.writeText(text)", pasted)
+        field = self.page.get_by_label("Message", exact=True)
+        field.press("Control+v")
+        expect(field).to_have_value(pasted)
+        excess = len(pasted) - settings.LIMIT_MESSAGE_CHARS
+        expect(self.page.get_by_text(f"This is {excess} characters too long")).to_be_visible()
+        expect(self.page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
+        field.press("Enter")
+        expect(field).to_have_value(pasted)
+        for _ in range(excess):
+            field.press("Backspace")
+        expect(self.page.get_by_text("characters too long")).to_be_hidden()
+        field.press("Enter")
+        self.is_answered()
+        self.assertEqual(self.stored()[0].content, pasted[:-excess])
+
+
+@tried_once
 class DirectionTest(ChatCase):
     def direction(self, place: Locator) -> str:
         return place.evaluate(DIRECTION)
@@ -104,7 +135,7 @@ class DirectionTest(ChatCase):
         self.assertAlmostEqual(text[0], box[0], delta=2)
 
     def test_fields_and_hits_do_too(self) -> None:
-        talk = self.talk(HEBREW, "An answer", title=HEBREW)
+        talk = self.talk(HEBREW, HEBREW, title=HEBREW)
         self.open(f"/#{talk.pk}")
         field = self.page.get_by_label("Message", exact=True)
         for text, direction in ((HEBREW, "rtl"), (ENGLISH, "ltr")):

@@ -62,14 +62,17 @@ class Process:
     _zombies: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     async def start(self) -> None:
+        self.launch()
+        await until(self.answers, timeout=START_SECONDS, what=f"a service on port {self.port}")
+        self.ready = True
+
+    def launch(self) -> None:
         environment = Service(port=self.port, env=self.env).environment()
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "chatservice.server"]
             self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        await until(self._answers, timeout=START_SECONDS, what=f"a service on port {self.port}")
-        self.ready = True
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
         assert self.popen is not None
         if self.popen.poll() is not None:
             raise AssertionError(f"the service ended at once:\n{self.log.read_text()[-5000:]}")

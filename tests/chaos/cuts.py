@@ -136,9 +136,7 @@ async def _judge(verdict: Verdict, where: str, reader: Reader) -> None:
     row = await database(_run, reader)
     stored = row.message.content if row.message else ""
     verdict.expect(stored == reader.text, f"{where}: {len(stored)} characters stored, {len(reader.text)} received")
-    # A client that read the rest from the list of messages has seen no ending.
-    untold = reader.name == "chat" and reader.ended == "complete" and not reader.cursor
-    agrees = untold or row.state == ("complete" if reader.ended == "complete" else "interrupted")
+    agrees = reader.untold or row.state == ("complete" if reader.ended == "complete" else "interrupted")
     verdict.expect(agrees, f"{where}: the client heard {reader.ended}, the run is {row.state}")
     _, count = reader.model.removeprefix("fake/numbered:").split(":")
     words = [f"{n}:{reader.prompt}{(' ', ' 🙂', chr(10), ' ö')[n % 4]}" for n in range(int(count))]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from dataclasses import dataclass, field
 
-from completions.models import Run
 from tests.chaos import wire
 from tests.chaos.cluster import Cluster, Process, database, running_cluster, until
-from tests.chaos.picture_reader import PICTURE_READERS, PictureReader, left_over, stored_pictures
-from tests.chaos.readers import Disagreement, Reader
+from tests.chaos.picture_reader import PICTURE_READERS, left_over
+from tests.chaos.readers import Reader
 from tests.chaos.socket_readers import READERS
+from tests.chaos.stored import Stored, pid_of
 from tests.chaos.verdict import Verdict
 
 KINDS = READERS + PICTURE_READERS
@@ -90,35 +89,17 @@ async def _post(state: Killing, number: int) -> None:
 async def _judge(state: Killing) -> None:
     verdict, cluster, rng = state.verdict, state.cluster, random.Random(f"{state.seed} checks")
     users = [api_user.user.pk for api_user in cluster.api_users]
-    runs = {str(run.pk): run for run in await database(_runs, users)}
-    pictures = await database(stored_pictures, users)
+    stored = await Stored.of(users)
     for reader in state.seen:
-        if not reader.acknowledged:
-            continue
-        verdict.facts["acknowledged"] += 1
-        verdict.facts["characters shown"] += len(reader.text)
-        where = f"{reader.prompt} ({reader.name}, seed {state.seed})"
-        run = runs.get(reader.run_id)
-        if run is None or run.message is None or run.message.parent is None:
-            verdict.broken(f"{where}: acknowledged, and not there")
-            continue
-        verdict.expect(run.message.parent.content == reader.prompt, f"{where}: the question is another one")
-        if isinstance(reader, PictureReader):
-            verdict.facts["pictures"] += 1
-            verdict.expect(pictures.get(run.message.parent.pk) == reader.picture, f"{where}: the picture is lost")
-        stored = run.message.content
-        verdict.expect(stored.startswith(reader.text), f"{where}: shown {len(reader.text)}, stored {len(stored)}")
-        if reader.ended == "complete":
-            verdict.expect((run.state, stored) == ("complete", reader.text), f"{where}: heard complete, {run.state}")
-        try:
-            await reader.check(lambda: cluster.another(rng).port)
-        except (Disagreement, TimeoutError) as error:
-            verdict.broken(f"{where}: {type(error).__name__} {error}")
-        verdict.expect(run.state in ("complete", "interrupted"), f"{where}: {run.state} {run.error_code}")
+        if reader.acknowledged:
+            where = f"{reader.prompt} ({reader.name}, seed {state.seed})"
+            run = await stored.compare(reader, verdict, where, lambda: cluster.another(rng).port)
+            ended = run is None or run.state in ("complete", "interrupted")
+            verdict.expect(ended, f"{where}: {run and (run.state, run.error_code)}")
     deaths = {pid: at for process in cluster.processes for pid, at in process.deaths.items()}
-    for run in runs.values():
+    for run in stored.runs.values():
         if run.state == "interrupted" and run.finished_at is not None:
-            died = deaths.get(_pid(run))
+            died = deaths.get(pid_of(run))
             if died is None:
                 verdict.broken(f"run {run.pk} was interrupted although nobody killed its process")
                 continue
@@ -128,11 +109,3 @@ async def _judge(state: Killing) -> None:
     verdict.expect(not left, f"{left} pictures are left that nobody knows")
     late = sum(each > BOUND for each in verdict.times)
     verdict.expect(not late, f"{late} orphans were marked later than {BOUND} s")
-
-
-def _runs(user_ids: list[uuid.UUID]) -> list[Run]:
-    return list(Run.objects.filter(user__in=user_ids).select_related("message__parent"))
-
-
-def _pid(run: Run) -> int:
-    return int(run.worker.split(":")[1])

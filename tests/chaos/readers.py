@@ -29,6 +29,8 @@ class Reader:
     dialect: ClassVar[str] = ""
     name: ClassVar[str] = ""
     resumes: ClassVar[bool] = True
+    untold = False
+    """Whether this client read its answer from the list of messages, which does not say how it ended."""
 
     def __init__(self, api_user: ApiUser, prompt: str, model: str, *, key: str = "", run_id: str = "") -> None:
         self.api_user, self.prompt, self.model = api_user, prompt, model
@@ -61,7 +63,7 @@ class Reader:
                 self.forget()
                 await self.begin(port, patience)
         except wire.Refused as refused:
-            if refused.status in GONE_FOR_NOW:
+            if refused.status in GONE_FOR_NOW or refused.is_from_proxy:
                 raise
             self.finish(f"error:{refused.status}")
             self.error = refused.text
@@ -221,6 +223,7 @@ class ChatReader(EventReader):
             self.ended = ""
             path = f"/chat/conversation/{self.conversation_id}/messages"
             said = await wire.call(port, "GET", path, secret=self.api_user.secret)
+            self.untold = True
             self.text = said[-1]["content"]
             self.finish("complete")
 

@@ -108,7 +108,11 @@ class BackgroundReader(ResponsesReader):
     async def resume(self, port: int, patience: float) -> None:
         self._queued_since = self._queued_since or time.monotonic()
         while not self._begun:
-            polled = await wire.call(port, "GET", self.path, secret=self.api_user.secret, patience=patience)
+            try:
+                polled = await wire.call(port, "GET", self.path, secret=self.api_user.secret, patience=patience)
+            except (wire.Cut, wire.Refused, OSError):
+                self._queued_since = 0.0  # while the service is away, nothing can begin
+                raise
             self._begun = polled["status"] != "queued"
             if not self._begun:
                 if time.monotonic() > self._queued_since + QUEUED_SECONDS:

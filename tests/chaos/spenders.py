@@ -25,6 +25,7 @@ EXPECTED = (
     "answer_not_kept",
     "shutting_down",
     "not_found",
+    '"deleted"',  # a reader that waited for an answer whose conversation is gone
     "storage_unavailable",
 )
 MOST = 12

@@ -5,11 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 PATIENCE = 20.0
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request as its client saw it, in Unix seconds; `ended` is 0 until the whole body has arrived.
+
+    `status` is 0 until the headers have arrived. `by` has the addresses that a proxy asked, if it says so.
+    """
+
+    port: int
+    method: str
+    path: str
+    began: float
+    status: int = 0
+    by: str = ""
+    from_proxy: bool = False
+    ended: float = 0.0
+
+
+exchanges: list[Exchange] | None = None
+"""While this is a list, each request is added to it."""
 
 
 class Cut(Exception):
@@ -29,6 +51,15 @@ class Refused(Exception):
         said = ("retry_after", "retryAfter", "Try again in ")
         return "retry-after" in self.headers or any(each in self.text for each in said)
 
+    @property
+    def is_from_proxy(self) -> bool:
+        """Tell whether nginx answered because no process did."""
+        return is_from_proxy(self.status, self.headers)
+
+
+def is_from_proxy(status: int, headers: dict[str, str]) -> bool:
+    return status in (502, 503, 504) and headers.get("content-type", "").startswith("text/html")
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -47,6 +78,7 @@ class Answer:
     headers: dict[str, str]
     reader: asyncio.StreamReader
     patience: float
+    exchange: Exchange
     got: int = 0
     raw: bytearray = field(default_factory=bytearray)
 
@@ -61,6 +93,7 @@ class Answer:
             left = int(self.headers.get("content-length") or 0)
             if left:
                 yield await self._exactly(left)
+        self.exchange.ended = time.time()
 
     async def body(self) -> str:
         return b"".join([part async for part in self.parts()]).decode()
@@ -142,6 +175,9 @@ async def request(
     if payload:
         lines.append("Content-Type: application/json")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    exchange = Exchange(port, method, path, time.time())
+    if exchanges is not None:
+        exchanges.append(exchange)
     reader, writer = await connect(port)
     try:
         try:
@@ -151,7 +187,9 @@ async def request(
         head = (await _patiently(reader.readuntil(b"\r\n\r\n"), patience)).decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in head[1:] if line)
         found = {name.strip().lower(): value.strip() for name, _, value in pairs}
-        answer = Answer(int(head[0].split()[1]), found, reader, patience)
+        answer = Answer(int(head[0].split()[1]), found, reader, patience, exchange)
+        exchange.status, exchange.by = answer.status, found.get("x-upstream", "")
+        exchange.from_proxy = is_from_proxy(answer.status, found)
         answer.raw += head[0].encode() + repr(found).encode()
         if answer.status >= 400:
             raise Refused(answer.status, await answer.body(), found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatservice.testing import tried_on
+from chatservice.testing import tried_once
 from tests.clients.case import ClientTestCase, needs_clients
 
 needs_clients()
@@ -11,7 +11,7 @@ RAIN = "The tools say: It rains in Paris; It rains in London"
 ADA = {"name": "Ada", "age": 41}
 
 
-@tried_on("sqlite")
+@tried_once
 class FrameworksTest(ClientTestCase):
     maxDiff = None
 

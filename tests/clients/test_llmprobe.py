@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from chatservice.testing import tried_on
+from chatservice.testing import tried_once
 from tests.clients.case import INSTALLED, MODEL, ClientTestCase, needs_clients
 
 needs_clients()
@@ -17,7 +17,7 @@ NOT_FRONTIER = {
 SURFACES = {"models", "chat", "responses", "embeddings"}
 
 
-@tried_on("sqlite")
+@tried_once
 class LlmprobeTest(ClientTestCase):
     maxDiff = None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import needs_dialect, tried_on
+from chatservice.testing import needs_dialect, tried_once
 from tests.clients.openai_case import OpenAITestCase
 
 needs_dialect("openai_v1")
@@ -16,7 +16,7 @@ needs_dialect("openai_v1")
 WHALES = b"Whales sleep in the sea.\n"
 
 
-@tried_on("sqlite")
+@tried_once
 class FilesTest(OpenAITestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import needs_dialect, tried_on
+from chatservice.testing import needs_dialect, tried_once
 from tests.clients.case import MODEL
 from tests.clients.openai_case import TIME, WEATHER, OpenAITestCase, Scientist
 
@@ -20,7 +20,7 @@ PIXEL = (
 )
 
 
-@tried_on("sqlite")
+@tried_once
 class ToolsTest(OpenAITestCase):
     def test_a_call_goes_there_and_its_result_comes_back(self):
         question = {"role": "user", "content": "What is the weather in Paris?"}
@@ -71,7 +71,7 @@ class ToolsTest(OpenAITestCase):
         self.assertEqual(json.loads(parsed.output[0].arguments), {"name": "Ada", "age": 41})
 
 
-@tried_on("sqlite")
+@tried_once
 class StreamTest(OpenAITestCase):
     def test_the_events_tell_what_the_response_is(self):
         events = self.stream("Count to 5.", reasoning={"effort": "low"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import needs_dialect, tried_on
+from chatservice.testing import needs_dialect, tried_once
 from tests.clients.case import MODEL
 from tests.clients.openai_case import ENDS, WEATHER, OpenAITestCase
 
@@ -18,7 +18,7 @@ ADA: dict[str, Any] = {"role": "user", "content": "My name is Ada."}
 UNKNOWN = 32 * "0"
 
 
-@tried_on("sqlite")
+@tried_once
 class SocketTest(OpenAITestCase):
     def test_responses_over_one_socket(self):
         with self.connected() as connection:
@@ -75,7 +75,7 @@ class SocketTest(OpenAITestCase):
         self.assertEqual(asyncio.run(asked()), ["51", "4"])
 
 
-@tried_on("sqlite")
+@tried_once
 class ConversationsTest(OpenAITestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -159,7 +159,7 @@ class ConversationsTest(OpenAITestCase):
         self.assertEqual(self.create("What is my name?", conversation=made.id).output_text, "Ada")
 
 
-@tried_on("sqlite")
+@tried_once
 class StoredCompletionsTest(OpenAITestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import needs_dialect, tried_on, wait_until
+from chatservice.testing import needs_dialect, tried_once, wait_until
 from tests.clients.case import MODEL
 from tests.clients.openai_case import ESSAY, MODEL_SLOW, OpenAITestCase
 
@@ -15,7 +15,7 @@ needs_dialect("openai_v1")
 UNKNOWN = "resp_0123456789abcdef0123456789abcdef"
 
 
-@tried_on("sqlite")
+@tried_once
 class StoredResponsesTest(OpenAITestCase):
     def finished(self, response: Any) -> Any:
         def found() -> Any:

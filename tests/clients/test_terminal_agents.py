@@ -11,7 +11,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import fake_upstream, needs_dialect, tried_on
+from chatservice.testing import fake_upstream, needs_dialect, tried_once
 from tests.clients.openai_case import OpenAITestCase
 from tests.clients.test_openai_responses import PIXEL
 
@@ -62,7 +62,7 @@ def result(call: Any, output: Any) -> dict[str, Any]:
 BEFORE = [message("developer", "You are a coding agent."), message("user", "<environment_context>…")]
 
 
-@tried_on("sqlite")
+@tried_once
 class TerminalAgentTest(OpenAITestCase):
     maxDiff = None
 

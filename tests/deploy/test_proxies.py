@@ -20,26 +20,12 @@ from websockets.sync.client import connect
 
 from chatservice.testing import ROOT, ServiceTestCase, free_port, needs_dialect, tried_on, wait_until
 from conftest import CI
+from scripts.nginx import running_nginx
 from tests.nginx import need_nginx
 
 DEPLOY = ROOT / "deploy"
 FILES = DEPLOY / "nginx"
 NAME = "chat.example.org"
-AROUND = """
-daemon off;
-{user}
-pid {home}/pid;
-error_log {home}/error.log;
-events {{ worker_connections 256; }}
-http {{
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    include {home}/*.conf;
-}}
-"""
 CADDY_OPTIONS = (
     "{{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n\tstorage file_system {home}\n}}\n"
 )
@@ -116,7 +102,6 @@ class NginxTest(ProxyCase, ServiceTestCase):
         port, plain = free_port(), free_port()
         with tempfile.TemporaryDirectory(prefix="nginx-") as directory:
             home = Path(directory)
-            home.chmod(0o755)
             subprocess.run(
                 ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={NAME}"]
                 + ["-keyout", home / "privkey.pem", "-out", home / "fullchain.pem"],
@@ -139,18 +124,10 @@ class NginxTest(ProxyCase, ServiceTestCase):
             upstream = (FILES / "chat-upstream.conf").read_text()
             upstream = upstream.replace(":8001", f":{self.service.port}").replace(":8002", f":{free_port()}")
             (home / "chat-upstream.conf").write_text(upstream)
-            user = "user root;" if os.geteuid() == 0 else ""
-            (home / "around").write_text(AROUND.format(home=home, user=user))
-            command = [program, "-e", f"{home}/error.log", "-p", str(home), "-c", f"{home}/around"]
-            subprocess.run([*command, "-t"], check=True, capture_output=True)
-            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-            try:
+            with running_nginx(program, home, f"include {home}/*.conf;", port):
                 yield port
                 told = httpx2.get(f"http://127.0.0.1:{plain}/x?y", trust_env=False, headers={"Host": "localhost"})
                 self.assertEqual((told.status_code, told.headers["location"]), (301, "https://localhost/x?y"))
-            finally:
-                process.terminate()
-                process.wait(timeout=20)
             log = (home / "access.log").read_text()
             self.assertIn('"GET /v1/chat/conversations" 200', log)
             self.assertNotIn("canary", log + (home / "error.log").read_text())

@@ -67,6 +67,18 @@ def _graphql(body: dict[str, Any]) -> str:
     return ""
 
 
+def _mcp(body: dict[str, Any]) -> str:
+    error = body.get("error")
+    if set(body) != {"jsonrpc", "id", "error"} or body["jsonrpc"] != "2.0" or not isinstance(error, dict):
+        return f"keys {sorted(body)}"
+    if not {"code", "message"} <= set(error) <= {"code", "message", "data"} or not isinstance(error["code"], int):
+        return f"keys {sorted(error)}"
+    data = error.get("data")  # of the package's own errors it may be a text
+    if isinstance(data, dict) and data.get("code") == "internal_error":
+        return "an internal error"
+    return _texts(error, "message")
+
+
 def _texts(error: dict[str, Any], *names: str) -> str:
     return next((f"{name} is no text" for name in names if not isinstance(error[name], str) or not error[name]), "")
 
@@ -75,6 +87,7 @@ CHECKS = {
     "chat": _object,
     "chat_v1": _envelope,
     "graphql": _graphql,
+    "mcp": _mcp,
     "openai_v1": _openai,
     "resources": _object,
     "site": _object,

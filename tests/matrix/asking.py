@@ -1,4 +1,4 @@
-"""Sends a probe's request by HTTP, GraphQL's socket or the websocket, and reads the answer for comparison."""
+"""Sends a probe by HTTP, as a message of MCP, or by one of the websockets, and reads the answer for comparison."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ NUMBERS = re.compile(
 )
 # Parts that differ between two answers to the same question.
 VARYING = {"date", "x-request-id", "openai-processing-ms", "content-length", "x-took-ms"}
+MESSAGES = ("tool", "resources")
 VERBS = ("query", "mutation", "subscription")
 
 
@@ -47,6 +48,8 @@ def ask(subject: Subject, service: Service, row: Row, probe: Probe, values: Mapp
         except InvalidStatus as refused:  # a page of another site cannot even open the socket
             assert refused.response.status_code == 403
             return Answer("401", str(refused), "401")
+    if row.kind in MESSAGES:
+        return of_mcp(subject.http.post("/mcp", json=body))
     if row.kind in (*VERBS, "field"):
         return of_graph(subject.http.post("/graphql", json=body))
     return of_http(request(subject, row.kind, path, body, headers))
@@ -73,6 +76,17 @@ def of_graph(response: httpx2.Response) -> Answer:
     if response.status_code == 401:
         return answer
     return Answer(_outcome(response.json()), answer.shown, answer.like)
+
+
+def of_mcp(response: httpx2.Response) -> Answer:
+    """Read the answer to a JSON-RPC message: the code of its error, or of what a tool refused, or `ok`."""
+    answer = of_http(response)
+    if response.status_code == 401:
+        return answer
+    payload = response.json()
+    refused = payload["error"].get("data") if "error" in payload else payload["result"].get("_meta")
+    failed = "error" in payload or payload["result"].get("isError")
+    return Answer(refused["code"] if failed else "ok", answer.shown, answer.like)
 
 
 def _outcome(payload: dict[str, Any]) -> str:

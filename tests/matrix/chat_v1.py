@@ -66,6 +66,7 @@ ROWS = (
     ),
     http(f"GET {BASE}/access-log", "entry"),
     http(f"GET {BASE}/looks", "entry"),
+    http(f"GET {BASE}/me/budgets"),
     http(f"GET {BASE}/me/keys", "user"),
     http(f"POST {BASE}/me/keys", "user", body={"name": "Mine"}),
     http(f"DELETE {BASE}/me/keys/{{apikey}}", "user"),
@@ -74,6 +75,7 @@ ROWS = (
     http(f"GET {BASE}/me/usage", "run"),
     http(f"GET {BASE}/usage"),
     http(f"GET {BASE}/me", "user"),
+    http(f"PATCH {BASE}/me", "user", body={"preferred_model": None}),
     # The body does not confirm the deletion, because later probes still need the subject.
     http(f"DELETE {BASE}/me", "user", body={"username": "somebody else"}),
     http(f"GET {BASE}/me/export", "user", "conversation", "message", "run"),

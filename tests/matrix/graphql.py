@@ -66,6 +66,7 @@ ROOTS = (
     query("usage", probes=(free("days", "{ usage(days: 7) { day model cost } }"),)),
     query("models"),
     query("defaultModel"),
+    query("finishedBlocks", probes=(free("text", '{ finishedBlocks(text: "# <word>") { html lines state } }'),)),
     query(
         "conversations",
         "conversation",
@@ -182,6 +183,10 @@ MUTATIONS = (
     mutation('stopRun(runId: "<run>")', "{ id state }", "run", argument="runId"),
     mutation('renameConversation(id: "<conversation>", title: "Mine")', TALK, "conversation", argument="id"),
     mutation('archiveConversation(id: "<conversation>")', TALK, "conversation", argument="id"),
+    mutation('pinConversation(id: "<conversation>")', TALK, "conversation", argument="id"),
+    mutation(
+        'setGeneration(id: "<conversation>", generation: {instructions: "Mine"})', TALK, "conversation", argument="id"
+    ),
     mutation('deleteConversation(id: "<conversation>")', "", "conversation", "message", "run", argument="id"),
     mutation('deleteMessage(id: "<message>")', "", "message", argument="id"),
     mutation(
@@ -220,7 +225,8 @@ LEADS_ON = (
     "AnswerComplete.message", "AnswerError.message", "AnswerStarted.conversation",
     "Conversation.activeRun",
     "ConversationConnection.edges", "ConversationConnection.pageInfo", "ConversationEdge.node",
-    "Message.conversation", "Message.feedback", "Message.files", "Message.parent", "Message.run", "Message.siblings",
+    "Message.conversation", "Message.feedback", "Message.files", "Message.parent", "Message.reasoning", "Message.run",
+    "Message.siblings", "Message.toolCalls",
     "MessageConnection.edges", "MessageConnection.pageInfo", "MessageEdge.node",
     "SearchHit.message", "SearchHit.conversation", "SearchHit.before", "SearchHit.after",
     "SearchHitConnection.edges", "SearchHitConnection.pageInfo", "SearchHitEdge.node",

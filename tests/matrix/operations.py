@@ -1,4 +1,4 @@
-"""Finds in the service itself everything that the matrix must declare: routes, documents, the graph, frames."""
+"""Finds in the service itself everything that the matrix must declare: routes, documents, the graph, frames, tools."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.matrix.rows import Row
 CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
 # A property or argument with such a name may hold somebody else's id.
 NAMES_SOMETHING = re.compile(
-    r"(^id$|_ids?$|Ids?$|^after$|^before$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
+    r"(^id$|_ids?$|Ids?$|^after$|^before$|^around$|^uri$|^cursor$|^branch$|^client_id$|[iI]dempotency.?[kK]ey$|^Last-Event-ID$)"
 )
 # Methods that are answered without a handler in the view.
 BY_ITSELF = {"OPTIONS", "HEAD", "TRACE"}
@@ -141,6 +141,19 @@ def frame_operations() -> dict[str, set[str]]:
         named = {f"frame {name}" for name in fields if NAMES_SOMETHING.search(name)}
         found[f"frame {kind.__struct_config__.tag}"] = named
     return found
+
+
+def tool_operations() -> dict[str, set[str]]:
+    """Return each tool of the MCP server, and each method of its resources, with the arguments that may hold an id."""
+    if "mcp" not in DIALECTS:
+        return {}
+    tools = importlib.import_module("chatservice.dialects.mcp.tools").TOOLS
+    taken = {f"tool {name}": tool.takes.__struct_fields__ for name, tool in tools.items()}
+    taken |= {"resources list": ("cursor",), "resources templates/list": (), "resources read": ("uri",)}
+    return {
+        operation: {f"argument {name}" for name in names if NAMES_SOMETHING.search(name)}
+        for operation, names in taken.items()
+    }
 
 
 def admin_models() -> set[str]:

@@ -11,13 +11,19 @@ from rest_framework.views import APIView
 
 from accounts.scopes import Scope
 from chatservice.dialects import DIALECTS
-from tests.matrix.operations import graph_operations, methods_of, named, routes
+from tests.matrix.operations import graph_operations, methods_of, named, routes, tool_operations
 from tests.matrix.rows import anonymous
 
 UNDECLARED = "undeclared"
 # Scope -> the operations that a key with this scope may ask for, and no key without it.
 SCOPES: dict[Scope | None, tuple[str, ...]] = {
     Scope.READ: (
+        "tool read_conversation",
+        "tool list_conversations",
+        "tool recent",
+        "resources list",
+        "resources templates/list",
+        "resources read",
         "GET /files",
         "GET /files/{file}",
         "GET /files/{file}/thumbnail",
@@ -26,6 +32,7 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "GET /v1/chat/conversations/{conversation}/messages",
         "GET /v1/chat/access-log",
         "GET /v1/chat/looks",
+        "GET /v1/chat/me/budgets",
         "GET /v1/chat/me/keys",
         "GET /v1/chat/me/storage",
         "GET /v1/chat/me/usage",
@@ -52,6 +59,7 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "query conversations",
         "query conversation",
         "query message",
+        "query finishedBlocks",
         "query run",
         "query todos",
         "query todo",
@@ -60,6 +68,7 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "field Conversation.activeRun",
         "field Message.conversation",
         "field Message.parent",
+        "field Message.reasoning",
         "field Message.run",
         "field Message.siblings",
         "field Todo.conversation",
@@ -103,6 +112,8 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "mutation showBranch",
         "mutation renameConversation",
         "mutation archiveConversation",
+        "mutation pinConversation",
+        "mutation setGeneration",
         "mutation deleteConversation",
         "mutation deleteMessage",
         "mutation setFeedback",
@@ -154,8 +165,11 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "GET /v1/chat/search",
         "query search",
         "GET /search",
+        "POST /mcp",
+        "tool search_history",
     ),
     Scope.ACCOUNT: (
+        "PATCH /v1/chat/me",
         "POST /v1/chat/me/keys",
         "DELETE /v1/chat/me/keys/{apikey}",
         "POST /v1/chat/me/keys/{apikey}/rotate",
@@ -175,6 +189,7 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "field AnswerStarted.conversation",
         "field Message.feedback",
         "field Message.files",
+        "field Message.toolCalls",
         "frame auth",
         "frame ping",
         "frame unsubscribe",
@@ -189,7 +204,7 @@ def scope_of() -> dict[str, Scope | None]:
 
 def declared() -> dict[str, Any]:
     """Return what each operation declares: a scope, None for what every key may do, or UNDECLARED."""
-    return dict([*_of_views(), *_of_the_graph(), *_of_frames()])
+    return dict([*_of_views(), *_of_the_graph(), *_of_frames(), *_of_tools()])
 
 
 def _of_views() -> Iterator[tuple[str, Any]]:
@@ -210,6 +225,14 @@ def _of_frames() -> Iterator[tuple[str, Any]]:
     if "websocket" in DIALECTS:
         for frame in importlib.import_module("chatservice.dialects.websocket.client_frames").ClientFrame.__args__:
             yield f"frame {frame.__struct_config__.tag}", frame.__dict__.get("scope", UNDECLARED)
+
+
+def _of_tools() -> Iterator[tuple[str, Any]]:
+    for operation in tool_operations():
+        kind, _, name = operation.partition(" ")
+        method, params = ("tools/call", {"name": name}) if kind == "tool" else (f"{kind}/{name}", {})
+        views = importlib.import_module("chatservice.dialects.mcp.views")
+        yield operation, views.scope_of({"method": method, "params": params})
 
 
 def field_of(operation: str) -> Any:

@@ -9,6 +9,9 @@ ROWS = (
     Row("GET /", Admits.ANYONE),
     Row("GET /profile", Admits.ANYONE),
     Row("GET /login", Admits.ANYONE),
+    # These send whoever is not signed in to the form; what they show of others is in tests/signin/test_own_account.py.
+    Row("GET /login/browsers", Admits.ANYONE),
+    Row("GET /login/password", Admits.ANYONE),
     Row("GET /logout", Admits.ANYONE),
     # The pictures and files of messages. That of the matrix has no thumbnail: tests/browser/test_files.py has one.
     Row(
@@ -52,6 +55,7 @@ ADMIN_PAGES = frozenset(
     {
         "",
         "dashboard/",
+        "dashboard/failures/",
         "dashboard/usage/",
         "dashboard/usage/csv/",
         "login/",

@@ -19,6 +19,7 @@ FILES = "conversations/conversation/<uuid:conversation_id>/files/<str:file_id>/"
 PAGES: dict[str, Statuses] = {
     "": EVERYBODY,
     "dashboard/": VIEWS,
+    "dashboard/failures/": VIEWS,
     "dashboard/usage/": VIEWS,
     "dashboard/usage/csv/": VIEWS,
     "login/": SHORT,
@@ -32,6 +33,9 @@ PAGES: dict[str, Statuses] = {
     "(?P<url>.*)$": (404, 404, 404, 404),
     "accounts/user/<id>/password/": ROOT,
     f"accounts/user/{OBJECT}/stop/": ROOT,
+    f"accounts/user/{OBJECT}/issue-key/": ROOT,
+    f"accounts/apikey/{OBJECT}/rotate/": ROOT,
+    f"accounts/apikey/{OBJECT}/revoke/": ROOT,
     # Of a transcript that is not open: tests/test_admin_files.py opens it.
     FILES: NOBODY,
     f"{FILES}thumbnail/": NOBODY,

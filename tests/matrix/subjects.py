@@ -128,7 +128,7 @@ def nobodys(like: Mapping[str, str]) -> dict[str, str]:
         "hex": uuid.UUID(ids["message"]).hex,
         "file": f"file-{near(uuid.UUID(like['file'].removeprefix('file-'))).hex}",
         "page": time_cursor("c", conversation.updated_at, uuid.UUID(ids["conversation"])),
-        "found": write_cursor(1, "nobody"),
+        "found": write_cursor(1, (), "nobody"),
     }
 
 

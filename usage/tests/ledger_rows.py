@@ -37,4 +37,4 @@ def use(
         failed=failed,
     )
     with connection.cursor() as cursor:
-        ledger.add(cursor, [charge] * times)
+        ledger.add(cursor, [charge] * times, ledger.groups_of([user.pk])())

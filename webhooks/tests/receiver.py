@@ -31,6 +31,7 @@ class Receiver:
 
     answers: list[int | str] = field(default_factory=list)
     redirect_to: str = ""
+    retry_after: str = ""
     received: list[Received] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
 
@@ -83,6 +84,8 @@ class Receiver:
                 request.send_response(answer)
                 if 300 <= answer < 400:
                     request.send_header("Location", self.redirect_to)
+                if self.retry_after:
+                    request.send_header("Retry-After", self.retry_after)
                 request.send_header("Content-Length", "2")
                 request.end_headers()
                 request.wfile.write(b"ok")

@@ -29,8 +29,9 @@ client = OpenAI(api_key="none")
 
 
 def make_due(*deliveries: WebhookDelivery) -> None:
-    """Let time pass until the next attempt."""
-    WebhookDelivery.objects.filter(pk__in=[each.pk for each in deliveries]).update(next_attempt_at=timezone.now())
+    """Let time pass until the next attempt, and a second more: SQLite's clock is some of one behind."""
+    due = timezone.now() - dt.timedelta(seconds=1)
+    WebhookDelivery.objects.filter(pk__in=[each.pk for each in deliveries]).update(next_attempt_at=due)
 
 
 class DeliveryTest(WebhookCase):
@@ -98,6 +99,32 @@ class DeliveryTest(WebhookCase):
         self.assertEqual(len(receiver.received), 4, "a redirect is not followed")
         self.assertEqual(len({got.headers["webhook-id"] for got in receiver.received}), 1)
         self.assertEqual(len({got.body for got in receiver.received}), 1)
+
+    def test_a_receiver_says_how_long_to_wait(self) -> None:
+        for said, most in (("600", 600), ("99999999", delivery.MAX_PAUSE), ("-5", 6), ("tomorrow", 6), ("٣٠", 6)):
+            receiver = self.receiver(503)
+            receiver.retry_after = said.encode().decode("latin-1")
+            found = self.sent_test(make_endpoint(receiver.url))
+            before = timezone.now()
+            deliver(found.endpoint_id)
+            found.refresh_from_db()
+            waits = (found.next_attempt_at - before).total_seconds()
+            self.assertTrue(most * 0.5 < waits < most + 30, f"{said}: {waits}")
+
+    def test_a_receiver_that_is_gone_is_sent_nothing_more_until_staff_say_so(self) -> None:
+        receiver = self.receiver(410)
+        endpoint = make_endpoint(receiver.url)
+        found = self.sent_test(endpoint)
+        with self.assertLogs("webhooks", "WARNING"), self.captureOnCommitCallbacks(execute=True):
+            deliver(endpoint.pk)
+        self.assert_result(found, "pending", 1, 410)
+        endpoint.refresh_from_db()
+        self.assertFalse(endpoint.is_active)
+        make_due(found)
+        self.assertEqual((deliver(endpoint.pk), len(receiver.received)), (0, 1))
+        WebhookEndpoint.objects.update(is_active=True)
+        deliver(endpoint.pk)
+        self.assert_result(found, "delivered", 2, 200)
 
     def test_a_receiver_that_hangs_is_given_up(self) -> None:
         for answer in ("hang", "drip"):

@@ -69,6 +69,7 @@ DESCRIPTIONS = {
     504: "The model's server did not answer in time",
 }
 ARCHIVED = OpenApiParameter("archived", str, enum=["false", "true", "all"], default="false")
+PINNED = OpenApiParameter("pinned", str, enum=["false", "true", "all"], default="all")
 CONTINUE = (
     "For an answer that was interrupted, was stopped, failed after its first tokens, or reached the length limit: "
     "a new answer beside it, which is shown from now on, starts with its text and continues it. The first one is "

@@ -24,6 +24,7 @@ from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.fields import Text
 from chatservice.dialects.chat_v1.request_parsing import validated
 from chatservice.dialects.chat_v1.views import ChatView
+from completions.preferred_model import choose_model, preferred_model
 from completions.stream_limits import acquire_stream
 from conversations import quota
 from foundation.database import in_database_thread, stream_from_database
@@ -44,11 +45,23 @@ class AccountSerializer(serializers.ModelSerializer[User]):
 
     created_at = serializers.DateTimeField(source="date_joined")
     has_password = serializers.BooleanField(source="has_usable_password")
+    preferred_model = serializers.CharField(
+        allow_null=True,
+        help_text="What new chats begin with on the page; null for the service's default, which is also used if the "
+        "chosen model is gone or no longer allowed.",
+    )
     failed_sign_ins = FailedSignInSerializer(many=True)
 
     class Meta:
         model = User
-        fields = ("id", "username", "is_staff", "has_password", "created_at", "failed_sign_ins")
+        fields = ("id", "username", "is_staff", "has_password", "created_at", "preferred_model", "failed_sign_ins")
+
+
+class Preferences(serializers.Serializer[Any]):
+    preferred_model = Text(max_length=200, allow_null=True, help_text="One of the models that the caller may use.")
+
+
+ACCOUNT = docs.enveloped("AccountEnvelope", AccountSerializer())
 
 
 class StorageSerializer(serializers.Serializer[Any]):
@@ -76,15 +89,26 @@ class Confirmation(serializers.Serializer[Any]):
 
 
 class MeView(ChatView):
-    scopes = {"GET": Scope.READ, "DELETE": Scope.ACCOUNT}
+    scopes = {"GET": Scope.READ, "PATCH": Scope.ACCOUNT, "DELETE": Scope.ACCOUNT}
 
     @extend_schema(
         operation_id="get_me",
         summary="The caller's account",
-        responses={200: docs.enveloped("AccountEnvelope", AccountSerializer()), **docs.errors(401, 429)},
+        responses={200: ACCOUNT, **docs.errors(401, 429)},
     )
     async def get(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        return json_response(envelope(await in_database_thread(_account, principal)))
+        return json_response(envelope(await _account(principal)))
+
+    @extend_schema(
+        operation_id="update_me",
+        summary="Choose the model that new chats begin with on the page",
+        request=Preferences,
+        responses={200: ACCOUNT, **docs.errors(400, 401, 403, 413, 415, 429)},
+        examples=[docs.example("A choice", {"preferred_model": "echo"})],
+    )
+    async def patch(self, request: HttpRequest, principal: Principal) -> HttpResponse:
+        await choose_model(principal, validated(request, Preferences)["preferred_model"])
+        return json_response(envelope(await _account(principal)))
 
     @extend_schema(
         operation_id="delete_me",
@@ -154,8 +178,9 @@ class ExportView(ChatView):
         return response
 
 
-def _account(principal: Principal) -> dict[str, Any]:
-    return dict(AccountSerializer(user_of(principal)).data)
+async def _account(principal: Principal) -> dict[str, Any]:
+    account = await in_database_thread(lambda: dict(AccountSerializer(user_of(principal)).data))
+    return {**account, "preferred_model": await preferred_model(principal)}
 
 
 async def until_refused(principal: Principal, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -15,12 +15,16 @@ from chatservice.dialects.idempotency import key_of, route_of
 from chatservice.dialects.json_body import read_object
 from chatservice.dialects.run_requests import make_run_request
 from completions.continuing import ResumePoint
+from completions.conversation_generation import conversation_generation
 from completions.run_requests import HEAD, RunRequest, WhenBusy
 from conversations.models import Message
 
 S = TypeVar("S", bound=Serializer[Any])
 OURS = frozenset(
-    {"content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall", "file_ids"}
+    {
+        *("content", "role", "model", "parent_id", "title", "metadata", "client_message_id", "recall", "file_ids"),
+        "generation",
+    }
 )
 WHEN_BUSY = "when_busy"
 
@@ -62,6 +66,7 @@ async def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Pr
         given,
         title=given.get("title") or "",
         metadata=given.get("metadata") or {},
+        generation=conversation_generation(given.get("generation")),
         messages=(await user_message(principal, given["content"], given.get("file_ids")),),
     )
 

@@ -45,7 +45,9 @@ class SearchHit(WhyFound):
 class SearchMeta(serializers.Serializer[Any]):
     asked = serializers.CharField(help_text="hybrid, semantic or text")
     mode = serializers.CharField(help_text="the mode that was used")
-    why = serializers.CharField(allow_null=True, help_text="why another mode was used than requested")
+    why = serializers.CharField(
+        allow_null=True, help_text="why another mode was used than requested, or the hits were not reranked"
+    )
     excluded = serializers.ListField(
         child=serializers.CharField(), help_text="the words and phrases that no hit contains, as `-word` asked"
     )
@@ -85,6 +87,8 @@ EXAMPLE = {
             "text_score": 0.9,
             "semantic_score": 0.81,
             "matched": "both",
+            "found": True,
+            "others": None,
         }
     ],
     "meta": {

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from chatservice.dialects.attached_files import FileIds, FilesField, TextOrFiles
 from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
 from chatservice.dialects.empty_answers import EmptyReasonMixin, empty_reason_field
+from chatservice.dialects.generation_settings import GenerationField
 from chatservice.dialects.idempotency import client_message_id_field
 from chatservice.dialects.recalling import RecallField, StoredRecall
 from completions.run_requests import WhenBusy
@@ -35,19 +36,30 @@ class ConversationDetailSerializer(ConversationSerializer):
     """A conversation with those of its fields that can be changed besides the title."""
 
     archived = Boolean(required=False, source="archived_at")
+    pinned = Boolean(required=False, source="pinned_at")
     metadata = Object(required=False)
     recall = StoredRecall(required=False, allow_null=True)
+    generation = GenerationField()
 
     class Meta(ConversationSerializer.Meta):
-        fields = (*ConversationSerializer.Meta.fields, "archived", "metadata", "recall")  # type: ignore[assignment]
+        fields = (  # type: ignore[assignment]
+            *ConversationSerializer.Meta.fields,
+            *("archived", "pinned", "metadata", "recall", "generation"),
+        )
 
     def to_representation(self, instance: Conversation) -> dict[str, Any]:
-        return {**super().to_representation(instance), "archived": instance.archived_at is not None}
+        flags = {"archived": instance.archived_at is not None, "pinned": instance.pinned_at is not None}
+        return {**super().to_representation(instance), **flags}
 
     def validate_archived(self, archived: bool) -> Any:
-        if not archived:
-            return None
-        return (self.instance.archived_at if self.instance else None) or timezone.now()
+        return self._since("archived_at", archived)
+
+    def validate_pinned(self, pinned: bool) -> Any:
+        return self._since("pinned_at", pinned)
+
+    def _since(self, name: str, is_set: bool) -> Any:
+        """Return since when a flag is set: what is set again keeps its moment."""
+        return (getattr(self.instance, name, None) or timezone.now()) if is_set else None
 
 
 class NewConversation(serializers.Serializer[Any]):
@@ -56,6 +68,7 @@ class NewConversation(serializers.Serializer[Any]):
     )
     metadata = Object(required=False)
     recall = StoredRecall(required=False, allow_null=True)
+    generation = GenerationField()
 
     def validate_title(self, title: str | None) -> str:
         return title or ""
@@ -101,13 +114,19 @@ class MessageSerializer(EmptyReasonMixin, serializers.ModelSerializer[Message]):
 
 
 class AccessLogEntrySerializer(serializers.ModelSerializer[AccessLogEntry]):
-    """One access: `kind` is transcript, search or export, `reader` a username of staff, `reason` the one they gave."""
+    """One access: `kind` is transcript, search, export, or key (the reader made a key of this account).
+
+    `reader` is a username of staff, `reason` the one they gave. `title` and `end_user` are the
+    conversation's, null once it is deleted.
+    """
 
     reader = serializers.CharField(source="reader_name", read_only=True)
+    title = serializers.CharField(read_only=True, allow_null=True)
+    end_user = serializers.CharField(read_only=True, allow_null=True)
 
     class Meta:
         model = AccessLogEntry
-        fields = ("id", "created_at", "kind", "reader", "reason", "conversation_id")
+        fields = ("id", "created_at", "kind", "reader", "reason", "conversation_id", "title", "end_user")
         read_only_fields = fields
 
 
@@ -177,3 +196,4 @@ class StartedConversation(TextOrFiles, GenerationSerializer):
     content = Text(limit="LIMIT_MESSAGE_CHARS", allow_blank=True)
     file_ids = FileIds()
     metadata = Object(required=False)
+    generation = GenerationField()

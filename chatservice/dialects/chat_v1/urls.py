@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from chatservice.dialects.chat_v1 import feedback, keys, me, searching, usage, usage_of_groups, views, viewsets
+from chatservice.dialects.chat_v1 import (
+    budgets,
+    feedback,
+    keys,
+    me,
+    searching,
+    usage,
+    usage_of_groups,
+    views,
+    viewsets,
+)
 
 app_name = "chat_v1"
 
@@ -26,6 +36,7 @@ urlpatterns = [
     path(f"{MESSAGES}/stream", views.MessageStreamView.as_view(), name="conversation-messages-stream"),
     path("looks", LOOKS, name="look-list"),
     path("me", me.MeView.as_view(), name="me"),
+    path("me/budgets", budgets.BudgetsView.as_view(), name="budgets"),
     path("me/export", me.ExportView.as_view(), name="me-export"),
     path("me/keys", keys.KeysView.as_view(), name="key-list"),
     path("me/keys/<str:key_id>", keys.KeyView.as_view(), name="key-detail"),

@@ -30,7 +30,7 @@ from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewS
     list=extend_schema(
         operation_id="list_conversations",
         summary="The caller's conversations, most recently used first",
-        parameters=[docs.ARCHIVED],
+        parameters=[docs.ARCHIVED, docs.PINNED],
         responses={200: ConversationSerializer(many=True), **docs.errors(400, 401, 429)},
     ),
     create=extend_schema(
@@ -47,7 +47,7 @@ from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewS
     ),
     partial_update=extend_schema(
         operation_id="update_conversation",
-        summary="Change title, archived or metadata",
+        summary="Change title, archived, pinned, metadata, recall or generation",
         request=ConversationDetailSerializer,
         responses={200: docs.CONVERSATION_DETAIL, **docs.errors(400, 401, 404, 413, 415, 429)},
         examples=[docs.example("Rename", {"title": "A better title"})],
@@ -77,15 +77,18 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
         conversations = super().get_queryset()
         if self.action != "list" or getattr(self, "swagger_fake_view", False):
             return conversations
-        match self.request.query_params.get("archived", "false"):
-            case "false":
-                return conversations.active()
-            case "true":
-                return conversations.exclude(archived_at=None)
-            case "all":
-                return conversations
-        wanted = ["'true', 'false' or 'all'."]
-        raise BadRequest("archived: 'true', 'false' or 'all'.", code="validation_error", details={"archived": wanted})
+        for name, default in (("archived", "false"), ("pinned", "all")):
+            match self.request.query_params.get(name, default):
+                case "false":
+                    conversations = conversations.filter(**{f"{name}_at": None})
+                case "true":
+                    conversations = conversations.filter(**{f"{name}_at__isnull": False})
+                case "all":
+                    pass
+                case _:
+                    wanted = "'true', 'false' or 'all'."
+                    raise BadRequest(f"{name}: {wanted}", code="validation_error", details={name: [wanted]})
+        return conversations
 
 
 @extend_schema_view(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import Any
 
@@ -21,11 +22,13 @@ from chatservice.dialects.idempotency import idempotency_key
 from chatservice.dialects.leaving import Leaving, read_leaving
 from chatservice.dialects.run_errors import problem_of_end
 from chatservice.dialects.run_requests import make_run_request, resolve_model, submit
+from completions import conversation_generation as generation_values
 from completions import recall as recall_values
 from completions.exceptions import UnknownConversation
 from completions.readers import wait_for_end
 from completions.run_requests import HEAD, RunHandle, RunRequest, WhenBusy
 from completions.types import FINISHED_WELL, RunFinished
+from conversations.generation import read_generation
 
 STOPS = 16
 
@@ -46,6 +49,26 @@ class Generation:
             arguments.text(each, "stop", limit=1_000, blank=True)
         given = {name: getattr(self, name) for name in ("temperature", "top_p", "max_tokens", "seed", "stop")}
         return {name: value for name, value in given.items() if value is not None}
+
+
+@strawberry.input(
+    description="How the answers of a conversation are made, unless a question has its own `Generation`: instructions, "
+    "which are sent to the model before the messages, and parameters."
+)
+class ConversationGeneration:
+    instructions: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    reasoning_effort: str | None = None
+
+
+def stored(given: ConversationGeneration | None, name: str) -> dict[str, Any] | None:
+    """Return what a conversation keeps of the argument `name`; raises BadRequest."""
+    try:
+        return read_generation(dataclasses.asdict(given) if given is not None else None)
+    except ValueError as error:
+        raise arguments.invalid(name, str(error)) from error
 
 
 @strawberry.input(
@@ -105,6 +128,7 @@ async def new_message(
     generation: Generation | None,
     key: str | None,
     recall: Recall | None = None,
+    conversation_generation: ConversationGeneration | None = None,
     when_busy: WhenBusy = WhenBusy.REJECT,
 ) -> RunRequest:
     """Return the run request for a new message; raises BadRequest and UnknownConversation."""
@@ -112,6 +136,8 @@ async def new_message(
         raise arguments.invalid("parentId", "This requires a conversationId.")
     if conversation_id is not None and title is not None:
         raise arguments.invalid("title", "This is only for a new conversation.")
+    if conversation_id is not None and conversation_generation is not None:
+        raise arguments.invalid("conversationGeneration", "This is only for a new conversation.")
     parent: uuid.UUID | None = HEAD
     if conversation_id is not None and parent_id is not UNSET:
         parent = _known(parent_id, "Message not found.") if parent_id is not None else None
@@ -126,6 +152,7 @@ async def new_message(
         messages=(await user_message(principal, arguments.content(content, file_ids), file_ids, param="fileIds"),),
         recall=recalled(recall),
         when_busy=when_busy,
+        generation=generation_values.conversation_generation(stored(conversation_generation, "conversationGeneration")),
     )
 
 
@@ -134,6 +161,7 @@ def ask(
     model: str | None,
     generation: Generation | None,
     key: str | None,
+    /,
     *,
     when_busy: WhenBusy = WhenBusy.REJECT,
     **place: Any,

@@ -38,7 +38,7 @@ from chatservice.dialects.problems import BadRequest
 # These fields cost nothing: the page around them is counted instead.
 FREE = {"edges", "node", "pageInfo"}
 # Fields that cost more than one row.
-WEIGHTS = {"search": 50, "html": 20, "models": 50, "__schema": 500, "__type": 100}
+WEIGHTS = {"search": 50, "html": 20, "finishedBlocks": 50, "models": 50, "__schema": 500, "__type": 100}
 INTROSPECTION_DEPTH = 16
 EXPANDED_FIELDS = 5_000
 INFINITE = 10**9

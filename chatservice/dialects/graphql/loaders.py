@@ -42,6 +42,13 @@ class VersionsKey(NamedTuple):
     role: str
 
 
+class Source(NamedTuple):
+    """Markdown to render; people's line breaks are kept, models' are Markdown's."""
+
+    text: str
+    keep_breaks: bool
+
+
 class Loaders:
     def __init__(self, principal: Principal) -> None:
         def loader(read: Callable[[Principal, list[K]], list[V]]) -> DataLoader[K, V]:
@@ -56,7 +63,7 @@ class Loaders:
         self.branch: DataLoader[Leaf, list[uuid.UUID]] = loader(_branches)
         self.versions: DataLoader[VersionsKey, list[Message]] = loader(_versions)
         self.version_ids: DataLoader[VersionsKey, list[uuid.UUID]] = loader(_version_ids)
-        self.html: DataLoader[str, str] = loader(_rendered)
+        self.html: DataLoader[Source, str] = loader(_rendered)
         self.run_of_message: DataLoader[uuid.UUID, Run | None] = loader(_runs_of_messages)
         self.active_run: DataLoader[uuid.UUID, Run | None] = loader(_active_runs)
 
@@ -126,19 +133,20 @@ def _version_ids(principal: Principal, keys: list[VersionsKey]) -> list[list[uui
 
 
 def _queries_of_versions(principal: Principal, keys: list[VersionsKey]) -> Iterator[MessageQuerySet]:
-    mine = Message.objects.visible_to(principal).order_by("position")
+    mine = Message.objects.visible_to(principal).versions().order_by("position")
     if parent_ids := {place.parent_id for place in keys if place.parent_id is not None}:
         yield mine.filter(parent_id__in=parent_ids)
     if rooted := {place.conversation_id for place in keys if place.parent_id is None}:
         yield mine.filter(conversation_id__in=rooted, parent=None)
 
 
-def _rendered(principal: Principal, keys: list[str]) -> list[str]:
-    return [(_remembered if len(text) <= REMEMBERED_CHARS else _html_of)(text) for text in keys]
+def _rendered(principal: Principal, keys: list[Source]) -> list[str]:
+    return [(_remembered if len(source.text) <= REMEMBERED_CHARS else _html_of)(source) for source in keys]
 
 
-def _html_of(text: str) -> str:
-    return str.__str__(render_markdown(text))  # a plain str: encoders do not know Django's SafeString
+def _html_of(source: Source) -> str:
+    html = render_markdown(source.text, keep_breaks=source.keep_breaks)
+    return str.__str__(html)  # a plain str: encoders do not know Django's SafeString
 
 
 # The same messages are rendered repeatedly: the latest answer, the previous page.

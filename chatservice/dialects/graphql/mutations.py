@@ -16,12 +16,14 @@ from chatservice.dialects.graphql.context import context_of, principal_of
 from chatservice.dialects.graphql.feedback import FeedbackMutations
 from chatservice.dialects.graphql.generation import (
     Answer,
+    ConversationGeneration,
     Generation,
     Recall,
     ask,
     begun,
     new_message,
     recalled,
+    stored,
     whole,
 )
 from chatservice.dialects.graphql.scopes import needs
@@ -54,7 +56,7 @@ class Mutation(TodoMutations, FeedbackMutations):
         description="Send a message and wait for the complete answer. Without `conversationId` a new conversation "
         "is created. `wait: false` returns as soon as the question is stored; follow the answer by its "
         "run. `parentId` is the message to append to: by default the end of the shown branch, null for "
-        "a new branch at the root.",
+        "a new branch at the root. `conversationGeneration` is kept by a new conversation, from this answer on.",
     )
     async def send_message(
         self,
@@ -68,6 +70,7 @@ class Mutation(TodoMutations, FeedbackMutations):
         generation: Generation | None = None,
         idempotency_key: str | None = None,
         recall: Recall | None = None,
+        conversation_generation: ConversationGeneration | None = None,
         wait: bool = True,
         when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> Answer | None:
@@ -82,6 +85,7 @@ class Mutation(TodoMutations, FeedbackMutations):
             generation=generation,
             key=idempotency_key,
             recall=recall,
+            conversation_generation=conversation_generation,
             when_busy=when_busy,
         )
         return await (whole if wait else begun)(info, question)
@@ -113,7 +117,8 @@ class Mutation(TodoMutations, FeedbackMutations):
 
     @strawberry.mutation(
         metadata=needs(Scope.GENERATE),
-        description="Continue an answer that was cut off: a new one beside it starts with its text and continues it.",
+        description="Continue an answer that was cut off: a new one beside it starts with its text and continues it. "
+        "`wait: false` as in `sendMessage`.",
     )
     async def continue_answer(
         self,
@@ -122,6 +127,7 @@ class Mutation(TodoMutations, FeedbackMutations):
         model: str | None = None,
         generation: Generation | None = None,
         idempotency_key: str | None = None,
+        wait: bool = True,
         when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> Answer | None:
         principal = principal_of(info)
@@ -130,7 +136,7 @@ class Mutation(TodoMutations, FeedbackMutations):
         question = ask(
             principal, model or resume_point.model, generation, idempotency_key, when_busy=when_busy, **place
         )
-        return await whole(info, question)
+        return await (whole if wait else begun)(info, question)
 
     @strawberry.mutation(
         metadata=needs(Scope.WRITE),
@@ -168,6 +174,19 @@ class Mutation(TodoMutations, FeedbackMutations):
     @strawberry.mutation(metadata=needs(Scope.WRITE))
     async def archive_conversation(self, info: Info, id: ID, archived: bool = True) -> Conversation | None:
         return await _change(info, id, archived_at=timezone.now() if archived else None)
+
+    @strawberry.mutation(metadata=needs(Scope.WRITE))
+    async def pin_conversation(self, info: Info, id: ID, pinned: bool = True) -> Conversation | None:
+        return await _change(info, id, pinned_at=timezone.now() if pinned else None)
+
+    @strawberry.mutation(
+        metadata=needs(Scope.WRITE),
+        description="Say how the answers of a conversation are made from now on; null removes what it keeps of that.",
+    )
+    async def set_generation(
+        self, info: Info, id: ID, generation: ConversationGeneration | None = None
+    ) -> Conversation | None:
+        return await _change(info, id, generation=stored(generation, "generation"))
 
     @strawberry.mutation(
         metadata=needs(Scope.WRITE), description="Delete a conversation and everything in it. Returns its id."

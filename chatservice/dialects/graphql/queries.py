@@ -23,8 +23,8 @@ from chatservice.dialects.graphql.pagination import (
     connection,
     newest_page,
     page_size,
-    time_cursor,
 )
+from chatservice.dialects.graphql.rendering import FinishedBlocks, finished_blocks
 from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.searching import SearchHits, search
 from chatservice.dialects.graphql.types import (
@@ -38,6 +38,7 @@ from chatservice.dialects.graphql.types import (
     conversation_with,
     message_with,
 )
+from chatservice.dialects.time_cursors import time_cursor
 from completions import models as run_rows
 from completions.providers import list_models
 from completions.request_policy import allowed_models
@@ -66,7 +67,9 @@ class Query:
         return str(settings.DEFAULT_MODEL)
 
     @strawberry.field(
-        metadata=needs(Scope.READ), description="Your conversations, newest first; all of them with `archived: null`."
+        metadata=needs(Scope.READ),
+        description="Your conversations, newest first; all of them with `archived: null`, those that are pinned with "
+        "`pinned: true`.",
     )
     async def conversations(
         self,
@@ -76,6 +79,7 @@ class Query:
         last: int | None = None,
         before: str | None = None,
         archived: bool | None = False,
+        pinned: bool | None = None,
     ) -> Connection[Conversation]:
         principal = principal_of(info)
         refuse_strangers(principal)
@@ -83,6 +87,8 @@ class Query:
         mine = rows.Conversation.objects.visible_to(principal)
         if archived is not None:
             mine = mine.filter(archived_at__isnull=not archived)
+        if pinned is not None:
+            mine = mine.filter(pinned_at__isnull=not pinned)
         page = await in_database_thread(newest_page, mine, "c", "updated_at", window)
         edges = [Edge(cursor=time_cursor("c", row.updated_at, row.pk), node=Conversation.of(row)) for row in page.rows]
         return connection(edges, window, page.has_more, partial(in_database_thread, mine.count))
@@ -94,6 +100,14 @@ class Query:
     @strawberry.field(metadata=needs(Scope.READ))
     async def message(self, info: Info, id: ID) -> Message | None:
         return await message_with(info, as_id(id))
+
+    @strawberry.field(
+        metadata=needs(Scope.READ),
+        description="The blocks of an answer's Markdown that are finished, to show them while it is written. `text` "
+        "are whole lines, `state` is that of the blocks before.",
+    )
+    async def finished_blocks(self, text: str, state: str = "") -> FinishedBlocks:
+        return await finished_blocks(text, state)
 
     @strawberry.field(metadata=needs(Scope.READ))
     async def run(self, info: Info, id: ID) -> Run | None:
@@ -120,7 +134,8 @@ class Query:
     @strawberry.field(
         metadata=needs(Scope.SEARCH),
         description="Messages that match `query` by words and by meaning, best first. `since` and `until` are days "
-        "or times in ISO 8601; `archived: null` searches all conversations.",
+        "or times in ISO 8601; `archived: null` searches all conversations; "
+        '`group: "conversation"` gives the best hit of each, with the number of others.',
     )
     async def search(
         self,
@@ -136,6 +151,7 @@ class Query:
         until: str | None = None,
         archived: bool | None = None,
         end_user: str | None = None,
+        group: str | None = None,
     ) -> SearchHits:
         principal = principal_of(info)
         refuse_strangers(principal)
@@ -152,6 +168,7 @@ class Query:
             until=until,
             archived=archived,
             end_user=end_user,
+            group=group,
         )
 
     @strawberry.field(

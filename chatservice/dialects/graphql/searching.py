@@ -11,7 +11,7 @@ import strawberry
 from accounts.callers import Principal
 from chatservice.dialects.graphql.pagination import Connection, Edge, PageInfo, page_size
 from chatservice.dialects.graphql.types import Conversation, Message
-from chatservice.dialects.searching import SearchRequest, branch_of, read_search
+from chatservice.dialects.searching import FOUND, OTHERS, SearchRequest, branch_of, read_search
 from conversations import models as rows
 from search.results import MAX_HITS, Hit, Hits, InvalidCursor
 from search.threads import in_search_thread
@@ -35,6 +35,8 @@ class SearchHit:
     text_score: float | None
     semantic_score: float | None
     matched: str = strawberry.field(description="`words`, `meaning` or `both`.")
+    found: bool = strawberry.field(description=f"{FOUND}.")
+    others: int | None = strawberry.field(description=f"{OTHERS}.")
 
     @classmethod
     def of(cls, hit: Hit) -> SearchHit:
@@ -50,6 +52,8 @@ class SearchHit:
             text_score=hit.text_score,
             semantic_score=hit.semantic_score,
             matched=hit.matched,
+            found=hit.found,
+            others=hit.others,
         )
 
 
@@ -57,7 +61,9 @@ class SearchHit:
 class SearchHits(Connection[SearchHit]):
     asked: str
     mode: str = strawberry.field(description="The mode that was used: `hybrid`, `semantic` or `text`.")
-    why: str | None = strawberry.field(description="Why another mode was used than requested.")
+    why: str | None = strawberry.field(
+        description="Why another mode was used than requested, or the hits were not reranked."
+    )
     excluded: list[str] = strawberry.field(
         description="The words and phrases that no hit contains, as `-word` in the query asked."
     )

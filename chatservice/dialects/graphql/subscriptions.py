@@ -15,7 +15,7 @@ from accounts.callers import Principal
 from accounts.scopes import Scope
 from chatservice.dialects.graphql.arguments import FileIds, identifier
 from chatservice.dialects.graphql.context import context_of, principal_of
-from chatservice.dialects.graphql.generation import Generation, Recall, new_message
+from chatservice.dialects.graphql.generation import ConversationGeneration, Generation, Recall, new_message
 from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.types import Conversation, Message, conversation_with
 from chatservice.dialects.leaving import cancels
@@ -98,6 +98,7 @@ class Subscription:
         generation: Generation | None = None,
         idempotency_key: str | None = None,
         recall: Recall | None = None,
+        conversation_generation: ConversationGeneration | None = None,
         when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> AsyncGenerator[AnswerEvent, None]:
         principal = principal_of(info)
@@ -112,6 +113,7 @@ class Subscription:
             generation=generation,
             key=idempotency_key,
             recall=recall,
+            conversation_generation=conversation_generation,
             when_busy=when_busy,
         )
         stops = cancels(None, "graphql", keyed=bool(question.idempotency_key))

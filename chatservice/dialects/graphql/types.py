@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 from django.conf import settings
@@ -18,13 +20,15 @@ from accounts.callers import Principal
 from accounts.guests import as_id
 from accounts.scopes import Scope
 from chatservice.dialects.attached_files import DETAILS_HELP, TEXT_HELP, AttachedFile
-from chatservice.dialects.graphql.context import loaders_of
-from chatservice.dialects.graphql.loaders import Leaf, VersionsKey
+from chatservice.dialects.graphql.context import loaders_of, principal_of
+from chatservice.dialects.graphql.loaders import Leaf, Source, VersionsKey
 from chatservice.dialects.graphql.pagination import Connection, Edge, Window, connection, cut, page_size
 from chatservice.dialects.graphql.scopes import needs
 from completions import models as run_rows
+from completions.preferred_model import preferred_model
 from conversations import models as rows
 from conversations.finish_reasons import shown
+from conversations.reasoning import reasoning_text
 from feedback.models import Feedback as FeedbackRow
 from usage.money import plain
 from usage.reports import Used
@@ -50,6 +54,14 @@ class Viewer:
             is_staff=principal.is_staff,
         )
 
+    @strawberry.field(
+        metadata=needs(None),
+        description="The model that your new chats begin with on the page; null for `defaultModel`, also if the one "
+        "that you chose is gone or no longer allowed.",
+    )
+    async def preferred_model(self, info: Info) -> str | None:
+        return await preferred_model(principal_of(info))
+
 
 @strawberry.type(description="One generation: a model writing one message.")
 class Run:
@@ -64,6 +76,10 @@ class Run:
     cost: str | None = strawberry.field(description="A decimal number in the currency; null without a known price.")
     is_estimate: bool = strawberry.field(description="Whether the tokens were estimated, since none were reported.")
     error_code: str | None
+    error_message: str | None = strawberry.field(description="What the service, or the model's server, said about it.")
+    retry_at: dt.datetime | None = strawberry.field(
+        description="When it makes sense to ask again, where a failure said so."
+    )
     created_at: dt.datetime
     finished_at: dt.datetime | None
 
@@ -79,6 +95,8 @@ class Run:
             cost=None if row.cost is None else plain(row.cost),
             is_estimate=bool(row.is_estimate),
             error_code=row.error_code or None,
+            error_message=row.error_message or None,
+            retry_at=row.retry_at,
             created_at=row.created_at,
             finished_at=row.finished_at,
         )
@@ -149,6 +167,32 @@ class Feedback:
         )
 
 
+@strawberry.type(description="What a model thought before it answered.")
+class Reasoning:
+    text: str
+    seconds: float | None = strawberry.field(description="How long it thought; null if that is not known.")
+
+
+@strawberry.type(
+    description="A tool that a model wants to be called. `arguments` is JSON, as far as the model wrote it."
+)
+class ToolCall:
+    id: str | None
+    name: str
+    arguments: str
+
+    @classmethod
+    def of(cls, wire: Mapping[str, Any]) -> ToolCall:
+        """Return a call of the chat wire: of a function, of a custom tool, or of the former `function_call`."""
+        function = wire.get("function") or wire.get("custom") or wire
+        given = function.get("arguments") or function.get("input") or ""
+        return cls(
+            id=wire.get("id"),
+            name=str(function.get("name") or "?"),
+            arguments=given if isinstance(given, str) else json.dumps(given, ensure_ascii=False),
+        )
+
+
 @strawberry.type(description="A message. Editing and regenerating add other versions of it.")
 class Message:
     row: strawberry.Private[rows.Message]
@@ -193,8 +237,25 @@ class Message:
 
     @strawberry.field
     async def parts(self, info: Info) -> JSON | None:
-        extras = await loaders_of(info).extras.load(self.row) if self.row.has_parts else None
-        return JSON(extras) if extras is not None else None
+        extras = await self._extras(info)
+        return JSON(extras) if extras else None
+
+    @strawberry.field(metadata=needs(Scope.READ))
+    async def reasoning(self, info: Info) -> Reasoning | None:
+        text = reasoning_text(await self._extras(info), between="\n\n")
+        if not text:
+            return None
+        run = await loaders_of(info).run_of_message.load(self.row.pk)
+        return Reasoning(text=text, seconds=run.reasoning_seconds if run is not None else None)
+
+    @strawberry.field(metadata=needs(None))
+    async def tool_calls(self, info: Info) -> list[ToolCall]:
+        extras = await self._extras(info)
+        calls = extras.get("tool_calls") or [extras.get("function_call")]
+        return [ToolCall.of(each) for each in calls if isinstance(each, dict)]
+
+    async def _extras(self, info: Info) -> Mapping[str, Any]:
+        return (await loaders_of(info).extras.load(self.row) if self.row.has_parts else None) or {}
 
     @strawberry.field(
         description="Why a complete answer has no text: refusal (`content` is its text), reasoning_only or empty."
@@ -202,11 +263,17 @@ class Message:
     async def empty_reason(self, info: Info) -> str | None:
         return await loaders_of(info).empty_reason.load(self.row)
 
-    @strawberry.field(description="The Markdown of `content` as safe HTML: no scripts, no images.")
+    @strawberry.field(
+        description="The Markdown of `content` as safe HTML: no scripts, no images. A user's line breaks are kept."
+    )
     async def html(self, info: Info) -> str:
-        return await loaders_of(info).html.load(self.content)
+        typed = self.row.role == rows.Message.Role.USER
+        return await loaders_of(info).html.load(Source(self.content, keep_breaks=typed))
 
-    @strawberry.field(description="The ids of all its versions, including its own, oldest first.")
+    @strawberry.field(
+        description="The ids of its versions, oldest first. An answer that ended without a word, such as a retry that"
+        " failed, is none, unless the conversation went on from it."
+    )
     async def versions(self, info: Info) -> list[ID]:
         key = VersionsKey(self.row.conversation_id, self.row.parent_id, self.row.role)
         return [ID(str(pk)) for pk in await loaders_of(info).version_ids.load(key)]
@@ -239,7 +306,9 @@ class Conversation:
     title: str
     end_user: str | None
     metadata: JSON
+    generation: JSON | None
     archived: bool
+    pinned: bool
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -251,7 +320,9 @@ class Conversation:
             title=row.title,
             end_user=row.end_user or None,
             metadata=row.metadata,
+            generation=row.generation,
             archived=row.archived_at is not None,
+            pinned=row.pinned_at is not None,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )

@@ -31,7 +31,7 @@ TOKENS_AT_ONCE = 300_000
 FORMATS = ("float", "base64")
 # Other services' names for the embedder that is included.
 MINILM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
-ALSO = {"minilm": MINILM, "minilm-int8": MINILM}
+ALSO = {"minilm": MINILM, "minilm-int8": ("minilm", *MINILM)}
 LOADING_SECONDS, BROKEN_SECONDS = 2, 30
 # One large request at a time: otherwise a few clients would take every core away from the answers.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="embeddings")
@@ -145,7 +145,9 @@ def _embed(embedder: Embedder, asked: Asked) -> HttpResponse:
         for index, encoded in enumerate(_encoded(vectors, as_base64=asked.as_base64))
     ]
     usage = {"prompt_tokens": total, "total_tokens": total}
-    return json_response({"object": "list", "data": data, "model": loading.current_name(), "usage": usage})
+    # Where the model in use stands in for the one that is set, its name says so.
+    name = embedder.name if embedder.name in names() else loading.current_name()
+    return json_response({"object": "list", "data": data, "model": name, "usage": usage})
 
 
 def _encoded(vectors: np.ndarray, *, as_base64: bool) -> Sequence[Any]:

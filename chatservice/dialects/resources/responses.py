@@ -45,13 +45,22 @@ async def whole(
 
 
 async def streamed(
-    principal: Principal, run_id: uuid.UUID, after: Cursor | None, leaving: Leaving, release: Callable[[], None]
+    principal: Principal,
+    run_id: uuid.UUID,
+    after: Cursor | None,
+    leaving: Leaving,
+    release: Callable[[], None],
+    *,
+    reasoning: bool = False,
 ) -> HttpResponseBase:
-    """Stream a run; if it fails before its first token, return an error response instead."""
+    """Stream a run, with `reasoning` what the model thinks, too.
+
+    If it fails before its first token, return an error response instead.
+    """
     failed, events, when_left = await follow(run_id, leaving, reader=principal, after=after)
     if failed is not None and after is None:
         return problem_response(problem_of_end(failed), render)
-    frames = sse.encode(events, ChoiceStream(run_id, after).frame)
+    frames = sse.encode(events, ChoiceStream(run_id, after, reasoning=reasoning).frame)
     return sse.event_stream(frames, on_close=release, when_left=when_left)
 
 

@@ -67,6 +67,7 @@ class RunStreamView(ResourceView):
             RUN_ID,
             OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="resume after this frame"),
             OpenApiParameter("after", str, description="same as Last-Event-ID, for clients that cannot set headers"),
+            OpenApiParameter("reasoning", bool, description="also send what the model thinks, as `delta.reasoning`"),
             ON_DISCONNECT,
         ],
         responses={
@@ -84,7 +85,8 @@ class RunStreamView(ResourceView):
         release = acquire_stream(principal)
         streaming = False
         try:
-            response = await streamed(principal, run.pk, cursor, leaving, release)
+            reasoning = request.GET.get("reasoning") == "true"
+            response = await streamed(principal, run.pk, cursor, leaving, release, reasoning=reasoning)
             streaming = response.streaming
         finally:
             if not streaming:

@@ -33,6 +33,8 @@ EXAMPLE = {
     "text_score": 0.9,
     "semantic_score": 0.81,
     "matched": "both",
+    "found": True,
+    "others": None,
 }
 
 
@@ -45,7 +47,9 @@ def _header(name: str, kind: Any, description: str, **options: Any) -> OpenApiPa
 HEADERS = [
     _header("X-Search-Asked", str, "the mode requested", enum=MODES),
     _header("X-Search-Mode", str, "the mode used", enum=MODES),
-    _header("X-Search-Why", str, "why another mode was used than requested; empty otherwise"),
+    _header(
+        "X-Search-Why", str, "why another mode was used than requested, or the hits were not reranked; empty otherwise"
+    ),
     _header(
         "X-Search-Excluded",
         str,

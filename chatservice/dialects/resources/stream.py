@@ -13,23 +13,32 @@ from completions.cursors import Cursor
 from completions.sse import data_frame
 from completions.types import Delta, ReaderEvent, Resync, RunFinished, StreamStarted
 from conversations.finish_reasons import shown
+from conversations.reasoning import reasoning_in
 
 DONE = b"data: [DONE]\n\n"
 
 
 class ChoiceStream:
-    """Encodes one run. Every frame's `id:` is the cursor after it."""
+    """Encodes one run, with `reasoning` what the model thinks, too. Every frame's `id:` is the cursor after it."""
 
-    def __init__(self, run_id: uuid.UUID, after: Cursor | None = None) -> None:
+    def __init__(self, run_id: uuid.UUID, after: Cursor | None = None, *, reasoning: bool = False) -> None:
         self._at = after or Cursor(run_id)
+        self._reasoning = reasoning
 
     def frame(self, event: ReaderEvent) -> bytes:
         match event:
             case StreamStarted():
                 return b""
             case Delta():
-                self._at = Cursor(self._at.run_id, event.seq, event.end)
-                return self._line(choice(event.text)) if event.text else b""
+                before, self._at = self._at, Cursor(self._at.run_id, event.seq, event.end)
+                text = self._line(choice(event.text)) if event.text else b""
+                thought = reasoning_in(event.wire) if self._reasoning else ""
+                # Text of the same delta is still to come after it.
+                return (
+                    data_frame(_thought(thought), event_id=str(before if text else self._at)) + text
+                    if thought
+                    else text
+                )
             case Resync():
                 self._at = Cursor(self._at.run_id, event.seq, len(event.text))
                 return b"event: resync\n" + self._line(choice(event.text))
@@ -41,6 +50,11 @@ class ChoiceStream:
 
     def _line(self, value: Any) -> bytes:
         return data_frame(encode_json(value), event_id=str(self._at))
+
+
+def _thought(text: str) -> bytes:
+    delta = {"role": "assistant", "reasoning": text}
+    return encode_json({"choices": [{"finish_reason": None, "index": 0, "delta": delta}]})
 
 
 def choice(text: str, finish_reason: str | None = None) -> dict[str, Any]:

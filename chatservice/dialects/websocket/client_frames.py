@@ -88,6 +88,7 @@ class Subscribe(_Frame, frozen=True, kw_only=True, tag="subscribe"):
     run_id: str | None = None
     conversation_id: str | None = None
     cursor: str | None = None
+    reasoning: bool | None = None
 
 
 class Unsubscribe(_Frame, frozen=True, kw_only=True, tag="unsubscribe"):

@@ -149,7 +149,7 @@ class Session:
             raise BadCursor("This is the cursor of another run.")
         await self._leave(relayed.run_id)
         release = acquire_stream(self.principal)
-        self._follow(relayed, after, StreamRelay.send_subscribed, release)
+        self._follow(relayed, after, StreamRelay.send_subscribed, release, reasoning=bool(frame.reasoning))
 
     async def _unsubscribe(self, frame: Unsubscribe) -> None:
         run_id = uuid_of(frame.run_id)
@@ -171,9 +171,11 @@ class Session:
         release: Callable[[], None],
         *,
         stops: bool = False,
+        reasoning: bool = False,
     ) -> None:
-        """Relay a run; `stops`: it is stopped if the socket closes before its end."""
-        task = asyncio.create_task(self._relay(relayed, after, opening))
+        """Relay a run; `reasoning`: and what the model thinks; `stops`: it is stopped if the socket closes first."""
+        relay = StreamRelay(relayed, self._transmit, after, reasoning=reasoning)
+        task = asyncio.create_task(self._relay(relay, relayed.frame_id, opening))
         self._relayed[relayed.run_id] = task
 
         def done(task: asyncio.Task[None]) -> None:
@@ -186,15 +188,14 @@ class Session:
 
         task.add_done_callback(done)
 
-    async def _relay(self, relayed: RelayedRun, after: Cursor | None, opening: Opening) -> None:
-        relay = StreamRelay(relayed, self._transmit, after)
+    async def _relay(self, relay: StreamRelay, frame_id: str | None, opening: Opening) -> None:
         try:
             await opening(relay)
             await relay.send_answer()
         except SocketClosed:
             pass
         except Exception as error:
-            await self._refuse(relayed.frame_id, error)
+            await self._refuse(frame_id, error)
 
 
 def data_of(error: Exception) -> dict[str, Any]:

@@ -12,15 +12,27 @@ from completions.cursors import Cursor
 from completions.readers import patiently, subscribe
 from completions.types import FINISHED_WELL, Delta, Resync, RunFinished
 from conversations.models import Message, load_parts
+from conversations.reasoning import reasoning_in
 
 
 class StreamRelay:
-    """Relays one run. `transmit` sends a frame and waits for a slow reader; text that arrives meanwhile is combined."""
+    """Relays one run. `transmit` sends a frame and waits for a slow reader; text that arrives meanwhile is combined.
 
-    def __init__(self, relayed: RelayedRun, transmit: Callable[[str], Awaitable[None]], after: Cursor | None) -> None:
+    With `reasoning`, what the model thinks is sent, too.
+    """
+
+    def __init__(
+        self,
+        relayed: RelayedRun,
+        transmit: Callable[[str], Awaitable[None]],
+        after: Cursor | None,
+        *,
+        reasoning: bool = False,
+    ) -> None:
         self._relayed = relayed
         self._transmit = transmit
         self._at = after or Cursor(relayed.run_id)
+        self._reasoning = reasoning
 
     async def send_question(self, *, is_new: bool) -> None:
         """Send the frame that confirms that the question is stored."""
@@ -41,7 +53,11 @@ class StreamRelay:
                 match event:
                     case Delta() | Resync():
                         end = event.end if isinstance(event, Delta) else len(event.text)
-                        self._at = Cursor(relayed.run_id, event.seq, end)
+                        before, self._at = self._at, Cursor(relayed.run_id, event.seq, end)
+                        if self._reasoning and isinstance(event, Delta) and (thought := reasoning_in(event.wire)):
+                            # Text of the same delta is still to come after it.
+                            at = before if event.text else self._at
+                            await self._transmit(relayed.frame("ai_reasoning", thought, at))
                         # A delta without text (a tool call, reasoning) only moves the cursor.
                         if event.text or isinstance(event, Resync):
                             await self._transmit(text_frame(relayed, event, self._at))

@@ -22,7 +22,10 @@ async function post(operation, key) {
   const headers = { "Content-Type": "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
   const options = { method: "POST", headers, body: JSON.stringify(operation), anybody: Boolean(key) };
-  show(await (await fetchResponse("/graphql", options)).json());
+  const began = performance.now();
+  const response = await fetchResponse("/graphql", options);
+  show(await response.json());
+  at("told").textContent = `HTTP ${response.status}, ${Math.round(performance.now() - began)} ms`;
 }
 
 function subscribe(operation, key) {
@@ -46,10 +49,30 @@ function subscribe(operation, key) {
   };
 }
 
-async function run() {
-  stop();
+// What is written as variables; null, and said beside them, where it is no object in JSON.
+function variables() {
+  let found = null;
+  let problem = "";
   try {
-    const operation = { query: at("query").value, variables: JSON.parse(at("variables").value || "{}") };
+    found = JSON.parse(at("variables").value || "{}");
+    if (typeof found !== "object" || found === null || Array.isArray(found)) problem = "not an object";
+  } catch (error) {
+    problem = error.message;
+  }
+  at("no-json").textContent = problem && `The variables are no JSON object: ${problem}`;
+  at("no-json").hidden = !problem;
+  at("variables").setAttribute("aria-invalid", String(Boolean(problem)));
+  if (problem) at("variables").focus();
+  return problem ? null : found;
+}
+
+async function run() {
+  const given = variables();
+  if (!given) return;
+  stop();
+  at("told").textContent = "";
+  try {
+    const operation = { query: at("query").value, variables: given };
     const key = at("key").value.trim();
     if (!key && !pageUser()) await meet();
     if (/^\s*subscription\b/m.test(operation.query)) subscribe(operation, key);
@@ -71,6 +94,13 @@ at("form").addEventListener("submit", (event) => {
   run();
 });
 at("stop").addEventListener("click", stop);
-at("query").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !isComposing(event)) run();
+at("form").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || isComposing(event)) return;
+  event.preventDefault();
+  run();
+});
+at("save").addEventListener("click", () => {
+  const href = URL.createObjectURL(new Blob([at("schema").querySelector("pre").textContent], { type: "text/plain" }));
+  Object.assign(document.createElement("a"), { href, download: "schema.graphql" }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
 });

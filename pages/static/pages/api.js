@@ -52,6 +52,29 @@ export async function request(path, { method = "GET", body, anybody = false } = 
   return payload;
 }
 
+// Sends a form with a file; `progress` is told which part of it has arrived, from 0 to 1: `fetch` cannot tell.
+export function upload(path, form, { progress, signal }) {
+  return new Promise((done, failed) => {
+    const sending = new XMLHttpRequest();
+    sending.open("POST", ROOT + path);
+    for (const [name, value] of Object.entries(marks(pageUser()))) sending.setRequestHeader(name, value);
+    sending.responseType = "json";
+    sending.upload.onprogress = ({ loaded, total }) => progress(total ? loaded / total : 0);
+    sending.onerror = () => failed(new Problem("No connection to the service.", { code: "offline" }));
+    sending.onabort = () => failed(new DOMException("The upload was stopped.", "AbortError"));
+    sending.onload = () => {
+      const { status, response } = sending;
+      if (status === 401) pageRefused(true);
+      if (status < 400 && response) return done(response);
+      // A proxy that takes no bodies of that size answers with a page.
+      const error = response ?? { error: { code: status === 413 ? "request_too_large" : "unreadable" } };
+      return failed(problemOf(error, status, sending.getResponseHeader("Retry-After")));
+    };
+    signal.addEventListener("abort", () => sending.abort());
+    sending.send(form);
+  });
+}
+
 // The response, whatever its status; who is refused for who they are is told so here.
 export async function fetchResponse(path, { anybody = false, headers = {}, ...options } = {}) {
   if (!anybody && !pageUser()) throw new Error(`${path} was requested before it was known whose page this is`);

@@ -1,6 +1,8 @@
 // Where one writes: grows with the text, keeps a draft for each conversation, sends on Enter.
+import { attached, clearAttached, giveBack, isUploading, startAttaching } from "./attach.js";
 import { at, el, isComposing, memory, ofBrowser } from "./dom.js";
 import { ofTab } from "./identity.js";
+import { isShortEnough } from "./limit.js";
 import { ask, editLast, stop, talk } from "./talk.js";
 import { toast } from "./toasts.js";
 
@@ -33,34 +35,67 @@ export function startComposer() {
       editLast();
     }
   });
-  at("model").addEventListener("change", () => ofBrowser.set("model", at("model").value));
+  at("model").addEventListener("change", chooseModel);
+  startAttaching(fit);
 }
+
+// --- which model answers
+
+const modelOf = (id) => `model:${id}`;
+const modelOfNew = modelOf("new");
+let offered = { names: [], fallback: "", preferred: null };
 
 export const model = () => at("model").value || null;
 
-export function offerModels(names, fallback) {
-  const chosen = ofBrowser.get("model") ?? "";
-  const others = chosen && !names.includes(chosen) ? [chosen, ...names] : names;
+export function offerModels(names, fallback, preferred) {
+  offered = { names: names.filter((name) => name !== fallback), fallback, preferred };
+  showModel();
+}
+
+// What is chosen in a conversation is for that one, until it is asked; in a new chat, for all new chats, unless they begin
+// with what the user prefers: then it is for this one.
+function chooseModel() {
+  if (talk.id || offered.preferred) ofTab.set(talk.id ? modelOf(talk.id) : modelOfNew, model() ?? offered.fallback);
+  else ofBrowser.set("model", at("model").value);
+}
+
+// A conversation goes on with the model that answered last.
+export function showModel() {
+  const { names, fallback, preferred } = offered;
+  const first = preferred && (ofTab.get(modelOfNew) ?? preferred);
+  const last = talk.id ? (ofTab.get(modelOf(talk.id)) ?? talk.model) : first;
+  const wanted = last ?? ofBrowser.get("model") ?? "";
+  // What is not in the list may still be asked.
+  if (wanted && wanted !== fallback && !names.includes(wanted)) names.unshift(wanted);
   at("model").replaceChildren(
     el("option", { value: "" }, `${fallback} (default)`),
-    ...others.filter((name) => name !== fallback).map((name) => el("option", { value: name }, name)),
+    ...names.map((name) => el("option", { value: name }, name)),
   );
-  at("model").value = chosen === fallback ? "" : chosen;
+  at("model").value = wanted === fallback ? "" : wanted;
 }
 
 async function send(whenBusy = "REJECT") {
   const input = at("input");
   const content = input.value;
-  if (!content.trim() || input.dataset.sending) return;
+  const files = attached();
+  if ((!content.trim() && !files.length) || input.dataset.sending || !isShortEnough(input, at("too-long"))) return;
+  if (isUploading()) return toast("A file is still on its way: wait for it, or remove it.");
   if (talk.run && whenBusy === "REJECT") return offerInterrupt();
-  const draft = draftOf(talk.id);
+  const { id } = talk;
+  const draft = draftOf(id);
   write("");
+  clearAttached(id);
   input.dataset.sending = "yes";
-  const stored = await ask(content, { model: model(), whenBusy });
+  const stored = await ask(content, { model: model(), whenBusy, files });
   delete input.dataset.sending;
-  if (stored) ofTab.set(draft, "");
-  else if (!input.value) write(content);
-  if (!stored) ofTab.set(draft, content);
+  if (stored) {
+    ofTab.set(draft, "");
+    ofTab.set(id ? modelOf(id) : modelOfNew, null);
+  } else if (!input.value) write(content);
+  if (!stored) {
+    ofTab.set(draft, content);
+    giveBack(id, files);
+  }
 }
 
 // An answer is being written, here or in another tab: the text stays in the field until somebody decides.
@@ -85,7 +120,8 @@ function fit() {
   const input = at("input");
   input.style.height = "auto";
   input.style.height = `${Math.min(input.scrollHeight, innerHeight * 0.4)}px`;
-  at("send").disabled = !input.value.trim();
+  const isEmpty = !input.value.trim() && !attached().length;
+  at("send").disabled = !isShortEnough(input, at("too-long")) || isEmpty || isUploading();
 }
 
 export function running(isRunning) {

@@ -1,7 +1,7 @@
 // Questions that must be answered first. They are <dialog>s: Escape leaves, the focus comes back.
 import { el, isComposing } from "./dom.js";
 
-function open(dialog) {
+export function open(dialog) {
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((done) => {
@@ -12,10 +12,11 @@ function open(dialog) {
   });
 }
 
-const cancel = () => el("button", { value: "", formnovalidate: true }, "Cancel");
+export const cancel = () => el("button", { value: "", formnovalidate: true }, "Cancel");
 
-export async function confirm({ title, text, action }) {
-  const go = el("button", { class: "danger", value: "yes" }, action);
+// `destroys`: the button is red.
+export async function confirm({ title, text, action, destroys = true }) {
+  const go = el("button", { class: destroys ? "danger" : "primary", value: "yes" }, action);
   const form = el("form", { method: "dialog" }, el("h2", { id: "question" }, title), el("p", {}, text), el("div", { class: "row" }, cancel(), go));
   return (await open(el("dialog", { "aria-labelledby": "question" }, form))) === "yes";
 }
@@ -37,10 +38,10 @@ export function choose({ title, text, actions, signal }) {
 }
 
 // Returns the text, or null where the question was left.
-export async function ask({ title, label, value = "", action, maxlength = 200, required = false, type = "text" }) {
+export async function ask({ title, label, value = "", action, maxlength = 200, required = false, type = "text", destroys = false }) {
   const input = el("input", { type, maxlength: String(maxlength), required, autocomplete: "off", dir: "auto" });
   input.value = value;
-  const go = el("button", { class: "primary", value: "yes" }, action);
+  const go = el("button", { class: destroys ? "danger" : "primary", value: "yes" }, action);
   const form = el(
     "form",
     { method: "dialog" },

@@ -17,6 +17,8 @@ export function el(tag, attributes = {}, ...children) {
 // ends the composition.
 export const isComposing = (event) => event.isComposing || event.keyCode === 229;
 
+export const isTyping = (target) => Boolean(target.closest?.("input, textarea, select, [contenteditable]"));
+
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("class", "i");

@@ -12,7 +12,7 @@ function keyRow(key) {
   const gone = key.revoked_at || (key.expires_at && new Date(key.expires_at) < new Date());
   const until = key.revoked_at ? `revoked ${when(key.revoked_at)}` : when(key.expires_at, "no expiry");
   const name = key.name || key.prefix;
-  const act = (label, does) => el("button", { type: "button", class: "link", "aria-label": `${label} ${name}`, onclick: guarded(() => does(key)) }, label);
+  const act = (label, does, kind = "link") => el("button", { type: "button", class: kind, "aria-label": `${label} ${name}`, onclick: guarded(() => does(key)) }, label);
   const from = [...new Set(key.uses.map((use) => use.network))].join(", ");
   return el(
     "tr",
@@ -22,7 +22,7 @@ function keyRow(key) {
     cell(when(key.created_at), "brief"),
     cell([when(key.last_used_at, "never"), ...(from ? [`from ${from}`] : [])].join(" "), "brief"),
     cell(until, "brief"),
-    gone ? el("td", {}) : el("td", {}, act("Rotate", rotateKey), " ", act("Revoke", revokeKey)),
+    gone ? el("td", {}) : el("td", {}, act("Rotate", rotateKey), " ", act("Revoke", revokeKey, "link danger")),
   );
 }
 
@@ -48,7 +48,7 @@ export async function makeKey() {
 
 async function rotateKey(key) {
   const text = `A new key with the same rights replaces “${key.name || key.prefix}”, which keeps working for 24 hours.`;
-  if (!(await confirm({ title: "Rotate this key?", text, action: "Rotate" }))) return;
+  if (!(await confirm({ title: "Rotate this key?", text, action: "Rotate", destroys: false }))) return;
   const { data } = await request(`${BASE}/me/keys/${key.id}/rotate`, { method: "POST", body: {} });
   show(data.key);
   await loadKeys();

@@ -1,20 +1,18 @@
-// The list of conversations: newest first, by day; each can be renamed, archived and deleted.
+// The list of conversations: what is pinned, then newest first, by day; each can be renamed, pinned, archived and deleted.
 import { at, el, groupOf, iconButton } from "./dom.js";
 import { ask, confirm } from "./dialogs.js";
 import * as operations from "./operations.js";
 import { guarded, toast } from "./toasts.js";
 
 const list = { rows: [], more: null, archived: false, open: null };
-let on = { gone() {}, renamed() {}, told() {} };
+let on = { gone() {}, renamed() {}, pinned() {}, instructed() {}, told() {}, browsed() {} };
 let asked = 0;
 
 export function startList(handlers) {
   on = handlers;
   at("more").addEventListener("click", guarded(() => load(list.more)));
-  at("archived").addEventListener("click", () => {
-    list.archived = !list.archived;
-    guarded(refresh)();
-  });
+  at("archived").addEventListener("click", () => browse(true));
+  at("all").addEventListener("click", () => browse(false));
   at("menu").addEventListener("click", (event) => {
     const act = event.target.closest("button")?.dataset.act;
     if (!act) return;
@@ -25,11 +23,20 @@ export function startList(handlers) {
 
 export const refresh = () => load(null);
 
+// Shows what is archived, or what is not. What was found is not in the way.
+async function browse(archived) {
+  list.archived = archived;
+  on.browsed();
+  await guarded(refresh)();
+  at(archived ? "all" : "archived").focus();
+}
+
 async function load(after) {
   const mine = (asked += 1);
   const found = await operations.conversations({ archived: list.archived, after });
   if (mine !== asked) return;
-  list.rows = after ? [...list.rows, ...found.rows] : found.rows;
+  const rows = after ? [...list.rows, ...found.rows] : [...found.pinned, ...found.rows];
+  list.rows = [...new Map([...rows.filter((row) => row.pinned), ...rows].map((row) => [row.id, row])).values()];
   list.more = found.page.hasNextPage ? found.page.endCursor : null;
   render();
 }
@@ -49,7 +56,7 @@ const titleOf = (row) => row.title || "Untitled";
 function render() {
   const groups = new Map();
   for (const row of list.rows) {
-    const name = groupOf(row.updatedAt);
+    const name = row.pinned ? "Pinned" : groupOf(row.updatedAt);
     groups.set(name, [...(groups.get(name) ?? []), row]);
   }
   const sections = [...groups].map(([name, rows]) =>
@@ -58,8 +65,10 @@ function render() {
   const nothing = list.archived ? "Nothing is archived." : "No conversations yet.";
   at("conversations").replaceChildren(...(sections.length ? sections : [el("p", { class: "muted" }, nothing)]));
   at("more").hidden = !list.more;
-  at("archived").textContent = list.archived ? "Back to all conversations" : "Archived";
+  at("archived").hidden = list.archived;
+  at("all").hidden = !list.archived;
   at("list-title").textContent = list.archived ? "Archived" : "Conversations";
+  at("list-title").classList.toggle("sr-only", !list.archived);
 }
 
 function itemOf(row) {
@@ -75,6 +84,7 @@ let menuRow = null;
 export function openMenu(row, button) {
   menuRow = row;
   const menu = at("menu");
+  menu.querySelector('[data-act="pin"] span').textContent = row.pinned ? "Unpin" : "Pin";
   menu.querySelector('[data-act="archive"] span').textContent = row.archived ? "Unarchive" : "Archive";
   menu.showPopover();
   const box = button.getBoundingClientRect();
@@ -91,12 +101,32 @@ export const acts = {
     on.renamed(row.id, title.trim());
     await refresh();
   },
+  async pin(row) {
+    const pinned = !row.pinned;
+    await operations.pin(row.id, pinned);
+    on.pinned(row.id, pinned);
+    await refresh();
+    toast(pinned ? "Pinned." : "Unpinned.");
+  },
+  // Also those of a new chat, which has no id yet.
+  async instructions({ id, generation }) {
+    const { editInstructions } = await import("./instructions.js");
+    await editInstructions(id ? await operations.generationOf(id) : generation, async (given) => {
+      if (id) await operations.setGeneration(id, given);
+      on.instructed(id, given);
+    });
+    if (document.activeElement === document.body) at("input").focus(); // what opened it is not shown any more
+  },
   async archive(row) {
     await operations.archive(row.id, !row.archived);
     on.told(row.id);
     await refresh();
     const undo = async () => (await operations.archive(row.id, row.archived), on.told(row.id), refresh());
     toast(row.archived ? "Unarchived." : "Archived.", { action: "Undo", act: guarded(undo) });
+  },
+  async export(row) {
+    const { save } = await import("./export.js");
+    await save({ id: row.id, title: titleOf(row) });
   },
   async delete(row) {
     const text = `“${titleOf(row)}” and all its messages will be deleted permanently.`;

@@ -1,15 +1,18 @@
 // The chat page: who is there, which conversation the address names, and what its parts tell each other.
 import { request, signIn } from "./api.js";
-import { handOverDraft, model, offerInterrupt, offerModels, running, showDraft, startComposer, write } from "./composer.js";
+import { showAttached } from "./attach.js";
+import { handOverDraft, model, offerInterrupt, offerModels, running, showDraft, showModel, startComposer, write } from "./composer.js";
 import { at, el } from "./dom.js";
+import { ofTab } from "./identity.js";
 import { announce, watchIdentity } from "./identity_watch.js";
 import * as list from "./list.js";
 import { copy } from "./message.js";
 import { hello } from "./operations.js";
-import { startSearch, wordsFound } from "./search.js";
+import { clear, startSearch, wordsFound } from "./search.js";
 import { startShortcuts } from "./shortcuts.js";
 import { reconnect, watchLine } from "./stream.js";
 import * as talks from "./talk.js";
+import { awaitTitle } from "./titles.js";
 import { guarded, toast, toastProblem } from "./toasts.js";
 
 const { talk } = talks;
@@ -22,6 +25,16 @@ function title() {
   document.title = `${name} · Chat`;
   at("title").textContent = name;
   at("talk-menu").hidden = !talk.id;
+  instructions();
+}
+
+// The mark of a conversation that has instructions, and where a new chat gets some.
+function instructions() {
+  const button = at("instructions");
+  button.hidden = Boolean(talk.id) && !talk.generation;
+  button.classList.toggle("set", Boolean(talk.generation));
+  button.title = talk.generation ? "Instructions are set" : "Instructions";
+  button.setAttribute("aria-label", button.title);
 }
 
 // --- the address
@@ -48,6 +61,8 @@ function opened() {
   list.markOpen(talk.id);
   title();
   showDraft();
+  showModel();
+  showAttached();
 }
 
 // What is asked or chosen now is what a reload shows, no longer the message that was found.
@@ -96,7 +111,7 @@ function theme() {
 // --- who is there
 
 function welcome({ me, models, defaultModel }) {
-  offerModels(models, defaultModel);
+  offerModels(models, defaultModel, me.preferredModel);
   at("who").textContent = me.isGuest ? "Guest" : me.username;
   at("sign-in").hidden = !me.isGuest;
   at("sign-out").hidden = at("profile").hidden = me.isGuest;
@@ -114,6 +129,12 @@ async function signOut() {
   signIn();
 }
 
+function renamed(id, name) {
+  if (id === talk.id) talk.title = name;
+  title();
+  told(id);
+}
+
 function wire() {
   startComposer();
   startSearch();
@@ -124,6 +145,7 @@ function wire() {
     opened,
     moved,
     busy: offerInterrupt,
+    answered: (conversation) => awaitTitle(conversation, (id, name) => (renamed(id, name), refreshList())),
     changed: (conversation) => {
       if (conversation.id === talk.id && conversation.title !== undefined) talk.title = conversation.title;
       title();
@@ -133,10 +155,17 @@ function wire() {
   });
   list.startList({
     told,
-    renamed: (id, name) => {
-      if (id === talk.id) talk.title = name;
-      title();
+    browsed: clear,
+    renamed,
+    pinned: (id, pinned) => {
+      if (id === talk.id) talk.pinned = pinned;
       told(id);
+    },
+    instructed: (id, generation) => {
+      if (!id) ofTab.set("generation", generation);
+      else told(id);
+      if (id === talk.id) talk.generation = generation;
+      instructions();
     },
     gone: (id) => {
       told(id);
@@ -163,8 +192,9 @@ function wire() {
   for (const button of document.querySelectorAll("[data-new]")) button.addEventListener("click", create);
   at("drawer").addEventListener("click", () => drawer(true));
   at("backdrop").addEventListener("click", () => drawer(false));
-  at("theme").addEventListener("click", theme);
+  for (const button of document.querySelectorAll("[data-switch-theme]")) button.addEventListener("click", theme);
   at("sign-out").addEventListener("click", guarded(signOut));
+  at("instructions").addEventListener("click", () => guarded(list.acts.instructions)(talk));
   at("talk-menu").addEventListener("click", (event) => list.openMenu(talk, event.currentTarget));
   at("empty").addEventListener("click", (event) => {
     const idea = event.target.closest("button")?.dataset.idea;

@@ -1,79 +1,71 @@
 // One message as an article: who, what, how it went, and what can be done with it.
+import { showMathematics } from "../conversations/mathematics.js";
+import { addTools } from "./code.js";
 import { thumbs } from "./feedback.js";
 import { showFilesOf } from "./files.js";
-import { el, fullTime, icon, iconButton, isComposing, shortTime } from "./dom.js";
+import { el, fullTime, iconButton, isComposing, shortTime } from "./dom.js";
+import { isShortEnough } from "./limit.js";
+import { stateOf } from "./state.js";
+import { besides } from "./thought.js";
 import { toast } from "./toasts.js";
 
-const WHY = {
-  upstream_rate_limited: "The model's server is busy.",
-  upstream_truncated: "The model's server ended the answer early.",
-  upstream_timeout: "The model's server did not answer in time.",
-  upstream_unavailable: "The model's server cannot be reached.",
-  interrupted: "The service was interrupted.",
-  context_length_exceeded: "The conversation is too long for this model.",
-};
-
-// Why a complete answer has no text; CUT_OFF where the model reached the token limit.
-const EMPTY = {
-  refusal: "The model refused.",
-  reasoning_only: "The model only reasoned and gave no answer.",
-  empty: "The model gave an empty answer.",
-};
-const CUT_OFF = {
-  reasoning_only: "The model only reasoned and reached the token limit.",
-  empty: "The model reached the token limit before it answered.",
-};
-
-// `actions`: edit(row), again(row), show(versionId, row).
+// `actions`: edit(row), again(row), more(row), show(versionId, row).
 export function messageElement(row, actions) {
   const mine = row.role === "user";
-  const name = mine ? "You" : row.role === "assistant" ? "Assistant" : row.role;
   const body = el("div", { class: "body markdown", dir: "auto" });
   const article = el(
     "article",
-    { class: `message ${mine ? "mine" : "theirs"}`, id: `m-${row.id}`, "aria-label": name, tabindex: "-1" },
-    el(
-      "header",
-      {},
-      el("span", { class: "name" }, name),
-      row.model ? el("span", { class: "model" }, row.model) : null,
-      row.createdAt ? el("time", { datetime: row.createdAt, title: fullTime(row.createdAt) }, shortTime(row.createdAt)) : null,
-    ),
+    { class: `message ${mine ? "mine" : "theirs"}`, id: `m-${row.id}`, "aria-label": nameOf(row), tabindex: "-1" },
+    headerOf(row),
     body,
     el("footer", {}),
   );
   article.body = body;
-  fill(article, row, actions);
-  if (!row.pending && row.status !== "in_progress") showFilesOf(article, row.id);
+  article.classList.toggle("pending", row.html === undefined);
+  if (row.html === undefined) body.textContent = row.content;
+  // Made safe by the service: conversations/rendering.py. The page's policy lets nothing else in it act either.
+  else body.innerHTML = row.html;
+  dress(body);
+  settle(article, row, actions);
   return article;
 }
 
-function fill(article, row, actions) {
+// What a message that was written here is at its end; what is shown of it stays.
+export async function completeMessage(article, row, actions) {
+  const { live } = article;
+  article.live = null;
+  article.querySelector("header").replaceWith(headerOf(row));
+  const finished = live.finish(row.html);
+  settle(article, row, actions);
+  await finished;
+}
+
+const nameOf = ({ role }) => (role === "user" ? "You" : role === "assistant" ? "Assistant" : role);
+
+function headerOf(row) {
+  return el(
+    "header",
+    {},
+    el("span", { class: "name" }, nameOf(row)),
+    row.model ? el("span", { class: "model" }, row.model) : null,
+    row.createdAt ? el("time", { datetime: row.createdAt, title: fullTime(row.createdAt) }, shortTime(row.createdAt)) : null,
+  );
+}
+
+function settle(article, row, actions) {
   const writing = row.status === "in_progress";
   article.classList.toggle("writing", writing);
   article.setAttribute("aria-busy", String(writing));
-  if (row.html === undefined) article.body.textContent = row.content;
-  // Made safe by the service: conversations/rendering.py. The page's policy lets nothing else in it act either.
-  else article.body.innerHTML = row.html;
-  for (const pre of article.body.querySelectorAll("pre")) addCopy(pre);
-  const state = writing ? null : stateOf(row, actions);
+  const before = article.querySelector(".thought");
+  before?.remove();
+  article.body.before(...besides(row));
+  const thought = article.querySelector(".thought");
+  if (thought) thought.open = Boolean(before?.open);
+  const state = stateOf(row, actions);
   if (state) article.body.after(state);
-  article.querySelector("footer").append(...(writing || row.pending ? [] : footerOf(row, actions, article)));
-}
-
-function stateOf(row, actions) {
-  const empty = row.emptyReason;
-  if ((row.status === "complete" && !empty) || !row.status) return null;
-  const code = row.run?.errorCode;
-  const words = empty ? emptyWords(row) : row.status === "cancelled" ? "Stopped." : (WHY[code] ?? "This answer was cut off.");
-  const more = code && row.status !== "cancelled" ? el("code", {}, code) : null;
-  const again = el("button", { type: "button", class: "link", onclick: () => actions.again(row) }, "Try again");
-  return el("p", { class: `state ${row.status}` }, icon(row.status === "cancelled" ? "stop" : "alert"), el("span", {}, words), more, again);
-}
-
-function emptyWords({ emptyReason, finishReason }) {
-  if (finishReason === "content_filter") return "A content filter withheld the answer.";
-  return (finishReason === "length" && CUT_OFF[emptyReason]) || EMPTY[emptyReason];
+  if (writing || row.pending) return;
+  article.querySelector("footer").append(...footerOf(row, actions, article));
+  showFilesOf(article, row.id);
 }
 
 function footerOf(row, actions, article) {
@@ -97,11 +89,22 @@ function footerOf(row, actions, article) {
   return made;
 }
 
-function addCopy(pre) {
-  const wrapper = el("div", { class: "code" });
-  pre.replaceWith(wrapper);
-  pre.tabIndex = 0;
-  wrapper.append(pre, iconButton("copy", "Copy code", () => copy(pre.textContent)));
+// A block of a message with what it gets here.
+export function dressed(block) {
+  const body = el("div", {}, block);
+  dress(body);
+  return body.firstElementChild;
+}
+
+// Code gets its tools, a table its own scrolling, and mathematics is shown.
+function dress(body) {
+  showMathematics(body);
+  for (const pre of body.querySelectorAll("pre")) addTools(pre, copy);
+  for (const table of body.querySelectorAll("table")) {
+    const wrapper = el("div", { class: "wide", role: "group", "aria-label": "Table", tabindex: "0" });
+    table.replaceWith(wrapper);
+    wrapper.append(table);
+  }
 }
 
 // Marks words in what a message says, where the browser can; its elements stay as they are.
@@ -136,9 +139,9 @@ export async function copy(text) {
 // In the place of what a message says: the same as a text to be changed.
 export function editor(article, text, { send, leave, changed }) {
   const input = el("textarea", { "aria-label": "Edit message", dir: "auto", rows: "3" });
-  input.maxLength = document.querySelector("#input").maxLength;
+  const note = el("p", { class: "too-long", role: "status", hidden: true });
   input.value = text;
-  input.addEventListener("input", () => changed(input.value));
+  input.addEventListener("input", () => (changed(input.value), isShortEnough(input, note)));
   const close = () => (form.remove(), article.classList.remove("editing"), leave());
   const form = el(
     "form",
@@ -146,7 +149,7 @@ export function editor(article, text, { send, leave, changed }) {
       class: "editor",
       onsubmit: (event) => {
         event.preventDefault();
-        if (input.value.trim()) send(input.value);
+        if (input.value.trim() && isShortEnough(input, note)) send(input.value);
       },
       onkeydown: (event) => {
         if (isComposing(event)) return;
@@ -160,6 +163,7 @@ export function editor(article, text, { send, leave, changed }) {
       },
     },
     input,
+    note,
     el(
       "div",
       { class: "row" },
@@ -171,6 +175,7 @@ export function editor(article, text, { send, leave, changed }) {
   article.classList.add("editing");
   article.append(form);
   input.style.height = `${Math.min(400, input.scrollHeight + 4)}px`;
+  isShortEnough(input, note);
   input.focus();
   input.setSelectionRange(input.value.length, input.value.length);
 }

@@ -3,10 +3,13 @@ import { graphql, request } from "./api.js";
 import { claim } from "./identity.js";
 
 export const PAGE = 40;
-const MESSAGE = `id parentId role author content html model status finishReason emptyReason position createdAt versions feedback { rating comment } run { id state errorCode }`;
+const MESSAGE = `id parentId role author content html model status finishReason emptyReason reasoning { text seconds } toolCalls { name arguments } files { id name } position createdAt versions feedback { rating comment } run { id state model errorCode errorMessage retryAt }`;
 const EDGES = `edges { node { ${MESSAGE} } } pageInfo { hasNextPage hasPreviousPage }`;
-const IN_LIST = `id title archived updatedAt`;
+const IN_LIST = `id title archived pinned updatedAt`;
 const listed = (connection) => ({ rows: connection.edges.map((edge) => edge.node), page: connection.pageInfo });
+// The model that was asked last, as it was named then.
+const LAST = "last: messages(last: 4) { edges { node { run { model } } } }";
+const modelIn = (last) => listed(last).rows.findLast((row) => row.run)?.run.model ?? null;
 const cursorOf = (id) => id.replaceAll("-", "");
 
 const ME = "me { id username isGuest isStaff }";
@@ -17,31 +20,51 @@ export const whoIsHere = async () => (await graphql(`{ ${ME} }`, {}, asAnybody))
 
 // The page's first question: from here on it is the page of who is here now.
 export async function hello() {
-  const known = await graphql(`{ ${ME} models defaultModel }`, {}, asAnybody);
+  const known = await graphql(`{ ${ME} me { preferredModel } models defaultModel }`, {}, asAnybody);
   claim(known.me);
   return known;
 }
 
+// With the first page come those that are pinned, whatever page they are on.
 export async function conversations({ archived = false, after = null } = {}) {
+  const edges = `edges { node { ${IN_LIST} activeRun { id } } } pageInfo { hasNextPage endCursor }`;
+  const pinned = after ? "" : `pinned: conversations(first: 30, archived: $archived, pinned: true) { ${edges} }`;
   const data = await graphql(
     `query ($archived: Boolean, $after: String) {
-       conversations(first: 30, archived: $archived, after: $after) {
-         edges { node { ${IN_LIST} activeRun { id } } } pageInfo { hasNextPage endCursor } } }`,
+       ${pinned} conversations(first: 30, archived: $archived, after: $after) { ${edges} } }`,
     { archived, after },
   );
-  return listed(data.conversations);
+  return { ...listed(data.conversations), pinned: after ? [] : listed(data.pinned).rows };
 }
 
 export async function conversation(id) {
   const data = await graphql(
-    `query ($id: ID!) { conversation(id: $id) { ${IN_LIST} activeRun { id } messages(last: ${PAGE}) { ${EDGES} } } }`,
+    `query ($id: ID!) { conversation(id: $id) { ${IN_LIST} generation activeRun { id } ${LAST} messages(last: ${PAGE}) { ${EDGES} } } }`,
     { id },
   );
   if (!data.conversation) return null;
-  const { messages, ...talk } = data.conversation;
+  const { messages, last, ...talk } = data.conversation;
   const found = listed(messages);
-  return { ...talk, rows: found.rows, older: found.page.hasPreviousPage, newer: false };
+  return { ...talk, model: modelIn(last), rows: found.rows, older: found.page.hasPreviousPage, newer: false };
 }
+
+const GENERATION = { instructions: "instructions", temperature: "temperature", topP: "top_p", maxTokens: "max_tokens", reasoningEffort: "reasoning_effort" };
+// As GraphQL takes it what it shows as JSON.
+const asInput = (generation) =>
+  generation && Object.fromEntries(Object.entries(GENERATION).map(([name, stored]) => [name, generation[stored] ?? null]));
+
+export const generationOf = async (id) =>
+  (await graphql("query ($id: ID!) { conversation(id: $id) { generation } }", { id })).conversation?.generation ?? null;
+
+export const setGeneration = (id, generation) =>
+  graphql(
+    "mutation ($id: ID!, $generation: ConversationGeneration) { setGeneration(id: $id, generation: $generation) { id } }",
+    { id, generation: asInput(generation) },
+  );
+
+// The title of a conversation; null if it is not there.
+export const titleOf = async (id) =>
+  (await graphql("query ($id: ID!) { conversation(id: $id) { title } }", { id })).conversation?.title ?? null;
 
 // The messages before or after one of the branch that is shown.
 export async function more(id, { before = null, after = null }) {
@@ -55,11 +78,11 @@ export async function more(id, { before = null, after = null }) {
   return { rows: found.rows, more: before ? found.page.hasPreviousPage : found.page.hasNextPage };
 }
 
-// A message with the messages around it; its branch is shown first if it is not.
-export async function around(id, messageId) {
+// A message with the messages around it; its branch is shown first if it is not, or null returned without `mayShow`.
+export async function around(id, messageId, { mayShow = true } = {}) {
   const query = `query ($id: ID!, $message: ID!, $cursor: String!) {
     message(id: $message) { ${MESSAGE} }
-    conversation(id: $id) { ${IN_LIST} activeRun { id }
+    conversation(id: $id) { ${IN_LIST} generation activeRun { id } ${LAST}
       before: messages(last: 20, before: $cursor) { ${EDGES} }
       after: messages(first: 20, after: $cursor) { ${EDGES} } } }`;
   const variables = { id, message: messageId, cursor: cursorOf(messageId) };
@@ -68,17 +91,24 @@ export async function around(id, messageId) {
     data = await graphql(query, variables);
   } catch (problem) {
     if (problem.code !== "bad_cursor") throw problem;
+    if (!mayShow) return null;
     await showBranch(messageId);
     data = await graphql(query, variables);
   }
   if (!data.message || !data.conversation) return null;
-  const { before, after, ...talk } = data.conversation;
+  const { before, after, last, ...talk } = data.conversation;
   const rows = [...listed(before).rows, data.message, ...listed(after).rows];
-  return { ...talk, rows, older: before.pageInfo.hasPreviousPage, newer: after.pageInfo.hasNextPage };
+  return { ...talk, model: modelIn(last), rows, older: before.pageInfo.hasPreviousPage, newer: after.pageInfo.hasNextPage };
 }
 
 export const message = async (id) =>
   (await graphql(`query ($id: ID!) { message(id: $id) { ${MESSAGE} } }`, { id })).message;
+
+// The finished blocks of an answer that is being written: their HTML, their lines, and the state to go on with.
+export const finishedBlocks = async (text, state) => {
+  const query = "query ($text: String!, $state: String!) { finishedBlocks(text: $text, state: $state) { html lines state } }";
+  return (await graphql(query, { text, state })).finishedBlocks;
+};
 
 // The pictures and files of each message that has any, by its id.
 export const filesOf = (ids) => request(`/files?${new URLSearchParams(ids.map((id) => ["message", id]))}`);
@@ -86,14 +116,16 @@ export const filesOf = (ids) => request(`/files?${new URLSearchParams(ids.map((i
 const BEGUN = `runId conversation { ${IN_LIST} } question { ${MESSAGE} } message { ${MESSAGE} }`;
 
 // `parentId`: undefined appends to the shown branch, null starts a new one. The same `key` is never asked twice.
-export async function send({ content, conversationId, parentId, model, key, whenBusy = "REJECT" }) {
-  const variables = { content, conversationId: conversationId ?? null, model, key, whenBusy };
+// `generation` is for a new conversation.
+export async function send({ content, conversationId, parentId, model, key, whenBusy = "REJECT", fileIds = [], generation = null }) {
+  const variables = { content, conversationId: conversationId ?? null, model, key, whenBusy, fileIds: fileIds.length ? fileIds : null };
   const at = parentId === undefined ? "" : ", parentId: $parentId";
   if (at) variables.parentId = parentId;
+  if (generation) variables.generation = asInput(generation);
   const data = await graphql(
-    `mutation ($content: String!, $conversationId: ID, ${at ? "$parentId: ID, " : ""}$model: String, $key: String, $whenBusy: WhenBusy!) {
-       sendMessage(content: $content, conversationId: $conversationId${at}, model: $model,
-         idempotencyKey: $key, whenBusy: $whenBusy, wait: false) { ${BEGUN} } }`,
+    `mutation ($content: String!, $conversationId: ID, ${at ? "$parentId: ID, " : ""}$model: String, $key: String, $whenBusy: WhenBusy!, $fileIds: [ID!]${generation ? ", $generation: ConversationGeneration" : ""}) {
+       sendMessage(content: $content, fileIds: $fileIds, conversationId: $conversationId${at}, model: $model,
+         idempotencyKey: $key, whenBusy: $whenBusy, wait: false${generation ? ", conversationGeneration: $generation" : ""}) { ${BEGUN} } }`,
     variables,
   );
   return data.sendMessage;
@@ -106,6 +138,16 @@ export async function regenerate(messageId, { model, key }) {
     { messageId, model, key },
   );
   return data.regenerate;
+}
+
+// With the model that wrote it.
+export async function continueAnswer(messageId, { key }) {
+  const data = await graphql(
+    `mutation ($messageId: ID!, $key: String) {
+       continueAnswer(messageId: $messageId, idempotencyKey: $key, wait: false) { ${BEGUN} } }`,
+    { messageId, key },
+  );
+  return data.continueAnswer;
 }
 
 export const stop = (runId) => graphql("mutation ($runId: ID!) { stopRun(runId: $runId) { id state } }", { runId });
@@ -135,17 +177,21 @@ export const archive = (id, archived) =>
     { id, archived },
   );
 
+export const pin = (id, pinned) =>
+  graphql("mutation ($id: ID!, $pinned: Boolean!) { pinConversation(id: $id, pinned: $pinned) { id } }", { id, pinned });
+
 export const remove = (id) => graphql("mutation ($id: ID!) { deleteConversation(id: $id) }", { id });
 
-// `mode` is hybrid, text or semantic. `note` says where something else answered than what was asked; `excluded` are the
-// words that were left out.
-export async function search(query, { after = null, mode = "hybrid" } = {}) {
+// `mode` is hybrid, text or semantic. `note` says what did not work as it should; `excluded` are the
+// words that were left out. The hits of a conversation are folded into its best one, unless it is `conversationId`.
+export async function search(query, { after = null, mode = "hybrid", conversationId = null } = {}) {
   const data = await graphql(
-    `query ($query: String!, $after: String, $mode: String) { search(query: $query, first: 20, after: $after, mode: $mode) {
-       asked mode why excluded pageInfo { hasNextPage endCursor }
-       edges { node { snippet highlights matched branch message { id role createdAt } conversation { id title } } } } }`,
-    { query, after, mode },
+    `query ($query: String!, $after: String, $mode: String, $conversationId: ID, $group: String) {
+       search(query: $query, first: 20, after: $after, mode: $mode, conversationId: $conversationId, group: $group) {
+       why excluded pageInfo { hasNextPage endCursor }
+       edges { node { snippet highlights matched found others branch message { id role createdAt } conversation { id title archived } } } } }`,
+    { query, after, mode, conversationId, group: conversationId ? null : "conversation" },
   );
-  const { asked, mode: answered, why, excluded } = data.search;
-  return { ...listed(data.search), note: asked === answered ? null : why, excluded };
+  const { why, excluded } = data.search;
+  return { ...listed(data.search), note: why, excluded };
 }

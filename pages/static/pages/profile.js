@@ -1,7 +1,7 @@
 // The profile: failed sign-ins, keys, usage, the access log, and what can be done with all of it. Asks the v1 API, as the session's user.
 import { ROOT, fetchResponse, request, signIn } from "./api.js";
 import { ask } from "./dialogs.js";
-import { at, el } from "./dom.js";
+import { at, el, ofBrowser } from "./dom.js";
 import { announce, watchIdentity } from "./identity_watch.js";
 import { loadKeys, makeKey } from "./keys.js";
 import { hello } from "./operations.js";
@@ -34,6 +34,28 @@ const amounts = (row) => [
   cell(row.unpriced === row.runs ? "—" : money(row.currency).format(row.cost), "number"),
 ];
 
+const PERIODS = { day: "day", week: "week", month: "month", total: "all time" };
+
+// One line for tokens, and one for what they cost, where a budget has both.
+function budgetRows(budget) {
+  const kinds = [["tokens", (amount) => `${number.format(amount)} tokens`], ["cost", (amount) => money(budget.currency).format(amount)]];
+  const told = [budget.name, ...(budget.is_shared ? ["(shared)"] : []), ...(budget.is_hard ? [] : ["(only warns)"])].join(" ");
+  return kinds
+    .filter(([kind]) => budget[`max_${kind}`] !== null)
+    .map(([kind, shown]) =>
+      el("tr", {},
+        cell(told, "brief"), cell(PERIODS[budget.period]),
+        cell(`${shown(budget[`used_${kind}`])} of ${shown(budget[`max_${kind}`])}`, "number"),
+        cell(shown(budget[`left_${kind}`]), "number"), cell(when(budget.renews_at, "never"))),
+    );
+}
+
+async function loadBudgets() {
+  const { data } = await request(`${BASE}/me/budgets`);
+  at("my-budgets").hidden = !data.length;
+  rows("budgets", data.flatMap(budgetRows), 5, "None.");
+}
+
 // Whoever owns no group gets none; staff have pages for it in the admin.
 async function loadUsageOfGroups() {
   const { data } = await request(`${BASE}/usage?by=user`);
@@ -50,15 +72,42 @@ async function loadStorage() {
   at("storage").textContent = `Stored: ${messages} messages, ${of(data.bytes, data.bytes_limit, megabytes)}.`;
 }
 
-const KINDS = { transcript: "Read a conversation", search: "Searched", export: "Exported" };
+const KINDS = { transcript: "Read a conversation", search: "Searched", export: "Exported", key: "Made a key of this account" };
 const accessRow = (entry) =>
-  el("tr", {}, cell(when(entry.created_at)), cell(entry.reader), cell(KINDS[entry.kind] ?? entry.kind), cell(entry.reason, "wrap"));
-const loadAccessLog = pages("access-log", "access-log", accessRow, 4, "Nobody has read your conversations.");
+  el("tr", {}, cell(when(entry.created_at)), cell(entry.reader), cell(KINDS[entry.kind] ?? entry.kind), accessedCell(entry), cell(entry.reason, "wrap"));
+const loadAccessLog = pages("access-log", "access-log", accessRow, 5, "Nobody has read your conversations.");
 
-// --- somebody else at the door
+// Which conversation it was, and whose where a client of the API named its end user.
+function accessedCell({ conversation_id: id, title, end_user: endUser }) {
+  if (title === null) return cell(id ? "deleted since" : "—", "brief");
+  const whose = endUser ? [` of ${endUser}`] : [];
+  return el("td", { class: "brief", dir: "auto" }, el("a", { href: `${ROOT}/#${id}` }, title || "Untitled"), ...whose);
+}
 
-async function loadFailedSignIns() {
+// --- what new chats begin with
+
+function offerModels({ me, models, defaultModel }) {
+  at("preferred-model").replaceChildren(
+    el("option", { value: "" }, `${defaultModel} (default)`),
+    ...models.filter((name) => name !== defaultModel).map((name) => el("option", { value: name }, name)),
+  );
+  at("preferred-model").value = me.preferredModel === defaultModel ? "" : me.preferredModel ?? "";
+}
+
+async function saveModel() {
+  const body = { preferred_model: at("preferred-model").value || null };
+  await request(`${BASE}/me`, { method: "PATCH", body });
+  // What was chosen before, in a new chat of this browser.
+  ofBrowser.set("model", null);
+  toast("Saved.");
+}
+
+// --- signing in, and somebody else at the door
+
+async function loadAccount() {
   const { data } = await request(`${BASE}/me`);
+  // There is none where passwords do not sign in.
+  if (at("password")) at("password").hidden = !data.has_password;
   const made = data.failed_sign_ins.map((row) =>
     el("tr", {}, cell(row.network), cell(number.format(row.attempts), "number"), cell(when(row.first_at)), cell(when(row.last_at))),
   );
@@ -84,12 +133,12 @@ async function exportAll() {
 }
 
 async function deleteAll({ username: name, isStaff }) {
-  const typed = await ask({ title: "Delete everything?", label: `Type ${name} to delete this account, its conversations and keys, immediately and permanently`, action: "Delete everything", required: true });
+  const typed = await ask({ title: "Delete everything?", label: `Type ${name} to delete this account, its conversations and keys, immediately and permanently`, action: "Delete everything", required: true, destroys: true });
   if (typed === null) return;
   if (typed.trim() !== name) return void toast("That is not the username: nothing was deleted.");
   const body = { username: name };
   if (isStaff) {
-    body.password = await ask({ title: "Your password", label: "Deleting a staff account takes its password", action: "Delete everything", type: "password", maxlength: 4096, required: true });
+    body.password = await ask({ title: "Your password", label: "Deleting a staff account takes its password", action: "Delete everything", type: "password", maxlength: 4096, required: true, destroys: true });
     if (body.password === null) return;
   }
   await request(`${BASE}/me`, { method: "DELETE", body });
@@ -99,14 +148,17 @@ async function deleteAll({ username: name, isStaff }) {
 }
 
 async function start() {
-  const { username, isGuest, isStaff } = (await hello()).me;
+  const known = await hello();
+  const { username, isGuest, isStaff } = known.me;
   if (isGuest) return signIn();
   watchIdentity();
   at("name").textContent = username;
+  offerModels(known);
+  at("new-chats").addEventListener("submit", (event) => (event.preventDefault(), guarded(saveModel)()));
   at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
   at("export").addEventListener("click", guarded(exportAll));
   at("delete").addEventListener("click", guarded(() => deleteAll({ username, isStaff })));
-  await Promise.all([loadKeys(), loadUsage(), isStaff || loadUsageOfGroups(), loadAccessLog(), loadFailedSignIns(), loadStorage()]);
+  await Promise.all([loadKeys(), loadUsage(), loadBudgets(), isStaff || loadUsageOfGroups(), loadAccessLog(), loadAccount(), loadStorage()]);
   document.body.dataset.ready = "yes";
 }
 

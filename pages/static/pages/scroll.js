@@ -18,7 +18,7 @@ export function startScrolling(handlers) {
       if (scroller().scrollTop < last - 2) sticking = gap() < NEAR;
       else if (gap() < NEAR) sticking = true;
       last = scroller().scrollTop;
-      at("to-end").hidden = gap() < 300;
+      at("to-end").hidden = sticking || gap() < 300;
     },
     { passive: true },
   );
@@ -41,6 +41,13 @@ export function toEnd() {
   at("to-end").hidden = true;
 }
 
+// The message that somebody who scrolled up reads, and where it is; null at the end.
+export function placeRead() {
+  const { top } = scroller().getBoundingClientRect();
+  const article = sticking ? null : [...at("messages").children].find((each) => each.getBoundingClientRect().bottom > top);
+  return article ? { messageId: article.id.slice(2), top: article.getBoundingClientRect().top } : null;
+}
+
 // What `work` adds or takes away above must not move what is looked at.
 export function keepingPlace(work) {
   sticking = false;
@@ -57,6 +64,8 @@ export function showMessage(article, top = null) {
     // Sizes are estimates until they were seen: once more, when those around it are known.
     requestAnimationFrame(() => article.scrollIntoView({ block: "center" }));
   } else {
+    // Its size is no estimate: what is looked at may be far below its top.
+    article.style.contentVisibility = "visible";
     scroller().scrollTop += article.getBoundingClientRect().top - top;
   }
 }

@@ -1,5 +1,5 @@
 // The keyboard first: everything that is done often has a key, and `?` shows them.
-import { at, isComposing } from "./dom.js";
+import { at, isComposing, isTyping } from "./dom.js";
 import { showShortcuts } from "./dialogs.js";
 
 const mac = /Mac|iPhone|iPad/.test(navigator.platform);
@@ -19,8 +19,6 @@ const SHORTCUTS = [
 ];
 
 export const help = () => (document.querySelector("dialog[open]") ? null : showShortcuts(SHORTCUTS));
-
-const typing = (target) => target.closest?.("input, textarea, select, [contenteditable]");
 
 // `acts`: create, search, write, stop, move(step), copy.
 export function startShortcuts(acts) {
@@ -43,7 +41,7 @@ function actOf(event, acts) {
   if (event.altKey && key === "arrowup") return () => acts.move(-1);
   if (event.altKey && key === "arrowdown") return () => acts.move(1);
   if (key === "escape") return acts.stop;
-  if (mod || event.altKey || typing(event.target)) return null;
+  if (mod || event.altKey || isTyping(event.target)) return null;
   if (key === "/") return acts.write;
   if (key === "?") return help;
   return null;

@@ -24,7 +24,7 @@ let onLine = () => {};
 // Calls back with true while answers can arrive, and false while the line is down.
 export const watchLine = (callback) => (onLine = callback);
 
-// handlers: text(more), replace(all), end(). `end` comes exactly once. Returns what stops following.
+// handlers: thought(more), text(more), replace(all), end(). `end` comes exactly once. Returns what stops following.
 export function follow(runId, handlers) {
   leave(runId);
   const run = { id: runId, cursor: null, handlers, aborter: null };
@@ -56,7 +56,7 @@ function end(run) {
 
 const useEvents = () => !everOpened && failures >= SOCKET_TRIES;
 const say = (frame) => socket.send(JSON.stringify(frame));
-const subscribe = (run) => say({ type: "subscribe", id: run.id, run_id: run.id, cursor: run.cursor });
+const subscribe = (run) => say({ type: "subscribe", id: run.id, run_id: run.id, cursor: run.cursor, reasoning: true });
 
 function connect() {
   if (socket) return;
@@ -117,6 +117,7 @@ function receive(frame) {
   if (frame.type === "error" && !frame.run_id) return refused(run, frame.data);
   if (frame.cursor) run.cursor = frame.cursor;
   if (frame.type === "ai_chunk") run.handlers.text(frame.data);
+  else if (frame.type === "ai_reasoning") run.handlers.thought(frame.data);
   else if (frame.type === "resync") run.handlers.replace(frame.data);
   else if (frame.type === "ai_complete" || frame.type === "error") end(run);
 }
@@ -150,7 +151,7 @@ async function readEvents(run) {
     run.aborter = new AbortController();
     try {
       const headers = run.cursor ? { "Last-Event-ID": run.cursor } : {};
-      const response = await fetchResponse(`/runs/${run.id}/stream`, { headers, signal: run.aborter.signal });
+      const response = await fetchResponse(`/runs/${run.id}/stream?reasoning=true`, { headers, signal: run.aborter.signal });
       if (response.status === 401) return void (run.aborter = null);
       if (!response.ok && response.status !== 429 && response.status !== 503) return end(run);
       if (response.ok) {
@@ -184,7 +185,8 @@ function readBlock(run, block) {
   if (fields.data === undefined) return false;
   if (fields.data === "[DONE]") return true;
   if (fields.id) run.cursor = fields.id;
-  const text = JSON.parse(fields.data).choices?.[0]?.delta?.content;
+  const { content: text, reasoning } = JSON.parse(fields.data).choices?.[0]?.delta ?? {};
+  if (reasoning) run.handlers.thought(reasoning);
   if (text === undefined) return false;
   if (fields.event === "resync") run.handlers.replace(text);
   else if (text) run.handlers.text(text);

@@ -1,18 +1,20 @@
 // The conversation that is open: its messages, the answer that is being written, and what is asked in it.
 import { at } from "./dom.js";
 import { ofTab } from "./identity.js";
-import { LiveText } from "./live.js";
-import { editor, markWords, messageElement } from "./message.js";
+import { LiveAnswer } from "./live.js";
+import { completeMessage, editor, markWords, messageElement } from "./message.js";
 import * as operations from "./operations.js";
-import { keepingPlace, showMessage, startScrolling, toEnd } from "./scroll.js";
+import { keepingPlace, placeRead, showMessage, startScrolling, toEnd } from "./scroll.js";
 import { follow } from "./stream.js";
+import { LiveThought } from "./thought.js";
 import { toast, toastProblem, guarded } from "./toasts.js";
 
-// `older` and `newer` say whether there is more beyond the rows that are here. `run` is the answer being written.
-export const talk = { id: null, title: "", archived: false, rows: [], older: false, newer: false, run: null };
+// `older` and `newer` say whether there is more beyond the rows that are here. `run` is the answer being written,
+// `model` the one that was asked last. `generation` is what it keeps for its answers, or will keep where it is new.
+export const talk = { id: null, title: "", archived: false, pinned: false, generation: null, model: null, rows: [], older: false, newer: false, run: null };
 let opening = 0;
 let loading = false;
-let on = { changed() {}, running() {}, opened() {}, moved() {}, busy() {} };
+let on = { changed() {}, running() {}, opened() {}, moved() {}, busy() {}, answered() {} };
 
 export function startTalk(handlers) {
   on = handlers;
@@ -20,13 +22,14 @@ export function startTalk(handlers) {
 }
 
 const elementOf = (id) => document.getElementById(`m-${id}`);
-const actions = { edit, again: guarded(again), show: guarded(show) };
+const actions = { edit, again: guarded(again), more: guarded(more), show: guarded(show) };
 const say = (text) => (at("status").textContent = text);
 
 // --- opening
 
 export function close() {
-  reset({ id: null, title: "", archived: false, rows: [], older: false, newer: false });
+  const generation = ofTab.get("generation");
+  reset({ id: null, title: "", archived: false, pinned: false, generation, model: null, rows: [], older: false, newer: false });
   on.opened();
 }
 
@@ -39,10 +42,11 @@ function reset(found) {
   on.running(false);
 }
 
-// Opens a conversation, at `messageId` where one is given; returns whether it is there.
+// Opens a conversation, at `messageId` where one is given; returns whether it is there. With `top`, where its top is to
+// be, the message has to be on the branch that is shown.
 export async function open(id, { messageId = null, top = null } = {}) {
   const mine = (opening += 1);
-  const found = messageId ? await operations.around(id, messageId) : await operations.conversation(id);
+  const found = messageId ? await operations.around(id, messageId, { mayShow: top === null }) : await operations.conversation(id);
   if (mine !== opening) return true;
   if (!found) return false;
   reset(found);
@@ -65,7 +69,11 @@ function flash(target) {
   setTimeout(() => target.classList.remove("found"), 2_500);
 }
 
-export const reload = () => (talk.id && !talk.run ? open(talk.id) : null);
+export async function reload() {
+  if (!talk.id || talk.run) return;
+  const place = placeRead();
+  if (!place || !(await open(talk.id, place))) await open(talk.id);
+}
 
 // --- more of it
 
@@ -115,7 +123,15 @@ function put(row) {
   const place = talk.rows.findIndex((each) => each.id === row.id);
   if (place < 0) return;
   talk.rows[place] = row;
-  elementOf(row.id)?.replaceWith(messageElement(row, actions));
+  const before = elementOf(row.id);
+  if (before?.live) {
+    completeMessage(before, row, actions);
+    return;
+  }
+  const after = messageElement(row, actions);
+  const thought = after.querySelector(".thought");
+  if (thought) thought.open = Boolean(before?.querySelector(".thought")?.open);
+  before?.replaceWith(after);
 }
 
 // Takes everything away from `place` on: another branch begins there.
@@ -143,11 +159,15 @@ async function patiently(work) {
 }
 
 // Returns whether the question was stored; its text is the caller's to keep where it was not.
-export async function ask(content, { parentId, model = null, whenBusy = "REJECT" } = {}) {
+// `files` have id and name.
+export async function ask(content, { parentId, model = null, whenBusy = "REJECT", files = [] } = {}) {
   if (talk.run && whenBusy === "REJECT") return false;
   if (talk.newer && parentId === undefined && !(await guarded(open)(talk.id))) return false;
-  const question = { content, conversationId: talk.id, parentId, model, key: uuid(), whenBusy };
+  const fileIds = files.map(({ id }) => id);
+  const generation = talk.id ? null : talk.generation;
+  const question = { content, conversationId: talk.id, parentId, model, key: uuid(), whenBusy, fileIds, generation };
   ofTab.set("asking", question);
+  if (generation) ofTab.set("generation", null); // it is this conversation's, no longer that of the next new chat
   return send(question);
 }
 
@@ -162,6 +182,7 @@ async function send(question) {
     const begun = await patiently(() => operations.send(question));
     ofTab.set("asking", null);
     if (mine === opening) {
+      if (question.generation) talk.generation = question.generation;
       elementOf(pending.id).remove();
       talk.rows.pop();
       // What the question stopped is over by now, as is what waited for it.
@@ -172,6 +193,7 @@ async function send(question) {
     return true;
   } catch (problem) {
     ofTab.set("asking", null);
+    if (question.generation) ofTab.set("generation", question.generation);
     if (mine === opening) {
       cut(talk.rows.length - 1);
       on.running(Boolean(talk.run));
@@ -193,7 +215,7 @@ export async function resumeAsking() {
 
 function begin({ runId, conversation, question, message }) {
   const isNew = talk.id === null;
-  Object.assign(talk, { id: conversation.id, title: conversation.title });
+  Object.assign(talk, { id: conversation.id, title: conversation.title, model: message.run?.model ?? talk.model });
   if (isNew) on.opened();
   if (question && !talk.rows.some((row) => row.id === question.id)) add(question);
   add(message);
@@ -209,12 +231,14 @@ function watch(runId, row) {
   const article = elementOf(row.id);
   article.classList.add("writing");
   article.body.setAttribute("aria-live", "polite");
-  const live = new LiveText(article.body);
-  let said = "";
+  const live = new LiveAnswer(article.body);
+  article.live = live;
+  const thought = new LiveThought(article.body);
   const leave = follow(runId, {
-    text: (more) => (live.text(more), (said += more)),
-    replace: (all) => (live.replace(all), (said = all)),
-    end: () => finish(row.id),
+    thought: (more) => thought.text(more),
+    text: (more) => (thought.end(), live.text(more)),
+    replace: (all) => live.replace(all),
+    end: () => (thought.end(), finish(row.id)),
   });
   talk.run = { id: runId, messageId: row.id, leave };
   on.running(true);
@@ -241,9 +265,13 @@ async function finish(messageId) {
 }
 
 function ended(row) {
-  say(row?.status !== "complete" ? "The answer ended early." : row.emptyReason ? "The answer has no text." : "The answer is complete.");
+  say(row ? (elementOf(row.id)?.querySelector(".state span")?.textContent ?? "The answer is complete.") : "The answer ended.");
   on.running(false);
+  if (row?.status === "complete" && isFirst(row)) on.answered(talk);
 }
+
+const isFirst = ({ id }) =>
+  !talk.older && !talk.rows.some((each) => each.role === "assistant" && each.status === "complete" && each.id !== id);
 
 export async function stop() {
   if (!talk.run) return;
@@ -251,11 +279,20 @@ export async function stop() {
   await guarded(operations.stop)(talk.run.id);
 }
 
-async function again(row) {
+function again(row) {
+  return another(row, (key) => operations.regenerate(row.id, { model: on.model(), key }));
+}
+
+function more(row) {
+  return another(row, (key) => operations.continueAnswer(row.id, { key }));
+}
+
+// Another answer takes the place of the one in `row`, or follows the question in it.
+async function another(row, asking) {
   if (talk.run) return toast("Another answer is being written: stop it first.");
   const mine = opening;
   const key = uuid();
-  const begun = await patiently(() => operations.regenerate(row.id, { model: on.model(), key }));
+  const begun = await patiently(() => asking(key));
   if (mine !== opening) return undefined;
   const place = talk.rows.findIndex((each) => each.id === row.id);
   cut(row.role === "assistant" ? place : place + 1);
@@ -283,7 +320,8 @@ async function sendEdited(row, content) {
   const mine = opening;
   ofTab.set("editing", { id: row.id, content });
   cut(place);
-  if (await ask(content, { parentId: row.parentId, model: on.model() })) return ofTab.set("editing", null);
+  const files = row.files.filter(({ name }) => name !== null); // those that are gone cannot be sent again
+  if (await ask(content, { parentId: row.parentId, model: on.model(), files })) return ofTab.set("editing", null);
   if (mine !== opening) return undefined;
   // Nothing was stored: all is as it was, with what was written.
   for (const each of taken.rows) add(each);

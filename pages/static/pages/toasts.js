@@ -1,25 +1,18 @@
 // What went wrong, or was done, in words: at the bottom, for a while, with what can be done about it.
 import { at, el } from "./dom.js";
+import { explain } from "./errors.js";
+
+// While somebody is about to press something here, all of it stays where it is: a click that begins on a button ends there.
+const isHeld = () => at("toasts").matches(":hover, :focus-within");
 
 export function toast(text, { action = null, act = null, seconds = 7 } = {}) {
   const remove = () => note.remove();
+  const expire = () => (isHeld() ? setTimeout(expire, 1_000) : remove());
   const button = action && el("button", { type: "button", onclick: () => (remove(), act()) }, action);
   const note = el("div", { class: "toast", role: "status" }, el("span", {}, text), button);
-  at("toasts").append(note);
-  while (at("toasts").children.length > 3) at("toasts").firstChild.remove();
-  setTimeout(remove, seconds * 1_000);
-}
-
-const WORDS = {
-  conversation_busy: "An answer is already being written in this conversation. Stop it, or wait until it ends.",
-  too_many_runs: "Too many answers are being written at once. Wait for one to end.",
-  rate_limit_exceeded: "Too many requests.",
-  not_found: "It no longer exists. It may have been deleted in another tab.",
-};
-
-export function explain(problem) {
-  const words = WORDS[problem.code] ?? problem.message;
-  return problem.retryAfter ? `${words} Try again in ${problem.retryAfter} s.` : words;
+  at("toasts").prepend(note);
+  while (at("toasts").children.length > 3 && !isHeld()) at("toasts").lastChild.remove();
+  setTimeout(expire, seconds * 1_000);
 }
 
 export function toastProblem(problem, options = {}) {

@@ -65,7 +65,6 @@ class Command(BaseCommand):
         version = "" if hit.shown else ", another version"
         title = message.conversation.title or message.conversation_id
         who = message.author or message.role
-        self.stdout.write(
-            f"{hit.score:.3f} {hit.matched}  {title} ({message.created_at:%Y-%m-%d %H:%M}, {who}{version})"
-        )
+        why = hit.matched if hit.found else "nearest"
+        self.stdout.write(f"{hit.score:.3f} {why}  {title} ({message.created_at:%Y-%m-%d %H:%M}, {who}{version})")
         self.stdout.write(f"      {' '.join(marked.split())}\n      message {message.pk}")

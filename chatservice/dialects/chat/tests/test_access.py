@@ -8,12 +8,13 @@ from typing import Any
 import httpx2
 
 from chatservice.dialects.chat.tests.chatting import start
-from chatservice.testing import ServiceTestCase, running_service
+from chatservice.testing import ServiceTestCase, running_service, tried_once
 from conversations.models import Conversation
 
 REQUESTS = (("GET", ""), ("DELETE", ""), ("POST", "/message"), ("GET", "/messages"), ("GET", "/stream"))
 
 
+@tried_once
 class AccessTest(ServiceTestCase):
     def test_a_foreign_conversation_is_the_same_as_none(self):
         path = start(self.alice.http)

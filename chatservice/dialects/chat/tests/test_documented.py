@@ -6,11 +6,12 @@ import re
 
 import httpx2
 
-from chatservice.testing import ServiceTestCase, sse_data
+from chatservice.testing import ServiceTestCase, sse_data, tried_once
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
 
 
+@tried_once
 class DocumentedTest(ServiceTestCase):
     def replay(self, http: httpx2.Client, slash: str = "") -> None:
         created = http.get(f"/chat/conversation{slash}")

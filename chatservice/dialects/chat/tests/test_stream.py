@@ -9,13 +9,14 @@ import uuid
 import httpx2
 
 from chatservice.dialects.chat.tests.chatting import ask, read, read_until, start, text_of
-from chatservice.testing import ServiceTestCase, second_service, sse_events, wait_until
+from chatservice.testing import ServiceTestCase, second_service, sse_events, tried_once, wait_until
 from conversations.models import Message
 
 SLOW = "fake/slow:20ms:40"
 HELD = "fake/held:20ms:40"
 
 
+@tried_once
 class StreamTest(ServiceTestCase):
     def asked(self, marker: str) -> list:
         """The completions requested from the upstream with `marker` among their messages."""

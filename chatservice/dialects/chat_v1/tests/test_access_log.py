@@ -12,13 +12,15 @@ NAME, FORMER_NAME = "/v1/chat/access-log", "/v1/chat/looks"
 
 class AccessLogTest(ServiceTestCase):
     def test_the_owner_reads_who_read_when_and_why(self) -> None:
-        talk = start_conversation(owner_id=self.alice.user.pk)
+        talk = start_conversation(owner_id=self.alice.user.pk, title="Circles", end_user="eve")
         for reason in ("First complaint", "Second complaint", "Third complaint"):
             record_access(reader=self.carol.user, kind=AccessLogEntry.Kind.TRANSCRIPT, reason=reason, conversation=talk)
         page = self.alice.http.get(NAME, params={"limit": 2}).json()
         self.assertEqual(page["meta"], {"total": 3, "page": 1, "limit": 2, "totalPages": 2})
         self.assertEqual([entry["reason"] for entry in page["data"]], ["Third complaint", "Second complaint"])
-        self.assertEqual(set(page["data"][0]), {"id", "created_at", "kind", "reader", "reason", "conversation_id"})
+        names = {"id", "created_at", "kind", "reader", "reason", "conversation_id", "title", "end_user"}
+        self.assertEqual(set(page["data"][0]), names)
+        self.assertEqual((page["data"][0]["title"], page["data"][0]["end_user"]), ("Circles", "eve"))
         self.assertEqual(page["data"][0]["reader"], self.carol.user.username)
         self.assertEqual(page["data"][0]["conversation_id"], str(talk.pk))
         self.assertEqual(

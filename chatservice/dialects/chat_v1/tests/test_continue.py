@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from chatservice.dialects.chat_v1.tests.test_streams import BASE, parsed, said
-from chatservice.testing import ServiceTestCase, without_request_id
+from chatservice.testing import ServiceTestCase, tried_once, without_request_id
 from completions.models import Chunk, Run
 from completions.tests.invariants import invariants
 from completions.tests.upstream_wire import TEXT
@@ -17,6 +17,7 @@ from conversations.models import Message
 PARTIAL = "Hello"
 
 
+@tried_once
 class ContinueTest(ServiceTestCase):
     def resume_point(self, model: str = "fake/truncated", **fields: Any) -> Message:
         """Start a conversation with an answer that fails midway; return that answer."""

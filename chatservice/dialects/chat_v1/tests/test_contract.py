@@ -125,7 +125,20 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *each("file_ids", 5, "x", True, {}, [5], [None], [[]], ["file-abc"], ["file-abc"] * 21),
             *each("parent_id", "abc", 5, [], {}, True),
         ]
-        changes = [*each("title", 5, None), *each("archived", "yes", None), *each("metadata", [], 5)]
+        changes = [
+            *each("title", 5, None),
+            *each("archived", "yes", None),
+            *each("pinned", 1, None),
+            *each("metadata", [], 5),
+        ]
+        generations = each(
+            "generation",
+            *(5, "x", [], True, {"x": 5}, {"stop": ["."]}, {"instructions": 5}, {"instructions": "x" * 16_001}),
+            *({"instructions": "a\x00b"}, {"temperature": "0.7"}, {"temperature": True}, {"temperature": 2.1}),
+            *({"top_p": -0.1}, {"max_tokens": 0}, {"max_tokens": 1.5}, {"max_tokens": 2**31}),
+            *({"reasoning_effort": "very"}, {"reasoning_effort": ["low"]}),
+        )
+        changes += generations
         ratings = [{}, *each("rating", None, 5, True, [], {}, "", "UP", "good")]
         comments = each("comment", None, 5, True, [], {}, "x" * 2_001, "a\x00b")
         valid = {"content": "Hello", "role": "user"}
@@ -140,6 +153,8 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("POST", paths[0], {**valid, "role": "system", "file_ids": ids}) for ids in ([UNKNOWN], ["x"])),
             *(Call("POST", f"{BASE}/conversations", body) for body in each("title", 5, True, [], {}, "x" * 201)),
             *(Call("POST", f"{BASE}/conversations", body) for body in each("metadata", 5, "x", [])),
+            *(Call("POST", f"{BASE}/conversations", body) for body in generations),
+            *(Call("POST", f"{BASE}/conversations/stream", {"content": "Hello", **body}) for body in generations),
             *(Call("PATCH", f"{BASE}/conversations/{conversation}", body) for body in changes),
             *(Call("PUT", f"{BASE}/messages/{answer}/feedback", body) for body in ratings),
             *(Call("PUT", f"{BASE}/messages/{answer}/feedback", {"rating": "up", **body}) for body in comments),
@@ -152,5 +167,6 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("GET", f"{BASE}/conversations?{page}") for page in pages),
             *(Call("GET", f"{messages}?{page}") for page in pages),
             Call("GET", f"{BASE}/conversations?archived=maybe"),
+            Call("GET", f"{BASE}/conversations?pinned=maybe"),
             *(Call("GET", f"{BASE}/search?{query}") for query in ("", "q=%20", "q=x&mode=fast", "q=x&cursor=x")),
         ]

@@ -38,6 +38,20 @@ class ConversationsTest(ServiceTestCase):
         untouched = self.alice.http.patch(f"{BASE}/{pk}", json={"archived": False}).json()["data"]
         self.assertEqual((untouched["title"], untouched["archived"]), ("Better", False))
 
+    def test_a_conversation_is_pinned_and_unpinned_by_its_owner_alone(self):
+        pinned, other = self.create(title="pinned"), self.create(title="other")
+        self.assertFalse(self.alice.http.get(f"{BASE}/{pinned}").json()["data"]["pinned"])
+        self.assertEqual(self.bob.http.patch(f"{BASE}/{pinned}", json={"pinned": True}).status_code, 404)
+        before = Conversation.objects.get(pk=pinned).updated_at
+        for _ in range(2):
+            changed = self.alice.http.patch(f"{BASE}/{pinned}", json={"pinned": True}).json()["data"]
+            self.assertEqual((changed["pinned"], changed["archived"], changed["title"]), (True, False, "pinned"))
+        self.assertEqual(Conversation.objects.get(pk=pinned).updated_at, before)
+        for value, wanted in (("", {pinned, other}), ("true", {pinned}), ("false", {other})):
+            listed = self.alice.http.get(BASE, params={"pinned": value} if value else {}).json()
+            self.assertEqual({row["id"] for row in listed["data"]}, wanted)
+        self.assertFalse(self.alice.http.patch(f"{BASE}/{pinned}", json={"pinned": False}).json()["data"]["pinned"])
+
     def test_what_is_archived_is_listed_when_asked_for(self):
         kept, archived = self.create(title="kept"), self.create(title="archived")
         self.alice.http.patch(f"{BASE}/{archived}", json={"archived": True})

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
-from chatservice.testing import ServiceTestCase, sse_data, sse_events
+from chatservice.testing import ServiceTestCase, sse_data, sse_events, tried_once
 
 BASE = "/v1/chat"
 QUESTION = {
@@ -30,6 +30,7 @@ MESSAGE = {
 }
 
 
+@tried_once
 class DocumentedTest(ServiceTestCase):
     def created(self) -> str:
         return self.alice.http.post(f"{BASE}/conversations", json={"title": "My New Chat"}).json()["data"]["id"]

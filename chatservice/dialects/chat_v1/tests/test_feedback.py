@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.scopes import Scope
 from accounts.services import issue_api_key
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, tried_once
 from completions.models import Run
 from conversations.models import Message
 from feedback.models import Feedback
@@ -12,6 +12,7 @@ from feedback.models import Feedback
 BASE = "/v1/chat"
 
 
+@tried_once
 class FeedbackTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -12,11 +12,12 @@ from django.utils import timezone
 
 from accounts.models import ApiKey
 from accounts.services import issue_api_key
-from chatservice.testing import ServiceTestCase, running_service
+from chatservice.testing import ServiceTestCase, running_service, tried_once
 
 KEYS = "/v1/chat/me/keys"
 
 
+@tried_once
 class KeysTest(ServiceTestCase):
     def make(self, **fields: object) -> dict[str, str]:
         response = self.alice.http.post(KEYS, json=fields)

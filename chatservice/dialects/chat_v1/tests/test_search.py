@@ -24,7 +24,7 @@ from search.queries import Mode, search_messages
 
 URL = "/v1/chat/search"
 HIT = {"message", "conversation", "branch", "snippet", "highlights", "before", "after"}
-WHY = {"score", "text_score", "semantic_score", "matched"}
+WHY = {"score", "text_score", "semantic_score", "matched", "found", "others"}
 STATEMENTS = 11
 
 
@@ -76,6 +76,36 @@ class SearchTest(ServiceTestCase):
         self.assertEqual(answer["data"]["search"]["excluded"], ["ship", "größeres"])
         response = self.alice.http.get("/search", params={"q": query, "mode": "text"})
         self.assertEqual(response.headers["x-search-excluded"], "ship,gr%C3%B6%C3%9Feres")
+
+    def test_every_api_folds_the_hits_of_a_conversation(self):
+        talks = [start_conversation(owner_id=self.alice.user.pk, title=title) for title in ("one", "two", "three")]
+        for number, talk in enumerate(talks):
+            for turn in range(3 - number):
+                append_message(conversation=talk, role="user", content=f"{self.word} {turn}")
+        plain = self.ask()["data"]
+        self.assertEqual((len(plain), {(hit["found"], hit["others"]) for hit in plain}), (6, {(True, None)}))
+        wanted = {str(talk.pk): 2 - number for number, talk in enumerate(talks)}
+        first = self.ask(group="conversation", limit=2)
+        rest = self.ask(group="conversation", limit=2, cursor=first["meta"]["next_cursor"])
+        self.assertEqual((len(first["data"]), rest["meta"]["next_cursor"]), (2, None))
+        seen = {hit["conversation"]["id"]: hit["others"] for hit in first["data"] + rest["data"]}
+        self.assertEqual(seen, wanted)
+        params = {"mode": "text", "group": "conversation"}
+        hits = self.alice.http.get("/search", params={"q": self.word, **params}).json()
+        self.assertEqual({hit["conversation_id"]: hit["others"] for hit in hits}, wanted)
+        items = self.alice.http.get("/v1/conversations", params={"query": self.word, **params}).json()["data"]
+        self.assertEqual(sorted((item["found"], item["others"]) for item in items), [(True, 0), (True, 1), (True, 2)])
+        asked = """query ($q: String!, $after: String) {
+            search(query: $q, mode: "text", group: "conversation", first: 2, after: $after) {
+                pageInfo { endCursor hasNextPage } edges { node { found others conversation { id } } } } }"""
+        seen, after = {}, None
+        for more in (True, False):
+            body = {"query": asked, "variables": {"q": self.word, "after": after}}
+            page = self.alice.http.post("/graphql", json=body).json()["data"]["search"]
+            seen |= {edge["node"]["conversation"]["id"]: edge["node"]["others"] for edge in page["edges"]}
+            self.assertEqual(page["pageInfo"]["hasNextPage"], more)
+            after = page["pageInfo"]["endCursor"]
+        self.assertEqual(seen, wanted)
 
     def test_every_filter_narrows(self):
         old, new = (start_conversation(owner_id=self.alice.user.pk, title=title) for title in ("old", "new"))

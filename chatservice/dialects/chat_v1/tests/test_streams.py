@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from chatservice.testing import ServiceTestCase, sse_data, sse_events, wait_until
+from chatservice.testing import ServiceTestCase, sse_data, sse_events, tried_once, wait_until
 from completions.models import Run
 
 BASE = "/v1/chat"
@@ -21,6 +21,7 @@ def said(text: str) -> str:
     return "".join(event["data"] for event in parsed(text) if event["type"] == "ai_chunk")
 
 
+@tried_once
 class StreamsTest(ServiceTestCase):
     def start(self, model: str = "fake/slow:2ms:20", **headers: str) -> httpx2.Response:
         body = {"content": "Go on", "model": model}

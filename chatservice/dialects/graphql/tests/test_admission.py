@@ -14,7 +14,7 @@ from accounts.services import revoke_api_key
 from chatservice.dialects.graphql import queries
 from chatservice.dialects.graphql.execution import Operation, execute
 from chatservice.dialects.graphql.tests.client import FOLLOW_RUN, GraphQLSocket, GraphQLTestCase
-from chatservice.testing import running_service, tried_on
+from chatservice.testing import running_service, tried_once
 from conversations.models import Conversation
 
 ME = "{ me { username isGuest isStaff } }"
@@ -39,7 +39,7 @@ class ForeignTest(GraphQLTestCase):
             self.assertEqual(self.data(query, by=self.bob, c=pk), {"todos": []})
 
 
-@tried_on("postgresql")
+@tried_once
 class AdmissionTest(GraphQLTestCase):
     def test_a_key_makes_its_user_none_a_guest_and_a_wrong_one_nobody(self):
         me = self.data(ME)["me"]
@@ -107,7 +107,7 @@ class AdmissionTest(GraphQLTestCase):
         return socket.until_over("me")[0]["payload"]["data"]["me"]["username"]
 
 
-@tried_on("postgresql")
+@tried_once
 class MaskingTest(GraphQLTestCase):
     def test_what_is_not_ours_is_masked_and_logged_without_values(self):
         principal = Principal(user_id=self.alice.user.pk, username="alice")

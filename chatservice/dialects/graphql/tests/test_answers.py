@@ -50,17 +50,18 @@ class WaitingTest(GraphQLTestCase):
         pk = self.data(query)["sendMessage"]["runId"]
         self.assertEqual(Run.objects.get(pk=pk).parameters, {"temperature": 0.5, "max_tokens": 9, "stop": ["."]})
 
-    def test_a_conversation_is_renamed_archived_and_deleted(self):
+    def test_a_conversation_is_renamed_archived_pinned_and_deleted(self):
         pk = self.data("mutation { startConversation { id } }")["startConversation"]["id"]
         query = 'mutation($id: ID!) { renameConversation(id: $id, title: "New") { title } }'
         self.assertEqual(self.data(query, id=pk)["renameConversation"], {"title": "New"})
-        query = "mutation($id: ID!, $a: Boolean!) { archiveConversation(id: $id, archived: $a) { archived } }"
-        listed = "query($a: Boolean) { conversations(archived: $a) { edges { node { id } } } }"
-        for archived in (True, False):
-            self.assertEqual(self.data(query, id=pk, a=archived)["archiveConversation"], {"archived": archived})
-            for asked in (True, False, None):
-                found = len(self.data(listed, a=asked)["conversations"]["edges"])
-                self.assertEqual(found, 0 if asked is not None and asked != archived else 1)
+        for verb, flag in (("archive", "archived"), ("pin", "pinned")):
+            query = f"mutation($id: ID!, $on: Boolean!) {{ {verb}Conversation(id: $id, {flag}: $on) {{ {flag} }} }}"
+            listed = f"query($on: Boolean) {{ conversations({flag}: $on) {{ edges {{ node {{ id }} }} }} }}"
+            for given in (True, False):
+                self.assertEqual(self.data(query, id=pk, on=given)[f"{verb}Conversation"], {flag: given})
+                for asked in (True, False, None):
+                    found = len(self.data(listed, on=asked)["conversations"]["edges"])
+                    self.assertEqual(found, 0 if asked is not None and asked != given else 1)
         query = "mutation($id: ID!) { deleteConversation(id: $id) }"
         self.assertEqual(self.data(query, id=pk), {"deleteConversation": pk})
 

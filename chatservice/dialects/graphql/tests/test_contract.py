@@ -55,6 +55,8 @@ BY_ID: dict[str, str] = {
     "Mutation.stopRun": "mutation($r: ID!) { it: stopRun(runId: $r) { id } }",
     "Mutation.renameConversation": 'mutation($c: ID!) { it: renameConversation(id: $c, title: "x") { id } }',
     "Mutation.archiveConversation": "mutation($c: ID!) { it: archiveConversation(id: $c) { id } }",
+    "Mutation.pinConversation": "mutation($c: ID!) { it: pinConversation(id: $c) { id } }",
+    "Mutation.setGeneration": "mutation($c: ID!) { it: setGeneration(id: $c) { id } }",
     "Mutation.deleteConversation": "mutation($c: ID!) { it: deleteConversation(id: $c) }",
     "Mutation.deleteMessage": "mutation($m: ID!) { it: deleteMessage(id: $m) }",
     "Mutation.setFeedback": "mutation($m: ID!) { it: setFeedback(messageId: $m, rating: UP) { rating } }",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from graphql import Lexer, Source, TokenKind
 
 from chatservice.dialects.graphql.tests.client import GraphQLTestCase
-from chatservice.testing import running_service, tried_on
+from chatservice.testing import running_service, tried_once
 
 LISTS = "{ conversations(%s) { edges { node { messages(%s) { edges { node { %s } } } } } } }"
 TYPENAMES = "__typename " * 300
@@ -29,7 +29,7 @@ def fragments(count: int, last: str = "{ username }") -> str:
     return f"{{ me {{ ...f0 }} }} {chain} fragment f{count} on Viewer {last}"
 
 
-@tried_on("postgresql")
+@tried_once
 class LimitsTest(GraphQLTestCase):
     def test_depth(self):
         def query(inner: str) -> str:

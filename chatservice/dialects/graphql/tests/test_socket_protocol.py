@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
 from chatservice.dialects.graphql.tests.client import ANSWER, GraphQLSocket, GraphQLTestCase
-from chatservice.testing import running_service, tried_on, wait_until
+from chatservice.testing import running_service, tried_once, wait_until
 
 SPOKEN = Subprotocol("graphql-transport-ws")
 ME = "{ me { username } }"
@@ -22,7 +22,7 @@ def close_code(closed: ConnectionClosed) -> int:
     return closed.rcvd.code
 
 
-@tried_on("postgresql")
+@tried_once
 class ProtocolTest(GraphQLTestCase):
     def test_only_the_one_subprotocol_is_spoken(self):
         url = self.service.url.replace("http", "ws") + "/graphql"

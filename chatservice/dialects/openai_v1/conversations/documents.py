@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from chatservice.dialects.openai_v1.reference import schema
+from chatservice.dialects.searching import FOUND as FOUND_HELP
+from chatservice.dialects.searching import OTHERS
 
 TEXT, INTEGER, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 
@@ -33,6 +35,8 @@ FOUND = {
                 "text_score": SCORE,
                 "semantic_score": SCORE,
                 "matched": {"type": "string", "enum": ["words", "meaning", "both"]},
+                "found": {"type": "boolean", "description": FOUND_HELP},
+                "others": {"type": ["integer", "null"], "description": OTHERS},
             }
         ),
     ]

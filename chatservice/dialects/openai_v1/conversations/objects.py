@@ -48,7 +48,7 @@ def create_conversation(principal: Principal, body: dict[str, Any], embedded: Ar
     )
     with as_files(given, owner_id=principal.user_id, among=embedded) as messages, transaction.atomic():
         conversation = services.start_conversation(
-            owner_id=principal.user_id, title=title_from(messages), metadata=metadata
+            owner_id=principal.user_id, title=title_from(messages), title_is_provisional=False, metadata=metadata
         )
         add_messages(conversation, messages)
     return conversation

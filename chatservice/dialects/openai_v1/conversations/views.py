@@ -49,7 +49,7 @@ INCLUDE = (
     *("message.input_image.image_url", "computer_call_output.output.image_url", "code_interpreter_call.outputs"),
     *("reasoning.encrypted_content", "message.output_text.logprobs"),
 )
-FILTERS = ("mode", "role", "model", "since", "until", "archived", "end_user")
+FILTERS = ("mode", "role", "model", "since", "until", "archived", "end_user", "group")
 READ = {status: ERRORS[status] for status in (400, 401, 404, 429)}
 WRITE = READ | {status: ERRORS[status] for status in (403, 413, 415, 422)}
 HELLO = {"type": "message", "role": "user", "content": "Hello"}

@@ -17,6 +17,7 @@ from chatservice.dialects.openai_v1.responses.tools import hosted
 from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.run_requests import make_run_request
 from completions import providers
+from completions.conversation_generation import NOTHING
 from completions.recall import read_recall
 from completions.run_requests import HEAD, RunRequest
 from completions.types import Wire
@@ -66,6 +67,7 @@ async def run_request(
         is_cut_to_fit=asked.body.get("truncation") == "auto",
         echo={**asked.echo, **echo},
         native=asked.native,
+        generation=NOTHING,  # a response says everything itself
     )
     return _within_upstream(request, asked)
 

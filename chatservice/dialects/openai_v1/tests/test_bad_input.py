@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, tried_once
 from completions.models import Run
 from completions.tests.streaming import URL, body_of
 
@@ -22,6 +22,7 @@ def nested(depth: int, leaf: str = "1") -> str:
     return json.dumps(body)[:-1] + f', "x": {inner}}}'
 
 
+@tried_once
 class BadInputTest(ServiceTestCase):
     def post(self, content: bytes | str, **headers: str) -> httpx2.Response:
         data = content if isinstance(content, bytes) else content.encode()

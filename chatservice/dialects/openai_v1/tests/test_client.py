@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, tried_once
 from completions.tests.upstream_wire import TEXT
 from conversations.models import Conversation, Message
 
@@ -16,6 +16,7 @@ OWN_ID = r"\Achatcmpl-[0-9a-f]{32}\Z"
 ASKED: list[Any] = [{"role": "user", "content": "Hi"}]
 
 
+@tried_once
 class ClientTest(ServiceTestCase):
     def setUp(self):
         super().setUp()

@@ -92,6 +92,7 @@ class ConversationsTest(ServiceTestCase):
         self.assertEqual((changed.id, changed.metadata), (made.id, {"topic": "dolphins"}))
         stored = Conversation.objects.get(pk=made.id.removeprefix("conv_"))
         self.assertEqual((stored.owner_id, stored.title), (self.alice.user.pk, "Hello"))
+        self.assertFalse(stored.title_is_provisional, "a model may title it")
         deleted = self.conversations.delete(made.id)
         self.assertEqual(deleted.to_dict(), {"id": made.id, "object": "conversation.deleted", "deleted": True})
         self.assertFalse(Message.objects.filter(conversation_id=stored.pk).exists())

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 
 from chatservice.dialects.openai_v1.tests.documented import problems_of
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, tried_once
 
 CHAT = "/v1/chat/completions"
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -38,6 +38,7 @@ REQUESTS: tuple[dict[str, Any], ...] = (
 )
 
 
+@tried_once
 class DocumentedTest(ServiceTestCase):
     def send(self, path: str, body: dict[str, Any] | None = None) -> httpx2.Response:
         method = "GET" if body is None else "POST"

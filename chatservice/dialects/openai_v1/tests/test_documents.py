@@ -10,11 +10,12 @@ import tempfile
 
 import pytest
 
-from chatservice.testing import ServiceTestCase, needs_dialect
+from chatservice.testing import ServiceTestCase, needs_dialect, tried_once
 from scripts.documents import OPENAI_JAVASCRIPT as JAVASCRIPT
 from scripts.documents import OPENAI_PYTHON as PYTHON
 
 
+@tried_once
 class PrintedClientTest(ServiceTestCase):
     def run_client(self, program: str, *command: str, suffix: str) -> subprocess.CompletedProcess[str]:
         program = program.replace("http://localhost:8000", self.service.url)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from chatservice.dialects.openai_v1.tests.test_file_references import FileReferencesCase, document, picture
-from chatservice.testing import running_service, tried_on, wait_until
+from chatservice.testing import running_service, tried_once, wait_until
 from completions.tests.upstream import FaultyUpstream
 from conversations.message_files import files_of
 from conversations.models import Message, MessagePart
@@ -30,7 +30,7 @@ class DocumentsCase(FileReferencesCase):
         return self.parts(document(self.upload(content, name)))[0]
 
 
-@tried_on("sqlite")
+@tried_once
 class SaidTest(DocumentsCase):
     def test_each_kind_is_sent_as_text_right_after_its_upload(self) -> None:
         for content, name in (

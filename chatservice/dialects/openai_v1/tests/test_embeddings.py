@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 from unittest import mock
 
@@ -13,12 +14,14 @@ from django.test import SimpleTestCase
 from chatservice.dialects.openai_v1 import embeddings
 from chatservice.dialects.openai_v1.embeddings import names, read
 from chatservice.dialects.problems import BadRequest
-from chatservice.testing import ServiceTestCase, wait_until
-from search.embedders import load
+from chatservice.testing import ServiceTestCase, tried_once, wait_until
+from search.embedders import Options, load
+from search.embedders.hashing import HashingEmbedder
 
 PATH = "/v1/embeddings"
 
 
+@tried_once
 class EmbeddingsTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -78,11 +81,20 @@ class ReadingTest(SimpleTestCase):
     def test_what_the_model_is_called(self):
         for name, wanted in (
             ("minilm", {"default", "minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"}),
+            (
+                "minilm-int8",
+                {"default", "minilm-int8", "minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"},
+            ),
             ("openai:text-embedding-3-small", {"default", "openai:text-embedding-3-small", "text-embedding-3-small"}),
             ("/models/mine", {"default", "/models/mine"}),
         ):
             with mock.patch.object(embeddings.loading, "current_name", return_value=name):
                 self.assertEqual(set(names()), wanted)
+
+    def test_the_prompts_of_a_search_are_not_in_what_clients_get(self):
+        embedder = HashingEmbedder(64, Options(0, "a whale ", "a harbour "))
+        answer = json.loads(embeddings._embed(embedder, read({"input": "a lighthouse"}, "default")).content)
+        np.testing.assert_allclose(answer["data"][0]["embedding"], HashingEmbedder(64).embed(["a lighthouse"])[0])
 
     def test_tokens_are_told_from_other_mistakes(self):
         for tokens in ([1], [[1], [2]]):

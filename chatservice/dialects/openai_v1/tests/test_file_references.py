@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from chatservice.dialects.openai_v1.tests.files_case import FilesCase
-from chatservice.testing import needs_dialect, tried_on
+from chatservice.testing import needs_dialect, tried_once
 from conversations.models import Conversation, Message
 from files.models import File
 
@@ -41,7 +41,7 @@ def asks(text: str, *parts: Any) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
 
 
-@tried_on("sqlite")
+@tried_once
 class FileReferencesCase(FilesCase):
     limits = {"LIMIT_CONTENT_BODY_BYTES": str(LIMIT)}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-from chatservice.testing import ServiceTestCase, running_service, wait_until
+from chatservice.testing import ServiceTestCase, running_service, tried_once, wait_until
 from completions.models import Chunk, Run, RunMetadata
 from completions.tests.upstream_wire import TEXT
 from conversations.models import Conversation, Message
@@ -32,6 +32,7 @@ class HistoryCase(ServiceTestCase):
         return [whole.id, *{chunk.id for chunk in stream}]
 
 
+@tried_once
 class AsAskedTest(HistoryCase):
     def test_nothing_of_what_was_not_to_be_stored_is_stored(self) -> None:
         self.ask()
@@ -47,6 +48,7 @@ class AsAskedTest(HistoryCase):
         self.assertEqual(self.openai.chat.completions.list().data, [])
 
 
+@tried_once
 class AlwaysTest(HistoryCase):
     @classmethod
     def setUpClass(cls) -> None:

@@ -9,7 +9,7 @@ import time
 
 from openai import OpenAI
 
-from chatservice.testing import ServiceTestCase, needs_dialect, running_service, wait_until
+from chatservice.testing import ServiceTestCase, needs_dialect, running_service, tried_once, wait_until
 from completions.models import Run
 from completions.tests.invariants import invariants
 from completions.tests.streaming import URL, body_of, listening
@@ -23,6 +23,7 @@ urlopen(Request(url, body.encode(), {"Authorization": key, "Content-Type": "appl
 """
 
 
+@tried_once
 class LeavingTest(ServiceTestCase):
     def state(self) -> str:
         return Run.objects.filter(user=self.alice.user).latest("id").state

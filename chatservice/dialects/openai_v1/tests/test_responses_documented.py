@@ -9,7 +9,7 @@ import httpx2
 
 from chatservice.dialects.openai_v1.tests.documented import problems_of
 from chatservice.dialects.openai_v1.tests.test_documented import MODELS
-from chatservice.testing import ServiceTestCase, sse_data
+from chatservice.testing import ServiceTestCase, sse_data, tried_once
 
 PATH = "/v1/responses"
 FUNCTION = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
@@ -52,6 +52,7 @@ FAULTS = (
 )
 
 
+@tried_once
 class ResponsesDocumentedTest(ServiceTestCase):
     def send(self, path: str, body: dict[str, Any] | None = None, method: str = "") -> httpx2.Response:
         method = method or ("GET" if body is None else "POST")

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.services import revoke_api_key
 from chatservice.dialects.openai_v1.tests.replay import events_of, frames_of, replay
 from chatservice.dialects.openai_v1.tests.responses_case import PATH, ResponsesTestCase, said
-from chatservice.testing import Service, running_service, tried_on, wait_until
+from chatservice.testing import Service, running_service, tried_once, wait_until
 from completions import services
 from completions.models import Run
 from completions.tests.upstream_wire import TEXT
@@ -72,7 +72,7 @@ class StreamsTestCase(ResponsesTestCase):
             yield stream.iter_text()
 
 
-@tried_on("postgresql")
+@tried_once
 class StreamsTest(StreamsTestCase):
     other: Service
 

@@ -10,7 +10,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from chatservice.dialects.openai_v1.tests.test_responses_contract import output_text
-from chatservice.testing import ServiceTestCase, wait_until
+from chatservice.testing import ServiceTestCase, tried_once, wait_until
 from completions.models import Run
 from completions.tests.upstream_wire import TEXT
 from conversations.models import Message
@@ -18,6 +18,7 @@ from conversations.models import Message
 ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 
 
+@tried_once
 class ResponsesSocketTest(ServiceTestCase):
     def open(self, secret: str = "") -> ClientConnection:
         headers = {"Authorization": f"Bearer {secret or self.alice.secret}"}

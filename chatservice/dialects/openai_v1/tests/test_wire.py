@@ -8,7 +8,7 @@ from typing import Any
 from openai import OpenAI
 
 from accounts.models import ApiKey
-from chatservice.testing import ServiceTestCase, running_service
+from chatservice.testing import ServiceTestCase, running_service, tried_once
 from completions.models import Chunk, Run
 from completions.tests.invariants import invariants
 from completions.tests.streaming import URL, body_of, listening
@@ -17,6 +17,7 @@ from completions.token_counts import PATHS, token_counts
 from conversations.models import Conversation, Message
 
 
+@tried_once
 class FrameTest(ServiceTestCase):
     def test_a_stream_is_data_lines_and_nothing_the_official_client_stumbles_over(self):
         with listening(self.alice, "fake/ok") as stream:
@@ -73,6 +74,7 @@ class FrameTest(ServiceTestCase):
             self.assertEqual(response.headers["x-content-type-options"], "nosniff")
 
 
+@tried_once
 class HistoryTest(ServiceTestCase):
     def test_store_false_leaves_nothing_that_was_said(self):
         for stream in (True, False):

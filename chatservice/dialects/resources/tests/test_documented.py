@@ -8,12 +8,13 @@ import uuid
 import httpx2
 
 from accounts.models import User
-from chatservice.testing import ServiceTestCase, running_service, sse_data
+from chatservice.testing import ServiceTestCase, running_service, sse_data, tried_once
 from conversations.models import Conversation, Message
 
 JSON = {"Content-Type": "application/json"}
 
 
+@tried_once
 class AssistantDocumentTest(ServiceTestCase):
     def replay(self, http: httpx2.Client, slash: str = "") -> str:
         started = http.post(
@@ -54,6 +55,7 @@ class AssistantDocumentTest(ServiceTestCase):
         self.replay(self.guest, slash="/")
 
 
+@tried_once
 class ResourcesDocumentTest(ServiceTestCase):
     def replay(self, http: httpx2.Client, slash: str = "") -> dict:
         name, password = f"alice.{uuid.uuid4().hex[:8]}", "un mot de passe"

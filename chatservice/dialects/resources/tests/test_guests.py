@@ -8,7 +8,7 @@ import httpx2
 
 from accounts.models import User
 from accounts.services import register_user
-from chatservice.testing import ServiceTestCase, running_service, tried_on, without_request_id
+from chatservice.testing import ServiceTestCase, running_service, tried_once, without_request_id
 from conversations.models import Conversation
 
 PASSWORD = "correct horse battery"
@@ -20,7 +20,7 @@ def new_user(http: httpx2.Client, url: str = "/users") -> dict:
     return made.json()
 
 
-@tried_on("postgresql")
+@tried_once
 class GuestTest(ServiceTestCase):
     def test_accounts_made_by_staff_are_out_of_a_guests_reach(self):
         made = register_user(username=f"staffed-{uuid.uuid4().hex[:8]}")

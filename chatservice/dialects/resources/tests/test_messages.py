@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 
 from chatservice.dialects import DIALECTS
-from chatservice.testing import ServiceTestCase
+from chatservice.testing import ServiceTestCase, tried_once
 from conversations.models import Conversation, Message
 
 
+@tried_once
 class MessagesTest(ServiceTestCase):
     def conversation(self, *contents: str) -> str:
         path = f"/conversations/{self.alice.http.post('/conversations', json={'title': 'x'}).json()['id']}"

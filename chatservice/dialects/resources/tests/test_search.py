@@ -9,7 +9,7 @@ from chatservice.testing import ApiUser, ServiceTestCase
 from conversations.services import append_message, edit_message, start_conversation
 
 PLACE = {"conversation_id", "title", "message", "created_at", "branch", "before", "after"}
-FOUND = {"snippet", "highlights", "score", "text_score", "semantic_score", "matched"}
+FOUND = {"snippet", "highlights", "score", "text_score", "semantic_score", "matched", "found", "others"}
 
 
 class SearchTest(ServiceTestCase):

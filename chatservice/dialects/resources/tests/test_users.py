@@ -9,7 +9,7 @@ import httpx2
 from accounts.models import ApiKey, User
 from accounts.services import register_user
 from chatservice.dialects.resources.tests.test_guests import PASSWORD, new_user
-from chatservice.testing import ServiceTestCase, running_service, wait_until
+from chatservice.testing import ServiceTestCase, running_service, tried_once, wait_until
 from completions.models import Run
 from conversations.models import Conversation
 
@@ -18,6 +18,7 @@ def delete(http: httpx2.Client, name: object, **confirmation: str) -> httpx2.Res
     return http.request("DELETE", f"/users/{name}", json=confirmation)
 
 
+@tried_once
 class UsersTest(ServiceTestCase):
     def test_a_taken_name_is_a_conflict(self):
         for name in (new_user(self.guest)["username"], self.alice.user.username):

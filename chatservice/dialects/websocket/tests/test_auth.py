@@ -14,14 +14,14 @@ from websockets.exceptions import InvalidStatus
 
 from accounts.models import User
 from accounts.services import issue_api_key, revoke_api_key
-from chatservice.testing import running_service, tried_on
+from chatservice.testing import running_service, tried_once
 from chatservice.testing.sockets import Frame, Socket, SocketTestCase
 from conversations.models import Conversation, Message
 
 WRONG = "cb_abcdefgh_" + "x" * 49
 
 
-@tried_on("postgresql")
+@tried_once
 class AuthTests(SocketTestCase):
     def owner_of_what_is_sent(self, socket: Socket) -> object:
         frames = socket.ask("Hi", model="fake/ok")

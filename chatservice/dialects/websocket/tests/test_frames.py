@@ -6,7 +6,7 @@ import json
 import random
 import uuid
 
-from chatservice.testing import running_service, tried_on
+from chatservice.testing import running_service, tried_once
 from chatservice.testing.sockets import Socket, SocketTestCase
 from completions.models import Run
 from conversations.models import Conversation, Message
@@ -112,7 +112,7 @@ HOSTILE: list[tuple[str | bytes, str]] = [
 ]  # fmt: skip
 
 
-@tried_on("postgresql")
+@tried_once
 class FrameTests(SocketTestCase):
     def test_hostile_frames_get_one_clear_error_and_store_nothing(self) -> None:
         assert len(HOSTILE) >= 60
@@ -191,7 +191,7 @@ class FrameTests(SocketTestCase):
             bob.expect_silence()
 
 
-@tried_on("postgresql")
+@tried_once
 class LimitTests(SocketTestCase):
     def test_each_limit_at_its_value_and_one_more(self) -> None:
         limits = {

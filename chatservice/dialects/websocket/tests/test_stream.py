@@ -175,6 +175,23 @@ class StreamTests(SocketTestCase):
                 socket.say(type="continue", message_id=unknown)
                 assert socket.read()["data"]["code"] == "not_found"
 
+    def test_what_the_model_thinks_is_told_to_who_asks_and_nobody_else(self) -> None:
+        with self.socket(self.alice) as socket:
+            socket.say(type="send", content="Think", model="fake/reasoning")
+            frames = socket.until_end()
+            run = frames[0]["run_id"]
+            assert not [frame for frame in frames if frame["type"] == "ai_reasoning"]
+            socket.say(type="subscribe", run_id=run, reasoning=True)
+            frames = socket.until_end()
+            thoughts = [frame for frame in frames if frame["type"] == "ai_reasoning"]
+            assert "".join(frame["data"] for frame in thoughts) == "Let me think"
+            assert "".join(frame["data"] for frame in frames if frame["type"] == "ai_chunk") == TEXT
+            # From any cursor all of the text follows, also from one that came with what was thought.
+            for frame in thoughts:
+                socket.say(type="subscribe", run_id=run, cursor=frame["cursor"], reasoning=True)
+                rest = socket.until_end()
+                assert "".join(each["data"] for each in rest if each["type"] == "ai_chunk") == TEXT
+
     def test_unsubscribe_is_silent_and_the_run_goes_on(self) -> None:
         with self.socket(self.alice) as socket:
             socket.say(type="send", content="Left alone", model="fake/held:5ms:60")

@@ -1,0 +1,3 @@
+import { showMathematics } from "./mathematics.js";
+
+showMathematics(document);

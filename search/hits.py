@@ -1,0 +1,91 @@
+"""The hits that a search shows: messages, snippets and surroundings, loaded through the messages the caller may see."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+
+from conversations.message_files import carrying_texts, texts_of
+from conversations.models import Message
+from search import snippets
+from search.analysis import Token
+from search.candidates import Candidate
+from search.models import Entry
+from search.neighbours import surroundings
+from search.results import Hit
+from search.scopes import Scope
+from search.semantic import SemanticQuery
+from search.snippets import Snippet
+
+
+def message_ids(candidates: Iterable[Candidate]) -> dict[int, uuid.UUID]:
+    """Return the messages of candidates by their entries, without those of entries that are gone."""
+    return dict(Entry.objects.filter(pk__in=[each.entry for each in candidates]).values_list("id", "message_id"))
+
+
+def make_hits(
+    scope: Scope,
+    found: Sequence[tuple[Candidate, int | None]],
+    messages: Mapping[int, uuid.UUID],
+    wanted: Sequence[Token],
+    semantic: SemanticQuery | None,
+) -> tuple[Hit, ...]:
+    """Return the hits of candidates and their numbers of others; `messages` are those of `message_ids`."""
+    ids = {each.entry: messages[each.entry] for each, _ in found if each.entry in messages}
+    if not ids:
+        return ()
+    # Loaded once more through the caller's visible messages, because an entry may be outdated.
+    rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
+    around = surroundings(list(rows.values()))
+    shown = snippets_of(ids, rows, wanted, semantic)
+    hits = []
+    for candidate, others in found:
+        message = rows.get(ids.get(candidate.entry))
+        if message is None:
+            continue
+        snippet = shown[message.pk]
+        near = around[message.pk]
+        hits.append(
+            Hit(
+                message=message,
+                snippet=snippet.text,
+                highlights=snippet.highlights,
+                score=round(candidate.score, 6),
+                text_score=None if candidate.text is None else round(candidate.text, 6),
+                semantic_score=None if candidate.semantic is None else round(candidate.semantic, 6),
+                shown=near.shown,
+                before=near.before,
+                after=near.after,
+                found=candidate.found,
+                others=others,
+            )
+        )
+    return tuple(hits)
+
+
+def snippets_of(
+    entries: Mapping[int, uuid.UUID],
+    messages: Mapping[uuid.UUID, Message],
+    wanted: Sequence[Token],
+    semantic: SemanticQuery | None,
+) -> dict[uuid.UUID, Snippet]:
+    """Return what to show of each message, or of a file that it carries where more of the words are."""
+    matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in messages.items()}
+    carrying = carrying_texts([pk for pk, message in messages.items() if message.has_parts])
+    # A message found only by meaning is shown from its nearest passage on.
+    wordless = {
+        pk
+        for pk, message in messages.items()
+        if not matches[pk] and (pk in carrying or len(message.content) > snippets.CHARS)
+    }
+    nearest = [entry for entry, pk in entries.items() if pk in wordless]
+    begins = semantic.begins(nearest) if semantic is not None else {}
+    starts = {pk: begins.get(entry, 0) for entry, pk in entries.items()}
+    found = {
+        pk: snippets.snippet(message.content, matches[pk], min(starts[pk], len(message.content)))
+        for pk, message in messages.items()
+    }
+    for pk, files in texts_of(list(carrying)):
+        begin, known = starts[pk] - len(messages[pk].content), {word.stem for word in matches[pk]}
+        found[pk] = snippets.of_files(files, wanted, begin, more_than=len(known)) or found[pk]
+    return found
