@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 TELL_SECONDS = 1.0
 # Time limits after the drain, in case the database or anything else hangs: for storing the outcomes, for releasing
-# everything, and for the process. The rest of the promised ten seconds is left to the interpreter's own shutdown.
-STORE_SECONDS, RELEASE_SECONDS, EXIT_SECONDS = 4.0, 7.0, 8.5
+# everything, and for the process. The rest of the promised ten seconds is left to a busy machine.
+STORE_SECONDS, RELEASE_SECONDS, EXIT_SECONDS = 4.0, 6.5, 8.5
 
 
 async def run(receive: Any, send: Any) -> None:
@@ -105,7 +105,7 @@ def _end_process(until: float) -> None:
 
 def _left(until: float) -> float:
     """Return the seconds until then; if it has passed, still a little, enough for anything that does not hang."""
-    return max(0.2, until - time.monotonic())
+    return max(0.1, until - time.monotonic())
 
 
 async def _within(until: float, work: Coroutine[Any, Any, None]) -> None:

@@ -9,6 +9,7 @@ is accepted while answers finish; exit code 0 after a clean stop. All threads sh
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import socket
@@ -123,6 +124,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     signal.signal(signal.SIGINT, lambda number, frame: None)
     Server(config()).run()
+    # The interpreter's own shutdown would wait for threads that hang, and take seconds on a busy machine.
+    atexit._run_exitfuncs()
+    os._exit(0)
 
 
 if __name__ == "__main__":
