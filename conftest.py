@@ -25,8 +25,10 @@ LOG_TAIL = 4_000
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # In CI every external service must be there: a missing one is a failure, not a skip.
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
-# `make test` runs the suite on both databases at once, and names a directory that is the same for both runs.
+# `make test` runs the suite on both databases at once, and names a directory that is the same for all runs; a third one
+# takes only what depends on no database.
 SHARED = os.environ.pop("SHARED_TESTS", "")
+SHARED_ONLY = bool(os.environ.pop("SHARED_TESTS_ONLY", ""))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,27 +44,37 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Arrange that what depends on no database is tried once: on SQLite, or on the one whose run is free first."""
+    """Arrange that what depends on no database is tried once: on SQLite, or by the first run that has time for it."""
     from django.db import connection
 
     other = connection.vendor != "sqlite"
+    for item in items:
+        if uses_no_database(getattr(item, "cls", None)):
+            item.add_marker("tried_once")
     once = [item for item in items if item.get_closest_marker("tried_once")]
-    without = [item for item in items if uses_no_database(getattr(item, "cls", None))]
+    rest = [item for item in items if not item.get_closest_marker("tried_once")]
     if SHARED:
-        # At the end, and from both ends, so that the two runs meet when the others are done.
+        # From both ends, so that the runs meet. Tests that expect empty tables come before all that leave rows there.
         groups: dict[str, list[pytest.Item]] = {}
         for item in once:
             groups.setdefault(group_of(item), []).append(item)
-        ordered = [*groups.values()]
-        last = [item for group in (reversed(ordered) if other else ordered) for item in group]
-        without = without if other else []
+        ordered = [item for group in [*groups.values()][:: -1 if other else 1] for item in group]
+        first = [item for item in ordered if not leaves_rows(item)]
+        last = [item for item in ordered if leaves_rows(item)]
+        left_out, items[:] = (rest, [*first, *last]) if SHARED_ONLY else ([], [*first, *rest, *last])
     elif other and config.args_source == pytest.Config.ArgsSource.TESTPATHS:
-        last, without = [], [*without, *once]
+        left_out, items[:] = once, rest
     else:
         return
-    config.hook.pytest_deselected(items=without)
-    moved = {*without, *once}
-    items[:] = [*(item for item in items if item not in moved), *last]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def leaves_rows(item: pytest.Item) -> bool:
+    """Tell whether a test leaves what it stored in the tables, where other processes can see it."""
+    from django.test import TestCase, TransactionTestCase
+
+    case = getattr(item, "cls", None)
+    return case is not None and issubclass(case, TransactionTestCase) and not issubclass(case, TestCase)
 
 
 def group_of(item: pytest.Item) -> str:
@@ -72,7 +84,7 @@ def group_of(item: pytest.Item) -> str:
 
 @functools.cache
 def is_ours(group: str) -> bool:
-    """Tell whether this run is the first of the two that comes to a group of shared tests."""
+    """Tell whether this run is the first that comes to a group of shared tests."""
     try:
         Path(SHARED, group.replace("/", "-")).touch(exist_ok=False)
     except FileExistsError:
@@ -82,9 +94,9 @@ def is_ours(group: str) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a shared test that the run on the other database has taken."""
+    """Skip a shared test that another run has taken."""
     if SHARED and item.get_closest_marker("tried_once") and not is_ours(group_of(item)):
-        pytest.skip("depends on no database: the run on the other one has taken it")
+        pytest.skip("depends on no database: another run has taken it")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatservice.testing import ServiceTestCase, needs_dialect, tried_on, tried_once
+from chatservice.testing import ServiceTestCase, needs_dialect, tried_once
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
 from files.models import File
@@ -45,7 +45,7 @@ class MatrixCase(ServiceTestCase):
         return [name for name in SECRETS if things[name] in answer.shown and things[name] not in sent]
 
 
-@tried_on("sqlite")
+@tried_once
 @pytest.mark.timeout(300)  # thousands of requests, on a busy machine
 class LeakTest(MatrixCase):
     """Alice owns, and guests own together. The others are Bob, staff, a guest-made account, guests, a signed-in
