@@ -181,7 +181,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     *("accounts", "usage", "files", "conversations", "feedback"),
-    *("search", "completions", "webhooks", "pages", "dashboard", "backups"),
+    *("search", "completions", "imports", "webhooks", "pages", "dashboard", "backups"),
     *SIGN_IN_APPS,  # noqa: F405
 ]
 # All of these are async; those that need a session or a form run only on pages for browsers (middleware.py).

@@ -61,7 +61,8 @@ async def chat(request: HttpRequest) -> HttpResponse:
 
 
 async def profile(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(render_to_string("profile.html", sign_in_ways()), headers=PAGE_HEADERS)
+    context = {**sign_in_ways(), "most_bytes": settings.LIMIT_FILE_BYTES}
+    return HttpResponse(render_to_string("profile.html", context), headers=PAGE_HEADERS)
 
 
 def provider_name() -> str:

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from chatservice.testing import needs_dialect, running_service, tried_once, wait_until
 from tests.browser.chatting import HELD, ChatCase
+from tests.browser.test_imports import SAMPLES
 from tests.nginx import USUAL_HEADERS, nginx
 
 HEADERS = {**USUAL_HEADERS, "Upgrade": "$http_upgrade", "Connection": "upgrade"}
@@ -48,6 +49,9 @@ class PrefixTest(ChatCase):
         self.is_ready()
         self.page.get_by_role("link", name="Profile").click()
         expect(self.page.locator("#name")).to_have_text(self.user.username)
+        self.page.get_by_label("File to import").set_input_files(SAMPLES / "canvas.json")
+        self.page.get_by_role("button", name="Import", exact=True).click()
+        expect(self.page.locator("#import-state")).to_contain_text("is finished")
         self.goto("docs")
         expect(self.page.locator(".servers option").first).to_contain_text("/chat")
         self.goto("graphql")

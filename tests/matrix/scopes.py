@@ -88,6 +88,8 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "PATCH /v1/chat/conversations/{conversation}",
         "DELETE /v1/chat/conversations/{conversation}",
         "DELETE /v1/chat/messages/{message}",
+        "POST /v1/chat/imports",
+        "POST /v1/chat/imports/{import}/cancel",
         "PUT /v1/chat/messages/{answer}/feedback",
         "DELETE /v1/chat/messages/{answer}/feedback",
         "POST /v1/chat/completions/{completion}",

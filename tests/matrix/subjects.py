@@ -26,11 +26,12 @@ from completions.models import Chunk, Run
 from conversations.models import AccessLogEntry, Conversation
 from conversations.todos import create_todo
 from files.services import store_file
+from imports.models import HistoryImport
 from search.cursors import write_cursor
 from search.queries import Mode, search_messages
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-NAMES = ("conversation", "message", "answer", "run", "user", "todo", "apikey")
+NAMES = ("conversation", "message", "answer", "run", "user", "todo", "apikey", "import")
 
 
 @dataclass(slots=True)
@@ -78,6 +79,10 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
     todo = create_todo(owner_id=subject.user.pk, title=f"Do {told['canary']}", conversation=conversation)
     told_in_file = ContentFile(f"{told['canary']} in a file".encode())
     file = store_file(owner_id=subject.user.pk, content=told_in_file, name=f"{told['canary']}.txt", purpose="user_data")
+    # It is over, or the subject could not start another one.
+    told_by_import = HistoryImport.objects.create(
+        owner=subject.user, file_id=file.pk, file_name=f"{told['canary']}.zip", state=HistoryImport.State.FINISHED
+    )
     message = answer.parent
     last = Chunk.objects.filter(run=run).latest("seq")
     AccessLogEntry.objects.create(
@@ -103,6 +108,7 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
         "todo": str(todo.pk),
         "file": f"file-{file.pk.hex}",
         "apikey": str(issue_api_key(user=subject.user)[0].pk),
+        "import": str(told_by_import.pk),
         "user": str(subject.user.pk),
         "username": subject.user.username,
         "hex": message.pk.hex,

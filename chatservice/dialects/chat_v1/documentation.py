@@ -59,7 +59,7 @@ DESCRIPTIONS = {
     401: "No valid key",
     403: "Not confirmed, or a model, a parameter or a search that is not allowed",
     404: "It does not exist, or it belongs to somebody else",
-    409: "An answer is being written right now",
+    409: "An answer is being written right now, or another import is not over",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "A limit is reached, or the Idempotency-Key belongs to another request",

@@ -5,6 +5,7 @@ from django.urls import path
 from chatservice.dialects.chat_v1 import (
     budgets,
     feedback,
+    imports,
     keys,
     me,
     searching,
@@ -34,6 +35,9 @@ urlpatterns = [
     path("conversations/<str:pk>", CONVERSATION, name="conversation-detail"),
     path(MESSAGES, views.MessagesView.as_view(), name="conversation-messages"),
     path(f"{MESSAGES}/stream", views.MessageStreamView.as_view(), name="conversation-messages-stream"),
+    path("imports", imports.ImportsView.as_view(), name="import-list"),
+    path("imports/<str:import_id>", imports.ImportView.as_view(), name="import-detail"),
+    path("imports/<str:import_id>/cancel", imports.CancelImportView.as_view(), name="import-cancel"),
     path("looks", LOOKS, name="look-list"),
     path("me", me.MeView.as_view(), name="me"),
     path("me/budgets", budgets.BudgetsView.as_view(), name="budgets"),

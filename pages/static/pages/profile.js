@@ -3,6 +3,7 @@ import { ROOT, fetchResponse, request, signIn } from "./api.js";
 import { ask } from "./dialogs.js";
 import { at, el, ofBrowser } from "./dom.js";
 import { announce, watchIdentity } from "./identity_watch.js";
+import { startImports } from "./imports.js";
 import { loadKeys, makeKey } from "./keys.js";
 import { hello } from "./operations.js";
 import { BASE, cell, pages, rows, when } from "./tables.js";
@@ -158,7 +159,7 @@ async function start() {
   at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
   at("export").addEventListener("click", guarded(exportAll));
   at("delete").addEventListener("click", guarded(() => deleteAll({ username, isStaff })));
-  await Promise.all([loadKeys(), loadUsage(), loadBudgets(), isStaff || loadUsageOfGroups(), loadAccessLog(), loadAccount(), loadStorage()]);
+  await Promise.all([loadKeys(), loadUsage(), loadBudgets(), isStaff || loadUsageOfGroups(), loadAccessLog(), loadAccount(), loadStorage(), startImports(loadStorage)]);
   document.body.dataset.ready = "yes";
 }
 
