@@ -72,7 +72,8 @@ class AccountAdmin(StoppingAdmin, ListAdmin, UserAdmin):  # type: ignore[type-ar
         js = ("accounts/filter_labels.js",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return without_erased(super().get_queryset(request).select_related("created_by", "limits_owner"), "pk")
+        rows = super().get_queryset(request).select_related("created_by", "limits_owner")
+        return without_erased(rows.defer("default_generation"), "pk")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if (user := context.get("original")) is not None:

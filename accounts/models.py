@@ -73,6 +73,8 @@ class User(AbstractUser):
     )
     # What the page's new chats begin with, if it is among what the user may use: completions/preferred_model.py says.
     preferred_model = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001  SQLite, as above
+    # What the user's new conversations begin with: conversations/default_generation.py. It is content.
+    default_generation = models.JSONField(null=True, editable=False)
     # When staff last stopped all activity of this user: every process closes what was open before that time.
     stopped_at = models.DateTimeField(null=True, editable=False)
 

@@ -126,7 +126,8 @@ def principal_of_key(token: str, address: str = "") -> Principal:
     parsed = keys.parse(token)
     row = None
     if parsed is not None:
-        rows = ApiKey.objects.usable().select_related("user").annotate(any_limits=any_limits())
+        rows = ApiKey.objects.usable().select_related("user").defer("user__default_generation")
+        rows = rows.annotate(any_limits=any_limits())
         row = rows.filter(kid=parsed.kid).first()
         # Also compared if the key is unknown, so that an unknown key takes as long as a wrong one.
         expected = row.digest if row else "0" * 64

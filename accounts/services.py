@@ -122,6 +122,11 @@ def set_preferred_model(*, user_id: uuid.UUID, model: str | None) -> None:
     User.objects.filter(pk=user_id).update(preferred_model=model)
 
 
+def set_default_generation(*, user_id: uuid.UUID, generation: dict[str, Any] | None) -> None:
+    """Store the checked instructions and parameters that new conversations begin with; None for nothing."""
+    User.objects.filter(pk=user_id).update(default_generation=generation)
+
+
 @transaction.atomic
 def stop_user(*, user: User) -> None:
     """End what runs for an account in every process: answers, streams, sockets. It may start new ones at once."""
@@ -241,7 +246,7 @@ def _begin_erasure(user_id: uuid.UUID) -> None:
     # Whose it was, is forgotten now, and the name is free. Nobody's: guests do not see it any more, either.
     name = f"erased-{user_id.hex}"
     nobody = {"email": "", "first_name": "", "last_name": "", "guest_made": False, "password": "!"}
-    User.objects.filter(pk=user_id).update(username=name, username_key=name, **nobody)
+    User.objects.filter(pk=user_id).update(username=name, username_key=name, default_generation=None, **nobody)
 
 
 def _take_step(user_id: uuid.UUID) -> None:

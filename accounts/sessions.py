@@ -79,7 +79,7 @@ def users_of_sessions(session_keys: Iterable[str]) -> dict[str, User]:
     decoded = {row.session_key: row.get_decoded() for row in rows}
     told = {session_key: data for session_key, data in decoded.items() if ON_HOLD not in data}
     ids = {data[SESSION_KEY] for data in told.values() if SESSION_KEY in data}
-    active = User.objects.filter(pk__in=ids, is_active=True).exclude(is_service=True)
+    active = User.objects.defer("default_generation").filter(pk__in=ids, is_active=True).exclude(is_service=True)
     users = {str(user.pk): user for user in active.annotate(any_limits=any_limits())}
     found: dict[str, User] = {}
     for session_key, data in told.items():

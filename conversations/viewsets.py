@@ -12,6 +12,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from conversations import services
+from conversations.default_generation import default_generation
 from conversations.models import (
     AccessLogEntry,
     AccessLogEntryQuerySet,
@@ -40,8 +41,11 @@ class OwnedConversationViewSet(ModelViewSet[Conversation]):
         return Conversation.objects.visible_to(caller(self)).newest_first()
 
     def perform_create(self, serializer: BaseSerializer[Conversation]) -> None:
-        """Create from validated title, end_user and metadata."""
-        serializer.instance = services.start_conversation(owner_id=caller(self).user_id, **serializer.validated_data)
+        """Create from validated fields; without a generation among them, with the caller's default."""
+        owner_id = caller(self).user_id
+        given = serializer.validated_data
+        generation = given["generation"] if "generation" in given else default_generation(owner_id)
+        serializer.instance = services.start_conversation(owner_id=owner_id, **{**given, "generation": generation})
 
     def perform_update(self, serializer: BaseSerializer[Conversation]) -> None:
         """Change validated title, end_user, metadata, archived_at, pinned_at, recall or generation."""

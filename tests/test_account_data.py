@@ -128,6 +128,7 @@ class AccountCase(ServiceTestCase):
         user = owner.user
         user.set_password(PASSWORD)
         user.email, user.first_name = f"{self.canary}@example.org", self.canary
+        user.default_generation = {"instructions": f"Speak of {self.canary}"}
         user.save()
         ApiKey.objects.filter(user=user).update(name=self.canary)
         said = {"content": f"Say {self.canary}", "title": self.canary, "metadata": {"about": self.canary}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -13,9 +14,12 @@ from accounts.scopes import Scope, has_scope, require_scope
 from chatservice.dialects.base import count_run
 from chatservice.dialects.idempotency import fingerprint
 from completions import interrupting, services
+from completions.conversation_generation import conversation_generation
 from completions.readers import wait_for_end
 from completions.recall import OFF, Recall
 from completions.run_requests import RunHandle, RunRequest
+from conversations.default_generation import default_generation
+from foundation.database import in_database_thread
 
 
 def resolve_model(name: str | None) -> str:
@@ -47,6 +51,17 @@ def _recall(principal: Principal, asked: Recall | None) -> Recall | None:
     if asked is not None and asked.limit:
         require_scope(principal, Scope.SEARCH)
     return asked if has_scope(principal, Scope.SEARCH) else OFF
+
+
+async def with_default_generation(request: RunRequest) -> RunRequest:
+    """Return the request for a new conversation with its user's default, which the conversation then keeps.
+
+    Not before the request has its fingerprint: it stays the same request when the default changes.
+    """
+    if request.principal.is_guest:
+        return request
+    stored = await in_database_thread(default_generation, request.principal.user_id)
+    return replace(request, generation=conversation_generation(stored))
 
 
 async def stop(run_id: uuid.UUID, *, seconds: float) -> bool:

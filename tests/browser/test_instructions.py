@@ -1,4 +1,7 @@
-"""Instructions and parameters of a conversation: set before its first question, marked, changed, sent to the model."""
+"""Instructions and parameters of a conversation: set before its first question, marked, changed, sent to the model.
+
+And one's own default of them, which the profile sets and each new chat shows, changes or leaves out.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from typing import Any
 
 from playwright.sync_api import Locator, expect
 
+from accounts.models import User
 from chatservice.testing import tried_once
+from conversations.models import Conversation
 from tests.browser.case import PHONE
 from tests.browser.chatting import ChatCase
 
@@ -77,3 +82,43 @@ class InstructionsTest(ChatCase):
         self.dialog().get_by_role("button", name="Save").click()
         expect(mark).to_have_count(0)
         self.assertIsNone(self.conversation().generation)
+
+    def test_new_chats_begin_with_those_of_the_profile_which_they_can_leave_out(self) -> None:
+        self.open("/profile")
+        state = self.page.locator("#default-instructions-state")
+        expect(state).to_have_text("None are set.")
+        button = self.page.get_by_role("button", name="Instructions…")
+        button.press("Enter")
+        self.dialog().get_by_label("Instructions").fill(FIRST)
+        self.assert_accessible()
+        self.assertLessEqual(self.page.evaluate("document.documentElement.scrollWidth"), PHONE["width"])
+        self.dialog().get_by_role("button", name="Save").press("Enter")
+        expect(state).to_have_text("New conversations begin with some.")
+        expect(button).to_be_focused()
+        self.assert_accessible()
+        self.assertEqual(User.objects.get(pk=self.user.pk).default_generation, {"instructions": FIRST})
+        self.open(model="fake/ok")
+        mark = self.page.get_by_role("button", name="Instructions are set")
+        mark.click()
+        expect(self.dialog().get_by_label("Instructions")).to_have_value(FIRST)
+        self.page.keyboard.press("Escape")
+        self.ask("Hello")
+        self.is_answered()
+        self.assertEqual(self.sent()["messages"][0], {"role": "system", "content": FIRST})
+        self.assertEqual(self.conversation().generation, {"instructions": FIRST})
+        expect(mark).to_be_visible()
+        self.page.locator("header").get_by_role("button", name="New chat").click()
+        mark.click()
+        self.dialog().get_by_label("Instructions").fill("")
+        self.dialog().get_by_role("button", name="Save").click()
+        expect(mark).to_have_count(0)
+        self.page.reload()
+        self.is_ready()
+        expect(mark).to_have_count(0)  # it is remembered that this one gets none
+        self.ask("Without")
+        self.is_answered()
+        self.assertEqual(self.sent()["messages"][0], {"role": "user", "content": "Without"})
+        newest = Conversation.objects.filter(owner=self.user).order_by("-created_at")[0]
+        self.assertIsNone(newest.generation)
+        self.page.locator("header").get_by_role("button", name="New chat").click()
+        expect(mark).to_be_visible()  # and the next one has the default again

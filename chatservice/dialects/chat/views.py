@@ -23,6 +23,7 @@ from chatservice.dialects.problems import BadRequest
 from completions.models import Run
 from completions.stopping import stop_and
 from conversations import services
+from conversations.default_generation import default_generation
 from conversations.file_parts import extras_with
 from conversations.lookup import conversation_of, messages_in
 from conversations.models import Conversation, Message
@@ -151,7 +152,7 @@ def _start(principal: Principal) -> Conversation:
     if principal.is_guest:
         what = "conversations of guests at one address"
         enforce_for(principal, "creations", "LIMIT_GUEST_CREATIONS_PER_HOUR", what, window=HOUR)
-    return services.start_conversation(owner_id=principal.user_id)
+    return services.start_conversation(owner_id=principal.user_id, generation=default_generation(principal.user_id))
 
 
 def _store(principal: Principal, conversation: Conversation, sent: Mapping[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The caller's own account: reading it, exporting all its data, and deleting it."""
+"""The caller's own account: reading it, what new chats begin with, exporting all its data, and deleting it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from accounts.models import FailedSignIn, User
 from accounts.personal_data import export_account
 from accounts.principal import user_of
 from accounts.scopes import Scope
-from accounts.services import ERASE_SECONDS, delete_user
+from accounts.services import ERASE_SECONDS, delete_user, set_default_generation
 from chatservice.dialects.base import encode_json, json_response
 from chatservice.dialects.chat_v1 import documentation as docs
 from chatservice.dialects.chat_v1.envelope import envelope
 from chatservice.dialects.chat_v1.fields import Text
 from chatservice.dialects.chat_v1.request_parsing import validated
 from chatservice.dialects.chat_v1.views import ChatView
+from chatservice.dialects.generation_settings import GenerationField
 from completions.preferred_model import choose_model, preferred_model
 from completions.stream_limits import acquire_stream
 from conversations import quota
@@ -50,15 +51,30 @@ class AccountSerializer(serializers.ModelSerializer[User]):
         help_text="What new chats begin with on the page; null for the service's default, which is also used if the "
         "chosen model is gone or no longer allowed.",
     )
+    default_generation = GenerationField(
+        help_text="What new conversations keep as their `generation`, where the request that begins one has none; not "
+        "those of OpenAI's APIs.",
+    )
     failed_sign_ins = FailedSignInSerializer(many=True)
 
     class Meta:
         model = User
-        fields = ("id", "username", "is_staff", "has_password", "created_at", "preferred_model", "failed_sign_ins")
+        fields = (
+            *("id", "username", "is_staff", "has_password", "created_at"),
+            *("preferred_model", "default_generation", "failed_sign_ins"),
+        )
 
 
 class Preferences(serializers.Serializer[Any]):
-    preferred_model = Text(max_length=200, allow_null=True, help_text="One of the models that the caller may use.")
+    preferred_model = Text(
+        required=False, max_length=200, allow_null=True, help_text="One of the models that the caller may use."
+    )
+    default_generation = GenerationField(help_text="What is sent replaces all of it, null removes it.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Send 'preferred_model', 'default_generation' or both.")
+        return attrs
 
 
 ACCOUNT = docs.enveloped("AccountEnvelope", AccountSerializer())
@@ -101,13 +117,19 @@ class MeView(ChatView):
 
     @extend_schema(
         operation_id="update_me",
-        summary="Choose the model that new chats begin with on the page",
+        summary="Choose the model that new chats begin with on the page, and what new conversations keep",
         request=Preferences,
         responses={200: ACCOUNT, **docs.errors(400, 401, 403, 413, 415, 429)},
         examples=[docs.example("A choice", {"preferred_model": "echo"})],
     )
     async def patch(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        await choose_model(principal, validated(request, Preferences)["preferred_model"])
+        given = validated(request, Preferences)
+        if "preferred_model" in given:
+            await choose_model(principal, given["preferred_model"])
+        if "default_generation" in given:
+            chosen = given["default_generation"]
+            user_id = principal.user_id
+            await in_database_thread(lambda: set_default_generation(user_id=user_id, generation=chosen))
         return json_response(envelope(await _account(principal)))
 
     @extend_schema(

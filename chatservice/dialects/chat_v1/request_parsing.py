@@ -13,7 +13,7 @@ from accounts.callers import Principal
 from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.idempotency import key_of, route_of
 from chatservice.dialects.json_body import read_object
-from chatservice.dialects.run_requests import make_run_request
+from chatservice.dialects.run_requests import make_run_request, with_default_generation
 from completions.continuing import ResumePoint
 from completions.conversation_generation import conversation_generation
 from completions.run_requests import HEAD, RunRequest, WhenBusy
@@ -60,7 +60,7 @@ async def ask_in(
 
 async def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:
     """Return the run request for the first message of a new conversation; raises BadRequest for its files."""
-    return _ask(
+    question = _ask(
         request,
         principal,
         given,
@@ -69,6 +69,7 @@ async def ask_anew(given: Mapping[str, Any], request: HttpRequest, principal: Pr
         generation=conversation_generation(given.get("generation")),
         messages=(await user_message(principal, given["content"], given.get("file_ids")),),
     )
+    return question if "generation" in given else await with_default_generation(question)
 
 
 def ask_again(answer: Message, given: Mapping[str, Any], request: HttpRequest, principal: Principal) -> RunRequest:

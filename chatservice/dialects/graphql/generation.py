@@ -21,7 +21,7 @@ from chatservice.dialects.graphql.types import Conversation, Message, conversati
 from chatservice.dialects.idempotency import idempotency_key
 from chatservice.dialects.leaving import Leaving, read_leaving
 from chatservice.dialects.run_errors import problem_of_end
-from chatservice.dialects.run_requests import make_run_request, resolve_model, submit
+from chatservice.dialects.run_requests import make_run_request, resolve_model, submit, with_default_generation
 from completions import conversation_generation as generation_values
 from completions import recall as recall_values
 from completions.exceptions import UnknownConversation
@@ -128,7 +128,7 @@ async def new_message(
     generation: Generation | None,
     key: str | None,
     recall: Recall | None = None,
-    conversation_generation: ConversationGeneration | None = None,
+    conversation_generation: ConversationGeneration | None = UNSET,
     when_busy: WhenBusy = WhenBusy.REJECT,
 ) -> RunRequest:
     """Return the run request for a new message; raises BadRequest and UnknownConversation."""
@@ -136,12 +136,15 @@ async def new_message(
         raise arguments.invalid("parentId", "This requires a conversationId.")
     if conversation_id is not None and title is not None:
         raise arguments.invalid("title", "This is only for a new conversation.")
+    begins_with_default = conversation_id is None and conversation_generation is UNSET
+    if conversation_generation is UNSET:
+        conversation_generation = None
     if conversation_id is not None and conversation_generation is not None:
         raise arguments.invalid("conversationGeneration", "This is only for a new conversation.")
     parent: uuid.UUID | None = HEAD
     if conversation_id is not None and parent_id is not UNSET:
         parent = _known(parent_id, "Message not found.") if parent_id is not None else None
-    return ask(
+    question = ask(
         principal,
         model,
         generation,
@@ -154,6 +157,7 @@ async def new_message(
         when_busy=when_busy,
         generation=generation_values.conversation_generation(stored(conversation_generation, "conversationGeneration")),
     )
+    return await with_default_generation(question) if begins_with_default else question
 
 
 def ask(

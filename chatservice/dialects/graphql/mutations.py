@@ -37,6 +37,7 @@ from completions.run_requests import WhenBusy
 from completions.stopping import stop_and
 from conversations import models as rows
 from conversations import services
+from conversations.default_generation import default_generation
 from foundation.database import in_database_thread
 
 STOP_SECONDS = 2.0
@@ -44,19 +45,26 @@ STOP_SECONDS = 2.0
 
 @strawberry.type
 class Mutation(TodoMutations, FeedbackMutations):
-    @strawberry.mutation(metadata=needs(Scope.WRITE), description="Create an empty conversation.")
+    @strawberry.mutation(
+        metadata=needs(Scope.WRITE), description="Create an empty conversation, with your `defaultGeneration`."
+    )
     async def start_conversation(self, info: Info, title: str = "") -> Conversation | None:
         wanted = arguments.title(title, blank=True)
         owner_id = principal_of(info).user_id
-        row = await in_database_thread(lambda: services.start_conversation(owner_id=owner_id, title=wanted))
-        return Conversation.of(row)
+
+        def start() -> rows.Conversation:
+            generation = default_generation(owner_id)
+            return services.start_conversation(owner_id=owner_id, title=wanted, generation=generation)
+
+        return Conversation.of(await in_database_thread(start))
 
     @strawberry.mutation(
         metadata=needs(Scope.GENERATE),
         description="Send a message and wait for the complete answer. Without `conversationId` a new conversation "
         "is created. `wait: false` returns as soon as the question is stored; follow the answer by its "
         "run. `parentId` is the message to append to: by default the end of the shown branch, null for "
-        "a new branch at the root. `conversationGeneration` is kept by a new conversation, from this answer on.",
+        "a new branch at the root. `conversationGeneration` is kept by a new conversation, from this answer on; "
+        "without it, the conversation keeps your `defaultGeneration`, and with null nothing.",
     )
     async def send_message(
         self,
@@ -70,7 +78,7 @@ class Mutation(TodoMutations, FeedbackMutations):
         generation: Generation | None = None,
         idempotency_key: str | None = None,
         recall: Recall | None = None,
-        conversation_generation: ConversationGeneration | None = None,
+        conversation_generation: ConversationGeneration | None = UNSET,
         wait: bool = True,
         when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> Answer | None:

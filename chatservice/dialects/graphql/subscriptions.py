@@ -98,7 +98,7 @@ class Subscription:
         generation: Generation | None = None,
         idempotency_key: str | None = None,
         recall: Recall | None = None,
-        conversation_generation: ConversationGeneration | None = None,
+        conversation_generation: ConversationGeneration | None = UNSET,
         when_busy: WhenBusy = WhenBusy.REJECT,
     ) -> AsyncGenerator[AnswerEvent, None]:
         principal = principal_of(info)

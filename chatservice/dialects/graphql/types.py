@@ -27,9 +27,11 @@ from chatservice.dialects.graphql.scopes import needs
 from completions import models as run_rows
 from completions.preferred_model import preferred_model
 from conversations import models as rows
+from conversations.default_generation import default_generation
 from conversations.finish_reasons import shown
 from conversations.reasoning import reasoning_text
 from feedback.models import Feedback as FeedbackRow
+from foundation.database import in_database_thread
 from usage.money import plain
 from usage.reports import Used
 
@@ -61,6 +63,14 @@ class Viewer:
     )
     async def preferred_model(self, info: Info) -> str | None:
         return await preferred_model(principal_of(info))
+
+    @strawberry.field(
+        metadata=needs(None),
+        description="What your new conversations begin with as their `generation`; null for nothing.",
+    )
+    async def default_generation(self, info: Info) -> JSON | None:
+        principal = principal_of(info)
+        return None if principal.is_guest else await in_database_thread(default_generation, principal.user_id)
 
 
 @strawberry.type(description="One generation: a model writing one message.")

@@ -27,6 +27,7 @@ from chatservice.dialects.resources.pagination import PlainPages
 from completions.models import Run
 from completions.stopping import stop_and
 from conversations import services
+from conversations.default_generation import default_generation
 from conversations.lookup import conversation_of, messages_in
 from conversations.models import Conversation
 from conversations.viewsets import OwnedConversationViewSet
@@ -62,7 +63,12 @@ class ConversationsView(ResourceMixin, OwnedConversationViewSet):
     def create(self, request: Request) -> Response:
         sent = valid(serializers.NewConversation, request.data)
         owner = owner_for(self.principal, sent["user_id"])
-        conversation = services.start_conversation(owner_id=owner.user_id, title=sent["title"], end_user=owner.end_user)
+        conversation = services.start_conversation(
+            owner_id=owner.user_id,
+            title=sent["title"],
+            end_user=owner.end_user,
+            generation=default_generation(owner.user_id),
+        )
         return Response(serializers.CreatedConversation(conversation).data, status=201)
 
     @extend_schema(

@@ -30,7 +30,7 @@ from chatservice.dialects.resources.documentation import (
     request_example,
 )
 from chatservice.dialects.resources.responses import streamed, whole
-from chatservice.dialects.run_requests import make_run_request, submit
+from chatservice.dialects.run_requests import make_run_request, submit, with_default_generation
 from chatservice.dialects.run_responses import name_run, tell_rates
 from completions.pending import answer
 from completions.run_requests import RunRequest
@@ -135,7 +135,7 @@ class StartView(ResourceView):
             messages=(await user_message(principal, sent["message"], sent.get("file_ids")),),
         )
         leaving = leaving_of(request, run_request)
-        handle = await submit(run_request)
+        handle = await submit(await with_default_generation(run_request))
         conversation_id = handle.conversation_id
         response = await whole(
             handle,

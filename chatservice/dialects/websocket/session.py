@@ -15,7 +15,7 @@ from accounts.scopes import ScopeMissing, require_scope
 from chatservice.dialects.attached_files import user_message
 from chatservice.dialects.leaving import cancels
 from chatservice.dialects.problems import MISSING_SCOPE, BadRequest
-from chatservice.dialects.run_requests import make_run_request, resolve_model
+from chatservice.dialects.run_requests import make_run_request, resolve_model, with_default_generation
 from chatservice.dialects.sockets import SocketClosed
 from chatservice.dialects.websocket.client_frames import (
     BadFrame,
@@ -102,6 +102,8 @@ class Session:
         question = await user_message(self.principal, frame.content, frame.file_ids)
         ask = ask_from(frame, question, self.principal)
         is_new = ask.conversation_id is None
+        if is_new:
+            ask = await with_default_generation(ask)
         await self._ask(ask, frame.id, lambda relay: relay.send_question(is_new=is_new))
 
     async def _continue(self, frame: Continue) -> None:

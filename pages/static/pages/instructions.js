@@ -1,4 +1,4 @@
-// What a conversation keeps of how its answers are made: instructions, and parameters for the model.
+// What a conversation keeps of how its answers are made, or new ones begin with: instructions, and the model's parameters.
 import { cancel, open } from "./dialogs.js";
 import { el, isComposing } from "./dom.js";
 
@@ -34,15 +34,15 @@ function readFrom(form) {
 }
 
 // Lets somebody change what is `given`. `save` gets the result, and the dialog stays open, with what was written,
-// until that has worked. Returns whether it has.
-export async function editInstructions(given, save) {
+// until that has worked. Returns whether it has. `about` says what they are for.
+export async function editInstructions(given, save, about = "For every answer of this conversation, from the next one on.") {
   const go = el("button", { class: "primary", value: "yes" }, "Save");
   const problem = el("p", { class: "problem", role: "alert", hidden: true });
   const form = el(
     "form",
     { method: "dialog", class: "instructions" },
     el("h2", { id: "question" }, "Instructions"),
-    el("p", { class: "muted", id: "about" }, "For every answer of this conversation, from the next one on."),
+    el("p", { class: "muted", id: "about" }, about),
     ...fieldsFor(given ?? {}),
     problem,
     el("div", { class: "row" }, cancel(), go),

@@ -31,9 +31,10 @@ function title() {
 // The mark of a conversation that has instructions, and where a new chat gets some.
 function instructions() {
   const button = at("instructions");
-  button.hidden = Boolean(talk.id) && !talk.generation;
-  button.classList.toggle("set", Boolean(talk.generation));
-  button.title = talk.generation ? "Instructions are set" : "Instructions";
+  const isSet = Object.keys(talk.generation ?? {}).length > 0;
+  button.hidden = Boolean(talk.id) && !isSet;
+  button.classList.toggle("set", isSet);
+  button.title = isSet ? "Instructions are set" : "Instructions";
   button.setAttribute("aria-label", button.title);
 }
 
@@ -135,7 +136,7 @@ function renamed(id, name) {
   told(id);
 }
 
-function wire() {
+function wire({ me }) {
   startComposer();
   startSearch();
   talks.startTalk({
@@ -152,7 +153,7 @@ function wire() {
       told(conversation.id);
       refreshList();
     },
-  });
+  }, me.defaultGeneration);
   list.startList({
     told,
     browsed: clear,
@@ -162,7 +163,7 @@ function wire() {
       told(id);
     },
     instructed: (id, generation) => {
-      if (!id) ofTab.set("generation", generation);
+      if (!id) ofTab.set("generation", generation ?? {});
       else told(id);
       if (id === talk.id) talk.generation = generation;
       instructions();
@@ -209,8 +210,9 @@ function wire() {
 async function start() {
   running(false);
   title();
-  welcome(await hello());
-  wire();
+  const known = await hello();
+  welcome(known);
+  wire(known);
   await Promise.all([list.refresh(), go()]);
   await talks.resumeAsking();
   document.body.dataset.ready = "yes";

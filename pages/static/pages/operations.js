@@ -20,7 +20,7 @@ export const whoIsHere = async () => (await graphql(`{ ${ME} }`, {}, asAnybody))
 
 // The page's first question: from here on it is the page of who is here now.
 export async function hello() {
-  const known = await graphql(`{ ${ME} me { preferredModel } models defaultModel }`, {}, asAnybody);
+  const known = await graphql(`{ ${ME} me { preferredModel defaultGeneration } models defaultModel }`, {}, asAnybody);
   claim(known.me);
   return known;
 }
@@ -113,10 +113,10 @@ export const finishedBlocks = async (text, state) => {
 // The pictures and files of each message that has any, by its id.
 export const filesOf = (ids) => request(`/files?${new URLSearchParams(ids.map((id) => ["message", id]))}`);
 
-const BEGUN = `runId conversation { ${IN_LIST} } question { ${MESSAGE} } message { ${MESSAGE} }`;
+const BEGUN = `runId conversation { ${IN_LIST} generation } question { ${MESSAGE} } message { ${MESSAGE} }`;
 
 // `parentId`: undefined appends to the shown branch, null starts a new one. The same `key` is never asked twice.
-// `generation` is for a new conversation.
+// `generation` is for a new conversation: null leaves it to the user's default, `{}` is none.
 export async function send({ content, conversationId, parentId, model, key, whenBusy = "REJECT", fileIds = [], generation = null }) {
   const variables = { content, conversationId: conversationId ?? null, model, key, whenBusy, fileIds: fileIds.length ? fileIds : null };
   const at = parentId === undefined ? "" : ", parentId: $parentId";

@@ -103,10 +103,28 @@ async function saveModel() {
   toast("Saved.");
 }
 
+let defaultGeneration = null;
+
+function showDefaults(generation) {
+  defaultGeneration = generation;
+  at("default-instructions-state").textContent = generation ? "New conversations begin with some." : "None are set.";
+}
+
+async function editDefaults() {
+  const { editInstructions } = await import("./instructions.js");
+  const about = "What your new conversations begin with. Those that are there keep theirs, and each can have its own.";
+  const save = async (given) => {
+    const { data } = await request(`${BASE}/me`, { method: "PATCH", body: { default_generation: given } });
+    showDefaults(data.default_generation);
+  };
+  if (await editInstructions(defaultGeneration, save, about)) toast("Saved.");
+}
+
 // --- signing in, and somebody else at the door
 
 async function loadAccount() {
   const { data } = await request(`${BASE}/me`);
+  showDefaults(data.default_generation);
   // There is none where passwords do not sign in.
   if (at("password")) at("password").hidden = !data.has_password;
   const made = data.failed_sign_ins.map((row) =>
@@ -156,6 +174,7 @@ async function start() {
   at("name").textContent = username;
   offerModels(known);
   at("new-chats").addEventListener("submit", (event) => (event.preventDefault(), guarded(saveModel)()));
+  at("default-instructions").addEventListener("click", guarded(editDefaults));
   at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
   at("export").addEventListener("click", guarded(exportAll));
   at("delete").addEventListener("click", guarded(() => deleteAll({ username, isStaff })));

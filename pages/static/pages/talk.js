@@ -10,14 +10,17 @@ import { LiveThought } from "./thought.js";
 import { toast, toastProblem, guarded } from "./toasts.js";
 
 // `older` and `newer` say whether there is more beyond the rows that are here. `run` is the answer being written,
-// `model` the one that was asked last. `generation` is what it keeps for its answers, or will keep where it is new.
+// `model` the one that was asked last. `generation` is what it keeps for its answers; of a new chat, what was chosen in
+// it (`{}` is: nothing), or else the user's default, which the service gives it.
 export const talk = { id: null, title: "", archived: false, pinned: false, generation: null, model: null, rows: [], older: false, newer: false, run: null };
+let defaultGeneration = null;
 let opening = 0;
 let loading = false;
 let on = { changed() {}, running() {}, opened() {}, moved() {}, busy() {}, answered() {} };
 
-export function startTalk(handlers) {
+export function startTalk(handlers, byDefault) {
   on = handlers;
+  defaultGeneration = byDefault;
   startScrolling({ older: () => load("older"), newer: () => load("newer"), end: goToEnd });
 }
 
@@ -28,7 +31,7 @@ const say = (text) => (at("status").textContent = text);
 // --- opening
 
 export function close() {
-  const generation = ofTab.get("generation");
+  const generation = ofTab.get("generation") ?? defaultGeneration;
   reset({ id: null, title: "", archived: false, pinned: false, generation, model: null, rows: [], older: false, newer: false });
   on.opened();
 }
@@ -164,7 +167,7 @@ export async function ask(content, { parentId, model = null, whenBusy = "REJECT"
   if (talk.run && whenBusy === "REJECT") return false;
   if (talk.newer && parentId === undefined && !(await guarded(open)(talk.id))) return false;
   const fileIds = files.map(({ id }) => id);
-  const generation = talk.id ? null : talk.generation;
+  const generation = talk.id ? null : ofTab.get("generation");
   const question = { content, conversationId: talk.id, parentId, model, key: uuid(), whenBusy, fileIds, generation };
   ofTab.set("asking", question);
   if (generation) ofTab.set("generation", null); // it is this conversation's, no longer that of the next new chat
@@ -182,7 +185,6 @@ async function send(question) {
     const begun = await patiently(() => operations.send(question));
     ofTab.set("asking", null);
     if (mine === opening) {
-      if (question.generation) talk.generation = question.generation;
       elementOf(pending.id).remove();
       talk.rows.pop();
       // What the question stopped is over by now, as is what waited for it.
@@ -215,7 +217,8 @@ export async function resumeAsking() {
 
 function begin({ runId, conversation, question, message }) {
   const isNew = talk.id === null;
-  Object.assign(talk, { id: conversation.id, title: conversation.title, model: message.run?.model ?? talk.model });
+  const { id, title, generation } = conversation;
+  Object.assign(talk, { id, title, generation, model: message.run?.model ?? talk.model });
   if (isNew) on.opened();
   if (question && !talk.rows.some((row) => row.id === question.id)) add(question);
   add(message);
