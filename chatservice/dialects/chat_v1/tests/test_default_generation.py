@@ -67,7 +67,6 @@ class DefaultGenerationTest(SocketTestCase):
             {"n": 2},
             {"temperature": 3},
             {"instructions": "x" * 16_001},
-            {"instructions": "a\x00b"},
         ):
             refused = self.choose(wrong)
             self.assertEqual(refused.status_code, 400, wrong)
