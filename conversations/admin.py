@@ -69,6 +69,7 @@ class ConversationAdmin(HistoryAdmin):
     list_filter = (
         *(filters.ActiveFilter, filters.AnsweredByFilter, filters.OwnerFilter, filters.UpdatedFilter),
         *(filters.EndedFilter, filters.GuestFilter, filters.ArchivedFilter, filters.PinnedFilter),
+        filters.TagFilter,
     )
     search_fields = ("title",)
     ordering = ("-updated_at", "-id")
@@ -162,6 +163,7 @@ class ConversationAdmin(HistoryAdmin):
             "conversation": conversation,
             "metadata": conversation.metadata if transcript else None,
             "generation": conversation.generation if transcript else None,
+            "tags": conversation.tag_names if transcript else (),
             "readable": readable,
             "form": form,
             "transcript": transcript,

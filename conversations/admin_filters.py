@@ -13,7 +13,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import User
+from conversations.access_log import may_read_content
 from conversations.models import Message
+from conversations.tags import tag_key
 from foundation.admin_base import DatesFilter, TextFilter
 
 MODELS_LISTED = 30
@@ -78,6 +80,24 @@ class PinnedFilter(admin.SimpleListFilter):
         if self.value() not in ("yes", "no"):
             return queryset
         return queryset.filter(pinned_at__isnull=self.value() == "no")
+
+
+class TagFilter(TextFilter):
+    """Tags are content, as titles are: staff who may not read content cannot filter by them."""
+
+    title = "tag"
+    parameter_name = "tag"
+    placeholder = "tag"
+
+    def __init__(self, request: HttpRequest, *args: Any) -> None:
+        self.is_allowed = may_read_content(request.user)
+        super().__init__(request, *args)
+
+    def has_output(self) -> bool:
+        return self.is_allowed
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.tagged(tag_key(self.text())) if self.text() else queryset
 
 
 class UpdatedFilter(admin.SimpleListFilter):

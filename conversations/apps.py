@@ -14,9 +14,10 @@ class ConversationsConfig(AppConfig):
             personal_data,  # noqa: F401  registers itself
             quota_triggers,
         )
-        from conversations.models import Conversation
+        from conversations.models import Conversation, ConversationTag
 
         quota_triggers.count_column(Conversation, "generation", owner="owner_id")
+        quota_triggers.count_column(ConversationTag, "name", owner="owner_id")
         pre_migrate.connect(_before_migrations, sender=self)
         post_migrate.connect(_after_migrations, sender=self)
 

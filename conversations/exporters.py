@@ -91,6 +91,7 @@ def _chatgpt(conversation: Conversation) -> Iterator[str]:
             "end_user": conversation.end_user,
             "metadata": conversation.metadata,
             "generation": conversation.generation,
+            "tags": conversation.tag_names,
         },
     }
     root = {"id": ROOT, "message": None, "parent": None, "children": children[None]}
@@ -156,7 +157,8 @@ def _node(conversation: Conversation, message: Message, parent: str) -> dict[str
 def _markdown(conversation: Conversation) -> Iterator[str]:
     title = " ".join(conversation.title.split()) or "Untitled"
     archived = " · archived" if conversation.archived_at else ""
-    yield f"# {title}\n\n*{conversation.created_at:%Y-%m-%d %H:%M} UTC{archived}*\n"
+    tags = "".join(f" · #{name}" for name in conversation.tag_names)
+    yield f"# {title}\n\n*{conversation.created_at:%Y-%m-%d %H:%M} UTC{archived}{tags}*\n"
     if instructions := (conversation.generation or {}).get("instructions"):
         yield f"\n## Instructions\n\n{instructions.rstrip()}\n"
     parents = Message.objects.of(conversation.pk).values_list("parent_id", flat=True)
@@ -187,6 +189,7 @@ def _jsonl(conversation: Conversation) -> Iterator[str]:
         "pinned": conversation.pinned_at is not None,
         "metadata": conversation.metadata,
         "generation": conversation.generation,
+        "tags": conversation.tag_names,
     }
     details: list[dict[str, Any]] = []
     yield f'{json_line(about)[:-1]}, "messages": ['

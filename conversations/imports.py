@@ -26,9 +26,10 @@ from conversations.embedded_files import embedded_parts
 from conversations.generation import readable_generation
 from conversations.import_updates import update_texts
 from conversations.importers.values import ImportedConversation, ImportedMessage, Skipped
-from conversations.models import Conversation, Message, MessagePart
+from conversations.models import Conversation, ConversationTag, Message, MessagePart
 from conversations.services import announce_messages
 from conversations.storable import storable_json, storable_name, storable_text
+from conversations.tags import readable_tags, tag_rows
 
 # A batch takes a tenth of a second, for which other writers wait on SQLite.
 BATCH_MESSAGES = 250
@@ -188,6 +189,7 @@ class _Rows:
         self._owner = owner
         self._now = timezone.now()
         self._conversations: list[Conversation] = []
+        self._tags: list[ConversationTag] = []
         self._messages: list[Message] = []
         self._parts: list[MessagePart] = []
         self._changed: list[Conversation] = []
@@ -215,6 +217,7 @@ class _Rows:
             self._add(row, message, known)
         row.head_id = known[_name(given.head)][0] if given.head is not None else None
         self._conversations.append(row)
+        self._tags += tag_rows(row, readable_tags(given.tags))
 
     def grow(self, stored: _Stored, given: ImportedConversation, new: Sequence[ImportedMessage]) -> None:
         row = stored.row
@@ -263,6 +266,7 @@ class _Rows:
 
     def write(self) -> None:
         Conversation.objects.bulk_create(self._conversations, batch_size=ROWS)
+        ConversationTag.objects.bulk_create(self._tags, batch_size=ROWS)
         Message.objects.bulk_create(self._messages, batch_size=ROWS)
         MessagePart.objects.bulk_create(self._parts, batch_size=ROWS)
         Conversation.objects.bulk_update(self._changed, ["head", "next_position", "updated_at"], batch_size=ROWS)

@@ -35,6 +35,11 @@ class ConversationQuerySet(OwnedQuerySet["Conversation"]):
     def untouched_since(self, moment: datetime) -> ConversationQuerySet:
         return self.filter(updated_at__lt=moment)
 
+    def tagged(self, key: str, principal: Principal | None = None) -> ConversationQuerySet:
+        """Those with a tag, by its key (`tags.tag_key`). Name the caller who sees these: then an index finds them."""
+        tags = ConversationTag.objects.all() if principal is None else ConversationTag.objects.visible_to(principal)
+        return self.filter(pk__in=tags.filter(key=key).order_by().values("conversation_id"))
+
     def opened_by_hand(self) -> ConversationQuerySet:
         """Those that count against LIMIT_CONVERSATIONS_PER_USER."""
         return self.filter(stateless=False)
@@ -101,6 +106,45 @@ class Conversation(models.Model):
     def __str__(self) -> str:
         # Not the title: it repeats the question, and this text appears in logs, labels and lists for staff.
         return str(self.id)
+
+    @property
+    def tag_names(self) -> list[str]:
+        """Return its tags in the order of the alphabet. Looks them up unless `load_tags` already did."""
+        return [tag.name for tag in self.tags.all()]
+
+
+class ConversationTag(models.Model):
+    """A tag on a conversation: `name` as it was written, `key` what it is compared by (tags.py). It is content.
+
+    Without constraints of the database: the version before does not know these rows, and deletes conversations.
+    """
+
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, related_name="tags", db_index=False, db_constraint=False
+    )
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    name = models.CharField(max_length=50)
+    # Three times as long: a ligature of three letters is compared as these.
+    key = models.CharField(max_length=150)
+
+    objects = OwnedQuerySet["ConversationTag"].as_manager()
+
+    class Meta:
+        ordering = ["key"]
+        constraints = [
+            # Also finds the tags of a conversation, to show them and to delete them with it.
+            models.UniqueConstraint(fields=["conversation", "key"], name="conversation_tag_once"),
+        ]
+        indexes = [
+            # One owner's conversations with a tag, the list of the owner's tags, and their export.
+            models.Index(fields=["owner", "key", "conversation"], name="conversation_tag_owner"),
+            # The admin's filter by tag, whoever the owner is.
+            models.Index(fields=["key", "conversation"], name="conversation_tag_key"),
+        ]
+
+    def __str__(self) -> str:
+        # Not the name: this text appears in logs, labels and lists for staff.
+        return str(self.pk)
 
 
 class MessageQuerySet(OwnedQuerySet["Message"]):

@@ -13,12 +13,13 @@ from accounts.erasing import HOLDINGS
 from accounts.erasure import anonymize_admin_log
 from accounts.personal_data import register
 from accounts.signals import account_anonymizing, account_emptying
-from conversations.models import AccessLogEntry, Conversation, Message, MessagePart, StoredUsage, Todo
+from conversations.models import AccessLogEntry, Conversation, ConversationTag, Message, MessagePart, StoredUsage, Todo
 from conversations.services import delete_conversation, shorten
 
 SLICE = 20
 
 register(Conversation, owner="owner")
+register(ConversationTag, owner="owner")
 register(Message, owner="conversation__owner")
 register(MessagePart, owner="message__conversation__owner")
 register(Todo, owner="owner")

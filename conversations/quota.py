@@ -4,9 +4,9 @@ Triggers count in the transaction that writes (`quota_triggers.py`): a row of `S
 or removed, and an account holds the sum of its rows. So writers never wait for each other's counter. A sweep merges an
 account's rows now and then.
 
-Bytes are counted in UTF-8: content and parts of messages (parts are rows of their own), title, metadata and generation
-of conversations, and the columns that apps above this one name. Derived or expiring data is not counted: the search
-index, the chunks of streams, keys, and the rest of runs.
+Bytes are counted in UTF-8: content and parts of messages (parts are rows of their own), title, metadata, generation
+and tags of conversations, and the columns that apps above this one name. Derived or expiring data is not counted: the
+search index, the chunks of streams, keys, and the rest of runs.
 """
 
 from __future__ import annotations

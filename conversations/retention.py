@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from conversations.models import AccessLogEntry, AccessLogEntryQuerySet, Conversation, ConversationQuerySet
 from conversations.services import delete_conversation, shorten
+from conversations.tags import delete_stray_tags
 
 BATCH = 100
 
@@ -28,6 +29,7 @@ def expired() -> Iterator[ConversationQuerySet]:
 
 def prune_history() -> int:
     """Delete what is past its time; returns how many conversations."""
+    delete_stray_tags()
     return sum(_delete(conversations) for conversations in expired())
 
 

@@ -24,6 +24,7 @@ from conversations.signals import (
     messages_changed,
     messages_deleting,
 )
+from conversations.tags import replace_tags
 
 DELETE_SLICE = 100
 
@@ -124,22 +125,28 @@ def show_branch(*, conversation: Conversation, leaf: Message) -> None:
 
 @transaction.atomic
 def update_conversation(*, conversation: Conversation, **changes: Any) -> Conversation:
-    """Change title, end_user, metadata, archived_at, pinned_at, recall or generation.
+    """Change title, end_user, metadata, archived_at, pinned_at, recall, generation, or tags that `read_tags` returned.
 
-    A pin alone leaves `updated_at` as it is. Raises LimitReached for more metadata, or instructions, than fit.
+    A pin or tags alone leave `updated_at` as it is. Raises LimitReached for more metadata, instructions or tags than
+    fit.
     """
     for name in changes:
-        if name not in {"title", "end_user", "metadata", "archived_at", "pinned_at", "recall", "generation"}:
+        if name not in {"title", "end_user", "metadata", "archived_at", "pinned_at", "recall", "generation", "tags"}:
             raise TypeError(f"update_conversation() does not change {name}")
-    if changes.get("metadata") or changes.get("generation"):
+    # Otherwise what is no longer pinned would be the newest of the list.
+    is_quiet = bool(changes) and changes.keys() <= {"pinned_at", "tags"}
+    tags = changes.pop("tags", None)
+    if changes.get("metadata") or changes.get("generation") or tags:
         _check_quota(conversation.owner_id)
     if "title" in changes:
         changes["title_is_provisional"] = False
     for name, value in changes.items():
         setattr(conversation, name, value)
-    if changes.keys() != {"pinned_at"}:  # otherwise what is no longer pinned would be the newest of the list
+    if not is_quiet:
         changes["updated_at"] = conversation.updated_at = timezone.now()
     conversation.save(update_fields=list(changes))
+    if tags is not None:
+        replace_tags(conversation, tags)
     return conversation
 
 

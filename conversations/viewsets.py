@@ -48,7 +48,7 @@ class OwnedConversationViewSet(ModelViewSet[Conversation]):
         serializer.instance = services.start_conversation(owner_id=owner_id, **{**given, "generation": generation})
 
     def perform_update(self, serializer: BaseSerializer[Conversation]) -> None:
-        """Change validated title, end_user, metadata, archived_at, pinned_at, recall or generation."""
+        """Change validated title, end_user, metadata, archived_at, pinned_at, recall, generation or tags."""
         serializer.instance = services.update_conversation(
             conversation=serializer.instance,  # type: ignore[arg-type]  # an update has one
             **serializer.validated_data,

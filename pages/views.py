@@ -42,7 +42,7 @@ MODULES = (
         "message",
         "operations",
     ),
-    *("scroll", "search", "shortcuts", "state", "stream", "talk", "thought", "titles", "toasts"),
+    *("scroll", "search", "shortcuts", "state", "stream", "tags", "talk", "thought", "titles", "toasts"),
 )
 
 

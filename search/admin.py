@@ -19,10 +19,12 @@ from conversations.admin_filters import (
     AnsweredByFilter,
     ArchivedFilter,
     OwnerFilter,
+    TagFilter,
     UpdatedFilter,
     id_of_owner,
 )
 from conversations.models import AccessLogEntry, Conversation
+from conversations.tags import tag_key
 from foundation.admin_base import kept_parameters, moment_of
 from search.queries import Filters, Hit, Mode, search_everybody
 
@@ -139,6 +141,7 @@ def narrowed(filters: list[Any]) -> Filters:
         model=of[AnsweredByFilter].text(),
         after=max(filter(None, (since, days)), default=None),
         archived={"yes": True, "no": False}.get(of[ArchivedFilter].value() or ""),
+        tag=tag_key(of[TagFilter].text()),
     )
 
 

@@ -36,7 +36,8 @@ class SearchNotAllowed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters of a search. `after` is inclusive, `before` is exclusive; `archived` None means both.
+    """Filters of a search. `after` is inclusive, `before` is exclusive; `archived` None means both. `tag` is a key
+    (conversations/tags.py).
 
     Only `search_everybody` reads `owner_id`: in other searches it is the caller whose messages are searched.
     """
@@ -48,6 +49,7 @@ class Filters:
     before: dt.datetime | None = None
     archived: bool | None = None
     end_user: str = ""
+    tag: str = ""
     owner_id: uuid.UUID | None = None
 
 

@@ -104,5 +104,6 @@ def narrow(messages: MessageQuerySet, filters: Filters) -> MessageQuerySet:
         "created_at__lt": filters.before,
         "conversation__archived_at__isnull": None if filters.archived is None else not filters.archived,
         "conversation__end_user": filters.end_user or None,
+        "conversation__tags__key": filters.tag or None,
     }
     return messages.filter(**{name: value for name, value in conditions.items() if value is not None})

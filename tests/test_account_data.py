@@ -38,7 +38,7 @@ from completions.run_metadata import replace_metadata
 from conversations.access_log import record_access
 from conversations.models import AccessLogEntry, Conversation, Message, StoredUsage
 from conversations.quota import fold
-from conversations.services import append_message, start_conversation
+from conversations.services import append_message, start_conversation, update_conversation
 from conversations.todos import create_todo
 from feedback.models import Feedback
 from files.models import File, FileText
@@ -138,6 +138,7 @@ class AccountCase(ServiceTestCase):
         talk = Conversation.objects.get(owner=user)
         replace_metadata(run=Run.objects.get(user=user), metadata={"about": self.canary})
         append_message(conversation=talk, role="tool", content=self.canary, extras={"tool_call_id": self.canary})
+        update_conversation(conversation=talk, tags=[self.canary])
         create_todo(owner_id=user.pk, title=self.canary, conversation=talk)
         answer = Message.objects.of(talk.pk).answers().get()
         Feedback.objects.create(message=answer, user=user, rating=Feedback.Rating.DOWN, comment=self.canary)

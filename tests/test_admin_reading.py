@@ -14,7 +14,7 @@ from accounts.models import User
 from chatservice.testing import ServiceTestCase
 from completions.models import Run
 from conversations.models import AccessLogEntry, Conversation, Message, MessagePart
-from conversations.services import append_message, edit_message, start_conversation
+from conversations.services import append_message, edit_message, start_conversation, update_conversation
 from tests.matrix.subjects import signed_in
 from tests.staff import CANARY, LIST, REASON, StaffCase, staff, texts_of
 
@@ -51,6 +51,18 @@ class TranscriptPageTest(StaffCase):
         response = self.read(client)
         self.assertContains(response, f"Never say {CANARY} &lt;b&gt;twice&lt;/b&gt;")
         self.assertContains(response, "<dt>temperature</dt><dd>0.25</dd>")
+
+    def test_tags_are_content(self) -> None:
+        update_conversation(conversation=self.talk, tags=[f"Tag {CANARY}"])
+        client, dan = self.signed_in(self.carol), self.signed_in(self.dan)
+        for page in (client.get(self.page_of_talk), client.get(LIST), dan.get(self.page_of_talk)):
+            self.assertNotContains(page, f"Tag {CANARY}")
+        self.assertContains(self.read(client), f'<dd dir="auto">Tag {CANARY}</dd>')
+        other = start_conversation(owner_id=self.alice.pk)
+        listed = client.get(LIST, {"tag": f" tag  {CANARY.lower()} "})
+        self.assertContains(listed, str(self.talk.pk))
+        self.assertNotContains(listed, str(other.pk))
+        self.assertContains(dan.get(LIST, {"tag": f"tag {CANARY}"}), str(other.pk))  # it filters nothing
 
     def test_an_answer_without_text_says_why(self) -> None:
         append_message(conversation=self.talk, role="user", content="Well?")

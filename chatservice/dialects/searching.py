@@ -21,6 +21,7 @@ from accounts.guests import as_id
 from chatservice.dialects.problems import BadRequest
 from conversations.models import Message, load_parts
 from conversations.storable import is_storable
+from conversations.tags import tag_key
 from search.queries import search_messages
 from search.results import MAX_HITS, Filters, Group, Hit, Hits, Mode
 
@@ -80,6 +81,7 @@ def read_search(given: Mapping[str, str], roles: Sequence[str] = (), *, query: s
             before=reader.time("until", whole_day=True),
             archived=ARCHIVED[reader.choice("archived", list(ARCHIVED), "all")],
             end_user=reader.text("end_user", MAX_NAME_CHARS),
+            tag=tag_key(reader.text("tag", MAX_NAME_CHARS)),
         ),
         limit=reader.limit(),
         cursor=given.get("cursor") or "",
@@ -247,6 +249,7 @@ PARAMETERS = [
         "Only in archived conversations (`true`), or only in the others (`false`)",
     ),
     _parameter("end_user", NAME, "Only in conversations with this end-user label"),
+    _parameter("tag", NAME, "Only in conversations with this tag, in any case"),
     _parameter(
         "group",
         {"type": "string", "enum": GROUPS},

@@ -64,6 +64,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         end_user=text(extension.get("end_user")),
         metadata=mapping(extension.get("metadata")) if extension else _metadata(entry),
         generation=mapping(extension.get("generation")),
+        tags=sequence(extension.get("tags")),
         left_out=left_out,
     )
 

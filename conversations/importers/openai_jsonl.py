@@ -66,6 +66,7 @@ def parse(entry: Mapping[str, Any]) -> ImportedConversation:
         end_user=text(about.get("user")),
         metadata=mapping(entry.get("metadata")),
         generation=mapping(entry.get("generation")),
+        tags=sequence(entry.get("tags")),
     )
 
 

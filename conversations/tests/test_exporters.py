@@ -105,16 +105,18 @@ class ExportTest(TestCase):
         Message.objects.filter(pk=failed.pk).update(status=Message.Status.FAILED)
         generation = {"instructions": "Answer in verse", "top_p": 0.5}
         changes = {"archived_at": timezone.now(), "pinned_at": timezone.now(), "generation": generation}
+        changes["tags"] = ["Cheese", "Oil"]
         update_conversation(conversation=self.talk, **changes)
         self.talk.refresh_from_db()
         tree = json.loads(self.text("chatgpt"))
         self.assertEqual(tree["mapping"][tree["current_node"]]["message"]["status"], "finished_partial_completion")
         self.assertTrue(tree["is_archived"])
-        self.assertIn("archived", self.text("markdown"))
+        self.assertIn("archived · #Cheese · #Oil*", self.text("markdown"))
         self.assertIn("## Instructions\n\nAnswer in verse\n", self.text("markdown"))
         line = json.loads(self.text("jsonl"))
         self.assertEqual([each["role"] for each in line["messages"]], ["user"])
         self.assertEqual((line["archived"], line["pinned"], line["generation"]), (True, True, generation))
+        self.assertEqual(line["tags"], ["Cheese", "Oil"])
 
     def test_the_command_writes_to_stdout_or_to_a_new_file(self):
         out = StringIO()

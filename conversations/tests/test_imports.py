@@ -27,7 +27,13 @@ from conversations.exporters import export_conversations
 from conversations.importers import parse
 from conversations.imports import Tally, import_batch, in_batches
 from conversations.models import Conversation, Message
-from conversations.services import append_message, delete_conversation, edit_message, start_conversation
+from conversations.services import (
+    append_message,
+    delete_conversation,
+    edit_message,
+    start_conversation,
+    update_conversation,
+)
 from conversations.signals import messages_changed
 from conversations.tests.exports import START, chat, claude_message, node, root, write_zip
 
@@ -58,6 +64,7 @@ def snapshot(owner: User) -> dict[str, Any]:
         names: dict[uuid.UUID | None, str] = {message.pk: message.source_id or str(message.pk) for message in messages}
         found[row.source_id or str(row.pk)] = {
             **fields_of(row),
+            "tags": row.tag_names,
             "head": names.get(row.head_id),
             "messages": [
                 (names[each.pk], names.get(each.parent_id), fields_of(each), each.as_wire()) for each in messages
@@ -75,6 +82,7 @@ def lived_in(owner: User) -> Conversation:
         metadata={"deep": [{"er": None}]},
         generation={"instructions": "Short\nand “kind”", "temperature": 0.5},
     )
+    update_conversation(conversation=talk, tags=["Käse", "Œuvre"])
     append_message(conversation=talk, role="system", content="Be brief.")
     question = append_message(conversation=talk, role="user", content='"Why?"\n\u2028\\ <b>', author="Zoë")
     call = {"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}], "content": None}

@@ -198,7 +198,7 @@ class AnswerTest(SearchTestCase):
         new, [third] = self.talk(self.alice, "one more whale")
         Message.objects.filter(pk=second.pk).update(model="gpt-x")
         Message.objects.filter(pk=first.pk).update(created_at=timezone.now() - dt.timedelta(days=9))
-        update_conversation(conversation=new, archived_at=timezone.now(), end_user="eve")
+        update_conversation(conversation=new, archived_at=timezone.now(), end_user="eve", tags=["Sea", "White"])
         self.index()
         yesterday = timezone.now() - dt.timedelta(days=1)
         for filters, expected in (
@@ -213,6 +213,8 @@ class AnswerTest(SearchTestCase):
             (Filters(archived=False), {first, second}),
             (Filters(end_user="eve"), {third}),
             (Filters(end_user="nobody"), set()),
+            (Filters(tag="sea"), {third}),
+            (Filters(tag="nothing"), set()),
         ):
             for mode in Mode:
                 with self.subTest(filters=filters, mode=mode):

@@ -73,8 +73,10 @@ ROOTS = (
         probes=(
             free("after", f'{{ conversations(after: "<page>") {EDGES} }}'),
             free("before", f'{{ conversations(before: "<page>") {EDGES} }}'),
+            free("tag", f'{{ conversations(tag: "<word>") {EDGES} }}'),
         ),
     ),
+    query("tags", "conversation"),
     query(
         "conversation",
         "conversation",
@@ -187,6 +189,7 @@ MUTATIONS = (
     mutation(
         'setGeneration(id: "<conversation>", generation: {instructions: "Mine"})', TALK, "conversation", argument="id"
     ),
+    mutation('setTags(id: "<conversation>", tags: ["mine"])', TALK, "conversation", argument="id"),
     mutation('deleteConversation(id: "<conversation>")', "", "conversation", "message", "run", argument="id"),
     mutation('deleteMessage(id: "<message>")', "", "message", argument="id"),
     mutation(

@@ -70,6 +70,7 @@ DESCRIPTIONS = {
 }
 ARCHIVED = OpenApiParameter("archived", str, enum=["false", "true", "all"], default="false")
 PINNED = OpenApiParameter("pinned", str, enum=["false", "true", "all"], default="all")
+TAG = OpenApiParameter("tag", str, description="Only conversations with this tag, in any case")
 CONTINUE = (
     "For an answer that was interrupted, was stopped, failed after its first tokens, or reached the length limit: "
     "a new answer beside it, which is shown from now on, starts with its text and continues it. The first one is "

@@ -7,7 +7,10 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+from conversations.tags import MAX_TAGS, TAG_CHARS, read_tags
 
 
 class Text(serializers.CharField):
@@ -70,3 +73,22 @@ def _is_float(number: int | float) -> bool:
         return math.isfinite(number)
     except OverflowError:
         return False
+
+
+@extend_schema_field(
+    {"type": "array", "maxItems": MAX_TAGS, "items": {"type": "string", "minLength": 1, "maxLength": TAG_CHARS}}
+)
+class Tags(serializers.Field[Any, Any, Any, Any]):
+    """Tags of a conversation, in the order of the alphabet; what is sent replaces all of them."""
+
+    def get_attribute(self, instance: Any) -> Any:
+        return instance.tag_names
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        try:
+            return read_tags(data)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
+
+    def to_representation(self, value: Any) -> Any:
+        return value

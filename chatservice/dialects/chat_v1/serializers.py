@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from chatservice.dialects.attached_files import FileIds, FilesField, TextOrFiles
-from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Text
+from chatservice.dialects.chat_v1.fields import Boolean, Identifier, Integer, Number, Object, Tags, Text
 from chatservice.dialects.empty_answers import EmptyReasonMixin, empty_reason_field
 from chatservice.dialects.generation_settings import GenerationField
 from chatservice.dialects.idempotency import client_message_id_field
@@ -40,11 +40,12 @@ class ConversationDetailSerializer(ConversationSerializer):
     metadata = Object(required=False)
     recall = StoredRecall(required=False, allow_null=True)
     generation = GenerationField()
+    tags = Tags(required=False)
 
     class Meta(ConversationSerializer.Meta):
         fields = (  # type: ignore[assignment]
             *ConversationSerializer.Meta.fields,
-            *("archived", "pinned", "metadata", "recall", "generation"),
+            *("archived", "pinned", "metadata", "recall", "generation", "tags"),
         )
 
     def to_representation(self, instance: Conversation) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from chatservice.dialects.chat_v1.serializers import (
 )
 from chatservice.dialects.problems import BadRequest
 from conversations.models import ConversationQuerySet
+from conversations.tags import read_tag, tag_key
 from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewSet, OwnedMessageViewSet, caller
 
 
@@ -30,7 +31,7 @@ from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewS
     list=extend_schema(
         operation_id="list_conversations",
         summary="The caller's conversations, most recently used first",
-        parameters=[docs.ARCHIVED, docs.PINNED],
+        parameters=[docs.ARCHIVED, docs.PINNED, docs.TAG],
         responses={200: ConversationSerializer(many=True), **docs.errors(400, 401, 429)},
     ),
     create=extend_schema(
@@ -47,7 +48,7 @@ from conversations.viewsets import OwnedAccessLogViewSet, OwnedConversationViewS
     ),
     partial_update=extend_schema(
         operation_id="update_conversation",
-        summary="Change title, archived, pinned, metadata, recall or generation",
+        summary="Change title, archived, pinned, metadata, recall, generation or tags",
         request=ConversationDetailSerializer,
         responses={200: docs.CONVERSATION_DETAIL, **docs.errors(400, 401, 404, 413, 415, 429)},
         examples=[docs.example("Rename", {"title": "A better title"})],
@@ -88,6 +89,12 @@ class ConversationViewSet(EnvelopeMixin, OwnedConversationViewSet):
                 case _:
                     wanted = "'true', 'false' or 'all'."
                     raise BadRequest(f"{name}: {wanted}", code="validation_error", details={name: [wanted]})
+        if (tag := self.request.query_params.get("tag")) is not None:
+            try:
+                conversations = conversations.tagged(tag_key(read_tag(tag)), caller(self))
+            except ValueError as error:
+                wanted = str(error)
+                raise BadRequest(f"tag: {wanted}", code="validation_error", details={"tag": [wanted]}) from error
         return conversations
 
 

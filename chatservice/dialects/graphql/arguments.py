@@ -16,6 +16,7 @@ from accounts.guests import as_id, shares_local_space
 from chatservice.dialects.attached_files import MAX_FILES
 from chatservice.dialects.problems import NOT_FOUND, BadRequest
 from conversations.storable import is_storable
+from conversations.tags import read_tags
 
 MODEL_CHARS = 200
 FileIds = Annotated[
@@ -56,6 +57,14 @@ def content(value: str, file_ids: Sequence[ID] | None = None) -> str:
     """Return the text of a message, which may be empty only beside files; raises BadRequest."""
     limit = settings.LIMIT_MESSAGE_CHARS
     return text(value, "content", limit=limit, setting="LIMIT_MESSAGE_CHARS", blank=bool(file_ids))
+
+
+def tags(value: Sequence[str], name: str = "tags") -> list[str]:
+    """Return the tags as they are stored, each once; raises BadRequest."""
+    try:
+        return read_tags(value)
+    except ValueError as error:
+        raise invalid(name, str(error)) from error
 
 
 def identifier(value: ID) -> uuid.UUID:

@@ -16,7 +16,7 @@ from strawberry.dataloader import DataLoader
 from accounts.callers import Principal
 from chatservice.dialects.attached_files import AttachedFile, attached_files
 from completions.models import UNFINISHED, Run
-from conversations.models import Conversation, Message, MessageQuerySet, load_parts
+from conversations.models import Conversation, ConversationTag, Message, MessageQuerySet, load_parts
 from conversations.rendering import render_markdown
 from feedback.models import Feedback
 from feedback.services import feedback_on
@@ -65,6 +65,7 @@ class Loaders:
         self.version_ids: DataLoader[VersionsKey, list[uuid.UUID]] = loader(_version_ids)
         self.html: DataLoader[Source, str] = loader(_rendered)
         self.run_of_message: DataLoader[uuid.UUID, Run | None] = loader(_runs_of_messages)
+        self.tags: DataLoader[uuid.UUID, list[str]] = loader(_tags)
         self.active_run: DataLoader[uuid.UUID, Run | None] = loader(_active_runs)
 
 
@@ -156,6 +157,14 @@ _remembered = lru_cache(maxsize=512)(_html_of)
 def _runs_of_messages(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:
     runs: Iterable[Run] = Run.objects.visible_to(principal).filter(message_id__in=keys)
     return _in_order(keys, {run.message_id: run for run in runs if run.message_id is not None})
+
+
+def _tags(principal: Principal, keys: list[uuid.UUID]) -> list[list[str]]:
+    found: dict[uuid.UUID, list[str]] = defaultdict(list)
+    tags = ConversationTag.objects.visible_to(principal).filter(conversation_id__in=keys)
+    for conversation_id, name in tags.values_list("conversation_id", "name"):
+        found[conversation_id].append(name)
+    return [found[key] for key in keys]
 
 
 def _active_runs(principal: Principal, keys: list[uuid.UUID]) -> list[Run | None]:

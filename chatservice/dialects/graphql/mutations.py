@@ -38,6 +38,7 @@ from completions.stopping import stop_and
 from conversations import models as rows
 from conversations import services
 from conversations.default_generation import default_generation
+from conversations.tags import MAX_TAGS, TAG_CHARS
 from foundation.database import in_database_thread
 
 STOP_SECONDS = 2.0
@@ -186,6 +187,14 @@ class Mutation(TodoMutations, FeedbackMutations):
     @strawberry.mutation(metadata=needs(Scope.WRITE))
     async def pin_conversation(self, info: Info, id: ID, pinned: bool = True) -> Conversation | None:
         return await _change(info, id, pinned_at=timezone.now() if pinned else None)
+
+    @strawberry.mutation(
+        metadata=needs(Scope.WRITE),
+        description=f"Replace the tags of a conversation: at most {MAX_TAGS}, each of at most {TAG_CHARS} characters. "
+        "Those that differ only in case are the same.",
+    )
+    async def set_tags(self, info: Info, id: ID, tags: list[str]) -> Conversation | None:
+        return await _change(info, id, tags=arguments.tags(tags))
 
     @strawberry.mutation(
         metadata=needs(Scope.WRITE),

@@ -15,6 +15,7 @@ from strawberry.types import Info
 from accounts.guests import as_id
 from accounts.scopes import Scope
 from chatservice.dialects.graphql.arguments import identifier, invalid, refuse_strangers
+from chatservice.dialects.graphql.arguments import tags as read_tags
 from chatservice.dialects.graphql.context import principal_of
 from chatservice.dialects.graphql.pagination import (
     Connection,
@@ -43,6 +44,7 @@ from completions import models as run_rows
 from completions.providers import list_models
 from completions.request_policy import allowed_models
 from conversations import models as rows
+from conversations.tags import tag_key, tags_of
 from foundation.database import in_database_thread
 from usage.periods import day_of
 from usage.reports import MAX_DAYS, usage_of
@@ -69,7 +71,7 @@ class Query:
     @strawberry.field(
         metadata=needs(Scope.READ),
         description="Your conversations, newest first; all of them with `archived: null`, those that are pinned with "
-        "`pinned: true`.",
+        "`pinned: true`, those with a tag with `tag`.",
     )
     async def conversations(
         self,
@@ -80,6 +82,7 @@ class Query:
         before: str | None = None,
         archived: bool | None = False,
         pinned: bool | None = None,
+        tag: str | None = None,
     ) -> Connection[Conversation]:
         principal = principal_of(info)
         refuse_strangers(principal)
@@ -89,9 +92,19 @@ class Query:
             mine = mine.filter(archived_at__isnull=not archived)
         if pinned is not None:
             mine = mine.filter(pinned_at__isnull=not pinned)
+        if tag is not None:
+            mine = mine.tagged(tag_key(read_tags([tag], "tag")[0]), principal)
         page = await in_database_thread(newest_page, mine, "c", "updated_at", window)
         edges = [Edge(cursor=time_cursor("c", row.updated_at, row.pk), node=Conversation.of(row)) for row in page.rows]
         return connection(edges, window, page.has_more, partial(in_database_thread, mine.count))
+
+    @strawberry.field(
+        metadata=needs(Scope.READ), description="All tags of your conversations, in the order of the alphabet."
+    )
+    async def tags(self, info: Info) -> list[str]:
+        principal = principal_of(info)
+        refuse_strangers(principal)
+        return await in_database_thread(tags_of, principal)
 
     @strawberry.field(metadata=needs(Scope.READ))
     async def conversation(self, info: Info, id: ID) -> Conversation | None:
@@ -151,6 +164,7 @@ class Query:
         until: str | None = None,
         archived: bool | None = None,
         end_user: str | None = None,
+        tag: str | None = None,
         group: str | None = None,
     ) -> SearchHits:
         principal = principal_of(info)
@@ -168,6 +182,7 @@ class Query:
             until=until,
             archived=archived,
             end_user=end_user,
+            tag=tag,
             group=group,
         )
 

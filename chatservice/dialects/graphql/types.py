@@ -360,6 +360,10 @@ class Conversation:
         edges = [Edge(cursor=row.pk.hex, node=Message.of(row)) for row in found if row is not None]
         return connection(edges, window, has_more, partial(_size, len(ids)))
 
+    @strawberry.field(metadata=needs(Scope.READ), description="Its tags, in the order of the alphabet.")
+    async def tags(self, info: Info) -> list[str]:
+        return await loaders_of(info).tags.load(self.row.pk)
+
     @strawberry.field(
         metadata=needs(Scope.READ),
         description="The run that writes an answer, or is the next to, to be followed or stopped.",

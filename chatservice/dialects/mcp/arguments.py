@@ -38,6 +38,7 @@ class SearchHistory(Arguments, frozen=True, kw_only=True):
     ]
     since: Annotated[Time, Meta(description="Written on this day or later, or at this time (UTC) or later.")] = ""
     until: Annotated[Time, Meta(description="Written on this day or earlier, or before this time (UTC).")] = ""
+    tag: Annotated[Identifier, Meta(description="Only in conversations that the user gave this tag.")] = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_HITS, description="The most passages to return.")] = 10
 
 
@@ -52,10 +53,11 @@ class ReadConversation(Arguments, frozen=True, kw_only=True):
 
 
 class ListConversations(Arguments, frozen=True, kw_only=True):
-    """List the user's conversations by title and date, the last changed first."""
+    """List the user's conversations by title, date and tags, the last changed first."""
 
     since: Annotated[Time, Meta(description="Last changed on this day or later, or at this time or later.")] = ""
     until: Annotated[Time, Meta(description="Last changed on this day or earlier, or before this time.")] = ""
+    tag: Annotated[Identifier, Meta(description="Only those that the user gave this tag, in any case.")] = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_CONVERSATIONS, description="The most conversations to return.")] = 20
     cursor: Annotated[Identifier, Meta(description="`next_cursor` of the page before.")] = ""
 

@@ -18,6 +18,7 @@ from chatservice.dialects.mcp.results import Lately, Listed, Listing, RecentConv
 from chatservice.dialects.searching import excerpt
 from chatservice.dialects.time_cursors import read_time_cursor, time_cursor
 from conversations.models import Conversation, Message
+from conversations.tags import load_tags, tag_key
 from conversations.transcript import Tree
 
 MAX_MESSAGES = 20
@@ -88,20 +89,32 @@ def _said(message: Message, chars: int) -> Said:
 
 
 def list_part(
-    asker: Asker, *, limit: int, cursor: str, since: dt.datetime | None = None, until: dt.datetime | None = None
+    asker: Asker,
+    *,
+    limit: int,
+    cursor: str,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    tag: str = "",
 ) -> Listing:
-    """Return a page of the caller's conversations, the last changed first; raises BadCursor."""
+    """Return a page of the caller's conversations, of those with a tag if one is named, the last changed first.
+
+    Raises BadCursor.
+    """
     refuse_strangers(asker.principal)
     rows = Conversation.objects.visible_to(asker.principal).newest_first()
     if since is not None:
         rows = rows.filter(updated_at__gte=since)
     if until is not None:
         rows = rows.filter(updated_at__lt=until)
+    if tag:
+        rows = rows.tagged(tag_key(tag), asker.principal)
     if cursor:
         time, pk = read_time_cursor(CONVERSATIONS, cursor)
         rows = rows.filter(Q(updated_at__lt=time) | Q(updated_at=time, pk__lt=pk))
     found = list(rows[: limit + 1])
     page = found[:limit]
+    load_tags(page)
     return Listing(
         conversations=[
             Listed(
@@ -111,6 +124,7 @@ def list_part(
                 changed=each.updated_at,
                 archived=each.archived_at is not None,
                 pinned=each.pinned_at is not None,
+                tags=each.tag_names,
                 url=asker.url(each.pk),
             )
             for each in page

@@ -89,6 +89,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     changed: dt.datetime
     archived: bool
     pinned: bool
+    tags: list[str]
     url: str
 
 
@@ -100,7 +101,8 @@ class Listing(Result, frozen=True, kw_only=True):
 
     def as_text(self) -> str:
         lines = [
-            f"- {named(each.title)} ({when(each.changed)}), {each.id}\n  {each.url}" for each in self.conversations
+            f"- {named(each.title)} ({', '.join([when(each.changed), *each.tags])}), {each.id}\n  {each.url}"
+            for each in self.conversations
         ]
         if self.next_cursor:
             lines.append(f"There are more: cursor {self.next_cursor}")

@@ -11,7 +11,9 @@ import msgspec
 from accounts.scopes import Scope
 from chatservice.dialects.mcp import arguments, results
 from chatservice.dialects.mcp.reading import Asker, list_part, read_part, read_recent, refuse_strangers
+from chatservice.dialects.problems import BadRequest
 from chatservice.dialects.searching import read_search, read_times
+from conversations.tags import read_tag
 from foundation.database import in_database_thread
 from search.threads import in_search_thread
 
@@ -34,6 +36,7 @@ class Tool:
 def search_history(asker: Asker, given: arguments.SearchHistory) -> results.Found:
     refuse_strangers(asker.principal)
     parameters = {"q": given.query, "since": given.since, "until": given.until, "limit": str(given.limit)}
+    parameters["tag"] = given.tag
     found = read_search({name: value for name, value in parameters.items() if value}).find(asker.principal)
     return results.Found(
         passages=[
@@ -60,7 +63,14 @@ def read_conversation(asker: Asker, given: arguments.ReadConversation) -> result
 
 def list_conversations(asker: Asker, given: arguments.ListConversations) -> results.Listing:
     since, until = read_times({"since": given.since, "until": given.until})
-    return list_part(asker, limit=given.limit, cursor=given.cursor, since=since, until=until)
+    return list_part(asker, limit=given.limit, cursor=given.cursor, since=since, until=until, tag=_tag(given.tag))
+
+
+def _tag(given: str) -> str:
+    try:
+        return read_tag(given) if given else ""
+    except ValueError as error:
+        raise BadRequest(f"tag: {error}", code="validation_error", param="tag") from error
 
 
 def recent(asker: Asker, given: arguments.Recent) -> results.RecentConversations:

@@ -1,10 +1,12 @@
-// The list of conversations: what is pinned, then newest first, by day; each can be renamed, pinned, archived and deleted.
+// The list of conversations: what is pinned, then newest first, by day; each can be renamed, pinned, tagged, archived and deleted.
+// A tag leaves those that have it.
 import { at, el, groupOf, iconButton } from "./dom.js";
 import { ask, confirm } from "./dialogs.js";
 import * as operations from "./operations.js";
+import { editTags, showTags } from "./tags.js";
 import { guarded, toast } from "./toasts.js";
 
-const list = { rows: [], more: null, archived: false, open: null };
+const list = { rows: [], more: null, archived: false, tag: null, open: null };
 let on = { gone() {}, renamed() {}, pinned() {}, instructed() {}, told() {}, browsed() {} };
 let asked = 0;
 
@@ -31,10 +33,21 @@ async function browse(archived) {
   at(archived ? "all" : "archived").focus();
 }
 
+async function choose(tag) {
+  list.tag = tag;
+  await guarded(refresh)();
+}
+
 async function load(after) {
   const mine = (asked += 1);
-  const found = await operations.conversations({ archived: list.archived, after });
+  const { tag } = list;
+  const found = await operations.conversations({ archived: list.archived, tag, after });
   if (mine !== asked) return;
+  if (!after) {
+    // The last conversation with it may have lost it.
+    if (tag !== null && !found.tags.includes(tag)) return choose(null);
+    showTags(found.tags, tag, choose);
+  }
   const rows = after ? [...list.rows, ...found.rows] : [...found.pinned, ...found.rows];
   list.rows = [...new Map([...rows.filter((row) => row.pinned), ...rows].map((row) => [row.id, row])).values()];
   list.more = found.page.hasNextPage ? found.page.endCursor : null;
@@ -62,7 +75,8 @@ function render() {
   const sections = [...groups].map(([name, rows]) =>
     el("section", {}, el("h3", {}, name), el("ul", {}, ...rows.map(itemOf))),
   );
-  const nothing = list.archived ? "Nothing is archived." : "No conversations yet.";
+  const none = list.archived ? "Nothing is archived." : "No conversations yet.";
+  const nothing = list.tag === null ? none : "No conversation here has this tag.";
   at("conversations").replaceChildren(...(sections.length ? sections : [el("p", { class: "muted" }, nothing)]));
   at("more").hidden = !list.more;
   at("archived").hidden = list.archived;
@@ -116,6 +130,14 @@ export const acts = {
       on.instructed(id, given);
     });
     if (document.activeElement === document.body) at("input").focus(); // what opened it is not shown any more
+  },
+  async tags(row) {
+    const { mine, all } = await operations.tagsOf(row.id);
+    const save = (names) => operations.setTags(row.id, names);
+    if (!(await editTags(mine, all, save))) return;
+    on.told(row.id);
+    await refresh();
+    toast("Saved.");
   },
   async archive(row) {
     await operations.archive(row.id, !row.archived);

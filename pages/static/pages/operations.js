@@ -25,16 +25,16 @@ export async function hello() {
   return known;
 }
 
-// With the first page come those that are pinned, whatever page they are on.
-export async function conversations({ archived = false, after = null } = {}) {
+// With the first page come all tags, and those that are pinned, whatever page they are on.
+export async function conversations({ archived = false, tag = null, after = null } = {}) {
   const edges = `edges { node { ${IN_LIST} activeRun { id } } } pageInfo { hasNextPage endCursor }`;
-  const pinned = after ? "" : `pinned: conversations(first: 30, archived: $archived, pinned: true) { ${edges} }`;
+  const pinned = after ? "" : `tags pinned: conversations(first: 30, archived: $archived, tag: $tag, pinned: true) { ${edges} }`;
   const data = await graphql(
-    `query ($archived: Boolean, $after: String) {
-       ${pinned} conversations(first: 30, archived: $archived, after: $after) { ${edges} } }`,
-    { archived, after },
+    `query ($archived: Boolean, $tag: String, $after: String) {
+       ${pinned} conversations(first: 30, archived: $archived, tag: $tag, after: $after) { ${edges} } }`,
+    { archived, tag, after },
   );
-  return { ...listed(data.conversations), pinned: after ? [] : listed(data.pinned).rows };
+  return { ...listed(data.conversations), tags: data.tags ?? [], pinned: after ? [] : listed(data.pinned).rows };
 }
 
 export async function conversation(id) {
@@ -179,6 +179,15 @@ export const archive = (id, archived) =>
 
 export const pin = (id, pinned) =>
   graphql("mutation ($id: ID!, $pinned: Boolean!) { pinConversation(id: $id, pinned: $pinned) { id } }", { id, pinned });
+
+// The tags of a conversation, and all that there are.
+export async function tagsOf(id) {
+  const { conversation, tags } = await graphql("query ($id: ID!) { conversation(id: $id) { tags } tags }", { id });
+  return { mine: conversation?.tags ?? [], all: tags };
+}
+
+export const setTags = (id, tags) =>
+  graphql("mutation ($id: ID!, $tags: [String!]!) { setTags(id: $id, tags: $tags) { id } }", { id, tags });
 
 export const remove = (id) => graphql("mutation ($id: ID!) { deleteConversation(id: $id) }", { id });
 

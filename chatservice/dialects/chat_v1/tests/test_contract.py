@@ -129,6 +129,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *each("title", 5, None),
             *each("archived", "yes", None),
             *each("pinned", 1, None),
+            *each("tags", None, 5, "x", {}, [5], [""], ["x" * 51], ["a\x00b"], [str(number) for number in range(21)]),
             *each("metadata", [], 5),
         ]
         generations = each(
@@ -168,5 +169,6 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("GET", f"{messages}?{page}") for page in pages),
             Call("GET", f"{BASE}/conversations?archived=maybe"),
             Call("GET", f"{BASE}/conversations?pinned=maybe"),
+            *(Call("GET", f"{BASE}/conversations?tag={tag}") for tag in ("", "%20", "x" * 51, "%00")),
             *(Call("GET", f"{BASE}/search?{query}") for query in ("", "q=%20", "q=x&mode=fast", "q=x&cursor=x")),
         ]

@@ -110,7 +110,7 @@ class SearchTest(ServiceTestCase):
     def test_every_filter_narrows(self):
         old, new = (start_conversation(owner_id=self.alice.user.pk, title=title) for title in ("old", "new"))
         Conversation.objects.filter(pk=old.pk).update(end_user="eve")
-        update_conversation(conversation=old, archived_at=dt.datetime.now(dt.UTC))
+        update_conversation(conversation=old, archived_at=dt.datetime.now(dt.UTC), tags=["Old ones"])
         first = append_message(conversation=old, role="user", content=f"{self.word} one")
         append_message(conversation=new, role="assistant", content=f"{self.word} two", model="m-2")
         append_message(conversation=new, role="system", content=f"{self.word} three")
@@ -125,6 +125,8 @@ class SearchTest(ServiceTestCase):
             ({"model": "m-2"}, [two]),
             ({"model": "m"}, []),
             ({"end_user": "eve"}, [one]),
+            ({"tag": " OLD  ones"}, [one]),
+            ({"tag": "old"}, []),
             ({"archived": "true"}, [one]),
             ({"archived": "false"}, [two, three]),
             ({"archived": "all", "role": ""}, [one, two, three]),
@@ -163,6 +165,7 @@ class SearchTest(ServiceTestCase):
             "limit": "0",
             "model": "m" * 201,
             "end_user": "\x00",
+            "tag": "t" * 201,
         }
         response = self.alice.http.get(URL, params={"q": " ", **wrong})
         error = response.json()["error"]

@@ -11,7 +11,7 @@ from django.utils import timezone
 from chatservice.dialects.mcp.tests.calling import LEGACY, MODERN, call_tool, with_client
 from chatservice.testing import ApiUser, ServiceTestCase
 from conversations.models import Conversation, Message
-from conversations.services import append_message, edit_message, start_conversation
+from conversations.services import append_message, edit_message, start_conversation, update_conversation
 
 URI = "chat://conversations/"
 
@@ -152,6 +152,16 @@ class ToolsTest(HistoryCase):
         tomorrow = (timezone.now() + dt.timedelta(days=2)).date().isoformat()
         self.assertEqual(self.told("list_conversations", by=carol, since=tomorrow)["conversations"], [])
         self.assertEqual(len(self.told("list_conversations", by=carol, until=tomorrow)["conversations"]), 5)
+
+    def test_tags_are_listed_and_select(self) -> None:
+        work = self.talk(self.alice, "hello", title="Office")
+        self.talk(self.alice, "hello", title="Other")
+        self.talk(self.bob, "hello", title="Not for Alice")
+        update_conversation(conversation=work, tags=["Later", "Work"])
+        for tag, titles in (("WORK", ["Office"]), (" later ", ["Office"]), ("none", []), ("", ["Other", "Office"])):
+            listed = self.told("list_conversations", tag=tag)["conversations"]
+            self.assertEqual([each["title"] for each in listed], titles)
+        self.assertEqual([each["tags"] for each in listed], [[], ["Later", "Work"]])
 
     def test_recent_tells_the_last_question_and_answer(self) -> None:
         self.talk(self.bob, "Not for Alice")
