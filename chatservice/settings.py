@@ -22,6 +22,7 @@ from chatservice.first_run import read_secrets
 from chatservice.log_settings import log_settings
 from chatservice.metrics_settings import metrics_settings
 from chatservice.search_settings import embeddings_server, reranking_settings
+from chatservice.sharing_settings import sharing_settings
 from chatservice.sign_in_settings import *  # noqa: F403  how django-allauth is set up
 from chatservice.trace_settings import trace_settings
 from chatservice.upstream_settings import title_settings, with_openai
@@ -180,7 +181,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    *("accounts", "usage", "files", "conversations", "feedback"),
+    *("accounts", "usage", "files", "conversations", "feedback", "sharing"),
     *("search", "completions", "imports", "webhooks", "pages", "dashboard", "backups"),
     *SIGN_IN_APPS,  # noqa: F405
 ]
@@ -399,6 +400,7 @@ ECHO_DELAY = env.float("ECHO_DELAY", default=0.02)
 TITLE_MODEL, TITLE_SECONDS = title_settings(env)
 CURRENCY, USAGE_TIME_ZONE, BUDGET_MAIL, _mail = usage_settings(env)
 WEBHOOK_NETWORKS = webhook_networks(env)
+SHARING, SHARE_MAX_DAYS = sharing_settings(env)
 globals().update(_mail)
 
 # --- Runs ----------------------------------------------------------------------------------------

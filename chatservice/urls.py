@@ -8,6 +8,7 @@ from django.urls import include, path
 
 from chatservice import docs, message_file_views, views
 from chatservice.dialects import DIALECTS
+from pages import shared
 from pages import views as pages
 
 urlpatterns = [
@@ -20,6 +21,8 @@ urlpatterns = [
     path("logout", pages.sign_out, name="logout"),
     path("login", include("signin.urls")),
     path("files", include(message_file_views.urlpatterns)),
+    path("shared/<str:token>", shared.shared, name="shared"),
+    path("shared/<str:token>/pictures/<str:file_id>", shared.shared_picture, name="shared-picture"),
     *([path("admin/", admin.site.urls)] if settings.ADMIN_ENABLED else []),
     # The longest mount first: a dialect may be mounted inside another one's path.
     *(

@@ -24,6 +24,7 @@ from files.services import finish_abandoned, prune_expired
 from foundation.database import StorageError, checkpoint
 from foundation.outages import note_failure
 from search import timings
+from sharing.services import prune_links
 from usage import prices
 from usage.months import sum_up_months
 from usage.warnings import warn_of_budgets
@@ -87,6 +88,7 @@ def _sweep_forever() -> None:
                 prune_sessions()
                 prune_expired()
                 finish_abandoned()
+                prune_links()
                 sum_up_months()
                 chunks_due = time.monotonic() + HOUR
             if time.monotonic() >= history_due:

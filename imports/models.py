@@ -43,7 +43,8 @@ class HistoryImport(models.Model):
         CANCELLED = "cancelled"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False)
+    # Without a constraint: the version before does not know these rows, and deletes accounts.
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False)
     # Without a constraint: the file may be deleted once the import is over, and expires.
     file_id = models.UUIDField()
     file_name = models.CharField(max_length=255)

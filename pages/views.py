@@ -54,6 +54,7 @@ async def chat(request: HttpRequest) -> HttpResponse:
         "modules": modules,
         "longest": settings.LIMIT_MESSAGE_CHARS,
         "most_bytes": min(limits, default=0),
+        "share_days": settings.SHARE_MAX_DAYS if settings.SHARING else 0,
         "title_seconds": settings.TITLE_SECONDS if settings.TITLE_MODEL else 0,
     }
     headers = {**PAGE_HEADERS, "Cache-Control": "no-cache"}
@@ -61,7 +62,7 @@ async def chat(request: HttpRequest) -> HttpResponse:
 
 
 async def profile(request: HttpRequest) -> HttpResponse:
-    context = {**sign_in_ways(), "most_bytes": settings.LIMIT_FILE_BYTES}
+    context = {**sign_in_ways(), "most_bytes": settings.LIMIT_FILE_BYTES, "may_share": settings.SHARING}
     return HttpResponse(render_to_string("profile.html", context), headers=PAGE_HEADERS)
 
 

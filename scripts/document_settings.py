@@ -28,6 +28,7 @@ MODULES = (
     "usage_settings.py",
     "sign_in_settings.py",
     "webhook_settings.py",
+    "sharing_settings.py",
     "metrics_settings.py",
 )
 SOURCES = [ROOT / "chatservice" / name for name in MODULES]

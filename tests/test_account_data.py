@@ -45,6 +45,7 @@ from files.models import File, FileText
 from files.services import store_file
 from foundation.database import database_clock
 from tests.database_text import places_of
+from tests.matrix.subjects import link_to
 from usage.models import Budget
 
 ME = "/v1/chat/me"
@@ -142,6 +143,7 @@ class AccountCase(ServiceTestCase):
         create_todo(owner_id=user.pk, title=self.canary, conversation=talk)
         answer = Message.objects.of(talk.pk).answers().get()
         Feedback.objects.create(message=answer, user=user, rating=Feedback.Rating.DOWN, comment=self.canary)
+        link_to(answer)
         told = ContentFile(f"A file about {self.canary}".encode())
         store_file(owner_id=user.pk, content=told, name=f"{self.canary}.txt", purpose="user_data")
         kind, reason = AccessLogEntry.Kind.TRANSCRIPT, f"About {self.canary}"

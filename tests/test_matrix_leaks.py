@@ -12,13 +12,17 @@ from chatservice.testing import ServiceTestCase, needs_dialect, tried_once
 from completions.models import Run
 from conversations.models import Conversation, Message, Todo
 from files.models import File
+from sharing.models import SharedLink
 from tests.matrix import operations, subjects
 from tests.matrix.asking import Answer, ask, of_http, request
 from tests.matrix.rows import Admits, Probe, Row, filled
 from tests.matrix.subjects import Subject
 
 # Values that belong to one subject alone, and that the caller did not send.
-SECRETS = ("canary", "word", "key", "conversation", "message", "answer", "run", "todo", "file", "user", "hex")
+SECRETS = (
+    *("canary", "word", "key", "conversation", "message", "answer", "run", "todo", "file", "user", "hex"),
+    *("link", "token"),
+)
 
 
 def probes(*, of_each: int | None = None) -> Iterator[tuple[Row, Probe]]:
@@ -31,7 +35,7 @@ class MatrixCase(ServiceTestCase):
             self.addCleanup(subject.http.close)
 
     def stored_of(self, things: Mapping[str, str]) -> tuple[Any, ...]:
-        """Return everything stored for somebody's conversation, run and to-do."""
+        """Return everything stored for somebody's conversation, run, to-do, file and link."""
         pk = things["conversation"]
         return (
             list(Conversation.objects.filter(pk=pk).values()),
@@ -39,6 +43,7 @@ class MatrixCase(ServiceTestCase):
             list(Run.objects.filter(conversation_id=pk).order_by("id").values("id", "state", "cancel_requested_at")),
             list(Todo.objects.filter(pk=things["todo"]).values()),
             list(File.objects.filter(pk=things["file"].removeprefix("file-")).values()),
+            list(SharedLink.objects.filter(pk=things["link"]).values()),
         )
 
     def secrets_in(self, answer: Answer, sent: str, things: Mapping[str, str]) -> list[str]:

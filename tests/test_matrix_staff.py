@@ -12,6 +12,7 @@ from files.public_ids import public_id
 from foundation.ids import uuid7
 from tests.matrix import staff as matrix
 from tests.matrix.operations import routes
+from tests.matrix.subjects import link_to
 from tests.staff import CANARY, StaffCase, staff
 from usage.models import Budget, BudgetUse, ModelPrice
 from webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -31,6 +32,7 @@ class StaffMatrixTest(StaffCase):
             "completions/run": self.stored_run,
             "files/file": self.file,
             "feedback/feedback": self.feedback,
+            "sharing/sharedlink": self.link,
             "usage/modelprice": self.price,
             "usage/budgetuse": self.use,
             "usage/budget": self.budget,
@@ -56,6 +58,7 @@ class StaffMatrixTest(StaffCase):
         cls.budget = Budget.objects.create(name="Support", group=cls.group, max_tokens=1_000)
         cls.use = BudgetUse.objects.create(id=uuid7(), budget=cls.budget, start="2026-11-01")
         cls.feedback = Feedback.objects.create(message=cls.answer, user=cls.alice, rating="down", comment=CANARY)
+        cls.link = link_to(cls.answer)
         cls.price = ModelPrice.objects.create(model="gpt-4o", currency="USD", input=2, output=10)
         cls.erasure = AccountErasure.objects.create(user=register_user(username="leaving"))
         cls.limits = SubjectLimits.objects.create(key=cls.key, starts_per_minute=5)
@@ -81,6 +84,8 @@ class StaffMatrixTest(StaffCase):
                         shown = shown.replace(self.talk.title, "")
                     self.assertNotIn(CANARY, shown)
                     self.assertNotIn(self.key.digest, shown)
+                    self.assertNotIn(self.link.digest, shown)
+                    self.assertNotIn(self.link.token, shown)
                     self.assertIn("script-src 'self'", response.headers["Content-Security-Policy"])
                     self.assertNotIn("unsafe-inline", response.headers["Content-Security-Policy"])
                     self.assertIsNone(re.search(r"<script(?![^>]* src=)(?![^>]* type=\"application/json)", shown))
@@ -105,6 +110,8 @@ class StaffMatrixTest(StaffCase):
                 f"/admin/conversations/accesslogentry/{self.entry.pk}/delete/",
                 f"/admin/accounts/apikey/{self.key.pk}/change/",
                 f"/admin/feedback/feedback/{self.feedback.pk}/change/",
+                f"/admin/sharing/sharedlink/{self.link.pk}/change/",
+                f"/admin/sharing/sharedlink/{self.link.pk}/delete/",
             ):
                 with self.subTest(f"{user.username}: {address}"):
                     response = client.post(address, {"title": "x", "reason": "x", "state": "complete", "post": "yes"})

@@ -30,6 +30,7 @@ from foundation.logs.context import current
 from foundation.logs.tracebacks import name_of, unexpected
 from foundation.outages import is_passing, note_failure
 from search.results import InvalidCursor, SearchNotAllowed
+from sharing.services import SharingRefused
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(422, "limit_reached", str(error))
         case Busy():
             return Problem(409, "conversation_busy", str(error))
+        case SharingRefused():
+            return Problem(403, "sharing_refused", str(error))
         case NotAnAnswer():
             return Problem(400, "not_an_answer", str(error))
         case django_exceptions.ValidationError():

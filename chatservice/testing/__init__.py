@@ -182,6 +182,7 @@ class Service:
             "OPENAI_API_KEY": "",
             "OPENAI_BASE_URL": "",
             "UPSTREAMS": fake_upstreams(),
+            "SHARING": "true",
             "WEBHOOK_NETWORKS": "127.0.0.1/32",  # receivers of tests
             # Every line that the service can write: see `_end`.
             "REQUEST_LOG": "true",

@@ -15,7 +15,7 @@ TOP = Path(__file__).resolve().parents[2]
 # A package may import the packages after it, but not those before it.
 LAYERS = [
     *("observability", "backups", "chatservice", "signin", "dashboard", "pages", "webhooks", "imports", "completions"),
-    *("search", "feedback", "conversations", "files", "usage", "accounts", "foundation"),
+    *("search", "sharing", "feedback", "conversations", "files", "usage", "accounts", "foundation"),
 ]
 # These run beside the service and may import all of it.
 TOOLS = ["benchmarks", "scripts", "tests"]

@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('claimed_until', models.DateTimeField(default=datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.UTC))),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('finished_at', models.DateTimeField(null=True)),
-                ('owner', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('owner', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'indexes': [models.Index(fields=['owner', '-id'], name='import_owner_newest'), models.Index(condition=models.Q(('state__in', ['waiting', 'running'])), fields=['id'], name='import_pending')],

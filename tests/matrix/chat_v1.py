@@ -26,6 +26,9 @@ SEARCHES = (
     Probe("query conversation_id", f"{BASE}/search?q=in&conversation_id=<conversation>", outcome="200", reaches=False),
     Probe("query cursor", f"{SEARCH}&cursor=<found>", outcome="400"),
 )
+LINKS_TO = Probe(
+    "query conversation_id", f"{BASE}/shared-links?conversation_id=<conversation>", outcome="200", reaches=False
+)
 
 ROWS = (
     http(f"GET {BASE}/conversations", "conversation"),
@@ -102,6 +105,14 @@ ROWS = (
         body={},
         more=(*idempotency(f"{AGAIN}/stream", {}),),
     ),
+    http(f"GET {BASE}/shared-links", "conversation", "message", more=(LINKS_TO,)),
+    http(
+        f"POST {BASE}/shared-links",
+        *("conversation", "message"),
+        body={"message_id": "<own.message>"},
+        more=(Probe("body message_id", f"{BASE}/shared-links", {"message_id": "<message>"}),),
+    ),
+    http(f"DELETE {BASE}/shared-links/{{link}}", "conversation"),
     http(f"GET {BASE}/search", "message", "conversation", more=SEARCHES),
     # A complete answer cannot be continued: its owner gets 409, everybody else 404.
     *(

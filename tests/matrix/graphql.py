@@ -15,6 +15,7 @@ MESSAGE = (
     "siblings { content } run { id } }"
 )
 TODO = "{ id title completed conversation { id title } }"
+LINK = "{ id path title conversationId messageId }"
 HITS = (
     "{ edges { cursor node { snippet message { content } conversation { title } before { id } } } totalCount tookMs }"
 )
@@ -102,6 +103,11 @@ ROOTS = (
             free("after", f'{{ todos(after: "<todo>") {TODO} }}'),
             free("conversationId", f'{{ todos(conversationId: "<conversation>") {TODO} }}'),
         ),
+    ),
+    query(
+        "sharedLinks",
+        *("conversation", "message"),
+        probes=(free("conversationId", f'{{ sharedLinks(conversationId: "<conversation>") {LINK} }}'),),
     ),
     query("todo", "todo", "conversation", probes=(probe("id", f'{{ todo(id: "<todo>") {TODO} }}', "null"),)),
 )
@@ -199,6 +205,8 @@ MUTATIONS = (
         argument="messageId",
     ),
     mutation('deleteFeedback(messageId: "<answer>")', "", "message", argument="messageId"),
+    mutation('shareConversation(messageId: "<answer>")', LINK, "conversation", "message", argument="messageId"),
+    mutation('revokeSharedLink(id: "<link>")', "", "conversation", argument="id"),
 )
 SUBSCRIPTIONS = (
     row(

@@ -13,6 +13,9 @@ ROWS = (
     Row("GET /login/browsers", Admits.ANYONE),
     Row("GET /login/password", Admits.ANYONE),
     Row("GET /logout", Admits.ANYONE),
+    # Whoever has a token of these may read; what they show, and what not, is in tests/test_shared_page.py.
+    Row("GET /shared/{token}", Admits.ANYONE, harmless=("path token",)),
+    Row("GET /shared/{token}/pictures/{file}", Admits.ANYONE, harmless=("path token", "path file")),
     # The pictures and files of messages. That of the matrix has no thumbnail: tests/browser/test_files.py has one.
     Row(
         "GET /files",
@@ -49,6 +52,7 @@ ADMIN = {
     "files.File": "files, without name and content",
     "conversations.Conversation": "conversations, what was said for those who may read and say why",
     "feedback.Feedback": "what users think of answers; comments for those who have opened the conversation",
+    "sharing.SharedLink": "links to conversations, never their titles and tokens",
     "conversations.AccessLogEntry": "who of the staff read what, and why",
 }
 ADMIN_PAGES = frozenset(

@@ -14,6 +14,7 @@ ROOT: Statuses = (403, 403, 403, 200)
 NOBODY: Statuses = (403, 403, 403, 403)
 SHORT: Statuses = (302, 302, 302, 302)  # redirects to the full address of the page, which then checks permissions
 
+APPS = ("accounts", "auth", "usage", "files", "conversations", "feedback", "sharing", "completions", "webhooks")
 OBJECT = "<path:object_id>"
 FILES = "conversations/conversation/<uuid:conversation_id>/files/<str:file_id>/"
 PAGES: dict[str, Statuses] = {
@@ -29,7 +30,7 @@ PAGES: dict[str, Statuses] = {
     "autocomplete/": NOBODY,
     "jsi18n/": EVERYBODY,
     "r/<path:content_type_id>/<path:object_id>/": (404, 404, 404, 404),
-    "^(?P<app_label>accounts|auth|usage|files|conversations|feedback|completions|webhooks)/$": (404, 200, 200, 200),
+    f"^(?P<app_label>{'|'.join(APPS)})/$": (404, 200, 200, 200),
     "(?P<url>.*)$": (404, 404, 404, 404),
     "accounts/user/<id>/password/": ROOT,
     f"accounts/user/{OBJECT}/stop/": ROOT,
@@ -57,6 +58,7 @@ MODELS: dict[str, tuple[Statuses, Statuses]] = {
     "conversations/conversation": (NOBODY, ROOT),
     "conversations/accesslogentry": (NOBODY, NOBODY),
     "feedback/feedback": (NOBODY, NOBODY),
+    "sharing/sharedlink": (NOBODY, NOBODY),
     "completions/run": (NOBODY, NOBODY),
 }
 

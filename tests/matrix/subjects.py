@@ -23,15 +23,18 @@ from chatservice.testing import Service, make_api_user, wait_until
 from chatservice.testing.sockets import Socket
 from completions.cursors import Cursor
 from completions.models import Chunk, Run
-from conversations.models import AccessLogEntry, Conversation
+from conversations.models import AccessLogEntry, Conversation, Message
 from conversations.todos import create_todo
 from files.services import store_file
+from foundation.ids import uuid7
 from imports.models import HistoryImport
 from search.cursors import write_cursor
 from search.queries import Mode, search_messages
+from sharing.models import SharedLink
+from sharing.tokens import digest_of, token_of
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-NAMES = ("conversation", "message", "answer", "run", "user", "todo", "apikey", "import")
+NAMES = ("conversation", "message", "answer", "run", "user", "todo", "apikey", "import", "link")
 
 
 @dataclass(slots=True)
@@ -93,8 +96,11 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
         conversation_id=conversation.pk,
         reason=f"Complaint {told['canary']}",
     )
+    link = link_to(message)
     return {
         **told,
+        "link": str(link.pk),
+        "token": link.token,
         "conversation": str(conversation.pk),
         "message": str(message.pk),
         "answer": str(answer.pk),
@@ -115,6 +121,20 @@ def things_of(subject: Subject, service: Service) -> dict[str, str]:
         "page": time_cursor("c", conversation.updated_at, conversation.pk),
         "found": next_of(subject, told["word"]),
     }
+
+
+def link_to(message: Message) -> SharedLink:
+    """Return a shared link to the branch that ends with a message, also where its owner could not make one."""
+    pk = uuid7()
+    return SharedLink.objects.create(
+        id=pk,
+        owner_id=message.conversation.owner_id,
+        conversation=message.conversation,
+        message=message,
+        title=message.conversation.title,
+        digest=digest_of(token_of(pk)),
+        expires_at=timezone.now() + dt.timedelta(days=1),
+    )
 
 
 def nobodys(like: Mapping[str, str]) -> dict[str, str]:

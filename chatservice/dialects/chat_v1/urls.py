@@ -9,6 +9,7 @@ from chatservice.dialects.chat_v1 import (
     keys,
     me,
     searching,
+    shared_links,
     usage,
     usage_of_groups,
     views,
@@ -57,6 +58,8 @@ urlpatterns = [
         views.RegenerateStreamView.as_view(),
         name="message-regenerate-stream",
     ),
+    path("shared-links", shared_links.SharedLinksView.as_view(), name="shared-link-list"),
+    path("shared-links/<str:link_id>", shared_links.SharedLinkView.as_view(), name="shared-link-detail"),
     path("search", searching.SearchView.as_view(), name="search"),
     path("messages/<str:message_id>/continue", views.ContinueView.as_view(), name="message-continue"),
     path(

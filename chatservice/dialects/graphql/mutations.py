@@ -27,6 +27,7 @@ from chatservice.dialects.graphql.generation import (
     whole,
 )
 from chatservice.dialects.graphql.scopes import needs
+from chatservice.dialects.graphql.shared_links import SharedLinkMutations
 from chatservice.dialects.graphql.todos import TodoMutations
 from chatservice.dialects.graphql.types import Conversation, Message, Run
 from chatservice.dialects.problems import BadRequest
@@ -45,7 +46,7 @@ STOP_SECONDS = 2.0
 
 
 @strawberry.type
-class Mutation(TodoMutations, FeedbackMutations):
+class Mutation(TodoMutations, FeedbackMutations, SharedLinkMutations):
     @strawberry.mutation(
         metadata=needs(Scope.WRITE), description="Create an empty conversation, with your `defaultGeneration`."
     )

@@ -28,6 +28,7 @@ from chatservice.dialects.graphql.pagination import (
 from chatservice.dialects.graphql.rendering import FinishedBlocks, finished_blocks
 from chatservice.dialects.graphql.scopes import needs
 from chatservice.dialects.graphql.searching import SearchHits, search
+from chatservice.dialects.graphql.shared_links import SharedLinkQueries
 from chatservice.dialects.graphql.types import (
     Conversation,
     First,
@@ -51,7 +52,7 @@ from usage.reports import MAX_DAYS, usage_of
 
 
 @strawberry.type
-class Query:
+class Query(SharedLinkQueries):
     @strawberry.field(metadata=needs(Scope.READ))
     def me(self, info: Info) -> Viewer:
         return Viewer.of(principal_of(info))

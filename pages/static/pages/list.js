@@ -1,5 +1,5 @@
-// The list of conversations: what is pinned, then newest first, by day; each can be renamed, pinned, tagged, archived and deleted.
-// A tag leaves those that have it.
+// The list of conversations: what is pinned, then newest first, by day; each can be renamed, pinned, tagged, shared, archived
+// and deleted. A tag leaves those that have it.
 import { at, el, groupOf, iconButton } from "./dom.js";
 import { ask, confirm } from "./dialogs.js";
 import * as operations from "./operations.js";
@@ -145,6 +145,13 @@ export const acts = {
     await refresh();
     const undo = async () => (await operations.archive(row.id, row.archived), on.told(row.id), refresh());
     toast(row.archived ? "Unarchived." : "Archived.", { action: "Undo", act: guarded(undo) });
+  },
+  // All that is shown of it by now.
+  async share({ id, title }) {
+    const last = (await operations.conversation(id))?.rows.at(-1);
+    if (!last) return void toast("There is nothing to share yet.");
+    const { shareUpTo } = await import("./shared_links.js");
+    await shareUpTo({ conversationId: id, messageId: last.id, title });
   },
   async export(row) {
     const { save } = await import("./export.js");

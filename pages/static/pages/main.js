@@ -113,6 +113,7 @@ function theme() {
 
 function welcome({ me, models, defaultModel }) {
   offerModels(models, defaultModel, me.preferredModel);
+  if (me.isGuest) delete document.body.dataset.shareDays; // guests share nothing
   at("who").textContent = me.isGuest ? "Guest" : me.username;
   at("sign-in").hidden = !me.isGuest;
   at("sign-out").hidden = at("profile").hidden = me.isGuest;

@@ -9,7 +9,7 @@ import { stateOf } from "./state.js";
 import { besides } from "./thought.js";
 import { toast } from "./toasts.js";
 
-// `actions`: edit(row), again(row), more(row), show(versionId, row).
+// `actions`: edit(row), again(row), more(row), share(row), show(versionId, row).
 export function messageElement(row, actions) {
   const mine = row.role === "user";
   const body = el("div", { class: "body markdown", dir: "auto" });
@@ -72,6 +72,7 @@ function footerOf(row, actions, article) {
   const made = [iconButton("copy", "Copy message", () => copy(row.content))];
   if (row.role === "user") made.push(iconButton("edit", "Edit message", () => actions.edit(row)));
   if (row.role === "assistant") made.push(iconButton("again", "Regenerate answer", () => actions.again(row)), ...thumbs(row, article));
+  if (document.body.dataset.shareDays) made.push(iconButton("share", "Share up to here…", () => actions.share(row)));
   const versions = row.versions ?? [];
   const place = versions.indexOf(row.id);
   if (versions.length > 1 && place >= 0) {

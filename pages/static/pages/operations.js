@@ -168,6 +168,23 @@ export async function setFeedback(messageId, rating, comment = "") {
 export const deleteFeedback = (messageId) =>
   graphql("mutation ($messageId: ID!) { deleteFeedback(messageId: $messageId) }", { messageId });
 
+const LINK = "id path title messageId createdAt expiresAt";
+
+// Those of a conversation that have not expired, newest first.
+export const sharedLinks = async (conversationId) =>
+  (await graphql(`query ($id: ID!) { sharedLinks(conversationId: $id) { ${LINK} } }`, { id: conversationId })).sharedLinks;
+
+export async function shareConversation(messageId, { days, title }) {
+  const data = await graphql(
+    `mutation ($messageId: ID!, $days: Int!, $title: String!) {
+       shareConversation(messageId: $messageId, expiresInDays: $days, title: $title) { ${LINK} } }`,
+    { messageId, days, title },
+  );
+  return data.shareConversation;
+}
+
+export const revokeSharedLink = (id) => graphql("mutation ($id: ID!) { revokeSharedLink(id: $id) }", { id });
+
 export const rename = (id, title) =>
   graphql("mutation ($id: ID!, $title: String!) { renameConversation(id: $id, title: $title) { id } }", { id, title });
 

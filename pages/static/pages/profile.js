@@ -6,6 +6,7 @@ import { announce, watchIdentity } from "./identity_watch.js";
 import { startImports } from "./imports.js";
 import { loadKeys, makeKey } from "./keys.js";
 import { hello } from "./operations.js";
+import { loadSharedLinks } from "./shared_links_list.js";
 import { BASE, cell, pages, rows, when } from "./tables.js";
 import { guarded, toast, toastProblem } from "./toasts.js";
 
@@ -178,7 +179,10 @@ async function start() {
   at("new-key").addEventListener("submit", (event) => (event.preventDefault(), guarded(makeKey)()));
   at("export").addEventListener("click", guarded(exportAll));
   at("delete").addEventListener("click", guarded(() => deleteAll({ username, isStaff })));
-  await Promise.all([loadKeys(), loadUsage(), loadBudgets(), isStaff || loadUsageOfGroups(), loadAccessLog(), loadAccount(), loadStorage(), startImports(loadStorage)]);
+  await Promise.all([
+    ...[loadKeys(), loadUsage(), loadBudgets(), isStaff || loadUsageOfGroups(), loadAccessLog(), loadAccount(), loadStorage()],
+    ...[loadSharedLinks(), startImports(loadStorage)],
+  ]);
   document.body.dataset.ready = "yes";
 }
 

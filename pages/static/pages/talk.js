@@ -25,7 +25,7 @@ export function startTalk(handlers, byDefault) {
 }
 
 const elementOf = (id) => document.getElementById(`m-${id}`);
-const actions = { edit, again: guarded(again), more: guarded(more), show: guarded(show) };
+const actions = { edit, again: guarded(again), more: guarded(more), share: guarded(share), show: guarded(show) };
 const say = (text) => (at("status").textContent = text);
 
 // --- opening
@@ -347,6 +347,11 @@ async function show(versionId, row) {
   elementOf(versionId)?.focus({ preventScroll: true });
   on.changed(talk);
   return undefined;
+}
+
+async function share(row) {
+  const { shareUpTo } = await import("./shared_links.js");
+  await shareUpTo({ conversationId: talk.id, messageId: row.id, title: talk.title });
 }
 
 export const lastAnswer = () => talk.rows.findLast((row) => row.role === "assistant")?.content;

@@ -103,6 +103,9 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("POST", f"{message}/continue/stream", {}),
             Call("POST", f"{run}/cancel"),
             Call("GET", f"{run}/stream"),
+            Call("POST", f"{BASE}/shared-links", {"message_id": ids.message}),
+            # No link has this id; test_shared_links.py tries somebody else's.
+            Call("DELETE", f"{BASE}/shared-links/{ids.message}"),
             # No key has this id; test_keys.py tries somebody else's key.
             Call("DELETE", f"{BASE}/me/keys/{ids.message}"),
             Call("POST", f"{BASE}/me/keys/{ids.message}/rotate", {}),
@@ -142,6 +145,11 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
         changes += generations
         ratings = [{}, *each("rating", None, 5, True, [], {}, "", "UP", "good")]
         comments = each("comment", None, 5, True, [], {}, "x" * 2_001, "a\x00b")
+        links = [
+            *each("message_id", None, 5, True, [], {}, "", "x"),
+            *each("expires_in_days", "7", True, [], {}, 1.5, 0, -1, 91, 2**31),
+            *each("title", 5, [], {}, True, "x" * 201, "a\x00b"),
+        ]
         valid = {"content": "Hello", "role": "user"}
         messages = f"{BASE}/conversations/{conversation}/messages"
         paths = [messages, f"{messages}/stream"]
@@ -159,6 +167,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             *(Call("PATCH", f"{BASE}/conversations/{conversation}", body) for body in changes),
             *(Call("PUT", f"{BASE}/messages/{answer}/feedback", body) for body in ratings),
             *(Call("PUT", f"{BASE}/messages/{answer}/feedback", {"rating": "up", **body}) for body in comments),
+            *(Call("POST", f"{BASE}/shared-links", {"message_id": answer, **body}) for body in links),
             *(
                 Call("POST", f"{BASE}/conversations/stream", body)
                 for body in each("content", None, 5, "", "x" * 262_145)

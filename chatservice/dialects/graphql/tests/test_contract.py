@@ -61,13 +61,15 @@ BY_ID: dict[str, str] = {
     "Mutation.deleteMessage": "mutation($m: ID!) { it: deleteMessage(id: $m) }",
     "Mutation.setFeedback": "mutation($m: ID!) { it: setFeedback(messageId: $m, rating: UP) { rating } }",
     "Mutation.deleteFeedback": "mutation($m: ID!) { it: deleteFeedback(messageId: $m) }",
+    "Mutation.shareConversation": "mutation($m: ID!) { it: shareConversation(messageId: $m) { id } }",
+    "Mutation.revokeSharedLink": "mutation($m: ID!) { it: revokeSharedLink(id: $m) }",
     "Subscription.answer": 'subscription($c: ID!) { it: answer(content: "x", conversationId: $c) { cursor } }',
     "Subscription.answer parent": "subscription($mine: ID!, $m: ID!) {"
     ' it: answer(content: "x", conversationId: $mine, parentId: $m) { cursor } }',
     "Subscription.followRun": "subscription($r: ID!) { it: followRun(runId: $r) { cursor } }",
 }
 # A filter by a foreign id matches nothing (test_admission, the matrix).
-FILTERS = {"Query.search", "Query.todos"}
+FILTERS = {"Query.search", "Query.todos", "Query.sharedLinks"}
 
 
 @dataclass(frozen=True, slots=True)
