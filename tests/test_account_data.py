@@ -44,6 +44,7 @@ from feedback.models import Feedback
 from files.models import File, FileText
 from files.services import store_file
 from foundation.database import database_clock
+from imports.models import HistoryImport
 from tests.database_text import places_of
 from tests.matrix.subjects import link_to
 from usage.models import Budget
@@ -145,7 +146,8 @@ class AccountCase(ServiceTestCase):
         Feedback.objects.create(message=answer, user=user, rating=Feedback.Rating.DOWN, comment=self.canary)
         link_to(answer)
         told = ContentFile(f"A file about {self.canary}".encode())
-        store_file(owner_id=user.pk, content=told, name=f"{self.canary}.txt", purpose="user_data")
+        file = store_file(owner_id=user.pk, content=told, name=f"{self.canary}.txt", purpose="user_data")
+        HistoryImport.objects.create(owner=user, file_id=file.pk, file_name=file.name, state="finished")
         kind, reason = AccessLogEntry.Kind.TRANSCRIPT, f"About {self.canary}"
         record_access(reader=self.carol.user, kind=kind, reason=reason, conversation=talk)
         Client().force_login(user)
