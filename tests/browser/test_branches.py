@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 
 from django.utils import timezone
@@ -134,17 +135,24 @@ class ListTest(ChatCase):
         expect(self.page).to_have_title("New name · Chat")
         self.assertEqual(self.conversation().title, "New name")
 
-    def test_a_conversation_is_saved_as_markdown(self) -> None:
+    def test_a_conversation_is_saved_in_the_format_that_is_chosen(self) -> None:
         said = [f"Message {number}" for number in range(45)]
         self.talk(*said, title="To keep: a/b")
         self.open()
-        self.menu("To keep")
-        with self.page.expect_download() as saving:
-            self.page.get_by_role("button", name="Save as Markdown").click()
-        self.assertEqual(saving.value.suggested_filename, "To keep  a b.md")
-        text = saving.value.path().read_text(encoding="utf-8")
-        self.assertEqual(text[:16], "# To keep: a/b\n\n")
-        self.assertEqual(re.findall(r"^Message \d+$", text, re.MULTILINE), said)
+        texts = {}
+        for name, ending in (("Markdown", "md"), ("JSONL", "jsonl"), ("JSON", "json")):
+            self.menu("To keep")
+            self.page.get_by_role("button", name="Save…").click()
+            dialog = self.page.get_by_role("alertdialog", name="Save this conversation")
+            self.assert_accessible()
+            with self.page.expect_download() as saving:
+                dialog.get_by_role("button", name=name, exact=True).press("Enter")
+            self.assertEqual(saving.value.suggested_filename, f"To keep  a b.{ending}")
+            texts[ending] = saving.value.path().read_text(encoding="utf-8")
+        self.assertEqual(texts["md"][:16], "# To keep: a/b\n\n")
+        self.assertEqual(re.findall(r"^Message \d+$", texts["md"], re.MULTILINE), said)
+        self.assertEqual([each["content"] for each in json.loads(texts["jsonl"])["messages"]], said)
+        self.assertEqual(len(json.loads(texts["json"])["mapping"]), len(said) + 1)
 
     def test_archive_and_back(self) -> None:
         self.talk("Hello", "Hi", title="To be kept away")

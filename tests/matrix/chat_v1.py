@@ -45,6 +45,7 @@ ROWS = (
     http(f"GET {TALK}", "conversation"),
     http(f"PATCH {TALK}", "conversation", body={"title": "Mine now"}),
     http(f"DELETE {TALK}", "conversation", "message", "run"),
+    http(f"GET {TALK}/export", "conversation", "message"),
     http(f"GET {TALK}/messages", "message"),
     http(
         f"POST {TALK}/messages",

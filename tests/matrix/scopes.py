@@ -29,6 +29,7 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "GET /files/{file}/thumbnail",
         "GET /v1/chat/conversations",
         "GET /v1/chat/conversations/{conversation}",
+        "GET /v1/chat/conversations/{conversation}/export",
         "GET /v1/chat/conversations/{conversation}/messages",
         "GET /v1/chat/access-log",
         "GET /v1/chat/looks",

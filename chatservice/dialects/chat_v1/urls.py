@@ -4,6 +4,7 @@ from django.urls import path
 
 from chatservice.dialects.chat_v1 import (
     budgets,
+    exporting,
     feedback,
     imports,
     keys,
@@ -34,6 +35,7 @@ urlpatterns = [
     # Before the paths with an id, or "stream" would be taken for one.
     path("conversations/stream", views.ConversationStreamView.as_view(), name="conversation-stream"),
     path("conversations/<str:pk>", CONVERSATION, name="conversation-detail"),
+    path("conversations/<str:conversation_id>/export", exporting.ConversationExportView.as_view(), name="export"),
     path(MESSAGES, views.MessagesView.as_view(), name="conversation-messages"),
     path(f"{MESSAGES}/stream", views.MessageStreamView.as_view(), name="conversation-messages-stream"),
     path("imports", imports.ImportsView.as_view(), name="import-list"),

@@ -1,8 +1,14 @@
-// A conversation as a file to keep: the branch that is shown, as Markdown. It is loaded when somebody wants it.
+// A conversation as a file to keep. It is loaded when somebody wants it.
+import { fetchResponse } from "./api.js";
+import { choose } from "./dialogs.js";
 import { el, fullTime } from "./dom.js";
+import { pageUser } from "./identity.js";
 import * as operations from "./operations.js";
+import { toast } from "./toasts.js";
 
 const NAMES = { user: "You", assistant: "Assistant" };
+// What the service writes itself (conversations/exporters.py).
+const ENDINGS = { jsonl: "jsonl", chatgpt: "json" };
 
 async function rowsOf(id) {
   const found = await operations.conversation(id);
@@ -22,10 +28,37 @@ function sectionOf({ role, model, createdAt, files, content, toolCalls }) {
   return [`## ${head}`, ...attached, content, ...calls].filter(Boolean).join("\n\n");
 }
 
-export async function save({ id, title }) {
+async function markdownOf({ id, title }) {
   const rows = await rowsOf(id);
-  const text = `${[`# ${title}`, ...rows.map(sectionOf)].join("\n\n")}\n`;
-  const href = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
-  el("a", { href, download: `${title.replace(/[\p{C}/\\:*?"<>|]/gu, " ").trim().slice(0, 80) || "conversation"}.md` }).click();
+  return new Blob([`${[`# ${title}`, ...rows.map(sectionOf)].join("\n\n")}\n`], { type: "text/markdown" });
+}
+
+// The other formats are of the API that admits no guests.
+const askFormat = () =>
+  choose({
+    title: "Save this conversation",
+    text: "Markdown is for reading and JSONL for other programs: both have the branch that is shown. JSON, as in ChatGPT's exports, has every branch and can be imported again.",
+    actions: [
+      { value: "markdown", label: "Markdown" },
+      { value: "jsonl", label: "JSONL" },
+      { value: "chatgpt", label: "JSON" },
+    ],
+    signal: new AbortController().signal,
+  });
+
+export async function save({ id, title }) {
+  const format = pageUser().isGuest ? "markdown" : await askFormat();
+  if (!format) return;
+  let content = null;
+  if (format === "markdown") content = await markdownOf({ id, title });
+  else {
+    const response = await fetchResponse(`/v1/chat/conversations/${id}/export?format=${format}`);
+    if (response.status === 401) return;
+    if (!response.ok) return void toast("The conversation could not be saved. Try again later.");
+    content = await response.blob();
+  }
+  const href = URL.createObjectURL(content);
+  const name = title.replace(/[\p{C}/\\:*?"<>|]/gu, " ").trim().slice(0, 80) || "conversation";
+  el("a", { href, download: `${name}.${ENDINGS[format] ?? "md"}` }).click();
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
