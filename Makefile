@@ -16,7 +16,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-sqlite test-postgres check lock audit deploy-check format docs bench chaos soak clean
+.PHONY: help install run test test-fast test-sqlite test-postgres test-browser check lock audit deploy-check format docs bench chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,10 @@ test-sqlite: $(DEVELOPMENT) ## Run the tests on SQLite only
 test-postgres: $(DEVELOPMENT) ## Run the tests on PostgreSQL only
 	@echo "== Tests on PostgreSQL 18 with pgvector"
 	@$(ISOLATED) $(PY) scripts/postgres.py run -- $(PY) -m pytest $(ARGS)
+
+test-browser: $(DEVELOPMENT) ## Run every test of the pages on each database, one after the other; ARGS goes to pytest
+	@$(MAKE) --no-print-directory test-sqlite ARGS="tests/browser $(ARGS)"
+	@$(MAKE) --no-print-directory test-postgres ARGS="tests/browser $(ARGS)"
 
 check: $(DEVELOPMENT) ## Lint, types, migrations, production settings, API schemas, documentation
 	@echo "== ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
