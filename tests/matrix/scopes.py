@@ -31,6 +31,8 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "GET /v1/chat/conversations/{conversation}",
         "GET /v1/chat/conversations/{conversation}/export",
         "GET /v1/chat/conversations/{conversation}/messages",
+        "GET /v1/chat/imports",
+        "GET /v1/chat/imports/{import}",
         "GET /v1/chat/access-log",
         "GET /v1/chat/looks",
         "GET /v1/chat/me/budgets",
