@@ -56,7 +56,7 @@ class ToolsTest(HistoryCase):
                         (tool.input_schema["type"], (tool.output_schema or {})["type"]), ("object", "object")
                     )
                     self.assertFalse(tool.input_schema["additionalProperties"])
-                self.assertEqual(set(listed[0].input_schema["properties"]), {"query", "since", "until", "limit"})
+                self.assertEqual(set(listed[0].input_schema["properties"]), {"query", "since", "until", "tag", "limit"})
                 self.assertEqual(set(listed[1].input_schema["properties"]), {"id", "around"})
 
     def test_a_search_finds_ones_own_with_a_link_to_the_page(self) -> None:
