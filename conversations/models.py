@@ -113,6 +113,12 @@ class Conversation(models.Model):
         return [tag.name for tag in self.tags.all()]
 
 
+class ConversationTagQuerySet(OwnedQuerySet["ConversationTag"]):
+    def strays(self) -> ConversationTagQuerySet:
+        """Those of conversations that are gone: a process of a version without tags leaves them behind."""
+        return self.filter(~Exists(Conversation.objects.filter(pk=OuterRef("conversation_id"))))
+
+
 class ConversationTag(models.Model):
     """A tag on a conversation: `name` as it was written, `key` what it is compared by (tags.py). It is content.
 
@@ -127,7 +133,7 @@ class ConversationTag(models.Model):
     # Three times as long: a ligature of three letters is compared as these.
     key = models.CharField(max_length=150)
 
-    objects = OwnedQuerySet["ConversationTag"].as_manager()
+    objects = ConversationTagQuerySet.as_manager()
 
     class Meta:
         ordering = ["key"]

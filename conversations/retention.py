@@ -9,9 +9,14 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from conversations.models import AccessLogEntry, AccessLogEntryQuerySet, Conversation, ConversationQuerySet
+from conversations.models import (
+    AccessLogEntry,
+    AccessLogEntryQuerySet,
+    Conversation,
+    ConversationQuerySet,
+    ConversationTag,
+)
 from conversations.services import delete_conversation, shorten
-from conversations.tags import delete_stray_tags
 
 BATCH = 100
 
@@ -29,7 +34,7 @@ def expired() -> Iterator[ConversationQuerySet]:
 
 def prune_history() -> int:
     """Delete what is past its time; returns how many conversations."""
-    delete_stray_tags()
+    ConversationTag.objects.strays().delete()
     return sum(_delete(conversations) for conversations in expired())
 
 

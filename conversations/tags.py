@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from django.db.models import Exists, Min, OuterRef, prefetch_related_objects
+from django.db.models import Min, prefetch_related_objects
 
 from accounts.callers import Principal
 from conversations.models import Conversation, ConversationTag
@@ -99,12 +99,3 @@ def tags_of(principal: Principal) -> list[str]:
     """Return the tags on all conversations that the caller may see, in the order of the alphabet."""
     mine = ConversationTag.objects.visible_to(principal).values("key").annotate(spelled=Min("name"))
     return [each["spelled"] for each in mine.order_by("key")[:MAX_LISTED]]
-
-
-def delete_stray_tags() -> int:
-    """Delete the tags of conversations that are gone; returns how many.
-
-    A process of a version without tags leaves them behind when it deletes a conversation.
-    """
-    there = Exists(Conversation.objects.filter(pk=OuterRef("conversation_id")))
-    return ConversationTag.objects.filter(~there).delete()[0]

@@ -130,7 +130,7 @@ class StoredTest(TestCase):
 
     def test_what_a_version_without_tags_left_behind_is_deleted(self) -> None:
         kept, gone = self.tagged("kept"), self.tagged("gone")
-        Conversation.objects.filter(pk=gone.pk)._raw_delete(using="default")  # type: ignore[attr-defined]
+        Conversation.objects.filter(pk=gone.pk)._raw_delete(using="default")
         self.assertEqual(ConversationTag.objects.count(), 2)
         call_command("prune_history", stdout=StringIO())
         self.assertEqual([tag.conversation_id for tag in ConversationTag.objects.all()], [kept.pk])
