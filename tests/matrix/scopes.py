@@ -42,8 +42,6 @@ SCOPES: dict[Scope | None, tuple[str, ...]] = {
         "GET /v1/chat/me",
         "GET /v1/chat/me/export",
         "GET /v1/chat/messages/{message}",
-        "GET /v1/chat/imports",
-        "GET /v1/chat/imports/{import}",
         "GET /v1/chat/shared-links",
         "GET /v1/chat/runs/{run}/stream",
         "GET /v1/chat/completions",
