@@ -73,6 +73,7 @@ class ProxyCase:
         for path in ("/metrics", "/metrics/", "//metrics", "/%6detrics"):
             answer = http.get(f"{http.base_url}".rstrip("/") + path)
             self.assertEqual((answer.status_code, "chat_" in answer.text), (404, False), path)
+        self.assertEqual(http.get("/shared/canary/pictures/canary").status_code, 404)
         small, large = b"x" * 100_000, b"x" * (102 * 2**20)
         sent = http.post("/v1/files", data={"purpose": "user_data"}, files={"file": ("a.txt", small)})
         self.assertEqual(sent.status_code, 200, sent.text)
@@ -130,6 +131,7 @@ class NginxTest(ProxyCase, ServiceTestCase):
                 self.assertEqual((told.status_code, told.headers["location"]), (301, "https://localhost/x?y"))
             log = (home / "access.log").read_text()
             self.assertIn('"GET /v1/chat/conversations" 200', log)
+            self.assertIn('"GET /shared" 404', log)
             self.assertNotIn("canary", log + (home / "error.log").read_text())
 
 
