@@ -11,7 +11,8 @@ from tests.browser.chatting import ChatCase
 from tests.matrix.subjects import link_to
 
 needs_dialect("chat_v1")  # the profile asks it
-ANSWER = "In **1648**: \\(x^2\\).\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nprint('a long line ' * 20)\n```"
+CODE = "print('a line that is much too long for a phone, so that it scrolls')"
+ANSWER = f"In **1648**: \\(x^2\\).\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\n{CODE}\n```"
 
 
 @tried_once
