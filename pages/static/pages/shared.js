@@ -1,0 +1,11 @@
+// What the page of a shared link has besides its HTML: formulas, and what scrolls can be scrolled by keyboard.
+import { showMathematics } from "../conversations/mathematics.js";
+import { el } from "./dom.js";
+
+showMathematics(document);
+for (const pre of document.querySelectorAll(".markdown pre")) pre.tabIndex = 0;
+for (const table of document.querySelectorAll(".markdown table")) {
+  const wrapper = el("div", { class: "wide", role: "group", "aria-label": "Table", tabindex: "0" });
+  table.replaceWith(wrapper);
+  wrapper.append(table);
+}
