@@ -57,6 +57,7 @@ BY_ID: dict[str, str] = {
     "Mutation.archiveConversation": "mutation($c: ID!) { it: archiveConversation(id: $c) { id } }",
     "Mutation.pinConversation": "mutation($c: ID!) { it: pinConversation(id: $c) { id } }",
     "Mutation.setGeneration": "mutation($c: ID!) { it: setGeneration(id: $c) { id } }",
+    "Mutation.setTags": "mutation($c: ID!) { it: setTags(id: $c, tags: []) { id } }",
     "Mutation.deleteConversation": "mutation($c: ID!) { it: deleteConversation(id: $c) }",
     "Mutation.deleteMessage": "mutation($m: ID!) { it: deleteMessage(id: $m) }",
     "Mutation.setFeedback": "mutation($m: ID!) { it: setFeedback(messageId: $m, rating: UP) { rating } }",
