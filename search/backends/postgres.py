@@ -158,15 +158,15 @@ class PostgresBackend:
         if allowed is not None:
             where += " AND entry_id = ANY(%s::bigint[])"
             parameters.append(_array(allowed))
-        literal = _literal(vector)
         with connection.cursor() as cursor:
+            # Named, so that the database computes it once for each of perhaps a million rows.
             cursor.execute(
-                f"SELECT entry_id, -(vector <#> %s::halfvec) FROM {TABLES.passage} "
-                f"WHERE {where} ORDER BY vector <#> %s::halfvec LIMIT %s",
-                [literal, *parameters, literal, count],
+                f"SELECT entry_id, vector <#> %s::halfvec AS distance FROM {TABLES.passage} "
+                f"WHERE {where} ORDER BY distance LIMIT %s",
+                [_literal(vector), *parameters, count],
             )
             rows = cursor.fetchall()
-        return np.array([row[0] for row in rows], dtype="i8"), np.array([row[1] for row in rows], dtype="f4")
+        return np.array([row[0] for row in rows], dtype="i8"), -np.array([row[1] for row in rows], dtype="f4")
 
     def _nearest_cached(
         self, partition: int, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None

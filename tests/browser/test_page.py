@@ -7,7 +7,7 @@ import re
 
 from playwright.sync_api import FilePayload, expect
 
-from chatservice.testing import tried_once, wait_until
+from chatservice.testing import running_service, tried_once, wait_until
 from completions.models import Run
 from conversations.models import Conversation, Message
 from search.models import PendingMessage
@@ -142,6 +142,20 @@ class SearchTest(ChatCase):
         expect(self.page.get_by_text("No results.")).to_be_visible()
         self.page.get_by_label("Search messages").press("Escape")
         expect(self.page.get_by_text("No results.")).to_be_hidden()
+
+    def test_that_only_words_were_searched_is_said_also_where_none_was_found(self) -> None:
+        service = self.enterContext(
+            running_service(
+                SEARCH_EMBEDDER="openai:embedder", OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_API_KEY="sk-x"
+            )
+        )
+        self.home = service.url
+        context = self.new_context(base_url=service.url)
+        self.sign_in(self.user, context)
+        page = self.open(f"{service.url}/", page=context.new_page())
+        page.get_by_label("Search messages").fill("zyzzyva")
+        expect(page.locator("#search-note")).to_contain_text("No results. Try other words. ")
+        expect(page.locator("#search-note")).to_contain_text("embedder")
 
 
 @tried_once

@@ -75,8 +75,9 @@ async function run(cursor = null) {
     else at("hits").replaceChildren(...items);
     after = found.page.hasNextPage ? found.page.endCursor : null;
     at("more-hits").hidden = !after;
+    const nothing = items.length || cursor ? "" : "No results. Try other words.";
     const without = found.excluded.length ? `Without “${found.excluded.join("”, “")}”.` : "";
-    tell([items.length || cursor ? (found.note ?? "") : "No results. Try other words.", without].filter(Boolean).join(" "));
+    tell([nothing, found.note, without].filter(Boolean).join(" "));
   } catch (problem) {
     if (mine === asked) tell(explain(problem));
   }
