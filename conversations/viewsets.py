@@ -43,9 +43,10 @@ class OwnedConversationViewSet(ModelViewSet[Conversation]):
     def perform_create(self, serializer: BaseSerializer[Conversation]) -> None:
         """Create from validated fields; without a generation among them, with the caller's default."""
         owner_id = caller(self).user_id
-        given = serializer.validated_data
-        generation = given["generation"] if "generation" in given else default_generation(owner_id)
-        serializer.instance = services.start_conversation(owner_id=owner_id, **{**given, "generation": generation})
+        given: dict[str, Any] = dict(serializer.validated_data)
+        if "generation" not in given:
+            given["generation"] = default_generation(owner_id)
+        serializer.instance = services.start_conversation(owner_id=owner_id, **given)
 
     def perform_update(self, serializer: BaseSerializer[Conversation]) -> None:
         """Change validated title, end_user, metadata, archived_at, pinned_at, recall, generation or tags."""

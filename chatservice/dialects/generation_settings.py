@@ -32,7 +32,8 @@ class GenerationField(serializers.Field[Any, Any, Any, Any]):
     """The field in requests and responses; null means that the model's defaults hold."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"required": False, "allow_null": True, "help_text": HELP, **options})
+        settings: dict[str, Any] = {"required": False, "allow_null": True, "help_text": HELP, **options}
+        super().__init__(**settings)
 
     def to_internal_value(self, data: Any) -> dict[str, Any] | None:
         try:

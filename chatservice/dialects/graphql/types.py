@@ -70,7 +70,8 @@ class Viewer:
     )
     async def default_generation(self, info: Info) -> JSON | None:
         principal = principal_of(info)
-        return None if principal.is_guest else await in_database_thread(default_generation, principal.user_id)
+        stored = None if principal.is_guest else await in_database_thread(default_generation, principal.user_id)
+        return None if stored is None else JSON(stored)
 
 
 @strawberry.type(description="One generation: a model writing one message.")
