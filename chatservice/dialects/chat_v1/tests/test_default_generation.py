@@ -61,13 +61,8 @@ class DefaultGenerationTest(SocketTestCase):
 
     def test_what_a_conversation_could_not_keep_is_refused(self) -> None:
         self.choose(MINE)
-        for wrong in (
-            "x",
-            [],
-            {"n": 2},
-            {"temperature": 3},
-            {"instructions": "x" * 16_001},
-        ):
+        refusable: list[Any] = ["x", [], {"n": 2}, {"temperature": 3}, {"instructions": "x" * 16_001}]
+        for wrong in refusable:
             refused = self.choose(wrong)
             self.assertEqual(refused.status_code, 400, wrong)
             self.assertEqual(refused.json()["error"]["code"], "validation_error")
