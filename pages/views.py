@@ -21,28 +21,11 @@ from accounts.sessions import ON_HOLD, refusal_of
 from pages.csp import PAGE_HEADERS
 
 # The modules that main.js imports, which the page preloads in parallel.
-SHARED_MODULES = ("mathematics", "turns")
+SHARED_MODULES = ("turns",)
 MODULES = (
-    *(
-        "api",
-        "attach",
-        "code",
-        "composer",
-        "dialogs",
-        "dom",
-        "draft",
-        "errors",
-        "feedback",
-        "files",
-        "identity",
-        "identity_watch",
-        "limit",
-        "list",
-        "live",
-        "message",
-        "operations",
-    ),
-    *("scroll", "search", "shortcuts", "state", "stream", "tags", "talk", "thought", "titles", "toasts"),
+    *("api", "attach", "code", "composer", "dialogs", "dom", "draft", "errors", "feedback", "files", "identity"),
+    *("identity_watch", "limit", "list", "live", "message", "operations", "scroll", "search", "shortcuts", "state"),
+    *("stream", "tags", "talk", "thought", "toasts"),
 )
 
 

@@ -11,9 +11,10 @@ const FORMULA = ".math[data-source]";
 let library = null;
 let work = Promise.resolve();
 
-// Formulas below `root` are shown one after the other, with breaks in which the page does something else.
-export function showMathematics(root) {
-  const found = [...root.querySelectorAll(".math:not([data-source])")].filter(({ textContent: { length } }) => length <= LONGEST);
+// Formulas, which are elements of the class math, are shown one after the other, with breaks in which the page does
+// something else.
+export function showMathematics(formulas) {
+  const found = [...formulas].filter(({ dataset, textContent: { length } }) => !dataset.source && length <= LONGEST);
   if (!found.length) return;
   for (const element of found) element.dataset.source = element.textContent;
   work = work.then(() => showAll(found)).catch(() => found.forEach((element) => delete element.dataset.source));

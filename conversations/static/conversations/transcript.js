@@ -1,3 +1,3 @@
 import { showMathematics } from "./mathematics.js";
 
-showMathematics(document);
+showMathematics(document.querySelectorAll(".math"));

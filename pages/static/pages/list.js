@@ -3,7 +3,7 @@
 import { at, el, groupOf, iconButton } from "./dom.js";
 import { ask, confirm } from "./dialogs.js";
 import * as operations from "./operations.js";
-import { editTags, showTags } from "./tags.js";
+import { showTags } from "./tags.js";
 import { guarded, toast } from "./toasts.js";
 
 const list = { rows: [], more: null, archived: false, tag: null, open: null };
@@ -132,6 +132,7 @@ export const acts = {
     if (document.activeElement === document.body) at("input").focus(); // what opened it is not shown any more
   },
   async tags(row) {
+    const { editTags } = await import("./tag_editor.js");
     const { mine, all } = await operations.tagsOf(row.id);
     const save = (names) => operations.setTags(row.id, names);
     if (!(await editTags(mine, all, save))) return;

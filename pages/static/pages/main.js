@@ -12,7 +12,6 @@ import { clear, startSearch, wordsFound } from "./search.js";
 import { startShortcuts } from "./shortcuts.js";
 import { reconnect, watchLine } from "./stream.js";
 import * as talks from "./talk.js";
-import { awaitTitle } from "./titles.js";
 import { guarded, toast, toastProblem } from "./toasts.js";
 
 const { talk } = talks;
@@ -137,6 +136,13 @@ function renamed(id, name) {
   told(id);
 }
 
+// Only where a model writes titles.
+async function titleComes(conversation) {
+  if (!Number(at("title").dataset.seconds)) return;
+  const { awaitTitle } = await import("./titles.js");
+  await awaitTitle(conversation, (id, name) => (renamed(id, name), refreshList()));
+}
+
 function wire({ me }) {
   startComposer();
   startSearch();
@@ -147,7 +153,7 @@ function wire({ me }) {
     opened,
     moved,
     busy: offerInterrupt,
-    answered: (conversation) => awaitTitle(conversation, (id, name) => (renamed(id, name), refreshList())),
+    answered: guarded(titleComes),
     changed: (conversation) => {
       if (conversation.id === talk.id && conversation.title !== undefined) talk.title = conversation.title;
       title();

@@ -1,5 +1,4 @@
 // One message as an article: who, what, how it went, and what can be done with it.
-import { showMathematics } from "../conversations/mathematics.js";
 import { addTools } from "./code.js";
 import { thumbs } from "./feedback.js";
 import { showFilesOf } from "./files.js";
@@ -97,14 +96,24 @@ export function dressed(block) {
   return body.firstElementChild;
 }
 
-// Code gets its tools, a table its own scrolling, and mathematics is shown.
+// Code gets its tools, a table its own scrolling, and mathematics is shown, by what is loaded with the first formula.
 function dress(body) {
-  showMathematics(body);
+  const formulas = body.querySelectorAll(".math");
+  if (formulas.length) void showFormulas(formulas);
   for (const pre of body.querySelectorAll("pre")) addTools(pre, copy);
   for (const table of body.querySelectorAll("table")) {
     const wrapper = el("div", { class: "wide", role: "group", "aria-label": "Table", tabindex: "0" });
     table.replaceWith(wrapper);
     wrapper.append(table);
+  }
+}
+
+async function showFormulas(formulas) {
+  try {
+    const { showMathematics } = await import("../conversations/mathematics.js");
+    showMathematics(formulas);
+  } catch {
+    // They stay as they were written.
   }
 }
 

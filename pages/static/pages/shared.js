@@ -2,7 +2,7 @@
 import { showMathematics } from "../conversations/mathematics.js";
 import { el } from "./dom.js";
 
-showMathematics(document);
+showMathematics(document.querySelectorAll(".math"));
 for (const pre of document.querySelectorAll(".markdown pre")) pre.tabIndex = 0;
 for (const table of document.querySelectorAll(".markdown table")) {
   const wrapper = el("div", { class: "wide", role: "group", "aria-label": "Table", tabindex: "0" });
