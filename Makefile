@@ -33,8 +33,7 @@ run: $(PRODUCTION) ## Start the service on HOST:PORT (127.0.0.1:8000); the first
 
 test: $(DEVELOPMENT) ## Run the tests on SQLite and on PostgreSQL 18 with pgvector, at once; ARGS goes to pytest
 	@shared=$$(mktemp -d) && trap 'rm -rf "$$shared"' EXIT && SHARED_TESTS=$$shared $(PY) -m scripts.side_by_side \
-		"$(MAKE) --no-print-directory test-sqlite" "$(MAKE) --no-print-directory test-postgres" \
-		"env SHARED_TESTS_ONLY=1 nice $(MAKE) --no-print-directory test-sqlite"
+		"$(MAKE) --no-print-directory test-sqlite" "$(MAKE) --no-print-directory test-postgres"
 
 test-fast: $(DEVELOPMENT) ## Run the tests that start no process, on SQLite
 	@$(ISOLATED) $(PY) -m pytest --fast -r fE -n 2 --ignore tests/browser $(ARGS)

@@ -25,10 +25,8 @@ LOG_TAIL = 4_000
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # In CI every external service must be there: a missing one is a failure, not a skip.
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
-# `make test` runs the suite on both databases at once, and names a directory that is the same for all runs; a third one
-# takes only what depends on no database.
+# `make test` runs the suite on both databases at once, and names a directory that is the same for both runs.
 SHARED = os.environ.pop("SHARED_TESTS", "")
-SHARED_ONLY = bool(os.environ.pop("SHARED_TESTS_ONLY", ""))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Arrange that what depends on no database is tried once: on SQLite, or by the first run that has time for it."""
+    """Arrange that what depends on no database is tried once: on SQLite, or by whichever run has time for it first."""
     from django.db import connection
 
     other = connection.vendor != "sqlite"
@@ -54,19 +52,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     once = [item for item in items if item.get_closest_marker("tried_once")]
     rest = [item for item in items if not item.get_closest_marker("tried_once")]
     if SHARED:
-        # From both ends, so that the runs meet. Tests that expect empty tables come before all that leave rows there.
+        # From both ends, so that the two runs meet. Tests that expect empty tables come before all that leave rows there.
         groups: dict[str, list[pytest.Item]] = {}
         for item in once:
             groups.setdefault(group_of(item), []).append(item)
         ordered = [item for group in [*groups.values()][:: -1 if other else 1] for item in group]
         first = [item for item in ordered if not leaves_rows(item)]
         last = [item for item in ordered if leaves_rows(item)]
-        left_out, items[:] = (rest, [*first, *last]) if SHARED_ONLY else ([], [*first, *rest, *last])
+        items[:] = [*first, *rest, *last]
     elif other and config.args_source == pytest.Config.ArgsSource.TESTPATHS:
-        left_out, items[:] = once, rest
-    else:
-        return
-    config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=once)
+        items[:] = rest
 
 
 def leaves_rows(item: pytest.Item) -> bool:
@@ -94,9 +90,9 @@ def is_ours(group: str) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a shared test that another run has taken."""
+    """Skip a shared test that the run on the other database has taken."""
     if SHARED and item.get_closest_marker("tried_once") and not is_ours(group_of(item)):
-        pytest.skip("depends on no database: another run has taken it")
+        pytest.skip("depends on no database: the run on the other one has taken it")
 
 
 @pytest.hookimpl(wrapper=True)
