@@ -95,6 +95,16 @@ class StoredTest(TestCase):
 
     def test_an_index_finds_them(self) -> None:
         caller = principal_of(self.alice)
+        # As many as it takes for an index to be worth more than another.
+        for owner, keys in ((self.alice, [f"tag {at}" for at in range(300)]), (self.bob, ["work"] * 300)):
+            talks = Conversation.objects.bulk_create(Conversation(owner=owner) for _ in keys)
+            tags = (
+                ConversationTag(conversation=talk, owner=owner, name=key, key=key)
+                for talk, key in zip(talks, keys, strict=True)
+            )
+            ConversationTag.objects.bulk_create(tags)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
         with CaptureQueriesContext(connection) as queries:
             list(Conversation.objects.visible_to(caller).tagged("work", caller).newest_first()[:31])
             tags_of(caller)
