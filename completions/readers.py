@@ -2,7 +2,7 @@
 
 A reader in the producing process is woken by the run. In any other process, or once the producer has died or lost the
 run, the reader polls the database; a reader that lags gets all it missed at once. While the database is down the reader
-waits; after STORAGE_SECONDS it is told to come back later.
+waits; after STORAGE_SECONDS it is told to come back later, and so it is while the database takes no writes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db.models import Q
 
 from accounts.callers import Principal
@@ -73,21 +74,20 @@ async def subscribe(
     after: Cursor | None = None,
     idle: float = 15.0,
     merged: bool = True,
-    patience: float = STORAGE_SECONDS,
+    is_lost: bool = False,
 ) -> Events:
     """Yield the events of a run after the cursor, up to and including its one `RunFinished`.
 
     `Heartbeat` is yielded after every `idle` seconds without an event. The caller has already checked that the run may
     be read. If the credential of `reader` becomes invalid meanwhile, the stream ends with a `RunFinished` that says so.
     Sockets watch their credential themselves, and pass no `reader`. If not `merged`, there is one `Delta` for each
-    stored chunk, so that every reader gets the same ones. `patience` is how long a silent database is waited for at
-    first.
+    stored chunk, so that every reader gets the same ones. `is_lost` says that this process had the run and lost it.
     """
     has_started = False
     last: ReaderEvent | Heartbeat | None = None
     while not isinstance(last, RunFinished):
         live = _live_here(run_id)
-        follow = functools.partial(_follow_live, live) if live else functools.partial(_follow_stored, run_id, patience)
+        follow = functools.partial(_follow_live, live) if live else functools.partial(_follow_stored, run_id, is_lost)
         events = follow(reader, after, idle, join if merged else list)
         async with contextlib.aclosing(events):
             async for event in events:
@@ -104,8 +104,7 @@ async def subscribe(
             after = Cursor(run_id, last.seq, last.end)
         elif isinstance(last, Resync):
             after = Cursor(run_id, last.seq, len(last.text))
-        if live is not None:
-            patience = LOST_SECONDS
+        is_lost = is_lost or live is not None
 
 
 def _live_here(run_id: uuid.UUID) -> LiveRun | None:
@@ -179,17 +178,21 @@ async def patiently(function: Callable[..., T], *arguments: Any, seconds: float 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the database has of a run after one point, as much as fits into a frame; `more` tells if there is more."""
+    """What the database has of a run after one point, as much as fits into a frame; `more` tells if there is more.
+
+    `lease` is the end of the lease of a run that is being written, else 0.
+    """
 
     chunks: list[Delta]
     started: StreamStarted | None
     finished: RunFinished | None
     resync: Resync | None = None
     more: bool = False
+    lease: float = 0.0
 
 
 async def _follow_stored(
-    run_id: uuid.UUID, patience: float, reader: Principal | None, after: Cursor | None, idle: float, shape: Shape
+    run_id: uuid.UUID, is_lost: bool, reader: Principal | None, after: Cursor | None, idle: float, shape: Shape
 ) -> Events:
     seq, end = (after.seq, after.end) if after else (0, 0)
     started = False
@@ -197,6 +200,10 @@ async def _follow_stored(
     quiet = 0.0
     backoff = 0
     note_at = 0.0
+    patience = LOST_SECONDS if is_lost else STORAGE_SECONDS
+    # Without a sign of life from its producer it is over within this time, unless the store takes no writes.
+    overdue = STORAGE_SECONDS if is_lost else settings.LEASE_SECONDS + STORAGE_SECONDS
+    lease, since = 0.0, 0.0
     with notifications().watch(run_id) as news, credential_watch.watching(reader, news.set) as watched:
         while True:
             news.clear()
@@ -227,6 +234,11 @@ async def _follow_stored(
                 continue
             if stored.finished is not None:
                 yield await _ending(stored.finished, watched)
+                return
+            if stored.lease != lease:
+                lease, since = stored.lease, time.monotonic()
+            elif lease and time.monotonic() > since + overdue:
+                yield COME_BACK
                 return
             if not (seq or end or started) and _live_here(run_id) is not None:
                 return  # it was queued, and began in this very process
@@ -265,7 +277,8 @@ def _stored(
     run: Run, chunks: list[Delta], started: StreamStarted | None, *, more: bool, resync: Resync | None = None
 ) -> _Stored:
     finished = run_finished(run) if run.is_over and not more else None
-    return _Stored(chunks, started, finished, resync=resync, more=more)
+    lease = run.lease_until if run.state == Run.State.RUNNING else 0.0
+    return _Stored(chunks, started, finished, resync=resync, more=more, lease=lease)
 
 
 def _text_of(run: Run) -> str:
@@ -361,8 +374,7 @@ async def wait_for_end(run_id: uuid.UUID) -> RunFinished:
                 await live.wait(60.0)
         if live.is_certain:
             return live.finished
-    patience = STORAGE_SECONDS if live is None else LOST_SECONDS
-    async with contextlib.aclosing(subscribe(run_id, patience=patience)) as events:
+    async with contextlib.aclosing(subscribe(run_id, is_lost=live is not None)) as events:
         async for event in events:
             if isinstance(event, RunFinished):
                 return event

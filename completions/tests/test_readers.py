@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from unittest import mock
 
-from completions import services
+from completions import readers, services
 from completions.cursors import BadCursor, Cursor
 from completions.live import LIVE
 from completions.models import Chunk, Run
@@ -16,6 +17,7 @@ from completions.tests.committed import CommittedTestCase, endings, follow, text
 from completions.types import Delta, Heartbeat, Resync, StreamStarted
 from conversations.models import Conversation, Message
 from conversations.services import delete_conversation
+from foundation.database import in_database_thread
 
 
 class ReaderTest(CommittedTestCase):
@@ -114,6 +116,23 @@ class ReaderTest(CommittedTestCase):
 
         for end, events in self.in_loop(test, sound=False):
             self.assertEqual(content[:end] + text_of(events), content)
+
+    def test_while_nobody_can_end_a_lost_run_its_reader_is_told_to_come_back(self):
+        """The database can be read and takes no writes: on a full disk, no process ends what another one lost."""
+        handle = self.asked()
+        this = Run.objects.filter(pk=handle.run_id)
+        [before] = this.values("state", "finished_at")
+        this.update(state=Run.State.RUNNING, finished_at=None)
+
+        async def test():
+            events = [event async for event in subscribe(handle.run_id)]
+            await in_database_thread(lambda: this.update(**before))
+            return events
+
+        with mock.patch.object(readers, "STORAGE_SECONDS", 0.3), self.settings(LEASE_SECONDS=0.3):
+            events = self.in_loop(test)
+        self.assertEqual(text_of(events), self.content(handle))
+        self.assertEqual(endings(events), [readers.COME_BACK])
 
     def test_a_reader_hears_that_the_line_is_alive(self):
         async def test():

@@ -88,6 +88,7 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("GET", conversation),
             Call("PATCH", conversation, {"title": "Mine now"}),
             Call("DELETE", conversation),
+            Call("GET", f"{conversation}/export"),
             Call("GET", f"{conversation}/messages"),
             Call("POST", f"{conversation}/messages", body),
             Call("POST", f"{conversation}/messages", {"content": "Stored", "role": "system"}),
@@ -103,6 +104,9 @@ class ChatV1ContractTest(contract_refusals.DialectContract):
             Call("POST", f"{message}/continue/stream", {}),
             Call("POST", f"{run}/cancel"),
             Call("GET", f"{run}/stream"),
+            # No import has this id; tests/test_matrix_leaks.py tries somebody else's.
+            Call("GET", f"{BASE}/imports/{ids.message}"),
+            Call("POST", f"{BASE}/imports/{ids.message}/cancel"),
             Call("POST", f"{BASE}/shared-links", {"message_id": ids.message}),
             # No link has this id; test_shared_links.py tries somebody else's.
             Call("DELETE", f"{BASE}/shared-links/{ids.message}"),
