@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from accounts.callers import Principal
@@ -20,6 +21,10 @@ from foundation.database import in_database_thread, stream_from_database
 FORMATS = [str(each) for each in Format]
 
 
+def _shape(kind: Format) -> OpenApiTypes:
+    return OpenApiTypes.OBJECT if kind.media_type == "application/json" else OpenApiTypes.STR
+
+
 class ConversationExportView(ChatView):
     scopes = {"GET": Scope.READ}
 
@@ -32,7 +37,7 @@ class ConversationExportView(ChatView):
         "deactivated.",
         parameters=[OpenApiParameter("format", str, enum=FORMATS, default=str(Format.CHATGPT))],
         responses={
-            **{(200, each.media_type): OpenApiResponse(str, description="The file") for each in Format},
+            **{(200, each.media_type): OpenApiResponse(_shape(each), description="The file") for each in Format},
             **docs.errors(400, 401, 404, 429),
         },
     )
