@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     once = [item for item in items if item.get_closest_marker("tried_once")]
     rest = [item for item in items if not item.get_closest_marker("tried_once")]
     if SHARED:
-        # From both ends, so that the two runs meet. Tests that expect empty tables come before all that leave rows there.
+        # From both ends, so that the two runs meet. Tests that expect empty tables come before all that leave rows.
         groups: dict[str, list[pytest.Item]] = {}
         for item in once:
             groups.setdefault(group_of(item), []).append(item)

@@ -111,7 +111,8 @@ class UserTest(WalkCase):
             file = {"name": "glacier.png", "mimeType": "image/png", "buffer": picture()}
             self.actions += 1
             page.get_by_label("Files to attach").set_input_files(file)  # type: ignore[arg-type]
-            self.write(message, "Is this one?", "Enter")
+            self.write(message, "Is this one?")
+            self.click(self.button("Send"))
             self.is_being_answered()
         with self.walk("set instructions"):
             self.menu("Instructions")
@@ -126,7 +127,8 @@ class UserTest(WalkCase):
             self.click(dialog.get_by_role("button", name="Copy the link"))
             self.click(dialog.get_by_role("button", name="Close"))
         with self.walk("export this conversation"), page.expect_download() as saved:
-            self.menu("Save as Markdown")
+            self.menu("Save…")
+            self.click(page.get_by_role("alertdialog").get_by_role("button", name="Markdown"))
         self.assertIn("Explain glaciers", saved.value.path().read_text())
         with self.walk("delete all"):
             self.click(page.get_by_role("link", name="Profile"))
