@@ -125,5 +125,8 @@ class OtherPagesTest(IdentityCase):
         with self.page.expect_request("**/schema/*") as asked:
             self.page.goto("/docs")
         self.assertEqual(asked.value.headers["x-page-user"], str(self.user.pk))
-        expect(self.page.get_by_role("main").locator(".swagger-ui").first).to_be_visible()
-        expect(self.page.get_by_role("banner").get_by_role("heading", name="API documentation")).to_be_visible()
+        expect(self.page.get_by_role("main").get_by_role("heading", name="conversations").first).to_be_visible()
+        for landmark in ("main", "banner"):
+            expect(self.page.get_by_role(landmark)).to_have_count(1)
+        here = self.page.get_by_role("navigation", name="Page")
+        expect(here.get_by_role("heading", name="API documentation")).to_be_visible()
