@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -46,12 +48,14 @@ def running_provider(port: int, service_url: str) -> Iterator[str]:
             stdin=source,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
     try:
         wait_until(lambda: answers(f"{issuer}/.well-known/openid-configuration"), what="the OpenID provider")
         yield issuer
     finally:
-        process.kill()
+        # The command starts Node as a process of its own, which would stay.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
