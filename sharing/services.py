@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.callers import Principal
+from accounts.guests import as_id
 from accounts.models import User
 from conversations.models import Conversation, Message
 from conversations.services import Busy, LimitReached
@@ -40,9 +41,14 @@ def may_share(principal: Principal) -> bool:
     return bool(settings.SHARING) and not principal.has_guest_limits
 
 
-def links_of(principal: Principal) -> SharedLinkQuerySet:
-    """Return the caller's own links that have not expired, also while sharing is off; a guest has none."""
+def links_of(principal: Principal, conversation_id: str | None = None) -> SharedLinkQuerySet:
+    """Return the caller's own links that have not expired, also while sharing is off; a guest has none.
+
+    With a `conversation_id` those to that one: an invalid id finds nothing, just like somebody else's.
+    """
     mine = SharedLink.objects.none() if principal.has_guest_limits else SharedLink.objects.visible_to(principal)
+    if conversation_id is not None:
+        mine = mine.filter(conversation_id=as_id(conversation_id) or uuid.UUID(int=0))
     return mine.unexpired()
 
 

@@ -12,7 +12,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
 from accounts.callers import Principal
-from accounts.guests import as_id
 from accounts.scopes import Scope
 from chatservice.dialects.base import json_response
 from chatservice.dialects.chat_v1 import documentation as docs
@@ -127,10 +126,7 @@ def _shown(link: SharedLink, request: HttpRequest) -> dict[str, Any]:
 
 
 def _page(conversation_id: str | None, principal: Principal, asked: PageRequest) -> tuple[list[SharedLink], int]:
-    links = links_of(principal)
-    if conversation_id is not None:
-        # An invalid id finds nothing, just like somebody else's.
-        links = links.filter(conversation_id=as_id(conversation_id) or uuid.UUID(int=0))
+    links = links_of(principal, conversation_id)
     total = links.count()
     return list(links.order_by("-pk")[asked.cut(total)]), total
 

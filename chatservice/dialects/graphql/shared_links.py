@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 
 import strawberry
 from django.conf import settings
@@ -11,7 +10,6 @@ from django.urls import reverse
 from strawberry import ID
 from strawberry.types import Info
 
-from accounts.guests import as_id
 from accounts.scopes import Scope
 from chatservice.dialects.graphql import arguments
 from chatservice.dialects.graphql.arguments import identifier, invalid
@@ -52,10 +50,7 @@ class SharedLinkQueries:
         description="Your links that have not expired, newest first: all, or those to a conversation.",
     )
     async def shared_links(self, info: Info, conversation_id: ID | None = None) -> list[SharedLink]:
-        mine = services.links_of(principal_of(info)).order_by("-pk")
-        if conversation_id is not None:
-            # An invalid id finds nothing, just like somebody else's.
-            mine = mine.filter(conversation_id=as_id(conversation_id) or uuid.UUID(int=0))
+        mine = services.links_of(principal_of(info), conversation_id).order_by("-pk")
         found: list[rows.SharedLink] = await in_database_thread(list, mine)
         return [SharedLink.of(row) for row in found]
 

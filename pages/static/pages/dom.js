@@ -88,3 +88,10 @@ export const memory = (storage, prefix = () => "") => ({
   },
 });
 export const ofBrowser = memory(() => localStorage);
+
+// Gives a table its own scrolling, also by keyboard.
+export function scrollTable(table) {
+  const wrapper = el("div", { class: "wide", role: "group", "aria-label": "Table", tabindex: "0" });
+  table.replaceWith(wrapper);
+  wrapper.append(table);
+}

@@ -2,7 +2,7 @@
 import { addTools } from "./code.js";
 import { thumbs } from "./feedback.js";
 import { showFilesOf } from "./files.js";
-import { el, fullTime, iconButton, isComposing, shortTime } from "./dom.js";
+import { el, fullTime, iconButton, isComposing, scrollTable, shortTime } from "./dom.js";
 import { isShortEnough } from "./limit.js";
 import { stateOf } from "./state.js";
 import { besides } from "./thought.js";
@@ -101,11 +101,7 @@ function dress(body) {
   const formulas = body.querySelectorAll(".math");
   if (formulas.length) void showFormulas(formulas);
   for (const pre of body.querySelectorAll("pre")) addTools(pre, copy);
-  for (const table of body.querySelectorAll("table")) {
-    const wrapper = el("div", { class: "wide", role: "group", "aria-label": "Table", tabindex: "0" });
-    table.replaceWith(wrapper);
-    wrapper.append(table);
-  }
+  for (const table of body.querySelectorAll("table")) scrollTable(table);
 }
 
 async function showFormulas(formulas) {
