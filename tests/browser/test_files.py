@@ -160,6 +160,7 @@ class FilesOnThePageTest(ChatCase):
         field.set_input_files([plain(f"{number}.txt") for number in range(20)])
         expect(toasts).to_contain_text("“19.txt” is left out: a message takes 20 files.")
         expect(self.page.locator("#attached li")).to_have_count(20)
+        expect(self.page.locator("#attached progress")).to_have_count(0)  # none of them is refused below
         self.page.get_by_role("button", name="Remove 18.txt").click()
         self.page.route("**/v1/files", lambda route: route.fulfill(status=413, body="<html>no</html>"))
         field.set_input_files(plain("refused.txt"))
