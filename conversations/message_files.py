@@ -97,7 +97,7 @@ def _known(files: Iterable[File]) -> dict[tuple[uuid.UUID, str], FileText]:
 
 def _chosen(carried: Sequence[tuple[uuid.UUID, File]]) -> dict[uuid.UUID, list[tuple[File, uuid.UUID]]]:
     """Return the files of each message by whose texts it is searched, with the keys of the texts."""
-    known = _known(file for _, file in carried)
+    known = _known(file for _, file in carried) if carried else {}
     found: dict[uuid.UUID, list[tuple[File, uuid.UUID]]] = {}
     room: dict[uuid.UUID, int] = {}
     for message_id, file in carried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,12 +30,13 @@ DISCRIMINATIVE_ENTRIES = 100  # entries whose neighbours count: twice a block's 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An entry with its score. A half's score is None if that half did not find it.
+    """An entry and its message, with its score. A half's score is None if that half did not find it.
 
     `found` is false if the score is below the floor: then it is only the nearest there is.
     """
 
     entry: int
+    message: uuid.UUID
     score: float
     text: float | None
     semantic: float | None
@@ -94,12 +96,14 @@ def find(
         found += [
             Candidate(
                 entry=int(ids[at]),
+                message=message,
                 score=float(scores[at]),
                 text=float(words[at]) if words is not None and int(ids[at]) in text_ids else None,
                 semantic=max(0.0, float(cosines[at])) if cosines is not None and int(ids[at]) in semantic_ids else None,
                 found=bool(scores[at] >= floor.score),
             )
             for at in np.lexsort((-ids, -ranked, -scores))  # for equal scores, the newest first
+            if (message := here.messages[at]) is not None
         ]
     return found
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from conversations.message_files import carrying_texts, texts_of
 from conversations.models import Message
 from search import snippets
 from search.analysis import Token
 from search.candidates import Candidate
-from search.models import Entry
 from search.neighbours import surroundings
 from search.results import Hit
 from search.scopes import Scope
@@ -18,20 +17,14 @@ from search.semantic import SemanticQuery
 from search.snippets import Snippet
 
 
-def message_ids(candidates: Iterable[Candidate]) -> dict[int, uuid.UUID]:
-    """Return the messages of candidates by their entries, without those of entries that are gone."""
-    return dict(Entry.objects.filter(pk__in=[each.entry for each in candidates]).values_list("id", "message_id"))
-
-
 def make_hits(
     scope: Scope,
     found: Sequence[tuple[Candidate, int | None]],
-    messages: Mapping[int, uuid.UUID],
     wanted: Sequence[Token],
     semantic: SemanticQuery | None,
 ) -> tuple[Hit, ...]:
-    """Return the hits of candidates and their numbers of others; `messages` are those of `message_ids`."""
-    ids = {each.entry: messages[each.entry] for each, _ in found if each.entry in messages}
+    """Return the hits of candidates and their numbers of others."""
+    ids = {each.entry: each.message for each, _ in found}
     if not ids:
         return ()
     # Loaded once more through the caller's visible messages, because an entry may be outdated.
@@ -40,7 +33,7 @@ def make_hits(
     shown = snippets_of(ids, rows, wanted, semantic)
     hits = []
     for candidate, others in found:
-        message = rows.get(ids.get(candidate.entry))
+        message = rows.get(candidate.message)
         if message is None:
             continue
         snippet = shown[message.pk]

@@ -14,7 +14,7 @@ from search.candidates import BLOCK, MAX_BLOCKS, find
 from search.cursors import read_cursor, write_cursor
 from search.embedders import CannotEmbed, Embedder, are_alike, loading, same_model
 from search.grouping import BLOCKS, fold
-from search.hits import make_hits, message_ids
+from search.hits import make_hits
 from search.indexing import catch_up
 from search.models import Embedder as EmbedderRow
 from search.results import MAX_HITS, Filters, Group, Hit, Hits, InvalidCursor, Mode, SearchNotAllowed
@@ -94,15 +94,14 @@ def _search(
         answered, why, semantic = Mode.TEXT, str(error), None
         found = find(scope, parsed, semantic, allowed, blocks)
     asks = not cursor and reranking.is_on(principal)
-    best = found[: reranking.BEST] if asks or order else []
-    messages = message_ids(found if group else [*best, *found[offset : offset + size]])
     if asks:
+        best = found[: reranking.BEST]
         seconds = min(rerank_seconds, settings.SEARCH_RERANK_SECONDS)
-        order, first = reranking.new_order(principal, scope, text, best, messages, parsed.tokens, semantic, seconds)
+        order, first = reranking.new_order(principal, scope, text, best, parsed.tokens, semantic, seconds)
         why = " ".join(filter(None, (why, first)))
     found = reranking.reordered(found, order) if order else found
-    folded = fold(scope, found, messages) if group else [(each, None) for each in found]
-    hits = make_hits(scope, folded[offset : offset + size], messages, parsed.tokens, semantic)
+    folded = fold(scope, found) if group else [(each, None) for each in found]
+    hits = make_hits(scope, folded[offset : offset + size], parsed.tokens, semantic)
     more = (
         write_cursor(offset + size, [entry - scope.base for entry in order], *search)
         if len(folded) > offset + size

@@ -8,6 +8,7 @@ others in it: what answers a question often stands near what sounds like it.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -39,11 +40,13 @@ class TextMatches:
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Where candidates come from: conversation, length in words, if the query names the author, if it ends by asking.
+    """Where candidates come from: message (None if it is gone), conversation, length in words, if the query names the
+    author, if it ends by asking.
 
     One element for each candidate.
     """
 
+    messages: Sequence[uuid.UUID | None]
     conversations: Sequence[Hashable]
     lengths: np.ndarray
     named: np.ndarray
@@ -51,8 +54,9 @@ class Origins:
 
     def at(self, places: np.ndarray) -> Origins:
         """Return those at these positions."""
+        messages = [self.messages[place] for place in places.tolist()]
         conversations = [self.conversations[place] for place in places.tolist()]
-        return Origins(conversations, self.lengths[places], self.named[places], self.asking[places])
+        return Origins(messages, conversations, self.lengths[places], self.named[places], self.asking[places])
 
 
 class BestOfConversations:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from django.conf import settings
@@ -65,13 +64,12 @@ def new_order(
     scope: Scope,
     text: str,
     best: Sequence[Candidate],
-    messages: Mapping[int, uuid.UUID],
     wanted: Sequence[Token],
     semantic: SemanticQuery | None,
     seconds: float,
 ) -> tuple[list[int], str]:
-    """Return the entries of `best` in their new order, and why it is none; `messages` are those of the entries."""
-    passages = _passages(scope, best, messages, wanted, semantic)
+    """Return the entries of `best` in their new order, and why it is none."""
+    passages = _passages(scope, best, wanted, semantic)
     if len(passages) < 2:
         return [], ""
     name = settings.SEARCH_RERANKER
@@ -131,12 +129,11 @@ def _model_of(name: str) -> str:
 def _passages(
     scope: Scope,
     best: Sequence[Candidate],
-    messages: Mapping[int, uuid.UUID],
     wanted: Sequence[Token],
     semantic: SemanticQuery | None,
 ) -> dict[int, str]:
     """Return what a reranker reads of each entry: day, author and message, and the beginning of the turn before."""
-    ids = {each.entry: messages[each.entry] for each in best if each.entry in messages}
+    ids = {each.entry: each.message for each in best}
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
     snippets, around = snippets_of(ids, rows, wanted, semantic), surroundings(list(rows.values()))
     passages = {}

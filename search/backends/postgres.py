@@ -36,7 +36,7 @@ AROUND = (
     + ") near"
 )
 ORIGINS = (
-    "SELECT e.id, e.length, m.conversation_id, CASE m.author WHEN '' THEN m.role ELSE m.author END, "
+    "SELECT e.id, e.length, m.id, m.conversation_id, CASE m.author WHEN '' THEN m.role ELSE m.author END, "
     f"right(m.content, {ENDING}) FROM {TABLES.entry} e JOIN {TABLES.message} m ON m.id = e.message_id "
     "WHERE e.id = ANY(%s::bigint[])"
 )

@@ -29,7 +29,7 @@ AROUND = "WITH known (entry) AS MATERIALIZED (SELECT value FROM json_each(%s)) "
     )
 )
 ORIGINS = (
-    "SELECT e.id, e.length, m.conversation_id, CASE m.author WHEN '' THEN m.role ELSE m.author END, "
+    "SELECT e.id, e.length, m.id, m.conversation_id, CASE m.author WHEN '' THEN m.role ELSE m.author END, "
     f"substr(m.content, -{ENDING}) FROM json_each(%s) known CROSS JOIN {TABLES.entry} e ON e.id = known.value "
     f"JOIN {TABLES.message} m ON m.id = e.message_id"
 )

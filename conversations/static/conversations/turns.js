@@ -1,6 +1,6 @@
 // Lets the browser do something else where much is shown. Rendering takes a few times as long as adding what is rendered,
 // so that it is what is added to one frame that counts, and only then the time that it took.
-const FRAME_ELEMENTS = 300;
+const FRAME_ELEMENTS = 200;
 const FRAME_MS = 10;
 let began = 0;
 let added = 0;

@@ -232,7 +232,7 @@ function begin({ runId, conversation, question, message }) {
 
 function watch(runId, row) {
   const article = elementOf(row.id);
-  article.classList.add("writing");
+  article.classList.add("writing", "followed");
   article.body.setAttribute("aria-live", "polite");
   const live = new LiveAnswer(article.body);
   article.live = live;

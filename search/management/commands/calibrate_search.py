@@ -20,7 +20,6 @@ from search.candidates import find
 from search.embedders import CannotEmbed, Embedder, loading
 from search.evaluation import History
 from search.floors import NO_FLOOR, Floor
-from search.hits import message_ids
 from search.indexing import catch_up
 from search.judged_files import BadFile, read_judged
 from search.judged_import import Imported, imported
@@ -126,10 +125,9 @@ class Asking:
         semantic = SemanticQuery(scope, self._embedders, text)
         semantic.floor = NO_FLOOR
         best = find(scope, query, semantic, Allowed(), 1)[:DEPTH]
-        messages = message_ids(best)
         cosines = semantic.of(np.array([each.entry for each in best], "i8"))
         for each, cosine in zip(best, cosines, strict=True):
-            yield self._stored.names[str(messages[each.entry])], (each.score, float(cosine))
+            yield self._stored.names[str(each.message)], (each.score, float(cosine))
 
 
 def _scope(user: User) -> Scope:
