@@ -61,12 +61,3 @@ export async function ask({ title, label, value = "", action, maxlength = 200, r
   input.select();
   return (await answer) === "yes" ? input.value : null;
 }
-
-export function showShortcuts(shortcuts) {
-  const rows = shortcuts.map(({ keys, text }) =>
-    el("div", { class: "shortcut" }, el("dt", {}, text), el("dd", {}, ...keys.map((key) => el("kbd", {}, key)))),
-  );
-  const close = el("button", { value: "" }, "Close");
-  const form = el("form", { method: "dialog" }, el("h2", { id: "question" }, "Keyboard"), el("dl", { class: "shortcuts" }, ...rows), el("div", { class: "row" }, close));
-  return open(el("dialog", { "aria-labelledby": "question" }, form));
-}

@@ -1,24 +1,13 @@
-// The keyboard first: everything that is done often has a key, and `?` shows them.
+// The keyboard first: everything that is done often has a key, and `?` shows them (shortcuts_help.js).
 import { at, isComposing, isTyping } from "./dom.js";
-import { showShortcuts } from "./dialogs.js";
 
 const mac = /Mac|iPhone|iPad/.test(navigator.platform);
 const MOD = mac ? "⌘" : "Ctrl";
 
-const SHORTCUTS = [
-  { keys: ["Enter"], text: "Send" },
-  { keys: ["Shift", "Enter"], text: "New line" },
-  { keys: [MOD, "K"], text: "Search" },
-  { keys: [MOD, "Shift", "O"], text: "New chat" },
-  { keys: ["/"], text: "Write a message" },
-  { keys: ["Esc"], text: "Stop the answer" },
-  { keys: ["↑"], text: "Edit the last message (in an empty field)" },
-  { keys: ["Alt", "↑ ↓"], text: "Previous or next conversation" },
-  { keys: [MOD, "Shift", "C"], text: "Copy the last answer" },
-  { keys: ["?"], text: "This help" },
-];
-
-export const help = () => (document.querySelector("dialog[open]") ? null : showShortcuts(SHORTCUTS));
+export async function help() {
+  const { showShortcuts } = await import("./shortcuts_help.js");
+  if (!document.querySelector("dialog[open]")) showShortcuts(MOD);
+}
 
 // `acts`: create, search, write, stop, move(step), copy.
 export function startShortcuts(acts) {
