@@ -291,8 +291,42 @@ SEEN_AND_BUTTON = """() => {
 }"""
 
 
+# Scrolls up after the page followed what grew and before it hears that it did; returns where to.
+UP_AFTER_GROWTH = """async () => {
+  const [messages, scroller] = ["messages", "scroller"].map((id) => document.getElementById(id));
+  const frame = () => new Promise(requestAnimationFrame);
+  let left = null;
+  messages.lastElementChild.append("word ".repeat(400));
+  const watch = new ResizeObserver(() => (left ??= scroller.scrollTop -= 100));
+  watch.observe(messages);
+  while (left === null) await frame();
+  watch.disconnect();
+  return left;
+}"""
+GROW = """async () => {
+  document.getElementById("messages").lastElementChild.append("word ".repeat(400));
+  for (const _ of "12") await new Promise(requestAnimationFrame);
+  return document.getElementById("scroller").scrollTop;
+}"""
+
+
 @tried_once
 class LongTest(ChatCase):
+    def test_growth_pulls_nobody_back_who_scrolls_up_from_the_end(self) -> None:
+        talk = self.talk(*["word " * 200] * 10)
+        self.open(f"/#{talk.pk}")
+        left = self.page.evaluate(UP_AFTER_GROWTH)
+        self.assertAlmostEqual(self.page.evaluate(GROW), left, delta=2)
+
+    def test_one_short_step_up_leaves_the_end(self) -> None:
+        talk = self.talk(*["word " * 200] * 10)
+        self.open(f"/#{talk.pk}")
+        end = self.page.evaluate(GROW)
+        self.page.locator("#scroller").hover()
+        self.page.mouse.wheel(0, -20)
+        self.page.wait_for_function("end => document.getElementById('scroller').scrollTop < end - 10", arg=end)
+        self.assertLess(self.page.evaluate(GROW), end)
+
     def test_the_button_that_leads_to_the_end_lies_over_no_text(self) -> None:
         talk = self.talk(*["word " * 200] * 10)
         self.open(f"/#{talk.pk}")

@@ -3,6 +3,7 @@ import { at } from "./dom.js";
 
 const NEAR = 48;
 let sticking = true;
+let last = 0;
 let edges = { older: () => {}, newer: () => {} };
 
 const scroller = () => at("scroller");
@@ -10,18 +11,19 @@ const gap = () => scroller().scrollHeight - scroller().scrollTop - scroller().cl
 
 export function startScrolling(handlers) {
   edges = handlers;
-  let last = 0;
   scroller().addEventListener(
     "scroll",
     () => {
-      // Growth moves nothing: only somebody who scrolls up leaves the end.
-      if (scroller().scrollTop < last - 2) sticking = gap() < NEAR;
-      else if (gap() < NEAR) sticking = true;
+      // Growth moves nothing: only somebody who scrolls up leaves the end, be it by a short step.
+      if (scroller().scrollTop < last - 2) sticking = gap() <= 2;
+      else if (scroller().scrollTop > last && gap() < NEAR) sticking = true;
       last = scroller().scrollTop;
       at("to-end").hidden = sticking || gap() < 300;
     },
     { passive: true },
   );
+  // Growth would undo the first steps of what scrolls smoothly.
+  scroller().addEventListener("wheel", ({ deltaY }) => deltaY < 0 && scroller().scrollTop && (sticking = false), { passive: true });
   new ResizeObserver(() => sticking && toEnd()).observe(at("messages"));
   new ResizeObserver(() => sticking && toEnd()).observe(scroller());
   const watch = new IntersectionObserver(
@@ -38,6 +40,7 @@ export function startScrolling(handlers) {
 export function toEnd() {
   sticking = true;
   scroller().scrollTop = scroller().scrollHeight;
+  last = scroller().scrollTop; // somebody may scroll up before its event
   at("to-end").hidden = true;
 }
 
