@@ -19,8 +19,13 @@ POSTGRESQL = "foundation.postgresql"
 FORM = "postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters percent-encoded"
 
 # Settings of each PostgreSQL session (foundation/postgresql). A process that hangs inside a transaction keeps its locks
-# no longer than its leases.
-SESSION_SETTINGS = {"statement_timeout": "10s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "8s"}
+# no longer than its leases. Compiling a statement takes longer than most of ours run.
+SESSION_SETTINGS = {
+    "statement_timeout": "10s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "8s",
+    "jit": "off",
+}
 # Defaults of the connection, under libpq's names; the URL or libpq's own environment variables override them.
 CONNECTION_DEFAULTS = {
     "connect_timeout": "5",

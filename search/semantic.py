@@ -55,7 +55,7 @@ class SemanticQuery:
         """Return the entries and cosines of the `count` nearest passages that are allowed.
 
         Where those are not listed, more are asked for until enough are: that is as exact, and reads no list of most of
-        the store.
+        the store. They are listed after all if too few of the first are allowed.
         """
         if allowed.all or allowed.ids is not None:
             return backend().nearest(self._partitions, number, vector, count, allowed.ids)
@@ -65,6 +65,8 @@ class SemanticQuery:
             first = allowed.first(ids, count)
             if len(first) == count or len(ids) < asked:
                 return ids[first], cosines[first]
+            if listed := allowed.listed():
+                return backend().nearest(self._partitions, number, vector, count, listed.ids)
             asked *= MORE
 
     def of(self, ids: np.ndarray) -> np.ndarray:

@@ -18,7 +18,12 @@ from chatservice.testing import ROOT
 from chatservice.tests.database_servers import postgres_with_tls
 from scripts.postgres import postgres
 
-OURS = {"statement_timeout": "10s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "8s"}
+OURS = {
+    "statement_timeout": "10s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "8s",
+    "jit": "off",
+}
 ASK = """
 import django; django.setup()
 from django.db import connection

@@ -1,7 +1,8 @@
 """The index on PostgreSQL: terms in a GIN index, vectors as pgvector's `halfvec` in a covering index by owner.
 
 The database scans that index, exactly. A process that searches also caches the vectors of large owners: before each
-search it reads what has changed, and it checks that what it finds still exists.
+search it reads what has changed, and it checks that what it finds still exists. Of everybody's vectors it caches two
+bits a dimension, which select what the database ranks.
 Without the extension everything else works, and search is by words alone.
 """
 
@@ -17,6 +18,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from search.backends.base import ENDING, ROWS, NewEntry, NewPassage, OriginRow
+from search.backends.everybodys_bits import EverybodysBits
 from search.backends.postgres_schema import PLAIN, add_vectors, create_triggers, has_vectors, triggers
 from search.backends.vector_cache import READ_ROWS, NearestPassages, PassageRows, VectorCache, bytes_per_passage
 from search.tables import TABLES
@@ -24,9 +26,17 @@ from search.tables import TABLES
 logger = logging.getLogger(__name__)
 INSTALL_LOCK = 0x73656172  # one process at a time creates what is missing
 WRITE_LOCK = 0x73656173  # locked with a partition, so that its passages become visible in the order of their ids
+TERMS_AT_ONCE = 32  # the index compares each entry that it finds with all terms of one query
 MIN_CACHED_ENTRIES = 5_000  # smaller partitions' vectors are not cached
 MAX_COVERED_DIMENSIONS = 1200  # an index row holds at most a third of a page
 ROW = "int8send(id) || int8send(coalesce(previous_1, 0)) || int8send(coalesce(previous_2, 0)) || int4send(length)"
+# Materialized, to hide the constants from the planner. It would estimate that a thousand owners' words are half of the
+# table, read all of it, and start parallel workers that cost more than the query.
+POSTINGS = (
+    "WITH asked AS MATERIALIZED "
+    "(SELECT place, wanted::bigint[] FROM unnest(%s::int[], %s::text[]) given (place, wanted)) "
+    f"SELECT place, (SELECT string_agg({ROW}, ''::bytea) FROM {TABLES.entry} WHERE terms && wanted) FROM asked"
+)
 AROUND = (
     f"WITH known AS (SELECT unnest(%s::bigint[]) AS entry) SELECT string_agg({ROW}, ''::bytea) FROM ("
     + " UNION ALL ".join(
@@ -45,6 +55,14 @@ READ = (
     f"(SELECT id, entry_id, vector FROM {TABLES.passage} WHERE partition_id = %s AND embedder_id = %s AND id > %s "
     "ORDER BY id LIMIT %s) fresh"
 )
+# Named, so that the database computes it once for each of perhaps a million rows.
+DISTANCE = "vector <#> %s::halfvec AS distance"
+RANK = (
+    f"SELECT entry_id, {DISTANCE} FROM (SELECT entry_id, vector FROM {TABLES.passage} "
+    "WHERE id = ANY(%s::bigint[]) AND embedder_id = %s UNION ALL "
+    f"SELECT entry_id, vector FROM {TABLES.passage} WHERE id > %s AND embedder_id = %s) near "
+    "ORDER BY distance LIMIT %s"
+)
 HEAD = np.dtype([("id", ">i8"), ("entry", ">i8"), ("dimensions", ">u2"), ("unused", ">u2")])
 # An entry that stays as it is costs no write.
 CHANGED = "(*.message_id, *.previous_1, *.previous_2, *.length, *.terms)"
@@ -62,6 +80,7 @@ class PostgresBackend:
         self._vectors: bool | None = None
         self._cache = VectorCache(_read)
         self._loading: set[tuple[int, int]] = set()
+        self._bits = EverybodysBits(WRITE_LOCK, self._cache)
 
     def install(self) -> bool:
         names = list(triggers(TABLES))
@@ -103,20 +122,17 @@ class PostgresBackend:
             )
 
     def postings(self, terms: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        if not terms:
-            return []
-        asked = ", ".join(["(%s, %s::bigint[])"] * len(terms))
-        parameters = [value for place, wanted in enumerate(terms) for value in (place, _array(wanted))]
+        parts = [
+            (place, wanted[at : at + TERMS_AT_ONCE])
+            for place, wanted in enumerate(terms)
+            for at in range(0, len(wanted), TERMS_AT_ONCE)
+        ]
+        found: list[list[np.ndarray]] = [[] for _ in terms]
         with connection.cursor() as cursor:
-            # Materialized, to hide the constants from the planner. It would estimate that a thousand owners' words are
-            # half of the table, read all of it, and start parallel workers that cost more than the query.
-            cursor.execute(
-                f"WITH asked (place, wanted) AS MATERIALIZED (VALUES {asked}) SELECT place, "
-                f"(SELECT string_agg({ROW}, ''::bytea) FROM {TABLES.entry} WHERE terms && wanted) FROM asked",
-                parameters,
-            )
-            found = {place: _rows(packed) for place, packed in cursor.fetchall()}
-        return [found[place] for place in range(len(terms))]
+            cursor.execute(POSTINGS, [[place for place, _ in parts], [_array(part) for _, part in parts]])
+            for place, packed in cursor.fetchall():
+                found[place].append(_rows(packed))
+        return [_distinct(each) for each in found]
 
     def around(self, ids: Sequence[int]) -> np.ndarray:
         if not ids:
@@ -154,19 +170,42 @@ class PostgresBackend:
             nearest = self._nearest_cached(partitions[0], embedder_id, vector, count, allowed)
             if nearest is not None:
                 return nearest.entries, nearest.cosines
+        rows = None
+        if partitions is None and allowed is None:
+            rows = self._nearest_of_all(embedder_id, vector, count)
+        if rows is None:
+            rows = self._scan(partitions, embedder_id, vector, count, allowed)
+        return np.array([row[0] for row in rows], dtype="i8"), -np.array([row[1] for row in rows], dtype="f4")
+
+    def _scan(
+        self,
+        partitions: Sequence[int] | None,
+        embedder_id: int,
+        vector: np.ndarray,
+        count: int,
+        allowed: np.ndarray | None,
+    ) -> list[Any]:
         where, parameters = _within(partitions, embedder_id)
         if allowed is not None:
             where += " AND entry_id = ANY(%s::bigint[])"
             parameters.append(_array(allowed))
         with connection.cursor() as cursor:
-            # Named, so that the database computes it once for each of perhaps a million rows.
             cursor.execute(
-                f"SELECT entry_id, vector <#> %s::halfvec AS distance FROM {TABLES.passage} "
-                f"WHERE {where} ORDER BY distance LIMIT %s",
+                f"SELECT entry_id, {DISTANCE} FROM {TABLES.passage} WHERE {where} ORDER BY distance LIMIT %s",
                 [_literal(vector), *parameters, count],
             )
+            rows: list[Any] = cursor.fetchall()
+        return rows
+
+    def _nearest_of_all(self, embedder_id: int, vector: np.ndarray, count: int) -> list[Any] | None:
+        """Return the nearest of the candidates that the bits select; None if everything has to be scanned."""
+        with connection.cursor() as cursor:
+            found = self._bits.candidates(cursor, embedder_id, vector, count)
+            if found is None:
+                return None
+            cursor.execute(RANK, [_literal(vector), _array(found.ids), embedder_id, found.end, embedder_id, count])
             rows = cursor.fetchall()
-        return np.array([row[0] for row in rows], dtype="i8"), -np.array([row[1] for row in rows], dtype="f4")
+        return rows if len(rows) == count else None  # most of the candidates have been deleted
 
     def _nearest_cached(
         self, partition: int, embedder_id: int, vector: np.ndarray, count: int, allowed: np.ndarray | None
@@ -191,7 +230,7 @@ class PostgresBackend:
 
     @property
     def is_loading(self) -> bool:
-        return bool(self._loading)
+        return bool(self._loading) or self._bits.is_loading
 
     def _begin_to_load(self, partition: int, embedder_id: int, dimensions: int) -> None:
         key = (partition, embedder_id)
@@ -253,6 +292,15 @@ def _array(numbers: Iterable[int]) -> str:
 
 def _rows(packed: Any) -> np.ndarray:
     return np.frombuffer(bytes(packed) if packed is not None else b"", dtype=ROWS)
+
+
+def _distinct(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return rows from several queries, each once."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate([_rows(None), *parts])
+    _, first = np.unique(rows["id"].astype("i8"), return_index=True)
+    return rows[first]
 
 
 def _literal(vector: np.ndarray) -> str:

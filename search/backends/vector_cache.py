@@ -168,6 +168,7 @@ class VectorCache:
         self._read = read
         self._cached: OrderedDict[tuple[int, int, int], CachedVectors] = OrderedDict()
         self._bytes = 0  # the size of all cached vectors
+        self.reserved = 0  # bytes of SEARCH_CACHE_MB that others take
         self._lock = threading.Lock()
         self._evicted_at = time.monotonic()
 
@@ -212,7 +213,7 @@ class VectorCache:
                 self._cached.move_to_end(key)
                 self._bytes += used.nbytes - used.counted_bytes
                 used.counted_bytes = used.nbytes
-            while self._bytes > settings.SEARCH_CACHE_MB * 2**20 and len(self._cached) > 1:
+            while self._bytes + self.reserved > settings.SEARCH_CACHE_MB * 2**20 and len(self._cached) > 1:
                 self._bytes -= self._cached.popitem(last=False)[1].counted_bytes
 
     def _evict_deleted(self, cursor: Any) -> None:

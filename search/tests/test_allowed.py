@@ -62,10 +62,11 @@ class AllowedTest(SearchTestCase):
         with mock.patch.object(queries, "allowed_entries", self.listed):
             expected = self.asked()
         self.assertEqual(self.asked(), expected)
-        for tested, more in ((3, 2), (7, 3), (1_000, 16)):
+        for tested, more, listed in ((3, 2, 2), (7, 3, 2), (1_000, 16, 2), (3, 2, 30), (7, 2, 1_000)):
             with (
-                self.subTest(tested=tested),
-                mock.patch.object(allowed, "LISTED", 2),
+                self.subTest(tested=tested, listed=listed),
+                mock.patch.object(allowed, "LISTED_FIRST", 2),
+                mock.patch.object(allowed, "LISTED", listed),
                 mock.patch.object(allowed, "TESTED", tested),
                 mock.patch.object(semantic, "MORE", more),
             ):
