@@ -89,8 +89,8 @@ class EmbedderBits:
 
     @property
     def nbytes(self) -> int:
-        settled = self.settled
-        return sum(block.ids.nbytes + block.bits.nbytes for block in settled.blocks) if settled else 0
+        settled = self.settled  # read once: the thread may drop it
+        return _nbytes(settled.blocks) if settled else 0
 
     def candidates(self, vector: np.ndarray, count: int) -> Candidates | None:
         """Return the candidates for the `count` nearest; None if they are not loaded, or too many."""
@@ -126,7 +126,7 @@ class EmbedderBits:
             cursor.execute(READ, [self._far, last, end, self._embedder, READ_ROWS])
             rows = np.frombuffer(bytes(cursor.fetchone()[0] or b""), self._kind)
             blocks = _with_more(blocks, Block(rows["id"].astype("i8"), np.hstack([rows["high"], rows["low"]])))
-            if sum(block.ids.nbytes + block.bits.nbytes for block in blocks) > room:
+            if _nbytes(blocks) > room:
                 self.settled, self.fits = None, False
                 return
             if len(rows) < READ_ROWS:
@@ -224,6 +224,10 @@ def distances_of(planes: np.ndarray, bits: np.ndarray) -> np.ndarray:
     each = np.asarray(simsimd.cdist(planes, bits, "hamming", dtype="bin8", out_dtype="float32"))
     distances: np.ndarray = WEIGHTS @ each
     return distances
+
+
+def _nbytes(blocks: tuple[Block, ...]) -> int:
+    return sum(block.ids.nbytes + block.bits.nbytes for block in blocks)
 
 
 def _with_more(blocks: tuple[Block, ...], more: Block) -> tuple[Block, ...]:
