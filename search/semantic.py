@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
-from foundation.threads import DaemonThreads
 from search import ranking
 from search.allowed import Allowed
 from search.backends import backend
@@ -15,28 +13,20 @@ from search.embedders import Embedder
 from search.embedders.loading import embed_question
 from search.floors import floor_of
 from search.scopes import Scope
-from search.threads import AT_ONCE
 
 MORE = 16  # times as many passages are asked for where some will not be allowed
 WINDOWS = 3  # passages of one message that may be among the nearest
 DIGITS = 6  # of a cosine: further digits depend on the linear algebra library
 
-_threads = DaemonThreads(AT_ONCE, "embedding")
-
 
 class SemanticQuery:
-    """A search's text, embedded by every embedder whose vectors are stored; its methods raise CannotEmbed."""
+    """A search's text, embedded by every embedder whose vectors are stored; raises CannotEmbed."""
 
     def __init__(self, scope: Scope, embedders: Sequence[tuple[int, Embedder]], text: str) -> None:
         self._partitions = None if scope.everybody else scope.partitions
-        # In another thread: meanwhile the words are searched.
-        self._asked = [(number, _threads.submit(embed_question, embedder, text)) for number, embedder in embedders]
+        self._questions = [(number, embed_question(embedder, text)) for number, embedder in embedders]
         self.floor = floor_of(embedder.name for _, embedder in embedders)
         self._known: tuple[np.ndarray, np.ndarray] = (np.zeros(0, "i8"), np.zeros(0))
-
-    @cached_property
-    def _questions(self) -> list[tuple[int, np.ndarray]]:
-        return [(number, asked.result()) for number, asked in self._asked]
 
     def nearest(self, count: int, allowed: Allowed) -> np.ndarray:
         """Return the ids of the `count` nearest entries, best first."""
