@@ -13,7 +13,7 @@ from search.models import Entry
 
 LISTED = 20_000
 """More entries than these are not listed; the best found are tested instead, of which one in some passes."""
-LISTED_FIRST = 2_000
+LISTED_FIRST = 5_000
 """More entries than these are listed only if few of the best found pass."""
 TESTED = 1_000  # entries of one query
 RARE = 20  # of so many that are tested not even one passes
