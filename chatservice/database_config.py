@@ -19,7 +19,8 @@ POSTGRESQL = "foundation.postgresql"
 FORM = "postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters percent-encoded"
 
 # Settings of each PostgreSQL session (foundation/postgresql). A process that hangs inside a transaction keeps its locks
-# no longer than its leases. Compiling a statement takes longer than most of ours run.
+# no longer than its leases. Our statements are short: a server with JIT would compile some of them for longer than they
+# run.
 SESSION_SETTINGS = {
     "statement_timeout": "10s",
     "lock_timeout": "3s",

@@ -15,7 +15,8 @@ import numpy as np
 # Entries in the form that the ranking reads; 0 means no entry.
 ROWS = np.dtype([("id", ">i8"), ("previous_1", ">i8"), ("previous_2", ">i8"), ("length", ">i4")])
 ENDING = 16  # characters of a message that tell whether it ends with a question
-# Id and length of an entry, its message, that one's conversation, author (or role) and last ENDING characters.
+# An entry's id and length, the id of its message, and that message's conversation, author (or role) and last ENDING
+# characters.
 OriginRow = tuple[int, int, Any, Any, str, str]
 
 

@@ -101,7 +101,7 @@ class EmbedderBits:
         planes = question_planes(vector)
         distances = np.concatenate([distances_of(planes, block.bits) for block in settled.blocks])
         near = np.flatnonzero(distances <= np.partition(distances, wanted)[wanted])
-        # Many passages may be equally far, such as a text that was said often.
+        # Many passages can be at the same distance: those of a text that was sent often.
         near = near[np.argsort(distances[near], kind="stable")][:wanted]
         return Candidates(np.concatenate([block.ids for block in settled.blocks])[near], settled.end)
 

@@ -295,7 +295,7 @@ def _rows(packed: Any) -> np.ndarray:
 
 
 def _distinct(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return rows from several queries, each once."""
+    """Merge the rows of several queries, without duplicates."""
     if len(parts) == 1:
         return parts[0]
     rows = np.concatenate([_rows(None), *parts])
