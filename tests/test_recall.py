@@ -6,12 +6,13 @@ import json
 import uuid
 from typing import Any
 
-from chatservice.testing import ApiUser, ServiceTestCase, needs_dialect, running_service, sse_data
+from chatservice.testing import ApiUser, ServiceTestCase, needs_dialect, running_service, sse_data, wait_until
 from chatservice.testing.sockets import Socket
 from completions.models import Run
 from completions.recall import BEGIN, END
 from conversations.models import Message
 from conversations.services import append_message, start_conversation
+from search.models import PendingMessage
 
 V1 = "/v1/chat/conversations"
 MODEL = "fake/ok"
@@ -53,6 +54,8 @@ class RecallTest(ServiceTestCase):
     def test_a_request_recalls_with_the_source_and_says_what(self):
         needs_dialect("chat_v1")
         pk = self.talk(self.alice)
+        # The newest get their vectors first: without its own, this message would come after an answer about its word.
+        wait_until(lambda: not PendingMessage.objects.filter(pk=self.message.pk).exists(), what="its vectors")
         self.assertNotIn("recalled", self.ask(f"{V1}/{pk}/messages"))
         self.assertEqual(self.sent(), [{"role": "user", "content": self.word}])
         answer = self.ask(f"{V1}/{self.talk(self.alice)}/messages", recall={"limit": 1})

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +113,8 @@ class DoctorTest(KeptTablesTestCase):
 
     def test_an_index_that_nobody_works_at(self) -> None:
         ago = first_id_of(timezone.now() - dt.timedelta(hours=2))
-        old = PendingMessage.objects.create(message_id=ago, owner_id=ago)
+        # Claimed, so that the indexer of the service that other tests run does not take it.
+        old = PendingMessage.objects.create(message_id=ago, owner_id=ago, claimed_until=time.time() + 600)
         self.addCleanup(old.delete)
         found = self.found("search index")
         self.assertEqual((found.status, "SEARCH_INDEXER=true" in found.message), ("warn", True))
