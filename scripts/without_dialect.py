@@ -3,7 +3,7 @@
 python -m scripts.without_dialect [--all-tests] [DIALECT...]
 
 For each dialect, in a copy of the tracked files and with this interpreter, it runs the system checks, checks the other
-schemas, collects every test, and runs a quick part of the suite, or all of it.
+schemas, collects every test, and runs a quick part of them, or all.
 """
 
 from __future__ import annotations
@@ -22,13 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 2  # each waits for its services half of the time
 FOLDER = Path("chatservice/dialects")
 # Tests that know all dialects, and one that calls each of the others.
-QUICK = (
-    "chatservice/tests/test_architecture.py",
-    "chatservice/tests/test_docs.py",
-    "chatservice/tests/test_hosts.py",
-    "tests/test_matrix.py",
-    "tests/test_replay.py",
-)
+QUICK = ("test_architecture.py", "test_docs.py", "test_hosts.py", "tests/test_matrix.py", "test_replay.py")
 
 
 def dialects() -> list[str]:
@@ -57,8 +51,8 @@ def copy_without(dialect: str, directory: Path) -> None:
 def try_without(dialect: str, *, all_tests: bool) -> bool:
     """Run the checks in a copy without `dialect`; tell whether all passed."""
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    steps = [["manage.py", "check_schemas"], [*pytest, "--collect-only", "-qq"]]
-    steps.append(pytest if all_tests else [*pytest, *QUICK])
+    # Those that are not chosen are collected all the same: an import of what is gone fails.
+    steps = [["manage.py", "check_schemas"], pytest if all_tests else [*pytest, "-k", " or ".join(QUICK)]]
     with tempfile.TemporaryDirectory(prefix=f"without-{dialect}-") as name:
         directory = Path(name)
         copy_without(dialect, directory)

@@ -32,7 +32,8 @@ DISCRIMINATIVE_ENTRIES = 100  # entries whose neighbours count: twice a block's 
 class Candidate:
     """An entry and its message, with its score. A half's score is None if that half did not find it.
 
-    `found` is false if the score is below the floor: then it is only the nearest there is.
+    `found` is false if the score is below the floor: then it is only the nearest there is. `wordless` is true if it is
+    known to contain no word of the query.
     """
 
     entry: int
@@ -41,6 +42,7 @@ class Candidate:
     text: float | None
     semantic: float | None
     found: bool
+    wordless: bool
 
 
 def find(
@@ -84,6 +86,7 @@ def find(
             break
         here = origins.at(np.searchsorted(every, ids))
         words = matches.of(ids) if matches is not None else None
+        wordless = matches.wordless(ids) if matches is not None else np.zeros(len(ids), bool)
         cosines = semantic.of(ids) if semantic is not None else None
         around = ranking.fuse(
             best_words.with_more(here.conversations, words), best_cosines.with_more(here.conversations, cosines)
@@ -101,6 +104,7 @@ def find(
                 text=float(words[at]) if words is not None and int(ids[at]) in text_ids else None,
                 semantic=max(0.0, float(cosines[at])) if cosines is not None and int(ids[at]) in semantic_ids else None,
                 found=bool(scores[at] >= floor.score),
+                wordless=bool(wordless[at]),
             )
             for at in np.lexsort((-ids, -ranked, -scores))  # for equal scores, the newest first
             if (message := here.messages[at]) is not None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from conversations.message_files import carrying_texts, texts_of
 from conversations.models import Message
 from search import snippets
-from search.analysis import Token
+from search.analysis import Token, Word
 from search.candidates import Candidate
 from search.neighbours import surroundings
 from search.results import Hit
@@ -24,13 +24,12 @@ def make_hits(
     semantic: SemanticQuery | None,
 ) -> tuple[Hit, ...]:
     """Return the hits of candidates and their numbers of others."""
-    ids = {each.entry: each.message for each, _ in found}
-    if not ids:
+    if not found:
         return ()
     # Loaded once more through the caller's visible messages, because an entry may be outdated.
-    rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
+    rows = scope.messages.select_related("conversation").in_bulk([each.message for each, _ in found])
     around = surroundings(list(rows.values()))
-    shown = snippets_of(ids, rows, wanted, semantic)
+    shown = snippets_of([each for each, _ in found], rows, wanted, semantic)
     hits = []
     for candidate, others in found:
         message = rows.get(candidate.message)
@@ -57,21 +56,26 @@ def make_hits(
 
 
 def snippets_of(
-    entries: Mapping[int, uuid.UUID],
+    candidates: Sequence[Candidate],
     messages: Mapping[uuid.UUID, Message],
     wanted: Sequence[Token],
     semantic: SemanticQuery | None,
 ) -> dict[uuid.UUID, Snippet]:
     """Return what to show of each message, or of a file that it carries where more of the words are."""
-    matches = {pk: snippets.matching_words(message.content, wanted) for pk, message in messages.items()}
+    entries = {each.entry: each.message for each in candidates}
+    matches: dict[uuid.UUID, list[Word]] = {
+        each.message: [] if each.wordless else snippets.matching_words(messages[each.message].content, wanted)
+        for each in candidates
+        if each.message in messages
+    }
     carrying = carrying_texts([pk for pk, message in messages.items() if message.has_parts])
     # A message found only by meaning is shown from its nearest passage on.
-    wordless = {
+    without = {
         pk
         for pk, message in messages.items()
         if not matches[pk] and (pk in carrying or len(message.content) > snippets.CHARS)
     }
-    nearest = [entry for entry, pk in entries.items() if pk in wordless]
+    nearest = [entry for entry, pk in entries.items() if pk in without]
     begins = semantic.begins(nearest) if semantic is not None else {}
     starts = {pk: begins.get(entry, 0) for entry, pk in entries.items()}
     found = {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
 
 from conversations.models import Message
 
@@ -24,24 +23,25 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
     """Return the surroundings of each of `messages`, whose conversations are loaded."""
     if not messages:
         return {}
-    shown = _shown(messages)
-    parent_ids = {message.parent_id for message in messages} - {None}
-    near = Q(parent_id__in=[message.pk for message in messages]) | Q(pk__in=parent_ids)
-    parents: dict[uuid.UUID | None, Message] = {}
-    after: dict[uuid.UUID | None, Message] = {}
-    for message in Message.objects.filter(near).oldest_first():
-        parents[message.pk] = message
-        known = after.get(message.parent_id)
-        if known is None or _key(known.pk) not in shown:
-            after[message.parent_id] = message
+    parents = _parents(messages)
+    shown = _shown(messages, parents)
+    asked = {_key(message.pk) for message in messages}
+    after: dict[Any, Any] = {}
+    for key, parent in parents.items():
+        # The answer on the shown branch, or the newest.
+        if parent in asked and after.get(parent) not in shown:
+            after[parent] = key
+    near = Message.objects.in_bulk({*after.values(), *(message.parent_id for message in messages)} - {None})
+    by_key = {_key(pk): message for pk, message in near.items()}
     return {
-        message.pk: Surroundings(_key(message.pk) in shown, parents.get(message.parent_id), after.get(message.pk))
+        message.pk: Surroundings(key in shown, near.get(message.parent_id), by_key.get(after.get(key)))
         for message in messages
+        for key in [_key(message.pk)]
     }
 
 
-def _shown(messages: Sequence[Message]) -> set[Any]:
-    """Return the keys of the shown messages in these conversations, down to the lowest of `messages`.
+def _parents(messages: Sequence[Message]) -> dict[Any, Any]:
+    """Return the parents of the messages of these conversations from the lowest of `messages` on, oldest first.
 
     Children have higher positions than their parents: messages before the lowest one need not be read.
     """
@@ -52,10 +52,14 @@ def _shown(messages: Sequence[Message]) -> set[Any]:
     where = " OR ".join(["(conversation_id = %s AND position >= %s)"] * len(lowest))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, parent_id FROM {Message._meta.db_table} WHERE {where}",  # noqa: S608  placeholders alone
+            f"SELECT id, parent_id FROM {Message._meta.db_table} WHERE {where} ORDER BY position",  # noqa: S608  placeholders alone
             [value for pk, position in lowest.items() for value in (_key(pk), position)],
         )
-        parents: dict[Any, Any] = dict(cursor.fetchall())
+        return dict(cursor.fetchall())
+
+
+def _shown(messages: Sequence[Message], parents: Mapping[Any, Any]) -> set[Any]:
+    """Return the keys of those that are on the shown branches of these conversations."""
     shown: set[Any] = set()
     for conversation in {message.conversation_id: message.conversation for message in messages}.values():
         current = _key(conversation.head_id) if conversation.head_id is not None else None

@@ -37,6 +37,12 @@ class TextMatches:
         _, scores = looked_up(ids, self.ids, self.scores)
         return scores
 
+    def wordless(self, ids: np.ndarray) -> np.ndarray:
+        """Return which of these entries contain none of the words themselves."""
+        _, own = looked_up(ids, self.ids, self.own)
+        without: np.ndarray = own == 0
+        return without
+
 
 @dataclass(frozen=True, slots=True)
 class Origins:

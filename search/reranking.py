@@ -135,7 +135,7 @@ def _passages(
     """Return what a reranker reads of each entry: day, author and message, and the beginning of the turn before."""
     ids = {each.entry: each.message for each in best}
     rows = scope.messages.select_related("conversation").in_bulk(list(ids.values()))
-    snippets, around = snippets_of(ids, rows, wanted, semantic), surroundings(list(rows.values()))
+    snippets, around = snippets_of(best, rows, wanted, semantic), surroundings(list(rows.values()))
     passages = {}
     for entry, pk in ids.items():
         if (message := rows.get(pk)) is None:

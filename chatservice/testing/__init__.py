@@ -85,6 +85,10 @@ tried_once = pytest.mark.tried_once
 """Run a test case on one database only, whichever: on SQLite, or where `make test` has time for it first."""
 
 
+# Nothing listens there: a port of those that the system gives away may be another test's a moment later.
+CLOSED_PORT = 1
+
+
 def free_port(among: Sequence[int] = ()) -> int:
     """Return a port that nothing listens on: one that the system chooses, or any of `among`."""
     while True:

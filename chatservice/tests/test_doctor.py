@@ -23,7 +23,7 @@ from accounts.models import SecretFingerprint
 from chatservice import doctor
 from chatservice.doctor import diagnose
 from chatservice.findings import Finding
-from chatservice.testing import KeptTablesTestCase, fake_upstreams, free_port
+from chatservice.testing import CLOSED_PORT, KeptTablesTestCase, fake_upstreams
 from chatservice.tests.test_strict_start import StrictStartCase
 from conversations.append_only import trigger_name
 from conversations.models import AccessLogEntry
@@ -86,7 +86,7 @@ class DoctorTest(KeptTablesTestCase):
 
     def test_an_upstream_that_refuses_the_key_and_one_that_is_not_there(self) -> None:
         with refusing_upstream() as refusing:
-            nowhere = f"http://127.0.0.1:{free_port()}/v1"
+            nowhere = f"http://127.0.0.1:{CLOSED_PORT}/v1"
             upstreams = {"a": {"base_url": refusing, "api_key": SECRET}, "b": {"base_url": nowhere, "api_key": SECRET}}
             with override_settings(UPSTREAMS=upstreams):
                 found = {each.subject: each for each in diagnose()}
@@ -102,7 +102,7 @@ class DoctorTest(KeptTablesTestCase):
         self.assertIn("nothing can be stored (PermissionError)", found.message)
 
     def test_a_redis_that_is_away(self) -> None:
-        with override_settings(REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{free_port()}/0"):
+        with override_settings(REDIS_URL=f"redis://:{SECRET}@127.0.0.1:{CLOSED_PORT}/0"):
             found = self.found("redis")
         self.assertEqual((found.status, "correct REDIS_URL" in found.message), ("fail", True))
 
@@ -150,7 +150,7 @@ class DoctorTest(KeptTablesTestCase):
 
 class CommandTest(StrictStartCase):
     def test_wrong_settings_a_missing_database_and_missing_tables_end_with_1(self) -> None:
-        away = f"postgres://chat:{SECRET}@127.0.0.1:{free_port()}/chat"
+        away = f"postgres://chat:{SECRET}@127.0.0.1:{CLOSED_PORT}/chat"
         for env, subject, told in (
             ({"DEFAULT_MODLE": "x"}, "settings", "DEFAULT_MODLE"),
             ({"DATABASE_URL": away}, "database", "refused"),

@@ -15,7 +15,7 @@ import httpx2
 from django.test import SimpleTestCase
 
 from chatservice import settings
-from chatservice.testing import ROOT, Service, free_port
+from chatservice.testing import CLOSED_PORT, ROOT, Service, free_port
 
 SERVER = ("-m", "chatservice.server")
 SERVE = ("manage.py", "serve")
@@ -186,7 +186,7 @@ class AddressTest(StrictStartCase):
 
 class DatabaseTest(StrictStartCase):
     def test_one_that_cannot_be_reached_is_one_sentence(self):
-        url = f"postgres://chat:hunter2@127.0.0.1:{free_port()}/chat"
+        url = f"postgres://chat:hunter2@127.0.0.1:{CLOSED_PORT}/chat"
         for arguments in (SERVER, SERVE, *COMMANDS[1:]):
             lines = self.refused(*arguments, DATABASE_URL=url)
             self.assertEqual(len(lines), 1, lines)

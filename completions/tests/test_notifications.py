@@ -13,7 +13,7 @@ from accounts import credential_watch as watching
 from accounts.callers import Principal
 from accounts.models import User
 from accounts.services import register_user
-from chatservice.testing import ServiceTestCase, free_port, needs_dialect, running_service, sse_data, wait_until
+from chatservice.testing import CLOSED_PORT, ServiceTestCase, needs_dialect, running_service, sse_data, wait_until
 from completions.models import Run
 from completions.notifications import NEWS, Notifications, notify_accounts_changed
 from completions.tests.silent_line import SilentLine
@@ -117,7 +117,7 @@ class TwoProcessesTest(ServiceTestCase):
         self.follow_on_another(REDIS_URL=self.redis_url)
 
     def test_a_run_is_followed_and_stopped_from_elsewhere_while_redis_is_away(self):
-        self.follow_on_another(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+        self.follow_on_another(REDIS_URL=f"redis://127.0.0.1:{CLOSED_PORT}")
 
 
 @pytest.mark.usefixtures("redis_url")

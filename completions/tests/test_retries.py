@@ -9,7 +9,7 @@ import httpx2
 from django.test import TestCase
 from openai import OpenAI
 
-from chatservice.testing import ServiceTestCase, free_port, running_service, second_service, wait_until
+from chatservice.testing import CLOSED_PORT, ServiceTestCase, running_service, second_service, wait_until
 from completions.exceptions import ConversationBusy, IdempotencyMismatch, TooManyRuns
 from completions.models import IdempotencyKey, Run
 from completions.run_requests import RunHandle, RunRequest
@@ -172,7 +172,7 @@ class RetriedTest(ServiceTestCase):
                     self.assertEqual(first.headers["x-run-id"] != second.headers["x-run-id"], anew)
 
     def test_an_upstream_that_cannot_be_reached_is_asked_again(self):
-        upstreams = f'{{"away": {{"base_url": "http://127.0.0.1:{free_port()}/v1", "models": ["away/*"]}}}}'
+        upstreams = f'{{"away": {{"base_url": "http://127.0.0.1:{CLOSED_PORT}/v1", "models": ["away/*"]}}}}'
         with running_service(UPSTREAMS=upstreams) as service:
             answers = [
                 self.alice.http.post(f"{service.url}{URL}", json=body_of("away/x"), headers={"Idempotency-Key": "away"})

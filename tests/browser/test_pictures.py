@@ -1,17 +1,22 @@
-"""The screenshots in the README: `python -m scripts.screenshots` copies them from test-results/."""
+"""The screenshots in the documentation: `python -m scripts.screenshots` copies them from test-results/."""
 
 from __future__ import annotations
 
 import datetime as dt
+import io
 
+from django.core.management import call_command
 from django.utils import timezone
 from playwright.sync_api import expect
 
 from accounts.models import User
+from accounts.services import delete_user
 from chatservice.testing import tried_once
 from conversations.models import Conversation, Message
-from tests.browser.case import PHONE
+from dashboard import page as dashboard
+from tests.browser.case import PHONE, BrowserTestCase
 from tests.browser.chatting import ChatCase
+from tests.staff import LIST, REASON
 
 QUESTION = "How do I keep only the first of each word in a list, in the order they came?"
 ANSWER = """A `dict` keeps the order in which its keys were added, so its keys are the answer:
@@ -84,3 +89,40 @@ class PicturesTest(ChatCase):
         self.sign_in(self.user)
         self.page = self.context.new_page()
         self.look("page-phone")
+
+
+@tried_once
+class StaffPicturesTest(BrowserTestCase):
+    """The admin over the history that `manage.py seed_demo` makes up."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        call_command("seed_demo", replace=True, stdout=io.StringIO(), stderr=io.StringIO())
+        self.demo = User.objects.filter(username__startswith="demo-")
+        self.addCleanup(lambda: [delete_user(user=user) for user in self.demo.all()])
+        self.sign_in(User.objects.get(username="demo-staff"))
+
+    def give_reason(self, button: str) -> None:
+        self.page.get_by_label("Why do you need to read this?").fill(REASON)
+        self.page.get_by_role("button", name=button).click()
+
+    def test_list_search_and_transcript(self) -> None:
+        self.page.goto(LIST)
+        expect(self.page.locator("#result_list")).to_contain_text("demo-")
+        self.shot("admin-list")
+        self.page.locator("#said").fill("wrong encoding")
+        self.page.keyboard.press("Enter")
+        self.give_reason("Search with this reason")
+        expect(self.page.locator(".snippet mark").first).to_be_visible()
+        self.shot("admin-search")
+        self.page.locator(".hits a[href*='#m-']").first.click()
+        self.give_reason("Read the conversation")
+        expect(self.page.locator(".transcript .markdown").first).to_be_visible()
+        self.shot("admin-transcript")
+
+    def test_dashboard(self) -> None:
+        dashboard.forget()
+        self.page.emulate_media(color_scheme="dark")
+        self.page.goto("/admin/dashboard/")
+        expect(self.page.get_by_role("img", name="Messages per day")).to_be_visible()
+        self.shot("admin-dashboard")

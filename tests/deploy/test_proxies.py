@@ -18,7 +18,7 @@ import pytest
 from django.test import SimpleTestCase
 from websockets.sync.client import connect
 
-from chatservice.testing import ROOT, ServiceTestCase, free_port, needs_dialect, tried_on, wait_until
+from chatservice.testing import CLOSED_PORT, ROOT, ServiceTestCase, free_port, needs_dialect, tried_on, wait_until
 from conftest import CI
 from scripts.nginx import running_nginx
 from tests.nginx import need_nginx
@@ -123,7 +123,7 @@ class NginxTest(ProxyCase, ServiceTestCase):
                 text = text.replace(here, there)
             (home / "chat.conf").write_text(text)
             upstream = (FILES / "chat-upstream.conf").read_text()
-            upstream = upstream.replace(":8001", f":{self.service.port}").replace(":8002", f":{free_port()}")
+            upstream = upstream.replace(":8001", f":{self.service.port}").replace(":8002", f":{CLOSED_PORT}")
             (home / "chat-upstream.conf").write_text(upstream)
             with running_nginx(program, home, f"include {home}/*.conf;", port):
                 yield port
@@ -151,7 +151,7 @@ class CaddyTest(ProxyCase, ServiceTestCase):
             for here, there in (
                 (f"{NAME} {{\n", f"localhost:{port} {{\n\ttls internal\n"),
                 (":8001", f":{self.service.port}"),
-                (":8002", f":{free_port()}"),
+                (":8002", f":{CLOSED_PORT}"),
             ):
                 self.assertIn(here, text)
                 text = text.replace(here, there)
