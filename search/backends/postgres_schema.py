@@ -99,8 +99,10 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             "(NEW.content, NEW.author, NEW.parent_id, NEW.conversation_id, NEW.created_at))",
             f"{insert} SELECT changed.id, conversation.owner_id, 0, 0, 0 FROM ("
             f"SELECT NEW.id UNION SELECT child.id FROM {message} child WHERE child.parent_id = NEW.id "
-            f"UNION SELECT grandchild.id FROM {message} child "
-            f"JOIN {message} grandchild ON grandchild.parent_id = child.id WHERE child.parent_id = NEW.id"
+            # Arrays instead of joins, here and below: of a table that was empty when it was analysed last, the planner
+            # believes that it still is, and may use any index of it. A join would then read all messages for each.
+            f"UNION SELECT grandchild.id FROM {message} grandchild WHERE grandchild.parent_id = ANY (ARRAY("
+            f"SELECT child.id FROM {message} child WHERE child.parent_id = NEW.id))"
             f") changed (id) JOIN {conversation} conversation ON conversation.id = NEW.conversation_id "
             f"ORDER BY 1 {conflict};",
         ),
@@ -116,9 +118,10 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             f"AFTER UPDATE OF title, owner_id ON {conversation} FOR EACH ROW "
             "WHEN ((OLD.title, OLD.owner_id) IS DISTINCT FROM (NEW.title, NEW.owner_id))",
             f"{insert} SELECT message.id, NEW.owner_id, 0, 0, 0 FROM {message} message "
-            f"LEFT JOIN {message} parent ON parent.id = message.parent_id "
             f"WHERE message.conversation_id = NEW.id AND {says_anything} "
-            f"AND (OLD.owner_id <> NEW.owner_id OR parent.parent_id IS NULL) ORDER BY 1 {conflict};",
+            f"AND (OLD.owner_id <> NEW.owner_id OR message.parent_id IS NULL OR message.parent_id = ANY (ARRAY("
+            f"SELECT first.id FROM {message} first WHERE first.conversation_id = NEW.id AND first.parent_id IS NULL"
+            f"))) ORDER BY 1 {conflict};",
         ),
         **(_file_triggers(tables, insert, conflict) if tables.file_text else {}),
     }

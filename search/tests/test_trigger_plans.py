@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from unittest import skipUnless
 
@@ -18,6 +19,7 @@ TABLES = (
     *("search_pendingmessage", "search_entry"),
 )
 FEW, MANY = 1_000, 5_000
+LONG = 300  # messages of a conversation
 
 
 def part_of(message: Message) -> MessagePart:
@@ -44,11 +46,19 @@ class KeptPlansTest(TestCase):
             cursor.execute("DELETE FROM conversations_messagepart WHERE message_id = ANY(%s)", [ids])
             cursor.execute("DELETE FROM conversations_message WHERE id = ANY(%s)", [ids])
 
-    def rows_read(self) -> dict[str, int]:
-        """Return how many rows of each table sequential scans have read in this transaction."""
+    def chain(self) -> list[Message]:
+        """Store a long conversation, each message an answer to the one before."""
+        talk = Conversation.objects.create(owner=self.owner, title="Talk")
+        rows = [Message(conversation=talk, position=at, role="user", content="Hello") for at in range(1, LONG + 1)]
+        for above, below in itertools.pairwise(rows):
+            below.parent_id = above.pk
+        return Message.objects.bulk_create(rows)
+
+    def rows_read(self, counted: str = "seq_tup_read") -> dict[str, int]:
+        """Return how many rows of each table sequential scans have read in this transaction, or what is `counted`."""
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = ANY(%s)", [list(TABLES)]
+                f"SELECT relname, {counted} FROM pg_stat_xact_user_tables WHERE relname = ANY(%s)", [list(TABLES)]
             )
             return dict(cursor.fetchall())
 
@@ -65,3 +75,25 @@ class KeptPlansTest(TestCase):
         self.write(1)
         read = {table: rows - before[table] for table, rows in self.rows_read().items()}
         self.assertLess(sum(read.values()), FEW, read)
+
+    def test_none_reads_all_messages_for_each_of_them_where_the_table_was_analysed_while_it_was_empty(self) -> None:
+        for _ in range(3):
+            self.chain()
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE conversations_conversation SET head_id = NULL")
+            cursor.execute("DELETE FROM conversations_message")
+            cursor.execute("ANALYZE conversations_message")
+        rows = self.chain()
+        changes = {
+            "content": lambda: Message.objects.filter(pk=rows[LONG // 2].pk).update(content="Changed"),
+            "parent": lambda: Message.objects.filter(pk=rows[LONG // 2].pk).update(parent_id=rows[0].pk),
+            "title": lambda: Conversation.objects.filter(pk=rows[0].conversation_id).update(title="Changed"),
+            "gone": lambda: Message.objects.filter(pk=rows[-1].pk)._raw_delete("default"),
+        }
+        for name, change in changes.items():
+            with self.subTest(name):
+                before = self.rows_read("coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0)")
+                change()
+                after = self.rows_read("coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0)")
+                read = {table: count - before[table] for table, count in after.items()}
+                self.assertLess(sum(read.values()), 20 * LONG, read)
