@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 2  # each waits for its services half of the time
 FOLDER = Path("chatservice/dialects")
 # Tests that know all dialects, and one that calls each of the others.
-QUICK = ("test_architecture.py", "test_docs.py", "test_hosts.py", "tests/test_matrix.py", "test_replay.py")
+QUICK = ("test_architecture.py", "test_docs.py", "test_hosts.py", "test_matrix.py", "test_replay.py")
 
 
 def dialects() -> list[str]:
