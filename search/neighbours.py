@@ -33,11 +33,11 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
             after[parent] = key
     near = Message.objects.in_bulk({*after.values(), *(message.parent_id for message in messages)} - {None})
     by_key = {_key(pk): message for pk, message in near.items()}
-    return {
-        message.pk: Surroundings(key in shown, near.get(message.parent_id), by_key.get(after.get(key)))
-        for message in messages
-        for key in [_key(message.pk)]
-    }
+    found = {}
+    for message in messages:
+        key = _key(message.pk)
+        found[message.pk] = Surroundings(key in shown, near.get(message.parent_id), by_key.get(after.get(key)))
+    return found
 
 
 def _parents(messages: Sequence[Message]) -> dict[Any, Any]:
