@@ -248,7 +248,7 @@ def supervise(command: Sequence[str], surroundings: contextlib.AbstractContextMa
 
 @contextlib.contextmanager
 def database_url(*, durable: bool) -> Iterator[dict[str, str]]:
-    # Its log is kept short: it names what ended connections, not each statement that a test expects to be refused.
+    # Errors of single statements are not logged: many tests cause them on purpose.
     with prepared(durable=durable, log_min_messages="log") as made, running(made) as url:
         yield {"DATABASE_URL": url, "POSTGRES_LOG": str(made.log)}
 

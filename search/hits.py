@@ -70,12 +70,12 @@ def snippets_of(
     }
     carrying = carrying_texts([pk for pk, message in messages.items() if message.has_parts])
     # A message found only by meaning is shown from its nearest passage on.
-    without = {
+    wordless = {
         pk
         for pk, message in messages.items()
         if not matches[pk] and (pk in carrying or len(message.content) > snippets.CHARS)
     }
-    nearest = [entry for entry, pk in entries.items() if pk in without]
+    nearest = [entry for entry, pk in entries.items() if pk in wordless]
     begins = semantic.begins(nearest) if semantic is not None else {}
     starts = {pk: begins.get(entry, 0) for entry, pk in entries.items()}
     found = {

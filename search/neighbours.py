@@ -28,7 +28,7 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
     asked = {_key(message.pk) for message in messages}
     after: dict[Any, Any] = {}
     for key, parent in parents.items():
-        # The answer on the shown branch, or the newest.
+        # The child on the shown branch, otherwise the newest.
         if parent in asked and after.get(parent) not in shown:
             after[parent] = key
     near = Message.objects.in_bulk({*after.values(), *(message.parent_id for message in messages)} - {None})
@@ -41,7 +41,7 @@ def surroundings(messages: Sequence[Message]) -> dict[uuid.UUID, Surroundings]:
 
 
 def _parents(messages: Sequence[Message]) -> dict[Any, Any]:
-    """Return the parents of the messages of these conversations from the lowest of `messages` on, oldest first.
+    """Return the parents of the messages in these conversations from the lowest of `messages` on: keys, oldest first.
 
     Children have higher positions than their parents: messages before the lowest one need not be read.
     """
@@ -59,7 +59,7 @@ def _parents(messages: Sequence[Message]) -> dict[Any, Any]:
 
 
 def _shown(messages: Sequence[Message], parents: Mapping[Any, Any]) -> set[Any]:
-    """Return the keys of those that are on the shown branches of these conversations."""
+    """Return the keys of the messages on the shown branches of these conversations."""
     shown: set[Any] = set()
     for conversation in {message.conversation_id: message.conversation for message in messages}.values():
         current = _key(conversation.head_id) if conversation.head_id is not None else None

@@ -15,11 +15,11 @@ from tests.chaos.verdict import Verdict, complaints
 # This many rounds show that a scenario still detects errors; all together take about two minutes.
 ROUNDS = {
     "kills": 3,
-    "cuts": 6,
-    "cancels": 5,
-    "keys": 3,
+    "cuts": 10,
+    "cancels": 8,
+    "keys": 5,
     "restarts": 1,
-    "canaries": 20,
+    "canaries": 40,
     "budgets": 3,
     "silence": 3,
     "pressure": 2,

@@ -54,7 +54,7 @@ class RecallTest(ServiceTestCase):
     def test_a_request_recalls_with_the_source_and_says_what(self):
         needs_dialect("chat_v1")
         pk = self.talk(self.alice)
-        # The newest get their vectors first: without its own, this message would come after an answer about its word.
+        # Newer messages are embedded first: as long as this one has no vector, the answer below may rank above it.
         wait_until(lambda: not PendingMessage.objects.filter(pk=self.message.pk).exists(), what="its vectors")
         self.assertNotIn("recalled", self.ask(f"{V1}/{pk}/messages"))
         self.assertEqual(self.sent(), [{"role": "user", "content": self.word}])

@@ -22,7 +22,7 @@ from chatservice.docs import documented_dialects
 from chatservice.testing import ROOT, ServiceTestCase, tried_on
 from scripts.fuzz_documents import MAX_ALTERNATIVES, resolved, with_few_alternatives
 
-EXAMPLES = 75
+EXAMPLES = 150
 
 
 @pytest.mark.timeout(180)

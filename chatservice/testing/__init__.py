@@ -85,7 +85,7 @@ tried_once = pytest.mark.tried_once
 """Run a test case on one database only, whichever: on SQLite, or where `make test` has time for it first."""
 
 
-# Nothing listens there: a port of those that the system gives away may be another test's a moment later.
+# Nothing listens on this port. Another test may take one that `free_port` returned.
 CLOSED_PORT = 1
 
 

@@ -113,7 +113,7 @@ class DoctorTest(KeptTablesTestCase):
 
     def test_an_index_that_nobody_works_at(self) -> None:
         ago = first_id_of(timezone.now() - dt.timedelta(hours=2))
-        # Claimed, so that the indexer of the service that other tests run does not take it.
+        # Claimed, so that the indexer of the shared service does not take it.
         old = PendingMessage.objects.create(message_id=ago, owner_id=ago, claimed_until=time.time() + 600)
         self.addCleanup(old.delete)
         found = self.found("search index")

@@ -99,8 +99,8 @@ def triggers(tables: Tables) -> dict[str, tuple[str, str]]:
             "(NEW.content, NEW.author, NEW.parent_id, NEW.conversation_id, NEW.created_at))",
             f"{insert} SELECT changed.id, conversation.owner_id, 0, 0, 0 FROM ("
             f"SELECT NEW.id UNION SELECT child.id FROM {message} child WHERE child.parent_id = NEW.id "
-            # Arrays instead of joins, here and below: of a table that was empty when it was analysed last, the planner
-            # believes that it still is, and may use any index of it. A join would then read all messages for each.
+            # Arrays instead of joins, here and below. If a table was empty when it was last analysed, the planner
+            # expects one row and may use any index: a join would then read every message once for each message.
             f"UNION SELECT grandchild.id FROM {message} grandchild WHERE grandchild.parent_id = ANY (ARRAY("
             f"SELECT child.id FROM {message} child WHERE child.parent_id = NEW.id))"
             f") changed (id) JOIN {conversation} conversation ON conversation.id = NEW.conversation_id "

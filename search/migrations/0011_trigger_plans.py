@@ -5,7 +5,7 @@ from search.tables import Tables
 
 
 def replace_triggers(apps, schema_editor):
-    """Let triggers read a conversation's messages once for each change, whatever the planner believes of their number."""
+    """Let triggers read each message at most once for a change, whatever the planner expects of the table."""
     if schema_editor.connection.vendor == "postgresql":
         postgres_schema.create_triggers(schema_editor.connection, Tables.of(apps))
 
@@ -13,5 +13,5 @@ def replace_triggers(apps, schema_editor):
 class Migration(migrations.Migration):
     dependencies = [("search", "0010_embedder_names"), ("files", "0003_file_texts"), ("conversations", "0015_files_of_parts")]
 
-    # Backwards, the new trigger stays: it notes the same messages.
+    # Backwards, the new triggers stay: they note the same messages.
     operations = [migrations.RunPython(replace_triggers, migrations.RunPython.noop)]

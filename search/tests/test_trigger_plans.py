@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections.abc import Callable
 from unittest import skipUnless
 
 from django.db import connection
@@ -47,15 +48,21 @@ class KeptPlansTest(TestCase):
             cursor.execute("DELETE FROM conversations_message WHERE id = ANY(%s)", [ids])
 
     def chain(self) -> list[Message]:
-        """Store a long conversation, each message an answer to the one before."""
+        """Store a long conversation, each message a reply to the one before."""
         talk = Conversation.objects.create(owner=self.owner, title="Talk")
         rows = [Message(conversation=talk, position=at, role="user", content="Hello") for at in range(1, LONG + 1)]
         for above, below in itertools.pairwise(rows):
             below.parent_id = above.pk
         return Message.objects.bulk_create(rows)
 
-    def rows_read(self, counted: str = "seq_tup_read") -> dict[str, int]:
-        """Return how many rows of each table sequential scans have read in this transaction, or what is `counted`."""
+    def read_by(self, change: Callable[[], object], counted: str = "seq_tup_read") -> dict[str, int]:
+        """Return how many rows of each table `change` reads; `counted` are columns of pg_stat_xact_user_tables."""
+        before = self.rows_read(counted)
+        change()
+        return {table: rows - before[table] for table, rows in self.rows_read(counted).items()}
+
+    def rows_read(self, counted: str) -> dict[str, int]:
+        """Return how many rows of each table have been read in this transaction."""
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT relname, {counted} FROM pg_stat_xact_user_tables WHERE relname = ANY(%s)", [list(TABLES)]
@@ -71,9 +78,7 @@ class KeptPlansTest(TestCase):
         MessagePart.objects.bulk_create([part_of(row) for row in Message.objects.bulk_create(rows)])
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan TO off")  # for this test's own statements
-        before = self.rows_read()
-        self.write(1)
-        read = {table: rows - before[table] for table, rows in self.rows_read().items()}
+        read = self.read_by(lambda: self.write(1))
         self.assertLess(sum(read.values()), FEW, read)
 
     def test_none_reads_all_messages_for_each_of_them_where_the_table_was_analysed_while_it_was_empty(self) -> None:
@@ -92,8 +97,5 @@ class KeptPlansTest(TestCase):
         }
         for name, change in changes.items():
             with self.subTest(name):
-                before = self.rows_read("coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0)")
-                change()
-                after = self.rows_read("coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0)")
-                read = {table: count - before[table] for table, count in after.items()}
+                read = self.read_by(change, "coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0)")
                 self.assertLess(sum(read.values()), 20 * LONG, read)

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 
 from accounts.models import User
 from chatservice.testing import ServiceTestCase
+from tests.staff import REASON
 
 RESULTS = Path(settings.BASE_DIR) / "test-results"
 WIDE = {"width": 1280, "height": 800}
@@ -116,6 +117,11 @@ class BrowserTestCase(ServiceTestCase):
             name=name, value=value, url=self.home or self.service.url, httpOnly=True, sameSite="Lax"
         )
         (context or self.context).add_cookies([cookie])
+
+    def give_reason(self, button: str) -> None:
+        """Say why what users said is to be read, and go on with `button`."""
+        self.page.get_by_label("Why do you need to read this?").fill(REASON)
+        self.page.get_by_role("button", name=button).click()
 
     def shot(self, name: str, page: Page | None = None) -> Path:
         """Save a screenshot of the visible part in test-results/."""

@@ -14,10 +14,9 @@ from conversations.services import append_message, edit_message, start_conversat
 from dashboard import page as dashboard
 from tests.browser.case import BrowserTestCase
 from tests.browser.chatting import copy_all
-from tests.staff import LIST, REASON, staff
+from tests.staff import LIST, staff
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
-WHY = "Why do you need to read this?"
 CODE = (
     "Try this:\n\n```python\ndef area(r: float) -> float:\n    return 3.14159 * r**2  # close enough\n```\n\n"
     "| a | b |\n|---|--:|\n| one | 1 |\n\nThat is \\(\\pi r^2\\)."
@@ -41,10 +40,6 @@ class AdminTest(BrowserTestCase):
 
     def say(self, role: str, text: str, **more: Any) -> Message:
         return append_message(conversation=self.talk, role=role, content=text, **more)
-
-    def give_reason(self, button: str) -> None:
-        self.page.get_by_label(WHY).fill(REASON)
-        self.page.get_by_role("button", name=button).click()
 
     def test_from_the_search_box_to_the_message_with_a_reason_each_time(self) -> None:
         self.page.goto(LIST)

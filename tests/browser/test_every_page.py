@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from chatservice.testing import needs_dialect, tried_once
 from tests.browser.case import PHONE
 from tests.browser.chatting import ChatCase
-from tests.staff import LIST, REASON, staff
+from tests.staff import LIST, staff
 
 needs_dialect("chat_v1")
 
@@ -44,8 +44,7 @@ class EveryPageTest(ChatCase):
         talk = self.talk("A question", "An *answer* with `code`", title="Looked at")
         self.sign_in(staff("root", superuser=True))
         self.page.goto(f"{LIST}{talk.pk}/change/")
-        self.page.get_by_label("Why do you need to read this?").fill(REASON)
-        self.page.get_by_role("button", name="Read the conversation").click()
+        self.give_reason("Read the conversation")
         transcript = self.page.url
         for path, ready in (
             ("/admin/", "#content"),

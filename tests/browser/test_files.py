@@ -242,8 +242,7 @@ class FilesInTheAdminTest(BrowserTestCase):
 
     def test_they_are_shown_in_a_transcript(self) -> None:
         self.page.goto(self.transcript)
-        self.page.get_by_label("Why do you need to read this?").fill(REASON)
-        self.page.get_by_role("button", name="Read the conversation").click()
+        self.give_reason("Read the conversation")
         question = self.page.locator(f"#m-{self.told.question.pk}")
         is_painted(question.get_by_role("img", name="whale.png"))
         expect(question.get_by_role("link", name="notes about whales.txt")).to_contain_text("Text, 30\xa0bytes")

@@ -16,7 +16,7 @@ from conversations.models import Conversation, Message
 from dashboard import page as dashboard
 from tests.browser.case import PHONE, BrowserTestCase
 from tests.browser.chatting import ChatCase
-from tests.staff import LIST, REASON
+from tests.staff import LIST
 
 QUESTION = "How do I keep only the first of each word in a list, in the order they came?"
 ANSWER = """A `dict` keeps the order in which its keys were added, so its keys are the answer:
@@ -93,20 +93,16 @@ class PicturesTest(ChatCase):
 
 @tried_once
 class StaffPicturesTest(BrowserTestCase):
-    """The admin over the history that `manage.py seed_demo` makes up."""
+    """The admin, with the history that `manage.py seed_demo` creates."""
 
     def setUp(self) -> None:
         super().setUp()
         call_command("seed_demo", replace=True, stdout=io.StringIO(), stderr=io.StringIO())
-        self.demo = User.objects.filter(username__startswith="demo-")
-        self.addCleanup(lambda: [delete_user(user=user) for user in self.demo.all()])
+        for user in User.objects.filter(username__startswith="demo-"):
+            self.addCleanup(delete_user, user=user)
         self.sign_in(User.objects.get(username="demo-staff"))
 
-    def give_reason(self, button: str) -> None:
-        self.page.get_by_label("Why do you need to read this?").fill(REASON)
-        self.page.get_by_role("button", name=button).click()
-
-    def test_list_search_and_transcript(self) -> None:
+    def test_list_search_transcript_and_dashboard(self) -> None:
         self.page.goto(f"{LIST}?owner=demo-alice")  # what other tests leave is newer
         expect(self.page.locator("#result_list")).to_contain_text("demo-alice")
         self.shot("admin-list")
@@ -119,8 +115,6 @@ class StaffPicturesTest(BrowserTestCase):
         self.give_reason("Read the conversation")
         expect(self.page.locator(".transcript .markdown").first).to_be_visible()
         self.shot("admin-transcript")
-
-    def test_dashboard(self) -> None:
         dashboard.forget()
         self.page.emulate_media(color_scheme="dark")
         self.page.goto("/admin/dashboard/")

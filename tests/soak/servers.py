@@ -54,7 +54,7 @@ class Database:
                 await asyncio.sleep(0.02)
 
     def log(self) -> str:
-        return (self.made.home / "log").read_text(errors="replace")
+        return self.made.log.read_text(errors="replace")
 
     def end(self) -> None:
         if self.server is not None:

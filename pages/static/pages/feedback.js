@@ -15,7 +15,7 @@ export function thumbs(row, article) {
     const { rating, comment } = row.feedback ?? {};
     Object.keys(THUMBS).forEach((each, place) => buttons[place].setAttribute("aria-pressed", String(each === rating)));
     const shown = writing ? await field(rating, comment) : comment && said(comment);
-    // Another thumb may have been pressed while the field was loaded.
+    // Another thumb may have been pressed while the field was loading.
     if (rating === row.feedback?.rating) below.replaceChildren(...(shown ? [shown] : []));
   }
 

@@ -1,9 +1,9 @@
-// The field for a word with a thumb. It loads with the first thumb that is pressed.
+// The comment field of a rating. Loaded when a thumb is pressed for the first time.
 import { el, isComposing } from "./dom.js";
 
 const MAX_CHARS = 2_000;
 
-// `send` gets what was written, `leave` is called where the user gives it up.
+// `send` gets the comment; `leave` is called when the user cancels.
 export function commentField(label, comment, { send, leave }) {
   const input = el("textarea", { "aria-label": label, placeholder: label, dir: "auto", rows: "1" });
   input.maxLength = MAX_CHARS;

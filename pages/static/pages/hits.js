@@ -1,22 +1,20 @@
-// The hits of a search: where messages say it, with links that jump there. They load with the first search.
+// The results of a search: snippets with links to their messages. Loaded by the first search.
 import { at, el, marked, shortTime } from "./dom.js";
 import * as operations from "./operations.js";
 import { guarded } from "./toasts.js";
 
 const WHY = { words: "by its words", meaning: "by its meaning", both: "by words and meaning" };
-// Whether the list has come to hits that were not found, but are the nearest there are.
-let nearest = false;
 
-// Signs of Markdown say nothing in a list.
+// Markdown's marks are noise in a list.
 const plain = (piece) => (typeof piece === "string" ? piece.replace(/\*\*|`+|^#{1,6} |^> /gm, "") : piece);
 
-// Hits that were found come first: one heading tells them from the rest. `words` gets the words that were found.
+// Hits that were found come first; one heading separates them from those that are only near. Adds to `words` the words
+// that were found.
 export function itemsOf(hits, { isFirst, words }) {
-  if (isFirst) nearest = false;
   const items = hits.map((hit) => itemOf(hit, words));
   const first = hits.findIndex((hit) => !hit.found);
-  if (first < 0 || nearest) return items;
-  nearest = true;
+  const isHeaded = !isFirst && at("hits").querySelector(".nearest");
+  if (first < 0 || isHeaded) return items;
   const text = isFirst && first === 0 ? "Nothing said that; nearest by meaning:" : "Nearest by meaning:";
   return items.toSpliced(first, 0, el("li", { class: "nearest muted" }, text));
 }

@@ -1,4 +1,4 @@
-// The search box: asks for messages, and tells what was found.
+// The search box: sends the query, and says what came of it.
 import { at, isComposing } from "./dom.js";
 import { explain } from "./errors.js";
 import * as operations from "./operations.js";
@@ -62,10 +62,9 @@ async function run(cursor = null) {
   const mine = (asked += 1);
   if (!cursor) tell("Searching…");
   try {
-    const [found, { itemsOf }] = await Promise.all([
-      operations.search(query, { after: cursor, mode: at("mode").value }),
-      import("./hits.js"),
-    ]);
+    const found = await operations.search(query, { after: cursor, mode: at("mode").value });
+    // Only now that the service answers: a browser may remember a module that it could not load.
+    const { itemsOf } = await import("./hits.js");
     if (mine !== asked) return;
     // Not before: until then, the hits that are shown are those of the question before.
     if (!cursor) words.clear();
